@@ -55,11 +55,13 @@ pub trait MigratableTable: Send + Sync + 'static {
         false
     }
 
-    /// Names every setting that decides when items expire. It is fixed once a migration has begun: a process
-    /// with another one would give items another end than the others do.
-    fn expiry(&self) -> String {
-        if self.expires() { "on".to_owned() } else { "off".to_owned() }
-    }
+    /// Names every setting that decides when items expire, as in `ttl_days=90`; `off` where none does. It is
+    /// fixed once a migration has begun.
+    ///
+    /// Each table says it itself: 1. A table says no more than that its items expire. 2. Two processes keep
+    /// them for 90 days and for 30, and both are let in. 3. What one has delivered is not what the other would
+    /// deliver under that version, which is taken for history that was lost.
+    fn expiry(&self) -> String;
 
     /// When DynamoDB may remove the item; `None` keeps it for ever.
     fn expires_at(&self, _row: &Self::Row) -> Option<DateTime<Utc>> {

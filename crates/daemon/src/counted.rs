@@ -28,18 +28,22 @@ pub(crate) struct SteppedBack {
     pub(crate) why: String,
 }
 
+/// How an operation ends: the first two well.
+const ENDED: [&str; 4] =
+    ["operation.committed", "operation.given_up", "operation.failed", "operation.unknown"];
+
 impl Counted {
     pub(crate) fn of(rows: &[CountRow]) -> Self {
         let sum = |name: &str| rows.iter().filter(|row| row.name == name).map(|row| row.count).sum::<i64>();
         let (committed, failed) = (sum("write.committed"), sum("write.failed") + sum("write.unknown"));
-        let (well, ill) = (
-            sum("operation.committed") + sum("operation.given_up"),
-            sum("operation.failed") + sum("operation.unknown"),
-        );
+        let [committed_of, given_up, failed_of, unknown] = ENDED.map(sum);
+        let (well, ill) = (committed_of + given_up, failed_of + unknown);
         let begun: i64 = sum("operation.begun");
-        let long_ago: i64 =
-            rows.iter().filter(|row| row.name == "operation.begun").map(|row| row.older).sum();
-        let open = (long_ago - well - ill).max(0);
+        // Both within one window: what ended in the last minutes began in them, mostly, and would hide those
+        // that died before.
+        let older = |name: &str| rows.iter().filter(|row| row.name == name).map(|row| row.older).sum::<i64>();
+        let ended: i64 = ENDED.into_iter().map(older).sum();
+        let open = (older("operation.begun") - ended).max(0);
         let (agree, differ) = (sum("shadow.agree"), sum("shadow.differ"));
         Self {
             writes: committed + failed,
@@ -84,6 +88,14 @@ mod tests {
             [row("operation.begun", 10, 10), row("operation.committed", 8, 8), row("operation.failed", 1, 1)];
         let counted = Counted::of(&long_ago);
         assert_eq!((counted.operations_open, counted.operations_completed_percent), (1, Some(80.0)));
+    }
+
+    #[test]
+    fn operations_that_ended_within_the_last_minutes_hide_none_that_died_before() {
+        // An hour of steady traffic, 1000 a minute: 57 of its minutes are long enough ago.
+        let steady = [row("operation.begun", 60_000, 57_000), row("operation.committed", 59_700, 56_700)];
+        let counted = Counted::of(&steady);
+        assert_eq!((counted.operations_open, counted.operations_completed_percent), (300, Some(99.5)));
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use lockstep_postgres::{CatalogColumn, CatalogIndex, CatalogTable};
-use lockstep_template::Alphabet;
+use lockstep_template::{Alphabet, RESERVED_ATTRIBUTES};
 
 use crate::as_toml::{toml_key, toml_text};
 use crate::kind::Kind;
-use crate::resolve::{RESERVED, is_name, of_key};
+use crate::resolve::{is_name, of_key};
 use crate::unmovable::unmovable;
 
 /// A declaration as text, to be put into `lockstep.toml`.
@@ -183,7 +183,9 @@ impl Proposer<'_> {
         let mut names: BTreeSet<String> =
             self.table.columns.iter().map(|column| column.name.clone()).collect();
         let mut renames = Vec::new();
-        for column in self.table.columns.iter().filter(|column| RESERVED.contains(&column.name.as_str())) {
+        for column in
+            self.table.columns.iter().filter(|column| RESERVED_ATTRIBUTES.contains(&column.name.as_str()))
+        {
             let plain = column.name.trim_start_matches('_').to_lowercase();
             let mut other = format!("{plain}_column");
             while names.contains(&other) {

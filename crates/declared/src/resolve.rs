@@ -10,13 +10,12 @@ mod names;
 mod times;
 
 pub(crate) use key::of_key;
-pub(crate) use names::RESERVED;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_core::{ColumnSpec, Index, KeyType, TargetSchema};
 use lockstep_postgres::{CatalogColumn, CatalogTable};
-use lockstep_template::{Alphabet, Template, check};
+use lockstep_template::{Alphabet, RESERVED_ATTRIBUTES, Template, check};
 
 use crate::as_toml::toml_key;
 use crate::declaration::Declaration;
@@ -183,7 +182,7 @@ impl Resolver<'_> {
                 of_type => of_type,
             };
             let attribute = self.declaration.attributes.get(&column.name).unwrap_or(&column.name);
-            if RESERVED.contains(&attribute.as_str()) {
+            if RESERVED_ATTRIBUTES.contains(&attribute.as_str()) {
                 problems.push(format!(
                     "column `{}` would be held in the attribute `{attribute}`, which is Lockstep's own; write \
                      attributes = {{ {} = \"{}_\" }}",

@@ -112,6 +112,11 @@ fn keys(table: &Table, key_name: &Ident) -> TokenStream {
 }
 
 fn settings(table: &Table) -> TokenStream {
+    let noted = table
+        .expires
+        .as_ref()
+        // However it is spelled: `at + 7d` and `at+1w` are one.
+        .map_or_else(|| "off".to_owned(), |(_, expiry)| format!("{} + {}s", expiry.column, expiry.after_s));
     let expires = table.expires.as_ref().map(|(_, expiry)| {
         let seconds = expiry.after_s;
         let field = table.column(&expiry.column).map(|column| &column.field);
@@ -138,6 +143,7 @@ fn settings(table: &Table) -> TokenStream {
         .map(|path| quote!(fn references(&self) -> &'static [p::Reference] { #path }));
     quote! {
         #expires
+        fn expiry(&self) -> p::String { p::String::from(#noted) }
         fn reveals(&self, column: &str) -> bool { [#(#shown),*].contains(&column) }
         #rules
         #aggregates

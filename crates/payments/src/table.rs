@@ -72,6 +72,12 @@ impl MigratableTable for Payments {
         self.options.ttl_days.is_some_and(|days| days > 0)
     }
 
+    fn expiry(&self) -> String {
+        // What an earlier version noted of a table without one.
+        let days = self.options.ttl_days.filter(|days| *days > 0);
+        days.map_or_else(|| "off".to_owned(), |days| format!("ttl_days={days}"))
+    }
+
     fn expires_at(&self, row: &Payment) -> Option<DateTime<Utc>> {
         let days = self.options.ttl_days.filter(|days| *days > 0)?;
         row.payment_date.checked_add_signed(TimeDelta::days(days.into()))

@@ -3,8 +3,11 @@
 //!
 //! It stands beside phase and epoch, so that an application can read it with the rights that it has.
 
+use std::collections::BTreeSet;
+
 use lockstep_core::{Doing, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 
@@ -23,7 +26,7 @@ pub struct Adopted {
     pub target_name: Option<String>,
     /// DynamoDB's id of it.
     pub target_id: Option<String>,
-    /// The settings that decide keys.
+    /// The settings that decide keys; of a declared table also attributes and expiry.
     pub layout: String,
     /// The settings that decide when items expire; `None` where an earlier Lockstep captured the table.
     pub expiry: Option<String>,
@@ -98,21 +101,66 @@ impl Adopted {
         let mut wrong = Vec::new();
         let mut compare = |setting: &str, adopted: &str, configured: &str| {
             if adopted != configured {
-                wrong.push(format!(
-                    "tables.{name}.{setting}: the migration has {adopted:?}, and {configured:?} is configured here; put the setting back"
-                ));
+                wrong.push(differing(name, setting, adopted, configured));
             }
         };
         compare("source", &self.relation, &binding.relation.to_string());
         if let Some(adopted) = &self.target_name {
             compare("target", adopted, &binding.target_name);
         }
-        compare("* (what decides keys)", &self.layout, &binding.table.layout());
-        if let Some(adopted) = &self.expiry {
-            compare("* (what decides expiry)", adopted, &binding.table.expiry());
+        wrong.extend(self.decided_otherwise(binding));
+        wrong
+    }
+
+    /// How what decides keys, attributes and expiry differs, one sentence each; empty when it does not.
+    pub fn decided_otherwise(&self, binding: &TableBinding) -> Vec<String> {
+        self.decided_by(binding.name(), &binding.table.layout(), &binding.table.expiry())
+    }
+
+    fn decided_by(&self, name: &str, layout: &str, expiry: &str) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut compare = |setting: &str, adopted: &str, configured: &str| {
+            if adopted != configured {
+                wrong.push(differing(name, setting, adopted, configured));
+            }
+        };
+        match (declared(&self.layout), declared(layout)) {
+            // A declaration is told setting by setting.
+            (Some(adopted), Some(configured)) => {
+                let settings: BTreeSet<&String> = adopted.keys().chain(configured.keys()).collect();
+                for setting in settings {
+                    let text =
+                        |said: &Map<String, Value>| said.get(setting).unwrap_or(&Value::Null).to_string();
+                    compare(setting, &text(&adopted), &text(&configured));
+                }
+            }
+            _ => compare("* (what decides keys)", &self.layout, layout),
+        }
+        if let Some(adopted) = self.expiry.as_ref().filter(|adopted| !is_finer(adopted, expiry)) {
+            compare("* (what decides expiry)", adopted, expiry);
         }
         wrong
     }
+}
+
+fn differing(table: &str, setting: &str, adopted: &str, configured: &str) -> String {
+    format!(
+        "tables.{table}.{setting}: the migration has {adopted:?}, and {configured:?} is configured here; put the setting back"
+    )
+}
+
+/// The layout of a table that was declared.
+fn declared(layout: &str) -> Option<Map<String, Value>> {
+    serde_json::from_str(layout).ok()
+}
+
+/// What an earlier Lockstep noted of a table whose items expire, without saying when.
+const EXPIRES: &str = "on";
+
+/// Whether `configured` says when items expire, where an earlier Lockstep noted only that they do: the next
+/// coordinator notes it.
+fn is_finer(adopted: &str, configured: &str) -> bool {
+    adopted == EXPIRES && configured != "off"
 }
 
 fn misconfigured(message: String) -> Error {
@@ -143,18 +191,63 @@ impl Source {
         self.contract().await?.require(tables)
     }
 
-    /// Notes when items of a table expire, where an earlier Lockstep has not.
+    /// Notes when items of a table expire, where an earlier Lockstep has not, or only that they do.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn note_expiry(&self, binding: &TableBinding) -> Result<()> {
-        sqlx::query("UPDATE lockstep.tables SET expiry = $2 WHERE name = $1 AND expiry IS NULL")
+        let sql = "UPDATE lockstep.tables SET expiry = $2
+            WHERE name = $1 AND (expiry IS NULL OR (expiry = $3 AND $2 NOT IN ('off', $3)))";
+        sqlx::query(sql)
             .bind(binding.name())
             .bind(binding.table.expiry())
+            .bind(EXPIRES)
             .execute(self.pool())
             .await
             .doing("noting when items expire")
             .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(adopted: (&str, Option<&str>), configured: (&str, &str), expected: &[&str]) {
+        let (layout, expiry) = (adopted.0.to_owned(), adopted.1.map(str::to_owned));
+        let text = String::new;
+        let (target_name, target_id) = (None, None);
+        let adopted = Adopted { name: text(), relation: text(), target_name, target_id, layout, expiry };
+        let told = adopted.decided_by("t", configured.0, configured.1);
+        let named: Vec<&str> = told.iter().filter_map(|told| Some(told.split_once(": ")?.0)).collect();
+        assert_eq!(named, expected, "{told:?}");
+    }
+
+    #[test]
+    fn of_a_declaration_the_setting_that_differs_is_named() {
+        let adopted = r#"{"partition": "{id}", "omit": [], "expires": null}"#;
+        check((adopted, Some("off")), (r#"{"omit": [], "expires": null, "partition": "{id}"}"#, "off"), &[]);
+        let other = r#"{"partition": "{id}", "omit": ["a"], "expires": "at + 9d"}"#;
+        check((adopted, None), (other, "on"), &["tables.t.expires", "tables.t.omit"]);
+        check((adopted, None), ("partition={id}", "off"), &["tables.t.* (what decides keys)"]);
+    }
+
+    #[test]
+    fn an_expiry_that_was_noted_without_its_time_is_taken_with_it_and_no_other_is() {
+        for (adopted, configured, is_taken) in [
+            (None, "ttl_days=9", true),
+            (Some("on"), "ttl_days=9", true),
+            (Some("on"), "on", true),
+            (Some("off"), "off", true),
+            (Some("on"), "off", false),
+            (Some("off"), "ttl_days=9", false),
+            (Some("ttl_days=9"), "ttl_days=8", false),
+            (Some("ttl_days=9"), "on", false),
+        ] {
+            let wrong: &[&str] = if is_taken { &[] } else { &["tables.t.* (what decides expiry)"] };
+            check(("", adopted), ("", configured), wrong);
+        }
     }
 }

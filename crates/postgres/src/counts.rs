@@ -20,8 +20,6 @@ const KEPT: &str = "1 day";
 pub(super) const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array(coalesce((
     SELECT s.value #>> '{}' FROM lockstep.settings s WHERE s.name = 'distrusted_reporters'
         AND (s.until IS NULL OR s.until > pg_catalog.clock_timestamp())), ''), ','))";
-/// What the names begin with of what was spent.
-pub const SPENT: &str = "spent.";
 
 /// Something counted, of one table or of all (`table_name` is empty then).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -32,7 +30,7 @@ pub struct CountRow {
     pub name: String,
     /// How often.
     pub count: i64,
-    /// How often of that more than two minutes ago: what began then has ended, or never will.
+    /// How often of that more than three minutes ago: what began then has ended, or never will.
     #[sqlx(default)]
     pub older: i64,
     /// When it was counted last.

@@ -224,28 +224,6 @@ impl Source {
             .doing("counting dead letters")
     }
 
-    /// Which of `keys` are dead letters.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn dead_letters_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
-        let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
-        let sql = format!(
-            "SELECT x.key::text FROM lockstep.dead_letters x
-             JOIN (SELECT DISTINCT {} AS digest FROM pg_catalog.unnest($2::text[]) AS k) AS d ON {} = d.digest WHERE x.table_name = $1",
-            digest_sql("k::jsonb"),
-            digest_sql("x.key"),
-        );
-        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(table)
-            .bind(&keys)
-            .fetch_all(self.pool())
-            .await
-            .doing("looking keys up in the dead letters")?;
-        Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())
-    }
-
     /// Accepts that the dead letters of a table stay behind; returns how many were newly acknowledged.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
-pub use counts::{CountRow, SPENT, read_settings, report};
+pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
 pub use glance::Glance;
 pub use grants::{GrantedRole, grants};

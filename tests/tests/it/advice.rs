@@ -132,7 +132,7 @@ fn faults(phase: Phase) -> Vec<Observation> {
         of_table(TableSeen { rewritten: true, ..table() }),
         of_table(TableSeen { hidden: vec!["row security".to_owned()], ..table() }),
         of_table(TableSeen { dead_letters: (2, 1), ..table() }),
-        of_table(TableSeen { layout_changed: true, ..table() }),
+        of_table(TableSeen { settings_changed: vec!["a setting".to_owned()], ..table() }),
         of_table(TableSeen { target: TargetSeen::Unknown("no answer".to_owned()), ..table() }),
     ];
     if phase.writes_both() {

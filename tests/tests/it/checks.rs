@@ -121,6 +121,10 @@ impl MigratableTable for Notes {
         Ok(TargetKey { partition: AttributeValue::S(key.Shelf.clone()), sort })
     }
 
+    fn expiry(&self) -> String {
+        "off".to_owned()
+    }
+
     fn index_attributes(&self, _row: &Note, _item: &mut Item) -> Result<(), Unholdable> {
         Ok(())
     }

@@ -8,10 +8,12 @@ use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as Application, MigrationOptions};
 use lockstep::store::Store;
 use lockstep_coordinator::{Error, FeedProgress, FeedUntil, Migration, ReverseFeedOptions};
-use lockstep_coordinator::{Progress, RelayUntil, find_repairs, relay, repair, reverse_feed, test_operation};
+use lockstep_coordinator::{
+    Progress, RelayUntil, examine, find_repairs, observe, relay, repair, reverse_feed, test_operation,
+};
 use lockstep_core::{Kind, Phase, TableHandle};
 use lockstep_integration_logs::{IntegrationLogs, IntegrationLogsOptions, LogQueries};
-use lockstep_payments::Payments;
+use lockstep_payments::{Payments, PaymentsOptions};
 use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, logs, payments};
@@ -166,6 +168,36 @@ async fn an_application_that_started_before_its_table_had_a_target_is_told_at_it
     world.migrated_to(Phase::DualWrite).await.close().await;
     let error = store.update(2_i64, |row| row.is_success = false).await.expect_err("the name is another one");
     assert_named("update", &error, "tables.integration_logs.target");
+}
+
+#[tokio::test]
+async fn what_decides_expiry_is_fixed_and_doctor_names_what_differs() {
+    let world = moving(Phase::DualWrite).await;
+    let migration = world.migration();
+    let year = Payments { options: PaymentsOptions { ttl_days: Some(365) } };
+    let of_a_year = TableBinding { table: Arc::new(year), ..world.payments_table() };
+    let tables = [migration.tables[0].clone(), of_a_year.clone()];
+    let named = "tables.payments.* (what decides expiry)";
+    let refused = || async { world.source.require_contract(&tables).await.expect_err("another expiry") };
+    assert_named("payments", &refused().await, named);
+    let found = async |tables: &[TableBinding]| -> String {
+        let seen = observe(&world.source, &world.plain_target, tables).await.expect("observed");
+        examine(&seen).findings.into_iter().map(|finding| format!("{}\n", finding.what)).collect()
+    };
+    let said = found(&tables).await;
+    assert!(said.contains(named) && said.contains("ttl_days=365"), "{said}");
+    let said = found(&migration.tables).await;
+    assert!(!said.contains("what decides"), "{said}");
+
+    // An earlier Lockstep noted no more than that items expire: the first coordinator says when.
+    world.sql("UPDATE lockstep.tables SET expiry = 'on' WHERE name = 'payments'").await;
+    world.source.require_contract(&tables).await.expect("it is not known to be another");
+    let never = Payments { options: PaymentsOptions { ttl_days: None } };
+    let of_ever = TableBinding { table: Arc::new(never), ..world.payments_table() };
+    let error = world.source.require_contract(&[of_ever]).await.expect_err("items expire");
+    assert_named("payments", &error, named);
+    world.coordinator_of(migration).await.close().await;
+    assert_named("payments", &refused().await, named);
 }
 
 #[tokio::test]

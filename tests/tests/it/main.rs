@@ -80,6 +80,7 @@ mod test_operation;
 mod truth;
 mod undrained;
 mod uninstall;
+mod unordered;
 mod upgrade;
 mod verdicts;
 mod workers;

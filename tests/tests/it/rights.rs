@@ -126,6 +126,10 @@ impl MigratableTable for SessionsTable {
         Ok(TargetKey { partition: AttributeValue::N(key.id.to_string()), sort: None })
     }
 
+    fn expiry(&self) -> String {
+        "off".to_owned()
+    }
+
     fn index_attributes(&self, _row: &Session, _item: &mut Item) -> Result<(), Unholdable> {
         Ok(())
     }

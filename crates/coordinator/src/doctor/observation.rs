@@ -109,8 +109,8 @@ pub struct TableSeen {
     pub partitions: Vec<String>,
     /// What hides rows of it, a sentence for each way.
     pub hidden: Vec<String>,
-    /// Whether settings that decide keys are those that were captured.
-    pub layout_changed: bool,
+    /// Settings of keys, attributes and expiry that are not those that were captured, a sentence each.
+    pub settings_changed: Vec<String>,
     /// The target table that was adopted, if another one is configured now.
     pub adopted_another: Option<String>,
     /// What is in the target under its name.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_dynamo::{TableStanding, Target};
-use lockstep_postgres::{CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
+use lockstep_postgres::{Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
 
 use crate::truth::set_back;
 
@@ -135,7 +135,7 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
             ..
         } = state;
         if relation != seen.relation {
-            seen.capture = CaptureSeen::Elsewhere(relation);
+            seen.capture = CaptureSeen::Elsewhere(relation.clone());
         }
         match Shape::of(&fingerprint, &source.fingerprint(binding).await?) {
             // Whatever reads a partition that is new takes it in first.
@@ -145,7 +145,17 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
             Shape::Changed => seen.fingerprint_changed = true,
             Shape::Hidden(ways) => seen.hidden = ways,
         }
-        seen.layout_changed = binding.table.layout() != layout;
+        let contract = source.contract().await?;
+        let adopted = contract.of(name).cloned().unwrap_or(Adopted {
+            // The schema is older than the contract.
+            name: name.to_owned(),
+            relation,
+            target_name: target_name.clone(),
+            target_id: None,
+            layout,
+            expiry: None,
+        });
+        seen.settings_changed = adopted.decided_otherwise(binding);
         seen.adopted_another = target_name.filter(|adopted| *adopted != binding.target_name);
         seen.planned = planned_at.is_some();
         let now = source.clock().await?;

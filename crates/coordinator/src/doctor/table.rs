@@ -100,10 +100,10 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
         ));
     }
     shape(table, phase, &mut add);
-    if table.layout_changed && table.capture != CaptureSeen::Absent {
+    if !table.settings_changed.is_empty() && table.capture != CaptureSeen::Absent {
         add(Finding::broken(
-            "a setting that decides keys is not the one in use",
-            "rows that were written have their keys by the old one, and would not be found",
+            table.settings_changed.join("; "),
+            "items that were written have their keys, attributes and expiry by the old one, so whatever moves or compares stops",
             format!("put the settings of tables.{name} back"),
         ));
     }

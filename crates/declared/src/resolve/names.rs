@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::{DELETED_ATTRIBUTE, PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE};
+use lockstep_template::RESERVED_ATTRIBUTES;
 
 use super::Problems;
 use crate::shape::Column;
-
-/// Attributes that no column may be held in.
-pub(crate) const RESERVED: [&str; 6] =
-    [PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, DELETED_ATTRIBUTE, WRITERS_ATTRIBUTE];
 
 /// Attributes that are taken already.
 pub(super) struct AttributeNames(BTreeMap<String, String>);
@@ -25,7 +21,7 @@ impl AttributeNames {
 
     pub(super) fn take(&mut self, attribute: &str, whose: &str, problems: &mut Problems) {
         // Of a column it was said already, with the rename to write.
-        if !whose.starts_with("column") && RESERVED.contains(&attribute) {
+        if !whose.starts_with("column") && RESERVED_ATTRIBUTES.contains(&attribute) {
             problems.push(format!(
                 "{whose} names the attribute `{attribute}`, which is Lockstep's own; choose another name"
             ));

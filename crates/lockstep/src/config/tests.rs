@@ -39,6 +39,10 @@ impl MigratableTable for Notes {
         Ok(TargetKey { partition: AttributeValue::N(key.id.to_string()), sort: None })
     }
 
+    fn expiry(&self) -> String {
+        "off".to_owned()
+    }
+
     fn index_attributes(&self, _row: &Note, _item: &mut Item) -> Result<(), Unholdable> {
         Ok(())
     }

@@ -90,6 +90,7 @@ fn what_the_table_is_is_the_same() {
     assert_eq!(derived::Documents::PRIMARY_KEY_COLUMNS, by_hand::Documents::PRIMARY_KEY_COLUMNS);
     assert_eq!(derived::Documents::DAY_COLUMN, by_hand::Documents::DAY_COLUMN);
     assert!(derived::Documents.expires());
+    assert_eq!(derived::Documents.expiry(), by_hand::Documents.expiry());
 }
 
 #[test]
@@ -160,6 +161,7 @@ fn another_template_is_another_layout() {
     let layout = "partition=LOAN#{loan_id} sort={created_at}#{document_id:019} by_id={document_id} \
                   by_owner=OWNER#{owner}";
     assert_eq!(derived::Documents.layout(), layout);
+    assert_eq!(derived::Documents.expiry(), "seen_at + 7776000s");
 }
 
 /// The smallest table: no index, no sort key, nothing that is not used.

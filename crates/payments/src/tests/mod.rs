@@ -71,8 +71,10 @@ fn the_source_types_are_exact() {
 #[test]
 fn expiry_may_be_moved_and_may_be_off() {
     check(&encode(&options(r#"{"ttl_days": 1}"#), &payment()), TTL_ATTRIBUTE, "1769904000");
+    assert_eq!(options(r#"{"ttl_days": 1}"#).expiry(), "ttl_days=1");
     for off in [r#"{"ttl_days": null}"#, r#"{"ttl_days": 0}"#] {
         assert_eq!(encode(&options(off), &payment()).get(TTL_ATTRIBUTE), None, "{off}");
+        assert_eq!(options(off).expiry(), "off", "{off}");
     }
     assert!(serde_json::from_str::<PaymentsOptions>(r#"{"ttl": 1}"#).is_err());
 }

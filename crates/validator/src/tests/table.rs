@@ -52,6 +52,10 @@ impl MigratableTable for Notes {
         Ok(())
     }
 
+    fn expiry(&self) -> String {
+        format!("at {:?}", self.expires_at_s)
+    }
+
     fn expires_at(&self, _row: &Note) -> Option<DateTime<Utc>> {
         self.expires_at_s.and_then(|at_s| DateTime::from_timestamp(at_s, 0))
     }

@@ -75,6 +75,10 @@ impl MigratableTable for Documents {
         true
     }
 
+    fn expiry(&self) -> String {
+        format!("seen_at + {}s", 90 * 86_400)
+    }
+
     fn expires_at(&self, row: &Document) -> Option<DateTime<Utc>> {
         row.seen_at?.checked_add_signed(TimeDelta::days(90))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstep_core::{Error, MigratableTable, Result, Row, SourceKey};
 
 use super::cursor::source_key;
-use super::lane::sort_of;
+use super::place::Place;
 use super::selection::Selection;
 use super::target_side::TargetReader;
 use crate::store::reads::Comparison;
@@ -71,7 +71,7 @@ impl<T: MigratableTable> Selection<T> {
         let read = read.into_iter().flatten();
         let ours: Vec<T::Row> = read.filter(|row| !store.is_expired(row) && query.keeps(row)).collect();
         let theirs_is_whole = theirs.len() < rows_max;
-        let place = |row: &T::Row| sort_of(store, &T::key(row));
+        let place = |row: &T::Row| Place::of(store, query, &T::key(row)).map(|(place, _)| place);
         let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
         let (mut keys, mut what) = (Vec::new(), None);
         loop {

@@ -5,7 +5,7 @@ use lockstep_core::{MigratableTable, Phase, Result};
 use lockstep_dynamo::{Backoff, PartitionRange};
 
 use super::selection::Selection;
-use super::text_of;
+use super::{TimeRange, text_of};
 use crate::store::reads::{Answer, Asked, ReadFrom, Route, SourceCause};
 
 /// Partitions counted at once.
@@ -34,7 +34,9 @@ impl<T: MigratableTable> Selection<T> {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn count_marked(&self) -> Result<Answer<u64>> {
-        if self.query.keep.is_some() {
+        // An index without a sort key holds no range by which DynamoDB could count.
+        let is_unordered = self.query.index.is_some_and(|index| index.sort.is_none());
+        if self.query.keep.is_some() || (is_unordered && self.query.range != TimeRange::ALL) {
             let none = Answer { value: 0, from: ReadFrom::Target };
             let add = |sum: Answer<u64>, row: Answer<T::Row>| async move { Ok(row.map(|_| sum.value + 1)) };
             return self.stream_marked().try_fold(none, add).await;

@@ -7,12 +7,14 @@
 //! the source without a duplicate or a gap.
 //!
 //! In reading order: this file, `time_range`, `partitions`, `selection` (what callers hold), `walk` (which
-//! store, batch by batch), `source_side`, `target_side` and `lane`, `cursor`, `counting`, `compare`.
+//! store, batch by batch), `source_side`, `target_side`, `lane` and `place`, `cursor`, `counting`, `compare`.
 //!
 //! What holds for every query:
-//! - **Order** is total: by the query's columns, which end in the primary key, so both stores agree on ties.
-//!   Text order of the target's sort key must be the order of those columns; zero-padded ids are not
-//!   negative.
+//! - **Order** is total: by the query's columns, then by what these leave out of the primary key, so both
+//!   stores agree on ties. Texts and labels go by their bytes. Text order of the target's sort key must be the
+//!   order of those columns; zero-padded ids are not negative.
+//! - **Without a sort key** the target keeps no order: a partition of such an index is read as a whole for
+//!   each page, and its first two thousand rows are put in order in memory. It is for short partitions.
 //! - **Freshness**: the target's table is read strongly consistent. Its *indexes are eventually consistent*,
 //!   always: a row just written may be missing for a moment, and one just changed may be seen as it was, also
 //!   by its own writer. An index that holds keys only needs a second read, of the items themselves, which is
@@ -28,6 +30,7 @@ mod counting;
 mod cursor;
 mod lane;
 mod partitions;
+mod place;
 mod selection;
 mod source_side;
 mod target_side;
@@ -118,8 +121,12 @@ impl<T: MigratableTable> Query<T> {
 
     /// Both: only rows whose `column` is within `range`. The target's sort key must begin with this column as
     /// [`fixed_width`](lockstep_core::fixed_width) writes it, followed by `#`.
+    ///
+    /// # Panics
+    /// When the table has no sort key, which is a mistake in the program.
     #[must_use]
     pub fn within(mut self, column: &'static str, range: TimeRange) -> Self {
+        assert!(T::TARGET.sort.is_some(), "{} has no sort key, so no range of {column}", T::NAME);
         if let Some(from) = range.from() {
             self = self.compared(column, ">=", &from);
         }
@@ -130,7 +137,7 @@ impl<T: MigratableTable> Query<T> {
         self
     }
 
-    /// Target: the partitions are those of an index.
+    /// Target: the partitions are those of an index. One without a sort key is read by whole partitions.
     ///
     /// # Panics
     /// When the index is sorted by something else than the table's own sort key, which is a mistake in the

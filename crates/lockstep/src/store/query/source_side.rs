@@ -1,11 +1,12 @@
 //! A batch from PostgreSQL: by key set, never by offset, so a batch costs the same wherever it is.
 
 use lockstep_core::{Doing, Error, Fields, Kind, MigratableTable, Result, Row, Unholdable};
-use lockstep_postgres::{list, quote_identifier};
+use lockstep_postgres::list;
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe};
 
 use super::Query;
+use super::place::ordered;
 use crate::store::Store;
 
 impl<T: MigratableTable> Query<T> {
@@ -19,9 +20,14 @@ impl<T: MigratableTable> Query<T> {
             let place = |name: &str| {
                 T::Key::COLUMNS.iter().position(|c| c.name == name).map_or(0, |at| places + at + 1)
             };
-            let columns = list(self.order.iter().map(|column| format!("s.{}", quote_identifier(column))));
-            let values = list(self.order.iter().map(|column| format!("${}", place(column))));
+            let compared: Vec<_> = self.order_columns().map(|c| ordered(c, place(c.name))).collect();
+            let columns = list(compared.iter().map(|(column, _)| column.clone()));
+            let values = list(compared.iter().map(|(_, value)| value.clone()));
             conditions.push(format!("({columns}) {compare} ({values})"));
+            // PostgreSQL knows an enum by the place of its parameter, so each must have one.
+            for label in T::Key::COLUMNS.iter().filter(|column| !column.labels.is_empty()) {
+                conditions.push(format!("(${}::text IS NULL OR true)", place(label.name)));
+            }
             places += T::Key::COLUMNS.len();
         }
         let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
@@ -29,7 +35,7 @@ impl<T: MigratableTable> Query<T> {
             "SELECT {} FROM {} AS s WHERE {conditions} ORDER BY {} LIMIT ${}",
             binding.columns_sql("s"),
             binding.relation.sql(),
-            list(self.order.iter().map(|column| format!("s.{} {order}", quote_identifier(column)))),
+            list(self.order_columns().map(|column| format!("{} {order}", ordered(column, 0).0))),
             places + 1,
         )
     }

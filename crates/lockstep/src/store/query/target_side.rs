@@ -1,4 +1,4 @@
-//! Batches from DynamoDB: lanes merged by sort key, groups one after another.
+//! Batches from DynamoDB: lanes merged by place, groups one after another.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,8 @@ use futures::future::try_join_all;
 use lockstep_core::{MigratableTable, Result};
 
 use super::Query;
-use super::lane::{Lane, sort_of};
+use super::lane::Lane;
+use super::place::Place;
 use crate::store::Store;
 
 /// Most groups opened at once when the ones before were empty: a service that was silent for a month is a few
@@ -20,7 +21,7 @@ pub(super) struct TargetReader<T: MigratableTable> {
     open: VecDeque<Vec<Lane<T>>>,
     next_group: usize,
     at_once: usize,
-    after: Option<String>,
+    after: Option<Place>,
 }
 
 impl<T: MigratableTable> TargetReader<T> {
@@ -33,7 +34,7 @@ impl<T: MigratableTable> TargetReader<T> {
         {
             next_group = query.partitions.group_of(&place.partition, query.ascending).unwrap_or(0);
         }
-        let after = after.map(|after| sort_of(store, after)).transpose()?;
+        let after = after.map(|after| Place::of(store, query, after)).transpose()?.map(|(place, _)| place);
         Ok(Self { open: VecDeque::new(), next_group, at_once: 1, after })
     }
 
@@ -78,7 +79,7 @@ impl<T: MigratableTable> TargetReader<T> {
         while self.next_group < until && (lanes_left > 0 || self.next_group == first_group) {
             let partitions = query.partitions.group(self.next_group, query.ascending);
             lanes_left = lanes_left.saturating_sub(partitions.len());
-            let lane = |partition| Lane::new(query, partition, self.after.as_deref(), page_rows);
+            let lane = |partition| Lane::new(query, partition, self.after.as_ref(), page_rows);
             self.open.push_back(partitions.into_iter().map(lane).collect());
             self.next_group += 1;
         }
@@ -90,7 +91,7 @@ impl<T: MigratableTable> TargetReader<T> {
 
 /// The one of two lanes that is due.
 fn first<'a, T: MigratableTable>(a: &'a mut Lane<T>, b: &'a mut Lane<T>, ascending: bool) -> &'a mut Lane<T> {
-    let (sort_a, sort_b) =
-        (a.rows.front().map(|placed| &placed.sort), b.rows.front().map(|placed| &placed.sort));
-    if (sort_a <= sort_b) == ascending { a } else { b }
+    let (place_a, place_b) =
+        (a.rows.front().map(|placed| &placed.place), b.rows.front().map(|placed| &placed.place));
+    if (place_a <= place_b) == ascending { a } else { b }
 }

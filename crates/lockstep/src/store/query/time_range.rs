@@ -78,6 +78,12 @@ impl TimeRange {
         (text(self.from), text(self.before))
     }
 
+    /// Whether a sort key of that form lies within it.
+    pub(super) fn holds(&self, sort: &str) -> bool {
+        let (from, to) = self.sort_bounds();
+        from.is_none_or(|from| *sort >= *from) && to.is_none_or(|to| *sort <= *to)
+    }
+
     /// Opens what lies beyond every timestamp that a key can hold, and empties a range that lies there as a
     /// whole.
     fn within_years(self) -> Self {

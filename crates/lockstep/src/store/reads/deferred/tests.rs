@@ -29,6 +29,10 @@ impl MigratableTable for Things {
         Ok(TargetKey { partition: AttributeValue::N(key.id.to_string()), sort: None })
     }
 
+    fn expiry(&self) -> String {
+        "off".to_owned()
+    }
+
     fn index_attributes(&self, _row: &Thing, _item: &mut Item) -> Result<(), Unholdable> {
         Ok(())
     }
