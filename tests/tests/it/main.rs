@@ -40,6 +40,7 @@ mod instances;
 mod intents;
 mod killed;
 mod leases;
+mod left_out;
 mod long_keys;
 mod lost_commits;
 mod moving;
