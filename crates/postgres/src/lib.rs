@@ -13,9 +13,9 @@
 //! `comparisons`, `comparison_answers` and `comparison_progress` (the same of a comparison that is shared),
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
-//! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
-//! pass, and since a moment), `clock` (whether a stored time is young), `late_requests`,
-//! `glance` (whether anything has happened at all), `load` (how busy it is),
+//! (other roles), `references`, `journal`, `numbers` and `verdicts` (of comparisons), `unverified` and
+//! `lately` (what was delivered since a pass, and since a moment), `clock` (whether a stored time is young),
+//! `late_requests`, `glance` (whether anything has happened at all), `load` (how busy it is),
 //! `continuity` and `contradicted` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
@@ -58,6 +58,7 @@ mod load;
 mod lock_tries;
 mod lookup;
 mod node;
+mod numbers;
 mod partitions;
 mod parts;
 mod password;
