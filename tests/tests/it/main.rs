@@ -72,6 +72,7 @@ mod sample;
 mod schedules;
 mod serve;
 mod sessions;
+mod set_back;
 mod stage;
 mod steps;
 mod store;
