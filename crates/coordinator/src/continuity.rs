@@ -14,7 +14,7 @@ use lockstep_dynamo::{Backoff, ContinuityMark, TableStanding, Target};
 use lockstep_postgres::{KnownMarks, Source, TableBinding};
 
 use crate::error::{Error, Result};
-use crate::loss::{Continuity, Found, TableContinuity};
+use crate::loss::{Continuity, Found, Loss, TableContinuity};
 use crate::options::Migration;
 use crate::watch::Ask;
 
@@ -109,6 +109,15 @@ async fn found(
         TableStanding::There(there) if !there.active => Found::Unknown(format!("{name} is not ACTIVE")),
         TableStanding::There(there) => Found::There { id: there.id, mark },
     })
+}
+
+/// What the stores say is lost of their histories. A target that does not answer says nothing.
+///
+/// # Errors
+/// The source's.
+#[crate::boxed]
+pub async fn lost_history(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Vec<Loss>> {
+    Ok(look(source, target, bindings).await?.losses())
 }
 
 /// Refuses to go on where a store has lost history.

@@ -33,6 +33,7 @@ mod error;
 mod estimate;
 mod feed_alarm;
 mod feed_options;
+mod found;
 mod gate;
 mod gates;
 mod import;
@@ -76,7 +77,7 @@ pub use canary_rows::{canary_reads_of, canary_reads_with_indexes};
 pub use complete::{
     Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge,
 };
-pub use continuity::turn as keep_continuity;
+pub use continuity::{lost_history, turn as keep_continuity};
 pub use coordinator::Coordinator;
 pub use deletions::Deletion;
 pub use doctor::{

@@ -52,7 +52,7 @@ pub struct Orphans {
 /// When the phase cannot be read.
 ///
 /// # Cancel safety
-/// Searching has no effect.
+/// Searching has no effect but that what was found is recorded.
 #[crate::boxed]
 pub async fn find_orphans(
     migration: &Migration,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deletions::{self, Deletion};
 use crate::error::{Error, Result};
+use crate::found::record_found;
 use crate::journal::REPAIR_KEYS;
 use crate::options::Migration;
 use crate::progress::Progress;
@@ -118,7 +119,7 @@ struct Batch {
 /// When the phase cannot be read.
 ///
 /// # Cancel safety
-/// Searching has no effect.
+/// Searching has no effect but that what was found is recorded.
 #[crate::boxed]
 pub async fn find_repairs(
     migration: &Migration,
@@ -151,9 +152,10 @@ pub(crate) async fn search(
     let settings = ValidateSettings { findings_max: LISTED_MAX, ..options.settings.clone() };
     let options = ValidateOptions { settings, quality: false, ..options.clone() };
     let progress = Compared::new(&migration.tables);
-    Ok(Ok(
-        validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await
-    ))
+    let report =
+        validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await;
+    record_found(migration, &report).await?;
+    Ok(Ok(report))
 }
 
 /// What of a report can be repaired. The report may be an old one: what has been put right since is marked

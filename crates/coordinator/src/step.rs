@@ -81,6 +81,10 @@ pub(crate) async fn step(
     if !from.is_next_to(to) {
         return Err(Error::NotAdjacent { from, to });
     }
+    // 1. The truth is in DynamoDB, and a process leaves a table out. 2. It sees the feed through, of the
+    // others, and compares those. 3. PostgreSQL is the truth, also for the table of which it has not
+    // everything that was acknowledged (I7). Whether their settings are the migration's is a gate.
+    source.contract().await?.require_known(&migration.tables)?;
     if [from, to].contains(&Phase::DynamoOnly) {
         // The control table of another migration is refused before anything is changed, and before the
         // journal has an open step.

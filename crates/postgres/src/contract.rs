@@ -74,17 +74,26 @@ impl Contract {
         Ok(())
     }
 
+    /// Refuses settings that are not those of the migration, and a list that leaves out one of its tables.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn require_all(&self, tables: &[TableBinding]) -> Result<()> {
+        self.require_known(tables)?;
+        self.require(tables)
+    }
+
     /// Refuses a list of tables that leaves out one of the migration's: what moves the phase moves all of
     /// them.
     ///
     /// # Errors
     /// As there.
-    pub fn require_all(&self, tables: &[TableBinding]) -> Result<()> {
+    pub fn require_known(&self, tables: &[TableBinding]) -> Result<()> {
         let missing = |table: &&Adopted| !tables.iter().any(|binding| binding.name() == table.name);
         let missing: Vec<&str> =
             self.tables.iter().filter(missing).map(|table| table.name.as_str()).collect();
         if missing.is_empty() {
-            return self.require(tables);
+            return Ok(());
         }
         Err(misconfigured(format!(
             "the migration has {} too, and this process does not know it: use the same build and configuration everywhere, for the phase \

@@ -19,10 +19,11 @@
 //! `comparison_answers` and `comparison_progress` (the same of a comparison that is shared), `sequences`
 //! (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows
 //! that come back from the target), `unreadable` (marks that are no keys), `strangers` (other roles),
-//! `references`, `journal`, `verdicts`, `full_pass`, `unverified` and `lately` (what was delivered since a
-//! pass, and since a moment), `clock` (whether a stored time is young), `late_requests`, `glance` (whether
-//! anything has happened at all), `load` and `activity` (how busy it is, and each table), `continuity` and
-//! `contradicted` (a step back is noticed), `archive` and `uninstall` (the end).
+//! `references`, `journal`, `numbers` and `verdicts` (of comparisons), `full_pass`, `unverified` and `lately`
+//! (what was delivered since a pass, and since a moment), `clock` (whether a stored time is young),
+//! `late_requests`, `glance` (whether anything has happened at all), `load` and `activity` (how busy it is,
+//! and each table), `continuity` and `contradicted` (a step back is noticed), `archive` and `uninstall` (the
+//! end).
 
 mod acknowledge;
 mod activity;
@@ -66,6 +67,7 @@ mod load;
 mod lock_tries;
 mod lookup;
 mod node;
+mod numbers;
 mod partitions;
 mod parts;
 mod password;

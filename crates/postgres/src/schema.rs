@@ -39,6 +39,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (39, "contradicted", include_str!("contradicted.sql")),
     (40, "late_requests", include_str!("late_requests.sql")),
     (42, "intents_of_a_role", include_str!("intents_of_a_role.sql")),
+    (43, "numbers_kept", include_str!("numbers_kept.sql")),
 ];
 
 impl Source {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstep_core::{Doing, Epoch, Kind, Result};
+use lockstep_core::{Doing, Epoch, Result};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -91,48 +91,12 @@ fn word_of(consistent: bool, report: &Value) -> VerdictWord {
 }
 
 impl Source {
-    /// Draws the next of the numbers that order comparisons, findings and captures. `None` where the schema
-    /// is of before them, or this session may only read: a verdict without a number opens no gate.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn draw_number(&self) -> Result<Option<i64>> {
-        // A standby can be compared with, and draws nothing.
-        if !self.has_numbers().await? || self.is_standby().await? {
-            return Ok(None);
-        }
-        let drawn = sqlx::query_scalar("SELECT pg_catalog.nextval('lockstep.comparison_seq')")
-            .fetch_one(self.pool())
-            .await
-            .doing("drawing the number of a comparison");
-        match drawn {
-            Ok(number) => Ok(Some(number)),
-            // A reader compares as well, and nothing rests on what it finds.
-            Err(error) if error.kind == Kind::Denied => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn has_numbers(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.comparison_seq') IS NOT NULL")
-            .fetch_one(self.pool())
-            .await
-            .doing("looking whether comparisons are numbered")
-    }
-
-    async fn is_standby(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT pg_catalog.pg_is_in_recovery()")
-            .fetch_one(self.pool())
-            .await
-            .doing("looking whether the source is a standby")
-    }
-
     /// Stores a verdict, and forgets those that are neither among the newest `VERDICTS_KEPT` nor younger
     /// than `KEPT_DAYS`: a report is as long as its findings, and a daemon makes one an hour.
     ///
     /// One that says consistent of some of the migration's tables, of some days or of a sample is stored as
-    /// such: it is not the migration's newest verdict. What it finds counts as any other finding does.
+    /// such: it is not the migration's newest verdict. So is one that did not begin here, but in a time that
+    /// this source has lost. What it finds counts as any other finding does.
     ///
     /// # Errors
     /// The driver's.
@@ -143,7 +107,9 @@ impl Source {
         sqlx::query(
             "INSERT INTO lockstep.verdicts (epoch, consistent, report, began, found, whole, answers)
              SELECT $1, $2, $3, $4, $5, of_all, $2 AND $8 AND of_all
-             FROM (SELECT $6 AND NOT EXISTS (
+             FROM (SELECT $6
+                 AND EXISTS (SELECT FROM lockstep.begun_comparisons b WHERE b.number = $4)
+                 AND NOT EXISTS (
                        SELECT FROM lockstep.tables t WHERE t.name <> ALL ($7::text[])) AS of_all) AS scope",
         )
         .bind(epoch.0)

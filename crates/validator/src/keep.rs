@@ -44,7 +44,7 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
     let folder = take(run).await?;
     let folder = match folder {
         None => None,
-        Some(folder) => match resumable(run, &folder, &identity, now) {
+        Some(folder) => match resumable(run, &folder, &identity, now).await? {
             None => Some(folder),
             Some(manifest) => {
                 let begun = manifest.begun;
@@ -103,17 +103,28 @@ async fn take(run: &TableRun) -> Result<Option<Folder>, Stopped> {
     Ok(folder)
 }
 
-fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>) -> Option<Manifest> {
+async fn resumable(
+    run: &TableRun,
+    folder: &Folder,
+    identity: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<Manifest>, Stopped> {
     let restart = run.options.kept.as_ref().is_some_and(|kept| kept.restart);
-    let manifest = folder.read().filter(|manifest| !restart && manifest.identity == identity)?;
-    // Without a number of its own no gate would take what comes of it; and one that the source has not drawn
-    // yet is of a history that it lost.
-    if run.number.is_some_and(|now| manifest.begun.number.is_none_or(|then| then >= now)) {
-        return None;
+    let Some(manifest) = folder.read().filter(|manifest| !restart && manifest.identity == identity) else {
+        return Ok(None);
+    };
+    if run.number.is_some() {
+        // Without a number of its own no gate would take what comes of it; and one that the source has not
+        // drawn is of a history that it lost.
+        let Some(then) = manifest.begun.number else { return Ok(None) };
+        let (source, numbers) = (&run.reader.source, [then]);
+        if !run.reader.ask(|| source.have_begun(&numbers)).await? {
+            return Ok(None);
+        }
     }
     // A clock that went back says nothing of an age.
-    let age = (now - manifest.begun.as_of).to_std().ok()?;
-    (age <= RESUMED_AGE_MAX).then_some(manifest)
+    let age = (now - manifest.begun.as_of).to_std().ok();
+    Ok(age.filter(|age| *age <= RESUMED_AGE_MAX).map(|_| manifest))
 }
 
 /// What prints and pieces depend on, as one text; never shown.

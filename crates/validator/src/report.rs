@@ -69,6 +69,19 @@ impl Report {
         of_all_days && self.sample.is_none() && !self.from_export
     }
 
+    /// Whether it found that the stores differ, wherever it looked. What has not come to rest is no
+    /// difference.
+    pub fn is_found(&self) -> bool {
+        self.findings_total() > self.tables.iter().map(|table| table.unsettled).sum()
+    }
+
+    /// The same with `most` findings listed for each table; all stay counted.
+    #[must_use]
+    pub fn shortened(mut self, most: usize) -> Self {
+        self.tables.iter_mut().for_each(|table| table.findings.truncate(most));
+        self
+    }
+
     /// The oldest reading of all tables together; see [`TableReport::as_of`].
     pub fn as_of(&self) -> Option<DateTime<Utc>> {
         self.tables.iter().filter_map(|table| table.as_of).min()

@@ -67,7 +67,8 @@ pub async fn validate(
             let reports =
                 tables.iter().map(|binding| one_table(&reader, binding, options, begun, progress, cancel));
             let reports = join_all(reports).await;
-            let changed = changed_since(&reader, control, history.as_deref());
+            let numbers: Vec<i64> = reports.iter().filter_map(|report| report.began).chain(*number).collect();
+            let changed = changed_since(&reader, control, history.as_deref(), &numbers);
             obstacles.extend(cancel.run_until_cancelled(changed).await.flatten());
             reports
         }
@@ -184,13 +185,33 @@ fn untouched(binding: &TableBinding) -> TableReport {
 
 /// A step that was taken meanwhile: what was compared before it is no verdict on the phase after it. Nor is
 /// what was compared with a server that another one has taken the place of: its number is of that one.
-async fn changed_since(reader: &Reader, then: &Control, history: Option<&str>) -> Option<String> {
+async fn changed_since(
+    reader: &Reader,
+    then: &Control,
+    history: Option<&str>,
+    numbers: &[i64],
+) -> Option<String> {
+    let unknown = |error: lockstep_core::Error| {
+        Some(format!("whether the source is still the same is not known: {error}"))
+    };
     match reader.ask(|| reader.source.history()).await {
         Ok(now) if now.as_deref() == history => {}
         Ok(_) => {
             return Some("the source went over to another server or timeline; validate again".to_owned());
         }
-        Err(error) => return Some(format!("whether the source is still the same is not known: {error}")),
+        Err(error) => return unknown(error),
+    }
+    // A copy of its files that was made before, say, is of the same timeline.
+    if !numbers.is_empty() {
+        match reader.ask(|| reader.source.have_begun(numbers)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Some(
+                    "the source was set back to before the comparison began; validate again".to_owned(),
+                );
+            }
+            Err(error) => return unknown(error),
+        }
     }
     match control(reader, &[]).await {
         Ok(now) if now.epoch == then.epoch => None,

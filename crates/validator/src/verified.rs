@@ -178,11 +178,17 @@ pub async fn record(
             pass: Some(pass),
             as_of: Some(as_of),
             verified_as_of: Some(verified_as_of),
+            began: Some(began),
             ..
         } = *table
         else {
             continue;
         };
+        // 1. A pass ends that began in a time that is lost. 2. Its number is above every pass of here. 3. What
+        // it rests on is the same, and what was delivered in that time is in no note.
+        if !source.have_begun(&[began]).await? {
+            continue;
+        }
         if report.incremental {
             source.record_verified(binding.name(), as_of, verified_as_of).await?;
         } else if phase != Phase::DynamoOnly

@@ -1,6 +1,7 @@
 //! Which verdict is the newest: by what was read when, and not by what ended last. A verdict that opens a
 //! gate is of everything that the migration has.
 
+use lockstep_coordinator::find_repairs;
 use lockstep_core::{Attributes, Phase, is_tombstone};
 use lockstep_postgres::{TableBinding, VerdictWord};
 use lockstep_tests::World;
@@ -11,7 +12,7 @@ use lockstep_validator::{CancellationToken, Progress, Report, ValidateOptions, b
 use crate::planted::plant::items_of;
 
 /// What the command does until it records: begins a pass, and compares.
-async fn compared(world: &World, tables: &[TableBinding]) -> Report {
+pub(crate) async fn compared(world: &World, tables: &[TableBinding]) -> Report {
     let pass = begin(&world.source).await.expect("a pass begins");
     let options =
         ValidateOptions { pass, quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
@@ -20,19 +21,19 @@ async fn compared(world: &World, tables: &[TableBinding]) -> Report {
 }
 
 /// What the command does at the end.
-async fn recorded(world: &World, tables: &[TableBinding], report: &Report) {
+pub(crate) async fn recorded(world: &World, tables: &[TableBinding], report: &Report) {
     record(&world.source, &world.plain_target, tables, report).await.expect("recorded");
     let epoch = world.source.control().await.expect("a phase").epoch;
     let json = serde_json::to_value(report).expect("a report is JSON");
     world.source.record_verdict(epoch, report.verdict.is_consistent(), &json).await.expect("recorded");
 }
 
-async fn newest(world: &World) -> Option<VerdictWord> {
+pub(crate) async fn newest(world: &World) -> Option<VerdictWord> {
     world.source.latest_verdict().await.expect("asked").map(|verdict| verdict.word())
 }
 
 /// Takes the item of a payment away; returns it.
-async fn lose(world: &World) -> Attributes {
+pub(crate) async fn lose(world: &World) -> Attributes {
     let items = items_of(world).await;
     let of_payments = items.iter().find(|(binding, item)| binding.name() == PAYMENTS && !is_tombstone(item));
     let (binding, item) = of_payments.expect("an item");
@@ -47,14 +48,14 @@ async fn put_back(world: &World, item: Attributes) {
     client.put_item().table_name(PAYMENTS).set_item(Some(item)).send().await.expect("put");
 }
 
-async fn in_dual_write() -> World {
+pub(crate) async fn in_dual_write() -> World {
     let world = World::start().await;
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
     world.migrated_to(Phase::DualWrite).await.close().await;
     world
 }
 
-async fn advances(world: &World) -> Result<(), String> {
+pub(crate) async fn advances(world: &World) -> Result<(), String> {
     let coordinator = world.coordinator().await;
     let step = coordinator.step(Phase::HybridRead, None, &()).await;
     coordinator.close().await;
@@ -136,6 +137,23 @@ async fn a_comparison_of_some_of_the_tables_is_not_the_migrations_verdict_and_it
     world.sql("UPDATE lockstep.verdicts SET report = report - 'began'").await;
     let refused = advances(&world).await.expect_err("it says nothing of its beginning");
     assert!(refused.contains("an earlier version"), "{refused}");
+    recorded(&world, &tables, &compared(&world, &tables).await).await;
+    advances(&world).await.expect("nothing refuses");
+}
+
+#[tokio::test]
+async fn what_a_search_for_repairs_finds_keeps_a_step_from_going_by_the_verdict_of_before() {
+    let world = in_dual_write().await;
+    let (tables, migration) = (world.tables(), world.migration());
+    recorded(&world, &tables, &compared(&world, &tables).await).await;
+    let item = lose(&world).await;
+    let (options, cancel) = (ValidateOptions::default(), CancellationToken::new());
+    let found = find_repairs(&migration, &options, &cancel).await.expect("searched");
+    assert_eq!(found.repairable.len(), 1);
+    let refused = advances(&world).await.expect_err("an item is known to be missing");
+    assert!(refused.contains("verdict is clean and fresh"), "{refused}");
+    assert_eq!(world.source.full_pass(PAYMENTS).await.expect("asked"), None);
+    put_back(&world, item).await;
     recorded(&world, &tables, &compared(&world, &tables).await).await;
     advances(&world).await.expect("nothing refuses");
 }

@@ -16,8 +16,8 @@ use crate::{Context, help};
 /// recorded verdict instead. With --apply each key is marked as changed, so the relay writes its row again
 /// under a fresh version, or a tombstone where there is no row. PostgreSQL is never changed. Then each key is
 /// read again from both stores: until that has shown that they agree it counts as unverified, also when this
-/// command was killed; run it again, and it begins with those. The recorded verdict stays what it was: run
-/// `validate` for a new one.
+/// command was killed; run it again, and it begins with those. What the comparison found is recorded, as what
+/// `validate` finds is: no step forward is taken until a `validate` of everything finds nothing.
 ///
 /// With --state it mends the migration itself, as `doctor` proposes: after a store lost history a new epoch
 /// begins, above every version that was seen; triggers are installed again; a restored target table is taken

@@ -138,7 +138,11 @@ impl Context {
                     .to_owned(),
             );
         }
-        for binding in self.tables()? {
+        let tables = self.tables()?;
+        let lost = lockstep_coordinator::lost_history(&stores.source, &stores.target, &tables).await?;
+        // What was delivered in the time that PostgreSQL lost is noted nowhere.
+        refusals.extend(lost.iter().map(|loss| format!("{loss}; run `doctor`")));
+        for binding in tables {
             let point = lockstep_validator::starting_point(
                 &stores.source,
                 &stores.target,
@@ -210,11 +214,10 @@ impl Context {
         report.latency = latency;
         report.lag = lag.seen().await;
         report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);
-        // One of some days or of a sample is no verdict of the migration, but what it found is a finding.
-        let is_found = report.findings_total() > report.tables.iter().map(|table| table.unsettled).sum();
-        if let (Some(epoch), true, false) =
-            (report.epoch, report.is_whole() || is_found, cancel.is_cancelled())
-        {
+        // One of some days or of a sample, and one that was told to stop, is no verdict of the migration, but
+        // what it found is a finding.
+        let counts = report.is_found() || (report.is_whole() && !cancel.is_cancelled());
+        if let (Some(epoch), true) = (report.epoch, counts) {
             // A reader of the journal may have no right to see the rows.
             let json = serde_json::to_value(report.clone().without_values())?;
             stores

@@ -66,7 +66,8 @@ pub struct Completion {
     pub journal_file: String,
 }
 
-/// Completes a migration that is in DynamoOnly, or goes on with what an earlier run left.
+/// Completes a migration that is in DynamoOnly, or goes on with what an earlier run left. Of `options`, those
+/// count that say how to compare: what is compared is everything.
 ///
 /// # Errors
 /// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired; [`Kind::Misconfigured`]
@@ -89,6 +90,9 @@ pub async fn complete(
         control.record().await?.and_then(|record| Some((record, record.completed_at?)))
     {
         require_decided_here(migration).await?;
+        // 1. A run dies once it is decided. 2. A process that leaves a table out goes on. 3. The schema goes,
+        // and that table takes writes that no application will read.
+        migration.source.contract().await?.require_all(&migration.tables)?;
         observer.note(&format!(
             "the migration is complete since {}; going on with what is left to do",
             since.format("%Y-%m-%d %H:%M:%S UTC")
@@ -214,7 +218,8 @@ async fn with_feed(
     feed.see_through(migration, migration.options.steps.catch_up_max).await?;
     observer.note("comparing both stores whole, one last time");
     let progress = Compared::new(&migration.tables);
-    let report = validate(source, &migration.target, &migration.tables, options, &progress, cancel).await;
+    let everything = options.clone().of_everything();
+    let report = validate(source, &migration.target, &migration.tables, &everything, &progress, cancel).await;
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
     }

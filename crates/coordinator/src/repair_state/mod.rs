@@ -139,6 +139,9 @@ async fn once(
     let source = &migration.source;
     source.migrate_schema().await?;
     let lock = source.lock_coordinator().await?;
+    // An epoch, a record and a truth are one for all tables: what is read before they are changed, and
+    // compared after it, has to be all of them.
+    source.contract().await?.require_known(&migration.tables)?;
     let mut seen = observe(source, &migration.target, &migration.tables).await?;
     // It is we.
     seen.at_work.coordinator = None;
