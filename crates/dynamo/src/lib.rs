@@ -1,9 +1,10 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
-//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch`
-//! (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional` (writes
-//! where the target is the truth), `control` (phase, leases and id counters of that time), `initial_load`
-//! (how rows go in by writes), `insert_body` and `wire_json` (requests that the SDK does not encode),
+//! In reading order: `connect`, `codes`, `without_values` and `fault` (what an SDK error means), `tables` and
+//! `mismatch` (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional`
+//! (writes where the target is the truth), `control` (phase, leases and id counters of that time),
+//! `initial_load` (how rows go in by writes), `insert_body` and `wire_json` (requests that the SDK does not
+//! encode),
 //! `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the
 //! source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_end`,
 //! `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages that the SDK does not
@@ -48,6 +49,7 @@ pub mod streams;
 mod tables;
 mod transact;
 mod wire_json;
+mod without_values;
 
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
 pub(crate) use async_recursion::async_recursion as boxed;
@@ -106,7 +108,11 @@ impl Target {
     /// Where this target is, for messages.
     pub fn place(&self) -> String {
         match &self.options.endpoint_url {
-            Some(url) => url.clone(),
+            // For a proxy in between it may hold a password.
+            Some(url) => match url.split_once("://").zip(url.rsplit_once('@')) {
+                Some(((scheme, _), (_, place))) => format!("{scheme}://{place}"),
+                None => url.clone(),
+            },
             None => format!("AWS, region {}", self.region().unwrap_or_else(|| "unset".to_owned())),
         }
     }
