@@ -18,7 +18,7 @@ const PLANTED: &str = "Pl4nted";
 const JUDGE: &str = "CREATE FUNCTION public.judge() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
         said text := NEW.transaction_reference;
-        how text := split_part(NEW.transaction_reference, ' ', 2);
+        how text := coalesce(split_part(NEW.transaction_reference, ' ', 2), '');
     BEGIN
         IF how = '' THEN RETURN NEW; END IF;
         RAISE WARNING 'seen: %', said;
