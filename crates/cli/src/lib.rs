@@ -20,6 +20,7 @@ mod evidence;
 pub mod exit;
 mod files;
 mod infrastructure;
+mod panics;
 pub mod program;
 pub mod report;
 #[cfg(feature = "sample")]
@@ -30,6 +31,7 @@ pub mod stores;
 mod told;
 pub mod ui;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,10 +46,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry as Subscriber};
 
 use cli::{Cli, Command, Global, LogFormat};
-use config::{Config, Inputs, Registry, Setting};
+use config::{Config, Inputs, Registry, Setting, mask_passwords};
 use demo::Demo;
 use exit::{Exit, exit_of};
-use ui::Ui;
+use ui::{Ui, printable};
 
 pub use lockstep::tables;
 
@@ -134,6 +136,7 @@ pub fn run(program: impl Into<Program>) -> ExitCode {
 
 /// Not generic, so that it is compiled here and not once more in each program.
 fn run_program(program: Program) -> ExitCode {
+    panics::say_where();
     program::is_called(program::runs_as());
     match parse::<Cli>(&program) {
         Ok(cli) => start(cli.global, program, |startup| run_command(cli.command, startup)),
@@ -152,9 +155,14 @@ pub fn parse<C: Parser>(program: &Program) -> Result<C, ExitCode> {
     let parsed =
         program::help_of(command).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
     parsed.map_err(|error| {
+        if error.use_stderr() {
+            // A URL in the wrong place is quoted, with the password in it.
+            let _ = write!(std::io::stderr(), "{}", mask_passwords(&printable(&error.render().to_string())));
+            return Exit::Usage.into();
+        }
         // Help and version are errors to clap, with code 0; that they could not be printed changes nothing.
         let _ = error.print();
-        if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+        ExitCode::SUCCESS
     })
 }
 

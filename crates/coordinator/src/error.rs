@@ -128,7 +128,11 @@ pub enum Error {
 
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
-        if error.is_cancelled() { Self::Interrupted } else { Self::Panicked(error.to_string()) }
+        if error.is_cancelled() {
+            Self::Interrupted
+        } else {
+            Self::Panicked(lockstep_core::PANICKED.to_owned())
+        }
     }
 }
 

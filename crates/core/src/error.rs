@@ -1,10 +1,15 @@
 //! Errors: a kind to branch on, a sentence to read.
 
+mod place;
 mod sqlstate;
+mod withheld;
+mod without_values;
+mod words;
 
 pub use sqlstate::{passwords_refused, read_only_refusals};
 
 use crate::unholdable::Unholdable;
+use withheld::Withheld;
 
 /// What an error means for what to do next. One function, [`Kind::retry`], maps it to a retry policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,7 +103,7 @@ pub struct Error {
     pub doing: String,
     /// What happened and what to do next, without row values (R36).
     pub message: String,
-    /// What the driver said.
+    /// What caused it. Of a driver's error it tells nothing: see [`Error::driver`].
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -129,10 +134,12 @@ impl Error {
             sqlstate::notice(&e.code().unwrap_or_default());
         }
         let message = match &error {
-            // `Display` of a database error is its message; the detail may hold row values, so it stays out.
             sqlx::Error::Database(e) => match e.code() {
-                Some(code) => format!("{} (SQLSTATE {code}){}", e.message(), sqlstate::advise(&code)),
-                None => e.message().to_owned(),
+                Some(code) => {
+                    let said = without_values::of_driver(&error);
+                    format!("{said} (SQLSTATE {code}){}", sqlstate::advise(&code))
+                }
+                None => without_values::of_driver(&error),
             },
             sqlx::Error::PoolTimedOut => {
                 "could not get a connection before the timeout: PostgreSQL does not answer, or every connection of the pool is \
@@ -140,9 +147,30 @@ impl Error {
                  source.connections_max"
                     .to_owned()
             }
-            other => other.to_string(),
+            other => without_values::of_driver(other),
         };
-        Self { side: Side::Source, kind, doing: doing.into(), message, cause: Some(Box::new(error)) }
+        Self::of_driver(Side::Source, kind, doing, message, error)
+    }
+
+    /// What the driver of one `side` said while `doing` something, told as `message`, which holds no value of
+    /// a row. The error itself is kept for [`Error::driver`].
+    pub fn of_driver(
+        side: Side,
+        kind: Kind,
+        doing: impl Into<String>,
+        message: impl Into<String>,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let cause = Some(Box::new(Withheld(Box::new(error))) as _);
+        Self { side, kind, doing: doing.into(), message: message.into(), cause }
+    }
+
+    /// The driver's own error (`sqlx::Error`, or one of the AWS SDK), if this came from one. It may quote
+    /// values of rows, also in its `Debug` and in what caused it: it is for a program that acts on what its
+    /// own triggers raise, and not for a log.
+    pub fn driver(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        let withheld = self.cause.as_ref()?.downcast_ref::<Withheld>()?;
+        Some(withheld.0.as_ref())
     }
 
     /// Whether PostgreSQL knows no such table: a schema of an older Lockstep, or none.
@@ -158,7 +186,7 @@ impl Error {
 
     /// The SQLSTATE, where PostgreSQL gave one.
     pub fn sqlstate(&self) -> Option<String> {
-        let error = self.cause.as_ref()?.downcast_ref::<sqlx::Error>()?;
+        let error = self.driver()?.downcast_ref::<sqlx::Error>()?;
         error.as_database_error()?.code().map(|code| code.into_owned())
     }
 }
@@ -189,6 +217,10 @@ fn is_cut_off(cause: &(dyn std::error::Error + 'static)) -> bool {
         .any(|io| !matches!(io.kind(), InvalidData | InvalidInput))
 }
 
+/// What is told of a panic of a task. Its message is not: 1. The code of a table unwraps the error of a
+/// parser, which quotes what it read. 2. The message is recorded, and shown by the status.
+pub const PANICKED: &str = "what this process printed says where";
+
 /// Adds what was being done to a driver's result.
 pub trait Doing<T> {
     /// Turns the driver's error into ours.
@@ -206,6 +238,8 @@ impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use sqlx::{Connection, PgConnection};
     use tokio::net::TcpListener;
 
@@ -225,5 +259,16 @@ mod tests {
         let (connected, ()) = tokio::join!(PgConnection::connect(&url), hang_up);
         let error = connected.expect_err("no server answers");
         assert_eq!(kind_of_sqlx(&error), Kind::Unavailable, "{error}");
+    }
+
+    #[test]
+    fn what_the_driver_said_is_in_neither_the_debug_form_nor_the_chain_and_can_be_asked_for() {
+        let error = Error::of_sqlx("reading", sqlx::Error::Decode("4711 Planted".into()));
+        let chain: Vec<String> =
+            std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        let all = format!("{error} {error:?} {error:#?} {chain:?}");
+        assert!(!all.contains("Planted"), "{all}");
+        let driver = error.driver().expect("it is kept").downcast_ref::<sqlx::Error>();
+        assert!(driver.is_some_and(|error| error.to_string().contains("Planted")));
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::attribute::{Attributes, PK, SK};
 use crate::index::{Index, KeyAttribute, KeyType};
 use crate::item::{Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
+use crate::serde_words;
 use crate::unholdable::Unholdable;
 
 /// A row's key in the source: its primary key and every column the target key is derived from, as the JSON
@@ -21,8 +22,10 @@ impl SourceKey {
     ///
     /// # Errors
     /// When it is not a JSON array.
-    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text).map(Self)
+    pub fn parse(text: &str) -> Result<Self, Unholdable> {
+        serde_json::from_str(text)
+            .map(Self)
+            .map_err(|error| Unholdable::because(format!("is no key: {}", serde_words::of_json(&error))))
     }
 
     /// The array as JSON text, to be compared as `jsonb`.

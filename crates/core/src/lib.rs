@@ -12,7 +12,8 @@
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
 //! [`InstanceRow`] (a lease); [`Moment`]; [`Window`]; [`Change`] (what a stream says); [`settings`] (what
-//! operators turn); [`written`] (options as a file has them).
+//! operators turn); [`written`] (options as a file has them); [`serde_words`] (what may be told of a document
+//! that does not read).
 
 mod attribute;
 mod change;
@@ -31,6 +32,7 @@ mod moment;
 mod phase;
 mod row;
 mod same;
+pub mod serde_words;
 pub mod settings;
 mod table;
 pub mod truth;
@@ -52,7 +54,7 @@ pub use column::{
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};
-pub use error::{Doing, Error, Kind, Result, Retry, Side, passwords_refused, read_only_refusals};
+pub use error::{Doing, Error, Kind, PANICKED, Result, Retry, Side, passwords_refused, read_only_refusals};
 pub use index::{Index, KeyAttribute, KeyType};
 pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Rule, Total};

@@ -140,7 +140,7 @@ async fn deliver(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Str
         tokio::spawn(async move { relay(&migration, RelayUntil::Cancelled, &progress, &stop).await });
     match running.await {
         Ok(ended) => ended.map(drop).map_err(|error| error.to_string()),
-        Err(panicked) => Err(panicked.to_string()),
+        Err(_) => Err(format!("a task panicked: {}", lockstep_core::PANICKED)),
     }
 }
 
@@ -160,7 +160,7 @@ async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String
     });
     match running.await {
         Ok(ended) => ended.map_err(|error| error.to_string()),
-        Err(panicked) => Err(panicked.to_string()),
+        Err(_) => Err(format!("a task panicked: {}", lockstep_core::PANICKED)),
     }
 }
 

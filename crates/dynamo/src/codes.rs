@@ -104,6 +104,11 @@ pub(super) fn kind(code: &str, status: u16, message: &str) -> Kind {
     }
 }
 
+/// Whether DynamoDB is known to use this code, beside ValidationException.
+pub(super) fn is_listed(code: &str) -> bool {
+    TABLE.iter().any(|(known, _)| *known == code)
+}
+
 /// Whether a validation is of the item that was sent.
 pub(super) fn is_of_the_item(message: &str) -> bool {
     let message = message.to_ascii_lowercase();

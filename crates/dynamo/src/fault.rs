@@ -3,20 +3,22 @@
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-use lockstep_core::{Error, Kind};
+use lockstep_core::{Error, Kind, Side};
 
-use super::codes;
+use super::{codes, without_values};
 
 /// Reads an SDK error while `doing` something.
 pub(super) fn error<E>(doing: impl Into<String>, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
+    let doing = doing.into();
     let (kind, message) = match &error {
         SdkError::ServiceError(service) => {
             let (code, status) = (service.err().code().unwrap_or_default(), service.raw().status().as_u16());
             let message = service.err().message().unwrap_or("no message");
-            (codes::kind(code, status, message), codes::advise(code, status, message))
+            let told = without_values::of_message(code, message, &doing);
+            (codes::kind(code, status, message), codes::advise(code, status, &told))
         }
         // The request may have left and been carried out; only its answer is missing (I8).
         SdkError::TimeoutError(_) => (Kind::Unknown, "no answer within the time-out".to_owned()),
@@ -33,13 +35,7 @@ where
             (kind, advised(kind, &error))
         }
     };
-    Error {
-        side: lockstep_core::Side::Target,
-        kind,
-        doing: doing.into(),
-        message,
-        cause: Some(Box::new(error)),
-    }
+    Error::of_driver(Side::Target, kind, doing, message, error)
 }
 
 /// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there
@@ -109,7 +105,7 @@ fn chain<'a>(
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     for cause in chain(error) {
-        let inner = cause.to_string();
+        let inner = without_output(&cause.to_string());
         if text.is_empty() {
             text = inner;
         } else if !text.contains(&inner) {
@@ -117,6 +113,14 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
     }
     text
+}
+
+/// What a provider of credentials says, without what the process that it ran printed: that may be the
+/// credentials.
+fn without_output(text: &str) -> String {
+    let ends = [". Stderr:", ", could not parse response"];
+    let end = ends.iter().filter_map(|words| text.find(words)).min().unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 #[cfg(test)]

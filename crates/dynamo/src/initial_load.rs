@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::{
 use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version};
 
 use super::insert_body::InsertBody;
-use super::{Backoff, Fence, ReadAt, Target, codes, fault};
+use super::{Backoff, Fence, ReadAt, Target, codes, fault, without_values};
 
 /// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
 pub const STATEMENTS_MAX: usize = 25;
@@ -303,9 +303,10 @@ enum Stood {
 fn stood_by(table: &str, error: BatchStatementError) -> Result<Stood> {
     use BatchStatementErrorCodeEnum as Code;
     let message = error.message.unwrap_or_default();
-    let of_the_request = |kind, code: &str| {
-        Err(Error::target(kind, format!("inserting into {table}"), format!("{code}: {message}")))
-    };
+    let doing = format!("inserting into {table}");
+    let told = |code: &str| without_values::of_message(code, &message, &doing);
+    let of_the_request =
+        |kind, code: &str| Err(Error::target(kind, doing.clone(), format!("{code}: {}", told(code))));
     match error.code {
         Some(Code::DuplicateItem | Code::ConditionalCheckFailed) => Ok(Stood::Present),
         Some(Code::ProvisionedThroughputExceeded | Code::ThrottlingError | Code::RequestLimitExceeded) => {
@@ -314,8 +315,10 @@ fn stood_by(table: &str, error: BatchStatementError) -> Result<Stood> {
         Some(Code::ItemCollectionSizeLimitExceeded) if message.is_empty() => {
             Ok(Stood::Refused("refused without a reason".to_owned()))
         }
-        Some(Code::ItemCollectionSizeLimitExceeded) => Ok(Stood::Refused(message)),
-        Some(Code::ValidationError) if codes::is_of_the_item(&message) => Ok(Stood::Refused(message)),
+        Some(Code::ItemCollectionSizeLimitExceeded) => Ok(Stood::Refused(told("ValidationException"))),
+        Some(Code::ValidationError) if codes::is_of_the_item(&message) => {
+            Ok(Stood::Refused(told("ValidationException")))
+        }
         // It is about the statement, and no row is to pay for it (I18).
         Some(Code::ValidationError) => of_the_request(Kind::Misconfigured, "ValidationException"),
         Some(Code::AccessDenied) => of_the_request(Kind::Denied, Code::AccessDenied.as_str()),

@@ -1,16 +1,16 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
-//! clear text), `codes` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
-//! `protection` (of a table that is the truth), `capacity`, `guarded` (versioned writes), `fence` (a request
-//! that may leave only in time), `transact` (several together), `conditional` (writes where the target is the
-//! truth), `control` (phase, leases and id counters of that time), `initial_load` (how rows go in by writes),
-//! `apart` (no two of one place in a batch), `insert_body` and `wire_json` (requests that the SDK does not
-//! encode), `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of
-//! the source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_end`,
-//! `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages that the SDK does not
-//! decode), [`Export`] (items of a moment, as they lie in files), `count`, `query`, [`streams`] (every
-//! change, for the way back), `purge` and `remove` (the end), and [`Backoff`].
+//! clear text), `codes`, `without_values` and `fault` (what an SDK error means), `tables` and `mismatch`
+//! (create, describe), `protection` (of a table that is the truth), `capacity`, `guarded` (versioned writes),
+//! `fence` (a request that may leave only in time), `transact` (several together), `conditional` (writes
+//! where the target is the truth), `control` (phase, leases and id counters of that time), `initial_load`
+//! (how rows go in by writes), `apart` (no two of one place in a batch), `insert_body` and `wire_json`
+//! (requests that the SDK does not encode), `import_lines` and `imports` (by DynamoDB's import from S3),
+//! `mark` (what a table remembers of the source), `probe` (a write that no row notices), `payload_hash`,
+//! `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json`
+//! (pages that the SDK does not decode), [`Export`] (items of a moment, as they lie in files), `count`,
+//! `query`, [`streams`] (every change, for the way back), `purge` and `remove` (the end), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
@@ -50,6 +50,7 @@ pub mod streams;
 mod tables;
 mod transact;
 mod wire_json;
+mod without_values;
 
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
 // above.
@@ -109,7 +110,11 @@ impl Target {
     /// Where this target is, for messages.
     pub fn place(&self) -> String {
         match &self.options.endpoint_url {
-            Some(url) => url.clone(),
+            // For a proxy in between it may hold a password.
+            Some(url) => match url.split_once("://").zip(url.rsplit_once('@')) {
+                Some(((scheme, _), (_, place))) => format!("{scheme}://{place}"),
+                None => url.clone(),
+            },
             None => format!("AWS, region {}", self.region().unwrap_or_else(|| "unset".to_owned())),
         }
     }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use lockstep_core::{Error, Kind};
+use lockstep_core::{Error, Kind, serde_words};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::attribute_json::{OneValue, Text};
@@ -46,6 +46,7 @@ impl ScanBody {
     }
 
     fn no_page(&self, reason: &serde_json::Error) -> Error {
+        let reason = serde_words::of_json(reason);
         let reason = format!("the answer is not a page of items: {reason}");
         Error::target(Kind::Unknown, format!("scanning {}", self.table), reason)
     }

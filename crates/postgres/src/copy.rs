@@ -170,9 +170,7 @@ impl Source {
             }
             copied
         });
-        let ended = |e: tokio::task::JoinError| {
-            Error::source(Kind::Unavailable, doing, format!("the reading task ended: {e}"))
-        };
+        let ended = |_| Error::source(Kind::Unavailable, doing, "the reading task ended before it was done");
         let bytes = reading.await.map_err(ended)?.doing(doing)?;
         if bytes.len() < HEADER_BYTES + 2 || !bytes.ends_with(&[0xFF, 0xFF]) {
             return Err(Error::source(Kind::Unavailable, doing, "the COPY stream ended early"));

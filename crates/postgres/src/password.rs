@@ -10,7 +10,7 @@ use lockstep_core::{Error, Kind, Result, passwords_refused};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
 /// Where the source's password comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Password {
     /// It is in the URL, or there is none.
     #[default]
@@ -20,6 +20,17 @@ pub enum Password {
     /// The first line that a shell command prints, for example a token of IAM. It is run again every ten
     /// minutes, and at once after the server refused what it had printed.
     Command(String),
+}
+
+impl std::fmt::Debug for Password {
+    /// Without the command, which may hold a secret itself.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InUrl => "InUrl",
+            Self::File(_) => "File",
+            Self::Command(_) => "Command",
+        })
+    }
 }
 
 /// How often it is looked at whether there is another one.
@@ -128,6 +139,12 @@ mod tests {
         assert_eq!(read.as_deref(), Some("s3cret"));
         let printed = Password::Command("printf 'token\\nmore\\n'".to_owned()).read().await.expect("it runs");
         assert_eq!(printed.as_deref(), Some("token"));
+    }
+
+    #[test]
+    fn a_command_is_not_in_the_debug_form() {
+        let shown = format!("{:?}", Password::Command("ask --token s3cret".to_owned()));
+        assert_eq!(shown, "Command");
     }
 
     #[tokio::test]

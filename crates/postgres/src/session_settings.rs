@@ -28,7 +28,8 @@ pub(crate) fn connect_options(options: &SourceOptions) -> Result<PgConnectOption
         .options([
             ("TimeZone", "UTC"),
             ("standard_conforming_strings", "on"),
-            ("client_min_messages", "warning"),
+            // What a trigger of the application says with RAISE WARNING may hold values, and the driver logs it.
+            ("client_min_messages", "error"),
         ])
         // Or else a policy hides rows, and a row that is hidden looks like one that was deleted: with it off
         // PostgreSQL refuses.

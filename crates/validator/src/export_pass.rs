@@ -27,7 +27,10 @@ pub(crate) async fn open(run: &TableRun, folders: &[PathBuf]) -> Result<Export, 
     let opening = tokio::task::spawn_blocking(move || {
         owned.iter().map(|folder| Export::open(folder)).collect::<Result<Vec<_>, _>>()
     });
-    let all = opening.await.map_err(|e| e.to_string())?.map_err(|e| format!("an export is refused: {e}"))?;
+    let all = opening
+        .await
+        .map_err(|_| format!("a task panicked: {}", lockstep_core::PANICKED))?
+        .map_err(|e| format!("an export is refused: {e}"))?;
     let tables: Vec<String> = all.iter().map(|export| export.summary.table.clone()).collect();
     let mut mine = all.into_iter().filter(|export| export.summary.table == table);
     let export = mine.next().ok_or_else(|| {
@@ -86,7 +89,7 @@ async fn read_file(
             Ok(entered.counted.read)
         })
     });
-    reading.await.unwrap_or_else(|error| Err(Stopped::Panicked(error.to_string())))
+    reading.await.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
 }
 
 impl From<ExportError> for Stopped {

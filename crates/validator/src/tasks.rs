@@ -91,5 +91,5 @@ pub(crate) async fn join(mut workers: JoinSet<Result<(), Stopped>>) -> Result<()
 
 /// How a worker ended: a panic in it is an error of its owner.
 pub(crate) fn ended(worker: Result<Result<(), Stopped>, JoinError>) -> Result<(), Stopped> {
-    worker.unwrap_or_else(|error| Err(Stopped::Panicked(error.to_string())))
+    worker.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
 }

@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 
 use figment::Figment;
 use figment::providers::Serialized;
-use lockstep::config::{Sorting, explain, gather, over, refuse_writable_by_others};
+use lockstep::config::{Sorting, explain, gather, over};
 use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_coordinator::{BackfillOptions, ImportOptions, PlanOptions, RelayOptions, StepOptions};
 use lockstep_daemon::ServeOptions;
@@ -100,16 +100,14 @@ impl Config {
     /// Everything that is wrong, at once where it can be told apart, each with its key and origin.
     pub fn load(registry: &Registry, inputs: &Inputs) -> Result<Self, ConfigError> {
         let defaults = Figment::from(Serialized::defaults(Self::of(registry)));
-        let figment = gather(defaults, inputs, sorting(registry), &|layered| {
+        let gathered = gather(defaults, inputs, sorting(registry), &|layered| {
             Self::read(registry, layered).map(|_| ())
         })?;
-        let config = Self::read(registry, &figment)?;
-        check::check(&config, &figment)?;
+        let config = Self::read(registry, &gathered.figment)?;
+        check::check(&config, &gathered.figment)?;
         let (cleanup, source, import) = (&config.cleanup, &config.source, &config.import);
         let commands = [&cleanup.backup_check, &source.password_command, &import.upload];
-        if commands.into_iter().any(Option::is_some) {
-            refuse_writable_by_others(inputs)?;
-        }
+        gathered.refuse_of_others(commands.map(Option::as_ref))?;
         Ok(config)
     }
 

@@ -150,7 +150,7 @@ fn a_wrong_value_is_refused_with_its_key_and_its_origin() {
     let (_folder, inputs) = file("[tables.integration_logs]\nwrite_shards = 0");
     refused(&inputs, &["`tables.integration_logs.write_shards`", "test.toml"]);
     let (_folder, inputs) = file("[migrate]\nthrough = \"Both\"");
-    refused(&inputs, &["`migrate.through`", "test.toml", "unknown phase `Both`"]);
+    refused(&inputs, &["`migrate.through`", "test.toml", "unknown phase `…`"]);
     refused(
         &with_environment(&[("LOCKSTEP_BACKFILL__READERS", "-1")]),
         &["`backfill.readers`", "LOCKSTEP_BACKFILL__READERS"],

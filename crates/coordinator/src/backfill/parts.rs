@@ -128,7 +128,7 @@ impl TableRun {
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let done = tokio::task::spawn_blocking(work).await.map_err(|e| Error::Panicked(e.to_string()))?;
+        let done = tokio::task::spawn_blocking(work).await.map_err(Error::from)?;
         done.map_err(|error| Error::ImportFailed {
             table: self.binding.name().to_owned(),
             why: format!(

@@ -10,6 +10,8 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use lockstep_core::serde_words;
+
 use super::answer::Refusal;
 
 /// Nothing that is taken is larger.
@@ -44,12 +46,7 @@ pub(crate) async fn json_of(headers: &HeaderMap, body: Body) -> Result<Value, Re
         return Err(Refusal::unsupported_media_type());
     }
     serde_json::from_slice(&bytes)
-        .map_err(|error| Refusal::bad_request(format!("the body is no JSON: {}", place_of(&error))))
-}
-
-/// Where a document stops being JSON, without what is there.
-fn place_of(error: &serde_json::Error) -> String {
-    format!("line {}, column {}", error.line(), error.column())
+        .map_err(|error| Refusal::bad_request(format!("the body: {}", serde_words::of_json(&error))))
 }
 
 /// A body within the bound.
@@ -85,14 +82,28 @@ pub(crate) async fn discard(mut body: Body) {
 
 /// A value as what a route takes.
 pub(crate) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
-    serde_json::from_value(value)
-        .map_err(|error| Refusal::unprocessable(format!("the body is not what this route takes: {error}")))
+    serde_json::from_value(value).map_err(|error| {
+        let why = serde_words::of_json(&error);
+        Refusal::unprocessable(format!("the body is not what this route takes: {why}"))
+    })
+}
+
+/// What is wrong with a query string, by the sentence of its parser, which may begin with the field's name.
+fn why(sentence: &str) -> String {
+    let told = sentence.strip_prefix("Failed to deserialize query string: ").unwrap_or(sentence);
+    let after = told.split_once(": ").map_or(told, |(_, after)| after);
+    // A sentence of serde's has a colon of its own.
+    let whole = serde_words::of_serde(told);
+    if whole == serde_words::of_serde("") { serde_words::of_serde(after) } else { whole }
 }
 
 /// The query string as what a route takes.
 pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
     axum::extract::Query::<T>::try_from_uri(uri).map(|query| query.0).map_err(|error| {
-        Refusal::bad_request(format!("the query string is not what this route takes: {error}"))
+        Refusal::bad_request(format!(
+            "the query string is not what this route takes: {}",
+            why(&error.body_text())
+        ))
     })
 }
 
@@ -120,4 +131,38 @@ pub(crate) fn words(name: &str, text: Option<&str>, most: usize) -> Result<Optio
         )));
     }
     Ok(Some(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Asked {
+        limit: u32,
+    }
+
+    #[tokio::test]
+    async fn what_a_request_holds_is_not_said_back() {
+        for asked in ["limit=Planted", "limit=1&Planted=2", "Planted=1", "limit=1&limit=Planted"] {
+            let uri: Uri = format!("/x?{asked}").parse().expect("a URI");
+            let said = format!("{:?}", query::<Asked>(&uri).expect_err("refused"));
+            assert!(said.contains("the query string") && !said.contains("Planted"), "{said}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/json".parse().expect("a type"));
+        for text in ["{\"limit\": Planted}", "\"Planted"] {
+            let said = format!("{:?}", json_of(&headers, Body::from(text)).await.expect_err("refused"));
+            assert!(said.contains("line 1") && !said.contains("Planted"), "{said}");
+        }
+        for text in ["{\"limit\": \"Planted\"}", "{\"Planted\": 1}", "\"Planted\"", "[\"Planted\"]"] {
+            let value = json_of(&headers, Body::from(text)).await.expect("JSON");
+            let said = format!("{:?}", parsed::<Asked>(value).expect_err("refused"));
+            assert!(said.contains("the body is not") && !said.contains("Planted"), "{said}");
+        }
+    }
 }

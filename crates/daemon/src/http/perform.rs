@@ -192,8 +192,8 @@ async fn run(
         }
     };
     let working = tokio::spawn(working.in_current_span());
-    let ended = working.await.unwrap_or_else(|panicked| {
-        let message = format!("a bug ended it: {panicked}; run `status` and try again");
+    let ended = working.await.unwrap_or_else(|_| {
+        let message = format!("a bug ended it, {}; run `status` and try again", lockstep_core::PANICKED);
         Err(Unsuccessful { refused: false, cancelled: false, message, gates: None })
     });
     shared.operations.end(&id, ended);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use lockstep_core::serde_words;
 use serde::Deserialize;
 
 use super::ExportFile;
@@ -45,7 +46,7 @@ struct File {
 /// Reads `manifest-summary.json`; an error says why it is none of a full export in DynamoDB's JSON.
 pub(super) fn summary_of(text: &str) -> Result<ExportSummary, String> {
     let summary: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| format!("it is not JSON: {e}"))?;
+        serde_json::from_str(text).map_err(|e| format!("it is not JSON: {}", serde_words::of_json(&e)))?;
     // Asked first: an incremental one has no moment, and other fields. One of before types says nothing.
     if let Some(kind) = summary.get("exportType").and_then(serde_json::Value::as_str)
         && kind != "FULL_EXPORT"
@@ -55,8 +56,8 @@ pub(super) fn summary_of(text: &str) -> Result<ExportSummary, String> {
              for a FULL_EXPORT"
         ));
     }
-    let summary: Summary =
-        serde_json::from_value(summary).map_err(|e| format!("it is not as DynamoDB documents it: {e}"))?;
+    let summary: Summary = serde_json::from_value(summary)
+        .map_err(|e| format!("it is not as DynamoDB documents it: {}", serde_words::of_json(&e)))?;
     if summary.output_format != "DYNAMODB_JSON" {
         return Err(format!("its files are {}; only DYNAMODB_JSON is read", summary.output_format));
     }
@@ -71,8 +72,9 @@ pub(super) fn summary_of(text: &str) -> Result<ExportSummary, String> {
 pub(super) fn files_of(text: &str, data: &Path, items: u64) -> Result<Vec<ExportFile>, String> {
     let (mut files, mut names) = (Vec::new(), HashSet::new());
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let file: File = serde_json::from_str(line)
-            .map_err(|e| format!("line {} is not as DynamoDB documents it: {e}", number + 1))?;
+        let file: File = serde_json::from_str(line).map_err(|e| {
+            format!("line {} is not as DynamoDB documents it: {}", number + 1, serde_words::of_json(&e))
+        })?;
         // Of the key only the last part is a name in the folder; nothing in a manifest leads out of it.
         let name = file.data_file_s3_key.rsplit('/').next().unwrap_or_default().to_owned();
         let is_name = name.ends_with(".json.gz") && !name.contains('\\');

@@ -90,3 +90,13 @@ fn what_is_missing_before_a_request_is_named_as_the_setting_that_gives_it() {
     assert_eq!(error.kind, Kind::Misconfigured);
     assert!(error.message.contains("target.region"), "{error}");
 }
+
+#[test]
+fn what_a_credential_process_printed_is_not_shown() {
+    let said = "Error retrieving credentials: external process exited with code 1. Stderr: token Planted";
+    let provider = CredentialsError::provider_error(said);
+    let failed = SdkError::<PutItemError>::dispatch_failure(ConnectorError::other(provider.into(), None));
+    let error = super::error("writing", failed);
+    assert!(error.message.contains("exited with code 1"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("Planted"), "{error}");
+}

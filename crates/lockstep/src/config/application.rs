@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Check, ConfigError, Inputs, Registry, Sorting, SourceSection, TableSections, TargetSection, explain,
-    gather, refuse_writable_by_others,
+    gather,
 };
 use crate::migration::MigrationOptions;
 use crate::store::{ReadOptions, WriteOptions};
@@ -43,18 +43,16 @@ impl MigrationOptions {
         let defaults = Figment::from(Serialized::defaults(defaults));
         let read = |figment: &Figment| read(figment, &registry);
         let sorting = Sorting { registry: &registry, declared_keys: None };
-        let figment = gather(defaults, inputs, sorting, &|layered| read(layered).map(|_| ()))?;
-        let Sections { source, target, tables, writes, reads } = read(&figment)?;
-        let mut check = Check::of(&figment);
+        let gathered = gather(defaults, inputs, sorting, &|layered| read(layered).map(|_| ()))?;
+        let Sections { source, target, tables, writes, reads } = read(&gathered.figment)?;
+        let mut check = Check::of(&gathered.figment);
         check.stores(&source, &target);
         check.calls(&writes, &reads);
         check.tables(&tables.names(&target.table_prefix), &target);
         if !check.problems.is_empty() {
             return Err(ConfigError::all(check.problems));
         }
-        if source.password_command.is_some() {
-            refuse_writable_by_others(inputs)?;
-        }
+        gathered.refuse_of_others([source.password_command.as_ref()])?;
         let Some(url) = &source.url else {
             return Err(ConfigError::one(
                 "source.url is not set: set it in lockstep.toml or as LOCKSTEP_SOURCE__URL (postgres://…)",

@@ -1,12 +1,13 @@
 //! figment's errors as sentences: which key, from where, what is wrong, what to do.
 
-use figment::error::Kind;
+use figment::error::{Actual, Kind};
+use figment::value::Value;
 use figment::{Figment, Metadata};
 
 use super::layers::{DECLARED, ENVIRONMENT};
 use super::secret::mask_passwords;
 
-/// What is wrong with the configuration, one sentence each. No password is in it.
+/// What is wrong with the configuration, one sentence each. No value is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentences())]
 pub struct ConfigError {
@@ -94,13 +95,53 @@ fn sentence(figment: &Figment, error: &figment::Error) -> String {
         }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
             let hint = if expected.contains("string") { " (put it in quotes)" } else { "" };
-            format!("`{key}` ({from}) is {found}, it must be {}{hint}", plain(expected))
+            format!("`{key}` ({from}) is {}, it must be {}{hint}", kind_of(found), plain(expected))
         }
-        Kind::UnknownVariant(found, known) => {
-            format!("`{key}` ({from}) is `{found}`, it must be one of: {}", known.join(", "))
+        Kind::UnknownVariant(_, known) => {
+            format!("`{key}` ({from}) must be one of: {}", known.join(", "))
         }
         Kind::MissingField(name) => format!("`{key}` lacks `{name}`"),
-        other => format!("`{key}` ({from}): {other}"),
+        Kind::Message(message) => {
+            let value = figment.find_value(&error.path.join(".")).ok();
+            match value.map(|value| without(message, &value)) {
+                Some(message) => format!("`{key}` ({from}): {message}"),
+                None => format!("`{key}` ({from}) is not as it must be"),
+            }
+        }
+        Kind::DuplicateField(name) => format!("`{key}` ({from}) has `{name}` twice"),
+        Kind::InvalidLength(_, expected) => format!("`{key}` ({from}) must be {expected}"),
+        _ => format!("`{key}` ({from}) is out of range, or of a kind that it cannot be"),
+    }
+}
+
+/// What a value is, and not which: 1. An operator mixes up two variables. 2. The password is one's value. 3.
+/// "is string `s3cret`, it must be a whole number" is in a log.
+fn kind_of(found: &Actual) -> &'static str {
+    match found {
+        Actual::Bool(_) => "true or false",
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
+        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) => "a text",
+        Actual::Seq => "a list",
+        Actual::Map => "a table",
+        _ => "something else",
+    }
+}
+
+/// A sentence of ours on a value, without the value.
+fn without(sentence: &str, value: &Value) -> String {
+    match value {
+        Value::Dict(_, values) => {
+            values.values().fold(sentence.to_owned(), |told, value| without(&told, value))
+        }
+        Value::Array(_, values) => {
+            values.iter().fold(sentence.to_owned(), |told, value| without(&told, value))
+        }
+        other => match other.clone().into_string() {
+            // A short one is in every sentence.
+            Some(text) if text.len() < 3 => sentence.replace(&format!("`{text}`"), "`…`"),
+            Some(text) => sentence.replace(&text, "…"),
+            None => sentence.to_owned(),
+        },
     }
 }
 

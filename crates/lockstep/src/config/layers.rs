@@ -1,12 +1,14 @@
 //! Where values come from: file, profile, environment, flags.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::writers::Writers;
 use super::{ConfigError, ENV_PREFIX, FILE, Registry};
 
 /// The environment's name in messages.
@@ -65,26 +67,6 @@ impl Inputs {
     }
 }
 
-/// Refuses a file that others can write, where commands from it are run.
-///
-/// # Errors
-/// Where others can write the file, or it cannot be looked at.
-pub fn refuse_writable_by_others(inputs: &Inputs) -> Result<(), ConfigError> {
-    #[cfg(unix)]
-    if let Some(path) = inputs.path()? {
-        let failed = |error| ConfigError::one(format!("could not look at {}: {error}", path.display()));
-        let mode =
-            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).map_err(failed)?.permissions());
-        if mode & 0o002 != 0 {
-            return Err(ConfigError::one(format!(
-                "{} can be written by everyone on this machine, and commands that it names are run: chmod o-w it",
-                path.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// What a section `[tables.NAME]` is taken for.
 #[derive(Clone, Copy, Debug)]
 pub struct Sorting<'a> {
@@ -93,6 +75,29 @@ pub struct Sorting<'a> {
     /// Keys that only a declaration has; `None` leaves out every table that is not registered, as an
     /// application does, which has no store handle for one.
     pub declared_keys: Option<&'a [&'a str]>,
+}
+
+/// All layers, one over the other.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The values.
+    pub figment: Figment,
+    /// Who may write the file that was read, if there was one.
+    pub file: Option<Writers>,
+}
+
+impl Gathered {
+    /// Refuses `commands` that others may have written.
+    ///
+    /// # Errors
+    /// As [`Writers::refuse`].
+    pub fn refuse_of_others<'a>(
+        &self,
+        commands: impl IntoIterator<Item = Option<&'a String>>,
+    ) -> Result<(), ConfigError> {
+        let commands: Vec<&str> = commands.into_iter().flatten().map(String::as_str).collect();
+        self.file.as_ref().map_or(Ok(()), |file| file.refuse(&commands))
+    }
 }
 
 /// Puts the layers over the `defaults`. `check` is asked of each profile by itself.
@@ -104,12 +109,13 @@ pub fn gather(
     inputs: &Inputs,
     sorting: Sorting<'_>,
     check: &dyn Fn(&Figment) -> Result<(), ConfigError>,
-) -> Result<Figment, ConfigError> {
+) -> Result<Gathered, ConfigError> {
     let mut figment = defaults.clone();
-    let mut replaced = false;
+    let (mut replaced, mut writers) = (false, None);
     match (inputs.path()?, &inputs.profile) {
         (Some(path), profile) => {
-            let (mut file, mut profiles) = read(&path)?;
+            let (mut file, mut profiles, of_file) = read(&path)?;
+            writers = Some(of_file);
             replaced =
                 std::iter::once(&file).chain(profiles.values()).any(|layer| sorting.is_replaced_by(layer));
             std::iter::once(&mut file)
@@ -140,14 +146,17 @@ pub fn gather(
     };
     let mut over = [environment(&as_meant(&inputs.environment, reads)), flags(&inputs.flags)];
     over.iter_mut().for_each(|layer| sorting.sort(layer, replaced));
-    Ok(over.into_iter().fold(figment, Figment::merge))
+    Ok(Gathered { figment: over.into_iter().fold(figment, Figment::merge), file: writers })
 }
 
-/// The sections of a file, and its profiles.
-fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
+/// The sections of a file, its profiles, and who may write it.
+fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>, Writers), ConfigError> {
     let place = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::one(format!("could not read {place}: {error}")))?;
+    let failed = |error| ConfigError::one(format!("could not read {place}: {error}"));
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let writers = Writers::of(path, &file).map_err(failed)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
     let mut sections = sections(&place.to_string(), &text)?;
     let mut profiles = BTreeMap::new();
     match sections.remove("profile") {
@@ -169,11 +178,32 @@ fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
             )));
         }
     }
-    Ok((Layer { metadata: Metadata::named(place.to_string()), values: sections }, profiles))
+    Ok((Layer { metadata: Metadata::named(place.to_string()), values: sections }, profiles, writers))
 }
 
 fn sections(place: &str, text: &str) -> Result<Dict, ConfigError> {
-    Toml::from_str(text).map_err(|error| ConfigError::one(format!("{place} is not TOML: {error}")))
+    Toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let why = punctuation_only(error.message());
+        ConfigError::one(format!("{place} is not TOML: {}: {why}", line_and_column(text, start)))
+    })
+}
+
+/// Where a byte of a text is. The line itself may hold a password, and is not shown.
+fn line_and_column(text: &str, byte: usize) -> String {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    format!("line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+/// A parser's sentence, where only a sign that it expects is quoted: it may quote what was written as well.
+fn punctuation_only(sentence: &str) -> String {
+    let parts = sentence.lines().collect::<Vec<_>>().join(", ");
+    let told = parts.split('`').enumerate().map(|(n, part)| match n % 2 {
+        1 if part.chars().any(char::is_alphanumeric) => "…",
+        _ => part,
+    });
+    told.collect::<Vec<_>>().join("`")
 }
 
 /// Puts one text over the `defaults`.

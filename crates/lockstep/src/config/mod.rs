@@ -3,14 +3,14 @@
 //! Five layers, later ones win: defaults; `lockstep.toml` (or a file that is named); the table
 //! `[profile.NAME]` of that file, if a profile is chosen; environment variables `LOCKSTEP_SECTION__KEY`;
 //! flags. Unknown keys are refused in every layer, because a misspelt bound is no bound. Every message names
-//! the key and where its value came from, and none shows a password.
+//! the key and where its value came from, and none shows a value.
 //!
 //! An application reads `source`, `target`, `tables`, `writes` and `reads`, and leaves the other sections to
 //! the command line, which checks them.
 //!
 //! In reading order: [`Registry`] (which tables there are), `sections` and `tables` (what can be set),
-//! `layers` (where it comes from), `check` (what no type can say), `explain` (errors as sentences),
-//! `application`.
+//! `writers` (who else may write it), `layers` (where it comes from), `check` (what no type can say),
+//! `explain` (errors as sentences), `application`.
 
 mod application;
 mod check;
@@ -20,6 +20,7 @@ mod registry;
 mod secret;
 mod sections;
 mod tables;
+mod writers;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ pub use check::Check;
 #[doc(hidden)]
 pub use explain::{explain, origin};
 #[doc(hidden)]
-pub use layers::{Sorting, gather, over, refuse_writable_by_others};
+pub use layers::{Gathered, Sorting, gather, over};
 #[doc(hidden)]
 pub use secret::{SecretUrl, mask_passwords};
 #[doc(hidden)]

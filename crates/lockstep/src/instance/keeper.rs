@@ -39,8 +39,7 @@ const RETRY: Duration = Duration::from_millis(200);
 const RENEWALS_MAX: u32 = 4;
 
 /// The task that keeps a lease, on a connection of its own: the application's may all be waiting for the
-/// barrier.
-#[derive(Debug)]
+/// barrier. Not shown, as the driver shows the password of its options.
 pub(super) struct Keeper {
     pub(super) connect: PgConnectOptions,
     pub(super) who: Registration,

@@ -25,7 +25,7 @@ pub struct Since(pub(super) String);
 pub(super) fn parsed(found: Vec<(String, String)>, doing: &str) -> Result<Vec<Taken>> {
     let parsed = found.into_iter().map(|(place, key)| Ok(Taken { place, key: SourceKey::parse(&key)? }));
     parsed
-        .collect::<Result<_, serde_json::Error>>()
+        .collect::<Result<_, lockstep_core::Unholdable>>()
         .map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
 }
 

@@ -104,14 +104,9 @@ pub(super) fn is_taken(error: &Error) -> bool {
     error.sqlstate().is_some_and(|code| code == "23505" || code == "23P01")
 }
 
-/// What PostgreSQL said against a row, without its values (R36): messages about values are left out.
+/// What PostgreSQL said against a row, without its values (R36): messages hold none.
 pub(super) fn reason(error: &Error) -> String {
-    match error.sqlstate() {
-        // Class 23: the message names the constraint; the values are in the detail, which we do not take.
-        Some(code) if code.starts_with("23") => error.message.clone(),
-        Some(code) => format!("PostgreSQL refused the row (SQLSTATE {code})"),
-        None => error.message.clone(),
-    }
+    error.message.clone()
 }
 
 /// Whether PostgreSQL can never hold the row as it is, so that no other row that comes makes it fit: not 23,

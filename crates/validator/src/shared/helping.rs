@@ -123,7 +123,7 @@ type Task = std::result::Result<std::result::Result<&'static str, Stopped>, Join
 
 /// The table of a task that has ended well.
 fn of_task(task: Task) -> std::result::Result<&'static str, Stopped> {
-    task.unwrap_or_else(|error| Err(Stopped::Panicked(error.to_string())))
+    task.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
 }
 
 fn failed(why: Stopped) -> Error {

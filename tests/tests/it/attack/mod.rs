@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::roles::{grants, role};
 
+mod configuration;
 mod functions;
 mod grants;
 mod lately;
@@ -17,6 +18,7 @@ mod reports;
 mod schema;
 mod sessions;
 mod upgrade;
+mod values;
 
 /// PostgreSQL's code for a right that is missing; ours for what a guard refuses.
 const DENIED: &str = "42501";

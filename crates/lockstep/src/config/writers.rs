@@ -1,0 +1,146 @@
+//! Who else may write a file that names commands: what that user writes, we run.
+//!
+//! 1. `lockstep.toml` of a shared folder belongs to another user, or its group may write it. 2. That user
+//! puts a `password_command` into it. 3. An operator runs `status` there, and the command runs as the
+//! operator, with the source's URL in its environment.
+
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+
+/// A file as it was when it was read, or is now.
+#[derive(Clone, Debug)]
+pub struct Writers {
+    path: PathBuf,
+    /// Why others may write it, and what to do; `None` where only its user and root may.
+    others: Option<String>,
+}
+
+impl Writers {
+    /// Of a file that is open, so that it is the one that is read. Systems without owners and modes are not
+    /// judged.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub(super) fn of(path: &Path, file: &std::fs::File) -> std::io::Result<Self> {
+        Ok(Self { path: path.to_owned(), others: others(&file.metadata()?) })
+    }
+
+    /// Refuses a configuration that others may write, where commands from it are run, and a command whose
+    /// program is a file that others may write.
+    ///
+    /// # Errors
+    /// Which file it is, why, and what to do.
+    pub fn refuse(&self, commands: &[&str]) -> Result<(), ConfigError> {
+        let refused = |path: &Path, what: &str, others: &str| {
+            Err(ConfigError::one(format!("{} {others}, and {what}", path.display())))
+        };
+        match &self.others {
+            Some(others) if !commands.is_empty() => {
+                return refused(&self.path, "commands that it names are run", others);
+            }
+            _ => {}
+        }
+        for program in commands.iter().filter_map(|command| program(command)) {
+            let found = std::fs::metadata(&program).ok().filter(std::fs::Metadata::is_file);
+            if let Some(others) = found.as_ref().and_then(others) {
+                return refused(&program, "it is run as a command of the configuration", &others);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The program of a shell command, where it is a path. One that is looked for in `PATH` is the system's.
+fn program(command: &str) -> Option<PathBuf> {
+    let mut words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+    let first = words.next()?;
+    let of_a_script = ["sh", "bash", "dash", "zsh", "python", "python3", "perl", "ruby", "node"];
+    let is_interpreter = first.rsplit('/').next().is_some_and(|name| of_a_script.contains(&name));
+    let script = if is_interpreter { words.next() } else { None };
+    Some(script.unwrap_or(first)).filter(|word| word.contains('/')).map(PathBuf::from)
+}
+
+#[cfg(unix)]
+fn others(of: &std::fs::Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    judge(of.uid(), of.mode(), user_of_process())
+}
+
+#[cfg(not(unix))]
+fn others(_of: &std::fs::Metadata) -> Option<String> {
+    None
+}
+
+/// What is wrong with a file of `owner` with `mode`, for a process of `user`; only the mode is judged where
+/// the user is not known.
+#[cfg(unix)]
+fn judge(owner: u32, mode: u32, user: Option<u32>) -> Option<String> {
+    if let Some(user) = user.filter(|user| owner != 0 && owner != *user) {
+        return Some(format!(
+            "belongs to another user (uid {owner}; this process runs as uid {user}): chown it to that \
+                user or to root"
+        ));
+    }
+    let who = match mode & 0o022 {
+        0 => return None,
+        0o020 => "its group",
+        _ => "everyone on this machine",
+    };
+    Some(format!("can be written by {who} (chmod go-w it)"))
+}
+
+/// The user that this process acts as.
+#[cfg(unix)]
+fn user_of_process() -> Option<u32> {
+    static USER: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
+    *USER.get_or_init(|| {
+        // Real, effective, saved and that of files. Linux has it in a file that every process may read.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
+        if let Some(user) = effective.and_then(|user| user.parse().ok()) {
+            return Some(user);
+        }
+        let said = std::process::Command::new("id").arg("-u").output().ok()?;
+        String::from_utf8(said.stdout).ok()?.trim().parse().ok()
+    })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_trusted_that_only_its_user_and_root_may_write() {
+        for (owner, mode) in [(1000, 0o644), (1000, 0o600), (0, 0o644), (0, 0o100_444)] {
+            assert_eq!(judge(owner, mode, Some(1000)), None, "{owner} {mode:o}");
+        }
+        for (owner, mode, why) in [
+            (1001, 0o600, "belongs to another user (uid 1001"),
+            (1000, 0o664, "by its group"),
+            (1000, 0o666, "by everyone"),
+            (0, 0o602, "by everyone"),
+        ] {
+            let said = judge(owner, mode, Some(1000)).expect("refused");
+            assert!(said.contains(why), "{said}");
+        }
+        assert!(judge(1001, 0o600, Some(0)).is_some(), "root does not run what another user wrote either");
+        assert_eq!(judge(1001, 0o600, None), None);
+    }
+
+    #[test]
+    fn the_user_of_this_process_is_the_one_that_its_files_belong_to() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let owner = std::os::unix::fs::MetadataExt::uid(&file.as_file().metadata().expect("there"));
+        assert_eq!(user_of_process(), Some(owner));
+    }
+
+    #[test]
+    fn the_program_of_a_command_is_its_path() {
+        assert_eq!(program("/opt/token --for db"), Some(PathBuf::from("/opt/token")));
+        assert_eq!(program("sh './token.sh' x"), Some(PathBuf::from("./token.sh")));
+        assert_eq!(program("aws rds generate-db-auth-token"), None);
+        assert_eq!(program("exit 0"), None);
+        assert_eq!(program(""), None);
+    }
+}
