@@ -101,24 +101,28 @@ impl Stores {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_lazily_as_operator(&source)?;
+                // What does not answer is waited for once.
+                let mut is_away = false;
                 match config.declared.bind(&source, &config.target.table_prefix).await {
                     // What needs the tables says so.
                     Err(error) if error.kind != Kind::Misconfigured => {
                         // A pool that timed out does not know why.
                         let why = source.why_away(WHY_WITHIN).await;
                         config.declared.note_away(&why.unwrap_or(error));
+                        is_away = true;
                     }
                     bound => bound?,
                 }
                 let target = Target::connect(config.target_options()).await;
                 ui.say(&acts_on(config, &source, &target).await);
-                // One that does not answer is for the command to say.
-                if let Err(error) = source.refuse_foreign_schemas().await
-                    && error.kind == Kind::Misconfigured
-                {
-                    return Err(error.into());
+                if !is_away {
+                    // One that does not answer is for the command to say.
+                    match source.refuse_foreign_schemas().await {
+                        Err(error) if error.kind == Kind::Misconfigured => return Err(error.into()),
+                        Err(_) => {}
+                        Ok(()) => claim(&source, &target).await?,
+                    }
                 }
-                claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
             }
             None => Self::configured(config, ui).await,

@@ -73,6 +73,7 @@ mod schedules;
 mod serve;
 mod sessions;
 mod set_back;
+mod silent;
 mod stage;
 mod steps;
 mod store;
