@@ -98,7 +98,7 @@ impl TableRun {
     /// Why a file of the ledger stops the run.
     pub(crate) fn spool(&self, error: std::io::Error) -> Stopped {
         let temporary = || (std::env::temp_dir().display().to_string(), "TMPDIR");
-        let kept = |kept: &crate::options::Kept| (kept.folder.display().to_string(), "validate.folder");
+        let kept = |kept: &crate::settings::Kept| (kept.folder.display().to_string(), "validate.folder");
         let (folder, setting) = self.options.kept.as_ref().map_or_else(temporary, kept);
         Stopped::Spool { folder, setting, error }
     }
