@@ -184,8 +184,8 @@ pub async fn record(
         else {
             continue;
         };
-        // 1. A pass ends that began in a time that is lost. 2. Its number is above every pass of here. 3. What
-        // it rests on is the same, and what was delivered in that time is in no note.
+        // 1. A pass ends that began in a time that is lost. 2. Its number is above every pass of here. 3.
+        // What it rests on is the same, and what was delivered in that time is in no note.
         if !source.have_begun(&[began]).await? {
             continue;
         }
