@@ -154,7 +154,8 @@ impl Adopted {
 
 fn differing(table: &str, setting: &str, adopted: &str, configured: &str) -> String {
     format!(
-        "tables.{table}.{setting}: the migration has {adopted:?}, and {configured:?} is configured here; put the setting back"
+        "tables.{table}.{setting}: the migration has {adopted:?}, and {configured:?} is configured here; \
+         put the setting back"
     )
 }
 

@@ -103,7 +103,8 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
     if !table.settings_changed.is_empty() && table.capture != CaptureSeen::Absent {
         add(Finding::broken(
             table.settings_changed.join("; "),
-            "items that were written have their keys, attributes and expiry by the old one, so whatever moves or compares stops",
+            "items that were written have their keys, attributes and expiry by the old one, so whatever \
+             moves or compares stops",
             format!("put the settings of tables.{name} back"),
         ));
     }

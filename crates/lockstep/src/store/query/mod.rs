@@ -11,8 +11,8 @@
 //!
 //! What holds for every query:
 //! - **Order** is total: by the query's columns, then by what these leave out of the primary key, so both
-//!   stores agree on ties. Texts and labels go by their bytes. Text order of the target's sort key must be the
-//!   order of those columns; zero-padded ids are not negative.
+//!   stores agree on ties. Texts and labels go by their bytes. Text order of the target's sort key must be
+//!   the order of those columns; zero-padded ids are not negative.
 //! - **Without a sort key** the target keeps no order: a partition of such an index is read as a whole for
 //!   each page, and its first two thousand rows are put in order in memory. It is for short partitions.
 //! - **Freshness**: the target's table is read strongly consistent. Its *indexes are eventually consistent*,
