@@ -57,6 +57,7 @@ mod left;
 mod load;
 mod lock_tries;
 mod lookup;
+mod marked;
 mod node;
 mod partitions;
 mod parts;
