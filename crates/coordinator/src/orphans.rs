@@ -1,6 +1,7 @@
 //! Orphans: rows without an item and items without a row, neither of them pending (R17). Found by a whole
 //! comparison, repaired by marking them: the relay then brings the target to what the source says.
 
+use lockstep_core::{Error as StoreError, Kind};
 use lockstep_validator::{FindingClass, ValidateOptions};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -90,12 +91,19 @@ pub async fn find_orphans(
 /// is extra.
 ///
 /// # Errors
-/// The source's.
+/// [`Kind::Refused`] where PostgreSQL lost history and what differs since was not decided about: an extra
+/// item may be the only copy of a row; the source's.
 ///
 /// # Cancel safety
 /// What was marked stays marked; marking again is harmless.
 #[crate::boxed]
 pub async fn repair_orphans(migration: &Migration, orphans: &[Orphan]) -> Result<u64> {
+    if migration.source.is_loss_undecided().await? {
+        let message = "PostgreSQL lost history, and no comparison of everything has agreed since: what \
+                       only DynamoDB has may be what PostgreSQL forgot, and what only PostgreSQL has may \
+                       have been deleted. Decide about each finding of a repair first";
+        return Err(StoreError::source(Kind::Refused, "repairing orphans", message).into());
+    }
     let mut marked = 0;
     for binding in &migration.tables {
         let of_table = orphans.iter().filter(|orphan| orphan.table == binding.name());

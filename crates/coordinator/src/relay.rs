@@ -14,6 +14,7 @@ mod inserts;
 mod pace;
 mod pass;
 mod quiet;
+mod refusals;
 mod share;
 
 use std::time::{Duration, Instant};

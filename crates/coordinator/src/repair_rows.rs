@@ -374,6 +374,18 @@ async fn open_batches(migration: &Migration) -> Result<Vec<(IntentId, Batch)>> {
         .collect())
 }
 
+/// Calls batches of before a loss undone: their keys were found wrong in a history that is no more, and what
+/// the target has under them may be the only copy of what the source forgot. The comparison that follows a
+/// loss lists what differs now.
+pub(crate) async fn forget_batches(migration: &Migration) -> Result<()> {
+    for (intent, _) in open_batches(migration).await? {
+        let detail = json!({ "why": "a store has lost history since" });
+        let source = &migration.source;
+        source.journal_outcome(&migration.actor, intent, EntryKind::Undone, REPAIR_KEYS, &detail).await?;
+    }
+    Ok(())
+}
+
 async fn one_batch(
     migration: &Migration,
     intent: IntentId,

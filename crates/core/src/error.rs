@@ -238,8 +238,6 @@ impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
-
     use sqlx::{Connection, PgConnection};
     use tokio::net::TcpListener;
 
@@ -264,8 +262,11 @@ mod tests {
     #[test]
     fn what_the_driver_said_is_in_neither_the_debug_form_nor_the_chain_and_can_be_asked_for() {
         let error = Error::of_sqlx("reading", sqlx::Error::Decode("4711 Planted".into()));
-        let chain: Vec<String> =
-            std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        let (mut chain, mut cause) = (Vec::new(), std::error::Error::source(&error));
+        while let Some(next) = cause {
+            chain.push(next.to_string());
+            cause = next.source();
+        }
         let all = format!("{error} {error:?} {error:#?} {chain:?}");
         assert!(!all.contains("Planted"), "{all}");
         let driver = error.driver().expect("it is kept").downcast_ref::<sqlx::Error>();

@@ -43,6 +43,11 @@ impl Version {
     /// The version of a row that was copied as history: below everything that capture hands out.
     pub const HISTORY: Version = Version(0);
 
+    /// No version of ours is higher: its epoch would be the four millionth. 1. Another program puts an item
+    /// with the highest number there is. 2. Taken for a version, every change of its row is refused, and
+    /// there is no epoch above it to begin.
+    pub const MAX: Version = Version(1 << (EPOCH_SHIFT + 22));
+
     /// The epoch in which this version was handed out.
     pub fn epoch(self) -> Epoch {
         Epoch(self.0 >> EPOCH_SHIFT)

@@ -12,10 +12,12 @@ pub trait ItemView {
     /// The attribute of that name.
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
 
-    /// The version it carries, if it carries one.
+    /// The version it carries, if it carries one. A number that no epoch could outrank is none.
     fn version(&self) -> Option<Version> {
         match self.attribute(VERSION_ATTRIBUTE)? {
-            Attribute::N(digits) => digits.parse().ok().map(Version),
+            Attribute::N(digits) => {
+                digits.parse().ok().map(Version).filter(|version| *version <= Version::MAX)
+            }
             _ => None,
         }
     }

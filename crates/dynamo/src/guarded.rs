@@ -75,6 +75,37 @@ impl Target {
         item: Item,
         version: Version,
     ) -> Result<Written> {
+        let condition = ("attribute_not_exists(#v) OR #v < :v", AttributeValue::N(version.0.to_string()));
+        self.put_where(read_at, table, item, condition).await
+    }
+
+    /// Puts a state over an item that carries `standing` where a version should be, which is none of ours: as
+    /// one that carries nothing there it is another program's, and gives way. It is superseded where that
+    /// has changed meanwhile.
+    ///
+    /// # Errors
+    /// As [`Target::put_guarded_of`].
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome.
+    #[crate::boxed]
+    pub async fn put_over_foreign(
+        &self,
+        read_at: ReadAt,
+        table: &str,
+        item: Item,
+        standing: AttributeValue,
+    ) -> Result<Written> {
+        self.put_where(read_at, table, item, ("#v = :v", standing)).await
+    }
+
+    async fn put_where(
+        &self,
+        read_at: ReadAt,
+        table: &str,
+        item: Item,
+        (condition, value): (&str, AttributeValue),
+    ) -> Result<Written> {
         // Of this machine: where it is slow by most of an hour, the item does not stay for long enough.
         let (fence, now_s) = (read_at.fence(), chrono::Utc::now().timestamp());
         let place = place_of(&item);
@@ -83,9 +114,9 @@ impl Target {
             .put_item()
             .table_name(table)
             .set_item(Some(item.staying(now_s).into_attributes()))
-            .condition_expression("attribute_not_exists(#v) OR #v < :v")
+            .condition_expression(condition)
             .expression_attribute_names("#v", VERSION_ATTRIBUTE)
-            .expression_attribute_values(":v", AttributeValue::N(version.0.to_string()))
+            .expression_attribute_values(":v", value)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()

@@ -35,6 +35,11 @@ pub struct PendingRow {
 const ROW_AT: usize = 5;
 
 impl PendingRow {
+    /// Whether there is a row with exactly this key.
+    pub fn is_present(&self) -> bool {
+        self.exists
+    }
+
     /// Runs `read` over the row's fields; `None` when the row is gone, so that a tombstone is due.
     pub fn with_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
         self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))
@@ -62,6 +67,48 @@ impl PendingBatch {
     pub fn nothing() -> Self {
         Self { rows: Vec::new(), next: None, read_at: DateTime::UNIX_EPOCH }
     }
+
+    /// What [`page_sql`] found, of a page of `limit` keys.
+    pub(super) fn of(found: Vec<PgRow>, limit: usize, doing: &str) -> Result<Self> {
+        let full = found.len() == limit;
+        let read_at = found.first().map_or_else(Utc::now, |row| row.get(4));
+        let mut rows = Vec::with_capacity(found.len());
+        for row in found {
+            let key: String = row.get(0);
+            let key =
+                SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
+            rows.push(PendingRow {
+                key,
+                version: Version(row.get(1)),
+                exists: row.get(2),
+                is_there: row.get(3),
+                row,
+            });
+        }
+        let next = if full { rows.last().map(|row| row.key.clone()) } else { None };
+        Ok(Self { rows, next, read_at })
+    }
+}
+
+/// The statement that reads marks of table `$1` with the rows they name, `$3` of them at most; `which` is the
+/// condition on `key` and may use `$2`.
+pub(super) fn page_sql(binding: &TableBinding, which: &str, order_sql: &str) -> String {
+    format!(
+        "SELECT p.key::text, p.version, coalesce({present_key} = p.key, false), s.{first_key} IS NOT NULL,
+            pg_catalog.statement_timestamp(), {columns}
+         FROM (SELECT key, version FROM lockstep.pending
+               WHERE table_name = $1 AND {which}
+               ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
+         LEFT JOIN {relation} AS s ON {same_row}
+         ORDER BY {of_page} {order_sql}",
+        of_mark = digest_sql("key"),
+        of_page = digest_sql("p.key"),
+        first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
+        columns = binding.columns_sql("s"),
+        present_key = binding.key_sql("s"),
+        relation = binding.relation.sql(),
+        same_row = binding.row_of_primary_key_sql("s", "p.key"),
+    )
 }
 
 /// Which way the set is gone through, by the digests of its keys. Two relays that go different ways meet
@@ -142,24 +189,13 @@ impl Source {
             KeyOrder::Ascending => (">", "ASC"),
             KeyOrder::Descending => ("<", "DESC"),
         };
-        let sql = format!(
-            "SELECT p.key::text, p.version, coalesce({present_key} = p.key, false), s.{first_key} IS NOT NULL,
-                pg_catalog.statement_timestamp(), {columns}
-             FROM (SELECT key, version FROM lockstep.pending
-                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last}){of_share}
-                   ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
-             LEFT JOIN {relation} AS s ON {same_row}
-             ORDER BY {of_page} {order_sql}",
-            of_mark = digest_sql("key"),
-            of_last = digest_sql("$2::jsonb"),
-            of_share = share.map(|share| share.condition_sql(&digest_sql("key"))).unwrap_or_default(),
-            of_page = digest_sql("p.key"),
-            first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
-            columns = binding.columns_sql("s"),
-            present_key = binding.key_sql("s"),
-            relation = binding.relation.sql(),
-            same_row = binding.row_of_primary_key_sql("s", "p.key"),
+        let which = format!(
+            "($2::jsonb IS NULL OR {} {after_sql} {}){}",
+            digest_sql("key"),
+            digest_sql("$2::jsonb"),
+            share.map(|share| share.condition_sql(&digest_sql("key"))).unwrap_or_default(),
         );
+        let sql = page_sql(binding, &which, order_sql);
         let doing = format!("reading pending keys of {}", binding.name());
         let found = sqlx::query(AssertSqlSafe(sql))
             .bind(binding.name())
@@ -168,23 +204,7 @@ impl Source {
             .fetch_all(self.pool())
             .await
             .doing(&doing)?;
-        let full = found.len() as i64 == limit;
-        let read_at = found.first().map_or_else(Utc::now, |row| row.get(4));
-        let mut rows = Vec::with_capacity(found.len());
-        for row in found {
-            let key: String = row.get(0);
-            let key = SourceKey::parse(&key)
-                .map_err(|e| Error::source(Kind::Invalid, doing.clone(), e.to_string()))?;
-            rows.push(PendingRow {
-                key,
-                version: Version(row.get(1)),
-                exists: row.get(2),
-                is_there: row.get(3),
-                row,
-            });
-        }
-        let next = if full { rows.last().map(|row| row.key.clone()) } else { None };
-        Ok(PendingBatch { rows, next, read_at })
+        PendingBatch::of(found, limit as usize, &doing)
     }
 
     /// Takes exactly what was delivered out of the set; returns how many keys left it.

@@ -104,13 +104,14 @@ impl Source {
     pub async fn record_verdict(&self, epoch: Epoch, consistent: bool, report: &Value) -> Result<()> {
         let doing = "storing a verdict";
         let summary = Summary::of(consistent, report);
-        sqlx::query(
+        let answers: bool = sqlx::query_scalar(
             "INSERT INTO lockstep.verdicts (epoch, consistent, report, began, found, whole, answers)
              SELECT $1, $2, $3, $4, $5, of_all, $2 AND $8 AND of_all
              FROM (SELECT $6
                  AND EXISTS (SELECT FROM lockstep.begun_comparisons b WHERE b.number = $4)
                  AND NOT EXISTS (
-                       SELECT FROM lockstep.tables t WHERE t.name <> ALL ($7::text[])) AS of_all) AS scope",
+                       SELECT FROM lockstep.tables t WHERE t.name <> ALL ($7::text[])) AS of_all) AS scope
+             RETURNING answers",
         )
         .bind(epoch.0)
         .bind(consistent)
@@ -120,9 +121,12 @@ impl Source {
         .bind(summary.everything)
         .bind(&summary.tables)
         .bind(!summary.incremental)
-        .execute(self.pool())
+        .fetch_one(self.pool())
         .await
         .doing(doing)?;
+        if answers {
+            self.note_decided(epoch).await?;
+        }
         sqlx::query(
             "DELETE FROM lockstep.verdicts WHERE at < pg_catalog.clock_timestamp() - \
             pg_catalog.make_interval(days => $2)

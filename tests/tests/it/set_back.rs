@@ -9,7 +9,9 @@ use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{PAYMENTS, eventually, within};
-use lockstep_validator::{CancellationToken, Kept, Progress, ValidateOptions, begin, validate};
+use lockstep_validator::{
+    CancellationToken, Kept, Progress, ValidateOptions, ValidateSettings, begin, validate,
+};
 
 use crate::process::{command, ended};
 use crate::verdicts::{advances, compared, in_dual_write, lose, newest, recorded};
@@ -46,7 +48,8 @@ async fn a_comparison_over_a_step_back_is_no_verdict_and_is_not_gone_on_with() {
     let backup = world.back_up_source().await;
     let folder = tempfile::tempdir().expect("a folder");
     let kept = Kept { folder: folder.path().to_owned(), restart: false };
-    let options = ValidateOptions { kept: Some(kept), scan_segments: 4, ..ValidateOptions::default() };
+    let few = ValidateSettings { scan_segments: 4, ..ValidateSettings::default() };
+    let options = ValidateOptions { kept: Some(kept), ..ValidateOptions::from(few.clone()) };
     let (tables, cancel) = (world.tables(), CancellationToken::new());
     let progress = Progress::new(&tables);
 
@@ -60,7 +63,7 @@ async fn a_comparison_over_a_step_back_is_no_verdict_and_is_not_gone_on_with() {
     let running = tokio::spawn({
         let (tables, progress, cancel) = (tables.clone(), Progress::new(&tables), cancel.clone());
         async move {
-            let options = ValidateOptions { scan_segments: 4, ..ValidateOptions::default() };
+            let options = ValidateOptions::from(few);
             validate(&source, &target, &tables, &options, &progress, &cancel).await
         }
     });

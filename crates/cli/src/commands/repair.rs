@@ -50,7 +50,8 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["max", "last", "take_target"])]
     pub state: bool,
     /// The other way round: write the rows of findings to PostgreSQL as DynamoDB has them, where PostgreSQL
-    /// has forgotten them. One source key as it is listed, or `all`; may be given several times
+    /// has forgotten them. One source key as it is listed, behind TABLE/ where several share it, or `all`;
+    /// may be given several times
     #[arg(long, value_name = "KEY")]
     pub take_target: Vec<String>,
     /// Also write rows that DynamoDB says were deleted: they are in both stores again
@@ -84,8 +85,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     };
     context.check_cancelled()?;
     if args.apply && !args.take_target.is_empty() {
-        let chosen: Vec<Repairable> =
-            repairs.repairable.iter().filter(|r| is_chosen(&args.take_target, r)).cloned().collect();
+        let chosen = chosen(&args.take_target, &repairs.repairable)?;
         return repair_state::take(context, stores, &repairs, &chosen).await;
     }
     let within: Vec<Repairable> = repairs
@@ -116,10 +116,37 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(if nothing_left && all_verified { Exit::Done } else { Exit::NotConsistent })
 }
 
-fn is_chosen(keys: &[String], finding: &Repairable) -> bool {
-    // A row of PostgreSQL is deleted only where its key is named.
-    let is_all = |key: &str| key == "all" && finding.deletion.is_none();
-    keys.iter().any(|key| is_all(key) || *key == finding.key.join(", ") || finding.key.first() == Some(key))
+/// The findings that are meant. A row of PostgreSQL is deleted only where it alone is named: two tables, or
+/// rows of one, may have the beginning of a key in common.
+fn chosen(named: &[String], findings: &[Repairable]) -> anyhow::Result<Vec<Repairable>> {
+    for name in named {
+        let deleted: Vec<String> = findings
+            .iter()
+            .filter(|finding| finding.may_be_deleted() && is_named(name, finding))
+            .map(|finding| format!("{}/{}", finding.table, finding.key.join(", ")))
+            .collect();
+        if deleted.len() > 1 {
+            return Err(Failure::usage(format!(
+                "`{name}` names {} rows that would be deleted, and nothing was done; name each by its \
+                 table and whole key: {}",
+                deleted.len(),
+                deleted.join("; ")
+            )));
+        }
+    }
+    let is_chosen = |finding: &&Repairable| {
+        let is_all = |name: &String| name == "all" && finding.deletion.is_none();
+        named.iter().any(|name| is_all(name) || is_named(name, finding))
+    };
+    Ok(findings.iter().filter(is_chosen).cloned().collect())
+}
+
+/// Whether a finding is meant: by its key or the first part of it, behind its table or not.
+fn is_named(name: &str, finding: &Repairable) -> bool {
+    let of_table = name.strip_prefix(finding.table.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    let is_key =
+        |key: &str| key == finding.key.join(", ") || finding.key.first().is_some_and(|own| own == key);
+    is_key(name) || of_table.is_some_and(is_key)
 }
 
 async fn newest(stores: &Stores) -> anyhow::Result<Report> {
@@ -198,4 +225,43 @@ pub(super) fn told(repaired: &Repaired) -> String {
         text += &format!("\n  unverified: {what}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_coordinator::Deletion;
+    use lockstep_core::Version;
+    use lockstep_validator::FindingClass;
+
+    use super::*;
+
+    fn finding(table: &str, key: &[&str], deleted: bool) -> Repairable {
+        let deletion = deleted.then_some(Deletion { version: Version(7), may_be_lost: true });
+        Repairable {
+            table: table.to_owned(),
+            class: FindingClass::Missing,
+            key: key.iter().map(|part| (*part).to_owned()).collect(),
+            columns: Vec::new(),
+            deletion,
+        }
+    }
+
+    #[test]
+    fn a_row_is_deleted_only_by_a_name_that_is_its_alone() {
+        let findings = [
+            finding("logs", &["4711", "a"], true),
+            finding("logs", &["4711", "b"], true),
+            finding("payments", &["4711", "a"], true),
+            finding("payments", &["4712", "a"], false),
+        ];
+        let of = |name: &str| chosen(&[name.to_owned()], &findings);
+        for shared in ["4711", "logs/4711", "4711, a"] {
+            let refused = of(shared).expect_err("it names several").to_string();
+            assert!(refused.contains("name each by its table and whole key"), "{shared}: {refused}");
+        }
+        assert_eq!(of("payments/4711").expect("one"), findings[2..3]);
+        assert_eq!(of("logs/4711, b").expect("one"), findings[1..2]);
+        assert_eq!(of("all").expect("no deletion"), findings[3..]);
+        assert!(of("logs/4712").expect("another table's").is_empty());
+    }
 }

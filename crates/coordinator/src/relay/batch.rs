@@ -6,12 +6,11 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::{Error as StoreError, Item, Kind};
 use lockstep_dynamo::{STATEMENTS_MAX, apart};
-use lockstep_postgres::{Delivered, PendingBatch, PendingRow, RefusedPut};
+use lockstep_postgres::{PendingBatch, PendingRow};
 
 use super::Table;
 use super::deliver::{Due, Fate};
 use crate::error::{Error, Result};
-use crate::loss::Loss;
 
 /// Fewer rows than this are through as soon by puts.
 const INSERTS_FROM: usize = 2 * STATEMENTS_MAX;
@@ -62,21 +61,6 @@ impl<'a> Table<'a> {
             sent.error = Some(Error::HistoryLost(contradicted));
         }
         Ok(sent)
-    }
-
-    /// Judges what was refused: adds what the target holds all the same to what was delivered, and returns
-    /// what no delivery of this history explains. The rest has a newer mark, or none any more.
-    async fn judge(self, refused: Vec<RefusedPut>, delivered: &mut Vec<Delivered>) -> Result<Vec<Loss>> {
-        if refused.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = self.run.migration.source.contradicted_by(self.binding.name(), &refused).await?;
-        for put in refused.into_iter().filter(|put| put.is_same) {
-            if found.iter().all(|contradicted| !contradicted.is_of(&put.key)) {
-                delivered.push(Delivered { key: put.key, version: put.version });
-            }
-        }
-        Ok(found.iter().map(Loss::of_change).collect())
     }
 
     async fn fates<'b>(self, rows: &'b [PendingRow]) -> Vec<Result<Fate>>

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{RelayUntil, Table};
 use crate::error::Result;
 use lockstep_core::{
-    Attributes, DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey, Unholdable,
-    is_tombstone, tombstone, version_of,
+    AttributeValue, Attributes, DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey,
+    Unholdable, VERSION_ATTRIBUTE, Version, is_tombstone, tombstone, version_of,
 };
 use lockstep_dynamo::{Backoff, Landed, Written};
 use lockstep_postgres::{Delivered, PendingRow, RefusedPut};
@@ -24,12 +24,33 @@ pub(super) enum Due {
     Nothing,
 }
 
+/// A put that the target refused by something else.
+pub(super) struct Refusal {
+    pub(super) put: RefusedPut,
+    /// Whether its key is its row's present one.
+    pub(super) is_present: bool,
+}
+
+impl Refusal {
+    /// The put of `row`, refused by `there`.
+    fn of(row: &PendingRow, there: &Attributes, is_same: bool) -> Self {
+        let seen = version_in(there, row.version);
+        let put = RefusedPut { key: row.key.clone(), version: row.version, seen, is_same };
+        Self { put, is_present: row.is_present() }
+    }
+}
+
+/// The version of what is there. One that does not read as one is of no history of ours, and outranks `put`.
+pub(super) fn version_in(there: &Attributes, put: Version) -> Version {
+    version_of(there).unwrap_or(put)
+}
+
 /// What became of one pending key.
 pub(super) enum Fate {
     Delivered(Delivered),
     SetAside,
     /// The target has something else at a version at least as high: the source says whether it can be newer.
-    Refused(RefusedPut),
+    Refused(Refusal),
     /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
     /// judges it again.
     MarkedAgain,
@@ -71,13 +92,26 @@ impl Table<'_> {
             Due::Nothing => return Ok(Fate::of(row)),
         };
         match self.write(row, item).await {
-            Ok(written) => Ok(self.answered(row, &written)),
+            Ok(written) => match foreign_version(&written) {
+                Some(standing) => self.put_over_foreign(row, standing).await,
+                None => Ok(self.answered(row, &written)),
+            },
             // It was read too long ago, as where the target takes little: the next pass reads it again.
             Err(e) if e.kind == Kind::Fenced => Ok(Fate::MarkedAgain),
             // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
             Err(e) if e.kind == Kind::Invalid => self.set_aside(row, &Unholdable::because(e.message)).await,
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Puts what is due over an item of another program, whose version is none of ours. What comes in between
+    /// the next pass meets.
+    async fn put_over_foreign(self, row: &PendingRow, standing: AttributeValue) -> Result<Fate> {
+        let (Due::Item(item) | Due::Tombstone(item)) = self.due(row) else { return Ok(Fate::MarkedAgain) };
+        let target = &self.run.migration.target;
+        let put = target.put_over_foreign(self.read_at, &self.binding.target_name, item, standing).await?;
+        self.progress.add_capacity(put.capacity_units);
+        Ok(if put.landed == Landed::Applied { Fate::of(row) } else { Fate::MarkedAgain })
     }
 
     /// What became of a put that was answered. A refusal by itself proves nothing: where the source was set
@@ -95,7 +129,7 @@ impl Table<'_> {
             return Fate::of(row);
         }
         let is_same = sent.is_same_state(there, chrono::Utc::now().timestamp());
-        Fate::Refused(refused(row, there, is_same))
+        Fate::Refused(Refusal::of(row, there, is_same))
     }
 
     fn item_again(self, row: &PendingRow) -> Option<Item> {
@@ -118,7 +152,7 @@ impl Table<'_> {
                 Ok(Written { landed: Landed::Superseded, standing: Some(there), .. })
                     if !is_tombstone(&there) =>
                 {
-                    return Ok(Fate::Refused(refused(row, &there, false)));
+                    return Ok(Fate::Refused(Refusal::of(row, &there, false)));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind == Kind::Fenced => return Ok(Fate::MarkedAgain),
@@ -197,8 +231,8 @@ impl Table<'_> {
     }
 }
 
-fn refused(row: &PendingRow, there: &Attributes, is_same: bool) -> RefusedPut {
-    // One that has no version that reads as one is of no history of ours.
-    let seen = version_of(there).unwrap_or(row.version);
-    RefusedPut { key: row.key.clone(), version: row.version, seen, is_same }
+/// What stands where the version of an item should be, if that is none of ours.
+fn foreign_version(written: &Written) -> Option<AttributeValue> {
+    let there = written.standing.as_deref().filter(|there| version_of(there).is_none())?;
+    there.get(VERSION_ATTRIBUTE).cloned()
 }

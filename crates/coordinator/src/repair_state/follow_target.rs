@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::gate::Observer;
 use crate::loss::Continuity;
 use crate::options::Migration;
+use crate::repair_rows::forget_batches;
 
 const DOING: &str = "making PostgreSQL follow DynamoDB again";
 
@@ -30,6 +31,7 @@ pub(super) async fn follow(migration: &Migration, segments: usize, observer: &dy
     require(&now, record.as_ref())?;
     let highest = highest_epoch(migration, &histories, record.as_ref(), segments, observer).await?;
     let server = migration.source.history().await?;
+    forget_batches(migration).await?;
     let record = record.as_ref();
     steps.while_busy(|| try_follow(migration, &histories, record, highest, server.as_deref())).await?;
     let detail = json!({ "epoch": highest, "server": server, "lost": histories.losses() });

@@ -3,17 +3,19 @@
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
 //! was. 3. What is still wrong after a crash is found again by the next run, which goes on under the same
 //! entry of the journal; until then no step forward is taken. In reading order: `remedies` (one function
-//! each), `follow_target`, `return_to_source`, `remake_control` and `record` (the largest of them), `highest`
-//! (how far DynamoDB has counted), this file (all of them, then the comparison), `take_target` (the other way
-//! round).
+//! each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record` (the
+//! largest of them), `highest` (how far DynamoDB has counted), this file (all of them, then the comparison),
+//! `take_target` (the other way round).
 
 mod follow_target;
 mod highest;
+mod raise;
 mod record;
 mod remake_control;
 mod remedies;
 mod return_to_source;
 mod take_target;
+mod undecided;
 
 pub use take_target::{Taken, take_target};
 
@@ -78,6 +80,12 @@ pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec
         remedies.extend(earlier.remedies.into_iter().filter(is_repeated));
         remedies.sort();
         remedies.dedup();
+    }
+    // 1. PostgreSQL lost history, and what DynamoDB has more is listed, to be decided about. 2. A trigger is
+    // found to be off, and the comparison that follows would put a tombstone over the only copy of a row.
+    if remedies.contains(&Remedy::Compare) && migration.source.is_loss_undecided().await? {
+        remedies.retain(|remedy| !matches!(remedy, Remedy::Compare | Remedy::List));
+        remedies.push(Remedy::List);
     }
     Ok(remedies)
 }

@@ -1,23 +1,14 @@
 //! One function a remedy. Each may be repeated, and broken off at any point.
 
-use std::time::Duration;
-
-use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Side};
-use lockstep_postgres::{
-    IntentId, KnownMarks, Shape, Source, TableBinding, begin_late_requests, flip_phase, read_control,
-    take_exclusive,
-};
+use lockstep_core::{Error as StoreError, Kind, Phase};
+use lockstep_postgres::{IntentId, Shape, TableBinding};
 use lockstep_validator::ValidateOptions;
-use serde_json::json;
 
-use super::highest::highest_version;
+use super::raise::raise;
 use super::{follow_target, record, remake_control, return_to_source};
-use crate::continuity;
 use crate::doctor::Remedy;
 use crate::error::{Result, require_shape};
 use crate::gate::Observer;
-use crate::instances::{self, Leases};
-use crate::loss::{Continuity, Found};
 use crate::options::Migration;
 use crate::reverse_feed::reverse_backfill;
 use crate::step;
@@ -121,76 +112,4 @@ async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
     source.forget_ranges(binding.name()).await?;
     source.adopt_target(binding.name(), &binding.target_name, there.id.as_deref()).await?;
     Ok(())
-}
-
-/// Begins a new epoch above everything that the target has seen, and takes the present history for the right
-/// one.
-///
-/// In DualWrite at most: what the target holds is in doubt, so reads go to the truth until a verdict of the
-/// new epoch lets them back. Whatever is pending is pending under a fresh version from then on. 1. A key was
-/// marked at version 7 before the moment that the source was restored to. 2. In the time that is lost it was
-/// delivered at 9. 3. Under its 7 the row of now would be refused.
-async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn Observer) -> Result<()> {
-    let (source, steps) = (&migration.source, &migration.options.steps);
-    let histories = continuity::look(source, &migration.target, &migration.tables).await?;
-    let highest = highest_version(migration, &histories, options.settings.scan_segments, observer).await?;
-    // What DynamoDB's record has counted since the truth was last there.
-    let record = migration.target.control().record().await?;
-    if record.is_some_and(|record| record.holds_truth()) {
-        return Err(StoreError::target(
-            Kind::Refused,
-            "raising the epoch",
-            "DynamoDB says that it is the truth; run `doctor`",
-        )
-        .into());
-    }
-    let counted = record.map_or(Epoch::FIRST, |record| record.epoch);
-    // The truth was there once. When it came back is what a source that was set back may have forgotten.
-    let late = record.map(|_| migration.target.request_lifetime());
-    let least = Epoch(highest.epoch().max(counted).0 + 1);
-    let server = source.history().await?;
-    let (phase, epoch) =
-        steps.while_busy(|| try_raise(migration, &histories, server.as_deref(), least, late)).await?;
-    let detail = json!({ "phase": phase, "epoch": epoch, "server": server, "highest_version_in_target": highest, "lost": histories.losses() });
-    source.journal_note(&migration.actor, "accept history", &detail).await?;
-    // As after every flip: readers of the phase before are over when this returns.
-    let unregistered = tokio::time::sleep(steps.phase_lease * 2);
-    let leases = Leases::of_both(migration);
-    let (waited, ()) = tokio::join!(instances::wait(&leases, epoch, observer), unregistered);
-    waited?;
-    continuity::mark_now(migration).await
-}
-
-async fn try_raise(
-    migration: &Migration,
-    histories: &Continuity,
-    server: Option<&str>,
-    least: Epoch,
-    late: Option<Duration>,
-) -> StoreResult<(Phase, Epoch)> {
-    let doing = "raising the epoch";
-    let mut transaction = migration.source.begin(doing).await?;
-    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
-    let now = read_control(&mut transaction).await?;
-    if now.phase == Phase::DynamoOnly {
-        return Err(StoreError::source(Kind::Refused, doing, "the phase became DynamoOnly meanwhile"));
-    }
-    let lost = histories.losses().iter().any(|loss| loss.side() == Side::Source);
-    Source::accept_continuity(&mut transaction, server, least, lost).await?;
-    for table in &histories.tables {
-        let found = match &table.found {
-            Found::There { mark: Some(mark), .. } => mark.number,
-            _ => 0,
-        };
-        let marks = KnownMarks { marking: table.known.marking.max(found), marked: 0 };
-        Source::accept_marks(&mut transaction, &table.name, marks).await?;
-    }
-    let phase = now.phase.min(Phase::DualWrite);
-    let epoch = flip_phase(&mut transaction, phase).await?;
-    if let Some(lifetime) = late {
-        begin_late_requests(&mut transaction, lifetime).await?;
-    }
-    Source::mark_pending_again(&mut transaction).await?;
-    transaction.commit().await.doing(doing)?;
-    Ok((phase, epoch))
 }

@@ -27,6 +27,7 @@ use crate::gate::Observer;
 use crate::instances::{self, Leases};
 use crate::loss::Continuity;
 use crate::options::Migration;
+use crate::repair_rows::forget_batches;
 use crate::reverse_feed::{bring_back, once_brought_back, reverse_backfill_news};
 use crate::truth::raise_source_sequences;
 
@@ -48,6 +49,7 @@ pub(super) async fn run(
     stop_writes(migration, record.as_ref(), truth(&now, record.as_ref()), observer).await?;
     let histories = continuity::look(source, &migration.target, &migration.tables).await?;
     let highest = highest_epoch(migration, &histories, record.as_ref(), segments, observer).await?;
+    forget_batches(migration).await?;
     let server = source.history().await?;
     steps.while_busy(|| accept(migration, &histories, highest, server.as_deref())).await?;
     // What is read next is read only where both stores know each other's history.

@@ -5,6 +5,7 @@ use lockstep_coordinator::{Progress, RelayUntil, relay};
 use lockstep_core::{SourceKey, is_tombstone, version_of};
 use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::backfill;
 use tokio_util::sync::CancellationToken;
 
@@ -59,5 +60,57 @@ async fn no_tombstone_of_an_old_key_is_put_over_the_row_that_shares_its_place() 
     assert!(items.iter().all(|item| version_of(item).is_some_and(|version| version.0 <= newest)));
     for item in live {
         assert_eq!(item.get("note").and_then(|note| note.as_s().ok()).map(String::as_str), Some("new"));
+    }
+}
+
+/// 1. A row moves within its day: both keys are marked. 2. A relay reads the marks and the row. 3. The row is
+/// changed, and delivered under the mark of its new key by somebody else. 4. The first relay's put of what it
+/// read, under the mark of the old key, is refused by that. No history was lost.
+#[tokio::test]
+async fn a_newer_state_under_the_other_key_of_a_row_is_no_lost_history() {
+    for now in ["UPDATE visits SET note = 'newest'", "DELETE FROM visits"] {
+        let world = World::behind_proxy().await;
+        world
+            .sql(
+                "CREATE TABLE visits (id bigint PRIMARY KEY, at timestamptz NOT NULL, note text);
+                 INSERT INTO visits VALUES (1, '2026-03-04 05:06:07+00', 'old')",
+            )
+            .await;
+        let tables = bound(&world, DAYS).await.expect("binds");
+        let coordinator = world.coordinator_of(migration(&world, &tables)).await;
+        coordinator.prepare(&()).await.expect("nothing refuses");
+        backfill(&coordinator).await;
+        coordinator.close().await;
+        world.sql("UPDATE visits SET at = at + interval '1 hour', note = 'moved'").await;
+        let gate = Gate::new();
+        world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("PutItem").table("visits"));
+        let (here, cancel) = (migration(&world, &tables), CancellationToken::new());
+        let progress = Progress::new(&here.tables);
+        let relaying = relay(&here, RelayUntil::Empty, &progress, &cancel);
+        let beside = async {
+            gate.until_held(2).await;
+            world.sql(now).await;
+            let newest = *world.pending("visits").await.values().max().expect("a mark");
+            let visits = &tables[0];
+            let batch =
+                world.source.read_pending(visits, lockstep_postgres::KeyOrder::Ascending, None, 10).await;
+            let batch = batch.expect("read");
+            let row = batch.rows.iter().find(|row| row.version == newest).expect("the newest mark");
+            let item = match row.with_fields(|fields| visits.table.encode(fields)) {
+                Some(item) => item.expect("fits").at(row.version),
+                None => {
+                    lockstep_core::tombstone(visits.table.target_key(&row.key).expect("a key"), row.version)
+                }
+            };
+            let put = world.plain_target.put_guarded("visits", item, row.version).await.expect("put");
+            assert_eq!(put.landed, lockstep_dynamo::Landed::Applied);
+            gate.open();
+        };
+        let (relayed, ()) = tokio::join!(relaying, beside);
+        relayed.expect("no history was lost");
+        assert!(world.pending("visits").await.is_empty());
+        let there = world.items("visits").await;
+        assert_eq!(is_tombstone(&there[0]), now.starts_with("DELETE"), "{there:?}");
+        assert_eq!(world.count("lockstep.contradicted").await, 0);
     }
 }

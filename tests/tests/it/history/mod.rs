@@ -4,7 +4,7 @@
 //! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table
 //! did), `mending` (what a repair is made of), `way_on` (a way on from what several of these make together),
 //! `edges` (clock, sequence, catalogue), `clocks` (times that lie ahead), `outranked` (a step back that
-//! nothing has shown yet).
+//! nothing has shown yet), `undecided` (what only DynamoDB has since).
 
 mod clocks;
 mod control;
@@ -13,6 +13,7 @@ mod mending;
 mod outranked;
 mod source;
 mod target;
+mod undecided;
 mod way_on;
 
 use std::time::Duration;

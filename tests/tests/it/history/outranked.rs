@@ -150,3 +150,26 @@ async fn what_was_deleted_in_a_lost_time_is_brought_back_by_no_repair_that_does_
 fn payment_of(payment_id: i64) -> String {
     payment_key(payment_id, 1 + payment_id)
 }
+
+/// 1. Another program has put items whose version is none, or one that no epoch can outrank. 2. Their rows
+/// are changed, and deleted. Taken for versions, they refused both for good: no new epoch was above them.
+#[tokio::test]
+async fn an_item_whose_version_is_none_of_ours_gives_way_as_one_without_does() {
+    use lockstep_core::{AttributeValue, VERSION_ATTRIBUTE};
+    let world = World::start().await;
+    world.sql(&payments(1, 6)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let table = world.payments_table();
+    for (payment_id, version) in [(1, i64::MAX.to_string()), (2, "1e30".to_owned()), (3, "1e38".to_owned())] {
+        let mut item = world.live_at(&table, &payment_of(payment_id)).await;
+        item.insert(VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version));
+        let put = world.plain_target.client().put_item().table_name(&table.target_name).set_item(Some(item));
+        put.send().await.expect("put");
+    }
+    world.sql("UPDATE payments SET loan_id = 2 WHERE payment_id <> 3").await;
+    world.sql("DELETE FROM payments WHERE payment_id = 3").await;
+    relayed(&world).await.expect("PostgreSQL is the truth, and no history was lost");
+    world.assert_converged().await;
+    world.tombstone_at(&table, &payment_of(3)).await;
+    assert!(diagnosis(&world).await.sound);
+}

@@ -88,7 +88,7 @@ pub(super) fn text(status: &Status) -> String {
     text += &reverse_feed(status);
     text += &instances(status, epoch);
     text += &workers(status);
-    text += &super::comparing::comparisons(status);
+    text += &crate::commands::comparing::comparisons(status);
     text += &relays(status);
     for lost in &status.lost {
         text += &format!("\nHISTORY LOST: {lost}; nothing is moved: run `doctor`");
