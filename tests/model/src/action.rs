@@ -52,6 +52,12 @@ pub enum Action {
     FeedApplies,
     FeedBringsBack(Key),
     FeedDies,
+    // Operators.
+    MarkAnew(Key),
+    RestoreSource,
+    ReadEveryItem,
+    ReturnToSource,
+    RestoreIsOver,
     // Instances.
     Refresh(usize),
     LeaseOver(usize),
@@ -104,6 +110,8 @@ impl Action {
                 | A::FeedDies
                 | A::LeaseOver(_)
                 | A::Intend(_)
+                | A::MarkAnew(_)
+                | A::RestoreSource
                 | A::ForeignLeaves
                 | A::GiveUpStep
                 | A::CoordinatorDies
@@ -142,6 +150,11 @@ impl Action {
             A::BackfillDone => "crates/coordinator/src/backfill/watermark.rs",
             A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/postgres/src/reverse/page.rs",
             A::FeedBringsBack(_) => "crates/postgres/src/reverse/riders.rs",
+            A::MarkAnew(_) => "crates/postgres/src/repair.rs",
+            A::RestoreSource => "crates/coordinator/src/doctor/truth.rs",
+            A::ReadEveryItem | A::ReturnToSource | A::RestoreIsOver => {
+                "crates/coordinator/src/repair_state/return_to_source.rs"
+            }
             A::StartFeed => "crates/coordinator/src/moving/feed.rs",
             A::Refresh(_) => "crates/lockstep/src/instance/keeper.rs",
             A::LeaseOver(_) => "crates/lockstep/src/phase/known.rs",
@@ -205,6 +218,11 @@ impl Action {
             A::FeedApplies,
             A::FeedBringsBack(0),
             A::FeedDies,
+            A::MarkAnew(0),
+            A::RestoreSource,
+            A::ReadEveryItem,
+            A::ReturnToSource,
+            A::RestoreIsOver,
             A::Refresh(0),
             A::LeaseOver(0),
             A::Intend(Phase::DualWrite),

@@ -138,7 +138,7 @@ pub fn check(model: &Model) -> Report {
         at += 1;
     }
     if counterexample.is_none() {
-        counterexample = unhealed(&seen).map(|number| seen.way_to(model, number, Claim::Convergence));
+        counterexample = unhealed(model, &seen).map(|number| seen.way_to(model, number, Claim::Convergence));
     }
     Report { states: seen.states.len(), actions, depth, counterexample }
 }
@@ -149,7 +149,7 @@ pub fn check(model: &Model) -> Report {
 /// one way out of each; whether a state heals is whether the end of its way is converged, and a way that
 /// comes back to itself never heals. Requests that are still late are not waited for; the state after each
 /// arrival was visited as well.
-fn unhealed(seen: &Seen) -> Option<u32> {
+fn unhealed(model: &Model, seen: &Seen) -> Option<u32> {
     const UNDER_WAY: u8 = 1;
     const HEALED: u8 = 2;
     let mut mark = vec![0u8; seen.states.len()];
@@ -160,7 +160,7 @@ fn unhealed(seen: &Seen) -> Option<u32> {
             mark[at] = UNDER_WAY;
             way.push(at);
             match seen.heals_to[at] {
-                NOWHERE if converged(&seen.states[at]) => mark[at] = HEALED,
+                NOWHERE if converged(model, &seen.states[at]) => mark[at] = HEALED,
                 NOWHERE => return Some(at as u32),
                 next => at = next as usize,
             }

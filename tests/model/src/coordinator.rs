@@ -4,6 +4,7 @@
 use crate::action::Action;
 use crate::model::{Model, Steps};
 use crate::mutation::Mutation;
+use crate::scope::Odd;
 use crate::state::*;
 
 impl Model {
@@ -65,7 +66,8 @@ impl Model {
 
     fn intend(&self, s: &State, steps: &mut Steps) {
         // An instance that is behind now would be two behind after the flip.
-        if s.left.steps == 0 || !self.all_have_followed(s) {
+        let wrong_moment = self.scope.odd == Odd::SharedPlace || s.is_being_returned();
+        if s.left.steps == 0 || wrong_moment || !self.all_have_followed(s) {
             return;
         }
         let now = s.source.control.phase;

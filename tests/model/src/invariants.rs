@@ -1,9 +1,7 @@
 //! What must hold in every state, and once faults have stopped.
 
 use crate::model::Model;
-use crate::state::{
-    At, BackfillAt, GONE, KEYS, Key, NONE, Outcome, Phase, RelayAt, Stage, State, Where, bit,
-};
+use crate::state::{At, BackfillAt, GONE, Key, NONE, Outcome, Phase, RelayAt, Stage, State, Where, bit};
 
 /// The invariants of the protocol, and two about locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,14 +31,11 @@ pub enum Claim {
     NoWriterWaitsForTheNetwork,
     /// No circle of waiting with the relay in it.
     NoDeadlock,
+    /// The relay does not take what another mark delivered for a sign that history was lost.
+    NoFalseAlarm,
 }
 
 impl State {
-    /// Whether both stores say the same of a row.
-    pub fn agrees(&self, key: Key) -> bool {
-        self.source.rows[key] == self.target.items[key]
-    }
-
     /// Whether somebody remembers that the target may be behind, or ahead, in this row.
     pub fn is_known(&self, key: Key) -> bool {
         self.source.pending[key] != NONE
@@ -76,19 +71,19 @@ pub fn broken(model: &Model, s: &State) -> Option<Claim> {
         .or_else(|| locks(model, s))
         .or_else(|| phases(s))
         .or_else(|| truth(s))
-        .or_else(|| (0..KEYS).find_map(|key| row(s, key)))
+        .or_else(|| model.places().find_map(|place| row(model, s, place)))
 }
 
-fn row(s: &State, key: Key) -> Option<Claim> {
-    if s.target_is_truth() || s.agrees(key) || s.is_known(key) {
+fn row(model: &Model, s: &State, place: Key) -> Option<Claim> {
+    if s.target_is_truth() || model.agrees(s, place) || model.is_known(s, place) {
         return None;
     }
-    let there = s.target.versions[key] != NONE;
+    let there = s.target.versions[place] != NONE;
     if s.backfill.at == BackfillAt::Done && !there {
         return Some(Claim::Watermark);
     }
     match there {
-        true if s.source.rows[key] == GONE => Some(Claim::NeverResurrected),
+        true if model.wanted(s, place) == GONE => Some(Claim::NeverResurrected),
         true => Some(Claim::Known),
         // History will come.
         false => None,
@@ -116,7 +111,9 @@ fn phases(s: &State) -> Option<Claim> {
     let settled = s.coordinator.at == Stage::Idle && !s.coordinator.commit_in_flight;
     let at = s.where_truth_is();
     let epoch = if at == Where::Target { s.target.control.epoch } else { control.epoch };
-    for instance in s.instances.iter().filter(|instance| instance.lease) {
+    // Who returns waits for them at the end.
+    let looked_at = s.instances.iter().filter(|instance| instance.lease && !s.is_being_returned());
+    for instance in looked_at {
         let apart = (instance.knows.phase as i8 - control.phase as i8).abs();
         if apart > 1 || (settled && !s.coordinator.undone && instance.knows.epoch != epoch) {
             return Some(Claim::TwoAtMost);
@@ -128,7 +125,7 @@ fn phases(s: &State) -> Option<Claim> {
         Where::ToTarget | Where::ToSource => false,
         Where::Lost => return Some(Claim::JournalFirst),
     };
-    (!whole && !s.source.journal_open).then_some(Claim::JournalFirst)
+    (!whole && !s.source.journal_open && !s.is_being_returned()).then_some(Claim::JournalFirst)
 }
 
 fn locks(model: &Model, s: &State) -> Option<Claim> {
@@ -155,9 +152,9 @@ fn locks(model: &Model, s: &State) -> Option<Claim> {
 }
 
 /// Whether a state in which nothing more happens by itself is one that all is well in (I10).
-pub fn converged(s: &State) -> bool {
-    let stores = (0..KEYS).all(|key| s.agrees(key) && !s.is_known(key));
+pub fn converged(model: &Model, s: &State) -> bool {
+    let stores = model.places().all(|place| model.agrees(s, place) && !model.is_known(s, place));
     let writers = s.writers.iter().all(|w| matches!(w.at, At::Idle | At::Done));
-    let step = s.coordinator.at == Stage::Idle && !s.source.journal_open;
+    let step = s.coordinator.at == Stage::Idle && !s.source.journal_open && !s.is_being_returned();
     stores && writers && step && s.backfill.at == BackfillAt::Done && s.relay.at == RelayAt::Idle
 }

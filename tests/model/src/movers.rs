@@ -3,10 +3,19 @@
 use crate::action::Action;
 use crate::model::{Model, Steps};
 use crate::mutation::Mutation;
+use crate::scope::Odd;
 use crate::state::*;
 
-const IDLE: Relay =
-    Relay { at: RelayAt::Idle, keys: 0, versions: [NONE; KEYS], rows: [GONE; KEYS], delivered: 0, locked: 0 };
+pub(crate) const IDLE: Relay = Relay {
+    at: RelayAt::Idle,
+    keys: 0,
+    versions: [NONE; KEYS],
+    rows: [GONE; KEYS],
+    delivered: 0,
+    locked: 0,
+    under: 0,
+    refused: [NONE; KEYS],
+};
 
 impl Model {
     pub(crate) fn relay(&self, s: &State, steps: &mut Steps) {
@@ -42,7 +51,7 @@ impl Model {
         }
         let next = s.with(|x| {
             let mut versions = s.source.pending;
-            let mut rows = s.source.rows;
+            let mut rows = [self.due(s, 0), self.due(s, 1)];
             for key in (0..KEYS).filter(|key| keys & bit(*key) == 0) {
                 (versions[key], rows[key]) = (NONE, GONE);
             }
@@ -51,8 +60,12 @@ impl Model {
                 keys,
                 versions,
                 rows,
-                delivered: 0,
+                delivered: keys & self.dropped(s),
+                under: (0..KEYS)
+                    .filter(|key| s.source.rows[*key] != GONE)
+                    .fold(0, |mask, key| mask | bit(key)),
                 locked: if locking { keys } else { 0 },
+                ..s.relay
             };
             if self.is(Mutation::ForUpdateJoined) {
                 (x.relay.at, x.relay.versions) = (RelayAt::HasRows, [NONE; KEYS]);
@@ -66,7 +79,9 @@ impl Model {
         let Some(key) = (0..KEYS).find(|key| r.keys & !r.delivered & bit(*key) != 0) else { return };
         let next = s.with(|x| {
             if !self.is(Mutation::RelayDeliversElsewhere) {
-                self.arrive(x, key, Guard::Older, r.versions[key], r.rows[key]);
+                let landed = self.arrive(x, key, Guard::Older, r.versions[key], r.rows[key]);
+                let (there, seen) = (s.target.items[self.place(key)], s.target.versions[self.place(key)]);
+                x.relay.refused[key] = if landed || there == r.rows[key] { NONE } else { seen };
             }
             x.relay.delivered |= bit(key);
         });
@@ -99,10 +114,14 @@ impl Model {
             return;
         }
         let next = s.with(|x| {
-            for key in (0..KEYS).filter(|key| r.keys & bit(*key) != 0) {
-                self.take_out(x, key, r.versions[key]);
-            }
             x.relay = IDLE;
+            for key in (0..KEYS).filter(|key| r.keys & bit(*key) != 0) {
+                if r.refused[key] == NONE {
+                    self.take_out(x, key, r.versions[key]);
+                } else {
+                    self.judge(s, x, key);
+                }
+            }
         });
         steps.push((Action::RelayAcknowledges, next));
     }
@@ -171,7 +190,9 @@ impl Model {
             }
             return;
         }
-        for key in (0..KEYS).filter(|key| may && s.target_is_truth() && s.feed.riders & bit(*key) != 0) {
+        let may_bring =
+            |key: Key| may && s.target_is_truth() && !self.is_refused(s, key, s.target.items[key]);
+        for key in (0..KEYS).filter(|key| s.feed.riders & bit(*key) != 0 && may_bring(*key)) {
             let next = s.with(|x| {
                 x.source.rows[key] = s.target.items[key];
                 x.feed.riders &= !bit(key);
@@ -179,6 +200,10 @@ impl Model {
             steps.push((Action::FeedBringsBack(key), next));
         }
         if s.unread().is_empty() || !may {
+            return;
+        }
+        let (key, _, value) = s.unread()[0];
+        if self.is(Mutation::FeedStopsAtRefused) && self.is_refused(s, usize::from(key), value) {
             return;
         }
         let in_two = self.is(Mutation::PositionBeforeRows);
@@ -200,10 +225,12 @@ impl Model {
             if s.feed.epochs >> epoch_of(s.target.versions[key]) & 1 == 1 {
                 s.source.rows[key] = s.target.items[key];
             }
-        } else {
+        } else if !self.is_refused(s, key, value) {
             s.source.rows[key] = value;
+        } else if !self.is(Mutation::RefusedRowForgotten) {
+            s.feed.riders |= bit(key);
         }
-        if self.scope.rides && key == 0 && s.target_is_truth() {
+        if self.scope.odd == Odd::Rides && key == 0 && s.target_is_truth() {
             s.source.rows[1] = DRAGGED;
             if !self.is(Mutation::RidersUnseen) {
                 s.feed.riders |= bit(1);

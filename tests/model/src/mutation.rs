@@ -91,4 +91,23 @@ pub enum Mutation {
     RelayDeliversElsewhere,
     /// P15: a writer that slept sends without another look at its lease.
     SleeperSends,
+    /// P18: a key that its row has left becomes a tombstone, also where the row's present key has the same
+    /// place.
+    TombstoneOfOldKey,
+    /// P18: there the key's mark is taken for delivered, since the row's present key has one of its own.
+    OldKeyDropped,
+    /// P18: a put is taken for refused by a lost history wherever its own mark stands.
+    JudgedByItsOwnMark,
+    /// P18: a repair marks keys without having the barrier for itself.
+    RepairBesideWriters,
+    /// A row that PostgreSQL refuses for another row is not read again once the other one is gone.
+    RefusedRowForgotten,
+    /// The feed goes on only once a row is taken that PostgreSQL refuses for another row.
+    FeedStopsAtRefused,
+    /// P5: PostgreSQL, restored to before the way back, is taken for a step that waits, and none is open.
+    NoWayOnFromRestore,
+    /// P5: PostgreSQL, restored to before the way back, follows the record as if a step were open.
+    RestoredFollowsRecord,
+    /// P5: what is written after a restore gets versions from where the restored sequence stood.
+    RestoredCountsOn,
 }

@@ -22,8 +22,23 @@ pub struct Scope {
     pub any_mode: bool,
     /// Whether instances follow a phase one by one, or lose their lease; else all follow at once.
     pub leases: bool,
-    /// Whether a trigger changes row 1 when the feed writes row 0.
-    pub rides: bool,
+    /// What is unusual about the rows, or befalls them.
+    pub odd: Odd,
+}
+
+/// What is unusual about the rows of a scope, or befalls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Odd {
+    /// Nothing.
+    Nothing,
+    /// A trigger changes row 1 when the feed writes row 0.
+    Rides,
+    /// Keys 0 and 1 are two keys that one row may have, and the target has one place for both.
+    SharedPlace,
+    /// A unique index of PostgreSQL takes one of both rows at a time.
+    Blocks,
+    /// PostgreSQL may be restored, once, to the moment that the scope starts in.
+    Restored,
 }
 
 const NOTHING: &[Option<Op>] = &[None];
@@ -34,9 +49,15 @@ const PUT_OR_DELETE: &[Option<Op>] = &[Some(Op::Put0), Some(Op::Delete0)];
 const PUT_OR_DELETE_OR_BOTH: &[Option<Op>] = &[Some(Op::Put0), Some(Op::Delete0), Some(Op::PutBoth)];
 const ANY: &[Option<Op>] = &[Some(Op::Put0), Some(Op::Delete0), Some(Op::PutTwice0), Some(Op::PutBoth)];
 const TWICE_OR_BOTH: &[Option<Op>] = &[Some(Op::PutTwice0), Some(Op::PutBoth)];
+const MOVE_OR_PUT: &[Option<Op>] = &[Some(Op::Move), Some(Op::Put0)];
+const MOVED: &[Option<Op>] = &[Some(Op::MoveBack), Some(Op::Put1), Some(Op::Delete1)];
+const DELETE_MOVED: &[Option<Op>] = &[None, Some(Op::Delete1)];
+const MOVES: &[Option<Op>] = &[None, Some(Op::MoveBack), Some(Op::Move)];
 /// The states that rows start in.
 const OLD_ROWS: [Value; KEYS] = [8, 9];
 const ONE_OF_EACH: Left = Left { crashes: 1, faults: 1, steps: 0 };
+
+const ONE_STEP: Left = Left { steps: 1, ..ONE_OF_EACH };
 
 /// Writers of every kind, side by side with the relay, in DualWrite: best effort and strict.
 pub fn writes() -> Scope {
@@ -49,7 +70,7 @@ pub fn writes() -> Scope {
         left: ONE_OF_EACH,
         any_mode: true,
         leases: false,
-        rides: false,
+        odd: Odd::Nothing,
     }
 }
 
@@ -99,7 +120,7 @@ pub fn riders() -> Scope {
     Scope {
         name: "riders",
         writers: [PUT_OR_DELETE_OR_BOTH, NOTHING, NOTHING],
-        rides: true,
+        odd: Odd::Rides,
         leases: false,
         ..way_back()
     }
@@ -137,6 +158,48 @@ pub fn whole() -> Scope {
             Phase::PostgresOnly,
         ],
         left: Left { steps: 6, ..ONE_OF_EACH },
+        ..way_back()
+    }
+}
+
+/// Writers of a row that may be under either of two keys, which share a place in the target, in DualWrite.
+/// Its steps are repairs: a mark under a fresh version.
+pub fn shared_place() -> Scope {
+    Scope {
+        name: "shared place",
+        rows: [8, GONE],
+        writers: [MOVE_OR_PUT, MOVED, DELETE_MOVED],
+        left: ONE_STEP,
+        odd: Odd::SharedPlace,
+        ..writes()
+    }
+}
+
+/// DynamoOnly and back where PostgreSQL refuses a row while the other one is there.
+pub fn blocks() -> Scope {
+    Scope {
+        name: "blocks",
+        phase: Phase::DynamoOnly,
+        rows: [GONE, 9],
+        writers: [MOVES, MOVES, NOTHING],
+        route: &[Phase::HybridRead],
+        left: ONE_STEP,
+        leases: false,
+        odd: Odd::Blocks,
+        ..way_back()
+    }
+}
+
+/// The way back, and at any time after it PostgreSQL restored to before it.
+pub fn restored() -> Scope {
+    Scope {
+        name: "restored",
+        phase: Phase::DynamoOnly,
+        writers: [PUT_OR_DELETE_OR_BOTH, NOTHING, PUT],
+        route: &[Phase::HybridRead],
+        left: ONE_STEP,
+        leases: false,
+        odd: Odd::Restored,
         ..way_back()
     }
 }
@@ -192,6 +255,8 @@ impl Scope {
                 rows: [GONE; KEYS],
                 delivered: 0,
                 locked: 0,
+                under: 0,
+                refused: [NONE; KEYS],
             },
             backfill: Backfill {
                 at: if loaded { BackfillAt::Done } else { BackfillAt::NotBegun },
@@ -215,6 +280,7 @@ impl Scope {
             late: None,
             truth: Truth { rows: self.rows, maybe: None },
             left: self.left,
+            restored: Restored::Not,
             broken: None,
         }
     }

@@ -103,6 +103,11 @@ pub enum Op {
     PutTwice0,
     /// Both rows in one transaction.
     PutBoth,
+    Put1,
+    Delete1,
+    /// The row is under the other key afterwards.
+    Move,
+    MoveBack,
 }
 
 impl Op {
@@ -113,12 +118,20 @@ impl Op {
             Self::Delete0 => &[(0, false)],
             Self::PutTwice0 => &[(0, true), (0, true)],
             Self::PutBoth => &[(0, true), (1, true)],
+            Self::Put1 => &[(1, true)],
+            Self::Delete1 => &[(1, false)],
+            Self::Move => &[(0, false), (1, true)],
+            Self::MoveBack => &[(1, false), (0, true)],
         }
     }
 
     /// The rows that it touches.
     pub fn keys(self) -> &'static [Key] {
-        if self == Self::PutBoth { &[0, 1] } else { &[0] }
+        match self {
+            Self::Put0 | Self::Delete0 | Self::PutTwice0 => &[0],
+            Self::Put1 | Self::Delete1 => &[1],
+            Self::PutBoth | Self::Move | Self::MoveBack => &[0, 1],
+        }
     }
 }
 
@@ -222,6 +235,10 @@ pub struct Relay {
     pub delivered: u8,
     /// Marks it has locked, as bits: mutations only.
     pub locked: u8,
+    /// Keys that have their row, as bits.
+    pub under: u8,
+    /// The versions that refused its puts, where that is another state.
+    pub refused: [Version; KEYS],
 }
 
 /// Where the relay is.
@@ -334,7 +351,8 @@ pub struct Feed {
     pub epochs: u16,
     /// A record that was read and not applied in one transaction: mutations only.
     pub held: Option<(u8, Version, Value)>,
-    /// Rows that rode along in its transactions and are to become what their items say, as bits.
+    /// Rows that rode along in its transactions, or that PostgreSQL refused, and that are to become what
+    /// their items say, as bits.
     pub riders: u8,
 }
 
@@ -373,6 +391,21 @@ pub enum Guard {
     Exactly(Version),
 }
 
+/// What became of a restore of PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Restored {
+    /// There was none.
+    Not,
+    /// It says what it said when DynamoDB was the truth; DynamoDB's record says that the truth went back.
+    Lost,
+    /// It has read every item.
+    Read,
+    /// It is the truth again; who goes by what was before is waited for.
+    Returned,
+    /// All is well again.
+    Over,
+}
+
 /// What the stores ought to say: the last write that took effect in what was the truth then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Truth {
@@ -408,6 +441,7 @@ pub struct State {
     pub late: Option<Late>,
     pub truth: Truth,
     pub left: Left,
+    pub restored: Restored,
     /// An invariant that the last action broke, where the state alone does not show it.
     pub broken: Option<crate::invariants::Claim>,
 }

@@ -6,7 +6,8 @@ use crate::mutation::Mutation;
 use crate::state::*;
 
 impl Op {
-    fn mask(self) -> u8 {
+    /// The rows that it touches, as bits.
+    pub(crate) fn mask(self) -> u8 {
         self.keys().iter().fold(0, |mask, key| mask | bit(*key))
     }
 }
@@ -91,6 +92,11 @@ impl Model {
         if s.row_is_locked(key, n) {
             return;
         }
+        if w.statement == 0 && self.is_elsewhere(s, key) {
+            // No row of this key: nothing was changed.
+            steps.push((Action::RollBack(n), s.with(|x| end(x, n, Outcome::Failed))));
+            return;
+        }
         let next = s.with(|x| {
             let early = std::mem::replace(&mut x.writers[n].repairs[key], NONE);
             let version = match early {
@@ -100,7 +106,7 @@ impl Model {
             };
             let w = &mut x.writers[n];
             w.at = At::Wrote;
-            w.rows |= bit(key);
+            w.rows |= self.row_of(key);
             w.versions[key] = version;
         });
         steps.push((Action::WriteRow(n), next));
@@ -131,14 +137,14 @@ impl Model {
             steps.push((Action::Commit(n), self.commit(s, n)));
             return;
         }
-        if self.is(Mutation::IntentAfterPut) && w.landed != w.op.mask() {
+        if self.is(Mutation::IntentAfterPut) && w.landed != self.puts(n, w.op) {
             return self.put(s, n, steps);
         }
         let next = s.with(|x| {
             for &key in w.op.keys() {
                 x.writers[n].repairs[key] = x.next_version();
             }
-            x.writers[n].intents = w.op.mask();
+            x.writers[n].intents = self.puts(n, w.op);
             x.writers[n].at = At::Intended;
         });
         steps.push((Action::RecordIntent(n), next));
@@ -146,7 +152,7 @@ impl Model {
 
     fn strict(&self, s: &State, n: usize, steps: &mut Steps) {
         let w = &s.writers[n];
-        if w.landed != w.op.mask() {
+        if w.landed != self.puts(n, w.op) {
             self.put(s, n, steps);
             if w.lost {
                 steps.push((Action::GiveUp(n), s.with(|x| x.writers[n].at = At::Failing)));
@@ -171,7 +177,7 @@ impl Model {
     /// One put of several, in their order.
     fn put(&self, s: &State, n: usize, steps: &mut Steps) {
         let w = &s.writers[n];
-        let open = if w.at == At::Committed { w.marks } else { w.op.mask() & !w.landed };
+        let open = if w.at == At::Committed { w.marks } else { self.puts(n, w.op) & !w.landed };
         let Some(key) = (0..KEYS).find(|key| open & bit(*key) != 0) else { return };
         let image = value(n, w.op, key, !self.is(Mutation::ImageOfFirstStatement));
         let next = s.with(|x| {
@@ -232,7 +238,8 @@ impl Model {
                 let state = value(n, w.op, key, true);
                 x.source.rows[key] = state;
                 // A strict write takes its own mark out in the transaction: the target has it.
-                x.source.pending[key] = if w.mode == Mode::Strict { NONE } else { w.versions[key] };
+                let settled = w.mode == Mode::Strict && self.puts(n, w.op) & bit(key) != 0;
+                x.source.pending[key] = if settled { NONE } else { w.versions[key] };
                 if !s.target_is_truth() {
                     x.takes_effect(n, key, state);
                 }
@@ -241,6 +248,7 @@ impl Model {
                 let w = &mut x.writers[n];
                 // From here on `marks` are the puts that are still to be tried.
                 (w.at, w.rows, w.statement) = (At::Committed, 0, 0);
+                w.marks &= self.puts(n, w.op);
             } else {
                 x.writers[n].intents = 0;
                 end(x, n, Outcome::Applied);

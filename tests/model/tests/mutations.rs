@@ -138,3 +138,25 @@ fn a_pause_is_an_epoch_that_the_source_knows_and_no_late_one_stays() {
     caught(Mutation::PauseEpochNotNoted, scope::there_again(), Claim::TruthIsComplete);
     caught(Mutation::PauseNotOutrun, scope::there_again(), Claim::JournalFirst);
 }
+
+#[test]
+fn no_tombstone_of_an_old_key_is_put_over_the_row_that_shares_its_place() {
+    caught(Mutation::TombstoneOfOldKey, scope::shared_place(), Claim::Known);
+    caught(Mutation::OldKeyDropped, scope::shared_place(), Claim::Known);
+    caught(Mutation::JudgedByItsOwnMark, scope::shared_place(), Claim::NoFalseAlarm);
+    caught(Mutation::RepairBesideWriters, scope::shared_place(), Claim::Known);
+}
+
+#[test]
+fn what_postgresql_refuses_for_another_row_is_read_again_and_holds_nothing_up() {
+    caught(Mutation::RefusedRowForgotten, scope::blocks(), Claim::TruthIsComplete);
+    caught(Mutation::FeedStopsAtRefused, scope::blocks(), Claim::Convergence);
+}
+
+#[test]
+fn a_restore_to_before_the_way_back_leads_on_and_loses_nothing_that_dynamodb_has() {
+    caught(Mutation::NoWayOnFromRestore, scope::restored(), Claim::Convergence);
+    caught(Mutation::RestoredFollowsRecord, scope::restored(), Claim::TruthIsComplete);
+    // The net holds it: the relay says that history was lost, and takes out no mark.
+    caught(Mutation::RestoredCountsOn, scope::restored(), Claim::NoFalseAlarm);
+}

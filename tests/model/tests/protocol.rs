@@ -69,3 +69,13 @@ fn dynamo_only_a_second_time() {
 fn the_whole_way_there_and_back() {
     holds(scope::whole());
 }
+
+#[test]
+fn rows_that_postgresql_refuses_for_each_other() {
+    holds(scope::blocks());
+}
+
+#[test]
+fn postgresql_restored_to_before_the_way_back() {
+    holds(scope::restored());
+}
