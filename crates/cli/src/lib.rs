@@ -4,8 +4,9 @@
 //! order: [`run`] (which tables a program knows), `program` (how it is called), [`cli`] (what can be typed),
 //! `durations` (how long, as it is typed), [`config`] (what can be set), `declared` (tables that are
 //! configured), `stores` (where they are), [`exit`] (how a command ends), `signals` (what ends it from
-//! outside), `ui`, `report` and `evidence` (what people and programs read), `files` (what others must not
-//! read), `infrastructure` (target tables as files of other tools), [`commands`] (one file each, and
+//! outside), `panics` (where it went wrong), `told` (a test of what documents say of defaults), `ui`,
+//! `report` and `evidence` (what people and programs read), `files` (what others must not read),
+//! `infrastructure` (target tables as files of other tools), [`commands`] (one file each, and
 //! `commands/migrate` for the whole run), `demo` and `sample` (the demonstration, and who writes in it).
 //!
 //! There is no logic of moving data here: the coordinator, the validator and the stores have it.

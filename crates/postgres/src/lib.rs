@@ -22,8 +22,8 @@
 //! `references`, `journal`, `numbers` and `verdicts` (of comparisons), `full_pass`, `unverified` and `lately`
 //! (what was delivered since a pass, and since a moment), `clock` (whether a stored time is young),
 //! `late_requests`, `glance` (whether anything has happened at all), `load` and `activity` (how busy it is,
-//! and each table), `continuity` and `contradicted` (a step back is noticed), `archive` and `uninstall` (the
-//! end).
+//! and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is noticed, and what
+//! it leaves to be decided), `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;

@@ -53,7 +53,7 @@ pub enum Action {
     FeedBringsBack(Key),
     FeedDies,
     // Operators.
-    MarkAnew(Key),
+    MarkAgain(Key),
     RestoreSource,
     ReadEveryItem,
     ReturnToSource,
@@ -110,7 +110,7 @@ impl Action {
                 | A::FeedDies
                 | A::LeaseOver(_)
                 | A::Intend(_)
-                | A::MarkAnew(_)
+                | A::MarkAgain(_)
                 | A::RestoreSource
                 | A::ForeignLeaves
                 | A::GiveUpStep
@@ -150,7 +150,7 @@ impl Action {
             A::BackfillDone => "crates/coordinator/src/backfill/watermark.rs",
             A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/postgres/src/reverse/page.rs",
             A::FeedBringsBack(_) => "crates/postgres/src/reverse/riders.rs",
-            A::MarkAnew(_) => "crates/postgres/src/repair.rs",
+            A::MarkAgain(_) => "crates/postgres/src/repair.rs",
             A::RestoreSource => "crates/coordinator/src/doctor/truth.rs",
             A::ReadEveryItem | A::ReturnToSource | A::RestoreIsOver => {
                 "crates/coordinator/src/repair_state/return_to_source.rs"
@@ -218,7 +218,7 @@ impl Action {
             A::FeedApplies,
             A::FeedBringsBack(0),
             A::FeedDies,
-            A::MarkAnew(0),
+            A::MarkAgain(0),
             A::RestoreSource,
             A::ReadEveryItem,
             A::ReturnToSource,

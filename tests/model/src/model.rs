@@ -58,7 +58,7 @@ impl Model {
             self.coordinator(s, steps);
         }
         self.late(s, steps);
-        self.marked_anew(s, steps);
+        self.marked_again(s, steps);
         self.restore(s, steps);
     }
 

@@ -110,7 +110,7 @@ impl Model {
     }
 
     /// A repair: a fresh version, made while no writer is under way.
-    pub(crate) fn marked_anew(&self, s: &State, steps: &mut Steps) {
+    pub(crate) fn marked_again(&self, s: &State, steps: &mut Steps) {
         let alone = self.may_close(s) || self.is(Mutation::RepairBesideWriters);
         if !self.shares() || s.left.steps == 0 || !alone {
             return;
@@ -120,7 +120,7 @@ impl Model {
                 x.left.steps -= 1;
                 x.source.pending[key] = x.next_version();
             });
-            steps.push((Action::MarkAnew(key), next));
+            steps.push((Action::MarkAgain(key), next));
         }
     }
 }
