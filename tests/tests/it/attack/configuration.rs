@@ -77,7 +77,8 @@ async fn no_command_is_run_that_another_user_may_have_written() {
     let refused = async |of: &Path, why: &str| {
         let (code, said) = tried().await;
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains(&of.display().to_string()) && said.contains(why), "{said}");
+        let name = of.file_name().expect("a file").to_string_lossy();
+        assert!(said.contains(&*name) && said.contains(why), "{said}");
         assert!(!ran.exists(), "it was run");
     };
     for (path, right) in [(&file, 0o644), (&script, 0o755)] {

@@ -62,7 +62,6 @@ async fn no_value_that_a_function_or_the_server_quotes_is_in_an_error_a_record_o
         let driver = error.driver().expect("a program can ask for it");
         assert!(driver.to_string().contains(PLANTED), "the function was not at work: {driver}");
     }
-    app.shutdown().await;
 
     // The way back, which sets rows aside and says why.
     world.feed_until_drained().await;
@@ -104,4 +103,6 @@ async fn no_value_that_a_function_or_the_server_quotes_is_in_an_error_a_record_o
         holds_nothing(&arguments.join(" "), &said);
         assert!(output.status.code().is_some_and(|code| code != 2), "{arguments:?}: {said}");
     }
+    // It closes the connections that the world has of it.
+    app.shutdown().await;
 }
