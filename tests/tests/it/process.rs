@@ -167,7 +167,7 @@ async fn wrong_use_and_wrong_configuration_end_with_2() {
     check(&ended(unknown_key).await, 2, &["reeders"]);
     let mut not_a_number = command(&world, &MIGRATE);
     not_a_number.env("LOCKSTEP_BACKFILL__READERS", "many");
-    check(&ended(not_a_number).await, 2, &["readers", "many"]);
+    check(&ended(not_a_number).await, 2, &["readers", "a whole number"]);
     check(
         &ended(command(&world, &["relay", "--until-empty"])).await,
         2,
