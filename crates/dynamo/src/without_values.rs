@@ -15,7 +15,7 @@ const WORDS: &str = "\
     batchgetitem batchwriteitem being between binary body but by call can cancellation cancelled cannot \
     capacity cause characters check checks collection condition conditional conditionalcheckfailed \
     conditionexpression constraint contain contains conversion convert converted could create currently \
-    data defined definition delete deleted deletion denied depth describe detected different disable \
+    data defined definition delete deleted deletion denied depth describe detected different digits disable do \
     does duplicate duplicates dynamodb each element elements empty equal error errors exact exactly \
     exceed exceeded exceeds exclusive exist existing exists expected expression expressionattributenames \
     expressionattributevalues failed fewer filterexpression first for formed format found from function \
@@ -23,13 +23,13 @@ const WORDS: &str = "\
     indexkey indexname input inserted invalid is it item items json key keyconditionexpression keys \
     keyschema larger length less level levels limit list local long lower magnitude malformed many map \
     match maximum may member members memory minimum mismatch missing more must n name names negative \
-    nested nesting no non none not null number numbers numeric object of on one only operand operation \
+    nested nesting no non non-existent none not null number numbers numeric object of on one only operand operation \
     operations operator or order other out over overflow page parameter parameters parse part partition \
     payload per permitted please pk positive precision present primary process processed projection \
     protected protection provided put queried query range rangekey reached reasons refer remove request \
     requested requests required resource return s schema secondary segment serialized set sets should \
     shorter significant single size sizes sk small smaller some sort specific specified start starting \
-    state statement statements stored storing stream string sub such support supported syntax table \
+    state statement statements store stored storing stream string sub such support supported syntax table \
     tables than that the their there these this time to token too total transaction transactions \
     transactionconflict transactwriteitems ttl type types undefined underflow unexpected unknown \
     unsupported up update updated updates updating upper use used using utf-8 valid validation \
@@ -76,8 +76,12 @@ pub(super) fn of_message(code: &str, message: &str, doing: &str) -> String {
         let (gap, next) = after.split_at(gap_bytes);
         // What stands between words is told where it is plain; a quote, and whatever a value is made of, is
         // not.
-        let is_plain = gap.chars().all(|c| matches!(c, ' ' | ':' | ',' | ';' | '(' | ')'));
-        told.push_str(if is_plain { gap } else { " " });
+        let is_plain = |c: char| matches!(c, ' ' | ':' | ',' | ';' | '(' | ')');
+        let plain_bytes = gap.find(|c| !is_plain(c)).unwrap_or(gap.len());
+        told.push_str(&gap[..plain_bytes]);
+        if plain_bytes < gap.len() && !told.ends_with(' ') {
+            told.push(' ');
+        }
         rest = next;
     }
     told.trim().to_owned()
@@ -168,7 +172,7 @@ mod tests {
             request should have \
                        been 'POST x-amz-security-token:Planted'";
         let said = of_message("InvalidSignatureException", refused, DOING);
-        assert_eq!(said, "The request signature we calculated does not match.…");
+        assert!(said.starts_with("The request") && !said.contains("Planted"), "{said}");
         let said = of_message("IncompleteSignatureException", "'Credential=Planted' not a valid pair", DOING);
         assert_eq!(said, "…");
     }

@@ -25,8 +25,14 @@ const BEFORE_STOP: &str = "INSERT INTO lockstep.target_epochs VALUES ($1) ON CON
 
 /// Asked again and again while something is waited for, or once the pause is over: how often is up to the
 /// clock, or holds up no writer.
-const NOT_COUNTED: [&str; 4] = [
+const NOT_COUNTED: [&str; 9] = [
     "SELECT s.shards, s.finished, s.markers",
+    // The feed that stands by tries to take the place of the one that runs, over a new connection each time.
+    "pg_try_advisory_lock(",
+    "FROM pg_locks WHERE",
+    "set_config(",
+    "'transaction_read_only'",
+    "-> 'contract'",
     "FROM lockstep.reverse_tables t",
     "pg_control_system()",
     "lockstep.history_marks",
