@@ -15,26 +15,26 @@ const WORDS: &str = "\
     batchgetitem batchwriteitem being between binary body but by call can cancellation cancelled cannot \
     capacity cause characters check checks collection condition conditional conditionalcheckfailed \
     conditionexpression constraint contain contains conversion convert converted could create currently \
-    data defined definition delete deleted deletion denied depth describe detected different digits disable do \
-    does duplicate duplicates dynamodb each element elements empty equal error errors exact exactly \
-    exceed exceeded exceeds exclusive exist existing exists expected expression expressionattributenames \
-    expressionattributevalues failed fewer filterexpression first for formed format found from function \
-    gb get given global greater had has hash hashkey have identical if in incorrect index indexes \
-    indexkey indexname input inserted invalid is it item items json key keyconditionexpression keys \
-    keyschema larger length less level levels limit list local long lower magnitude malformed many map \
-    match maximum may member members memory minimum mismatch missing more must n name names negative \
-    nested nesting no non non-existent none not null number numbers numeric object of on one only operand operation \
-    operations operator or order other out over overflow page parameter parameters parse part partition \
-    payload per permitted please pk positive precision present primary process processed projection \
-    protected protection provided put queried query range rangekey reached reasons refer remove request \
-    requested requests required resource return s schema secondary segment serialized set sets should \
-    shorter significant single size sizes sk small smaller some sort specific specified start starting \
-    state statement statements store stored storing stream string sub such support supported syntax table \
-    tables than that the their there these this time to token too total transaction transactions \
-    transactionconflict transactwriteitems ttl type types undefined underflow unexpected unknown \
-    unsupported up update updated updates updating upper use used using utf-8 valid validation \
-    validationerror validationexception value values was wasn't well were when which will with within \
-    write written wrong you your";
+    data defined definition delete deleted deletion denied depth describe detected different digits \
+    disable do does duplicate duplicates dynamodb each element elements empty equal error errors exact \
+    exactly exceed exceeded exceeds exclusive exist existing exists expected expression \
+    expressionattributenames expressionattributevalues failed fewer filterexpression first for formed \
+    format found from function gb get given global greater had has hash hashkey have identical if in \
+    incorrect index indexes indexkey indexname input inserted invalid is it item items json key \
+    keyconditionexpression keys keyschema larger length less level levels limit list local long lower \
+    magnitude malformed many map match maximum may member members memory minimum mismatch missing more \
+    must n name names negative nested nesting no non non-existent none not null number numbers numeric \
+    object of on one only operand operation operations operator or order other out over overflow page \
+    parameter parameters parse part partition payload per permitted please pk positive precision present \
+    primary process processed projection protected protection provided put queried query range rangekey \
+    reached reasons refer remove request requested requests required resource return s schema secondary \
+    segment serialized set sets should shorter significant single size sizes sk small smaller some sort \
+    specific specified start starting state statement statements store stored storing stream string sub \
+    such support supported syntax table tables than that the their there these this time to token too \
+    total transaction transactions transactionconflict transactwriteitems ttl type types undefined \
+    underflow unexpected unknown unsupported up update updated updates updating upper use used using \
+    utf-8 valid validation validationerror validationexception value values was wasn't well were when \
+    which will with within write written wrong you your";
 
 /// What announces a name of a table's own, in lower case.
 const BEFORE_A_NAME: &[&str] = &[
