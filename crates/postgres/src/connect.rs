@@ -22,7 +22,7 @@ impl Source {
     /// path of the role, which the triggers and constraints of the application's tables may need.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] for a URL that does not parse, [`Kind::Unavailable`] or [`Kind::Denied`] for a
+    /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) for a URL that does not parse, [`Kind::Unavailable`](lockstep_core::Kind::Unavailable) or [`Kind::Denied`](lockstep_core::Kind::Denied) for a
     /// server that does not answer or accepts no connection.
     #[crate::boxed]
     pub async fn connect(options: &SourceOptions) -> Result<Self> {
@@ -68,7 +68,7 @@ impl Source {
     /// Tokio runtime.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] for a URL that does not parse.
+    /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) for a URL that does not parse.
     pub fn connect_lazily(options: &SourceOptions) -> Result<Self> {
         Ok(Self::lazily(options, &connect_options(options)?, Path::OfTheRole))
     }
@@ -76,7 +76,7 @@ impl Source {
     /// [`Source::connect_as_operator`] to a server that may be down. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] for a URL that does not parse.
+    /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) for a URL that does not parse.
     pub fn connect_lazily_as_operator(options: &SourceOptions) -> Result<Self> {
         Ok(Self::lazily(options, &connect_options(options)?, Path::Own))
     }
