@@ -24,7 +24,7 @@ impl Source {
     /// # Errors
     /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) for a URL that does not parse,
     /// [`Kind::Unavailable`](lockstep_core::Kind::Unavailable) or
-    /// [`Kind::Denied`](lockstep_core::Kind::Denied) for a server that does not answer or accepts no connection.
+    /// [`Kind::Denied`](lockstep_core::Kind::Denied) for a server that accepts no connection.
     #[crate::boxed]
     pub async fn connect(options: &SourceOptions) -> Result<Self> {
         Self::connect_with(options, Path::OfTheRole).await
