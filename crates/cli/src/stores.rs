@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lockstep_coordinator::first_of;
 use lockstep_core::Kind;
 use lockstep_dynamo::Target;
 use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
@@ -101,24 +102,28 @@ impl Stores {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_lazily_as_operator(&source)?;
+                // What does not answer is waited for once.
+                let mut is_away = false;
                 match config.declared.bind(&source, &config.target.table_prefix).await {
                     // What needs the tables says so.
                     Err(error) if error.kind != Kind::Misconfigured => {
                         // A pool that timed out does not know why.
                         let why = source.why_away(WHY_WITHIN).await;
                         config.declared.note_away(&why.unwrap_or(error));
+                        is_away = true;
                     }
                     bound => bound?,
                 }
                 let target = Target::connect(config.target_options()).await;
                 ui.say(&acts_on(config, &source, &target).await);
-                // One that does not answer is for the command to say.
-                if let Err(error) = source.refuse_foreign_schemas().await
-                    && error.kind == Kind::Misconfigured
-                {
-                    return Err(error.into());
+                if !is_away {
+                    // One that does not answer is for the command to say.
+                    match source.refuse_foreign_schemas().await {
+                        Err(error) if error.kind == Kind::Misconfigured => return Err(error.into()),
+                        Err(_) => {}
+                        Ok(()) => claim(&source, &target).await?,
+                    }
                 }
-                claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
             }
             None => Self::configured(config, ui).await,
@@ -217,6 +222,8 @@ impl Stores {
     }
 }
 
+/// Tables that are named where there are more.
+const TABLES_SHOWN: usize = 4;
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(4);
 
@@ -235,15 +242,16 @@ async fn acts_on(config: &Config, source: &Source, target: &Target) -> String {
     let names = config.names();
     let tables: Vec<String> =
         names.iter().map(|named| format!("{} → {}", named.source, named.target)).collect();
+    let count = if tables.len() > TABLES_SHOWN { format!("{} ", tables.len()) } else { String::new() };
     let account = match target.account().await {
         Some(account) => format!(", account {account}"),
         None => String::new(),
     };
     format!(
-        "PostgreSQL {}; DynamoDB {}{account}; tables {}, control table {}",
+        "PostgreSQL {}; DynamoDB {}{account}; {count}tables {}, control table {}",
         source.place(),
         target.place(),
-        tables.join(", "),
+        first_of(&tables, TABLES_SHOWN),
         config.control_table()
     )
 }

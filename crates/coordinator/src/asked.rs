@@ -7,7 +7,9 @@ use lockstep_core::{Error, Kind};
 use lockstep_dynamo::Target;
 
 /// Longest wait for one answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Tables that a target is asked of at once: one that is silent is waited for once, and not once a table.
+pub(crate) const ASKED_AT_ONCE: usize = 64;
 
 /// What is asked, and what went wrong with it.
 #[derive(Debug)]
@@ -42,6 +44,12 @@ impl<'a> Asked<'a> {
                 None
             }
         }
+    }
+
+    /// Why it does not answer at all, if it does not. One that denies answers, and may deny one thing alone.
+    pub(crate) fn silent(&self) -> Option<String> {
+        let is_silent = |kind| matches!(kind, Kind::Unavailable | Kind::Unknown);
+        self.error.as_ref().filter(|error| is_silent(error.kind)).map(ToString::to_string)
     }
 
     /// Whether it does not answer. One that answers with what is wrong is asked on.

@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
 use lockstep_core::{Error as StoreError, Kind, Retry};
 use lockstep_dynamo::{Backoff, ContinuityMark, TableStanding, Target};
-use lockstep_postgres::{KnownMarks, Source, TableBinding};
+use lockstep_postgres::{KnownMarks, Source, TableBinding, TableState};
 
+use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE};
 use crate::error::{Error, Result};
 use crate::loss::{Continuity, Found, TableContinuity};
 use crate::options::Migration;
@@ -30,60 +33,81 @@ const MARK_EVERY: Duration = Duration::from_secs(60);
 /// # Errors
 /// The source's.
 pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Continuity> {
-    look_for(Ask::Everything, source, target, bindings).await
+    look_for(Ask::Everything, source, Ok(target), bindings).await
+}
+
+/// The same beside a target that is known not to answer, and why: it is waited for no second time. The source
+/// alone may tell of a loss.
+///
+/// # Errors
+/// The source's.
+pub(crate) async fn look_beside(source: &Source, why: &str, bindings: &[TableBinding]) -> Result<Continuity> {
+    look_for(Ask::Everything, source, Err(why), bindings).await
 }
 
 async fn look_for(
     ask: Ask,
     source: &Source,
-    target: &Target,
+    target: std::result::Result<&Target, &str>,
     bindings: &[TableBinding],
 ) -> Result<Continuity> {
     if source.source_continuity().await?.is_none() {
         return Ok(Continuity::default());
     }
-    let mut tables = Vec::new();
+    let (states, known) = (source.table_states().await?, source.marks_known().await?);
+    // All at once: 1. A target is silent. 2. Fifty tables are asked one after the other, and each is waited
+    // for. 3. The way back to PostgreSQL takes an hour.
+    let mut asked: Vec<BoxFuture<'_, Result<TableContinuity>>> = Vec::new();
     for binding in bindings {
-        tables.extend(look_at(ask, source, target, binding).await?);
+        // Before it was adopted there is nothing to ask, and where another one was, that is a mistake of the
+        // configuration, which gates name.
+        let Some(state) = states.get(binding.name()) else { continue };
+        if state.target_name.as_deref() == Some(&binding.target_name) {
+            let known = known.get(binding.name()).copied().unwrap_or_default();
+            asked.push(Box::pin(of_table(ask, target, binding, state, known)));
+        }
     }
+    let mut tables: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await?;
     // Others make marks meanwhile, and what is read first must not be held against what is newer. 1. We read
     // that the source is at version 7. 2. It hands out 8, and a relay marks 8 in the target. 3. We read the
     // mark: nothing is lost. So what the target is to have is read before the target, and what the source has
     // made after it.
+    let mut marking = source.marks_known().await?;
     for table in &mut tables {
-        table.known.marking = source.known_marks(&table.name).await?.marking;
+        table.known.marking = marking.remove(&table.name).unwrap_or_default().marking;
     }
     Ok(Continuity { source: source.source_continuity().await?, tables })
 }
 
-/// `None` before the table was adopted, and where another one was: that is a mistake of the configuration,
-/// which gates name.
-async fn look_at(
+async fn of_table(
     ask: Ask,
-    source: &Source,
-    target: &Target,
+    target: std::result::Result<&Target, &str>,
     binding: &TableBinding,
-) -> Result<Option<TableContinuity>> {
-    let name = binding.name();
-    let Some(state) = source.table_state(name).await? else { return Ok(None) };
-    if state.target_name.as_deref() != Some(&binding.target_name) {
-        return Ok(None);
-    }
-    let known = source.known_marks(name).await?;
-    let found = match found(ask, target, binding, known).await {
-        Ok(found) => found,
-        Err(error) if error.kind.retry() != Retry::Never || error.kind == Kind::Denied => {
-            Found::Unknown(error.to_string())
-        }
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Some(TableContinuity {
-        name: name.to_owned(),
+    state: &TableState,
+    known: KnownMarks,
+) -> Result<TableContinuity> {
+    Ok(TableContinuity {
+        name: binding.name().to_owned(),
         target_name: binding.target_name.clone(),
         known,
-        known_id: state.target_id,
-        found,
-    }))
+        known_id: state.target_id.clone(),
+        found: match target {
+            Ok(target) => look_at(ask, target, binding, known).await?,
+            Err(why) => Found::Unknown(why.to_owned()),
+        },
+    })
+}
+
+/// What a target table says, or why it says nothing.
+async fn look_at(ask: Ask, target: &Target, binding: &TableBinding, known: KnownMarks) -> Result<Found> {
+    let found = tokio::time::timeout(ANSWER_WITHIN, found(ask, target, binding, known)).await;
+    match found {
+        Err(_) => Ok(Found::Unknown(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))),
+        Ok(Err(error)) if error.kind.retry() != Retry::Never || error.kind == Kind::Denied => {
+            Ok(Found::Unknown(error.to_string()))
+        }
+        Ok(found) => Ok(found?),
+    }
 }
 
 async fn found(
@@ -130,7 +154,7 @@ pub(crate) async fn require_marks(migration: &Migration) -> Result<()> {
 }
 
 async fn require(ask: Ask, migration: &Migration) -> Result<()> {
-    let losses = look_for(ask, &migration.source, &migration.target, &migration.tables).await?.losses();
+    let losses = look_for(ask, &migration.source, Ok(&migration.target), &migration.tables).await?.losses();
     if losses.is_empty() { Ok(()) } else { Err(Error::HistoryLost(losses)) }
 }
 
@@ -155,13 +179,10 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
     if source.source_continuity().await?.is_none() {
         return Ok(());
     }
+    let states = source.table_states().await?;
     for binding in &migration.tables {
         let (name, target_name) = (binding.name(), &binding.target_name);
-        if source
-            .table_state(name)
-            .await?
-            .is_none_or(|state| state.target_name.as_deref() != Some(target_name))
-        {
+        if states.get(name).is_none_or(|state| state.target_name.as_deref() != Some(target_name)) {
             continue;
         }
         let Some(begun) = source.begin_mark(name, changed_every, every).await? else { continue };
@@ -174,9 +195,17 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
         let schema = binding.table.target();
         let set =
             Backoff::brief().retry(|| migration.target.set_continuity_mark(target_name, &schema, &mark));
-        match set.await {
-            Ok(()) => source.end_mark(name, begun.number).await?,
-            Err(error) => tracing::debug!(table = name, "no mark of history: {error}"),
+        match tokio::time::timeout(ANSWER_WITHIN, set).await {
+            Ok(Ok(())) => source.end_mark(name, begun.number).await?,
+            Ok(Err(error)) if !matches!(error.kind, Kind::Unavailable | Kind::Unknown) => {
+                tracing::debug!(table = name, "no mark of history: {error}");
+            }
+            // It takes no mark of another table either, and each would be waited for.
+            unheard => {
+                let why = unheard.ok().and_then(Result::err).map_or_else(String::new, |e| e.to_string());
+                tracing::debug!(table = name, "the target does not answer, so no marks of history: {why}");
+                break;
+            }
         }
     }
     Ok(())

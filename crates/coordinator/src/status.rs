@@ -1,7 +1,5 @@
 //! Where a migration stands, for people and for programs. Reads only.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
@@ -15,6 +13,7 @@ use crate::asked::Asked;
 use crate::continuity;
 use crate::error::Result;
 use crate::feed_alarm;
+use crate::loss::Continuity;
 
 /// The state of a migration.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -127,9 +126,11 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     // It is asked in every phase: this is how it shows that it is away.
     let record = record_of(&mut asked).await;
     let target_record = record.filter(|_| control.phase == Phase::DynamoOnly);
+    let states = source.table_states().await?;
     let mut of_tables = Vec::with_capacity(tables.len());
     for binding in tables {
-        of_tables.push(table(source, &mut asked, binding, control.phase).await?);
+        let relayed = states.get(binding.name()).map_or(0, |state| state.relayed);
+        of_tables.push(table(source, &mut asked, binding, control.phase, relayed).await?);
     }
     let mut instances = source.instances().await?;
     if let (Phase::DynamoOnly, Some(target)) = (control.phase, asked.target()) {
@@ -139,14 +140,11 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         instances.extend(there);
     }
     let workers = source.workers().await?;
-    let lost = match target {
-        Some(target) if !asked.is_away() => lost(source, target, tables).await?,
-        // The source alone may tell of a loss, and what is away must not hold it up.
-        Some(target) => match tokio::time::timeout(LOOK_WITHIN, lost(source, target, tables)).await {
-            Ok(lost) => lost?,
-            Err(_) => Vec::new(),
-        },
-        None => Vec::new(),
+    let lost = match (target, asked.silent()) {
+        // What is away must not hold it up.
+        (Some(_), Some(why)) => said(continuity::look_beside(source, &why, tables).await?),
+        (Some(target), _) => said(continuity::look(source, target, tables).await?),
+        (None, _) => Vec::new(),
     };
     Ok(Status {
         installed: true,
@@ -179,8 +177,8 @@ fn slowest(workers: &[WorkerRow]) -> Option<String> {
     slowest.filter(|_| at_work.len() > 1).map(|worker| worker.name.clone())
 }
 
-async fn lost(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Vec<String>> {
-    Ok(continuity::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect())
+fn said(histories: Continuity) -> Vec<String> {
+    histories.losses().iter().map(ToString::to_string).collect()
 }
 
 async fn record_of(asked: &mut Asked<'_>) -> Option<TargetRecord> {
@@ -194,9 +192,6 @@ fn matters(asked: &Asked<'_>, phase: Phase) -> bool {
     asked.is_away() || phase == Phase::DynamoOnly && asked.error().is_some()
 }
 
-/// Longest that a loss of history is looked for where the target is away.
-const LOOK_WITHIN: Duration = Duration::from_secs(3);
-
 /// Until when a request of DynamoOnly may still land; `None` where none can any more.
 pub(crate) async fn late_writes_until(source: &Source) -> Result<Option<DateTime<Utc>>> {
     Ok(source.late_requests().await?.map(|(_, until)| until))
@@ -207,12 +202,12 @@ async fn table(
     asked: &mut Asked<'_>,
     binding: &TableBinding,
     phase: Phase,
+    relayed: i64,
 ) -> Result<TableStatus> {
     let name = binding.name();
     let ranges = source.ranges(name).await?;
     let lag = source.lag(name).await?;
     let (dead_letters, unacknowledged) = source.count_dead_letters(name).await?;
-    let relayed = source.table_state(name).await?.map_or(0, |state| state.relayed);
     let capture = match source.capture_state(binding).await? {
         CaptureState::On => "on".to_owned(),
         CaptureState::Absent => "absent".to_owned(),

@@ -7,6 +7,7 @@
 //! source knows it may show says that the source was set back; a target that shows a mark below what the
 //! source knows it has taken was set back itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockstep_core::{Doing, EPOCH_SHIFT, Epoch, Result, Retry, Version};
@@ -109,19 +110,22 @@ impl Source {
         }
     }
 
-    /// What the source knows of the marks in a target table.
+    /// What the source knows of the marks in target tables, by the names of the tables: one statement, however
+    /// many there are.
     ///
     /// # Errors
     /// When the server does not answer.
     #[crate::boxed]
-    pub async fn known_marks(&self, table: &str) -> Result<KnownMarks> {
-        let found =
-            sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
-                .bind(table)
-                .fetch_optional(self.pool())
-                .await
-                .doing("reading the marks of a table");
-        Ok(none_where_missing(found)?.unwrap_or_default())
+    pub async fn marks_known(&self) -> Result<BTreeMap<String, KnownMarks>> {
+        let found = sqlx::query_as("SELECT table_name, marking, marked FROM lockstep.history_marks")
+            .fetch_all(self.pool())
+            .await
+            .doing("reading the marks of the tables");
+        let rows: Vec<(String, i64, i64)> = match found {
+            Err(error) if error.is_missing_table() => Vec::new(),
+            found => found?,
+        };
+        Ok(rows.into_iter().map(|(table, marking, marked)| (table, KnownMarks { marking, marked })).collect())
     }
 
     /// Begins a mark in a target table; from here on it may be there. `None` if the newest mark is younger

@@ -1,5 +1,7 @@
 //! Phase and epoch of the migration, and what is known of each table.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Doing, EPOCH_SHIFT, Epoch, Error, Kind, Phase, Result};
 use sqlx::Row as _;
@@ -212,6 +214,19 @@ impl Source {
             .fetch_optional(self.pool())
             .await
             .doing("reading the state of a table")
+    }
+
+    /// What is known of every table that was captured, by its name: one statement, however many there are.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn table_states(&self) -> Result<BTreeMap<String, TableState>> {
+        let found: Vec<TableState> = sqlx::query_as("SELECT * FROM lockstep.tables")
+            .fetch_all(self.pool())
+            .await
+            .doing("reading the state of the tables")?;
+        Ok(found.into_iter().map(|state| (state.name.clone(), state)).collect())
     }
 
     /// The names of the tables that were captured, in their order.

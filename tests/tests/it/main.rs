@@ -71,6 +71,7 @@ mod sample;
 mod schedules;
 mod serve;
 mod sessions;
+mod silent;
 mod stage;
 mod steps;
 mod store;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
 use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::{CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
@@ -9,6 +11,7 @@ use lockstep_postgres::{CaptureState, Shape, Source, TableBinding, TableState, V
 use crate::truth::set_back;
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
+use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE, Asked};
 use crate::error::Result;
 use crate::{continuity, moving, records};
 
@@ -22,40 +25,36 @@ const WHY_WITHIN: Duration = Duration::from_secs(4);
 #[crate::boxed]
 pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Observation> {
     let mut seen = Observation::default();
-    match source.has_schema().await {
-        Ok(installed) => seen.installed = installed,
-        Err(error) => {
-            // A pool that timed out does not know why.
-            let why = source.why_away(WHY_WITHIN).await;
-            seen.source_error = Some(why.unwrap_or(error).to_string());
+    // Asked first, over a connection of its own: a pool tries again until its time-out, and does not know
+    // why.
+    let why = source.why_away(WHY_WITHIN).await;
+    seen.source_error = why.as_ref().filter(|why| why.kind == Kind::Unavailable).map(ToString::to_string);
+    if seen.source_error.is_none() {
+        match source.has_schema().await {
+            Ok(installed) => seen.installed = installed,
+            Err(error) => seen.source_error = Some(why.unwrap_or(error).to_string()),
         }
     }
     if seen.installed {
         records::claim(source, target).await?;
     }
-    for binding in tables {
+    let mut asked = Asked::of(Some(target));
+    // A table that was never made says nothing; one that cannot be asked is told of by the tables.
+    seen.foreign_control_table = asked.answer(target.control().foreign()).await.flatten();
+    see_record(&mut asked, target, &mut seen).await;
+    let targets = in_target(&asked, target, tables).await;
+    for (binding, in_target) in tables.iter().zip(targets) {
         let mut table = TableSeen {
             name: binding.name().to_owned(),
             relation: binding.relation.to_string(),
             target_name: binding.target_name.clone(),
+            target: in_target,
             ..TableSeen::default()
         };
-        table.target = in_target(target, binding).await;
         if seen.installed {
             in_source(source, binding, &mut table).await?;
         }
         seen.tables.push(table);
-    }
-    // A table that was never made says nothing; one that cannot be asked is told of by the tables.
-    seen.foreign_control_table = target.control().foreign().await.ok().flatten();
-    match target.control().record().await {
-        Ok(record) => seen.target_record = record,
-        Err(_) if seen.foreign_control_table.is_some() => {}
-        Err(error) => {
-            // What the driver did not say we found ourselves, in what it had read.
-            seen.target_record_damaged = error.kind == Kind::Misconfigured && error.cause.is_none();
-            seen.target_record_error = Some(error.to_string());
-        }
     }
     if !seen.installed {
         if seen.source_error.is_none() {
@@ -84,14 +83,19 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     seen.target_written = moving::has_written_target(source, &seen.open_steps).await?;
     seen.open_writes = source.open_writes_age().await?;
     seen.instances = source.instances().await?;
-    if seen.target_record.is_some_and(|record| record.holds_truth()) {
+    if let (Some(target), true) =
+        (asked.target(), seen.target_record.is_some_and(|record| record.holds_truth()))
+    {
         seen.instances = target.control().instances().await?;
     }
     if control.phase == Phase::DynamoOnly {
         seen.newest_target_epoch = source.newest_target_epoch().await?;
         let mut connection =
             source.pool().acquire().await.map_err(|error| StoreError::of_sqlx("asking for ids", error))?;
-        seen.ids_set_back = set_back(&mut connection, &target.control(), tables).await.unwrap_or_default();
+        if let Some(target) = asked.target() {
+            let behind = set_back(&mut connection, &target.control(), tables).await;
+            seen.ids_set_back = behind.unwrap_or_default();
+        }
     }
     let verdict = source.latest_verdict().await?;
     seen.verdict = verdict.map(|v| VerdictSeen {
@@ -100,11 +104,47 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         age_s: v.age_s,
         epoch: v.epoch,
     });
-    seen.histories = continuity::look(source, target, tables).await?;
+    seen.histories = match asked.silent() {
+        Some(why) => continuity::look_beside(source, &why, tables).await?,
+        None => continuity::look(source, target, tables).await?,
+    };
     Ok(seen)
 }
 
-async fn in_target(target: &Target, binding: &TableBinding) -> TargetSeen {
+/// DynamoDB's control record.
+async fn see_record(asked: &mut Asked<'_>, target: &Target, seen: &mut Observation) {
+    if asked.silent().is_none()
+        && let Some(record) = asked.answer(target.control().record()).await
+    {
+        seen.target_record = record;
+        return;
+    }
+    if let Some(error) = asked.error().filter(|_| seen.foreign_control_table.is_none()) {
+        // What the driver did not say we found ourselves, in what it had read.
+        seen.target_record_damaged = error.kind == Kind::Misconfigured && error.cause.is_none();
+        seen.target_record_error = Some(error.to_string());
+    }
+}
+
+/// What is in the target under the name of each table: all at once, so that one that is silent is waited for
+/// once.
+async fn in_target(asked: &Asked<'_>, target: &Target, tables: &[TableBinding]) -> Vec<TargetSeen> {
+    if let Some(why) = asked.silent() {
+        return vec![TargetSeen::Unknown(why); tables.len()];
+    }
+    let mut all: Vec<BoxFuture<'_, TargetSeen>> = Vec::new();
+    for binding in tables {
+        all.push(Box::pin(table_in_target(target, binding)));
+    }
+    stream::iter(all).buffered(ASKED_AT_ONCE).collect().await
+}
+
+async fn table_in_target(target: &Target, binding: &TableBinding) -> TargetSeen {
+    let seen = tokio::time::timeout(ANSWER_WITHIN, answer_of(target, binding)).await;
+    seen.unwrap_or_else(|_| TargetSeen::Unknown(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))
+}
+
+async fn answer_of(target: &Target, binding: &TableBinding) -> TargetSeen {
     let schema = binding.table.target();
     let found = match target.describe(&binding.target_name, &schema).await {
         Err(error) => return TargetSeen::Unknown(error.to_string()),
