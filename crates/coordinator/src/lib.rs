@@ -5,7 +5,7 @@
 //! *chunk* what one statement reads of it, the *watermark* the key up to which everything is settled; the
 //! *relay* delivers pending keys.
 //!
-//! Read the modules in this order. Values at the bottom: `written`, [`options`](Options), `gate`, `journal`,
+//! Read the modules in this order. Values at the bottom: `written`, [`options`](Options), `gate`, `alike`, `journal`,
 //! `loss`, `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate`
 //! (hours, units and dollars beforehand); `records` and `continuity` (what both stores say); then what works:
 //! `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
@@ -16,6 +16,7 @@
 //!
 //! This crate names no concrete table.
 
+mod alike;
 mod asked;
 mod backfill;
 mod canary;
@@ -66,6 +67,7 @@ mod written;
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
+pub use alike::{Alike, alike, first_of};
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
 pub use canary_bound::canary_reads_of_binding;

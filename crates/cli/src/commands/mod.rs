@@ -29,6 +29,7 @@ pub mod serve;
 pub mod set;
 pub mod settings;
 mod shared;
+mod standing;
 pub mod status;
 mod step;
 pub mod tables;

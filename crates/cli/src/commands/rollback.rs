@@ -21,12 +21,16 @@ use crate::{Context, help};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask rollback                    one phase back\n  \
-       cargo xtask rollback --to PostgresOnly  all the way"
+       cargo xtask rollback --to PostgresOnly  all the way\n  \
+       cargo xtask rollback --dry-run          what the gates say, and nothing else"
 ))]
 pub struct Args {
     /// Phase to go to [default: the previous one]
     #[arg(long, value_name = "PHASE")]
     pub to: Option<Phase>,
+    /// Ask the gates of the next step, say what they say, and change nothing
+    #[arg(long, conflicts_with = "force")]
+    pub dry_run: bool,
     /// Go although gates refuse, for this reason, which the journal keeps
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
@@ -44,7 +48,12 @@ pub struct Args {
 /// # Errors
 /// When a gate refuses, the barrier cannot be acquired, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let asked =
-        Asked { to: args.to, force: args.force, post_check: !args.no_post_check, wait: !args.no_wait };
+    let asked = Asked {
+        to: args.to,
+        dry_run: args.dry_run,
+        force: args.force,
+        post_check: !args.no_post_check,
+        wait: !args.no_wait,
+    };
     step::run(context, Direction::Back, asked).await
 }
