@@ -151,6 +151,7 @@ fn of_migration(snapshot: &Snapshot) {
     }
     let live = status.workers.iter().filter(|worker| worker.is_live());
     gauge!("lockstep_workers").set(live.count() as f64);
+    let follows = status.phase == Some(Phase::DynamoOnly) || status.late_until.is_some();
     for table in &status.tables {
         let name = || table.name.clone();
         gauge!("lockstep_pending_keys", "table" => name()).set(table.pending as f64);
@@ -165,7 +166,10 @@ fn of_migration(snapshot: &Snapshot) {
         counter!("lockstep_relay_delivered_total", "table" => name()).absolute(table.relayed.unsigned_abs());
         counter!("lockstep_backfill_rows_total", "table" => name()).absolute(table.rows_backfilled);
         if let Some(feed) = &table.reverse_feed {
-            gauge!("lockstep_reverse_lag_seconds", "table" => name()).set(feed.lag_s);
+            // After the way back it rests. How long ago it last read grows with every minute, and an alert
+            // that goes by it would never end.
+            let lag_s = if follows { feed.lag_s } else { f64::NAN };
+            gauge!("lockstep_reverse_lag_seconds", "table" => name()).set(lag_s);
             counter!("lockstep_reverse_applied_total", "table" => name())
                 .absolute(feed.applied.unsigned_abs());
         }
