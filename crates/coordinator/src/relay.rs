@@ -5,11 +5,13 @@
 //! relays may run at once, and share the keys (R53).
 //!
 //! In reading order: `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read),
-//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens), `pace` (how fast),
+//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens), `doubts`
+//! (refusals that one read does not explain), `pace` (how fast),
 //! `share` (which keys, beside other relays), `quiet` (how it waits for the next change).
 
 mod batch;
 mod deliver;
+mod doubts;
 mod inserts;
 mod pace;
 mod pass;
@@ -29,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
+use doubts::Doubts;
 use inserts::Inserts;
 use pace::Pace;
 use quiet::Quiet;
@@ -95,7 +98,9 @@ pub(crate) async fn relay_in(
     let is_bounded = until == RelayUntil::Cancelled && order == KeyOrder::Ascending;
     let pace = Pace::new(is_bounded, migration.options.relay.requests_in_flight);
     let shares = Shares::new(is_bounded, migration);
-    let run = Run { order, migration, until, progress, cancel, pace: &pace, shares: &shares };
+    let doubts = Doubts::default();
+    let run =
+        Run { order, migration, until, progress, cancel, pace: &pace, shares: &shares, doubts: &doubts };
     let ended = run.turns(&tables).await;
     shares.end().await;
     ended
@@ -111,6 +116,7 @@ struct Run<'a> {
     cancel: &'a CancellationToken,
     pace: &'a Pace,
     shares: &'a Shares,
+    doubts: &'a Doubts,
 }
 
 /// One table of a run.

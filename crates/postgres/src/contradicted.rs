@@ -11,8 +11,8 @@
 use lockstep_core::{Doing, Epoch, Result, SourceKey, Version};
 use sqlx::AssertSqlSafe;
 
-use super::Source;
 use super::binding::digest_sql;
+use super::{Source, TableBinding};
 
 /// A put of the present state of a pending key that the target refused.
 #[derive(Clone, Debug)]
@@ -73,7 +73,11 @@ impl Source {
     /// # Cancel safety
     /// Asked again, it says the same.
     #[crate::boxed]
-    pub async fn contradicted_by(&self, table: &str, refused: &[RefusedPut]) -> Result<Vec<Contradicted>> {
+    pub async fn contradicted_by(
+        &self,
+        binding: &TableBinding,
+        refused: &[RefusedPut],
+    ) -> Result<Vec<Contradicted>> {
         let mut keys = Vec::with_capacity(refused.len());
         let (mut versions, mut seen, mut same) = (Vec::new(), Vec::new(), Vec::new());
         for put in refused {
@@ -93,7 +97,7 @@ impl Source {
                      -- Two keys of one row may share a place: then the other one's state is this one's.
                      AND NOT (r.is_same AND r.seen <= (SELECT s.last_value FROM lockstep.version_seq s))
                      AND NOT EXISTS (SELECT FROM lockstep.intents i
-                                     WHERE i.table_name = $1 AND {of_intent} = r.digest)),
+                                     WHERE i.table_name = $1 AND {of_intent} = r.digest){of_other_keys}),
              noted AS (
                  INSERT INTO lockstep.contradicted AS c (table_name, key, version, seen, epoch)
                  SELECT $1, r.key, r.version, r.seen, k.epoch FROM standing r, lockstep.control k
@@ -105,9 +109,10 @@ impl Source {
             of_refused = digest_sql("r.k::jsonb"),
             of_mark = digest_sql("p.key"),
             of_intent = digest_sql("i.key"),
+            of_other_keys = other_keys_sql(binding),
         );
         sqlx::query_as(AssertSqlSafe(sql))
-            .bind(table)
+            .bind(binding.name())
             .bind(&keys)
             .bind(&versions)
             .bind(&seen)
@@ -131,4 +136,28 @@ impl Source {
         .doing("asking whether history was lost")?;
         Ok(LostBefore { epoch: Epoch(found.0), handed_out: Version(found.1) })
     }
+}
+
+/// The condition that no other key of the row of `r.key` is pending or intended.
+///
+/// Two keys that one row may have can share a place in the target. 1. A row moves from key A to B of the same
+/// place; A is marked at 10, B at 11. 2. B is delivered, and A's relay is slow. 3. The row is deleted: B is
+/// marked at 12. 4. The tombstone for A is refused by 11, and its mark stands: 11 is no state of a lost time.
+fn other_keys_sql(binding: &TableBinding) -> String {
+    let parts = binding.primary_key().count();
+    if parts == binding.table.key_columns().len() {
+        return String::new();
+    }
+    let is_of_the_row = |other: &str| {
+        let same = (0..parts).map(|part| format!("({other}.key->{part}) = (r.key->{part})"));
+        same.collect::<Vec<_>>().join(" AND ")
+    };
+    let none_in = |table: &str, other: &str| {
+        format!(
+            " AND NOT EXISTS (SELECT FROM lockstep.{table} {other} WHERE {other}.table_name = $1 AND {same}
+                              AND {other}.key <> r.key)",
+            same = is_of_the_row(other)
+        )
+    };
+    format!("{}{}", none_in("pending", "other_mark"), none_in("intents", "other_intent"))
 }

@@ -40,6 +40,11 @@ impl PendingRow {
         self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))
     }
 
+    /// Whether the row is there under this very key.
+    pub fn is_under_its_key(&self) -> bool {
+        self.exists
+    }
+
     /// Runs `read` over the fields of the row that has this primary key under another source key; `None`
     /// where there is none.
     pub fn with_moved_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {

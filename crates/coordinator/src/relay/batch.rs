@@ -43,6 +43,10 @@ impl<'a> Table<'a> {
                     self.progress.dead_letters.fetch_add(1, Relaxed);
                 }
                 Ok(Fate::Refused(put)) => refused.push(put),
+                Ok(Fate::Doubted(put)) if self.run.doubts.is_confirmed(self.binding.name(), &put) => {
+                    refused.push(put);
+                }
+                Ok(Fate::Doubted(_)) => {}
                 Ok(Fate::MarkedAgain) => {}
                 Err(error) => sent.error = Some(error),
             }
@@ -70,7 +74,7 @@ impl<'a> Table<'a> {
         if refused.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.run.migration.source.contradicted_by(self.binding.name(), &refused).await?;
+        let found = self.run.migration.source.contradicted_by(self.binding, &refused).await?;
         for put in refused.into_iter().filter(|put| put.is_same) {
             if found.iter().all(|contradicted| !contradicted.is_of(&put.key)) {
                 delivered.push(Delivered { key: put.key, version: put.version });

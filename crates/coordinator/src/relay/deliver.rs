@@ -30,6 +30,8 @@ pub(super) enum Fate {
     SetAside,
     /// The target has something else at a version at least as high: the source says whether it can be newer.
     Refused(RefusedPut),
+    /// The same, where no row is under the key: what is there may be another key's of the same place.
+    Doubted(RefusedPut),
     /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
     /// judges it again.
     MarkedAgain,
@@ -95,7 +97,8 @@ impl Table<'_> {
             return Fate::of(row);
         }
         let is_same = sent.is_same_state(there, chrono::Utc::now().timestamp());
-        Fate::Refused(refused(row, there, is_same))
+        let put = refused(row, there, is_same);
+        if is_same || row.is_under_its_key() { Fate::Refused(put) } else { Fate::Doubted(put) }
     }
 
     fn item_again(self, row: &PendingRow) -> Option<Item> {
