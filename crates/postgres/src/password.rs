@@ -39,8 +39,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const COMMAND_EVERY: Duration = Duration::from_secs(10 * 60);
 /// A command that the server refuses the password of is not run more often than this.
 const COMMAND_AFTER_REFUSAL: Duration = Duration::from_secs(2);
-/// For how long after a refusal it is run that often.
-const COMMAND_WHILE_REFUSED: Duration = Duration::from_mins(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Password {
@@ -83,21 +81,16 @@ impl Password {
 
     async fn refresh(&self, alive: &Weak<()>, pools: &[PgPool]) {
         let is_command = matches!(self, Self::Command(_));
-        let (mut refused, mut refused_at) = (passwords_refused(), None::<Instant>);
-        let (mut read_at, mut known, mut failing) = (None::<Instant>, None, false);
+        let (mut refused, mut read_at, mut known, mut failing) =
+            (passwords_refused(), None::<Instant>, None, false);
         while alive.strong_count() > 0 {
-            if std::mem::replace(&mut refused, passwords_refused()) != refused {
-                refused_at = Some(Instant::now());
-            }
-            // Those who were refused try again later and later: the new password is to be there before they
-            // do, and not only be asked for then.
-            let is_refused = refused_at.is_some_and(|at| at.elapsed() < COMMAND_WHILE_REFUSED);
-            let due_after = if is_refused { COMMAND_AFTER_REFUSAL } else { COMMAND_EVERY };
+            let refused_now = passwords_refused();
+            let due_after = if refused_now == refused { COMMAND_EVERY } else { COMMAND_AFTER_REFUSAL };
             if is_command && read_at.is_some_and(|at| at.elapsed() < due_after) {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
-            read_at = Some(Instant::now());
+            (refused, read_at) = (refused_now, Some(Instant::now()));
             match self.read().await {
                 Ok(password) if password == known => failing = false,
                 Ok(password) => {
