@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Longest wait for anything; a machine under load needs a fraction of it.
-pub(super) const PATIENCE: Duration = Duration::from_mins(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
 /// The longest pause between two looks: those that wait for seconds leave the processors to what they wait
 /// for.

@@ -45,6 +45,12 @@ impl Relaying {
         self.runs();
     }
 
+    /// Waits until what it has delivered is acknowledged: from then on no password that is refused ends it.
+    async fn until_it_has_delivered(&self) {
+        let relayed = || async { self.progress.tables.iter().any(|table| table.relayed() > 0) };
+        eventually("the relay has worked once", relayed).await;
+    }
+
     #[track_caller]
     fn runs(&self) {
         assert!(!self.task.is_finished(), "the relay has ended");
@@ -237,6 +243,7 @@ async fn a_password_that_is_changed_while_the_relay_runs_is_read_again() {
         let relaying = Relaying::start(&world, source);
         set_user(&world, "before").await;
         until_user(&world, "before").await;
+        relaying.until_it_has_delivered().await;
         world.sql(&format!("ALTER ROLE {role} PASSWORD 'new'")).await;
         world
             .sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"))
