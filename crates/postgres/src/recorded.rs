@@ -2,10 +2,30 @@
 
 use lockstep_core::{Doing, Error, Kind, Result};
 
-use super::partitions::{Leaf, guard_what_is_free};
+use super::partitions::{Leaf, NONE, guard_what_is_free};
 use super::reverse::lose;
 use super::shape::{is_moved, leaves_of, with_leaves};
 use super::{Shape, Source, TableBinding};
+
+/// Whether the record says all that there is to say of a captured relation: it is the one that was captured,
+/// and neither a file nor a partition is to be recorded.
+pub(super) fn is_as_recorded(captured: &str, now: &str) -> bool {
+    match Shape::of(captured, now) {
+        Shape::Same => {}
+        Shape::Grown(_) => return false,
+        // Nothing is recorded over what is wrong.
+        _ => return true,
+    }
+    let there = leaves_of(now);
+    let known: Vec<_> = leaves_of(captured).into_iter().map(|leaf| leaf.followed(&there)).collect();
+    known.iter().all(|leaf| leaf.guard != NONE) && with_leaves(now, &known) == captured
+}
+
+/// Whether what is there differs from the record in a way that changes no value, and is recorded before it is
+/// judged.
+pub(super) fn is_to_be_recorded(shape: &Shape, captured: &str, now: &str) -> bool {
+    matches!(shape, Shape::Grown(_)) || (*shape == Shape::Same && is_moved(captured, now))
+}
 
 impl Source {
     /// How a captured table stands to what was captured. Partitions that were added are taken in first.
@@ -18,9 +38,7 @@ impl Source {
         let now = self.fingerprint(binding).await?;
         let captured = captured.as_deref().unwrap_or(&now);
         let shape = Shape::of(captured, &now);
-        let is_to_be_recorded =
-            matches!(shape, Shape::Grown(_)) || (shape == Shape::Same && is_moved(captured, &now));
-        if !is_to_be_recorded {
+        if !is_to_be_recorded(&shape, captured, &now) {
             return Ok(shape);
         }
         let captured = self.record_shape(binding).await?.unwrap_or_default();
@@ -50,11 +68,10 @@ impl Source {
             return Ok(None);
         };
         let now = self.fingerprint(binding).await?;
-        let known = leaves_of(&captured);
-        // Most tables, most of the time: there is no partition to follow, and nothing is out of date.
-        if known.is_empty() && with_leaves(&now, &leaves_of(&now)) == captured {
+        if is_as_recorded(&captured, &now) {
             return Ok(Some(captured));
         }
+        let known = leaves_of(&captured);
         let taken = match Shape::of(&captured, &now) {
             Shape::Same => Vec::new(),
             Shape::Grown(_) => {

@@ -7,8 +7,8 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 
 use crate::fingerprint::FINGERPRINT;
-use crate::partitions::NONE;
-use crate::shape::{HELD_UP_FOR, is_moved, leaves_of, read_order, with_leaves};
+use crate::recorded::{is_as_recorded, is_to_be_recorded};
+use crate::shape::{HELD_UP_FOR, read_order};
 use crate::{Shape, Source, TableBinding};
 
 const DOING: &str = "reading the columns of all tables";
@@ -50,20 +50,6 @@ async fn fingerprints(
         .doing(DOING)
 }
 
-/// Whether the record says all that there is to say of a captured relation: it is the one that was captured,
-/// and neither a file nor a partition is to be recorded.
-fn is_as_recorded(captured: &str, now: &str) -> bool {
-    match Shape::of(captured, now) {
-        Shape::Same => {}
-        Shape::Grown(_) => return false,
-        // Nothing is recorded over what is wrong.
-        _ => return true,
-    }
-    let there = leaves_of(now);
-    let known: Vec<_> = leaves_of(captured).into_iter().map(|leaf| leaf.followed(&there)).collect();
-    known.iter().all(|leaf| leaf.guard != NONE) && with_leaves(now, &known) == captured
-}
-
 impl Source {
     async fn fingerprints(&self, tables: &[TableBinding]) -> Result<Vec<(Option<String>, String)>> {
         let found = fingerprints(self.pool(), tables).await?;
@@ -84,9 +70,8 @@ impl Source {
         for (binding, (captured, now)) in tables.iter().zip(self.fingerprints(tables).await?) {
             let captured = captured.as_deref().unwrap_or(&now);
             let shape = Shape::of(captured, &now);
-            let is_to_be_recorded =
-                matches!(shape, Shape::Grown(_)) || (shape == Shape::Same && is_moved(captured, &now));
-            shapes.push(if is_to_be_recorded { self.shape(binding).await? } else { shape });
+            let is_known = !is_to_be_recorded(&shape, captured, &now);
+            shapes.push(if is_known { shape } else { self.shape(binding).await? });
         }
         Ok(shapes)
     }
