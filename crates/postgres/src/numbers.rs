@@ -19,8 +19,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn draw_number(&self) -> Result<Option<i64>> {
-        // A standby can be compared with, and draws nothing.
-        if !self.has_numbers().await? || self.is_standby().await? {
+        if !self.has_numbers().await? {
             return Ok(None);
         }
         let drawn = sqlx::query_scalar(
@@ -62,17 +61,14 @@ impl Source {
         .doing("looking whether a comparison began here")
     }
 
+    /// Whether a number can be drawn. A standby can be compared with, and draws nothing.
     async fn has_numbers(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.begun_comparisons') IS NOT NULL")
-            .fetch_one(self.pool())
-            .await
-            .doing("looking whether comparisons are numbered")
-    }
-
-    async fn is_standby(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT pg_catalog.pg_is_in_recovery()")
-            .fetch_one(self.pool())
-            .await
-            .doing("looking whether the source is a standby")
+        sqlx::query_scalar(
+            "SELECT pg_catalog.to_regclass('lockstep.begun_comparisons') IS NOT NULL
+                 AND NOT pg_catalog.pg_is_in_recovery()",
+        )
+        .fetch_one(self.pool())
+        .await
+        .doing("looking whether comparisons are numbered")
     }
 }
