@@ -6,17 +6,6 @@ use crate::mutation::Mutation;
 use crate::scope::Odd;
 use crate::state::*;
 
-pub(crate) const IDLE: Relay = Relay {
-    at: RelayAt::Idle,
-    keys: 0,
-    versions: [NONE; KEYS],
-    rows: [GONE; KEYS],
-    delivered: 0,
-    locked: 0,
-    under: 0,
-    refused: [NONE; KEYS],
-};
-
 impl Model {
     pub(crate) fn relay(&self, s: &State, steps: &mut Steps) {
         let r = s.relay;

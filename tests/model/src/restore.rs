@@ -3,7 +3,6 @@
 
 use crate::action::Action;
 use crate::model::{Model, Steps};
-use crate::movers::IDLE;
 use crate::mutation::Mutation;
 use crate::scope::Odd;
 use crate::state::*;

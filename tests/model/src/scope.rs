@@ -248,16 +248,7 @@ impl Scope {
                 stream_len: 0,
             },
             writers: ops.map(writer),
-            relay: Relay {
-                at: RelayAt::Idle,
-                keys: 0,
-                versions: [NONE; KEYS],
-                rows: [GONE; KEYS],
-                delivered: 0,
-                locked: 0,
-                under: 0,
-                refused: [NONE; KEYS],
-            },
+            relay: IDLE,
             backfill: Backfill {
                 at: if loaded { BackfillAt::Done } else { BackfillAt::NotBegun },
                 rows: [GONE; KEYS],

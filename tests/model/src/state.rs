@@ -241,6 +241,18 @@ pub struct Relay {
     pub refused: [Version; KEYS],
 }
 
+/// One that has nothing in hand.
+pub(crate) const IDLE: Relay = Relay {
+    at: RelayAt::Idle,
+    keys: 0,
+    versions: [NONE; KEYS],
+    rows: [GONE; KEYS],
+    delivered: 0,
+    locked: 0,
+    under: 0,
+    refused: [NONE; KEYS],
+};
+
 /// Where the relay is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
