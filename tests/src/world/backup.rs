@@ -1,8 +1,10 @@
 //! Stores that are set back to what they were: the source as a database is, with everything that Lockstep
 //! wrote about itself; a target table as DynamoDB restores it, or in place.
 
+use std::time::Duration;
+
 use lockstep_core::{Attributes, TargetKey};
-use lockstep_dynamo::is_mark;
+use lockstep_dynamo::{ContinuityMark, is_mark};
 use lockstep_postgres::TableBinding;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
@@ -22,6 +24,18 @@ pub struct TableBackup {
 }
 
 impl World {
+    /// Makes a mark of history in a target table, as a relay or a feed does; its number. That it was made the
+    /// source knows once it is told.
+    pub async fn make_mark(&self, binding: &TableBinding) -> i64 {
+        let begun = self.source.begin_mark(binding.name(), Duration::ZERO, Duration::ZERO).await;
+        let begun = begun.expect("begun").expect("a mark");
+        let (number, version, server) = (begun.number, begun.version, begun.server);
+        let mark = ContinuityMark { number, version, server, at: chrono::Utc::now() };
+        let schema = binding.table.target();
+        self.plain_target.set_continuity_mark(&binding.target_name, &schema, &mark).await.expect("made");
+        number
+    }
+
     /// Copies the source as it is now. Every session in it is ended.
     pub async fn back_up_source(&mut self) -> SourceBackup {
         let name = self.database();

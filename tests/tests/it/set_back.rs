@@ -99,16 +99,7 @@ async fn what_changed_in_a_time_that_is_lost_is_not_passed_over_by_an_incrementa
     world.sql("UPDATE payments SET loan_id = 77 WHERE payment_id = 5").await;
     world.relay_until_empty().await;
     for binding in world.tables() {
-        let begun = world.source.begin_mark(binding.name(), Duration::ZERO, Duration::ZERO).await;
-        let begun = begun.expect("begun").expect("a mark");
-        let mark = lockstep_dynamo::ContinuityMark {
-            number: begun.number,
-            version: begun.version,
-            server: begun.server,
-            at: chrono::Utc::now(),
-        };
-        let schema = binding.table.target();
-        world.plain_target.set_continuity_mark(&binding.target_name, &schema, &mark).await.expect("made");
+        world.make_mark(&binding).await;
     }
     world.restore_source(backup).await;
     let (code, text) = validated(&world, &["--incremental"]).await;

@@ -59,21 +59,11 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     // Begun, and never made; begun and made, and never noted.
     for (binding, made) in world.tables().iter().zip([false, true]) {
-        let begun = world
-            .source
-            .begin_mark(binding.name(), Duration::ZERO, Duration::ZERO)
-            .await
-            .expect("begun")
-            .expect("a mark");
         if made {
-            let mark = lockstep_dynamo::ContinuityMark {
-                number: begun.number,
-                version: begun.version,
-                server: begun.server,
-                at: chrono::Utc::now(),
-            };
-            let schema = binding.table.target();
-            world.plain_target.set_continuity_mark(&binding.target_name, &schema, &mark).await.expect("made");
+            world.make_mark(binding).await;
+        } else {
+            let begun = world.source.begin_mark(binding.name(), Duration::ZERO, Duration::ZERO).await;
+            begun.expect("begun").expect("a mark");
         }
     }
     world.coordinator().await.close().await;
@@ -93,21 +83,7 @@ async fn marks_that_others_make_meanwhile_are_no_loss() {
             id += 1;
             world.sql(&log(id, "a")).await;
             for binding in world.tables() {
-                let begun = world
-                    .source
-                    .begin_mark(binding.name(), Duration::ZERO, Duration::ZERO)
-                    .await
-                    .expect("begun")
-                    .expect("a mark");
-                let at = chrono::Utc::now();
-                let (number, version, server) = (begun.number, begun.version, begun.server);
-                let mark = lockstep_dynamo::ContinuityMark { number, version, server, at };
-                let schema = binding.table.target();
-                world
-                    .plain_target
-                    .set_continuity_mark(&binding.target_name, &schema, &mark)
-                    .await
-                    .expect("made");
+                let number = world.make_mark(&binding).await;
                 world.source.end_mark(binding.name(), number).await.expect("noted");
             }
         }

@@ -55,18 +55,8 @@ async fn mended_to(world: &World, phase: Phase, says: &str) -> StateRepaired {
 
 /// Makes a mark, as a feed does once a minute.
 async fn mark(world: &World, table: &TableBinding) {
-    let begun = world.source.begin_mark(table.name(), Duration::ZERO, Duration::ZERO).await.expect("begun");
-    let begun = begun.expect("a mark");
-    let at = chrono::Utc::now();
-    let mark = lockstep_dynamo::ContinuityMark {
-        number: begun.number,
-        version: begun.version,
-        server: begun.server,
-        at,
-    };
-    let schema = table.table.target();
-    world.plain_target.set_continuity_mark(&table.target_name, &schema, &mark).await.expect("made");
-    world.source.end_mark(table.name(), begun.number).await.expect("noted");
+    let number = world.make_mark(table).await;
+    world.source.end_mark(table.name(), number).await.expect("noted");
 }
 
 async fn has_payment(world: &World, payment_id: i64) -> bool {
