@@ -177,33 +177,39 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
 #[tokio::test]
 async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
     let world = dynamo_only().await;
-    let (migration, kept) = (world.migration(), Kept::default());
-    let (mut polls, mut ended, mut before, mut after) = (1, None, 0, 0);
-    while ended.is_none() {
-        let (options, cancel) = (options(), Cancel::new());
-        let completing = complete(&migration, &options, &kept, &(), &cancel);
-        ended = CutShort::after(polls, completing).await;
-        if let Some(Err(Error::Store(error))) = &ended
-            && error.kind == Kind::Busy
-        {
+    let (migration, kept, options, cancel) = (world.migration(), Kept::default(), options(), Cancel::new());
+    let completing = |polls| CutShort::after(polls, complete(&migration, &options, &kept, &(), &cancel));
+    let decided = async || {
+        let record = world.control().record().await.expect("read");
+        record.is_some_and(|record| record.completed_at.is_some())
+    };
+    // What is decided cannot come to its end as long as somebody reads a table.
+    let mut reading = world.source.pool().acquire().await.expect("a connection");
+    sqlx::raw_sql("BEGIN; LOCK TABLE payments IN ACCESS SHARE MODE")
+        .execute(&mut *reading)
+        .await
+        .expect("locked");
+    let (mut before, mut polls) = (0, 1);
+    while !decided().await {
+        match completing(polls).await {
             // The one before is not quite gone.
-            ended = None;
-            continue;
-        }
-        match world
-            .control()
-            .record()
-            .await
-            .expect("read")
-            .is_some_and(|record| record.completed_at.is_some())
-        {
-            true => after += 1,
-            false => before += 1,
+            Some(Err(Error::Store(error))) if error.kind == Kind::Busy => continue,
+            Some(ended) => panic!("it ended while the table was read: {ended:?}"),
+            None => before += 1,
         }
         polls += 1 + polls / 8;
     }
-    ended.expect("it ended").expect("it ended well");
-    assert!(before > 3 && after > 1, "{before} times before the decision, {after} after it");
+    sqlx::raw_sql("COMMIT").execute(&mut *reading).await.expect("unlocked");
+    let (mut after, mut polls) = (0, 1);
+    loop {
+        match completing(polls).await {
+            Some(Err(Error::Store(error))) if error.kind == Kind::Busy => continue,
+            Some(ended) => break drop(ended.expect("it ended well")),
+            None => after += 1,
+        }
+        polls += 1 + polls / 8;
+    }
+    assert!(before > 3 && after > 3, "{before} times before the decision, {after} after it");
     is_left_whole(&world).await;
 }
 
