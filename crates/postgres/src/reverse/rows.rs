@@ -20,8 +20,9 @@ pub(super) async fn upsert(
             row.bind(&mut arguments);
         }
         let sql = AssertSqlSafe(table.upsert_sql(rows.len()));
-        // The text differs with the number of rows: a cached plan would seldom be used again.
-        sqlx::query_with(sql, arguments).persistent(false).execute(&mut *connection).await.doing(&doing)?;
+        // The text differs with the number of rows: only the one of many rows is used again.
+        let is_kept = rows.len() == table.rows_max();
+        sqlx::query_with(sql, arguments).persistent(is_kept).execute(&mut *connection).await.doing(&doing)?;
     }
     Ok(())
 }

@@ -7,6 +7,10 @@ use crate::{Source, TableBinding};
 
 /// Most parameters of one statement (PostgreSQL's protocol counts them in 16 bits).
 const PARAMETERS_MAX: usize = 65_535;
+/// Most rows of one upsert. PostgreSQL parses and plans a long list of rows for about as long as it inserts
+/// them; a statement of as many rows each time is planned once a session. Longer ones gain little more, and
+/// their plans stay in the memory of each session, for each table.
+const ROWS_MAX: usize = 64;
 
 /// A table with the statement that upserts its rows.
 #[derive(Clone, Debug)]
@@ -48,7 +52,7 @@ impl FedTable {
 
     /// Most rows of one upsert.
     pub(super) fn rows_max(&self) -> usize {
-        PARAMETERS_MAX / self.binding.table.columns().len().max(1)
+        (PARAMETERS_MAX / self.binding.table.columns().len().max(1)).min(ROWS_MAX)
     }
 
     /// The upsert of `rows` rows, each with all its columns as parameters.
