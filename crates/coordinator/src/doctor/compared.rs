@@ -85,7 +85,7 @@ fn not_consistent(phase: Phase) -> Finding {
 mod tests {
     use lockstep_core::Epoch;
 
-    use super::super::VerdictSeen;
+    use super::super::observation::VerdictSeen;
     use super::*;
 
     #[test]
