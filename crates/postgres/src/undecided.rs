@@ -109,6 +109,23 @@ impl Source {
         .map(drop)
     }
 
+    /// Notes, inside `transaction`, that what the target has more since before `epoch` is to be decided about:
+    /// until a comparison of everything agrees, it is overwritten by nothing that is not asked to. For a
+    /// source that is the truth again, or is believed again: the target may have what it refused, or what
+    /// was written there by an instance that took the target for the truth.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn leave_what_differs(transaction: &mut PgConnection, epoch: Epoch) -> Result<()> {
+        sqlx::query("UPDATE lockstep.history SET lost_before = greatest(lost_before, $1)")
+            .bind(epoch.0)
+            .execute(transaction)
+            .await
+            .doing("leaving what differs to be decided")
+            .map(drop)
+    }
+
     /// Whether the source lost history, and no comparison of everything has agreed since: what the target has
     /// more, or has otherwise, may be the only copy of what the source forgot.
     ///

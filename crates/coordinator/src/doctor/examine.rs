@@ -3,6 +3,7 @@
 use lockstep_core::{Epoch, Phase};
 use lockstep_postgres::ForeignHolder;
 
+use super::compared;
 use super::continuity;
 use super::finding::{Diagnosis, Finding, Severity};
 use super::observation::Observation;
@@ -86,16 +87,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
             "cargo xtask relay",
         ));
     }
-    if let (Some(verdict), Some((_, epoch, _))) = (seen.verdict, seen.control)
-        && !verdict.consistent
-        && verdict.epoch == epoch.0
-    {
-        if verdict.incomplete {
-            findings.push(incomplete());
-        } else {
-            findings.push(not_consistent(phase));
-        }
-    }
+    findings.extend(compared::findings(seen, phase));
     if let Some(epoch) = truth::epoch(seen) {
         instances(seen, epoch, findings);
     }
@@ -112,45 +104,6 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
             "PostgreSQL does not follow. DynamoDB's streams keep changes for 24 h; after that the way back needs a reverse backfill",
             "cargo xtask reverse-feed",
         ));
-    }
-}
-
-/// Nothing is known to be wrong, and nothing to be repaired.
-fn incomplete() -> Finding {
-    Finding::attention(
-        "the newest verdict is incomplete: nothing was found, and not everything was compared",
-        "a store went away, or changes were on their way while it compared; the steps to HybridRead and \
-        DynamoOnly ask for a consistent one",
-        "cargo xtask validate, with cargo xtask relay running",
-    )
-}
-
-fn not_consistent(phase: Phase) -> Finding {
-    let what = "the newest verdict is NOT consistent";
-    match phase {
-        Phase::HybridRead => Finding::broken(
-            what,
-            "DynamoDB answers reads, and may answer wrong",
-            "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair \
-            --apply, and cargo xtask validate",
-        ),
-        Phase::DualWrite => Finding::attention(
-            what,
-            "reads are answered by PostgreSQL; the step to HybridRead is refused",
-            "cargo xtask repair --apply, then cargo xtask validate",
-        ),
-        Phase::PostgresOnly => Finding::attention(
-            what,
-            "no application reads DynamoDB; `repair` is for the phases in which both are written",
-            "cargo xtask advance --to DualWrite, then cargo xtask repair --apply, and cargo xtask \
-            validate",
-        ),
-        Phase::DynamoOnly => Finding::attention(
-            what,
-            "reads are answered by DynamoDB, which is the truth; a step back is compared once more",
-            "cargo xtask reverse-feed --backfill, which brings PostgreSQL to it; then cargo xtask \
-            validate",
-        ),
     }
 }
 
@@ -274,7 +227,7 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
         (journal::REPAIR_KEYS, _) => Finding::attention(
             format!("a repair of keys {by} was broken off before the keys were read again"),
             "they are marked, or were not; either way nothing is lost",
-            "cargo xtask repair --apply",
+            compared::repair(seen),
         ),
         (name, Some(pid)) => Finding::attention(
             format!("`{name}` {by} is under way: PostgreSQL backend {pid} is the coordinator"),

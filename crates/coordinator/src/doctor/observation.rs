@@ -56,6 +56,8 @@ pub struct Observation {
     pub verdict: Option<VerdictSeen>,
     /// What both stores say of their history.
     pub histories: Continuity,
+    /// Whether history was lost before, and no comparison of everything has agreed since.
+    pub loss_undecided: bool,
     /// Each table.
     pub tables: Vec<TableSeen>,
 }

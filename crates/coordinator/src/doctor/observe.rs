@@ -104,6 +104,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         age_s: v.age_s,
         epoch: v.epoch,
     });
+    seen.loss_undecided = source.is_loss_undecided().await?;
     seen.histories = match asked.silent() {
         Some(why) => continuity::look_beside(source, &why, tables).await?,
         None => continuity::look(source, target, tables).await?,

@@ -93,7 +93,13 @@ impl Table<'_> {
         };
         match self.write(row, item).await {
             Ok(written) => match foreign_version(&written) {
-                Some(standing) => self.put_over_foreign(row, standing).await,
+                Some(standing) => match self.due(row) {
+                    Due::Item(item) | Due::Tombstone(item) => {
+                        let is_put = self.put_over_foreign(item, standing).await?;
+                        Ok(if is_put { Fate::of(row) } else { Fate::MarkedAgain })
+                    }
+                    Due::Unholdable(_) | Due::Nothing => Ok(Fate::MarkedAgain),
+                },
                 None => Ok(self.answered(row, &written)),
             },
             // It was read too long ago, as where the target takes little: the next pass reads it again.
@@ -104,14 +110,18 @@ impl Table<'_> {
         }
     }
 
-    /// Puts what is due over an item of another program, whose version is none of ours. What comes in between
-    /// the next pass meets.
-    async fn put_over_foreign(self, row: &PendingRow, standing: AttributeValue) -> Result<Fate> {
-        let (Due::Item(item) | Due::Tombstone(item)) = self.due(row) else { return Ok(Fate::MarkedAgain) };
+    /// Puts what is due over an item of another program, whose version is none of ours; whether it landed.
+    /// What comes in between the next pass meets, and what was read too long ago it reads again.
+    async fn put_over_foreign(self, item: Item, standing: AttributeValue) -> Result<bool> {
         let target = &self.run.migration.target;
-        let put = target.put_over_foreign(self.read_at, &self.binding.target_name, item, standing).await?;
-        self.progress.add_capacity(put.capacity_units);
-        Ok(if put.landed == Landed::Applied { Fate::of(row) } else { Fate::MarkedAgain })
+        match target.put_over_foreign(self.read_at, &self.binding.target_name, item, standing).await {
+            Ok(put) => {
+                self.progress.add_capacity(put.capacity_units);
+                Ok(put.landed == Landed::Applied)
+            }
+            Err(error) if error.kind == Kind::Fenced => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What became of a put that was answered. A refusal by itself proves nothing: where the source was set
@@ -147,16 +157,21 @@ impl Table<'_> {
     /// and goes to the source.
     async fn set_aside(self, row: &PendingRow, reason: &Unholdable) -> Result<Fate> {
         if let Ok(key) = self.binding.table.target_key(&row.key) {
-            match self.write(row, tombstone(key, row.version)).await {
-                // Any tombstone will do.
-                Ok(Written { landed: Landed::Superseded, standing: Some(there), .. })
-                    if !is_tombstone(&there) =>
-                {
-                    return Ok(Fate::Refused(Refusal::of(row, &there, false)));
-                }
-                Ok(_) => {}
+            let deletion = tombstone(key, row.version);
+            let written = match self.write(row, deletion.clone()).await {
                 Err(error) if error.kind == Kind::Fenced => return Ok(Fate::MarkedAgain),
-                Err(error) => return Err(error.into()),
+                written => written?,
+            };
+            match (foreign_version(&written), written.standing) {
+                // Any tombstone will do.
+                (_, Some(there)) if is_tombstone(&there) => {}
+                (Some(standing), _) => {
+                    if !self.put_over_foreign(deletion, standing).await? {
+                        return Ok(Fate::MarkedAgain);
+                    }
+                }
+                (None, Some(there)) => return Ok(Fate::Refused(Refusal::of(row, &there, false))),
+                (None, None) => {}
             }
         }
         let source = &self.run.migration.source;

@@ -1,6 +1,7 @@
 //! DynamoDB's control record, where it alone is to be put right.
 
-use lockstep_core::{Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
+use lockstep_postgres::Source;
 use serde_json::json;
 
 use crate::error::Result;
@@ -22,6 +23,11 @@ pub(super) async fn close(migration: &Migration) -> Result<()> {
         );
         return Err(StoreError::source(Kind::Refused, DOING, message).into());
     }
+    // What such an instance wrote is in DynamoDB alone, and a later repair of something else would put
+    // tombstones over it. The epoch that comes next is the first of which a comparison can agree.
+    let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+    Source::leave_what_differs(&mut connection, Epoch(now.epoch.0 + 1)).await?;
+    drop(connection);
     control.close(now.epoch, now.phase).await?;
     let detail = json!({ "epoch": now.epoch, "said": record });
     Ok(source.journal_note(&migration.actor, "close the control record", &detail).await?)

@@ -123,7 +123,7 @@ impl Writer {
                     held.push(Held { marked: change.key.clone(), delivered });
                     Delivery::Applied
                 }
-                Sent::Refused(error) | Sent::Lost(error) => deferred(error),
+                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error) => deferred(error),
             };
         }
         owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));

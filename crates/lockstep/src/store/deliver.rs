@@ -21,10 +21,12 @@ pub(super) struct Put {
 pub(super) enum Sent {
     /// The target holds it.
     Landed,
-    /// It is not in the target and cannot arrive any more. Also where something else is there at a version at
-    /// least as high: a newer state, or, where PostgreSQL was set back, one of the time that is lost. Which
-    /// of both it is the mark says, and a relay judges by it: nothing is acknowledged by a refusal.
+    /// It is not in the target and cannot arrive any more.
     Refused(Error),
+    /// The same, as something else is there at a version at least as high: a newer state, one of the time
+    /// that is lost, where PostgreSQL was set back, or another program's. Which of these it is the mark says,
+    /// and a relay judges by it: nothing is acknowledged by a refusal.
+    Outranked(Error),
     /// It may be in the target, or arrive there yet (I8).
     Lost(Error),
 }
@@ -66,7 +68,7 @@ impl Writer {
         let request = || self.target().put_guarded_of(read_at, &put.table, put.item.clone(), put.version);
         match self.attempt(mode, deadline, request).await {
             Ok(written) if written.holds(&put.item, put.version) => Sent::Landed,
-            Ok(_) => Sent::Refused(outranked()),
+            Ok(_) => Sent::Outranked(outranked()),
             Err(Failed { error, lost: false }) => Sent::Refused(error),
             Err(Failed { error, lost: true }) => Sent::Lost(error),
         }

@@ -136,30 +136,33 @@ impl Writer {
         for (put, sent) in puts.iter().zip(sent) {
             deliveries[put.of] = match sent {
                 Sent::Landed => {
-                    failure.may_have_landed = true;
+                    failure.left = Left::Phantom;
                     held.push((&keys[put.of], put.version));
                     Delivery::Applied
                 }
-                Sent::Refused(error) | Sent::Lost(error) if self.options().continue_on_write_failure => {
+                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error)
+                    if self.options().continue_on_write_failure =>
+                {
                     failure.continued = true;
                     deferred(error)
                 }
-                Sent::Refused(error) => failure.because(error, false),
-                Sent::Lost(error) => failure.because(error, true),
+                Sent::Refused(error) => failure.because(error, Left::Nothing),
+                Sent::Outranked(error) => failure.because(error, Left::Another),
+                Sent::Lost(error) => failure.because(error, Left::Phantom),
             };
         }
         if let Some(error) = failure.error {
-            if !failure.may_have_landed {
+            if failure.left != Left::Phantom {
                 owed.paid_but(|_| false);
             }
-            return Err(self.roll_back(write, id, error, failure.may_have_landed).await);
+            return Err(self.roll_back(write, id, error, failure.left).await);
         }
         let settled = match settled {
             Some(settled) => settled,
             None => settle_in_transaction(&mut write.sql, &held).await,
         };
         if let Err(error) = settled {
-            return Err(self.roll_back(write, id, error, true).await);
+            return Err(self.roll_back(write, id, error, Left::Phantom).await);
         }
         let (control, asked_at) = (write.control, Instant::now());
         match self.commit(write.sql, Some(id)).await {
@@ -174,7 +177,7 @@ impl Writer {
                 Ok(Written { control, deliveries })
             }
             Commit::RolledBack(error) => {
-                self.undo(id, true).await;
+                self.undo(id, Left::Phantom).await;
                 count(&self.counters().strict_failed, 1);
                 Err(WriteFailed::rolled_back(error, true))
             }
@@ -201,35 +204,30 @@ impl Writer {
             Err(WriteFailed::rolled_back(error, false))
         };
         if let Some(id) = recorded {
-            self.undo(id, false).await;
+            self.undo(id, Left::Nothing).await;
         }
         written
     }
 
-    async fn roll_back(
-        &self,
-        write: WriteTransaction,
-        id: TransactionId,
-        error: Error,
-        may_have_landed: bool,
-    ) -> Error {
+    async fn roll_back(&self, write: WriteTransaction, id: TransactionId, error: Error, left: Left) -> Error {
         count(&self.counters().strict_failed, 1);
         match write.sql.rollback().await {
-            Ok(()) => self.undo(id, may_have_landed).await,
+            Ok(()) => self.undo(id, left).await,
             // Not over yet as far as the server knows: the sweeper will see.
             Err(error) => tracing::debug!("left to the sweeper: {error}"),
         }
-        WriteFailed::rolled_back(error, may_have_landed)
+        WriteFailed::rolled_back(error, left == Left::Phantom)
     }
 
     /// After a rollback that was confirmed: makes the relay put the truth back, if there is anything to put
     /// it over. What cannot be done now the sweeper does.
-    async fn undo(&self, id: TransactionId, may_have_landed: bool) {
-        let done = if may_have_landed {
+    async fn undo(&self, id: TransactionId, left: Left) {
+        if left == Left::Phantom {
             count(&self.counters().phantoms_possible, 1);
-            self.source().settle_aborted(&[id]).await
-        } else {
-            self.source().drop_intents(id).await
+        }
+        let done = match left {
+            Left::Nothing => self.source().drop_intents(id).await,
+            Left::Another | Left::Phantom => self.source().settle_aborted(&[id]).await,
         };
         if let Err(error) = done {
             tracing::debug!(kind = ?error.kind, "left to the sweeper: {error}");
@@ -245,13 +243,27 @@ fn marked(held: &[Held]) -> impl Iterator<Item = (&MarkedKey, Version)> {
 #[derive(Default)]
 struct Failure {
     error: Option<Error>,
-    may_have_landed: bool,
+    left: Left,
     continued: bool,
 }
 
+/// What a write that is rolled back leaves in the target, the worst of its puts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Left {
+    /// Nothing of it, and nothing that was in its way.
+    #[default]
+    Nothing,
+    /// Nothing of it, and something that refused it. 1. PostgreSQL was set back, and nothing shows it. 2. A
+    /// state of the time that is lost refuses each write of its row, and each is rolled back, its mark with
+    /// it. 3. No relay ever meets what is there, and the row can be written no more. So its key is marked.
+    Another,
+    /// A state that no commit stands behind, perhaps.
+    Phantom,
+}
+
 impl Failure {
-    fn because(&mut self, error: Error, lost: bool) -> Delivery {
-        self.may_have_landed |= lost;
+    fn because(&mut self, error: Error, left: Left) -> Delivery {
+        self.left = self.left.max(left);
         // Of several, one that will not pass by itself is the one to tell.
         if self.error.as_ref().is_none_or(|known| known.kind == Kind::Unknown) {
             self.error = Some(error);

@@ -4,11 +4,13 @@
 //! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table
 //! did), `mending` (what a repair is made of), `way_on` (a way on from what several of these make together),
 //! `edges` (clock, sequence, catalogue), `clocks` (times that lie ahead), `outranked` (a step back that
-//! nothing has shown yet), `undecided` (what only DynamoDB has since).
+//! nothing has shown yet), `foreign` (versions that are none of ours), `undecided` (what only DynamoDB has
+//! since).
 
 mod clocks;
 mod control;
 mod edges;
+mod foreign;
 mod mending;
 mod outranked;
 mod source;

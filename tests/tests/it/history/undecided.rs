@@ -93,6 +93,7 @@ async fn what_waited_when_postgres_was_set_back_overwrites_nothing_of_the_lost_t
         (2, 2, 1),
         "each of them is listed: {found:?}"
     );
+    doctor_leads_to_a_decision(&world).await;
 
     // A repair that a person asks for begins with those that were broken off.
     let (migration, cancel) = (world.migration(), CancellationToken::new());
@@ -124,4 +125,59 @@ async fn what_waited_when_postgres_was_set_back_overwrites_nothing_of_the_lost_t
     world.record_verdict().await;
     assert!(!world.source.is_loss_undecided().await.expect("asked"), "both stores agree");
     goes_on(&world, Phase::DualWrite).await;
+}
+
+/// 1. A target table is the truth, and has a row that PostgreSQL refuses. 2. The table is set back, and the
+/// truth returns to PostgreSQL, in DualWrite: the row is in DynamoDB alone, and listed. 3. A trigger is off. 4.
+/// The comparison of `repair --state` puts a tombstone over the only copy of a row that was acknowledged.
+#[tokio::test]
+async fn what_postgres_refused_of_a_truth_that_returned_is_overwritten_by_no_repair_of_something_else() {
+    let world = World::start().await;
+    world.sql(&payments(1, 20)).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    let app =
+        lockstep::migration::Migration::connect(world.production(world.url(), Duration::from_millis(1_200)));
+    let app = app.await.expect("both stores are there");
+    world.sql("ALTER TABLE payments ADD CONSTRAINT few CHECK (payment_id < 2000)").await;
+    let row = lockstep_tests::world::rows::payment_row(2_000, 7, "acknowledged");
+    app.store::<lockstep_payments::Payments>().put(&row).await.expect("acknowledged");
+    let table = world.payments_table();
+    let backup = world.back_up_table(&table).await;
+    let number = world.make_mark(&table).await;
+    world.source.end_mark(table.name(), number).await.expect("noted");
+    world.restore_table(&table, &backup).await;
+    let only_copy = async || {
+        let item = world.item(&table, &payment_key(2_000, 7)).await;
+        item.is_some_and(|item| !is_tombstone(&item))
+    };
+    let first = mended(&world).await;
+    assert!(first.done.contains(&Remedy::ReturnToSource), "{:?}", first.done);
+    app.shutdown().await;
+    let found = first.findings.expect("compared").repairable;
+    assert!(found.iter().any(|finding| finding.class == FindingClass::Extra), "{found:?}");
+    assert!(only_copy().await);
+
+    world.sql("DROP TRIGGER zz_lockstep_capture_payments ON payments").await;
+    world.sql("UPDATE payments SET loan_id = 4 WHERE payment_id = 8").await;
+    mended(&world).await;
+    world.relay_until_empty().await;
+    assert!(only_copy().await, "it was acknowledged");
+    doctor_leads_to_a_decision(&world).await;
+
+    world.sql("ALTER TABLE payments DROP CONSTRAINT few").await;
+    let taken = take_target(&world.migration(), &found).await.expect("taken");
+    assert_eq!(taken.rows, 1, "{taken:?}");
+    repair_rows(&world).await;
+    goes_on(&world, Phase::DualWrite).await;
+    assert_eq!(world.count("payments WHERE payment_id = 2000").await, 1);
+}
+
+/// What may be the only copy is not put right by a command that the doctor names without a word of it.
+async fn doctor_leads_to_a_decision(world: &World) {
+    let said = diagnosis(world).await;
+    let all: Vec<&String> =
+        said.next.iter().chain(said.findings.iter().map(|finding| &finding.next)).collect();
+    assert!(all.iter().any(|next| next.contains("--take-target")), "{all:#?}");
+    let bare = all.iter().any(|next| next.contains("repair --apply") && !next.contains("--take-target"));
+    assert!(!bare, "{all:#?}");
 }

@@ -3,6 +3,7 @@
 //! in `coordinator/doctor/pairs.rs`; these are played on real stores.
 
 use lockstep::migration::Migration as App;
+use lockstep_core::{MigratableTable, Version};
 use lockstep_payments::Payments;
 use lockstep_tests::world::rows::payment_row;
 
@@ -184,8 +185,20 @@ async fn a_control_table_that_was_set_back_to_a_dynamo_only_that_is_over_is_clos
     world.sql(&payment(2_002, 7)).await;
     world.relay_until_empty().await;
     world.set_table_back(&table, &backup).await;
+    // An instance that began while PostgreSQL did not answer has believed it.
+    let version = Version(world.control().record().await.expect("read").expect("a record").epoch.floor() + 1);
+    let row = payment_row(2_004, 7, "believed");
+    let item = MigratableTable::encode(&Payments::default(), &row).expect("fits");
+    world.plain_target.put_guarded(PAYMENTS, item.at(version), version).await.expect("put");
     let mended = mended_to(&world, Phase::DualWrite, "contradict each other").await;
     assert_eq!(mended.done, [Remedy::CloseRecord, Remedy::RaiseEpoch, Remedy::List]);
+    // A repair of something else decides nothing about what it wrote.
+    world.sql("DROP TRIGGER zz_lockstep_capture_payments ON payments").await;
+    world.sql("UPDATE payments SET loan_id = 4 WHERE payment_id = 8").await;
+    super::mended(&world).await;
+    world.relay_until_empty().await;
+    world.live_at(&world.payments_table(), &payment_key(2_004, 7)).await;
+    repair_rows(&world).await;
     assert!(!world.control().record().await.expect("read").expect("a record").holds_truth());
     let app = app(&world).await;
     acknowledged(&app, 2_003).await;

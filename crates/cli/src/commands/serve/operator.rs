@@ -98,6 +98,12 @@ impl Commands {
 
     async fn try_repair(&self, max: usize, last: bool, act: &Act) -> anyhow::Result<Value> {
         let (context, migration) = (self.context_of(act), self.migration_of(act)?);
+        if self.stores.source.is_loss_undecided().await? {
+            return Err(Failure::usage(
+                "history was lost, and no comparison of everything has agreed since: what differs may be the \
+                 only copy of what PostgreSQL forgot. Decide about each finding by the command `repair`",
+            ));
+        }
         let options =
             ValidateOptions { wait_for_pending: false, quality: false, ..context.config.validate_options() };
         let found = match last {

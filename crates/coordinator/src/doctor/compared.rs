@@ -1,0 +1,107 @@
+//! What comparisons have found, and what is to be decided about it. Pure.
+
+use lockstep_core::Phase;
+
+use super::finding::Finding;
+use super::observation::Observation;
+
+/// What a person does about findings of which one may be the only copy of what PostgreSQL forgot.
+const DECIDE: &str = "cargo xtask repair, which lists what differs: where DynamoDB is right, \
+    `repair --take-target KEY --apply` writes the row to PostgreSQL, and `repair --apply` lets PostgreSQL \
+    stand in all that is left, for good; then cargo xtask relay and cargo xtask validate";
+
+/// What there is to say of the newest verdict, or of a loss that is not decided about.
+pub(super) fn findings(seen: &Observation, phase: Phase) -> Option<Finding> {
+    if seen.loss_undecided {
+        return Some(undecided(phase));
+    }
+    let (verdict, (_, epoch, _)) = (seen.verdict?, seen.control?);
+    if verdict.consistent || verdict.epoch != epoch.0 {
+        return None;
+    }
+    Some(if verdict.incomplete { incomplete() } else { not_consistent(phase) })
+}
+
+/// What brings DynamoDB to what PostgreSQL says, where that may be done unasked.
+pub(super) fn repair(seen: &Observation) -> &'static str {
+    if seen.loss_undecided { DECIDE } else { "cargo xtask repair --apply" }
+}
+
+/// 1. PostgreSQL lost history, and the repair of the state lists what DynamoDB has more. 2. The operator asks
+/// again what is next, and is told to repair what differs. 3. A tombstone is put over the only copy of a row.
+fn undecided(phase: Phase) -> Finding {
+    let next = match phase {
+        Phase::PostgresOnly => format!("cargo xtask advance --to DualWrite, then {DECIDE}"),
+        _ => DECIDE.to_owned(),
+    };
+    Finding::attention(
+        "PostgreSQL lost history, or took the truth back from a DynamoDB that did, and no comparison of \
+         everything has agreed since",
+        "what DynamoDB has more, or has otherwise, may be the only copy of what was acknowledged",
+        next,
+    )
+}
+
+/// Nothing is known to be wrong, and nothing to be repaired.
+fn incomplete() -> Finding {
+    Finding::attention(
+        "the newest verdict is incomplete: nothing was found, and not everything was compared",
+        "a store went away, or changes were on their way while it compared; the steps to HybridRead and \
+        DynamoOnly ask for a consistent one",
+        "cargo xtask validate, with cargo xtask relay running",
+    )
+}
+
+fn not_consistent(phase: Phase) -> Finding {
+    let what = "the newest verdict is NOT consistent";
+    match phase {
+        Phase::HybridRead => Finding::broken(
+            what,
+            "DynamoDB answers reads, and may answer wrong",
+            "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair \
+            --apply, and cargo xtask validate",
+        ),
+        Phase::DualWrite => Finding::attention(
+            what,
+            "reads are answered by PostgreSQL; the step to HybridRead is refused",
+            "cargo xtask repair --apply, then cargo xtask validate",
+        ),
+        Phase::PostgresOnly => Finding::attention(
+            what,
+            "no application reads DynamoDB; `repair` is for the phases in which both are written",
+            "cargo xtask advance --to DualWrite, then cargo xtask repair --apply, and cargo xtask \
+            validate",
+        ),
+        Phase::DynamoOnly => Finding::attention(
+            what,
+            "reads are answered by DynamoDB, which is the truth; a step back is compared once more",
+            "cargo xtask reverse-feed --backfill, which brings PostgreSQL to it; then cargo xtask \
+            validate",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::Epoch;
+
+    use super::super::observation::VerdictSeen;
+    use super::*;
+
+    #[test]
+    fn what_may_be_the_only_copy_is_repaired_by_no_command_that_says_nothing_of_it() {
+        for phase in [Phase::PostgresOnly, Phase::DualWrite, Phase::HybridRead] {
+            let verdict = VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 };
+            let decided = Observation {
+                control: Some((phase, Epoch(4), chrono::DateTime::UNIX_EPOCH)),
+                verdict: Some(verdict),
+                ..Observation::default()
+            };
+            let undecided = Observation { loss_undecided: true, ..decided.clone() };
+            let next = |seen: &Observation| findings(seen, phase).expect("a finding").next;
+            assert!(!next(&decided).contains("--take-target"), "{phase}");
+            assert!(next(&undecided).contains("--take-target"), "{phase}");
+            assert!(repair(&undecided).contains("--take-target") && !repair(&decided).contains("list"));
+        }
+    }
+}
