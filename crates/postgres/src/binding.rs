@@ -146,6 +146,11 @@ impl TableBinding {
         format!("pg_catalog.jsonb_build_array({})", list(parts))
     }
 
+    /// Whether a row may have another source key at another time: its key is more than its primary key.
+    pub fn has_several_keys(&self) -> bool {
+        self.table.primary_key_columns() < self.table.key_columns().len()
+    }
+
     /// Names of the primary key's columns.
     pub fn primary_key(&self) -> impl Iterator<Item = &'static str> + Clone + '_ {
         self.table.key_columns()[..self.table.primary_key_columns()].iter().map(|c| c.name)

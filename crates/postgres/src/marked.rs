@@ -1,25 +1,44 @@
-//! Marks looked at once more, by their keys: after a put was refused, what is due now, and what else of the
-//! same row waits.
+//! Marks looked at once more, by their keys: after a put was refused, what is due now where nothing else of
+//! the same row waits.
 
-use lockstep_core::{Doing, Result, SourceKey};
+use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
 
 use super::binding::digest_sql;
-use super::{PendingBatch, Source, TableBinding};
+use super::{PendingBatch, RefusedPut, Source, TableBinding};
 
 impl Source {
-    /// The marks of these keys that stand, each with the row it names, in one snapshot, as
-    /// [`Source::read_pending`] reads them.
+    /// Of refused puts, the marks that stand as they were read and of whose row nothing else waits: no other
+    /// key of it is pending, and no strict write of any of its keys is under way. Each comes with the row, as
+    /// [`Source::read_pending`] reads it.
+    ///
+    /// All in one snapshot. 1. The row is read. 2. A strict write of it commits, whose put was there before.
+    /// 3. Were it asked only now what waits, nothing would, and the put would be a state of no history.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn read_marked(&self, binding: &TableBinding, keys: &[SourceKey]) -> Result<PendingBatch> {
-        let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
+    pub async fn read_standing(
+        &self,
+        binding: &TableBinding,
+        refused: &[RefusedPut],
+    ) -> Result<PendingBatch> {
+        let keys: Vec<String> = refused.iter().map(|put| put.key.to_json()).collect();
+        let versions: Vec<i64> = refused.iter().map(|put| put.version.0).collect();
+        // By the parts of the primary key: which key the row had meanwhile, nothing tells.
+        let same_row: Vec<String> = (0..binding.table.primary_key_columns())
+            .map(|at| format!("w.key -> {at} = pending.key -> {at}"))
+            .collect();
         let which = format!(
-            "{} IN (SELECT {} FROM pg_catalog.unnest($2::text[]) AS k)",
-            digest_sql("key"),
-            digest_sql("k::jsonb")
+            "({of_mark}, version) IN (
+                 SELECT {of_refused}, a.v
+                 FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($4::bigint[])) AS a (k, v))
+             AND NOT EXISTS (SELECT FROM lockstep.pending w
+                             WHERE w.table_name = $1 AND w.key <> pending.key AND {same_row})
+             AND NOT EXISTS (SELECT FROM lockstep.intents w WHERE w.table_name = $1 AND {same_row})",
+            of_mark = digest_sql("key"),
+            of_refused = digest_sql("a.k::jsonb"),
+            same_row = same_row.join(" AND "),
         );
         let sql = super::pending::page_sql(binding, &which, "ASC");
         let doing = format!("reading marks of {} again", binding.name());
@@ -27,38 +46,10 @@ impl Source {
             .bind(binding.name())
             .bind(&keys)
             .bind(keys.len() as i64)
+            .bind(&versions)
             .fetch_all(self.pool())
             .await
             .doing(&doing)?;
         PendingBatch::of(found, keys.len(), &doing)
-    }
-
-    /// Of these keys, those of whose row another key waits: it is pending, or a strict write of it is under
-    /// way.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn waiting_beside(&self, binding: &TableBinding, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
-        let texts: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
-        // By the parts of the primary key: which key the row had meanwhile, nothing tells.
-        let same_row: Vec<String> = (0..binding.table.primary_key_columns())
-            .map(|at| format!("w.key -> {at} = a.key -> {at}"))
-            .collect();
-        let sql = format!(
-            "SELECT DISTINCT a.key::text
-             FROM (SELECT k::jsonb AS key FROM pg_catalog.unnest($2::text[]) AS k) AS a
-             JOIN (SELECT p.key FROM lockstep.pending p WHERE p.table_name = $1
-                   UNION ALL SELECT i.key FROM lockstep.intents i WHERE i.table_name = $1) AS w
-                 ON w.key <> a.key AND {}",
-            same_row.join(" AND ")
-        );
-        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(binding.name())
-            .bind(&texts)
-            .fetch_all(self.pool())
-            .await
-            .doing("looking for other keys of a row")?;
-        Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())
     }
 }

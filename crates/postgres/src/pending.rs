@@ -35,11 +35,6 @@ pub struct PendingRow {
 const ROW_AT: usize = 5;
 
 impl PendingRow {
-    /// Whether there is a row with exactly this key.
-    pub fn is_present(&self) -> bool {
-        self.exists
-    }
-
     /// Runs `read` over the row's fields; `None` when the row is gone, so that a tombstone is due.
     pub fn with_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
         self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))

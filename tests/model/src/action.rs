@@ -39,6 +39,7 @@ pub enum Action {
     RelayPuts(Key),
     RelayPutDelayed(Key),
     RelayLocksMark(Key),
+    RelayLooksAgain,
     RelayAcknowledges,
     RelayDies,
     // The backfill.
@@ -144,6 +145,7 @@ impl Action {
             A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => {
                 "crates/postgres/src/pending.rs"
             }
+            A::RelayLooksAgain => "crates/postgres/src/marked.rs",
             A::RelayPuts(_) | A::RelayPutDelayed(_) | A::RelayDies => "crates/coordinator/src/relay.rs",
             A::BackfillReads | A::BackfillDies => "crates/coordinator/src/backfill/range.rs",
             A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/dynamo/src/initial_load.rs",
@@ -207,6 +209,7 @@ impl Action {
             A::RelayPuts(0),
             A::RelayPutDelayed(0),
             A::RelayLocksMark(0),
+            A::RelayLooksAgain,
             A::RelayAcknowledges,
             A::RelayDies,
             A::BackfillReads,

@@ -19,7 +19,11 @@ impl Model {
                 });
                 steps.push((Action::RelayReadsMarks, next));
             }
+            RelayAt::Delivering if r.delivered == r.keys && self.looks_again(s) => {
+                steps.push((Action::RelayLooksAgain, self.looked_again(s)));
+            }
             RelayAt::Delivering if r.delivered == r.keys => self.relay_acknowledges(s, steps),
+            RelayAt::Looked => self.relay_acknowledges(s, steps),
             RelayAt::Delivering => self.relay_puts(s, steps),
         }
         if r.at != RelayAt::Idle && s.left.crashes > 0 {
@@ -50,9 +54,6 @@ impl Model {
                 versions,
                 rows,
                 delivered: keys & self.dropped(s),
-                under: (0..KEYS)
-                    .filter(|key| s.source.rows[*key] != GONE)
-                    .fold(0, |mask, key| mask | bit(key)),
                 locked: if locking { keys } else { 0 },
                 ..s.relay
             };

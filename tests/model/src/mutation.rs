@@ -98,6 +98,10 @@ pub enum Mutation {
     OldKeyDropped,
     /// P18: a put is taken for refused by a lost history wherever its own mark stands.
     JudgedByItsOwnMark,
+    /// P18: a put under the key that the row has is judged without asking for intents of its other keys.
+    PresentKeyAskedAlone,
+    /// P18: what waits under other keys is asked after the row was read, and not with it.
+    OtherKeysAskedLater,
     /// P18: a repair marks keys without having the barrier for itself.
     RepairBesideWriters,
     /// A row that PostgreSQL refuses for another row is not read again once the other one is gone.

@@ -56,24 +56,54 @@ impl Model {
         (0..KEYS).filter(is_dropped).fold(0, |mask, key| mask | bit(key))
     }
 
+    /// Whether the relay has been refused where two keys have one place, and looks before it judges.
+    pub(crate) fn looks_again(&self, s: &State) -> bool {
+        let is_refused = s.relay.refused.iter().any(|version| *version != NONE);
+        self.shares() && is_refused && !self.is(Mutation::JudgedByItsOwnMark)
+    }
+
+    /// In one snapshot: what is due by now where the mark stands as it was read, and nothing else waits of
+    /// its place. The rest is left to the next batch.
+    pub(crate) fn looked_again(&self, s: &State) -> State {
+        let r = &s.relay;
+        s.with(|x| {
+            x.relay.at = RelayAt::Looked;
+            for key in (0..KEYS).filter(|key| r.refused[*key] != NONE) {
+                let stands = s.source.pending[key] == r.versions[key];
+                if stands && (!self.waits(s, key) || self.is(Mutation::OtherKeysAskedLater)) {
+                    x.relay.rows[key] = self.due(s, key);
+                } else {
+                    x.relay.keys &= !bit(key);
+                    x.relay.delivered &= !bit(key);
+                }
+            }
+        })
+    }
+
+    /// Whether something of a key's place waits beside its own mark: another mark, or an intent.
+    fn waits(&self, s: &State, key: Key) -> bool {
+        if self.is(Mutation::PresentKeyAskedAlone) && s.source.rows[key] != GONE {
+            return is_open(s, key);
+        }
+        let mut keys = self.keys_of(self.place(key));
+        keys.any(|other| is_open(s, other) || other != key && s.source.pending[other] != NONE)
+    }
+
     /// A put of the relay was refused by another state: by a newer mark's, or history was lost, which it
-    /// never is here. A key that its row does not have is judged by the row as it is now, by what waits under
-    /// another key of its place, and by what the place holds now.
+    /// never is here. Where two keys have one place it was looked at again: what stood there before the look
+    /// and after it was delivered by no mark of this history, unless it is what was due then.
     pub(crate) fn judge(&self, s: &State, x: &mut State, key: Key) {
         let (r, place) = (&s.relay, self.place(key));
-        let is_open = |key: Key| s.writers.iter().any(|w| w.intents & bit(key) != 0);
-        let waits = |other: Key| is_open(other) || s.source.pending[other] != NONE;
-        let stands = s.source.pending[key] == r.versions[key] && !is_open(key);
-        if r.under & bit(key) == 0 && !self.is(Mutation::JudgedByItsOwnMark) {
-            if s.target.items[place] == self.due(s, key) {
+        if r.at == RelayAt::Looked {
+            if s.target.items[place] == r.rows[key] {
                 return self.take_out(x, key, r.versions[key]);
             }
-            let has_moved_on = s.target.versions[place] != r.refused[key];
-            if has_moved_on || self.keys_of(place).any(|other| other != key && waits(other)) {
+            let later = self.is(Mutation::OtherKeysAskedLater) && self.waits(s, key);
+            if later || s.target.versions[place] != r.refused[key] {
                 return;
             }
         }
-        if stands {
+        if s.source.pending[key] == r.versions[key] && !is_open(s, key) {
             x.broken = Some(Claim::NoFalseAlarm);
         }
     }
@@ -123,4 +153,9 @@ impl Model {
             steps.push((Action::MarkAgain(key), next));
         }
     }
+}
+
+/// Whether a strict write has an intent of a key.
+fn is_open(s: &State, key: Key) -> bool {
+    s.writers.iter().any(|w| w.intents & bit(key) != 0)
 }

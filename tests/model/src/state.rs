@@ -235,8 +235,6 @@ pub struct Relay {
     pub delivered: u8,
     /// Marks it has locked, as bits: mutations only.
     pub locked: u8,
-    /// Keys that have their row, as bits.
-    pub under: u8,
     /// The versions that refused its puts, where that is another state.
     pub refused: [Version; KEYS],
 }
@@ -249,7 +247,6 @@ pub(crate) const IDLE: Relay = Relay {
     rows: [GONE; KEYS],
     delivered: 0,
     locked: 0,
-    under: 0,
     refused: [NONE; KEYS],
 };
 
@@ -261,6 +258,8 @@ pub enum RelayAt {
     /// Has the rows, not yet the marks: mutation only.
     HasRows,
     Delivering,
+    /// Has read again what was due where a put was refused.
+    Looked,
 }
 
 /// The backfill: one range with both rows.

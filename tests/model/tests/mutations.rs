@@ -144,6 +144,8 @@ fn no_tombstone_of_an_old_key_is_put_over_the_row_that_shares_its_place() {
     caught(Mutation::TombstoneOfOldKey, scope::shared_place(), Claim::Known);
     caught(Mutation::OldKeyDropped, scope::shared_place(), Claim::Known);
     caught(Mutation::JudgedByItsOwnMark, scope::shared_place(), Claim::NoFalseAlarm);
+    caught(Mutation::PresentKeyAskedAlone, scope::shared_place(), Claim::NoFalseAlarm);
+    caught(Mutation::OtherKeysAskedLater, scope::shared_place(), Claim::NoFalseAlarm);
     caught(Mutation::RepairBesideWriters, scope::shared_place(), Claim::Known);
 }
 

@@ -71,6 +71,11 @@ fn the_whole_way_there_and_back() {
 }
 
 #[test]
+fn a_row_of_two_keys_that_share_a_place() {
+    holds(scope::shared_place());
+}
+
+#[test]
 fn rows_that_postgresql_refuses_for_each_other() {
     holds(scope::blocks());
 }

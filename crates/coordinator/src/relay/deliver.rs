@@ -24,20 +24,10 @@ pub(super) enum Due {
     Nothing,
 }
 
-/// A put that the target refused by something else.
-pub(super) struct Refusal {
-    pub(super) put: RefusedPut,
-    /// Whether its key is its row's present one.
-    pub(super) is_present: bool,
-}
-
-impl Refusal {
-    /// The put of `row`, refused by `there`.
-    fn of(row: &PendingRow, there: &Attributes, is_same: bool) -> Self {
-        let seen = version_in(there, row.version);
-        let put = RefusedPut { key: row.key.clone(), version: row.version, seen, is_same };
-        Self { put, is_present: row.is_present() }
-    }
+/// The put of `row`, refused by `there`.
+fn refused(row: &PendingRow, there: &Attributes, is_same: bool) -> RefusedPut {
+    let seen = version_in(there, row.version);
+    RefusedPut { key: row.key.clone(), version: row.version, seen, is_same }
 }
 
 /// The version of what is there. One that does not read as one is of no history of ours, and outranks `put`.
@@ -50,7 +40,7 @@ pub(super) enum Fate {
     Delivered(Delivered),
     SetAside,
     /// The target has something else at a version at least as high: the source says whether it can be newer.
-    Refused(Refusal),
+    Refused(RefusedPut),
     /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
     /// judges it again.
     MarkedAgain,
@@ -139,7 +129,7 @@ impl Table<'_> {
             return Fate::of(row);
         }
         let is_same = sent.is_same_state(there, chrono::Utc::now().timestamp());
-        Fate::Refused(Refusal::of(row, there, is_same))
+        Fate::Refused(refused(row, there, is_same))
     }
 
     fn item_again(self, row: &PendingRow) -> Option<Item> {
@@ -170,7 +160,7 @@ impl Table<'_> {
                         return Ok(Fate::MarkedAgain);
                     }
                 }
-                (None, Some(there)) => return Ok(Fate::Refused(Refusal::of(row, &there, false))),
+                (None, Some(there)) => return Ok(Fate::Refused(refused(row, &there, false))),
                 (None, None) => {}
             }
         }

@@ -1,17 +1,22 @@
 //! Refused puts of one read: what is there all the same, what has a newer mark, and what no delivery of this
 //! history explains.
 //!
-//! A key that its row does not have is looked at once more before it says anything. Two keys of one row may
-//! share a place: 1. A row moves within a day of which the target knows no more: A and B are marked. 2. A
-//! relay reads both marks, and the row. 3. The row is changed; that is marked under B, delivered, and taken
-//! out. 4. What was read at first is put for A, and refused by it; the mark of A stands as it was read. So of
-//! such a key the row is read again: where the place holds that, it was delivered under the other key.
+//! Where a row may have several keys, each refusal is looked at once more before it says anything, since two
+//! of them may share a place. 1. A row moves within a day of which the target knows no more: A and B are
+//! marked. 2. A relay reads both marks, and the row. 3. The row is changed; that is marked under B, delivered,
+//! and taken out. 4. What was read at first is put for A, and refused by it; the mark of A stands as it was
+//! read. Or: 1. A repair marks A, the present key. 2. A strict write moves the row to B; its put for B is
+//! there, its intent names B. 3. What was read for A is refused by it, and A's mark stands.
+//!
+//! So the row is read again, together with what waits under all its keys. Where nothing waits, each state that
+//! this history has put there before was taken out of the set by then: the newest of them is this very row.
+//! What stood there before that look and after it, and is not, is none of this history.
 
-use lockstep_core::{Attributes, SourceKey};
+use lockstep_core::{Attributes, SourceKey, is_tombstone};
 use lockstep_postgres::{Delivered, RefusedPut};
 
 use super::Table;
-use super::deliver::{Due, Refusal, version_in};
+use super::deliver::{Due, version_in};
 use crate::error::Result;
 use crate::loss::Loss;
 
@@ -20,13 +25,11 @@ impl Table<'_> {
     /// what no delivery of this history explains. The rest has a newer mark, or none any more.
     pub(super) async fn judge(
         self,
-        refused: Vec<Refusal>,
+        refused: Vec<RefusedPut>,
         delivered: &mut Vec<Delivered>,
     ) -> Result<Vec<Loss>> {
-        let (judged, asked): (Vec<_>, Vec<_>) =
-            refused.into_iter().partition(|refusal| refusal.is_present || refusal.put.is_same);
-        let mut refused: Vec<RefusedPut> = judged.into_iter().map(|refusal| refusal.put).collect();
-        refused.extend(self.looked_at_again(asked).await?);
+        let refused =
+            if self.binding.has_several_keys() { self.looked_at_again(refused).await? } else { refused };
         if refused.is_empty() {
             return Ok(Vec::new());
         }
@@ -39,41 +42,28 @@ impl Table<'_> {
         Ok(found.iter().map(Loss::of_change).collect())
     }
 
-    /// Of puts of keys that their rows do not have: those to be judged. What is left out is met by the next
-    /// pass.
-    async fn looked_at_again(self, refused: Vec<Refusal>) -> Result<Vec<RefusedPut>> {
-        if refused.is_empty() {
-            return Ok(Vec::new());
-        }
-        let source = &self.run.migration.source;
-        let keys: Vec<SourceKey> = refused.iter().map(|refusal| refusal.put.key.clone()).collect();
-        let (mut judged, mut doubtful) = (Vec::new(), Vec::new());
-        for row in source.read_marked(self.binding, &keys).await?.rows {
-            let is_of = |refusal: &&Refusal| refusal.put.key == row.key && refusal.put.version == row.version;
-            let (Some(refusal), Due::Item(item) | Due::Tombstone(item)) =
-                (refused.iter().find(is_of), self.due(&row))
-            else {
-                continue;
-            };
-            let Some(there) = self.there(&row.key).await? else { continue };
-            let seen = version_in(&there, row.version);
-            if item.is_same_state(&there, chrono::Utc::now().timestamp()) {
-                judged.push(RefusedPut { seen, is_same: true, ..refusal.put.clone() });
-            } else if seen == refusal.put.seen {
-                doubtful.push(refusal.put.clone());
-            }
-        }
-        if doubtful.is_empty() {
+    /// Those to be judged. What is left out is met by the next pass.
+    async fn looked_at_again(self, refused: Vec<RefusedPut>) -> Result<Vec<RefusedPut>> {
+        let (mut judged, asked): (Vec<_>, Vec<_>) = refused.into_iter().partition(|put| put.is_same);
+        if asked.is_empty() {
             return Ok(judged);
         }
-        // What stood there before and after the row was read is not the row of then. Within one history the
-        // row's other key waits, or has been delivered since.
-        let keys: Vec<SourceKey> = doubtful.iter().map(|put| put.key.clone()).collect();
-        let waiting = source.waiting_beside(self.binding, &keys).await?;
-        for put in doubtful.into_iter().filter(|put| !waiting.contains(&put.key)) {
-            let there = self.there(&put.key).await?;
-            if there.is_some_and(|there| version_in(&there, put.version) == put.seen) {
-                judged.push(put);
+        let standing = self.run.migration.source.read_standing(self.binding, &asked).await?;
+        for row in standing.rows {
+            let Some(put) = asked.iter().find(|put| put.key == row.key) else { continue };
+            let Some(there) = self.there(&row.key).await? else { continue };
+            let is_same = match self.due(&row) {
+                Due::Item(item) | Due::Tombstone(item) => {
+                    item.is_same_state(&there, chrono::Utc::now().timestamp())
+                }
+                // Any tombstone will do, and the next pass sets the row aside.
+                Due::Unholdable(_) if is_tombstone(&there) => continue,
+                Due::Unholdable(_) => false,
+                Due::Nothing => continue,
+            };
+            let seen = version_in(&there, row.version);
+            if is_same || seen == put.seen {
+                judged.push(RefusedPut { seen, is_same, ..put.clone() });
             }
         }
         Ok(judged)

@@ -17,6 +17,7 @@ mod refused;
 mod round_trip;
 mod same_items;
 mod same_place;
+mod same_place_strict;
 mod shapes;
 mod together;
 mod traps;
