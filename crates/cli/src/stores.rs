@@ -62,7 +62,7 @@ impl Stores {
                 config.declared.bind(&source, &config.target.table_prefix).await?;
                 let target = Target::connect(config.target_options()).await;
                 ui.say(&acts_on(config, &source, &target).await);
-                source.refuse_foreign_schemas().await?;
+                source.refuse_untrusted_schemas(&config.relations()?).await?;
                 claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
             }
@@ -117,7 +117,7 @@ impl Stores {
                 ui.say(&acts_on(config, &source, &target).await);
                 if !is_away {
                     // One that does not answer is for the command to say.
-                    match source.refuse_foreign_schemas().await {
+                    match source.refuse_untrusted_schemas(&config.relations()?).await {
                         Err(error) if error.kind == Kind::Misconfigured => return Err(error.into()),
                         Err(_) => {}
                         Ok(()) => claim(&source, &target).await?,

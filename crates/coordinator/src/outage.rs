@@ -18,6 +18,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 /// What passes within this is not told of, unless a person has to act.
 const UNTOLD: Duration = Duration::from_secs(1);
+/// A cause that comes back within this was not over in between: a part that begins well each time, and fails
+/// each time at the same place once its own tries are used up, is as stuck as one that does not begin.
+const SAME_WITHIN: Duration = Duration::from_mins(5);
 
 /// One outage after the other, of a process that runs until told to stop.
 #[derive(Debug)]
@@ -26,12 +29,14 @@ pub struct Outage {
     since: Option<Instant>,
     told: HashSet<String>,
     pause: Duration,
+    /// The newest cause, and when it was met.
+    last: Option<(String, Instant)>,
 }
 
 impl Outage {
     /// Of `what` (`the relay`), which goes well so far.
     pub fn new(what: &'static str) -> Self {
-        Self { what, since: None, told: HashSet::new(), pause: PAUSE_FIRST }
+        Self { what, since: None, told: HashSet::new(), pause: PAUSE_FIRST, last: None }
     }
 
     /// The error of a store, if it is one that may pass by itself for a process that `began_well`; everything
@@ -46,6 +51,11 @@ impl Outage {
         }
     }
 
+    /// Whether it is what was met last, minutes ago at most: then nothing is over, however well it began.
+    pub fn is_again(&self, error: &StoreError) -> bool {
+        self.last.as_ref().is_some_and(|(last, at)| *last == cause(error) && at.elapsed() < SAME_WITHIN)
+    }
+
     /// Tells of a cause that is new, and waits before the next try; says whether there is to be one.
     ///
     /// # Cancel safety
@@ -57,6 +67,7 @@ impl Outage {
         if for_a_person || since.elapsed() >= UNTOLD {
             self.tell(error);
         }
+        self.last = Some((cause(error), Instant::now()));
         let pause = self.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.pause = (self.pause * 2).min(PAUSE_LONGEST);
         cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
@@ -81,10 +92,14 @@ impl Outage {
 
     fn tell(&mut self, error: &StoreError) {
         // The same cause comes up wherever the store is asked.
-        if self.told.insert(format!("{}: {}", error.side, error.message)) {
+        if self.told.insert(cause(error)) {
             tracing::warn!("{} waits and tries again until it is told to stop: {error}", self.what);
         }
     }
+}
+
+fn cause(error: &StoreError) -> String {
+    format!("{}: {}", error.side, error.message)
 }
 
 #[cfg(test)]
@@ -110,6 +125,14 @@ mod tests {
         assert_eq!(outage.told(), 0);
         assert!(outage.wait(&error(Kind::Unavailable, "a blink"), &never).await);
         assert!(outage.over().is_none(), "what passes at once is not told of");
+    }
+
+    #[tokio::test]
+    async fn what_is_met_again_is_known_and_another_cause_is_not() {
+        let (mut outage, never) = (Outage::new("the relay"), CancellationToken::new());
+        assert!(!outage.is_again(&error(Kind::Busy, "held")), "nothing was met yet");
+        assert!(outage.wait(&error(Kind::Busy, "held"), &never).await);
+        assert!(outage.is_again(&error(Kind::Busy, "held")) && !outage.is_again(&error(Kind::Busy, "away")));
     }
 
     #[tokio::test]

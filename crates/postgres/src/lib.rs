@@ -50,6 +50,7 @@ mod count;
 mod counts;
 mod dead_letters;
 mod fingerprint;
+mod foreign_schemas;
 mod full_pass;
 mod glance;
 mod grants;

@@ -99,44 +99,6 @@ impl Source {
             .await
             .doing("looking for schema lockstep")
     }
-
-    /// Refuses schemas `lockstep` and `lockstep_archive` that are another role's, or in which another role
-    /// has put something.
-    ///
-    /// 1. The owner of the database makes schema `lockstep` before we do, and a view or a trigger in it.
-    /// 2. We create what is not there yet and read the rest.
-    /// 3. What the view calls runs with the operator's rights.
-    ///
-    /// # Errors
-    /// [`Kind::Misconfigured`] where there is such a thing, and the driver's.
-    #[crate::boxed]
-    pub async fn refuse_foreign_schemas(&self) -> Result<()> {
-        let foreign: Option<(String, String)> = sqlx::query_as(
-            "SELECT what, pg_catalog.pg_get_userbyid(owner)::text FROM (
-                 SELECT 'schema ' || n.nspname AS what, n.nspowner AS owner, n.oid AS schema FROM pg_catalog.pg_namespace n
-                 UNION ALL SELECT c.oid::regclass::text, c.relowner, c.relnamespace FROM pg_catalog.pg_class c
-                 UNION ALL SELECT p.oid::regprocedure::text, p.proowner, p.pronamespace FROM pg_catalog.pg_proc p
-                 UNION ALL SELECT 'trigger ' || t.tgname || ' on ' || c.oid::regclass::text, p.proowner, c.relnamespace
-                           FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-                           JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal) AS found
-             WHERE schema IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname IN ('lockstep', 'lockstep_archive'))
-                 AND owner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
-             ORDER BY what NOT LIKE 'schema %' LIMIT 1",
-        )
-        .fetch_optional(self.pool())
-        .await
-        .doing("looking who owns schema lockstep")?;
-        let Some((what, owner)) = foreign else { return Ok(()) };
-        Err(Error::source(
-            Kind::Misconfigured,
-            "looking who owns schema lockstep",
-            format!(
-                "{what} belongs to role {owner} and not to the role that source.url names: what is in it could run with your \
-                 rights. If Lockstep made it under {owner}, connect as {owner}; if its origin is unknown, look at it, \
-                 drop it, and begin again"
-            ),
-        ))
-    }
 }
 
 const DOING: &str = "creating schema lockstep";

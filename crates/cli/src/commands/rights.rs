@@ -5,7 +5,6 @@ use lockstep_dynamo::{Resources, Role, Target, policy, requests};
 use lockstep_postgres::{GrantedRole, Relation, grants};
 use serde_json::json;
 
-use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
 use crate::{Context, help};
@@ -120,7 +119,7 @@ pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
         Who::Application => GrantedRole::Application,
         Who::ReadOnly => GrantedRole::ReadOnly,
     };
-    let relations = relations(&context.config)?;
+    let relations = context.config.relations()?;
     let tables: Vec<&Relation> = relations.iter().collect();
     let statements = grants(role, &args.to, args.database.as_deref().unwrap_or_default(), &tables);
     if context.json {
@@ -131,22 +130,17 @@ pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The tables by name alone: a right is of a table, whatever its columns, and no store is asked for it.
-fn relations(config: &Config) -> lockstep_core::Result<Vec<Relation>> {
-    config.names().iter().map(|names| names.source.parse()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Registry;
+    use crate::config::{Config, Registry};
 
     #[test]
     fn the_rights_on_declared_tables_are_known_without_a_store() {
         let text = "[tables.orders]\nsource = \"shop.orders\"\n";
         let config = Config::of_text(&Registry::default(), text).expect("a configuration");
         assert!(config.bindings().is_err(), "the columns are not known");
-        let relations = relations(&config).expect("the tables are");
+        let relations = config.relations().expect("the tables are");
         assert_eq!(relations.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop.orders"]);
     }
 }

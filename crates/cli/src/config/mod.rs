@@ -26,7 +26,7 @@ use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_coordinator::{BackfillOptions, ImportOptions, PlanOptions, RelayOptions, StepOptions};
 use lockstep_daemon::ServeOptions;
 use lockstep_declared::Declaration;
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{Relation, TableBinding};
 use lockstep_validator::ValidateSettings;
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,14 @@ impl Config {
         let mut names = if self.replaced { Vec::new() } else { self.tables.names(prefix) };
         names.extend(self.declared.names(prefix));
         names
+    }
+
+    /// Every table that moves, by its name alone: neither store is asked.
+    ///
+    /// # Errors
+    /// For a source that is no relation's name.
+    pub fn relations(&self) -> lockstep_core::Result<Vec<Relation>> {
+        self.names().iter().map(|names| names.source.parse()).collect()
     }
 
     /// Every table that moves, bound to both its relations.

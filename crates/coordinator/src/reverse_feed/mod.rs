@@ -104,7 +104,10 @@ pub async fn reverse_feed(
     loop {
         let before = opened.times();
         let ended = feed_once(migration, options, until, progress, &opened, cancel).await;
-        if opened.times() > before {
+        // 1. A page cannot be taken, and the feed's own tries are used up. 2. It begins again, opens every
+        // stream, and fails at that page. Were it over with the opening, nothing would ever tell of it.
+        let is_stuck = matches!(&ended, Err(Error::Store(error)) if outage.is_again(error));
+        if opened.times() > before && !is_stuck {
             outage.over();
         }
         let began_well = opened.times() >= migration.tables.len();

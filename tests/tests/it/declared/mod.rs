@@ -5,7 +5,7 @@
 //! `shapes` (whole migrations), `partitions`, `keyless`, `proposed` (what `init` leaves out), `types` (every
 //! type there and back), `typed` (the same of tables in Rust), `random` (any schema, any row, any template),
 //! `same_items` (declared and typed tables agree), `refused`, `guide` (the document, run literally),
-//! `together` (many tables).
+//! `together` (many tables), `stranger` (what published schemas have shown).
 
 mod guide;
 mod keyless;
@@ -19,6 +19,7 @@ mod same_items;
 mod same_place;
 mod same_place_strict;
 mod shapes;
+mod stranger;
 mod together;
 mod traps;
 mod typed;

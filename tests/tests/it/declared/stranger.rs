@@ -1,0 +1,86 @@
+//! What schemas that are published for everyone have shown: what a role that only looks may give, and what a
+//! feed says that cannot go on.
+
+use std::time::Duration;
+
+use lockstep_core::{Epoch, Phase};
+use lockstep_payments::Payments;
+use lockstep_postgres::GrantedRole;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::payment_row;
+use lockstep_tests::world::within;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::process::{command, ended};
+use crate::roles::role;
+
+/// `grants --role read-only` is for `status`, `doctor` and `report`, and the commands refused that role: schema
+/// `lockstep` is not its own.
+#[tokio::test]
+async fn a_role_that_only_looks_may_give_the_commands_that_its_grants_are_for() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let validated = ended(command(&world, &["validate", "--quiet"])).await;
+    assert_eq!(validated.status.code(), Some(0));
+    let (reader, options) = role(&world, "looker").await;
+    let tables = world.tables();
+    let relations: Vec<_> = tables.iter().map(|binding| &binding.relation).collect();
+    for statement in lockstep_postgres::grants(GrantedRole::ReadOnly, &reader, "", &relations) {
+        world.sql(&statement).await;
+    }
+    let looks = async |arguments: &[&str]| {
+        let mut command = command(&world, arguments);
+        command.env("LOCKSTEP_SOURCE__URL", &options.url);
+        let output = ended(command).await;
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for arguments in [&["status"][..], &["doctor"], &["report"], &["dead-letters"], &["settings"], &["cost"]]
+    {
+        let (code, said) = looks(arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    }
+    let (code, said) = looks(&["advance"]).await;
+    assert!(
+        code == Some(2) && said.contains("could run with your rights"),
+        "it moves nothing: {code:?} {said}"
+    );
+
+    // Who has a table that moves could be harmed by what another one put there.
+    let owner: String = world.value("SELECT current_user::text").await;
+    for (sql, undone) in [
+        (format!("ALTER TABLE payments OWNER TO {reader}"), format!("ALTER TABLE payments OWNER TO {owner}")),
+        (
+            format!("ALTER TABLE lockstep.control OWNER TO {reader}_other"),
+            format!("ALTER TABLE lockstep.control OWNER TO {owner}"),
+        ),
+    ] {
+        world.sql(&format!("DROP ROLE IF EXISTS {reader}_other")).await;
+        world.sql(&format!("CREATE ROLE {reader}_other")).await;
+        world.sql(&sql).await;
+        let (code, said) = looks(&["status"]).await;
+        assert!(code == Some(2) && said.contains("could run with your rights"), "{sql}: {code:?} {said}");
+        world.sql(&undone).await;
+    }
+}
+
+/// 1. A page cannot be taken, here as its version is of an epoch that never began. 2. The feed's own tries are
+///    used up; it opens every stream again, and that counted as the end of the outage. So it said nothing, ever.
+#[tokio::test]
+async fn a_feed_that_opens_its_streams_and_cannot_go_on_says_so() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    world.put_item(&Payments::default(), &payment_row(1, 1, "r"), Epoch(99)).await;
+    let mut feed = command(&world, &["reverse-feed", "--quiet"]).spawn().expect("the command starts");
+    let mut lines = BufReader::new(feed.stderr.take().expect("piped")).lines();
+    let told = async {
+        while let Some(line) = lines.next_line().await.expect("text") {
+            if line.contains("waits and tries again") {
+                return line;
+            }
+        }
+        panic!("the feed ended");
+    };
+    let told = within(Duration::from_mins(2), told).await;
+    assert!(told.contains("an epoch that PostgreSQL's control record has never begun"), "{told}");
+    feed.kill().await.expect("ended");
+}
