@@ -109,9 +109,9 @@ impl Source {
         .map(drop)
     }
 
-    /// Notes, inside `transaction`, that what the target has more since before `epoch` is to be decided about:
-    /// until a comparison of everything agrees, it is overwritten by nothing that is not asked to. For a
-    /// source that is the truth again, or is believed again: the target may have what it refused, or what
+    /// Notes, inside `transaction`, that what the target has more since before `epoch` is to be decided
+    /// about: until a comparison of everything agrees, it is overwritten by nothing that is not asked to. For
+    /// a source that is the truth again, or is believed again: the target may have what it refused, or what
     /// was written there by an instance that took the target for the truth.
     ///
     /// # Errors

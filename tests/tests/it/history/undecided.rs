@@ -128,8 +128,8 @@ async fn what_waited_when_postgres_was_set_back_overwrites_nothing_of_the_lost_t
 }
 
 /// 1. A target table is the truth, and has a row that PostgreSQL refuses. 2. The table is set back, and the
-/// truth returns to PostgreSQL, in DualWrite: the row is in DynamoDB alone, and listed. 3. A trigger is off. 4.
-/// The comparison of `repair --state` puts a tombstone over the only copy of a row that was acknowledged.
+/// truth returns to PostgreSQL, in DualWrite: the row is in DynamoDB alone, and listed. 3. A trigger is off.
+/// 4. The comparison of `repair --state` puts a tombstone over the only copy of an acknowledged row.
 #[tokio::test]
 async fn what_postgres_refused_of_a_truth_that_returned_is_overwritten_by_no_repair_of_something_else() {
     let world = World::start().await;
