@@ -1,7 +1,7 @@
 //! A world with awkward neighbours: triggers of the application's before and after, cascades between the
 //! tables that move and to ones that stay, a policy, a database with time-outs, another migration in the same
-//! account, long and odd keys, rows that no item can hold, a change of the table between verdict and step, and
-//! a source that is restored. The naive checker judges.
+//! account, long and odd keys, rows that no item can hold, a change of the table between verdict and step,
+//! and a source that is restored. The naive checker judges.
 //!
 //! It ends for sure: each round is a number of statements, and all that may block has a deadline that says
 //! what it waits for.
