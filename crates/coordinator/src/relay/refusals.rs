@@ -3,14 +3,14 @@
 //!
 //! Where a row may have several keys, each refusal is looked at once more before it says anything, since two
 //! of them may share a place. 1. A row moves within a day of which the target knows no more: A and B are
-//! marked. 2. A relay reads both marks, and the row. 3. The row is changed; that is marked under B, delivered,
-//! and taken out. 4. What was read at first is put for A, and refused by it; the mark of A stands as it was
-//! read. Or: 1. A repair marks A, the present key. 2. A strict write moves the row to B; its put for B is
-//! there, its intent names B. 3. What was read for A is refused by it, and A's mark stands.
+//! marked. 2. A relay reads both marks, and the row. 3. The row is changed; that is marked under B,
+//! delivered, and taken out. 4. What was read at first is put for A, and refused by it; the mark of A stands
+//! as it was read. Or: 1. A repair marks A, the present key. 2. A strict write moves the row to B; its put
+//! for B is there, its intent names B. 3. What was read for A is refused by it, and A's mark stands.
 //!
-//! So the row is read again, together with what waits under all its keys. Where nothing waits, each state that
-//! this history has put there before was taken out of the set by then: the newest of them is this very row.
-//! What stood there before that look and after it, and is not, is none of this history.
+//! So the row is read again, together with what waits under all its keys. Where nothing waits, each state
+//! that this history has put there before was taken out of the set by then: the newest of them is this very
+//! row. What stood there before that look and after it, and is not, is none of this history.
 
 use lockstep_core::{Attributes, SourceKey, is_tombstone};
 use lockstep_postgres::{Delivered, RefusedPut};

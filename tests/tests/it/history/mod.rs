@@ -68,7 +68,7 @@ async fn mended_after_many_crashes(migration: &Migration, mut after_each: impl A
 }
 
 /// Finds what is not as it must be row by row, and has it put right.
-async fn repair_rows(world: &World) {
+pub(crate) async fn repair_rows(world: &World) {
     let (migration, cancel) = (world.migration(), CancellationToken::new());
     let found = find_repairs(&migration, &options(), &cancel).await.expect("searched").repairable;
     repair(&migration, &found, &options(), &cancel).await.expect("repaired");

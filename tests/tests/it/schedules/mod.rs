@@ -11,11 +11,12 @@
 //!
 //! In reading order: `model`, `actors`, `network`, `machine` (what moves data and phases), `watch` (who
 //! looks); then `whole` and its `traveller` (steps through all phases) and `sleeper` (an instance that is
-//! stopped and killed).
+//! stopped and killed); `neighbours` (what an application has around its tables).
 
 mod actors;
 mod machine;
 mod model;
+mod neighbours;
 mod network;
 mod recorded;
 mod sleeper;
