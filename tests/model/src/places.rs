@@ -80,13 +80,14 @@ impl Model {
         })
     }
 
-    /// Whether something of a key's place waits beside its own mark: another mark, or an intent.
+    /// Whether something of a key's place waits that may have put what refused it: an intent, or another mark
+    /// at that version or a higher one.
     fn waits(&self, s: &State, key: Key) -> bool {
         if self.is(Mutation::PresentKeyAskedAlone) && s.source.rows[key] != GONE {
             return is_open(s, key);
         }
         let mut keys = self.keys_of(self.place(key));
-        keys.any(|other| is_open(s, other) || other != key && s.source.pending[other] != NONE)
+        keys.any(|other| is_open(s, other) || other != key && s.source.pending[other] >= s.relay.refused[key])
     }
 
     /// A put of the relay was refused by another state: by a newer mark's, or history was lost, which it
