@@ -1,16 +1,19 @@
 //! A declaration for a table that has none: keys and indexes as its primary key, indexes and foreign keys
 //! suggest, with the reasons.
 
+mod indexes;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use lockstep_postgres::{CatalogColumn, CatalogIndex, CatalogTable};
-use lockstep_template::{Alphabet, RESERVED_ATTRIBUTES};
+use lockstep_template::RESERVED_ATTRIBUTES;
 
 use crate::as_toml::{toml_key, toml_text};
 use crate::kind::Kind;
 use crate::resolve::{is_name, of_key};
 use crate::unmovable::unmovable;
+use indexes::index_name;
 
 /// A declaration as text, to be put into `lockstep.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +26,17 @@ pub struct Proposal {
     pub text: String,
 }
 
-/// Most indexes that are proposed; more are written as comments, because each costs a write.
-const INDEXES_MAX: usize = 5;
 /// Distinct values below which a partition of an index would be hot.
 const DISTINCT_MIN: f32 = 20.0;
 
 /// Proposes a declaration. `taken` are names of other tables; `lost` what DynamoDB would not have of this
-/// one.
-pub fn propose(table: &CatalogTable, taken: &BTreeSet<String>, lost: &[String]) -> Proposal {
+/// one; `empty_keys` whether rows of it have an empty text where a key is of that text alone.
+pub fn propose(
+    table: &CatalogTable,
+    taken: &BTreeSet<String>,
+    lost: &[String],
+    empty_keys: bool,
+) -> Proposal {
     let name = name_of(table, taken);
     let mut text = String::new();
     let relation = toml_text(&source_of(table));
@@ -68,7 +74,7 @@ pub fn propose(table: &CatalogTable, taken: &BTreeSet<String>, lost: &[String]) 
             toml_text(&format!("{name}_table"))
         );
     }
-    let proposer = Proposer { table };
+    let proposer = Proposer { table, empty_keys };
     if table.primary_key.is_empty() {
         let list: Vec<String> = key.iter().map(|name| toml_text(name)).collect();
         let _ = writeln!(text, "# No primary key; {how}.\nkey = [{}]", list.join(", "));
@@ -123,6 +129,7 @@ fn key_of(table: &CatalogTable) -> Option<(Vec<String>, String)> {
 
 struct Proposer<'a> {
     table: &'a CatalogTable,
+    empty_keys: bool,
 }
 
 impl Proposer<'_> {
@@ -135,46 +142,60 @@ impl Proposer<'_> {
     }
 
     fn keys(&self, key: &[String], text: &mut String) {
-        let alphabet = |name: &str| self.kind(name).alphabet();
-        match key {
-            [] => {}
-            [only] => {
-                let _ = writeln!(text, "# One item a row, found by its key.");
-                let _ = writeln!(
-                    text,
-                    "partition = {}",
-                    toml_text(&of_key(std::slice::from_ref(only), alphabet))
-                );
-            }
-            [first, rest @ ..] => {
-                let _ = writeln!(
-                    text,
-                    "# The first column of the key is the partition, so that one query finds all rows that share it."
-                );
-                let _ = writeln!(
-                    text,
-                    "partition = {}",
-                    toml_text(&of_key(std::slice::from_ref(first), alphabet))
-                );
-                let _ = writeln!(text, "sort = {}", toml_text(&of_key(rest, alphabet)));
-            }
-        }
-        if self.distinct(&key[0]).is_some_and(|distinct| distinct < DISTINCT_MIN) && key.len() > 1 {
+        let Some((first, rest)) = key.split_first() else { return };
+        if rest.is_empty() {
+            let _ = writeln!(text, "# One item a row, found by its key.");
+        } else {
             let _ = writeln!(
                 text,
-                "# DECIDE: `{}` has few values, and one partition takes 1,000 writes a second. Spread them, as in\n\
-                 # partition = \"{{{}}}#{{hash({}) % 16}}\", or put another column first.",
-                key[0], key[0], key[1]
+                "# The first column of the key is the partition, so that one query finds all rows that share it."
             );
         }
-        for name in key {
-            if matches!(self.kind(name), Kind::Text | Kind::Other) {
+        let _ = writeln!(text, "partition = {}", self.key_part(std::slice::from_ref(first)));
+        if let Some(second) = rest.first() {
+            let _ = writeln!(text, "sort = {}", self.key_part(rest));
+            if self.distinct(first).is_some_and(|distinct| distinct < DISTINCT_MIN) {
                 let _ = writeln!(
                     text,
-                    "# A row whose `{name}` is empty cannot be a key in DynamoDB: it is set aside as a dead letter."
+                    "# DECIDE: `{first}` has few values, and one partition takes 1,000 writes a second. \
+                     Spread them, as in\n\
+                     # partition = \"{{{first}}}#{{hash({second}) % 16}}\", or put another column first."
                 );
-                break;
             }
+        }
+        for name in [std::slice::from_ref(first), rest].into_iter().filter_map(|part| self.may_be_empty(part))
+        {
+            let said = if self.empty_keys {
+                format!(
+                    "`{name}` may be empty, which a key of DynamoDB may not be: so there is a text before it"
+                )
+            } else {
+                format!(
+                    "A row whose `{name}` is empty is set aside as a dead letter, as a key of DynamoDB may not be \
+                     empty.\n\
+                     # To move such rows, put a text before it: \"{}#{{{name}}}\"",
+                    index_name(name)
+                )
+            };
+            let _ = writeln!(text, "# {said}.");
+        }
+    }
+
+    /// The template of a part of the key, quoted.
+    fn key_part(&self, part: &[String]) -> String {
+        let template = of_key(part, |name| self.kind(name).alphabet());
+        match self.may_be_empty(part) {
+            Some(name) if self.empty_keys => toml_text(&format!("{}#{template}", index_name(name))),
+            _ => toml_text(&template),
+        }
+    }
+
+    /// The column that makes this part of a key, where it does so alone and may be an empty text. Of several
+    /// columns there is always what stands between them.
+    fn may_be_empty<'k>(&self, part: &'k [String]) -> Option<&'k String> {
+        match part {
+            [only] if matches!(self.kind(only), Kind::Text | Kind::Other) => Some(only),
+            _ => None,
         }
     }
 
@@ -234,68 +255,20 @@ impl Proposer<'_> {
                 Kind::Text if column.builtin == "bpchar" => {
                     format!("`{name}` is {sql_type}; the blanks that pad it are not stored")
                 }
-                _ if column.generated => format!(
-                    "`{name}` is computed by PostgreSQL; in DynamoOnly applications compute it. To leave it out: omit = [{}]",
+                _ => String::new(),
+            };
+            if !told.is_empty() {
+                let _ = writeln!(text, "# {told}.");
+            }
+            if column.generated {
+                let _ = writeln!(
+                    text,
+                    "# `{name}` is computed by PostgreSQL; in DynamoOnly applications compute it. To leave it out: \
+                     omit = [{}].",
                     toml_text(name)
-                ),
-                _ => continue,
-            };
-            let _ = writeln!(text, "# {told}.");
+                );
+            }
         }
-    }
-
-    fn indexes(&self, table: &str, key: &[String], taken: &BTreeSet<String>, text: &mut String) {
-        let mut seen: BTreeSet<&str> = key.first().map(String::as_str).into_iter().collect();
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        let mut proposed = 0;
-        for index in &self.table.indexes {
-            let Some(first) = index.columns.first() else { continue };
-            if index.primary || index.has_expressions || !seen.insert(first) {
-                continue;
-            }
-            let Some(partition) = self.index_partition(first) else { continue };
-            let mut name = format!("by_{}", index_name(first));
-            while !names.insert(name.clone()) {
-                name.push('_');
-            }
-            let sort = index
-                .columns
-                .get(1)
-                .filter(|name| self.kind(name) != Kind::Text && self.kind(name).can_be_key());
-            let few = self.distinct(first).is_some_and(|distinct| distinct < DISTINCT_MIN)
-                || self.kind(first) == Kind::Boolean
-                || self.column(first).is_some_and(|column| column.is_enum);
-            let clashes =
-                [format!("{name}_pk"), format!("{name}_sk")].iter().any(|name| taken.contains(name));
-            let off = few || index.partial || proposed >= INDEXES_MAX || clashes;
-            let why = if few {
-                "DECIDE: it has few values, so its partitions would be hot; add {hash(…) % 16} to spread them"
-            } else if index.partial {
-                "the index of PostgreSQL is partial; say the same with `when`"
-            } else if off {
-                "one more index; each costs a write unit for each write that changes its key"
-            } else {
-                "keys only: a new version of a row does not rewrite it"
-            };
-            let mark = if off { "# " } else { "" };
-            let _ = writeln!(text, "\n# As {} in PostgreSQL; {why}.", index.name);
-            let _ = writeln!(text, "{mark}[tables.{table}.indexes.{name}]");
-            let _ = writeln!(text, "{mark}partition = {}", toml_text(&partition));
-            if let Some(sort) = sort {
-                let _ = writeln!(text, "{mark}sort = {}", toml_text(&format!("{{{sort}}}")));
-            }
-            proposed += usize::from(!off);
-        }
-    }
-
-    /// The partition of an index by a column. A text may be empty, and an empty key is none, so it has
-    /// something before it.
-    fn index_partition(&self, name: &str) -> Option<String> {
-        let plain = !name.contains(['{', '}', ':']);
-        plain.then(|| match self.kind(name).alphabet() {
-            Alphabet::Text => format!("{}#{{{name}}}", index_name(name)),
-            _ => format!("{{{name}}}"),
-        })
     }
 
     /// Distinct values of a column, as the planner believes.
@@ -305,8 +278,4 @@ impl Proposer<'_> {
         // A small table says nothing about the rows to come.
         (rows > 1_000.0).then(|| if distinct < 0.0 { -distinct * rows } else { distinct })
     }
-}
-
-fn index_name(column: &str) -> String {
-    column.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }

@@ -80,6 +80,8 @@ pub struct CatalogIndex {
     pub partial: bool,
     /// Whether a key of it is an expression.
     pub has_expressions: bool,
+    /// Its access method, as `btree` or `gin`.
+    pub method: String,
 }
 
 const COLUMNS: &str = "
@@ -122,11 +124,12 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
 
 const INDEXES: &str = "
 SELECT c.relname::text AS name, i.indisunique AS unique, i.indisprimary AS primary, i.indpred IS NOT NULL AS partial,
-       i.indexprs IS NOT NULL AS has_expressions,
+       i.indexprs IS NOT NULL AS has_expressions, m.amname::text AS method,
        i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AS identifies,
        ARRAY(SELECT a.attname::text FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] ORDER BY k) AS columns
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1 ORDER BY c.relname";
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+WHERE i.indrelid = $1 ORDER BY c.relname";
 
 impl Source {
     /// Describes a relation; `None` where there is none of that name.
@@ -249,6 +252,7 @@ fn index(row: &PgRow) -> CatalogIndex {
         primary: row.get("primary"),
         partial: row.get("partial"),
         has_expressions: row.get("has_expressions"),
+        method: row.get("method"),
     }
 }
 

@@ -6,7 +6,8 @@
 //! (which tables go where), `partitions` and `take_in` (of a table that has some), `url`, `password`,
 //! `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
 //! table as it was), `session_settings`, `connect`, `begin` and `lock_tries` (connections and transactions),
-//! `grants` (the rights of each role), `schema` (Lockstep's own tables), `capture`, `recognise` and
+//! `grants` (the rights of each role), `schema` (Lockstep's own tables), `foreign_schemas` (whose they
+//! are), `capture`, `recognise` and
 //! `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch, what
 //! is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending`,
 //! `held_back` (marks that are gone and still read), `relays` (which share each relay delivers), `statements`

@@ -84,7 +84,7 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         print_json(&json!({ "declared": movable, "not_declared": left, "file": args.out, "text": text }));
     } else {
         let mut said =
-            format!("{} declares {} tables: {}", args.out.display(), movable.len(), movable.join(", "));
+            format!("{} declares {}: {}", args.out.display(), tables(movable.len()), movable.join(", "));
         if !left.is_empty() {
             let _ = write!(said, "\nNot declared, for the reasons that the file names: {}", left.join(", "));
         }
@@ -94,6 +94,10 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         print(&said);
     }
     Ok(Exit::Done)
+}
+
+fn tables(number: usize) -> String {
+    if number == 1 { "1 table".to_owned() } else { format!("{number} tables") }
 }
 
 async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Proposal>> {
@@ -108,11 +112,19 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
             return Err(Failure::usage(no_table(&relation, &source.relations().await?)));
         };
         let lost = source.lost_in_target(table.oid).await?;
-        let mut proposal = propose(&table, &taken, &lost);
-        taken.insert(proposal.name.clone());
+        let mut proposal = propose(&table, &taken, &lost, false);
         if proposal.movable {
-            proposal = looked_at(source, &table, proposal).await?;
+            let mut looked = looked_at(source, &table, proposal).await?;
+            if looked.set_aside > 0 {
+                // Some for a key that is empty: those can be moved under another one.
+                let other = looked_at(source, &table, propose(&table, &taken, &lost, true)).await?;
+                if other.proposal.movable && other.set_aside < looked.set_aside {
+                    looked = other;
+                }
+            }
+            proposal = looked.proposal;
         }
+        taken.insert(proposal.name.clone());
         if proposal.movable {
             let keys = source.foreign_keys_to(table.oid).await?;
             inbound.extend(keys.into_iter().map(|key| (proposals.len(), key)));
@@ -141,24 +153,31 @@ fn no_table(relation: &Relation, known: &[Relation]) -> String {
     format!("there is no table {relation} in this database{meant}")
 }
 
+/// A proposal that was held against rows.
+struct LookedAt {
+    proposal: Proposal,
+    /// How many of those rows it could not hold.
+    set_aside: usize,
+}
+
 /// The proposal with what a sample says of its items, or, where `migrate` would refuse it, as comments with
 /// the reason: one table that cannot move must not stop those that can.
 async fn looked_at(
     source: &Source,
     table: &CatalogTable,
     mut proposal: Proposal,
-) -> anyhow::Result<Proposal> {
+) -> anyhow::Result<LookedAt> {
     let (relation, rows) = (&table.relation, table.rows_estimate);
     let refused = match binding_of(table, &proposal) {
         Err(why) => vec![why],
         Ok(binding) => match refusals(source, &binding).await? {
             whys if whys.is_empty() => match sample(source, &binding).await {
-                Ok(sampled) => {
+                Ok((sampled, set_aside)) => {
                     proposal.text = format!(
                         "# {relation}: about {rows} rows by PostgreSQL's statistics.\n{sampled}{}",
                         proposal.text
                     );
-                    return Ok(proposal);
+                    return Ok(LookedAt { proposal, set_aside });
                 }
                 Err(why) => vec![format!("its rows cannot be read: {why}")],
             },
@@ -176,7 +195,7 @@ async fn looked_at(
         lines.collect::<String>()
     );
     proposal.movable = false;
-    Ok(proposal)
+    Ok(LookedAt { proposal, set_aside: 0 })
 }
 
 /// What the gates of `migrate` would refuse of the source, whatever the target is.
@@ -198,8 +217,8 @@ fn binding_of(table: &CatalogTable, proposal: &Proposal) -> Result<TableBinding,
     Ok(TableBinding { table: std::sync::Arc::new(declared), relation, target_name: name.to_owned() })
 }
 
-/// What rows of a table say of its items, as comments.
-async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Result<String> {
+/// What rows of a table say of its items, as comments, and how many of them could not be held.
+async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Result<(String, usize)> {
     let parts = source.some_rows(binding, SAMPLED).await?;
     let indexes = binding.table.target().indexes;
     let (mut rows, mut bytes, mut units, mut refused, mut why) = (0_usize, 0, 0, 0_usize, String::new());
@@ -226,7 +245,7 @@ async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Resul
         let _ =
             writeln!(said, "# DECIDE: {refused} of {} rows looked at cannot be held: {why}.", rows + refused);
     }
-    Ok(said)
+    Ok((said, refused))
 }
 
 /// The proposal as the configuration reads it.

@@ -132,7 +132,6 @@ pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::{Config, Registry};
 
     #[test]

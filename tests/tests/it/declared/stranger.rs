@@ -1,5 +1,5 @@
-//! What schemas that are published for everyone have shown: what a role that only looks may give, and what a
-//! feed says that cannot go on.
+//! What schemas that are published for everyone have shown: what `init` proposes for their indexes and keys,
+//! what a role that only looks may give, and what a feed says that cannot go on.
 
 use std::time::Duration;
 
@@ -11,11 +11,62 @@ use lockstep_tests::world::rows::payment_row;
 use lockstep_tests::world::within;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::{configured, init};
 use crate::process::{command, ended};
 use crate::roles::role;
 
-/// `grants --role read-only` is for `status`, `doctor` and `report`, and the commands refused that role: schema
-/// `lockstep` is not its own.
+const SCHEMA: &str = "
+    CREATE SCHEMA strange;
+    CREATE TABLE strange.posts (
+        id integer PRIMARY KEY, tags text[], labels text[], at timestamptz, owner integer, live boolean,
+        body text,
+        words tsvector GENERATED ALWAYS AS (to_tsvector('simple', coalesce(body, ''))) STORED);
+    CREATE INDEX a_tags ON strange.posts USING gin (tags);
+    CREATE INDEX b_tags ON strange.posts (tags);
+    CREATE INDEX labels_gin ON strange.posts USING gin (labels);
+    CREATE INDEX at_brin ON strange.posts USING brin (at);
+    CREATE INDEX a_owner ON strange.posts (owner) WHERE live;
+    CREATE INDEX b_owner ON strange.posts (owner, id);
+    INSERT INTO strange.posts
+        SELECT i, ARRAY['a'], ARRAY[repeat('long', 1000)], now(), i, true, 'some words'
+        FROM generate_series(1, 30) AS i;
+    CREATE TABLE strange.places (country text, name text, PRIMARY KEY (country, name));
+    INSERT INTO strange.places VALUES ('DE', ''), ('DE', 'Berlin');
+    CREATE TABLE strange.words (word text PRIMARY KEY);
+    INSERT INTO strange.words VALUES ('one')";
+
+/// Pagila and Danbooru search by GIN and GiST, MusicBrainz by BRIN: an index of DynamoDB finds nothing of the
+/// kind, and a long list as its key set rows aside. The countries of iso-3166 have parts without a name.
+#[tokio::test]
+async fn what_init_proposes_for_indexes_of_other_kinds_and_for_empty_keys_can_be_moved() {
+    let world = World::start().await;
+    world.sql(SCHEMA).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = init(&world, folder.path(), &["strange.posts", "strange.places", "strange.words"]).await;
+    let text = std::fs::read_to_string(&file).expect("written");
+    for part in [
+        "# a_tags in PostgreSQL is a gin index",
+        "# labels_gin in PostgreSQL is a gin index",
+        "# at_brin in PostgreSQL is a brin index",
+        "# As b_tags in PostgreSQL; keys only",
+        "# As b_owner in PostgreSQL; keys only",
+        "\n[tables.posts.indexes.by_owner]\npartition = \"{owner}\"\nsort = \"{id}\"\n",
+        "# `words` is computed by PostgreSQL",
+        "partition = \"country#{country}\"\nsort = \"name#{name}\"\n",
+        "partition = \"{word}\"\n",
+        "put a text before it: \"word#{word}\"",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    for part in ["by_labels", "by_at", "by_words", "DECIDE:", "As a_"] {
+        assert!(!text.contains(part), "{part}\n{text}");
+    }
+    let moved = ended(configured(&world, &file, &["migrate", "--to", "DualWrite", "--quiet"])).await;
+    assert_eq!(moved.status.code(), Some(0), "{}\n{text}", String::from_utf8_lossy(&moved.stdout));
+}
+
+/// `grants --role read-only` is for `status`, `doctor` and `report`, and the commands refused that role:
+/// schema `lockstep` is not its own.
 #[tokio::test]
 async fn a_role_that_only_looks_may_give_the_commands_that_its_grants_are_for() {
     let world = World::start().await;
@@ -63,8 +114,9 @@ async fn a_role_that_only_looks_may_give_the_commands_that_its_grants_are_for() 
     }
 }
 
-/// 1. A page cannot be taken, here as its version is of an epoch that never began. 2. The feed's own tries are
-///    used up; it opens every stream again, and that counted as the end of the outage. So it said nothing, ever.
+/// 1. A page cannot be taken, here as its version is of an epoch that never began. 2. The feed's own tries
+///    are used up; it opens every stream again, and that counted as the end of the outage. So it never said
+///    anything.
 #[tokio::test]
 async fn a_feed_that_opens_its_streams_and_cannot_go_on_says_so() {
     let world = World::start().await;
