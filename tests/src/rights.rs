@@ -173,7 +173,8 @@ mod tests {
         );
         let arn = format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/loans");
         let policy = json!({ "Statement": [
-            { "Sid": "Tables", "Action": ["dynamodb:PutItem", "dynamodb:PartiQLInsert", "dynamodb:Query"], "Resource": [arn] },
+            { "Sid": "Tables", "Resource": [arn],
+              "Action": ["dynamodb:PutItem", "dynamodb:PartiQLInsert", "dynamodb:Query"] },
             { "Sid": "Streams", "Action": ["dynamodb:GetRecords"], "Resource": [format!("{arn}/stream/*")] },
         ] });
         let refused: Vec<String> = refused(&policy, &asked).into_iter().map(|(action, _)| action).collect();

@@ -104,8 +104,9 @@ impl TableProgress {
         lost_replies,
     }
 
-    /// Age of the oldest pending key in milliseconds. It grows by itself: 1. A relay looks, and the target goes
-    /// away. 2. Nothing is looked at until it answers. 3. An age that stood still would say that all is well.
+    /// Age of the oldest pending key in milliseconds. It grows by itself: 1. A relay looks, and the target
+    /// goes away. 2. Nothing is looked at until it answers. 3. An age that stood still would say that
+    /// all is well.
     pub fn oldest_ms(&self) -> u64 {
         let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         oldest.map_or(0, |(seen_at, age)| (age + seen_at.elapsed()).as_millis() as u64)

@@ -41,8 +41,8 @@ async fn asked(
         context.ui.show_gates();
         print(&match report.passed() {
             true => format!(
-                "The gates of {from} → {to} pass. No step was taken, and what a step tries out by writing was \
-                 not asked"
+                "The gates of {from} → {to} pass. No step was taken, and what a step tries out by writing \
+                 was not asked"
             ),
             false => format!("{from} → {to} would be refused: {}. No step was taken", report.refusals()),
         });

@@ -1,5 +1,5 @@
-//! Where each table stands, as `status` shows it. Of many tables those that want to be looked at are shown, and
-//! what is the same of the others is one line.
+//! Where each table stands, as `status` shows it. Of many tables those that want to be looked at are shown,
+//! and what is the same of the others is one line.
 
 use lockstep_coordinator::{Status, TableStatus, first_of};
 
@@ -90,8 +90,8 @@ fn without_places(side: Vec<(usize, &TableStatus)>) -> Vec<&TableStatus> {
     side.into_iter().map(|(_, table)| table).collect()
 }
 
-/// Where the reverse feed stands, where there is one: a line a table, and one for those of many of which there
-/// is nothing to say.
+/// Where the reverse feed stands, where there is one: a line a table, and one for those of many of which
+/// there is nothing to say.
 pub(super) fn reverse_feed(status: &Status) -> String {
     let fed: Vec<_> =
         status.tables.iter().filter_map(|table| Some((table, table.reverse_feed.as_ref()?))).collect();

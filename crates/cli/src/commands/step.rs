@@ -151,8 +151,8 @@ pub(super) async fn post_check(
     }
     if let Some(why) = silent(stores).await {
         context.ui.warn(&format!(
-            "What was written since is not compared, for DynamoDB does not answer ({why}). The step stands; run \
-             `cargo xtask validate` when it does"
+            "What was written since is not compared, for DynamoDB does not answer ({why}). The step stands; \
+             run `cargo xtask validate` when it does"
         ));
         return Ok(None);
     }
