@@ -23,13 +23,14 @@ All tables of a migration go through the same phases together:
   HybridRead     both are written, DynamoDB is read and PostgreSQL stands behind it
   DynamoOnly     DynamoDB is written and read; PostgreSQL follows, so that there is a way back
 
-`migrate` does all of it; the other commands do one part each, and every one of them may be broken off and run again.
+`migrate` does all of it; the other commands do one part each, and every one of them may be broken off and \
+run again.
 
-Without any configuration `migrate` runs on a throw-away PostgreSQL and an embedded DynamoDB that it starts itself.
-Stores are configured in lockstep.toml (config/lockstep.example.toml shows every key), in a profile of that file, or in the
-environment: LOCKSTEP_SOURCE__URL, LOCKSTEP_TARGET__ENDPOINT_URL, LOCKSTEP_TARGET__REGION and so on, a double underscore
-between section and key. Flags win over the environment, the environment over the file. AWS credentials come from where
-AWS's own tools take them.";
+Without any configuration `migrate` runs on a throw-away PostgreSQL and an embedded DynamoDB that it starts \
+itself. Stores are configured in lockstep.toml (config/lockstep.example.toml shows every key), in a profile \
+of that file, or in the environment: LOCKSTEP_SOURCE__URL, LOCKSTEP_TARGET__ENDPOINT_URL, \
+LOCKSTEP_TARGET__REGION and so on, a double underscore between section and key. Flags win over the \
+environment, the environment over the file. AWS credentials come from where AWS's own tools take them.";
 
 /// Everything that can be typed.
 #[derive(Debug, Parser)]

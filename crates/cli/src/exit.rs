@@ -34,8 +34,10 @@ macro_rules! help {
         concat!(
             "Examples:\n",
             $examples,
-            "\n\nExit codes:\n  0  done; where both sides are compared, they are consistent\n  1  not consistent\n  \
-             2  usage or configuration\n  3  refused by a gate; phase, rows and items are as they were\n  \
+            "\n\nExit codes:\n  0  done; where both sides are compared, they are consistent\n  \
+             1  not consistent, or incomplete: not everything could be compared;\n     \
+             status, doctor: something is broken\n  2  usage or configuration\n  \
+             3  refused by a gate; phase, rows and items are as they were\n  \
              4  interrupted; the same command again resumes\n  5  a store could not be reached or failed\n  \
              6  status: it works, and somebody should look"
         )

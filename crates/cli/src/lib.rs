@@ -189,6 +189,7 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
         work(Startup { global, program, cancel, ui: ui.clone() }).await
     });
     runtime.shutdown_timeout(BACKGROUND_ENDS_WITHIN);
+    ui.show_gates();
     let exit = result.unwrap_or_else(|error| {
         let exit = exit_of(&error);
         // One line in JSON on stdout even now, so that a program that reads it always finds something.

@@ -59,16 +59,6 @@ impl GateReport {
     pub fn passed(&self) -> bool {
         self.results.iter().all(|gate| gate.passed)
     }
-
-    /// The refusals, as one sentence.
-    pub fn refusals(&self) -> String {
-        let failed = self.results.iter().filter(|gate| !gate.passed).map(|gate| {
-            let table = gate.table.as_ref().map(|t| format!("{t}: ")).unwrap_or_default();
-            let next = gate.next.as_ref().map(|n| format!(" → {n}")).unwrap_or_default();
-            format!("{table}{}: {}{next}", gate.name, gate.detail)
-        });
-        failed.collect::<Vec<_>>().join("; ")
-    }
 }
 
 /// Receives gate results and notes while a command runs. Called from the coordinator's task; it must not

@@ -6,9 +6,10 @@
 //! *relay* delivers pending keys.
 //!
 //! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`,
-//! `gate`, `journal`, `loss`, `watch`, `rate` and `lanes` (units a second, requests at once), `strain` (a
-//! busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` and `spent`
-//! (hours, units and dollars, beforehand and since); `records` and `continuity` (what both stores say);
+//! `gate`, `alike`, `journal`, `loss`, `watch`, `rate` and `lanes` (units a second, requests at once),
+//! `strain` (a busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions);
+//! `estimate` and `spent` (hours, units and dollars, beforehand and since); `records` and `continuity`
+//! (what both stores say);
 //! `outage` (waiting for a store that is away); then what works: `import`, `backfill`, `relay`,
 //! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`,
 //! `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
@@ -19,6 +20,7 @@
 //!
 //! This crate names no concrete table.
 
+mod alike;
 mod asked;
 mod backfill;
 mod canary;
@@ -71,6 +73,7 @@ mod worker;
 // above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
+pub use alike::{Alike, alike, first_of};
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
 pub use canary_bound::canary_reads_of_binding;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockstep_dynamo::LoadPath;
 use lockstep_postgres::TableBinding;
@@ -31,11 +31,12 @@ pub struct TableProgress {
     pub(crate) dead_letters: AtomicU64,
     pub(crate) relayed: AtomicU64,
     pub(crate) pending: AtomicU64,
-    pub(crate) oldest_ms: AtomicU64,
     pub(crate) throttles: AtomicU64,
     pub(crate) lost_replies: AtomicU64,
     pub(crate) ceiling: AtomicU64,
     pub(crate) ranges_moved: AtomicU64,
+    /// How long the oldest pending key had waited, and when that was seen.
+    oldest: Mutex<Option<(Instant, Duration)>>,
     /// When the last of them ended.
     pub(crate) last_range: Mutex<Option<Instant>>,
     pub(crate) load_path: Mutex<Option<LoadPath>>,
@@ -97,12 +98,25 @@ impl TableProgress {
         relayed,
         /// Pending keys, when last looked.
         pending,
-        /// Age of the oldest pending key in milliseconds, when last looked.
-        oldest_ms,
         /// Requests or items that the target asked to slow down for.
         throttles,
         /// Requests whose answer was lost.
         lost_replies,
+    }
+
+    /// Age of the oldest pending key in milliseconds. It grows by itself: 1. A relay looks, and the target
+    /// goes away. 2. Nothing is looked at until it answers. 3. An age that stood still would say that
+    /// all is well.
+    pub fn oldest_ms(&self) -> u64 {
+        let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        oldest.map_or(0, |(seen_at, age)| (age + seen_at.elapsed()).as_millis() as u64)
+    }
+
+    /// Notes what is pending.
+    pub(crate) fn waits(&self, keys: u64, oldest: Duration) {
+        self.pending.store(keys, Relaxed);
+        let oldest = (keys > 0).then(|| (Instant::now(), oldest));
+        *self.oldest.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
     }
 
     /// Write units consumed by this run, where the endpoint tells.
@@ -176,11 +190,28 @@ impl TableProgress {
 
     /// Nothing of this table is pending.
     pub(crate) fn nothing_pending(&self) {
-        self.pending.store(0, Relaxed);
-        self.oldest_ms.store(0, Relaxed);
+        self.waits(0, Duration::ZERO);
     }
 
     pub(crate) fn add_capacity(&self, units: f64) {
         self.capacity_milliunits.fetch_add((units * 1000.0) as u64, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_what_waits_grows_while_no_relay_looks() {
+        let table = TableProgress::default();
+        table.waits(3, Duration::from_secs(90));
+        let first = table.oldest_ms();
+        assert!((90_000..100_000).contains(&first), "{first}");
+        while table.oldest_ms() == first {
+            std::hint::spin_loop();
+        }
+        table.waits(0, Duration::ZERO);
+        assert_eq!((table.pending(), table.oldest_ms()), (0, 0));
     }
 }

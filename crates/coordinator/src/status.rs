@@ -63,6 +63,14 @@ pub struct Status {
     pub journal: Vec<Entry>,
 }
 
+impl Status {
+    /// Whether PostgreSQL is to follow DynamoDB by the reverse feed. Otherwise the feed rests, and how long
+    /// ago it last read grows with every minute and means nothing.
+    pub fn feed_follows(&self) -> bool {
+        self.phase == Some(Phase::DynamoOnly) || self.late_until.is_some()
+    }
+}
+
 /// The state of one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableStatus {

@@ -151,6 +151,7 @@ fn of_migration(snapshot: &Snapshot) {
     }
     let live = status.workers.iter().filter(|worker| worker.is_live());
     gauge!("lockstep_workers").set(live.count() as f64);
+    let follows = status.feed_follows();
     for table in &status.tables {
         let name = || table.name.clone();
         gauge!("lockstep_pending_keys", "table" => name()).set(table.pending as f64);
@@ -165,7 +166,10 @@ fn of_migration(snapshot: &Snapshot) {
         counter!("lockstep_relay_delivered_total", "table" => name()).absolute(table.relayed.unsigned_abs());
         counter!("lockstep_backfill_rows_total", "table" => name()).absolute(table.rows_backfilled);
         if let Some(feed) = &table.reverse_feed {
-            gauge!("lockstep_reverse_lag_seconds", "table" => name()).set(feed.lag_s);
+            // After the way back it rests. How long ago it last read grows with every minute, and an alert
+            // that goes by it would never end.
+            let lag_s = if follows { feed.lag_s } else { f64::NAN };
+            gauge!("lockstep_reverse_lag_seconds", "table" => name()).set(lag_s);
             counter!("lockstep_reverse_applied_total", "table" => name())
                 .absolute(feed.applied.unsigned_abs());
         }
@@ -185,6 +189,7 @@ mod tests {
     use std::time::Instant;
 
     use lockstep_coordinator::{Status, TableStatus};
+    use lockstep_postgres::reverse::FeedStanding;
 
     use super::*;
 
@@ -204,6 +209,24 @@ mod tests {
             reverse_feed: None,
             reverse_alarm: None,
         }
+    }
+
+    #[test]
+    fn the_lag_of_a_feed_that_rests_is_no_number_and_ends_its_alert() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let fed = FeedStanding { lag_s: 86_400.0, ..FeedStanding::default() };
+        let of_phase = |phase, late_until| {
+            let tables = vec![TableStatus { reverse_feed: Some(fed.clone()), ..table(1) }];
+            let status = Status { phase: Some(phase), late_until, tables, ..Status::default() };
+            let snapshot = Snapshot { status: Some(status), ..Snapshot::default() };
+            metrics::with_local_recorder(&recorder, || of_migration(&snapshot));
+            let text = recorder.handle().render();
+            let line = text.lines().find(|line| line.starts_with("lockstep_reverse_lag_seconds{"));
+            line.and_then(|line| line.split(' ').next_back()).map(str::to_owned)
+        };
+        assert_eq!(of_phase(Phase::DynamoOnly, None).as_deref(), Some("86400"));
+        assert_eq!(of_phase(Phase::HybridRead, None).as_deref(), Some("NaN"));
+        assert_eq!(of_phase(Phase::HybridRead, Some(chrono::Utc::now())).as_deref(), Some("86400"));
     }
 
     #[test]

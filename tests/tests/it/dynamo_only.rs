@@ -12,9 +12,11 @@ use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::{Payment, PaymentQueries, Payments};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
+use lockstep_tests::rights::{Asked, asked, refused};
 use lockstep_tests::world::rows::{logs, payment_key, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, eventually};
 
+use crate::rights::printed;
 use crate::stage::at;
 
 const LEASE: Duration = Duration::from_secs(10);
@@ -23,6 +25,7 @@ const CONTROL: &str = "lockstep_control";
 async fn stage() -> (World, Migration) {
     let world =
         World::behind_proxy().await.dynamo_only(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+    world.proxy().record(100_000);
     let app = world.app_without_source(LEASE).await;
     (world, app)
 }
@@ -115,6 +118,10 @@ async fn every_call_works_with_postgres_down() {
     assert_eq!(all(logs.by_correlation("op-1")).await.len(), 10);
     assert_eq!((payments.reads().counts().by_source(), logs.reads().counts().by_source()), (0, 0));
     app.shutdown().await;
+    // R51. What it asks for before DynamoOnly is held against the same policy in `roles`.
+    let asked = asked(&world.proxy().recorded());
+    let policy = printed(&world, "application").await;
+    assert_eq!(refused(&policy, &asked), Vec::<Asked>::new(), "an application may not do what it does");
 }
 
 #[tokio::test]

@@ -192,6 +192,23 @@ async fn a_refusing_gate_ends_with_3_and_says_what_next() {
 }
 
 #[tokio::test]
+async fn a_dry_run_of_a_step_asks_its_gates_and_takes_no_step() {
+    let world = World::start().await;
+    world.migrated_to(Phase::PostgresOnly).await.close().await;
+    let output = ended(command(&world, &["advance", "--dry-run", "--to", "HybridRead"])).await;
+    check(&output, 0, &["gate  ok", "capture is on"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("The gates of PostgresOnly → DualWrite pass"), "{said}");
+    check(&ended(command(&world, &["rollback", "--dry-run"])).await, 2, &["the last phase that way"]);
+    world.sql("ALTER TABLE payments DISABLE TRIGGER ALL").await;
+    let output = ended(command(&world, &["advance", "--dry-run", "--json"])).await;
+    check(&output, 3, &[]);
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&said["passed"], &said["to"]), (&Value::from(false), &Value::from("DualWrite")), "{said}");
+    assert_eq!(world.source.control().await.expect("there").phase, Phase::PostgresOnly);
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_be_reached_ends_with_5_and_names_it() {
     let world = World::behind_proxy().await;
     let mut no_source = command(&world, &MIGRATE);

@@ -7,6 +7,7 @@ use lockstep_core::{Item, KeyType, MigratableTable, Phase, TargetKey, TargetSche
 use lockstep_postgres::sequences::identity_of;
 use lockstep_postgres::{GrantedRole, Source, TableBinding};
 use lockstep_tests::World;
+use lockstep_tests::rights::{ACCOUNT, REGION};
 use lockstep_tests::world::LOGS;
 
 use crate::process::{command, ended};
@@ -87,6 +88,13 @@ async fn tables_are_protected_as_configured_and_the_step_to_dynamo_only_warns_wh
             assert_eq!(is, protected, "{}", binding.target_name);
         }
     }
+}
+
+/// A policy as the command prints it.
+pub(crate) async fn printed(world: &World, role: &str) -> serde_json::Value {
+    let arguments = ["iam-policy", "--role", role, "--account", ACCOUNT, "--region", REGION];
+    let output = ended(command(world, &arguments)).await;
+    serde_json::from_slice(&output.stdout).expect("a policy is JSON")
 }
 
 lockstep_core::row! {

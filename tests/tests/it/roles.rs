@@ -4,19 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep::migration::Migration;
+use lockstep::instance::InstanceOptions;
+use lockstep::migration::{Migration, MigrationOptions};
 use lockstep::operation::Operation;
 use lockstep::store::{ReadOptions, Share, WriteMode, WriteOptions};
 use lockstep_core::{MigratableTable, Phase};
+use lockstep_dynamo::TargetOptions;
 use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::{PaymentQueries, Payments};
 use lockstep_postgres::{Source, SourceOptions};
 use lockstep_tests::World;
-use lockstep_tests::faults::{Fault, Rule};
+use lockstep_tests::faults::{Fault, FaultProxy, Rule};
+use lockstep_tests::rights::{Asked, asked, refused, unused};
 use lockstep_tests::world::rows::{log, log_key, log_row, payment_row};
-use lockstep_tests::world::{LOGS, PAYMENTS};
+use lockstep_tests::world::{LOGS, PAYMENTS, sweeping_never};
 use sqlx::{Connection, PgConnection};
 
+use crate::rights::printed;
 use crate::stage::some;
 use crate::strict::failed;
 
@@ -48,7 +52,12 @@ pub(crate) async fn role(world: &World, name: &str) -> (String, SourceOptions) {
     (role, options)
 }
 
-async fn application(world: &World, source: &SourceOptions, mode: WriteMode) -> Migration {
+async fn application(
+    world: &World,
+    source: &SourceOptions,
+    through: &FaultProxy,
+    mode: WriteMode,
+) -> Migration {
     let writes = WriteOptions {
         dual_write: mode,
         hybrid_read: mode,
@@ -56,7 +65,19 @@ async fn application(world: &World, source: &SourceOptions, mode: WriteMode) -> 
         ..WriteOptions::default()
     };
     let reads = ReadOptions { shadow_percent: Share::ALL, ..ReadOptions::default() };
-    world.registered_app(source.clone(), writes, reads, Duration::from_secs(10)).await
+    let target = TargetOptions { endpoint_url: Some(through.endpoint_url()), ..world.target_options() };
+    let options = MigrationOptions::new(source.clone(), target)
+        .table(IntegrationLogs::default(), LOGS, LOGS)
+        .and_then(|options| options.table(Payments::default(), PAYMENTS, PAYMENTS))
+        .expect("plain names")
+        .instance(InstanceOptions {
+            name: "application under test".to_owned(),
+            lease: Duration::from_secs(10),
+        })
+        .writes(writes)
+        .reads(reads)
+        .sweeper(sweeping_never());
+    Migration::connect(options).await.expect("both stores are there")
 }
 
 /// Every call that a store has, on rows from `id` on.
@@ -104,13 +125,16 @@ async fn the_grants_of_the_runbook_are_enough_for_an_application_in_every_phase(
     let coordinator = world.migrated_to(Phase::PostgresOnly).await;
     let (name, source) = role(&world, "app").await;
     world.sql(&grants(&name)).await;
+    // What goes through this one is the application's alone.
+    let of_app = FaultProxy::start(&world.proxy().endpoint_url()).await.expect("the proxy starts");
+    of_app.record(100_000);
     let mut id = 1_000;
     for phase in [Phase::PostgresOnly, Phase::DualWrite, Phase::HybridRead] {
         if phase != Phase::PostgresOnly {
             world.step_to(&coordinator, phase).await;
         }
         for mode in [WriteMode::BestEffort, WriteMode::Strict] {
-            let app = application(&world, &source, mode).await;
+            let app = application(&world, &source, &of_app, mode).await;
             everything(&app, &source, id).await;
             id += 10;
             if mode == WriteMode::Strict && phase != Phase::PostgresOnly {
@@ -131,7 +155,23 @@ async fn the_grants_of_the_runbook_are_enough_for_an_application_in_every_phase(
     }
     coordinator.close().await;
     world.assert_converged().await;
+    // R51. What it asks for in DynamoOnly is held against the same policy in `dynamo_only`.
+    let asked = asked(&of_app.recorded());
+    let policy = printed(&world, "application").await;
+    assert_eq!(refused(&policy, &asked), Vec::<Asked>::new(), "an application may not do what it does");
+    let unused: Vec<String> = unused(&policy, &asked).into_iter().collect();
+    assert_eq!(unused, NOT_BEFORE_DYNAMO_ONLY.map(|(name, _)| name), "{asked:?}");
 }
+
+/// What an application is allowed and does not ask for before DynamoOnly, and why it is allowed.
+const NOT_BEFORE_DYNAMO_ONLY: [(&str, &str); 6] = [
+    ("LockstepControl DeleteItem", "an instance takes its lease back when it ends in DynamoOnly"),
+    ("LockstepControl DescribeTable", "whether the control table is there is asked where the record is not"),
+    ("LockstepControl PutItem", "leases are kept in DynamoDB in DynamoOnly"),
+    ("LockstepControl Query", "leases are listed in DynamoOnly"),
+    ("LockstepControl UpdateItem", "ids are handed out, and leases renewed, in DynamoDB in DynamoOnly"),
+    ("LockstepTables DescribeTable", "the shape of a table is looked at by one that starts in DynamoOnly"),
+];
 
 #[tokio::test]
 async fn a_stranger_with_rights_on_the_tables_alone_writes_as_ever_and_is_captured() {

@@ -2,6 +2,7 @@
 
 use lockstep_core::Phase;
 
+use super::dry_run;
 use super::step::{self, Asked, Direction};
 use crate::exit::Exit;
 use crate::{Context, help};
@@ -24,12 +25,16 @@ use crate::{Context, help};
 #[command(after_help = help!(
     "  cargo xtask advance                  one phase forward\n  \
        cargo xtask advance --to DynamoOnly  as many as it takes\n  \
+       cargo xtask advance --dry-run        what the gates of the next one say, and nothing else\n  \
        cargo xtask advance --force 'dead letters are known, ticket 4711'"
 ))]
 pub struct Args {
     /// Phase to go to [default: the next one]
     #[arg(long, value_name = "PHASE")]
     pub to: Option<Phase>,
+    /// Ask the gates of the next step, say what they say, and take no step
+    #[arg(long, conflicts_with = "force")]
+    pub dry_run: bool,
     /// Go although gates refuse, for this reason, which the journal keeps
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
@@ -43,6 +48,9 @@ pub struct Args {
 /// # Errors
 /// When a gate refuses, the barrier cannot be acquired, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        return dry_run::run(context, Direction::Forward, args.to).await;
+    }
     let asked = Asked { to: args.to, force: args.force, post_check: !args.no_post_check, wait: false };
     step::run(context, Direction::Forward, asked).await
 }

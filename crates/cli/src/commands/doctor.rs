@@ -1,6 +1,6 @@
 //! `doctor`: what state this is, what is safe, what to run.
 
-use lockstep_coordinator::{Diagnosis, Severity, examine, observe, remedies};
+use lockstep_coordinator::{Diagnosis, Finding, Severity, examine, first_of, observe, remedies};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -47,15 +47,43 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
     })
 }
 
+/// Tables that are named where the same was found of more.
+const NAMED: usize = 4;
+
+/// The findings, those that say the same of several tables once, with the tables.
+fn told(findings: &[Finding]) -> Vec<(&Finding, Vec<&str>)> {
+    let unnamed = |finding: &Finding| {
+        let mut words = [&finding.what, &finding.means, &finding.next].map(String::clone);
+        if let Some(table) = &finding.table {
+            words = words.map(|text| text.replace(table.as_str(), "\0"));
+        }
+        (words, finding.remedy.as_ref().map(ToString::to_string))
+    };
+    let mut told: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    for finding in findings {
+        let known = told.iter_mut().find(|(known, _)| {
+            finding.table.is_some() && known.table.is_some() && unnamed(known) == unnamed(finding)
+        });
+        match (known, finding.table.as_deref()) {
+            (Some((_, tables)), Some(table)) => tables.push(table),
+            (_, table) => told.push((finding, table.into_iter().collect())),
+        }
+    }
+    told
+}
+
 /// A diagnosis for people.
 pub(super) fn text(diagnosis: &Diagnosis) -> String {
     let mut text = diagnosis.state.clone();
-    for finding in &diagnosis.findings {
+    for (finding, tables) in told(&diagnosis.findings) {
         let severity = match finding.severity {
             Severity::Broken => "BROKEN",
             Severity::Attention => "look at",
         };
-        let table = finding.table.as_ref().map(|table| format!("{table}: ")).unwrap_or_default();
+        let table = match tables.as_slice() {
+            [] => String::new(),
+            tables => format!("{}: ", first_of(tables, NAMED)),
+        };
         text += &format!(
             "\n\n{severity}  {table}{}\n  means  {}\n  do     {}",
             finding.what, finding.means, finding.next
@@ -69,4 +97,25 @@ pub(super) fn text(diagnosis: &Diagnosis) -> String {
     text += "\n\nTo run next:";
     diagnosis.next.iter().for_each(|next| text += &format!("\n  {next}"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_of_fifty_tables_is_told_once() {
+        let of = |table: Option<String>| Finding {
+            severity: Severity::Attention,
+            what: format!("{} could not be asked", table.as_deref().unwrap_or("it")),
+            table,
+            means: "nothing is known of it".to_owned(),
+            next: "bring DynamoDB back".to_owned(),
+            remedy: None,
+        };
+        let mut findings: Vec<Finding> = (1..=50).map(|n| of(Some(format!("table_{n}")))).collect();
+        findings.push(of(None));
+        let told = told(&findings);
+        assert_eq!(told.iter().map(|(_, tables)| tables.len()).collect::<Vec<_>>(), [50, 0]);
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use lockstep_coordinator::first_of;
 use lockstep_core::Fields;
 use lockstep_declared::{Declaration, Proposal, propose, resolve};
 use lockstep_postgres::{CatalogTable, Relation, Source, TableBinding, hides};
@@ -42,6 +43,8 @@ pub struct Args {
 
 /// Rows that are looked at in each of three parts of a table.
 const SAMPLED: usize = 100;
+/// Tables that are named; the file has all of them.
+const NAMED: usize = 12;
 
 /// Runs it. `inputs` are the file and the profile of the global flags, for a source that is not given, and
 /// `registry` the tables that the program knows without a declaration.
@@ -84,7 +87,7 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         print_json(&json!({ "declared": movable, "not_declared": left, "file": args.out, "text": text }));
     } else {
         let mut said =
-            format!("{} declares {}: {}", args.out.display(), tables(movable.len()), movable.join(", "));
+            format!("{} declares {}: {}", args.out.display(), tables(movable.len()), first_of(&movable, NAMED));
         if !left.is_empty() {
             let _ = write!(said, "\nNot declared, for the reasons that the file names: {}", left.join(", "));
         }

@@ -2,6 +2,7 @@
 
 use lockstep_core::Phase;
 
+use super::dry_run;
 use super::step::{self, Asked, Direction};
 use crate::exit::Exit;
 use crate::{Context, help};
@@ -21,12 +22,16 @@ use crate::{Context, help};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask rollback                    one phase back\n  \
-       cargo xtask rollback --to PostgresOnly  all the way"
+       cargo xtask rollback --to PostgresOnly  all the way\n  \
+       cargo xtask rollback --dry-run          what the gates say, and nothing else"
 ))]
 pub struct Args {
     /// Phase to go to [default: the previous one]
     #[arg(long, value_name = "PHASE")]
     pub to: Option<Phase>,
+    /// Ask the gates of the next step, say what they say, and take no step
+    #[arg(long, conflicts_with = "force")]
+    pub dry_run: bool,
     /// Go although gates refuse, for this reason, which the journal keeps
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
@@ -44,6 +49,9 @@ pub struct Args {
 /// # Errors
 /// When a gate refuses, the barrier cannot be acquired, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        return dry_run::run(context, Direction::Back, args.to).await;
+    }
     let asked =
         Asked { to: args.to, force: args.force, post_check: !args.no_post_check, wait: !args.no_wait };
     step::run(context, Direction::Back, asked).await

@@ -286,17 +286,18 @@ fn sample(table: &lockstep_coordinator::TableProgress, relay_only: bool) -> Samp
         capacity_units: Some(table.capacity_units()),
         lag: Some((table.pending(), table.oldest_ms())),
         ceiling: table.write_units_ceiling(),
+        items: None,
         notes,
     }
 }
 
 pub(super) fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
-    let mut notes = vec![format!("{} items", crate::ui::count(table.target_items))];
+    let mut notes = Vec::new();
     for (number, what) in [(table.suspects, "looked at again"), (table.findings, "FINDINGS")] {
         if number > 0 {
             notes.push(format!("{number} {what}"));
         }
     }
     let done = Counter { now: table.source_rows, end: table.rows_expected, before: table.rows_resumed };
-    Sample { name: table.name.to_owned(), done, notes, ..Sample::default() }
+    Sample { name: table.name.to_owned(), done, items: Some(table.target_items), notes, ..Sample::default() }
 }

@@ -5,7 +5,10 @@ use lockstep_coordinator::{LoadTook, Share};
 use crate::report::table;
 use crate::ui::{count, seconds};
 
-/// Two lines a table; nothing where nothing was planned.
+/// Up to so many tables, each is shown.
+const ALL_MAX: usize = 12;
+
+/// Two lines a table, or two for all of many; nothing where nothing was planned.
 pub(super) fn text(histories: &[LoadTook]) -> String {
     if histories.is_empty() {
         return String::new();
@@ -23,7 +26,8 @@ pub(super) fn text(histories: &[LoadTook]) -> String {
             count(share.rows_per_s as u64),
         ]
     };
-    let lines = histories.iter().flat_map(|history| {
+    let folded = fold(histories);
+    let lines = folded.iter().flat_map(|history| {
         let took = if history.ended { "took" } else { "so far" };
         [
             line(&history.table, "planned", &history.planned, history.write_units_plus_minus),
@@ -31,4 +35,25 @@ pub(super) fn text(histories: &[LoadTook]) -> String {
         ]
     });
     format!("\n{}", table(&headers, lines))
+}
+
+/// Many tables as one: sums, and the time of the one that took longest.
+fn fold(histories: &[LoadTook]) -> Vec<LoadTook> {
+    if histories.len() <= ALL_MAX {
+        return histories.to_vec();
+    }
+    let sum = |side: fn(&LoadTook) -> &Share| Share {
+        rows: histories.iter().map(|h| side(h).rows).sum(),
+        write_units: histories.iter().map(|h| side(h).write_units).sum(),
+        usd: histories.iter().map(|h| side(h).usd).sum(),
+        seconds: histories.iter().map(|h| side(h).seconds).fold(0.0, f64::max),
+        rows_per_s: histories.iter().map(|h| side(h).rows_per_s).sum(),
+    };
+    vec![LoadTook {
+        table: format!("{} tables", histories.len()),
+        planned: sum(|history| &history.planned),
+        write_units_plus_minus: histories.iter().map(|h| h.write_units_plus_minus).sum(),
+        took: sum(|history| &history.took),
+        ended: histories.iter().all(|history| history.ended),
+    }]
 }

@@ -1,13 +1,13 @@
 //! The report of a whole run.
 
-use lockstep_coordinator::{BackfillSummary, StepOutcome, TableStatus};
+use lockstep_coordinator::{BackfillSummary, StepOutcome, TableStatus, first_of};
 use lockstep_core::{Epoch, Phase};
 use lockstep_dynamo::LoadPath;
 use lockstep_postgres::RangeRow;
 use lockstep_validator::{Report, TableReport, Verdict};
 use serde::Serialize;
 
-use super::{not_counted, table, target_count, verdict_line};
+use super::{SHOWN_MAX, not_counted, table, target_count, verdict_line};
 use crate::stores::Kept;
 use crate::ui::{count, seconds};
 
@@ -210,11 +210,20 @@ impl MigrateReport {
         let stages: Vec<String> =
             self.stages.iter().map(|s| format!("{} {}", s.name, seconds(s.duration_s))).collect();
         let mut text = table(&headers, rows);
+        // Of many tables the same is said once.
+        let mut histories: Vec<(String, Vec<&str>)> = Vec::new();
         for t in &self.tables {
-            text += &format!(
-                "\n  {}: {} of {} ranges were done before this run; {}",
-                t.name, t.ranges_resumed, t.ranges, t.load_path
+            let said = format!(
+                "{} of {} ranges were done before this run; {}",
+                t.ranges_resumed, t.ranges, t.load_path
             );
+            match histories.iter_mut().find(|(known, _)| *known == said) {
+                Some((_, names)) => names.push(t.name.as_str()),
+                None => histories.push((said, vec![t.name.as_str()])),
+            }
+        }
+        for (said, names) in histories {
+            text += &format!("\n  {}: {said}", first_of(&names, SHOWN_MAX));
         }
         if let Some(live) = &self.live_writes {
             text += &format!(

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use lockstep_coordinator::first_of;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +60,7 @@ async fn show(ui: Ui, title: String, source: Source, closing: CancellationToken)
             () = closing.cancelled() => true,
             _ = ticks.tick() => false,
         };
-        let samples = source();
+        let samples = folded(source());
         rates.resize_with(samples.len(), Rates::default);
         for (sample, rates) in samples.iter().zip(&mut rates) {
             rates.update(begun.elapsed().as_secs_f64(), sample);
@@ -103,8 +104,67 @@ async fn show(ui: Ui, title: String, source: Source, closing: CancellationToken)
     }
 }
 
+/// Up to so many tables, each has a line.
+const LINES_MAX: usize = 12;
+/// Notes of tables that are shown in the line of all of many.
+const NOTES_MAX: usize = 3;
+
+/// Many tables as one: fifty lines every two seconds are read by no person.
+fn folded(samples: Vec<Sample>) -> Vec<Sample> {
+    if samples.len() <= LINES_MAX {
+        return samples;
+    }
+    let some = |of: fn(&Sample) -> Option<u64>| {
+        samples.iter().any(|sample| of(sample).is_some()).then(|| samples.iter().filter_map(of).sum::<u64>())
+    };
+    let lags = samples.iter().filter_map(|sample| sample.lag);
+    let notes: Vec<String> = samples
+        .iter()
+        .filter(|sample| !sample.notes.is_empty())
+        .map(|sample| format!("{}: {}", sample.name, sample.notes.join(", ")))
+        .collect();
+    let sum = |of: fn(&Counter) -> u64| samples.iter().map(|sample| of(&sample.done)).sum::<u64>();
+    vec![Sample {
+        name: format!("{} tables", samples.len()),
+        done: Counter {
+            now: sum(|done| done.now),
+            end: sum(|done| done.end),
+            before: sum(|done| done.before),
+        },
+        bytes: some(|sample| sample.bytes),
+        capacity_units: some(|sample| sample.capacity_units),
+        lag: lags.reduce(|all, one| (all.0 + one.0, all.1.max(one.1))),
+        ceiling: None,
+        items: some(|sample| sample.items),
+        notes: if notes.is_empty() { notes } else { vec![first_of(&notes, NOTES_MAX)] },
+    }]
+}
+
 fn style() -> ProgressStyle {
     let template = "  {prefix:28} {bar:24} {percent:>3}% {msg}";
     // The template is ours; if it ever does not parse, a plain bar is better than none.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifty_tables_are_one_line_with_what_there_is_to_say_of_some() {
+        let of = |n: u64| Sample {
+            name: format!("table_{n}"),
+            done: Counter { now: n, end: 100, before: 0 },
+            lag: Some((n % 2, n)),
+            notes: if n % 10 == 0 { vec!["1 dead letters".to_owned()] } else { Vec::new() },
+            ..Sample::default()
+        };
+        let all = folded((1..=50).map(of).collect());
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].name.as_str(), all[0].done.now, all[0].done.end), ("50 tables", 1_275, 5_000));
+        assert_eq!((all[0].lag, all[0].bytes), (Some((25, 50)), None));
+        let said = "table_10: 1 dead letters, table_20: 1 dead letters, table_30: 1 dead letters and 2 more";
+        assert_eq!(all[0].notes, [said]);
+        assert_eq!(folded((1..=12).map(of).collect()).len(), 12);
+    }
 }

@@ -14,9 +14,10 @@ pub use rates::{Counter, Sample};
 pub use text::{count, seconds};
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use lockstep_coordinator::{GateResult, Observer};
+use lockstep_coordinator::{GateResult, Observer, alike};
 
 /// A handle on the screen; cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,13 +25,15 @@ pub struct Ui {
     /// `None` where stderr is no terminal.
     bars: Option<MultiProgress>,
     quiet: bool,
+    /// Gates of tables that were decided and are not shown yet: those that say the same are shown as one.
+    gates: Arc<Mutex<Vec<GateResult>>>,
 }
 
 impl Ui {
     /// The process's stderr. `quiet` leaves only warnings and errors.
     pub fn stderr(quiet: bool) -> Self {
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
-        Self { bars: (!quiet && std::io::stderr().is_terminal()).then(bars), quiet }
+        Self { bars: (!quiet && std::io::stderr().is_terminal()).then(bars), quiet, gates: Arc::default() }
     }
 
     /// Says one thing, above the bars if there are any.
@@ -50,7 +53,27 @@ impl Ui {
         Board::open(self.clone(), title, Box::new(sample))
     }
 
+    /// Shows the gates that were decided. Whatever else is said comes after them.
+    pub fn show_gates(&self) {
+        let gates = std::mem::take(&mut *self.gates.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.quiet {
+            return;
+        }
+        for gate in alike(&gates) {
+            let mark = if gate.first.passed { "ok      " } else { "REFUSED " };
+            self.put(&format!("  gate  {mark}{}", gate.sentence(" — ")));
+            if let Some(next) = &gate.first.next {
+                self.put(&format!("              → {next}"));
+            }
+        }
+    }
+
     fn print(&self, text: &str) {
+        self.show_gates();
+        self.put(text);
+    }
+
+    fn put(&self, text: &str) {
         let text = crate::program::spoken(text);
         let text = printable(&text);
         // A reader who went away must not end the migration, as the panic of `eprintln!` would.
@@ -64,11 +87,10 @@ impl Ui {
 
 impl Observer for Ui {
     fn gate(&self, gate: &GateResult) {
-        let mark = if gate.passed { "ok      " } else { "REFUSED " };
-        let table = gate.table.as_ref().map(|table| format!("{table}: ")).unwrap_or_default();
-        self.say(&format!("  gate  {mark}{table}{} — {}", gate.name, gate.detail));
-        if let Some(next) = &gate.next {
-            self.say(&format!("              → {next}"));
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner).push(gate.clone());
+        // What is of the migration as a whole is told at once.
+        if gate.table.is_none() {
+            self.show_gates();
         }
     }
 

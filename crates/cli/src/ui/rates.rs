@@ -17,6 +17,8 @@ pub struct Sample {
     pub lag: Option<(u64, u64)>,
     /// Write units a second that are allowed at the moment.
     pub ceiling: Option<u64>,
+    /// Items of the target that were read.
+    pub items: Option<u64>,
     /// Anything else: dead letters, throttles, why nothing moves.
     pub notes: Vec<String>,
 }
@@ -98,6 +100,7 @@ impl Rates {
         if let Some(eta_s) = self.eta_s(sample.done) {
             parts.push(format!("ETA {}", seconds(eta_s)));
         }
+        parts.extend(sample.items.map(|items| format!("{} items", count(items))));
         parts.extend(sample.notes.iter().cloned());
         parts.join(" · ")
     }

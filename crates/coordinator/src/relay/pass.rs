@@ -128,8 +128,7 @@ impl<'a> Table<'a> {
             *at = Some(Instant::now());
         }
         let lag = self.run.migration.source.lag(self.binding.name()).await?;
-        self.progress.pending.store(lag.keys as u64, Relaxed);
-        self.progress.oldest_ms.store((lag.oldest_s * 1000.0) as u64, Relaxed);
+        self.progress.waits(lag.keys as u64, Duration::try_from_secs_f64(lag.oldest_s).unwrap_or_default());
         Ok(())
     }
 }

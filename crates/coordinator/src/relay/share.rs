@@ -18,6 +18,8 @@ use crate::options::Migration;
 const LEASE: Duration = Duration::from_secs(5);
 /// Renewals of one lease, if each succeeds at once.
 const RENEWALS: u32 = 4;
+/// The same of a relay that is the only one.
+const RENEWALS_ALONE: u32 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -158,9 +160,10 @@ impl Shares {
 
 /// Renews a share until the relay leaves, and gives it back then.
 async fn keep(source: Source, id: i64, state: Arc<Mutex<State>>, closing: CancellationToken) {
+    let mut pause = LEASE / RENEWALS;
     loop {
-        let pause = tokio::time::sleep(LEASE / RENEWALS);
-        if closing.run_until_cancelled(pause).await.is_none() {
+        let pausing = tokio::time::sleep(std::mem::replace(&mut pause, LEASE / RENEWALS));
+        if closing.run_until_cancelled(pausing).await.is_none() {
             break;
         }
         let asked = Instant::now();
@@ -171,7 +174,14 @@ async fn keep(source: Source, id: i64, state: Arc<Mutex<State>>, closing: Cancel
             break;
         }
         match renewed {
-            Ok(Ok(Some(share))) => *state = State::Member(share, asked + LEASE),
+            Ok(Ok(Some(share))) => {
+                *state = State::Member(share, asked + LEASE);
+                // One that is alone has no share that another could wait for; its renewals were what an idle
+                // source was asked most often. There is time for two more tries.
+                if share.is_whole() {
+                    pause = LEASE / RENEWALS_ALONE;
+                }
+            }
             Ok(Ok(None)) => {
                 *state = State::Out;
                 return;

@@ -81,7 +81,7 @@ function main() {
     h('div', { key: 'rail' }, rail(state.status)),
     h('div', { key: 'next' }, nextStep(state, act)),
     h('div', { key: 'stores' }, flow(state)),
-    h('div', { key: 'tables' }, tablesCard(state)),
+    h('div', { key: 'tables' }, tablesCard(state, draw)),
     h('div', { class: 'columns', key: 'columns' }, journalCard(state),
       h('div', { class: 'column' }, instancesCard(state), settingsCard(state, () => act('settings')), partsCard(state), operationsCard(state, (id) => act('show', id)))),
     h('footer', { key: 'footer', class: 'soft small' }, `Lockstep ${state.status.daemon.version ?? ''} · started ${ago(state.status.daemon.started_at, state.now)}`),

@@ -34,6 +34,19 @@ function rail(status) {
   }));
 }
 
+// Gates that say the same of several tables, up to their names and numbers, are one line; the first of them speaks.
+function alike(gates) {
+  const pattern = (gate) => [gate.name, ...[gate.detail, gate.next ?? ''].map((text) =>
+    (gate.table ? text.split(gate.table).join('\0') : text).replace(/[0-9]+/g, '0'))].join('\n');
+  const groups = new Map();
+  gates.forEach((gate, i) => {
+    const key = gate.table ? pattern(gate) : `${i}`;
+    groups.set(key, [...(groups.get(key) ?? []), gate]);
+  });
+  const names = (same) => same.slice(0, 3).map((gate) => gate.table).join(', ') + (same.length > 3 ? ` and ${same.length - 3} more` : '');
+  return [...groups.values()].flatMap((same) => (same.length < 3 ? same : [{ ...same[0], table: names(same) }]));
+}
+
 function gateLine(gate, i) {
   const name = words(gate.name);
   return h('li', { class: gate.passed ? 'gate ok' : 'gate waits', key: `${gate.name}/${gate.table ?? ''}/${i}` },
@@ -50,10 +63,10 @@ function gateList(gates, open = false) {
   const waiting = gates.filter((gate) => !gate.passed);
   const passed = gates.filter((gate) => gate.passed);
   return [
-    waiting.length > 0 && h('ul', { class: 'gates', key: 'waiting' }, waiting.map(gateLine)),
+    waiting.length > 0 && h('ul', { class: 'gates', key: 'waiting' }, alike(waiting).map(gateLine)),
     passed.length > 0 && h('details', { class: 'passed', key: 'passed', open: open && waiting.length === 0 && passed.length <= 12 ? true : undefined },
       h('summary', {}, `${many(passed.length, 'check')} ${passed.length === 1 ? 'passes' : 'pass'}`),
-      h('ul', { class: 'gates' }, passed.map(gateLine))),
+      h('ul', { class: 'gates' }, alike(passed).map(gateLine))),
   ];
 }
 

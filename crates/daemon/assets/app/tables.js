@@ -64,9 +64,13 @@ function dead(table) {
   ];
 }
 
-function fed(table) {
+// After the way back PostgreSQL follows no more: how long ago the feed last read says nothing then.
+const follows = (status) => status.phase === 'DynamoOnly' || Boolean(status.late_until);
+
+function fed(table, status) {
   const feed = table.reverse_feed;
   if (!feed) return [h('p', { class: 'figure soft' }, '–')];
+  if (!follows(status)) return [h('p', { class: 'figure soft' }, '–'), h('p', { class: 'soft small' }, `${count(feed.applied ?? 0)} came back`)];
   return [
     h('p', { class: `figure ${table.reverse_alarm ? 'bad' : ''}` }, isNumber(feed.lag_s) ? span(feed.lag_s) : '–', h('span', { class: 'unit' }, ' behind')),
     sparkline(`feed/${table.name}`, `Lag of the way back of ${table.name}`, span, 'dy'),
@@ -74,8 +78,24 @@ function fed(table) {
   ];
 }
 
-function tablesCard(state) {
+// Of many tables those that want to be looked at are shown; the others are unfolded by hand.
+const ALL_MAX = 12;
+const SHOWN_MAX = 8;
+function wants(table, found) {
+  return table.capture !== 'on' || !(table.target ?? '').endsWith('(ACTIVE)') || Boolean(table.reverse_alarm) || (found?.keys ?? 0) > 0
+    || (table.dead_letters_unacknowledged ?? 0) > 0 || table.ranges_done < table.ranges || (table.oldest_s ?? 0) >= 10;
+}
+function toldApart(tables, state) {
+  if (tables.length <= ALL_MAX || state.allTables) return [tables, []];
+  const first = tables.filter((table) => wants(table, drift(state.verdict, table.name))).slice(0, SHOWN_MAX);
+  const shown = first.length > 0 ? first : tables.slice(0, 3);
+  return [shown, tables.filter((table) => !shown.includes(table))];
+}
+
+function tablesCard(state, redraw) {
   const { status } = state;
+  const [shown, others] = toldApart(status.tables, state);
+  const unfold = (all) => () => { state.allTables = all; redraw(); };
   const feeds = status.tables.some((table) => table.reverse_feed);
   const columns = [
     ['Copied', 'Rows that were there when the migration began'],
@@ -88,7 +108,7 @@ function tablesCard(state) {
   const cell = (i, inside) => h('td', { 'data-label': columns[i][0] }, h('div', {}, inside));
   const row = (table) => {
     const speed = (status.daemon.rates ?? []).find((entry) => entry.table === table.name);
-    const cells = [copied(table, speed), waits(table), delivered(table, speed), ...(feeds ? [fed(table)] : []),
+    const cells = [copied(table, speed), waits(table), delivered(table, speed), ...(feeds ? [fed(table, status)] : []),
       verified(drift(state.verdict, table.name), state), dead(table)];
     const capture = table.capture === 'on' ? 'changes are captured' : `capture: ${table.capture ?? 'unknown'}`;
     return h('tr', { key: table.name },
@@ -102,5 +122,8 @@ function tablesCard(state) {
     status.tables.length === 0 ? h('p', { class: 'soft' }, state.status.daemon.polled_at ? 'No table moves yet.' : 'Not read yet.')
       : h('table', {},
         h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Table'), columns.map(([label, means]) => h('th', { scope: 'col', title: means }, label)))),
-        h('tbody', {}, status.tables.map(row))));
+        h('tbody', {}, shown.map(row))),
+    others.length > 0 && h('p', { class: 'soft' }, `${others.length} more tables: ${count(others.reduce((sum, table) => sum + table.pending, 0))} keys wait. `,
+      h('button', { type: 'button', class: 'link', onclick: unfold(true) }, 'Show all')),
+    state.allTables && status.tables.length > ALL_MAX && h('p', {}, h('button', { type: 'button', class: 'link', onclick: unfold(false) }, 'Show fewer')));
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::Status;
+use lockstep_coordinator::{Status, first_of};
 use lockstep_core::{Epoch, InstanceState};
 use lockstep_postgres::VerdictWord;
 
+use crate::commands::standing;
 use crate::report::{key_values, table};
 use crate::ui::{count, seconds};
 
@@ -59,33 +60,8 @@ pub(super) fn text(status: &Status) -> String {
             until.format("%H:%M:%S UTC")
         );
     }
-    let headers = [
-        "table",
-        "capture",
-        "target",
-        "ranges",
-        "rows copied",
-        "relayed",
-        "pending",
-        "oldest",
-        "dead letters",
-    ];
-    let rows = status.tables.iter().map(|t| {
-        vec![
-            t.name.clone(),
-            t.capture.clone(),
-            t.target.clone(),
-            format!("{}/{}", t.ranges_done, t.ranges),
-            count(t.rows_backfilled),
-            count(t.relayed.unsigned_abs()),
-            count(t.pending.unsigned_abs()),
-            seconds(t.oldest_s),
-            format!("{} ({} open)", t.dead_letters, t.dead_letters_unacknowledged),
-        ]
-    });
-    text += "\n";
-    text += &table(&headers, rows);
-    text += &reverse_feed(status);
+    text += &standing::tables(status);
+    text += &standing::reverse_feed(status);
     text += &instances(status, epoch);
     text += &workers(status);
     text += &crate::commands::comparing::comparisons(status);
@@ -124,29 +100,6 @@ fn way(detail: &serde_json::Value) -> String {
     }
 }
 
-/// Where the reverse feed stands, a line a table, where there is one.
-fn reverse_feed(status: &Status) -> String {
-    let mut text = String::new();
-    for table in &status.tables {
-        let Some(feed) = &table.reverse_feed else { continue };
-        text += &format!(
-            "\nreverse feed of {}: {} behind, {} rows brought back, {} shards open",
-            table.name,
-            seconds(feed.lag_s),
-            count(feed.applied.unsigned_abs()),
-            feed.shards_open
-        );
-        if feed.again > 0 {
-            text +=
-                &format!(", {} rows wait ({})", feed.again, feed.again_why.as_deref().unwrap_or_default());
-        }
-        if let Some(alarm) = &table.reverse_alarm {
-            text += &format!("\n  ALARM: {alarm}");
-        }
-    }
-    text
-}
-
 /// Instances, one a line; a step waits for those that are not in this epoch yet.
 fn instances(status: &Status, epoch: Epoch) -> String {
     if status.instances.is_empty() {
@@ -168,6 +121,9 @@ fn instances(status: &Status, epoch: Epoch) -> String {
     });
     format!("\n{}", table(&headers, rows))
 }
+
+/// Ranges of a worker that are shown; JSON has all of them.
+const RANGES_SHOWN: usize = 4;
 
 /// Workers, one a line.
 fn workers(status: &Status) -> String {
@@ -191,7 +147,7 @@ fn workers(status: &Status) -> String {
             lease_left,
             count(w.rows.unsigned_abs()),
             count(w.rows_per_s.max(0.0) as u64),
-            held(&w.ranges),
+            first_of(&w.ranges, RANGES_SHOWN),
             w.longest_s.map(seconds).unwrap_or_default(),
             state.to_owned(),
         ]
@@ -222,13 +178,4 @@ fn relays(status: &Status) -> String {
         ]
     });
     format!("\n{}", table(&headers, rows))
-}
-
-/// The first ranges by name, and how many more there are; JSON has all of them.
-fn held(ranges: &[String]) -> String {
-    const SHOWN: usize = 4;
-    match ranges.len().checked_sub(SHOWN) {
-        None | Some(0) => ranges.join(", "),
-        Some(more) => format!("{} and {more} more", ranges[..SHOWN].join(", ")),
-    }
 }
