@@ -49,6 +49,30 @@ async fn the_grants_that_are_printed_are_those_of_the_runbook_and_enough_to_look
     source.close().await;
 }
 
+/// R25: without it a comparison is incomplete, and the step to HybridRead refused.
+#[tokio::test]
+async fn an_operator_may_look_up_what_the_foreign_keys_of_its_tables_refer_to() {
+    let world = World::start().await;
+    let (operator, _) = role(&world, "operator").await;
+    world.sql(&format!("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {operator}")).await;
+    world.sql("CREATE SCHEMA \"Other $grant$\"; ALTER TABLE customers SET SCHEMA \"Other $grant$\"").await;
+    let tables = world.tables();
+    let relations: Vec<_> = tables.iter().map(|binding| &binding.relation).collect();
+    let database: String = world.value("SELECT current_database()::text").await;
+    for statement in lockstep_postgres::grants(GrantedRole::Operator, &operator, &database, &relations) {
+        world.sql(&statement).await;
+    }
+    let readable: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace::regnamespace::text !~ '^(pg_|lockstep)'
+             AND has_table_privilege($1, c.oid, 'SELECT') ORDER BY 1",
+    )
+    .bind(&operator)
+    .fetch_all(world.strangers())
+    .await
+    .expect("the catalogue is read");
+    assert_eq!(readable, ["customers", "integration_logs", "loans", "payments"], "its own, and what they refer to");
+}
+
 /// V24: those of Hibernate, and those that were made by hand, belong to no column.
 #[tokio::test]
 async fn the_sequence_of_a_default_is_found_where_it_belongs_to_no_column() {

@@ -86,8 +86,12 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
     if json {
         print_json(&json!({ "declared": movable, "not_declared": left, "file": args.out, "text": text }));
     } else {
-        let mut said =
-            format!("{} declares {}: {}", args.out.display(), tables(movable.len()), first_of(&movable, NAMED));
+        let mut said = format!(
+            "{} declares {}: {}",
+            args.out.display(),
+            tables(movable.len()),
+            first_of(&movable, NAMED)
+        );
         if !left.is_empty() {
             let _ = write!(said, "\nNot declared, for the reasons that the file names: {}", left.join(", "));
         }
