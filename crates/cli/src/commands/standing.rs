@@ -6,9 +6,9 @@ use lockstep_coordinator::{Status, TableStatus, first_of};
 use crate::report::table;
 use crate::ui::{count, seconds};
 
-/// Up to so many tables, each is shown.
+/// Up to this number of tables, each is shown.
 const ALL_MAX: usize = 12;
-/// Of more, so many that want to be looked at, and so many where none does.
+/// Of more, how many are shown of those that want to be looked at, and how many where none does.
 const SHOWN_MAX: usize = 8;
 const AT_REST_SHOWN: usize = 3;
 

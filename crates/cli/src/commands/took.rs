@@ -5,7 +5,7 @@ use lockstep_coordinator::{LoadTook, Share};
 use crate::report::table;
 use crate::ui::{count, seconds};
 
-/// Up to so many tables, each is shown.
+/// Up to this number of tables, each is shown.
 const ALL_MAX: usize = 12;
 
 /// Two lines a table, or two for all of many; nothing where nothing was planned.

@@ -104,7 +104,7 @@ async fn show(ui: Ui, title: String, source: Source, closing: CancellationToken)
     }
 }
 
-/// Up to so many tables, each has a line.
+/// Up to this number of tables, each has a line.
 const LINES_MAX: usize = 12;
 /// Notes of tables that are shown in the line of all of many.
 const NOTES_MAX: usize = 3;
@@ -156,7 +156,7 @@ mod tests {
             name: format!("table_{n}"),
             done: Counter { now: n, end: 100, before: 0 },
             lag: Some((n % 2, n)),
-            notes: if n % 10 == 0 { vec!["1 dead letters".to_owned()] } else { Vec::new() },
+            notes: if n.is_multiple_of(10) { vec!["1 dead letters".to_owned()] } else { Vec::new() },
             ..Sample::default()
         };
         let all = folded((1..=50).map(of).collect());

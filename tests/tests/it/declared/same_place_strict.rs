@@ -157,7 +157,7 @@ async fn lost(world: &World, visits: &TableBinding, change: &str) {
     world.sql("UPDATE visits SET note = 'moved', at = at + interval '1 minute'").await;
     world.sql(change).await;
     assert!(world.pending("visits").await.len() > 1);
-    let (here, cancel) = (migration(world, &[visits.clone()]), CancellationToken::new());
+    let (here, cancel) = (migration(world, std::slice::from_ref(visits)), CancellationToken::new());
     let progress = Progress::new(&here.tables);
     let relaying = within(Duration::from_secs(60), relay(&here, RelayUntil::Empty, &progress, &cancel));
     let error = relaying.await.expect_err("a state of no history of ours");
