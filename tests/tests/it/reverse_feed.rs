@@ -147,6 +147,43 @@ async fn a_feed_that_began_before_the_step_reads_what_came_from_the_source_and_c
     world.assert_fed().await;
 }
 
+/// 1. Fifty tables are fed, and no process writes. 2. Each noted every second that its shard had nothing, and
+/// asked every two seconds what to read again: a hundred and fifty statements a second.
+#[tokio::test]
+async fn a_feed_that_has_nothing_to_do_notes_and_asks_of_all_tables_at_once() {
+    const ROUNDS: usize = 3;
+    let is_note = |sql: &String| sql.contains("SKIP LOCKED") && sql.contains("empty_at");
+    let by_itself = |sql: &String| {
+        sql.contains("reverse_shards (table_name, shard, empty_at)")
+            || sql.contains("DELETE FROM lockstep.reverse_riders")
+            || sql.contains("lockstep.reverse_again WHERE table_name = $1")
+    };
+    let (world, _) = dynamo_only(World::behind_both_proxies().await).await;
+    let cancel = CancellationToken::new();
+    let work = async {
+        let proxy = world.source_proxy();
+        proxy.record();
+        proxy.until_run(|run| run.iter().any(is_note)).await;
+        assert!(proxy.recorded().iter().any(by_itself), "that is how it begins");
+        proxy.record();
+        proxy.until_run(|run| run.iter().filter(|sql| is_note(sql)).count() >= ROUNDS).await;
+        let run = proxy.recorded();
+        assert_eq!(run.iter().filter(|sql| by_itself(sql)).count(), 0, "{run:#?}");
+        let lag_s = world.source.reverse_standing(LOGS).await.expect("it answers").expect("it is fed").lag_s;
+        assert!(lag_s < 5.0, "each is noted as read a moment ago, and not {lag_s} s ago");
+        // A shard that is not known any more is noted by itself, and is known again.
+        world.sql("DELETE FROM lockstep.reverse_shards").await;
+        eventually("both shards are known", || async {
+            world.value::<i64>("SELECT count(*) FROM lockstep.reverse_shards").await == 2
+        })
+        .await;
+        cancel.cancel();
+    };
+    let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), work);
+    fed.expect("it ends as it was told");
+    world.assert_fed().await;
+}
+
 #[tokio::test]
 async fn columns_that_postgresql_computes_are_left_to_it() {
     let world = World::start().await;

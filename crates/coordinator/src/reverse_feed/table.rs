@@ -1,15 +1,12 @@
 //! One table's task.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-
 use lockstep_dynamo::streams::{StreamApi as _, follow};
 use lockstep_postgres::TableBinding;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::again::settle_again;
 use super::progress::FeedTableProgress;
+use super::rounds::Rounds;
 use super::sink::TableSink;
 use crate::error::Result;
 use crate::feed_options::ReverseFeedOptions;
@@ -21,6 +18,7 @@ pub(super) async fn feed(
     binding: &TableBinding,
     options: &ReverseFeedOptions,
     progress: &FeedTableProgress,
+    rounds: &Rounds,
     opened: impl Fn(),
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -44,11 +42,9 @@ pub(super) async fn feed(
         ),
     })?;
     opened();
-    let noted = Notify::new();
-    let touched = Mutex::new(HashMap::new());
-    let sink = TableSink { source, table: &table, stream: stream.arn(), progress, again: &noted, touched };
+    let sink = TableSink { source, table: &table, stream: stream.arn(), progress, rounds };
     let following = follow(&stream, &sink, options.follow, stop);
-    let settling = settle_again(source, target, &table, &noted, options.again_every, stop);
+    let settling = settle_again(source, target, &table, rounds.again(binding.name()), stop);
     // Either ends by itself only when told to stop; the first error ends both.
     tokio::try_join!(following, settling)?;
     Ok(())

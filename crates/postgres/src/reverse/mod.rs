@@ -36,6 +36,7 @@ pub use apply::Applied;
 pub use changed::{Since, Taken};
 pub use kept::Compared;
 pub use page::Page;
+pub use positions::Touched;
 pub(crate) use positions::lose;
 pub use put_back::{PutBack, Undelivered};
 pub(crate) use riders::note_riders_sql;
