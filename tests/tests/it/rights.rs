@@ -1,5 +1,6 @@
 //! What roles get, and what tables are protected by: as it is printed, and as it is configured.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -7,8 +8,9 @@ use lockstep_core::{Item, KeyType, MigratableTable, Phase, TargetKey, TargetSche
 use lockstep_postgres::sequences::identity_of;
 use lockstep_postgres::{GrantedRole, Source, TableBinding};
 use lockstep_tests::World;
-use lockstep_tests::rights::{ACCOUNT, REGION};
+use lockstep_tests::rights::{ACCOUNT, Asked, REGION, asked, refused, unused};
 use lockstep_tests::world::LOGS;
+use lockstep_tests::world::rows::{logs, payments};
 
 use crate::process::{command, ended};
 use crate::roles::{grants, role};
@@ -72,9 +74,13 @@ async fn the_sequence_of_a_default_is_found_where_it_belongs_to_no_column() {
 #[tokio::test]
 async fn tables_are_protected_as_configured_and_the_step_to_dynamo_only_warns_where_they_are_not() {
     for protected in [false, true] {
-        let world = World::start().await;
+        let world = World::behind_proxy().await;
+        world.sql(&format!("{}; {}", logs(1, 30), payments(1, 10))).await;
+        world.proxy().record(100_000);
+        let url = if protected { operator(&world).await } else { world.url().to_owned() };
         let mut migrate = command(&world, &["migrate", "--live-writes", "0", "--to", "DynamoOnly"]);
         migrate
+            .env("LOCKSTEP_SOURCE__URL", &url)
             .env("LOCKSTEP_TARGET__EMULATOR_CREDENTIALS", "false")
             .env("AWS_ACCESS_KEY_ID", "AKID")
             .env("AWS_SECRET_ACCESS_KEY", "secret")
@@ -87,7 +93,54 @@ async fn tables_are_protected_as_configured_and_the_step_to_dynamo_only_warns_wh
             let is = world.target.protection(&binding.target_name).await.expect("described").deletion;
             assert_eq!(is, protected, "{}", binding.target_name);
         }
+        if protected {
+            operators_and_readers_ask_for_what_is_printed(&world, &url).await;
+        }
     }
+}
+
+/// The URL of an operator with the rights that are printed, and no other.
+async fn operator(world: &World) -> String {
+    let database: String = world.value("SELECT current_database()::text").await;
+    let (name, options) = role(world, "operator").await;
+    world.sql(&format!("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}")).await;
+    let arguments = ["grants", "--role", "operator", "--to", name.as_str(), "--database", database.as_str()];
+    let output = ended(command(world, &arguments)).await;
+    world.sql(std::str::from_utf8(&output.stdout).expect("text")).await;
+    // What the tables refer to is not printed, and without it a comparison is incomplete: it counts references
+    // to rows that are not there.
+    world.sql(&format!("GRANT SELECT ON applications, customers, loans TO {name}")).await;
+    options.url
+}
+
+/// R51: what the run there asked for, and the way back, a repair and the commands that only read, held against
+/// the policies as they are printed. `migrate` has delivered, compared, stepped and fed.
+async fn operators_and_readers_ask_for_what_is_printed(world: &World, url: &str) {
+    for arguments in [
+        vec!["rollback", "--to", "PostgresOnly", "--no-wait", "--no-post-check"],
+        vec!["repair", "--apply"],
+        vec!["orphans"],
+    ] {
+        let mut command = command(world, &arguments);
+        command.env("LOCKSTEP_SOURCE__URL", url);
+        let output = ended(command).await;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let moved = asked(&world.proxy().recorded());
+    world.proxy().record(100_000);
+    for arguments in [vec!["status"], vec!["doctor"], vec!["report"]] {
+        ended(command(world, &arguments)).await;
+    }
+    let looked = asked(&world.proxy().recorded());
+    let operator = printed(world, "operator").await;
+    assert_eq!(refused(&operator, &moved), Vec::<Asked>::new(), "an operator may not do what it does");
+    assert_eq!(unused(&operator, &moved), names(&NOT_BY_A_RUN), "no run needs it, and no sentence says why");
+    let reader = printed(world, "read-only").await;
+    assert_eq!(refused(&reader, &looked), Vec::<Asked>::new(), "who only reads may not");
+}
+
+fn names(list: &[(&str, &str)]) -> BTreeSet<String> {
+    list.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
 /// A policy as the command prints it.
@@ -96,6 +149,9 @@ pub(crate) async fn printed(world: &World, role: &str) -> serde_json::Value {
     let output = ended(command(world, &arguments)).await;
     serde_json::from_slice(&output.stdout).expect("a policy is JSON")
 }
+
+/// What an operator is allowed and this run does not need, and why it is allowed.
+const NOT_BY_A_RUN: [(&str, &str); 0] = [];
 
 lockstep_core::row! {
     /// A row with a column that is called as the attribute by which DynamoDB expires an item, and an array.
