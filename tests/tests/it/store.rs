@@ -159,7 +159,7 @@ async fn reads_come_from_the_store_of_the_phase_and_fall_back_to_postgres() {
     world.step_to(&coordinator, Phase::HybridRead).await;
     tamper(&world, 1).await;
     assert_eq!(read_by(&world, 1).await.as_deref(), Some("from the target"), "HybridRead reads the target");
-    world.proxy().script(Rule::new(Fault::ServerError).on("GetItem").times(1));
+    world.proxy().script(Rule::new(Fault::ServerError).on("GetItem").table(LOGS).times(1));
     assert_eq!(read_by(&world, 1).await.as_deref(), Some("from the source"), "an error falls back");
     assert_eq!(world.proxy().counts().injected(FaultKind::ServerError), 1);
     let high = Version(i64::MAX >> 1);
