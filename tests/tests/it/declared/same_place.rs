@@ -13,7 +13,19 @@ use super::{bound, migration};
 
 const DAYS: &str = "[tables.visits]\npartition = \"DAY#{at:date}\"\nsort = \"{id:020}\"\n";
 
-async fn relay_until_empty(world: &World, tables: &[TableBinding]) {
+/// A table of which the target knows the day only, with `rows` in both stores.
+pub(super) async fn visits(world: &World, rows: &str) -> Vec<TableBinding> {
+    let table = "CREATE TABLE visits (id bigint PRIMARY KEY, at timestamptz NOT NULL, note text)";
+    world.sql(&format!("{table}; INSERT INTO visits {rows}")).await;
+    let tables = bound(world, DAYS).await.expect("binds");
+    let coordinator = world.coordinator_of(migration(world, &tables)).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    backfill(&coordinator).await;
+    coordinator.close().await;
+    tables
+}
+
+pub(super) async fn relay_until_empty(world: &World, tables: &[TableBinding]) {
     let migration = migration(world, tables);
     let (progress, cancel) = (Progress::new(&migration.tables), CancellationToken::new());
     relay(&migration, RelayUntil::Empty, &progress, &cancel).await.expect("relayed");
@@ -24,20 +36,10 @@ async fn relay_until_empty(world: &World, tables: &[TableBinding]) {
 #[tokio::test]
 async fn no_tombstone_of_an_old_key_is_put_over_the_row_that_shares_its_place() {
     let world = World::start().await;
-    world
-        .sql(
-            "CREATE TABLE visits (id bigint PRIMARY KEY, at timestamptz NOT NULL, note text);
-             INSERT INTO visits SELECT i, timestamptz '2026-03-04 05:06:07+00' + i * interval '1 minute',
-                 'old'
-             FROM generate_series(1, 3) AS i",
-        )
-        .await;
-    let tables = bound(&world, DAYS).await.expect("binds");
+    let rows = "SELECT i, timestamptz '2026-03-04 05:06:07+00' + i * interval '1 minute', 'old'
+                FROM generate_series(1, 3) AS i";
+    let tables = visits(&world, rows).await;
     let visits = &tables[0];
-    let coordinator = world.coordinator_of(migration(&world, &tables)).await;
-    coordinator.prepare(&()).await.expect("nothing refuses");
-    backfill(&coordinator).await;
-    coordinator.close().await;
     world.sql("UPDATE visits SET at = at + interval '1 hour', note = 'new' WHERE id <= 2").await;
     world.sql("DELETE FROM visits WHERE id = 3").await;
     let marked = world.pending("visits").await;
@@ -70,17 +72,7 @@ async fn no_tombstone_of_an_old_key_is_put_over_the_row_that_shares_its_place() 
 async fn a_newer_state_under_the_other_key_of_a_row_is_no_lost_history() {
     for now in ["UPDATE visits SET note = 'newest'", "DELETE FROM visits"] {
         let world = World::behind_proxy().await;
-        world
-            .sql(
-                "CREATE TABLE visits (id bigint PRIMARY KEY, at timestamptz NOT NULL, note text);
-                 INSERT INTO visits VALUES (1, '2026-03-04 05:06:07+00', 'old')",
-            )
-            .await;
-        let tables = bound(&world, DAYS).await.expect("binds");
-        let coordinator = world.coordinator_of(migration(&world, &tables)).await;
-        coordinator.prepare(&()).await.expect("nothing refuses");
-        backfill(&coordinator).await;
-        coordinator.close().await;
+        let tables = visits(&world, "VALUES (1, '2026-03-04 05:06:07+00', 'old')").await;
         world.sql("UPDATE visits SET at = at + interval '1 hour', note = 'moved'").await;
         let gate = Gate::new();
         world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("PutItem").table("visits"));

@@ -10,13 +10,12 @@ use lockstep_postgres::{
 };
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
-use lockstep_tests::world::{backfill, within};
+use lockstep_tests::world::within;
 use sqlx::postgres::PgConnection;
 use tokio_util::sync::CancellationToken;
 
-use super::{bound, migration};
-
-const DAYS: &str = "[tables.visits]\npartition = \"DAY#{at:date}\"\nsort = \"{id:020}\"\n";
+use super::migration;
+use super::same_place::{relay_until_empty, visits};
 
 /// A strict write of one row whose put is there: its transaction is open.
 struct Standing {
@@ -86,10 +85,9 @@ async fn play(world: &World, visits: &TableBinding, schedule: Schedule) {
              UPDATE visits SET at = '2026-03-04 05:06:07+00', note = 'old'; {before}"
         ))
         .await;
-    let here = migration(world, &tables);
+    relay_until_empty(world, &tables).await;
+    let (here, cancel) = (migration(world, &tables), CancellationToken::new());
     let progress = Progress::new(&here.tables);
-    let cancel = CancellationToken::new();
-    relay(&here, RelayUntil::Empty, &progress, &cancel).await.expect("relayed");
     assert_eq!(world.source.mark_for_repair(visits, &[a]).await.expect("marked"), 1);
     let (read, looks) = (Gate::new(), Gate::new());
     world.proxy().script(Rule::new(Fault::Delay(read.clone())).on("PutItem").table("visits").times(1));
@@ -122,17 +120,7 @@ async fn play(world: &World, visits: &TableBinding, schedule: Schedule) {
 #[tokio::test]
 async fn what_a_strict_write_has_put_under_another_key_of_the_place_is_no_lost_history() {
     let world = World::behind_proxy().await;
-    world
-        .sql(
-            "CREATE TABLE visits (id bigint PRIMARY KEY, at timestamptz NOT NULL, note text);
-             INSERT INTO visits VALUES (1, '2026-03-04 05:06:07+00', 'old')",
-        )
-        .await;
-    let tables = bound(&world, DAYS).await.expect("binds");
-    let coordinator = world.coordinator_of(migration(&world, &tables)).await;
-    coordinator.prepare(&()).await.expect("nothing refuses");
-    backfill(&coordinator).await;
-    coordinator.close().await;
+    let tables = visits(&world, "VALUES (1, '2026-03-04 05:06:07+00', 'old')").await;
     let moved = "UPDATE visits SET at = at + interval '1 hour'";
     for commits in [true, false] {
         // The row is changed under B, to which it has moved before; and it leaves A, which it has.
