@@ -33,30 +33,37 @@ impl Alike<'_> {
 
 /// The results in their order, those that say the same of several tables as one.
 pub fn alike(results: &[GateResult]) -> Vec<Alike<'_>> {
-    let mut all: Vec<(String, Vec<&GateResult>)> = Vec::new();
-    for result in results {
-        let pattern = pattern(result);
-        match all.iter_mut().find(|(known, _)| result.table.is_some() && *known == pattern) {
-            Some((_, same)) => same.push(result),
-            None => all.push((pattern, vec![result])),
+    let said = |(_, result): &(usize, &GateResult)| result.table.as_ref().map(|_| pattern(result));
+    let mut told = Vec::new();
+    for same in grouped(results.iter().enumerate(), said) {
+        // Two tables stay in the order in which they were asked.
+        let at_once = if same.len() < ALIKE_MIN { 1 } else { same.len() };
+        for same in same.chunks(at_once) {
+            let (at, first) = same[0];
+            let tables = same.iter().filter_map(|(_, one)| one.table.as_deref()).collect();
+            let exactly = same.iter().all(|(_, one)| one.detail == first.detail);
+            told.push((at, Alike { first, tables, exactly }));
         }
     }
-    let is_one = |result: &GateResult| {
-        let pattern = pattern(result);
-        all.iter().any(|(known, same)| *known == pattern && same.len() >= ALIKE_MIN)
-    };
-    // Two tables stay in the order in which they were asked.
-    let told = results.iter().filter_map(|result| {
-        if !is_one(result) {
-            let tables = result.table.as_deref().into_iter().collect();
-            return Some(Alike { first: result, tables, exactly: true });
+    told.sort_by_key(|(at, _)| *at);
+    told.into_iter().map(|(_, alike)| alike).collect()
+}
+
+/// Those of which the same is said, together, in the order of the first of each; one of which `None` is said
+/// stands alone.
+pub fn grouped<T, S: PartialEq>(
+    all: impl IntoIterator<Item = T>,
+    said: impl Fn(&T) -> Option<S>,
+) -> Vec<Vec<T>> {
+    let mut groups: Vec<(Option<S>, Vec<T>)> = Vec::new();
+    for one in all {
+        let what = said(&one);
+        match groups.iter_mut().find(|(known, _)| what.is_some() && *known == what) {
+            Some((_, same)) => same.push(one),
+            None => groups.push((what, vec![one])),
         }
-        let (_, same) = all.iter().find(|(_, same)| std::ptr::eq(same[0], result))?;
-        let tables = same.iter().filter_map(|one| one.table.as_deref()).collect();
-        let exactly = same.iter().all(|one| one.detail == result.detail);
-        Some(Alike { first: result, tables, exactly })
-    });
-    told.collect()
+    }
+    groups.into_iter().map(|(_, same)| same).collect()
 }
 
 impl GateReport {

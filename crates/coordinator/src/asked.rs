@@ -11,6 +11,13 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Tables that a target is asked of at once: one that is silent is waited for once, and not once a table.
 pub(crate) const ASKED_AT_ONCE: usize = 64;
 
+/// Why a target does not answer, if it does not within some seconds.
+pub async fn silence(target: &Target) -> Option<String> {
+    let mut asked = Asked::of(Some(target));
+    asked.answer(target.control().record()).await;
+    asked.silent()
+}
+
 /// What is asked, and what went wrong with it.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {

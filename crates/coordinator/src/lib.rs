@@ -73,7 +73,8 @@ mod worker;
 // above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
-pub use alike::{Alike, alike, first_of};
+pub use alike::{Alike, alike, first_of, grouped};
+pub use asked::silence;
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
 pub use canary_bound::canary_reads_of_binding;

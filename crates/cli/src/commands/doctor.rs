@@ -1,6 +1,6 @@
 //! `doctor`: what state this is, what is safe, what to run.
 
-use lockstep_coordinator::{Diagnosis, Finding, Severity, examine, first_of, observe, remedies};
+use lockstep_coordinator::{Diagnosis, Finding, Severity, examine, first_of, grouped, observe, remedies};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -52,24 +52,15 @@ const NAMED: usize = 4;
 
 /// The findings, those that say the same of several tables once, with the tables.
 fn told(findings: &[Finding]) -> Vec<(&Finding, Vec<&str>)> {
-    let unnamed = |finding: &Finding| {
-        let mut words = [&finding.what, &finding.means, &finding.next].map(String::clone);
-        if let Some(table) = &finding.table {
-            words = words.map(|text| text.replace(table.as_str(), "\0"));
-        }
-        (words, finding.remedy.as_ref().map(ToString::to_string))
+    let said = |finding: &&Finding| {
+        let table = finding.table.as_ref()?;
+        let words = [&finding.what, &finding.means, &finding.next].map(|text| text.replace(table, "\0"));
+        Some((words, finding.remedy.as_ref().map(ToString::to_string)))
     };
-    let mut told: Vec<(&Finding, Vec<&str>)> = Vec::new();
-    for finding in findings {
-        let known = told.iter_mut().find(|(known, _)| {
-            finding.table.is_some() && known.table.is_some() && unnamed(known) == unnamed(finding)
-        });
-        match (known, finding.table.as_deref()) {
-            (Some((_, tables)), Some(table)) => tables.push(table),
-            (_, table) => told.push((finding, table.into_iter().collect())),
-        }
-    }
-    told
+    grouped(findings, said)
+        .into_iter()
+        .map(|same| (same[0], same.iter().filter_map(|finding| finding.table.as_deref()).collect()))
+        .collect()
 }
 
 /// A diagnosis for people.

@@ -4,10 +4,8 @@
 use lockstep_coordinator::{Status, TableStatus, first_of};
 
 use crate::report::table;
-use crate::ui::{count, seconds};
+use crate::ui::{EACH_MAX, count, seconds};
 
-/// Up to this number of tables, each is shown.
-const ALL_MAX: usize = 12;
 /// Of more, how many are shown of those that want to be looked at, and how many where none does.
 const SHOWN_MAX: usize = 8;
 const AT_REST_SHOWN: usize = 3;
@@ -67,7 +65,7 @@ fn numbers(tables: &[&TableStatus]) -> [String; 6] {
 
 /// The tables that are shown, in their order, and the others.
 fn told_apart(tables: &[TableStatus]) -> (Vec<&TableStatus>, Vec<&TableStatus>) {
-    if tables.len() <= ALL_MAX {
+    if tables.len() <= EACH_MAX {
         return (tables.iter().collect(), Vec::new());
     }
     // The larger, the more it wants to be looked at.
@@ -96,7 +94,7 @@ pub(super) fn reverse_feed(status: &Status) -> String {
     let fed: Vec<_> =
         status.tables.iter().filter_map(|table| Some((table, table.reverse_feed.as_ref()?))).collect();
     let follows = status.feed_follows();
-    let is_many = fed.len() > ALL_MAX;
+    let is_many = fed.len() > EACH_MAX;
     let (mut text, mut alike) = (String::new(), Vec::new());
     for (table, feed) in fed {
         if is_many && feed.again == 0 && table.reverse_alarm.is_none() {
@@ -165,7 +163,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("and 48 more"), "{text}");
-        status.tables.truncate(ALL_MAX);
+        status.tables.truncate(EACH_MAX);
         assert!(!tables(&status).contains("more"));
     }
 }

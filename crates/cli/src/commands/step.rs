@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::{
-    Coordinator, FeedProgress, Observer, Progress, RelayUntil, StepOutcome, keep_feeding, relay,
+    Coordinator, FeedProgress, Observer, Progress, RelayUntil, StepOutcome, keep_feeding, relay, silence,
 };
-use lockstep_core::{Epoch, Kind, Phase};
+use lockstep_core::{Epoch, Phase};
 use lockstep_validator::{Report, ValidateOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -149,7 +149,8 @@ pub(super) async fn post_check(
     if phase == Phase::PostgresOnly {
         return Ok(None);
     }
-    if let Some(why) = silent(stores).await {
+    // The way back must not end in a comparison that waits for it.
+    if let Some(why) = silence(&stores.target).await {
         context.ui.warn(&format!(
             "What was written since is not compared, for DynamoDB does not answer ({why}). The step stands; \
              run `cargo xtask validate` when it does"
@@ -164,18 +165,6 @@ pub(super) async fn post_check(
     context.ui.say("Comparing every key that changed since everything was compared:");
     let options = ValidateOptions { incremental: true, ..context.config.validate_options() };
     context.validate(stores, &options, &context.cancel).await.map(Some)
-}
-
-/// Longest wait for DynamoDB before it is left out.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-
-/// Why DynamoDB does not answer, if it does not: the way back must not end in a comparison that waits for it.
-async fn silent(stores: &Stores) -> Option<String> {
-    match tokio::time::timeout(ANSWER_WITHIN, stores.target.control().record()).await {
-        Err(_) => Some(format!("nothing within {} s", ANSWER_WITHIN.as_secs())),
-        Ok(Err(error)) if matches!(error.kind, Kind::Unavailable | Kind::Unknown) => Some(error.to_string()),
-        Ok(_) => None,
-    }
 }
 
 /// What came of a walk.

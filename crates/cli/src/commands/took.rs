@@ -3,10 +3,7 @@
 use lockstep_coordinator::{LoadTook, Share};
 
 use crate::report::table;
-use crate::ui::{count, seconds};
-
-/// Up to this number of tables, each is shown.
-const ALL_MAX: usize = 12;
+use crate::ui::{EACH_MAX, count, seconds};
 
 /// Two lines a table, or two for all of many; nothing where nothing was planned.
 pub(super) fn text(histories: &[LoadTook]) -> String {
@@ -39,7 +36,7 @@ pub(super) fn text(histories: &[LoadTook]) -> String {
 
 /// Many tables as one: sums, and the time of the one that took longest.
 fn fold(histories: &[LoadTook]) -> Vec<LoadTook> {
-    if histories.len() <= ALL_MAX {
+    if histories.len() <= EACH_MAX {
         return histories.to_vec();
     }
     let sum = |side: fn(&LoadTook) -> &Share| Share {

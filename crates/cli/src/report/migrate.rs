@@ -1,6 +1,6 @@
 //! The report of a whole run.
 
-use lockstep_coordinator::{BackfillSummary, StepOutcome, TableStatus, first_of};
+use lockstep_coordinator::{BackfillSummary, StepOutcome, TableStatus, first_of, grouped};
 use lockstep_core::{Epoch, Phase};
 use lockstep_dynamo::LoadPath;
 use lockstep_postgres::RangeRow;
@@ -211,19 +211,12 @@ impl MigrateReport {
             self.stages.iter().map(|s| format!("{} {}", s.name, seconds(s.duration_s))).collect();
         let mut text = table(&headers, rows);
         // Of many tables the same is said once.
-        let mut histories: Vec<(String, Vec<&str>)> = Vec::new();
-        for t in &self.tables {
-            let said = format!(
-                "{} of {} ranges were done before this run; {}",
-                t.ranges_resumed, t.ranges, t.load_path
-            );
-            match histories.iter_mut().find(|(known, _)| *known == said) {
-                Some((_, names)) => names.push(t.name.as_str()),
-                None => histories.push((said, vec![t.name.as_str()])),
-            }
-        }
-        for (said, names) in histories {
-            text += &format!("\n  {}: {said}", first_of(&names, SHOWN_MAX));
+        let said = |t: &&MigrateTable| {
+            format!("{} of {} ranges were done before this run; {}", t.ranges_resumed, t.ranges, t.load_path)
+        };
+        for same in grouped(&self.tables, |t| Some(said(t))) {
+            let names: Vec<&str> = same.iter().map(|t| t.name.as_str()).collect();
+            text += &format!("\n  {}: {}", first_of(&names, SHOWN_MAX), said(&same[0]));
         }
         if let Some(live) = &self.live_writes {
             text += &format!(

@@ -7,8 +7,8 @@ use lockstep_coordinator::first_of;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Ui;
 use super::rates::{Counter, Rates, Sample};
+use super::{EACH_MAX, Ui};
 
 /// How often bars move.
 const BARS_EVERY: Duration = Duration::from_millis(200);
@@ -104,14 +104,12 @@ async fn show(ui: Ui, title: String, source: Source, closing: CancellationToken)
     }
 }
 
-/// Up to this number of tables, each has a line.
-const LINES_MAX: usize = 12;
 /// Notes of tables that are shown in the line of all of many.
 const NOTES_MAX: usize = 3;
 
 /// Many tables as one: fifty lines every two seconds are read by no person.
 fn folded(samples: Vec<Sample>) -> Vec<Sample> {
-    if samples.len() <= LINES_MAX {
+    if samples.len() <= EACH_MAX {
         return samples;
     }
     let some = |of: fn(&Sample) -> Option<u64>| {

@@ -13,6 +13,9 @@ pub use printable::{printable, printable_cell, printable_json};
 pub use rates::{Counter, Sample};
 pub use text::{count, seconds};
 
+/// Up to this number of tables, each is shown by itself.
+pub const EACH_MAX: usize = 12;
+
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
