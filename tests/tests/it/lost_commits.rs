@@ -212,7 +212,6 @@ async fn check_everywhere(writes: WriteOptions, fault: impl Fn(u64) -> SourceRul
     let (world, app) = world(writes).await;
     let proxy = world.source_proxy();
     let injected = || proxy.injected(SourceFaultKind::Cut) + proxy.injected(SourceFaultKind::LoseReply);
-    let mut all_were_cut = false;
     for n in 0.. {
         assert!(n < 200, "a write takes fewer than 200 messages");
         let (id, before) = (1_000 + n as i64, injected());
@@ -225,18 +224,15 @@ async fn check_everywhere(writes: WriteOptions, fault: impl Fn(u64) -> SourceRul
             Told::Failed => assert!(!written, "I8: told that it is not, cut at {n}"),
             Told::Unknown => {}
         }
-        if injected() == before {
-            // 1. All connections were cut. 2. The pool has one of them still, and gives it out.
-            assert!(told == Told::Written || all_were_cut, "{n} messages: {told:?}");
-            if told == Told::Written {
-                if n > 4 {
-                    break;
-                }
-                // It went over a connection that had written before, and was four messages: cut off, the next
-                // one opens its own.
-                proxy.cut_all().await;
-                all_were_cut = true;
+        // 1. An earlier turn cut connections. 2. The pool has one of them still, and gives it out. So a write may
+        // fail in a turn without a fault, but not in every one.
+        if injected() == before && told == Told::Written {
+            if n > 4 {
+                break;
             }
+            // It went over a connection that had written before, and was four messages: cut off, the next one
+            // opens its own.
+            proxy.cut_all().await;
         }
     }
     world.assert_converged().await;
