@@ -16,7 +16,7 @@ use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
 use super::partitions;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
-use super::{Entry, EntryKind, Source, TableBinding, take_exclusive};
+use super::{Entry, EntryKind, Source, TableBinding, take_exclusive, vacuum};
 
 const GUARD: &str = "zz_lockstep_moved";
 /// The same of each row, for statements that name a partition.
@@ -75,6 +75,11 @@ impl Source {
             return Ok(());
         }
         let mut transaction = self.begin(doing).await?;
+        for binding in tables {
+            if is_there(&mut transaction, binding).await? {
+                vacuum::hold_off(&mut transaction, &binding.relation.sql()).await?;
+            }
+        }
         take_exclusive(&mut transaction, lock_timeout).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;
         let mut statements = vec![
@@ -176,6 +181,7 @@ impl Source {
         if !is_there(&mut transaction, binding).await? {
             return Ok(false);
         }
+        vacuum::hold_off(&mut transaction, &binding.relation.sql()).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;
         if !is_guarded(&mut transaction, binding).await? {
             let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";

@@ -20,7 +20,7 @@ use super::recognise::{CaptureState, Triggers};
 use super::shape::with_leaves;
 use super::statements::Computed;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
-use super::{BARRIER, Source, TableBinding};
+use super::{BARRIER, Source, TableBinding, vacuum};
 
 /// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in
 /// DynamoOnly, 3 finds a mark by the digest of its key, 4 notes what rides along with the feed.
@@ -63,6 +63,7 @@ impl Source {
         doing: &str,
     ) -> Result<()> {
         let mut transaction = self.begin(doing).await?;
+        vacuum::hold_off(&mut transaction, &binding.relation.sql()).await?;
         limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
         for statement in sql {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;

@@ -5,7 +5,7 @@
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
 //! (which tables go where), `partitions` and `take_in` (of a table that has some), `url`, `password`,
 //! `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
-//! table as it was), `session_settings`, `connect`, `begin` and `lock_tries` (connections and transactions),
+//! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections, transactions, locks),
 //! `grants` (the rights of each role), `schema` (Lockstep's own tables), `foreign_schemas` (whose they
 //! are), `capture`, `recognise` and
 //! `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch, what
@@ -108,6 +108,7 @@ mod uninstall;
 mod unreadable;
 mod unverified;
 mod url;
+mod vacuum;
 mod verdicts;
 mod workers;
 

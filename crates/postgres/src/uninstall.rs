@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
-use super::{Source, take_exclusive};
+use super::{Source, take_exclusive, vacuum};
 
 /// What was taken out.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -117,11 +117,14 @@ impl Source {
     pub async fn uninstall(&self, lock_timeout: Duration) -> Result<Uninstalled> {
         let doing = "taking Lockstep out of the source";
         let mut transaction = self.begin(doing).await?;
-        limit_lock_waits(&mut transaction, lock_timeout).await?;
         // The tables before the barrier: a writer of a busy table holds its row and waits in the trigger for
         // the barrier, which would be ours while we wait for the table.
         let tables: Vec<String> =
             sqlx::query_scalar(TRIGGER_TABLES).fetch_all(&mut *transaction).await.doing(doing)?;
+        for table in &tables {
+            vacuum::hold_off(&mut transaction, table).await?;
+        }
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
         for table in tables {
             let lock = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
             transaction.execute(AssertSqlSafe(lock)).await.doing(doing)?;

@@ -116,7 +116,11 @@ impl World {
     pub async fn with(options: WorldOptions) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("world_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let url = cluster::database(&name).await;
+        Self::at(cluster::database(&name).await, options).await
+    }
+
+    /// A world whose source is the database at `url`, as on a server that the test changes for itself.
+    pub async fn at(url: String, options: WorldOptions) -> Self {
         let dynamo = Dynamo::start().await.expect("the emulator starts");
         let proxy = match options.proxied {
             true => Some(FaultProxy::start(dynamo.endpoint_url()).await.expect("the proxy starts")),

@@ -85,6 +85,7 @@ mod undrained;
 mod uninstall;
 mod unordered;
 mod upgrade;
+mod vacuumed;
 mod verdicts;
 mod workers;
 mod writers;
