@@ -11,7 +11,7 @@
 //! [`FieldDiff`]; [`Column`]; [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
-//! [`InstanceRow`] (a lease); [`Moment`]; [`Window`]; [`Change`] (what a stream says); [`settings`] (what
+//! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); [`Window`]; [`Change`] (what a stream says); [`settings`] (what
 //! operators turn); [`written`] (options as a file has them); [`serde_words`] (what may be told of a document
 //! that does not read).
 
@@ -35,6 +35,7 @@ mod same;
 pub mod serde_words;
 pub mod settings;
 mod table;
+mod this_machine;
 pub mod truth;
 mod unholdable;
 mod version;
@@ -64,6 +65,7 @@ pub use moment::Moment;
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, tombstone};
+pub use this_machine::{host_of, is_this_machine};
 pub use truth::{Truth, truth};
 pub use unholdable::Unholdable;
 pub use version::{EPOCH_SHIFT, Epoch, Version};

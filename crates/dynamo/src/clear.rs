@@ -6,6 +6,7 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterce
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use lockstep_core::{host_of, is_this_machine};
 
 /// Refuses to send such a request.
 #[derive(Debug)]
@@ -43,8 +44,7 @@ fn is_in_clear(uri: &str) -> bool {
 
 /// Whether an endpoint is of this machine.
 pub(super) fn is_local(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
+    is_this_machine(host_of(url))
 }
 
 #[cfg(test)]
@@ -53,7 +53,14 @@ mod tests {
 
     #[test]
     fn plain_http_beyond_this_machine_is_in_clear() {
-        assert!(is_in_clear("http://dynamodb.example:8000/"));
+        for uri in [
+            "http://dynamodb.example:8000/",
+            "http://localhost.evil.example/",
+            "http://127.0.0.1.evil.example:8000/",
+            "http://127.0.0.1@evil.example/",
+        ] {
+            assert!(is_in_clear(uri), "{uri}");
+        }
         for uri in [
             "https://dynamodb.eu-central-1.amazonaws.com/",
             "http://127.0.0.1:8000/",

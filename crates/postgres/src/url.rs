@@ -1,7 +1,8 @@
 //! What a URL of PostgreSQL says before the driver reads it. Nothing of it is ever in a message: where a
 //! password was not encoded, any part of the URL may be a part of the password.
 
-use lockstep_core::{Error, Kind, Result};
+use lockstep_core::{Error, Kind, Result, is_this_machine};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 /// The parameters that the driver knows. Of another one it would log name and value, and go on without it.
 const KNOWN: [&str; 20] = [
@@ -66,23 +67,17 @@ pub enum Transport {
     Unverified,
 }
 
-/// How a URL asks for it. A password goes in clear to any machine that answers for the host in
-/// `prefer`, which is the default, and to one with any certificate in `require`.
+/// How a URL asks for it, and the environment where the URL says nothing (`PGHOST`, `PGSSLMODE`). A password goes
+/// in clear to any machine that answers for the host in `prefer`, which is the default, and to one with any
+/// certificate in `require`.
 pub fn transport(url: &str) -> Transport {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let value_of = |names: &[&str]| {
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(name, _)| names.contains(name)).map(|(_, value)| value).next_back()
-    };
-    let authority = place.split('/').next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = value_of(&["hostaddr", "host"]).unwrap_or(host);
-    let local =
-        ["127.", "localhost", "[::1]", "::1", "/", "%2F", "%2f"].iter().any(|local| host.starts_with(local));
-    match value_of(&["sslmode", "ssl-mode"]) {
-        Some("verify-full") => Transport::Verified,
-        _ if local || host.is_empty() || host.starts_with(':') => Transport::Local,
+    // By the driver, so that no reading of ours can differ from where it connects.
+    let Ok(options) = url.parse::<PgConnectOptions>() else { return Transport::Unverified };
+    let host = options.get_host();
+    let is_local = options.get_socket().is_some() || host.starts_with('/') || is_this_machine(host);
+    match options.get_ssl_mode() {
+        PgSslMode::VerifyFull => Transport::Verified,
+        _ if is_local => Transport::Local,
         _ => Transport::Unverified,
     }
 }
@@ -126,6 +121,10 @@ mod tests {
             ("postgres://u:p@127.0.0.1.example:5432/x?sslmode=verify-full", Transport::Verified),
             ("postgres://u:p@127.0.0.1:5432/x", Transport::Local),
             ("postgres://u:p@localhost/x", Transport::Local),
+            ("postgres://u:p@[::1]/x", Transport::Local),
+            ("postgres://u:p@127.0.0.1.evil.example/x", Transport::Unverified),
+            ("postgres://u:p@localhost.evil.example/x", Transport::Unverified),
+            ("postgres://u:p@localhost/x?hostaddr=192.0.2.1", Transport::Unverified),
             ("postgres://u@%2Frun%2Fpostgresql/x", Transport::Local),
             ("postgres:///x?host=/run/postgresql", Transport::Local),
             ("postgres://u@localhost/x?host=db.example", Transport::Unverified),

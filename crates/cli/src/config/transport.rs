@@ -1,12 +1,8 @@
 //! Who can read what is sent to the stores.
 
-use super::{Config, Standing};
+use lockstep_core::{host_of, is_this_machine};
 
-/// Whether a plain HTTP endpoint is of this machine.
-fn is_local(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
-}
+use super::{Config, Standing};
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
@@ -27,7 +23,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ("target.streams_endpoint_url", &target.streams_endpoint_url),
     ];
     for (key, url) in endpoints {
-        if url.as_ref().is_some_and(|url| url.starts_with("http://") && !is_local(url)) {
+        if url.as_ref().is_some_and(|url| url.starts_with("http://") && !is_this_machine(host_of(url))) {
             found.push(format!(
                 "{key} leads to another machine by plain HTTP: a machine that listens on the way reads every item. Use https://"
             ));
