@@ -15,8 +15,8 @@
 //! asked, what is seen meanwhile);
 //! [`Report`] in `report`, `evidence` `table_report` and [`decide`] in `verdict` (what comes out); `diff` and
 //! `counts` (what two stores are to be, pure); `pace`, `reader` and `tasks` (how stores are asked and
-//! processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
-//! survives us); `source_pass` and `target_pass` (or `export_pass`), or `sample` or `incremental` instead of
+//! processors used); `tally`, `name` and `suspect`; `private`, `print` and `ledger` (what is compared), `keep`
+//! (what survives us); `source_pass` and `target_pass` (or `export_pass`), or `sample` or `incremental` instead of
 //! both; `recheck`; `quality`; and the composition, `table_run` (what the passes of one table share) and
 //! `comparison` (one table to its end), `shared` (the same by several processes), `run` for all, and `keys`
 //! for single ones; `verified` (what a later pass goes on from); `count` and `count_pass` (only counts).
@@ -58,6 +58,7 @@ mod tally;
 mod keep;
 mod ledger;
 mod print;
+mod private;
 
 mod count;
 mod count_pass;
@@ -91,6 +92,7 @@ pub use evidence::{
 };
 pub use keys::validate_keys;
 pub use options::{Sample, Sharing, ValidateOptions};
+pub use private::{private_file, private_folder};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use quality::{
     DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck,

@@ -15,6 +15,7 @@ use flate2::write::GzEncoder;
 use lockstep_core::Item;
 use lockstep_dynamo::push_initial_load_line;
 use lockstep_postgres::PartRow;
+use lockstep_validator::{private_file, private_folder};
 use serde_json::json;
 
 /// Where in a table's folder its parts are.
@@ -37,10 +38,11 @@ impl Part {
     pub(crate) fn begin(folder: &Path, name: &str) -> io::Result<Self> {
         let data = folder.join(DATA);
         let beside = folder.join(UNFINISHED);
-        fs::create_dir_all(&data)?;
-        fs::create_dir_all(&beside)?;
+        for folder in [folder, &data, &beside] {
+            private_folder(folder)?;
+        }
         let unfinished = beside.join(name);
-        let file = BufWriter::with_capacity(1 << 18, File::create(&unfinished)?);
+        let file = BufWriter::with_capacity(1 << 18, private_file(&unfinished)?);
         let encoder = GzEncoder::new(file, Compression::fast());
         Ok(Self { encoder, unfinished, data, name: name.to_owned(), items: 0, bytes: 0 })
     }
@@ -108,7 +110,7 @@ pub(super) fn settle(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
     let items: i64 = parts.iter().map(|part| part.items).sum();
     let manifest =
         json!({ "items": items, "format": "DYNAMODB_JSON", "compression": "GZIP", "parts": parts });
-    fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)
+    private_file(&folder.join("manifest.json"))?.write_all(&serde_json::to_vec_pretty(&manifest)?)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::pass::Pass;
+use crate::private::private_folder;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
@@ -75,16 +76,8 @@ impl Folder {
     /// # Errors
     /// When it cannot be made or written.
     pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
-        let mut make = fs::DirBuilder::new();
-        make.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
-        make.create(path)?;
-        // In a folder that others can write, a link would have hashes and keys written wherever it leads.
-        if fs::symlink_metadata(path)?.is_symlink() {
-            let text = format!("{} is a link: remove it, or set validate.folder", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
+        // Where others can write, a link or a folder of theirs would have hashes and keys go wherever it leads.
+        private_folder(path)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self { path: path.to_owned(), _lock: lock })),
