@@ -1,29 +1,54 @@
-//! Which top-level module of a crate names which other one, by `crate::…` and `super::…` paths.
+//! Which module names which of its neighbours, by `crate::…` and `super::…` paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{files, rust};
 
-/// For each module of a crate, the modules of the same crate that it names.
+/// For each module of a folder, the modules of the same folder that it names.
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// The imports between the top-level modules of the crate whose sources are in `source`, tests left out. A
-/// name that `lib.rs` re-exports counts as the module that it comes from.
-pub fn graph(source: &str) -> Graph {
-    let lib = rust::parts(&files::read(&format!("{source}/lib.rs"))).code;
-    let modules = declared(&lib);
-    let exported = re_exports(&lib, &modules);
-    let mut graph = Graph::new();
-    for file in files::below(source, "rs") {
+/// The imports between the modules of each folder in `source`, the folder of a crate's `lib.rs`; by the path
+/// of the folder below it, empty for itself. Tests are left out.
+pub fn graphs(source: &str) -> BTreeMap<String, Graph> {
+    let files = files::below(source, "rs");
+    let mut folders = BTreeSet::from([String::new()]);
+    for file in &files {
         let inside = &file[source.len() + 1..];
+        folders.extend(inside.match_indices('/').map(|(at, _)| inside[..at].to_owned()));
+    }
+    let graph_of = |folder: String| {
+        let path = [source, &folder].join("/");
+        let path = path.trim_end_matches('/');
+        let roots = [format!("{path}/lib.rs"), format!("{path}/mod.rs"), format!("{path}.rs")];
+        let root = roots.into_iter().find(|root| files.contains(root))?;
+        Some((folder.clone(), graph(&files, path, &root, &folder)))
+    };
+    folders.into_iter().filter_map(graph_of).collect()
+}
+
+/// The imports between the modules that the file `root` declares, whose files are in `path`, which is
+/// `folder` of its crate. A name that `root` takes from one of them counts as that one.
+fn graph(files: &[String], path: &str, root: &str, folder: &str) -> Graph {
+    let declaring = rust::parts(&files::read(root)).code;
+    let modules = declared(&declaring);
+    let exported = re_exports(&declaring, &modules);
+    let from_crate: String = std::iter::once("crate")
+        .chain(folder.split('/').filter(|part| !part.is_empty()))
+        .map(|part| format!("{part}::"))
+        .collect();
+    let mut graph = Graph::new();
+    for file in files {
+        let Some(inside) = file.strip_prefix(path).and_then(|inside| inside.strip_prefix('/')) else {
+            continue;
+        };
         let module = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
         if !modules.contains(module) || inside.ends_with("tests.rs") || inside.contains("/tests/") {
             continue;
         }
-        let code = without_tests(&rust::parts(&files::read(&file)).code);
+        let code = spread(&without_tests(&rust::parts(&files::read(file)).code));
         let up = inside.matches('/').count() + usize::from(!inside.ends_with("mod.rs"));
         let named =
-            first_names(&code, "crate::").into_iter().chain(first_names(&code, &"super::".repeat(up)));
+            names_after(&code, &from_crate).into_iter().chain(names_after(&code, &"super::".repeat(up)));
         let others =
             named.filter_map(
                 |name| if modules.contains(&name) { Some(name) } else { exported.get(&name).cloned() },
@@ -33,29 +58,84 @@ pub fn graph(source: &str) -> Graph {
     graph
 }
 
-/// The modules that `lib.rs` declares.
-pub fn declared(lib: &str) -> BTreeSet<String> {
-    let lines = lib.lines().map(str::trim);
-    let names = lines.filter_map(|line| {
-        line.trim_start_matches("pub ").trim_start_matches("(crate) ").strip_prefix("mod ")
-    });
+/// The modules that a file declares.
+pub fn declared(code: &str) -> BTreeSet<String> {
+    let lines = code.lines().map(str::trim);
+    let names = lines.filter_map(|line| without_visibility(line).strip_prefix("mod "));
     names.filter_map(|name| name.strip_suffix(';')).map(str::to_owned).collect()
 }
 
-/// Names that `lib.rs` re-exports, with the module that each comes from.
-pub fn re_exports(lib: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
+/// Names that a file takes from the modules that it declares, with the module that each comes from: its
+/// children name them as its own.
+pub fn re_exports(code: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for statement in lib.split(';').filter_map(|statement| statement.split("pub use ").nth(1)) {
-        let Some((path, names)) = statement.split_once("::") else { continue };
-        if !modules.contains(path.trim()) {
-            continue;
-        }
-        for name in names.split([',', '{', '}']) {
-            let name = name.rsplit(" as ").next().unwrap_or(name).rsplit("::").next().unwrap_or(name).trim();
-            found.insert(name.to_owned(), path.trim().to_owned());
+    for path in spread(code).split(';').filter_map(used) {
+        let Some((module, name)) = path.trim_start_matches("self::").split_once("::") else { continue };
+        if modules.contains(module) {
+            let name = name.rsplit(" as ").next().unwrap_or(name).rsplit("::").next().unwrap_or(name);
+            found.insert(name.trim().to_owned(), module.to_owned());
         }
     }
     found
+}
+
+/// The path of a statement that is a `use`, without the comments and attributes before it.
+fn used(statement: &str) -> Option<String> {
+    let last = statement.trim().lines().last()?;
+    Some(without_visibility(last.trim()).strip_prefix("use ")?.to_owned())
+}
+
+/// A line without `pub`, `pub(crate)` and their like.
+fn without_visibility(line: &str) -> &str {
+    let Some(rest) = line.strip_prefix("pub") else { return line };
+    match rest.strip_prefix('(') {
+        Some(scope) => scope.split_once(") ").map_or(line, |(_, rest)| rest),
+        None => rest.strip_prefix(' ').unwrap_or(line),
+    }
+}
+
+/// The code with each `use` of several names spread to one statement for each name.
+fn spread(code: &str) -> String {
+    let mut spread = String::new();
+    let mut rest = code;
+    while let Some(at) = start_of_use(rest) {
+        let (before, statement) = rest.split_at(at);
+        let Some((statement, after)) = statement.split_once(';') else { break };
+        spread.push_str(before);
+        let tree: String = statement["use ".len()..].split_whitespace().collect::<Vec<_>>().join(" ");
+        for path in paths(&tree) {
+            spread.push_str(&format!("\nuse {path};"));
+        }
+        rest = after;
+    }
+    spread + rest
+}
+
+/// Where the next `use` begins: the word, at the beginning of a line or after a visibility.
+fn start_of_use(code: &str) -> Option<usize> {
+    code.match_indices("use ").map(|(at, _)| at).find(|at| {
+        let line = code[..*at].rsplit('\n').next().unwrap_or_default().trim_start();
+        line.is_empty() || (line.starts_with("pub") && without_visibility(line).is_empty())
+    })
+}
+
+/// The paths of a tree of names.
+fn paths(tree: &str) -> Vec<String> {
+    let Some((prefix, rest)) = tree.split_once('{') else { return vec![tree.trim().to_owned()] };
+    let inside = rest.trim_end().strip_suffix('}').unwrap_or(rest);
+    let (mut depth, mut members, mut member) = (0_usize, Vec::new(), String::new());
+    for c in inside.chars() {
+        match c {
+            ',' if depth == 0 => members.push(std::mem::take(&mut member)),
+            c => {
+                depth = depth + usize::from(c == '{') - usize::from(c == '}');
+                member.push(c);
+            }
+        }
+    }
+    members.push(member);
+    let members = members.iter().map(|member| member.trim()).filter(|member| !member.is_empty());
+    members.flat_map(paths).map(|path| format!("{}{path}", prefix.trim())).collect()
 }
 
 /// The code before the module of its own tests, which closes a file.
@@ -63,41 +143,17 @@ fn without_tests(code: &str) -> String {
     code.split("#[cfg(test)]\nmod tests {").next().unwrap_or(code).to_owned()
 }
 
-/// The names that come right after `prefix`, those of a group in braces included. A longer path that ends
-/// with `prefix` (`super::super::` for `super::`) is another one.
-fn first_names(code: &str, prefix: &str) -> Vec<String> {
+/// The names that come right after `prefix`. A longer path that ends with `prefix` (`super::super::` for
+/// `super::`) is another one.
+fn names_after(code: &str, prefix: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, _) in code.match_indices(prefix) {
         let before = code[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-            continue;
-        }
-        let rest = &code[at + prefix.len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => names.extend(of_group(group)),
-            None => names.push(name_at(rest)),
+        if before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':') {
+            names.push(name_at(&code[at + prefix.len()..]));
         }
     }
     names.retain(|name| !name.is_empty() && name != "super");
-    names
-}
-
-/// The first name of each member of a group, whose opening brace has been taken.
-fn of_group(group: &str) -> Vec<String> {
-    let (mut depth, mut names, mut member) = (0_usize, Vec::new(), true);
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => member = true,
-            c if depth == 0 && member && !c.is_whitespace() => {
-                names.push(name_at(&group[at..]));
-                member = false;
-            }
-            _ => {}
-        }
-    }
     names
 }
 
@@ -111,17 +167,31 @@ mod tests {
 
     #[test]
     fn names_of_paths_and_of_groups_are_found_and_longer_paths_are_not() {
-        let code = "use crate::{a::B, c, d::{E, F}}; crate::g::h(); use super::super::i; super::j::K; other_crate::l";
-        assert_eq!(first_names(code, "crate::"), ["a", "c", "d", "g"]);
-        assert_eq!(first_names(code, "super::super::"), ["i"]);
-        assert_eq!(first_names(code, "super::"), ["j"]);
+        let code = spread(
+            "use crate::{a::B, c, d::{E, F}};\ncrate::g::h();\nuse super::super::i;\nsuper::j::K; \
+             other_crate::l",
+        );
+        assert_eq!(names_after(&code, "crate::"), ["a", "c", "d", "d", "g"]);
+        assert_eq!(names_after(&code, "crate::d::"), ["E", "F"]);
+        assert_eq!(names_after(&code, "super::super::"), ["i"]);
+        assert_eq!(names_after(&code, "super::"), ["j"]);
     }
 
     #[test]
-    fn a_name_that_lib_re_exports_is_its_modules() {
-        let modules = BTreeSet::from(["error".to_owned(), "step".to_owned()]);
-        let found = re_exports("pub use error::{Error, Result};\npub use step::Outcome as End;", &modules);
-        assert_eq!(found.get("Result").map(String::as_str), Some("error"));
-        assert_eq!(found.get("End").map(String::as_str), Some("step"));
+    fn a_name_that_a_parent_takes_from_a_module_is_the_modules() {
+        let modules = ["error", "step", "page", "own"].map(str::to_owned).into_iter().collect();
+        let code = "/// It.\npub use error::{Error, Result};\npub use step::Outcome as End;\n\
+                    pub(crate) use page::window;\nuse own::Mine;\nuse other::Theirs;\n";
+        let found = re_exports(code, &modules);
+        let of = |name: &str| found.get(name).map(String::as_str);
+        assert_eq!([of("Result"), of("End"), of("window")], [Some("error"), Some("step"), Some("page")]);
+        assert_eq!([of("Mine"), of("Theirs")], [Some("own"), None]);
+    }
+
+    #[test]
+    fn a_folder_below_a_folder_has_a_graph_of_its_own() {
+        let graphs = graphs("crates/coordinator/src");
+        assert!(graphs[""]["relay"].contains("options"), "{graphs:?}");
+        assert!(graphs["relay"].contains_key("pass"), "{graphs:?}");
     }
 }
