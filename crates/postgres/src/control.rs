@@ -8,7 +8,9 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
-use super::instances::PHASE_CHANNEL;
+
+/// Channel on which [`flip_phase`](super::flip_phase) tells of a new phase.
+pub const PHASE_CHANNEL: &str = "lockstep_phase";
 
 /// What is known of one captured table.
 #[derive(Clone, Debug, sqlx::FromRow)]

@@ -11,9 +11,6 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
 
-/// Channel on which [`flip_phase`](super::flip_phase) tells of a new phase.
-pub const PHASE_CHANNEL: &str = "lockstep_phase";
-
 /// How long an expired row is kept for people to see, at least.
 const EXPIRED_KEPT: &str = "1 day";
 

@@ -150,7 +150,7 @@ fn meaning(text: &str, parts: &Parts, values: &[Value<'_>]) -> Meaning {
         ),
         Parts::None => match text.as_bytes().first() {
             Some(b'"') => Meaning::Text(unescaped(text)),
-            Some(b'-' | b'0'..=b'9') => Meaning::Number(super::json::normal_number(text)),
+            Some(b'-' | b'0'..=b'9') => Meaning::Number(normal_number(text)),
             _ => Meaning::Word(text.to_owned()),
         },
     }
@@ -170,6 +170,21 @@ fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
             b'\\' => at += 2,
             _ => at += 1,
         }
+    }
+}
+
+/// A number as sign, digits without leading or trailing zeros, and the power of ten of the last digit.
+pub(crate) fn normal_number(text: &str) -> (bool, String, i64) {
+    let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let trimmed = digits.trim_end_matches('0');
+    let power = exponent.parse::<i64>().unwrap_or(i64::MAX / 2) - fraction.len() as i64
+        + (digits.len() - trimmed.len()) as i64;
+    match trimmed.trim_start_matches('0') {
+        "" => (false, String::new(), 0),
+        significant => (negative, significant.to_owned(), power),
     }
 }
 

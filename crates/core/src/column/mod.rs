@@ -22,9 +22,9 @@ mod wire;
 
 pub use array::Element;
 pub use decimal::Scaled;
+pub(crate) use document::normal_number;
 pub use fit::ColumnTypes;
 pub use json::Json;
-pub(crate) use json::normal_number;
 pub use label::Labelled;
 pub use time::{fixed_width, parse_fixed_width};
 

@@ -4,8 +4,8 @@ use figment::error::{Actual, Kind};
 use figment::value::Value;
 use figment::{Figment, Metadata};
 
-use super::layers::{DECLARED, ENVIRONMENT};
 use super::secret::mask_passwords;
+use super::{DECLARED, ENVIRONMENT};
 
 /// What is wrong with the configuration, one sentence each. No value is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

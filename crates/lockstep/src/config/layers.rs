@@ -9,10 +9,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::writers::Writers;
-use super::{ConfigError, ENV_PREFIX, FILE, Registry};
-
-/// The environment's name in messages.
-pub(super) const ENVIRONMENT: &str = "the environment";
+use super::{ConfigError, DECLARED, ENV_PREFIX, ENVIRONMENT, FILE, Registry};
 
 /// What the layers are read from. [`Inputs::of_process`] reads the real environment; tests bring their own.
 #[derive(Clone, Debug, Default)]
@@ -272,10 +269,6 @@ impl Layer {
         Self { metadata, values }
     }
 }
-
-/// Where declared tables are kept apart from registered ones, which may have settings of their own under the
-/// same name.
-pub(super) const DECLARED: &str = "declared";
 
 impl Sorting<'_> {
     /// Whether a layer declares tables that move in place of the registered ones: it has a table that is not

@@ -53,3 +53,8 @@ pub const ENV_PREFIX: &str = "LOCKSTEP_";
 /// an application.
 #[doc(hidden)]
 pub const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(300);
+/// The environment's name in messages.
+const ENVIRONMENT: &str = "the environment";
+/// Where declared tables are kept apart from registered ones, which may have settings of their own under the
+/// same name.
+const DECLARED: &str = "declared";

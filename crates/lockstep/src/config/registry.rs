@@ -1,5 +1,6 @@
 //! Which tables a program knows: the list that its application and its command line share.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use lockstep_postgres::TableBinding;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::tables::AnyOfTable;
 use crate::migration::Tables;
 use crate::store::{CanaryQueries, CanaryStore, Store, Writer};
 
@@ -102,6 +102,9 @@ pub(super) trait Entry: Send + Sync {
     /// The table by its section, and the section with every key.
     fn place(&self, section: Dict) -> Read<(Arc<dyn Placed>, Dict)>;
 }
+
+/// The table of a placed one, whatever its type.
+pub(super) type AnyOfTable<'a> = &'a (dyn Any + Send + Sync);
 
 /// A table with its settings and its names on both sides.
 pub(super) trait Placed: Send + Sync {

@@ -1,6 +1,5 @@
 //! `[tables]`: where each registered table is on both sides, and its own settings.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -141,6 +140,3 @@ impl fmt::Debug for TableSections {
         f.debug_map().entries(&self.sections).finish()
     }
 }
-
-/// The table of a placed one, whatever its type.
-pub(super) type AnyOfTable<'a> = &'a (dyn Any + Send + Sync);

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use lockstep_postgres::instances::PHASE_CHANNEL;
+use lockstep_postgres::PHASE_CHANNEL;
 use lockstep_postgres::make_own_session;
 
 /// Pause before listening is tried again; meanwhile the keeper polls.
