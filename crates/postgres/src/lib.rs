@@ -5,11 +5,11 @@
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
 //! (which tables go where), `partitions` and `take_in` (of a table that has some), `url`, `password`,
 //! `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
-//! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections, transactions, locks),
-//! `grants` (the rights of each role), `schema` (Lockstep's own tables), `foreign_schemas` (whose they
-//! are), `capture`, `recognise` and
-//! `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch, what
-//! is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending`,
+//! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
+//! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
+//! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
+//! and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch,
+//! what is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending`,
 //! `held_back` (marks that are gone and still read), `relays` (which share each relay delivers), `statements`
 //! and `calls` (writing single rows), `lookup` (reading single keys), `standing` (how far the target is
 //! behind, asked by readers), `left` (what a transaction left under its keys), `intents` and `sweep` (strict
@@ -51,6 +51,7 @@ mod count;
 mod counts;
 mod dead_letters;
 mod fingerprint;
+mod foreign_code;
 mod foreign_schemas;
 mod full_pass;
 mod glance;
@@ -133,7 +134,9 @@ pub use continuity::{KnownMarks, NewMark, SourceContinuity};
 pub use contract::{Adopted, Contract};
 pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
-pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
+pub use control::{
+    PHASE_CHANNEL, TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id,
+};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;

@@ -1,5 +1,5 @@
-//! What other roles can do to a migration: locks of ours that they hold, and code of theirs that our writes
-//! would run.
+//! What other roles can do to a migration: locks of ours that they hold, transactions they prepared, and
+//! rights that our own role lacks. Code of theirs is in `foreign_code`.
 
 use lockstep_core::{Doing, Result};
 
@@ -40,28 +40,6 @@ impl Source {
         .fetch_all(self.pool())
         .await
         .doing("asking which other roles hold locks of Lockstep")
-    }
-
-    /// Triggers on a table whose function is neither ours, nor the table owner's, nor a superuser's: `name
-    /// (role)`.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn foreign_triggers(&self, binding: &TableBinding) -> Result<Vec<String>> {
-        sqlx::query_scalar(
-            "SELECT DISTINCT t.tgname || ' (' || r.rolname || ')' FROM pg_catalog.pg_trigger t
-             JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-             JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
-             WHERE (t.tgrelid = pg_catalog.to_regclass($1)::oid OR t.tgrelid IN
-                     (SELECT l.relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS l))
-                 AND NOT t.tgisinternal AND NOT r.rolsuper AND p.proowner <> c.relowner AND r.rolname <> current_user
-             ORDER BY 1",
-        )
-        .bind(binding.relation.sql())
-        .fetch_all(self.pool())
-        .await
-        .doing("asking whose functions the triggers of a table call")
     }
 
     /// Whether our role is a superuser.

@@ -74,16 +74,17 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
         "grant them, or connect as the role that owns the tables; `grants` prints what the roles of \
         applications need",
     ));
-    let foreign = migration.source.foreign_triggers(binding).await?;
+    let foreign = migration.source.foreign_code(binding).await?;
     gates.push(GateResult::check(
         "code that our writes run",
         foreign.is_empty(),
         if foreign.is_empty() {
             "of the table's owner, or ours".to_owned()
         } else {
-            format!("triggers of {}", foreign.join(", "))
+            foreign.join(", ")
         },
-        "their functions run with your rights: look at them, then drop the triggers, or let the table's owner own the functions",
+        "their functions run with your rights: look at them, then drop what calls them, or let the table's owner \
+         own functions and domains",
     ));
     let state = migration.source.table_state(binding.name()).await?;
     if let Some(state) = &state {

@@ -38,21 +38,60 @@ async fn a_foreign_holder_of_the_barrier_is_named() {
     assert!(diagnosis.findings.iter().any(|finding| finding.what.contains("mallory")), "the role is named");
 }
 
-/// S15: code of a role that may create triggers ran as the operator.
+/// S15: code of a role that may create triggers ran as the operator. Whatever a write of the feed would run
+/// as the operator: a member of each kind, by a role that owns nothing else.
 #[tokio::test]
-async fn a_trigger_whose_function_is_another_roles_is_refused_by_a_gate() {
+async fn code_of_another_role_that_a_write_would_run_is_refused_by_a_gate() {
     let world = World::start().await;
     let (mallory, _) = role(&world, "mallory").await;
     world
-        .sql("CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        .sql(&format!(
+            "CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE FUNCTION public.evil(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+             CREATE FUNCTION public.evil(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+             ALTER FUNCTION public.evil() OWNER TO {mallory};
+             ALTER FUNCTION public.evil(text) OWNER TO {mallory};
+             ALTER FUNCTION public.evil(text, text) OWNER TO {mallory};
+             CREATE OPERATOR public.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = public.evil);
+             CREATE DOMAIN public.quiet AS text; ALTER DOMAIN public.quiet OWNER TO {mallory}"
+        ))
         .await;
-    world.sql(&format!("ALTER FUNCTION public.evil() OWNER TO {mallory}")).await;
-    world
-        .sql(&format!("CREATE TRIGGER aa AFTER INSERT ON {LOGS} FOR EACH ROW EXECUTE FUNCTION public.evil()"))
-        .await;
-    let Err(Error::Refused(report)) = world.coordinator().await.prepare(&()).await else {
-        panic!("it is refused")
-    };
-    let refusals = report.refusals();
-    assert!(refusals.contains("aa (") && refusals.contains(&mallory), "{refusals}");
+    let kinds = [
+        (
+            "trigger aa",
+            format!("CREATE TRIGGER aa AFTER INSERT ON {LOGS} FOR EACH ROW EXECUTE FUNCTION public.evil()"),
+            format!("DROP TRIGGER aa ON {LOGS}"),
+        ),
+        (
+            "constraint bb",
+            format!("ALTER TABLE {LOGS} ADD CONSTRAINT bb CHECK (public.evil(service_name))"),
+            format!("ALTER TABLE {LOGS} DROP CONSTRAINT bb"),
+        ),
+        (
+            "constraint cc",
+            format!("ALTER TABLE {LOGS} ADD CONSTRAINT cc CHECK (service_name OPERATOR(public.===) 'a')"),
+            format!("ALTER TABLE {LOGS} DROP CONSTRAINT cc"),
+        ),
+        (
+            "index dd",
+            format!("CREATE INDEX dd ON {LOGS} (public.evil(service_name))"),
+            "DROP INDEX dd".to_owned(),
+        ),
+        (
+            "domain quiet",
+            format!("ALTER TABLE {LOGS} ALTER COLUMN service_name TYPE public.quiet"),
+            String::new(),
+        ),
+    ];
+    for (named, make, undo) in kinds {
+        world.sql(&make).await;
+        let Err(Error::Refused(report)) = world.coordinator().await.prepare(&()).await else {
+            panic!("{named} is not refused")
+        };
+        let refusals = report.refusals();
+        assert!(refusals.contains(&format!("{named} ({mallory})")), "{named}: {refusals}");
+        if !undo.is_empty() {
+            world.sql(&undo).await;
+        }
+    }
 }
