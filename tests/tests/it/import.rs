@@ -257,6 +257,8 @@ async fn only_a_new_table_is_imported_and_an_import_that_was_not_asked_for_can_b
     //    no table, and it can be given up.
     let mut guarded = migration.clone();
     guarded.options.backfill.load_path = LoadPathChoice::Guarded;
+    // However late this comes, it is within: a time that lies ahead counts as of when it is looked at.
+    world.sql("UPDATE lockstep.imports SET asked_at = clock_timestamp() + interval '1 day'").await;
     let coordinator = world.coordinator_of(guarded).await;
     let busy = coordinator.prepare(&()).await.expect_err("a call may be on its way");
     assert!(busy.to_string().contains("can still arrive"), "{busy}");

@@ -224,8 +224,8 @@ async fn check_everywhere(writes: WriteOptions, fault: impl Fn(u64) -> SourceRul
             Told::Failed => assert!(!written, "I8: told that it is not, cut at {n}"),
             Told::Unknown => {}
         }
-        // 1. An earlier turn cut connections. 2. The pool has one of them still, and gives it out. So a write may
-        // fail in a turn without a fault, but not in every one.
+        // 1. An earlier turn cut connections. 2. The pool has one of them still, and gives it out. So a write
+        // may fail in a turn without a fault, but not in every one.
         if injected() == before && told == Told::Written {
             if n > 4 {
                 break;

@@ -21,6 +21,7 @@ mod complete;
 mod contract;
 mod coordinated;
 mod counts;
+mod credentials;
 mod dead_letters;
 mod declared;
 mod documented;

@@ -1,11 +1,11 @@
-//! V13: an autovacuum that takes long is in the way of a lock on a table, and PostgreSQL ends it only for a session
-//! that waits longer than any try of ours may wait for that lock.
+//! V13: an autovacuum that takes long is in the way of a lock on a table, and PostgreSQL ends it only for a
+//! session that waits longer than any try of ours may wait for that lock.
 
 use std::time::Duration;
 
 use lockstep_embedded::{Postgres, PostgresOptions};
 use lockstep_tests::World;
-use lockstep_tests::world::{LOCK_TIMEOUT, WorldOptions, eventually, rows, within};
+use lockstep_tests::world::{LOCK_TIMEOUT, LOGS, WorldOptions, eventually, rows, within};
 use sqlx::{Connection, PgConnection};
 
 /// Many times what it takes, and far less than the vacuum would work.
@@ -16,12 +16,15 @@ async fn vacuumed(world: &World) {
     world.sql("UPDATE integration_logs SET error_message = 'vacuumed'").await;
     eventually("an autovacuum works", || async {
         world
-            .try_value("SELECT EXISTS (SELECT FROM pg_stat_progress_vacuum WHERE relid = 'integration_logs'::regclass)")
+            .try_value(&format!(
+                "SELECT EXISTS (SELECT FROM pg_stat_progress_vacuum WHERE relid = '{LOGS}'::regclass)"
+            ))
             .await
             .expect("an answer")
     })
     .await;
-    let short = "BEGIN; SET LOCAL lock_timeout = '300ms'; LOCK TABLE integration_logs IN SHARE ROW EXCLUSIVE MODE; COMMIT";
+    // One transaction, which ends with its error.
+    let short = "SET LOCAL lock_timeout = '300ms'; LOCK TABLE integration_logs IN SHARE ROW EXCLUSIVE MODE";
     let refused = world.try_sql(short).await.expect_err("the vacuum has a lock that is in the way");
     assert!(refused.to_string().contains("lock timeout"), "{refused}");
 }
@@ -37,7 +40,8 @@ async fn an_autovacuum_that_takes_long_keeps_no_lock_of_ours_waiting() {
     }
     world
         .sql(
-            "ALTER TABLE integration_logs SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,
+            "ALTER TABLE integration_logs SET (autovacuum_vacuum_threshold = 1,
+                 autovacuum_vacuum_scale_factor = 0,
                  autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)",
         )
         .await;
