@@ -67,9 +67,9 @@ pub enum Transport {
     Unverified,
 }
 
-/// How a URL asks for it, and the environment where the URL says nothing (`PGHOST`, `PGSSLMODE`). A password goes
-/// in clear to any machine that answers for the host in `prefer`, which is the default, and to one with any
-/// certificate in `require`.
+/// How a URL asks for it, and the environment where the URL says nothing (`PGHOST`, `PGSSLMODE`). A password
+/// goes in clear to any machine that answers for the host in `prefer`, which is the default, and to one with
+/// any certificate in `require`.
 pub fn transport(url: &str) -> Transport {
     // By the driver, so that no reading of ours can differ from where it connects.
     let Ok(options) = url.parse::<PgConnectOptions>() else { return Transport::Unverified };

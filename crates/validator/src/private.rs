@@ -1,20 +1,20 @@
-//! Folders and files that others on the machine neither read nor write: what is compared, and what is loaded, passes
-//! through them.
+//! Folders and files that others on the machine neither read nor write: what is compared, and what is loaded,
+//! passes through them.
 //!
-//! 1. A run works in a folder that several users share. 2. One of them has made a link, or a folder, under the
-//! name that ours is to have. 3. The run writes rows where that user reads them, or goes on from progress that
-//! that user wrote, and says consistent.
+//! 1. A run works in a folder that several users share. 2. One of them has made a link, or a folder, under
+//! the name that ours is to have. 3. The run writes rows where that user reads them, or goes on from progress
+//! that that user wrote, and says consistent.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Makes a folder, and those above it that are missing, for our user alone. One of ours that others could read is
-/// closed to them.
+/// Makes a folder, and those above it that are missing, for our user alone. One of ours that others could
+/// read is closed to them.
 ///
 /// # Errors
-/// Where the folder is a link, another user's, or one that others may write; where another user has made a link
-/// above it; the system's.
+/// Where the folder is a link, another user's, or one that others may write; where another user has made a
+/// link above it; the system's.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     let mut above = path.ancestors().filter(|at| !at.as_os_str().is_empty()).collect::<Vec<_>>();
     above.reverse();

@@ -76,7 +76,8 @@ impl Folder {
     /// # Errors
     /// When it cannot be made or written.
     pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
-        // Where others can write, a link or a folder of theirs would have hashes and keys go wherever it leads.
+        // Where others can write, a link or a folder of theirs would have hashes and keys go wherever it
+        // leads.
         private_folder(path)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK))?;
         match lock.try_lock() {
