@@ -107,6 +107,13 @@ impl Migration {
 
     /// The handle on a table.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Migration, Store};
+    /// # fn example<Payments: MigratableTable>(migration: Migration) {
+    /// let payments: Store<Payments> = migration.store();
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// When the table was not added to the options, which is a mistake in the program.
     pub fn store<T: MigratableTable>(&self) -> Store<T> {
@@ -126,12 +133,28 @@ impl Migration {
     }
 
     /// What became of the writes of this handle so far.
+    ///
+    /// ```no_run
+    /// # use lockstep::Migration;
+    /// # fn example(migration: Migration) {
+    /// let counts = migration.write_counts();
+    /// println!("{} transactions committed, {} states left to a relay", counts.committed, counts.deferred);
+    /// # }
+    /// ```
     pub fn write_counts(&self) -> WriteCounts {
         self.shared.writer.counters().snapshot()
     }
 
     /// Stops what runs in the background and waits for it, then closes the source: writes under way are
     /// finished, later ones fail. Called again, it does nothing.
+    ///
+    /// ```no_run
+    /// # use lockstep::Migration;
+    /// # async fn example(migration: Migration) {
+    /// // After the last request was answered: a deploy then waits for no lease of this process.
+    /// migration.shutdown().await;
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// What runs in the background ends by itself and is not waited for; the source stays open until the last

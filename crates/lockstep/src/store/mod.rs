@@ -187,6 +187,14 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// How this handle reads: to be turned while it runs, and counted.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) {
+    /// let counts = payments.reads().counts();
+    /// println!("{} answers by DynamoDB, {} misses", counts.target, counts.source_miss);
+    /// # }
+    /// ```
     pub fn reads(&self) -> &Reads {
         &self.shared.reads
     }

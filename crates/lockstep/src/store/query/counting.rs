@@ -17,6 +17,14 @@ impl<T: MigratableTable> Selection<T> {
     /// A query with a [`Query::keeping`](super::Query::keeping) reads its rows to count them. Rows past their
     /// expiry are left out if the query's range leaves them out, as those of the table crates do.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// println!("{} rows of {}", selection.count().await?, Payments::NAME);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Selection::stream`].
     ///
@@ -27,6 +35,15 @@ impl<T: MigratableTable> Selection<T> {
     }
 
     /// As [`Selection::count`], and says who answered.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// let counted = selection.count_marked().await?;
+    /// println!("{} rows, counted by {:?}", counted.value, counted.from);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Selection::stream`].

@@ -192,6 +192,14 @@ impl<T: MigratableTable> std::fmt::Debug for Query<T> {
 
 impl<T: MigratableTable> Store<T> {
     /// Binds a query to this handle. Nothing is asked yet.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Query, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>, of_a_customer: Query<Payments>) {
+    /// let newest_first = payments.select(of_a_customer);
+    /// let both = (newest_first.first(), newest_first.count()); // one selection may be read several times
+    /// # }
+    /// ```
     pub fn select(&self, query: Query<T>) -> Selection<T> {
         Selection::new(self.clone(), query)
     }
