@@ -26,9 +26,9 @@ use migration::of_migration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Somebody should look.
+    /// An operator should look.
     Warning,
-    /// Somebody must act now.
+    /// An operator must act now.
     Critical,
 }
 
@@ -64,9 +64,9 @@ pub(crate) struct Health {
 pub enum HealthState {
     /// Nothing is wrong.
     Healthy,
-    /// Somebody should look.
+    /// An operator should look.
     Degraded,
-    /// Somebody must act now.
+    /// An operator must act now.
     Broken,
 }
 

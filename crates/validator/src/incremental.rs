@@ -43,8 +43,7 @@ pub(crate) async fn compare_changed(run: &Arc<TableRun>) -> Result<(), String> {
         (Ok(()), Ok(())) => {}
     }
     if run.options.quiescent {
-        // At rest both sides can be counted: what was put into the target round everybody shows there, if
-        // nowhere else.
+        // When writers are idle, counts reveal items that other programs wrote past Lockstep.
         let counted = count_target(&run.reader, &run.binding, &run.options, false).await;
         let counted = counted.map_err(|e| format!("the items were not counted: {e}"))?;
         run.tally.count_target(counted.items, 0);

@@ -16,7 +16,7 @@ pub struct ValidateOptions {
     /// Only rows and items of these days; a table without a day column is compared whole. A report of a
     /// window says so.
     pub window: Window,
-    /// Whether someone delivers pending keys, so that waiting for them makes sense. If not, a suspect that is
+    /// Whether a relay delivers pending keys, so that waiting for them makes sense. If not, a suspect that is
     /// pending is counted as pending at once, and the verdict is not consistent.
     pub wait_for_pending: bool,
     /// Whether the caller has stopped all writers and the pending set has drained. Only then are counts of

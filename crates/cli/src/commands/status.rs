@@ -26,7 +26,7 @@ use text::text;
 /// the workers, each with the ranges that it holds, and the slowest. Also what a crash left open, the newest
 /// verdict, and the last entries of the journal. It only reads, and may run beside anything.
 ///
-/// It ends with 0 when all is well, with 6 when somebody should look (degraded), and with 1 when somebody
+/// It ends with 0 when all is well, with 6 when an operator should look (degraded), and with 1 when one
 /// must act (broken), and says why.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask status\n  cargo xtask status --watch\n  cargo xtask status --json | jq '.tables[] | {name, pending}'"))]

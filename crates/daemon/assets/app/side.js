@@ -88,7 +88,7 @@ function partsCard(state) {
       return h('li', { key: part.name },
         h('p', { class: 'line' }, h('b', {}, label), h('span', { class: tone }, word)),
         h('p', { class: 'soft small' }, does, part.restarts > 0 && ` · restarted ${many(part.restarts, 'time')}`),
-        stop && h('p', { class: 'small held' }, `by ${stop.actor ?? 'someone'}: “${stop.reason ?? 'no reason given'}”`,
+        stop && h('p', { class: 'small held' }, `by ${stop.actor ?? 'an operator'}: “${stop.reason ?? 'no reason given'}”`,
           stop.until && ` until ${clock(stop.until)}`),
         part.why && h('p', { class: 'small held' }, part.why));
     })));

@@ -64,7 +64,7 @@ async fn until_safe(progress: &Progress, backfilled: &CancellationToken) {
     }
 }
 
-/// Waits until nothing is pending, or nothing for as long as `lag`, but for `at_most`: somebody else may be
+/// Waits until nothing is pending, or nothing for as long as `lag`, but for `at_most`: an application may be
 /// writing all the time.
 pub(super) async fn drain(
     coordinator: &Coordinator,
