@@ -95,15 +95,15 @@ impl std::fmt::Display for Side {
 #[derive(Debug, thiserror::Error)]
 #[error("{side}: {doing}: {message}")]
 pub struct Error {
-    /// Which store.
+    /// Store that the error is about.
     pub side: Side,
-    /// What to branch on.
+    /// Kind of the error, for a caller to branch on.
     pub kind: Kind,
-    /// What was being done, for the reader.
+    /// Action that failed, for the reader.
     pub doing: String,
-    /// What happened and what to do next, without row values (R36).
+    /// Description of the failure and of what to do next, without row values (R36).
     pub message: String,
-    /// What caused it. Of a driver's error it tells nothing: see [`Error::driver`].
+    /// Cause of the error. Of a driver's error it tells nothing: see [`Error::driver`].
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -246,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_hangs_up_while_it_greets_is_away_and_no_mistake() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("postgres://somebody@{}/any", server.local_addr().expect("its address"));
+        let url = format!("postgres://app@{}/any", server.local_addr().expect("its address"));
         let hang_up = async {
             let (mut greeted, _) = server.accept().await.expect("a client");
             let mut request = [0; 8];

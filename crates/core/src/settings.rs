@@ -30,11 +30,11 @@ pub enum Takes {
 /// One setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knob {
-    /// Its name.
+    /// Name of the setting.
     pub name: &'static str,
-    /// What it takes.
+    /// Values that it takes.
     pub takes: Takes,
-    /// What follows it, in a line.
+    /// Description of what follows it, in a line.
     pub about: &'static str,
 }
 
@@ -48,7 +48,7 @@ pub const CANARY_PERCENT: &str = "canary_percent";
 pub const SHADOW_PERCENT: &str = "shadow_percent";
 /// Age of a pending key from which HybridRead goes back to the source by itself.
 pub const MAX_STALENESS_MS: &str = "max_staleness_ms";
-/// Who decides whether a write of DualWrite happened.
+/// Setting that says which store decides whether a write of DualWrite happened.
 pub const DUAL_WRITE: &str = "dual_write";
 /// The same in HybridRead.
 pub const HYBRID_READ: &str = "hybrid_read";
@@ -70,9 +70,9 @@ pub const MISMATCHES_MAX: &str = "mismatches_max";
 pub const DISTRUSTED_REPORTERS: &str = "distrusted_reporters";
 /// Milliseconds within which 99 of 100 answers of a store are to come.
 pub const LATENCY_MS_MAX: &str = "latency_ms_max";
-/// What the names of settings begin with that pause something.
+/// Prefix of the names of settings that pause something.
 pub const PAUSE: &str = "pause.";
-/// What the names of settings begin with that lead another one up a ramp.
+/// Prefix of the names of settings that lead another one up a ramp.
 pub const RAMP: &str = "ramp.";
 
 /// All of them.

@@ -27,7 +27,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// Name of the table in configuration, reports and control tables; also the default of both relations'
     /// names.
     const NAME: &'static str;
-    /// How many columns of [`MigratableTable::Key`], counted from the first, are the source's primary key.
+    /// Number of columns of [`MigratableTable::Key`], counted from the first, that are the source's primary
+    /// key.
     const PRIMARY_KEY_COLUMNS: usize = 1;
     /// Key schema and indexes of the target.
     const TARGET: TargetSchema;
@@ -150,7 +151,7 @@ pub struct Reference {
     pub column: &'static str,
     /// The table referred to.
     pub to_table: &'static str,
-    /// Its key column.
+    /// Key column of the table that is referred to.
     pub to_column: &'static str,
 }
 

@@ -63,7 +63,7 @@ fn of_database(error: &dyn DatabaseError) -> String {
 struct Answer<'a> {
     code: &'a str,
     message: &'a str,
-    /// Where it came up, the innermost place first.
+    /// Places where the error came up, the innermost first.
     context: &'a str,
     /// The function in the server's own source.
     routine: &'a str,

@@ -19,7 +19,7 @@ pub(super) const ENVIRONMENT: &str = "the environment";
 pub struct Inputs {
     /// The file that `--config` names.
     pub file: Option<PathBuf>,
-    /// Where [`FILE`] is looked for when `--config` names none; nowhere if `None`.
+    /// Folder in which [`FILE`] is looked for when `--config` names none; nowhere if `None`.
     pub folder: Option<PathBuf>,
     /// The profile of the file.
     pub profile: Option<String>,
@@ -34,7 +34,7 @@ pub struct Inputs {
 pub struct Setting {
     /// The key, with dots.
     pub key: &'static str,
-    /// Its value.
+    /// Value of the key.
     pub value: Value,
 }
 
@@ -82,7 +82,7 @@ pub struct Sorting<'a> {
 pub struct Gathered {
     /// The values.
     pub figment: Figment,
-    /// Who may write the file that was read, if there was one.
+    /// Users who may write the file that was read, if there was one.
     pub file: Option<Writers>,
 }
 

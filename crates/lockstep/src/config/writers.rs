@@ -12,7 +12,7 @@ use super::ConfigError;
 #[derive(Clone, Debug)]
 pub struct Writers {
     path: PathBuf,
-    /// Why others may write it, and what to do; `None` where only its user and root may.
+    /// Reason why others may write it, and what to do; `None` where only its user and root may.
     others: Option<String>,
 }
 

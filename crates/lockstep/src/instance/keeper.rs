@@ -53,7 +53,7 @@ pub(super) struct Keeper {
     connection: Option<PgConnection>,
     registered: bool,
     registered_in_target: bool,
-    /// What the lease in the target says that we have acknowledged.
+    /// Epoch that the lease in the target says we have acknowledged.
     acknowledged_in_target: Option<Epoch>,
     fenced: bool,
     /// Whether it was said that the control table is not to be gone by.

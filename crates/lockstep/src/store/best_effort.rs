@@ -21,7 +21,7 @@ pub(super) struct Committed {
     pub(super) control: Control,
     pub(super) changes: Vec<Change>,
     pub(super) marks: Vec<Mark>,
-    /// What the target is owed for each of `marks`.
+    /// Debt of the target for each of `marks`.
     pub(super) owed: Owed,
     /// Whether the changes become visible together.
     pub(super) together: bool,

@@ -48,7 +48,7 @@ type Ask<A> = Box<dyn Fn() -> BoxFuture<'static, Result<A>> + Send + Sync>;
 /// One query with its arguments.
 #[doc(hidden)]
 pub struct StoreRead {
-    /// What kind of query it is.
+    /// Kind of the query.
     pub query: &'static str,
     /// Asks both stores, and compares.
     pub compare: Ask<Comparison>,

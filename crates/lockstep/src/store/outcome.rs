@@ -36,7 +36,7 @@ pub struct WriteOutcome<R> {
     pub found: bool,
     /// The phase that the write happened in.
     pub control: Control,
-    /// What became of it in the target.
+    /// Delivery to the target.
     pub target: Delivery,
 }
 
@@ -50,9 +50,9 @@ impl<R> WriteOutcome<R> {
 /// How a write that has no [`WriteOutcome`] ended in each store; see [`WriteFailed::of`].
 #[derive(Clone, Debug)]
 pub struct WriteFailed {
-    /// In PostgreSQL: failed, or unknown.
+    /// Outcome in PostgreSQL: failed, or unknown.
     pub source: Delivery,
-    /// In the target.
+    /// Outcome in the target.
     pub target: Delivery,
 }
 

@@ -60,12 +60,12 @@ pub(crate) enum State {
 pub(crate) struct WriteTransaction {
     pub(crate) sql: SourceTransaction,
     pub(crate) control: Control,
-    /// Its number; `None` until it is known to have changed something.
+    /// Number of the transaction; `None` until it is known to have changed something.
     pub(super) id: Option<TransactionId>,
     pub(super) changes: Vec<Change>,
     /// Whether the changes become visible together in the target as well.
     pub(crate) together: bool,
-    /// What is being delivered beside it.
+    /// Rows that are being delivered beside it.
     pub(crate) beside: Started,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Walk<T: MigratableTable> {
     fingerprint: u64,
     after: Option<T::Key>,
     reader: Option<TargetReader<T>>,
-    /// Why this walk left the target; it does not go back while the phase stays.
+    /// Reason why this walk left the target; it does not go back while the phase stays.
     fallen: Option<SourceCause>,
     /// Whether a row came before the next one, on this page or one before.
     begun: bool,

@@ -32,7 +32,7 @@ struct State {
     /// By fingerprint of the place in the target; two keys may share one.
     keys: HashMap<u64, Vec<(SourceKey, Turn)>>,
     held: usize,
-    /// When a key was last left out.
+    /// Time at which a key was last left out.
     left_out: Option<Instant>,
     turn: Turn,
 }

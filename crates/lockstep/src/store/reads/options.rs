@@ -14,7 +14,7 @@ pub struct ReadOptions {
     pub shadow_percent: Share,
     /// Age of the oldest pending key from which HybridRead goes back to the source by itself.
     pub max_staleness_ms: u64,
-    /// How often, at most, an instance asks how old that key is.
+    /// Shortest time between two questions of an instance how old that key is.
     pub standing_poll_ms: u64,
 }
 

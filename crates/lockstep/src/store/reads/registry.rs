@@ -13,7 +13,7 @@ use crate::central::Central;
 /// One [`Reads`] a table, so that every handle on a table reads the deferred writes of every other.
 pub(in crate::store) struct ReadsOfTables {
     tables: Mutex<HashMap<&'static str, Reads>>,
-    /// Of tables that are asked for first from now on; the defaults until options are set.
+    /// Options of tables that are asked for first from now on; the defaults until options are set.
     options: OnceLock<ReadOptions>,
     central: Arc<Central>,
 }

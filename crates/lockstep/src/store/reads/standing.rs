@@ -44,7 +44,7 @@ pub(super) struct Watch {
     max_staleness_ms: AtomicU64,
     poll_ms: AtomicU64,
     began: Instant,
-    /// When to ask again, in milliseconds since `began`.
+    /// Time of the next question, in milliseconds since `began`.
     ask_at: AtomicU64,
     /// Until when what is known holds, in milliseconds since `began`, and what it is, in the two low bits:
     /// one word, so that no reader sees half of it.

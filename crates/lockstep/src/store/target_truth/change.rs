@@ -9,8 +9,8 @@ use lockstep_dynamo::{ConditionalPut, Expected, TargetControl};
 
 use super::retire::nameless_tombstone;
 
-/// How many of its last writers an item names. A lost reply is told right unless more writers than this came
-/// after it.
+/// Number of its last writers that an item names. A lost reply is told right unless more writers than this
+/// came after it.
 pub(super) const WRITERS_MAX: usize = 3;
 
 /// What a place in the target holds, as far as the next write depends on it.
@@ -27,9 +27,9 @@ pub(crate) struct Change {
     pub(super) table: &'static str,
     pub(super) target_name: String,
     pub(super) id: String,
-    /// Where the row is now, if it is anywhere.
+    /// Place where the row is now, if it is anywhere.
     pub(super) from: Option<(TargetKey, Base)>,
-    /// Where it is to be; `None` deletes it.
+    /// Place where it is to be; `None` deletes it.
     pub(super) to: Option<(TargetKey, Item, Base)>,
     /// Whether rows of this table have a place of record, and what was read of this row's.
     pub(super) place: Option<Option<Place>>,
@@ -38,9 +38,9 @@ pub(crate) struct Change {
 /// What became of a write, by the item that is there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trace {
-    /// It is there, or was when later writers replaced it.
+    /// The change is there, or was when later writers replaced it.
     Applied,
-    /// Not there, but it could still arrive.
+    /// The change is not there, but it could still arrive.
     NotYet,
     /// Another was first, and it can arrive no more.
     Never,
@@ -100,7 +100,7 @@ impl Base {
         } else if now.writers.len() < WRITERS_MAX
             || self.writers.first().is_some_and(|last| now.writers.contains(last))
         {
-            // Everyone since is named, and it is not among them.
+            // Every writer since is named, and this one is not among them.
             Trace::Never
         } else {
             Trace::Unknown

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::store::Writer;
 
-/// For how long a tombstone of after the completion is kept.
+/// Time, in seconds, for which a tombstone of after the completion is kept.
 const KEPT_S: i64 = 90 * 24 * 3_600;
 /// Longest wait for the record: the deletion itself has to be sent within the same deadline.
 const ASKED_FOR: Duration = Duration::from_millis(250);

@@ -54,7 +54,7 @@ impl<T: MigratableTable> Store<T> {
             let (row, change) = self.numbered(row).await?;
             match self.shared.writer.send_changes(&permit, &[change], tries.deadline).await? {
                 Sent::Applied => return Ok(outcome(&permit, Some(row), true)),
-                // Someone chose this very id after we had taken it: theirs it is.
+                // Another caller chose this very id after we had taken it: it has it.
                 Sent::Raced => tries.again().await?,
             }
         }
