@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct ImportOptions {
     /// Folder on this machine that parts are written to.
     pub folder: PathBuf,
-    /// Where DynamoDB reads them, `s3://bucket/prefix`; empty until it is used.
+    /// Address from which DynamoDB reads them, `s3://bucket/prefix`; empty until it is used.
     pub s3: String,
     /// Bytes of a part before it is compressed, about.
     #[serde(rename = "part_mb", with = "megabytes")]

@@ -35,9 +35,9 @@ pub struct TableProgress {
     pub(crate) lost_replies: AtomicU64,
     pub(crate) ceiling: AtomicU64,
     pub(crate) ranges_moved: AtomicU64,
-    /// How long the oldest pending key had waited, and when that was seen.
+    /// Age of the oldest pending key, and when that was seen.
     oldest: Mutex<Option<(Instant, Duration)>>,
-    /// When the last of them ended.
+    /// Time at which the last of them ended.
     pub(crate) last_range: Mutex<Option<Instant>>,
     pub(crate) load_path: Mutex<Option<LoadPath>>,
     pub(crate) pause_reason: Mutex<Option<String>>,

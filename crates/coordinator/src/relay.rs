@@ -35,15 +35,15 @@ use pace::Pace;
 use quiet::Quiet;
 use share::Shares;
 
-/// How often intents of strict writes are looked at.
+/// Time between two looks at the intents of strict writes.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// When a relay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayUntil {
-    /// When nothing has been pending in any table during one whole pass.
+    /// The relay ends when nothing has been pending in any table during one whole pass.
     Empty,
-    /// When it is cancelled.
+    /// The relay ends when it is cancelled.
     Cancelled,
 }
 
@@ -123,7 +123,7 @@ struct Table<'a> {
     inserts: &'a Inserts,
     /// The keys that are this relay's; `None` for every key.
     share: Option<RelayShare>,
-    /// When what is being sent was read.
+    /// Time at which what is being sent was read.
     read_at: ReadAt,
 }
 

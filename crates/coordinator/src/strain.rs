@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use lockstep_postgres::{Load, Source, Tuning};
 
-/// How often it is asked.
+/// Time between two questions.
 const EVERY: Duration = Duration::from_secs(2);
-/// Where no setting says otherwise: the part of its sessions that may be at work, in percent.
+/// Part of the source's sessions that may be at work, in percent, where no setting says otherwise.
 const SESSIONS_PERCENT: i64 = 60;
-/// Where no setting says otherwise: how far a replica may be behind.
+/// Distance that a replica may be behind, where no setting says otherwise.
 const REPLICA_LAG_MB: i64 = 256;
 
 /// What was found last, for as long as it holds.

@@ -21,13 +21,13 @@ use crate::outage::Outage;
 use crate::progress::Progress;
 use crate::records;
 
-/// How often a worker that stays looks for new work.
+/// Time between two looks of a worker that stays for new work.
 const LOOK_FOR_WORK: Duration = Duration::from_secs(5);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkOptions {
-    /// What people call it.
+    /// Name of the worker, for people.
     pub name: String,
     /// Whether it waits for more once everything is done.
     pub stay: bool,
@@ -36,11 +36,11 @@ pub struct WorkOptions {
 /// What a worker did.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkSummary {
-    /// What people call it.
+    /// Name of the worker, for people.
     pub worker: String,
     /// Each table.
     pub tables: Vec<WorkedTable>,
-    /// How often its lease ended before it had: it was stopped, or cut off from the source.
+    /// Number of times that its lease ended before it had: it was stopped, or cut off from the source.
     pub leases_ended: u64,
 }
 

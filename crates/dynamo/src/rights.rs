@@ -89,7 +89,7 @@ const REQUESTS: &[Request] = &[
     request("update_continuous_backups", &["protection"], &["UpdateContinuousBackups"]),
     request("update_table", &["protection", "streams"], &["UpdateTable"]),
     request("update_time_to_live", &["tables"], &["UpdateTimeToLive"]),
-    // Everyone may ask who they are.
+    // Every identity may ask which it is.
     request("get_caller_identity", &["lib"], &[]),
 ];
 

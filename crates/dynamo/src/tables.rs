@@ -127,7 +127,7 @@ impl Target {
             .send()
             .await;
         if let Err(error) = created.map_err(|e| fault::error(&doing, e)) {
-            // Someone else, or an earlier run whose answer was lost, is creating it: wait for that one.
+            // Another process, or an earlier run whose answer was lost, is creating it: wait for that one.
             if !error.message.starts_with("ResourceInUseException") && error.kind != Kind::Unknown {
                 return Err(error);
             }

@@ -17,7 +17,7 @@ use lockstep_dynamo::push_initial_load_line;
 use lockstep_postgres::PartRow;
 use serde_json::json;
 
-/// Where in a table's folder its parts are.
+/// Name of the folder within a table's folder that holds its parts.
 const DATA: &str = "data";
 const UNFINISHED: &str = "unfinished";
 

@@ -24,12 +24,13 @@ const TABLES_IN_FLIGHT: usize = 8;
 const LISTED: usize = READ_KEYS_MAX * BATCHES_IN_FLIGHT;
 /// Passes before a pause; each looks at what changed during the one before it.
 const PASSES_MAX: usize = 5;
-/// So few are compared in a pause without being noticed.
-const FEW: usize = 2_000;
-/// How often is kept how far it has come, and how often it is told.
+/// Number of keys that can be compared in a pause in a few milliseconds.
+const PENDING_KEYS_IN_PAUSE_MAX: usize = 2_000;
+/// Time between two notes of how far it has come, and between two messages of it.
 const KEPT_EVERY: Duration = Duration::from_secs(2);
 const TOLD_EVERY: Duration = Duration::from_secs(30);
-/// Where more keys than this differ something is wrong, and nothing is kept: it would be written every time.
+/// Number of differing keys above which something is wrong, and nothing is kept: it would be written every
+/// time.
 const KEPT_UNEQUAL_MAX: usize = 10_000;
 
 /// What is left to be compared in the pause.
@@ -65,7 +66,7 @@ impl Level {
                 at.since = Some(std::mem::replace(&mut at.began, next));
                 at.after = None;
                 keep(migration, &table, &at).await?;
-                if looked_at <= FEW {
+                if looked_at <= PENDING_KEYS_IN_PAUSE_MAX {
                     break;
                 }
             }

@@ -20,7 +20,7 @@ const INSERTS_FROM: usize = 2 * STATEMENTS_MAX;
 pub(super) struct Sent {
     pub(super) delivered: u64,
     pub(super) set_aside: u64,
-    /// Why one of them stayed pending.
+    /// Reason why one of them stayed pending.
     pub(super) error: Option<Error>,
 }
 

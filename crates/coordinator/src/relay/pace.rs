@@ -17,7 +17,7 @@ use super::Run;
 use crate::lanes::Lane;
 use crate::rate::Rate;
 
-/// How often settings are read while something is delivered.
+/// Time between two readings of settings while something is delivered.
 const TUNED_EVERY: Duration = Duration::from_secs(1);
 
 /// Shared by everything that one relay sends.

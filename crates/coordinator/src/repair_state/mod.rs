@@ -46,15 +46,15 @@ struct Planned {
 /// What was mended.
 #[derive(Debug, Default, Serialize)]
 pub struct StateRepaired {
-    /// What was done, in order.
+    /// Remedies that were carried out, in order.
     pub done: Vec<Remedy>,
     /// History that was copied again.
     pub backfilled: Vec<BackfillSummary>,
-    /// What the comparison found; `None` where there was none to make.
+    /// Findings of the comparison; `None` where there was none to make.
     pub findings: Option<Repairs>,
-    /// What became of the keys that were marked, over all rounds.
+    /// Outcome of the keys that were marked, over all rounds.
     pub repaired: Repaired,
-    /// What is still wrong afterwards.
+    /// Faults that are left afterwards.
     pub left: Option<Diagnosis>,
 }
 
