@@ -20,9 +20,10 @@ impl Source {
     /// taken a block in vain, and no unit was spent twice.
     ///
     /// A time far in the future would keep all workers waiting, and no worker sets it back: 1. The source's
-    /// clock is set back by an hour. 2. The stored time is an hour from now. Or: 1. Fifty workers take a block
-    /// each at one unit a second. 2. An operator allows 40,000. 3. The stored time is twenty minutes from now.
-    /// So the stored time counts in full only at the rate, and by the clock, that it was computed with.
+    /// clock is set back by an hour. 2. The stored time is an hour from now. Or: 1. Fifty workers take a
+    /// block each at one unit a second. 2. An operator allows 40,000. 3. The stored time is twenty minutes
+    /// from now. So the stored time counts in full only at the rate, and by the clock, that it was computed
+    /// with.
     ///
     /// # Errors
     /// The driver's.

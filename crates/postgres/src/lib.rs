@@ -142,7 +142,7 @@ pub use held_back::HeldBack;
 pub use imports::{ImportPlace, ImportRow, PartRow};
 pub use intents::{
     Mark, MarkedKey, WITH_ID, begin_write, begin_write_in, id_assigned, id_of, id_under_way, is_under_way,
-    settle_in_transaction,
+    resolve_in_transaction,
 };
 pub use recognise::CaptureState;
 

@@ -10,7 +10,8 @@ use super::{PendingBatch, RefusedPut, Source, TableBinding};
 impl Source {
     /// Reads, for refused puts, the marks that stand as they were read and whose row has no other writer that
     /// may have put the item: no strict write of any of its keys is under way, and no other key of it is
-    /// pending at that version or a higher one. Each comes with the row, as [`Source::read_pending`] reads it.
+    /// pending at that version or a higher one. Each comes with the row, as [`Source::read_pending`] reads
+    /// it.
     ///
     /// A lower mark has not put it. 1. History was lost, and a state of then is at 20. 2. The row is moved: A
     /// is marked at 12, B at 13, and both are refused. 3. If each of them waited for the other, neither would

@@ -35,7 +35,7 @@ pub struct Registering<'a> {
 pub struct Pulse {
     /// Whether it has found no range to take.
     pub idle: bool,
-    /// Rows that it has settled so far.
+    /// Rows that it has done so far.
     pub rows: i64,
     /// Rows a second since the heartbeat before.
     pub rows_per_s: f64,
@@ -74,7 +74,7 @@ pub struct WorkerRow {
     pub lease_left_ms: i64,
     /// Whether it has found no range to take.
     pub idle: bool,
-    /// Rows that it has settled, when it last told.
+    /// Rows that it has done, when it last told.
     pub rows: i64,
     /// Rows a second, when it last told.
     pub rows_per_s: f64,

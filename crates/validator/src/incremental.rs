@@ -1,7 +1,7 @@
 //! The incremental pass: only keys that changed since the full pass are looked at, whether they were
 //! delivered or not (R24).
 //!
-//! They go to the recheck, as every suspect does: what it does not find equal, it reads until it is settled.
+//! They go to the recheck, as every suspect does: what it does not find equal, it reads until it is decided.
 //! So a key that is pending is lag, and drift only when it is not pending any more. A key that changed and
 //! went away is looked at as well: its item must be gone, too.
 

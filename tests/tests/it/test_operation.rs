@@ -74,7 +74,8 @@ fn shown(value: &AttributeValue) -> String {
     parts.join(", ")
 }
 
-/// Real rows at the ends of the ids, and rules of an application that a row made up by another program breaks.
+/// Real rows at the ends of the ids, and rules of an application that a row made up by another program
+/// breaks.
 const APPLICATION: &str = "
     CREATE SEQUENCE receipts;
     CREATE FUNCTION receipt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('receipts'); RETURN coalesce(NEW, OLD); END $$;

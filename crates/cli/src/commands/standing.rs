@@ -1,5 +1,5 @@
-//! The state of each table, as `status` shows it. Of many tables `status` shows those that need attention, and
-//! one line says what the others have in common.
+//! The state of each table, as `status` shows it. Of many tables `status` shows those that need attention,
+//! and one line says what the others have in common.
 
 use lockstep_coordinator::{Status, TableStatus, first_of};
 

@@ -60,7 +60,8 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
         };
         if verdict.consistent && fresh && state.is_some_and(is_before) {
             let detail = format!(
-                "the newest verdict predates the installation of capture on {}, or a rewrite of its rows into another file",
+                "the newest verdict predates the installation of capture on {}, or a rewrite of its rows into \
+                 another file",
                 binding.relation
             );
             return Ok(GateResult::fail(name, detail, "run `validate`"));
@@ -80,8 +81,8 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
 }
 
-/// The gate of the shadow reads that applications made since the newest verdict. The verdict covers the moment
-/// of comparison; shadow reads cover answers given since then.
+/// The gate of the shadow reads that applications made since the newest verdict. The verdict covers the
+/// moment of comparison; shadow reads cover answers given since then.
 pub(super) async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {

@@ -77,21 +77,21 @@ impl Level {
 
     /// Compares the rest, while no application writes and the feed is through; says what differs, if
     /// anything.
-    pub(super) async fn settle(self, migration: &Migration) -> Result<Option<String>> {
+    pub(super) async fn finish(self, migration: &Migration) -> Result<Option<String>> {
         let asked: Vec<_> = self.tables.iter().map(|(table, at)| (table, at.since.as_ref())).collect();
         let taken = migration.source.reverse_taken_any(&asked).await?;
         // Where nothing came since, and everything agreed, nothing is left to be asked.
         let left =
             self.tables.into_iter().zip(taken).filter(|((_, at), taken)| *taken || !at.unequal.is_empty());
-        let settle = |(table, mut at): (FedTable, Compared)| async move {
+        let finish = |(table, mut at): (FedTable, Compared)| async move {
             compare(migration, &table, &mut at, None).await?;
             Ok::<_, Error>((table.binding().name(), at.unequal.len()))
         };
         let settling: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
-            left.map(|(left, _)| settle(left).boxed()).collect();
-        let settled: Vec<(&str, usize)> =
+            left.map(|(left, _)| finish(left).boxed()).collect();
+        let finished: Vec<(&str, usize)> =
             stream::iter(settling).buffered(TABLES_IN_FLIGHT).try_collect().await?;
-        Ok(settled.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
+        Ok(finished.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
             format!(
                 "{unequal} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is through: a trigger or \
                  a writer past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \

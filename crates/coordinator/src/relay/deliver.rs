@@ -75,7 +75,7 @@ impl Table<'_> {
     }
 
     /// Writes what is due under the guard.
-    pub(super) async fn settle(self, row: &PendingRow, due: Due) -> Result<Fate> {
+    pub(super) async fn conclude(self, row: &PendingRow, due: Due) -> Result<Fate> {
         let item = match due {
             Due::Item(item) | Due::Tombstone(item) => item,
             Due::Unholdable(reason) => return self.set_aside(row, &reason).await,

@@ -1,5 +1,5 @@
-//! Refused puts of one read: those that the target holds all the same, those with a newer mark, and items that
-//! no delivery of this migration explains.
+//! Refused puts of one read: those that the target holds all the same, those with a newer mark, and items
+//! that no delivery of this migration explains.
 //!
 //! Where a row may have several keys, each refusal is looked at once more before it says anything, since two
 //! of them may share a place. 1. A row moves within a day of which the target knows no more: A and B are

@@ -270,7 +270,7 @@ impl TargetControl {
             let sent = request
                 .condition_expression("renewals = :seen")
                 .expression_attribute_values(":seen", number(seen.renewals));
-            return settled(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)));
+            return answered(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)));
         }
         let request = self.target.client.update_item().table_name(&self.table).set_key(place);
         let sent = request
@@ -279,11 +279,11 @@ impl TargetControl {
             .expression_attribute_names("#s", "state")
             .expression_attribute_values(":expired", text("expired"))
             .expression_attribute_values(":seen", number(seen.renewals));
-        settled(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)))
+        answered(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)))
     }
 }
 
-fn settled(sent: Result<()>) -> Result<bool> {
+fn answered(sent: Result<()>) -> Result<bool> {
     match sent {
         Ok(()) => Ok(true),
         Err(error) if error.kind == Kind::Refused => Ok(false),

@@ -10,8 +10,8 @@
 //! the source was written again; then its item is dead or gone, and the index says where the row went.
 //!
 //! The place of a row that expires goes [`KEPT_AFTER_EXPIRY_S`] after it: a table of logs would leave one for
-//! each row it ever had. A row whose expiry was extended, or that predates DynamoOnly, has no place; the index
-//! finds it, for the row has not moved for longer than an index was ever behind.
+//! each row it ever had. A row whose expiry was extended, or that predates DynamoOnly, has no place; the
+//! index finds it, for the row has not moved for longer than an index was ever behind.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Attributes, PK, Result, SK, TTL_ATTRIBUTE, TargetKey};

@@ -19,7 +19,7 @@ pub enum Delivery {
     Deferred(Arc<Error>),
     /// The store does not hold it, or will not once the relay has put the truth back.
     Failed(Arc<Error>),
-    /// It is not known yet (I8). In the target, it settles by itself: an intent or a mark stands for it
+    /// It is not known yet (I8). In the target, it is resolved later: an intent or a mark stands for it
     /// (I10).
     Unknown(Arc<Error>),
 }

@@ -38,8 +38,8 @@ pub enum Undelivered {
     DeadLetter,
 }
 
-/// One row that may be put back: while this lives, no write transaction is in flight, and no change of the row
-/// waits to be delivered. Keep it short: applications wait while it exists. Dropped, nothing was written.
+/// One row that may be put back: while this lives, no write transaction is in flight, and no change of the
+/// row waits to be delivered. Keep it short: applications wait while it exists. Dropped, nothing was written.
 #[derive(Debug)]
 pub struct PutBack<'t> {
     transaction: SourceTransaction,

@@ -73,8 +73,8 @@ pub struct Args {
     ///
     /// `incremental` looks at the keys that changed since the validation in DualWrite found nothing a moment
     /// ago, and reads everything where there is no such validation. A step changes no row and no item, so
-    /// nothing else can have changed, except through a program that writes to DynamoDB directly. In DynamoOnly
-    /// everything is read.
+    /// nothing else can have changed, except through a program that writes to DynamoDB directly. In
+    /// DynamoOnly everything is read.
     #[arg(long, value_name = "WHAT", default_value = "incremental")]
     pub validate: FinalValidation,
     /// Leave the embedded stores running, and print how to reach and how to remove them

@@ -98,7 +98,7 @@ impl Deferred {
 
     /// Removes what was taken and is not `still` pending. `oldest` is the age of the oldest pending key of
     /// the table as it was at `asked_at` or later; `None` where there is no such key.
-    pub(super) fn settle(
+    pub(super) fn take_out(
         &self,
         taken: &Taken,
         still: &[SourceKey],

@@ -198,7 +198,7 @@ impl Watch {
             Oldest::Age(age) => Some(age),
             Oldest::TooMany => Some(Duration::MAX),
         };
-        self.deferred.settle(&taken, &still, oldest, asked_at);
+        self.deferred.take_out(&taken, &still, oldest, asked_at);
         Ok(standing)
     }
 }
