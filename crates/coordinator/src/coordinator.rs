@@ -251,7 +251,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Moves the history of every table; resumes where an earlier run stopped.
+    /// Copies the initial load of every table; resumes where an earlier run stopped.
     ///
     /// # Errors
     /// See [`Error`]; [`Error::Interrupted`] when cancelled, or when the coordinator's lock was lost.

@@ -1,4 +1,4 @@
-//! How history goes in by DynamoDB's own import from S3.
+//! How the initial load goes in by DynamoDB's own import from S3.
 
 use std::path::PathBuf;
 use std::time::Duration;

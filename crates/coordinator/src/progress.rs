@@ -124,7 +124,7 @@ impl TableProgress {
         self.capacity_milliunits.load(Relaxed) / 1000
     }
 
-    /// Those of them that history took.
+    /// Those of them that the initial load took.
     pub fn initial_load_units(&self) -> u64 {
         self.history_milliunits.load(Relaxed) / 1000
     }
@@ -134,7 +134,7 @@ impl TableProgress {
         Some(self.ceiling.load(Relaxed)).filter(|ceiling| *ceiling > 0)
     }
 
-    /// How history goes into this table.
+    /// How the initial load goes into this table.
     pub fn load_path(&self) -> Option<LoadPath> {
         *self.load_path.lock().expect("no panic while holding it")
     }

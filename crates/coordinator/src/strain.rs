@@ -1,4 +1,4 @@
-//! Whether the source is busy enough for history to move more slowly (R11).
+//! Whether the source is busy enough for the initial load to move more slowly (R11).
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ pub(crate) struct Strain {
 }
 
 impl Strain {
-    /// Why history should move more slowly, if it should. A source that does not say how busy it is shows no
-    /// strain: the statistics are an advice, and their absence stops nothing.
+    /// Why the initial load should move more slowly, if it should. A source that does not say how busy it is
+    /// shows no strain: the statistics are an advice, and their absence stops nothing.
     pub(crate) async fn of(&mut self, source: &Source, tuning: &Tuning) -> Option<String> {
         if self.asked_at.is_none_or(|at| at.elapsed() >= EVERY) {
             self.asked_at = Some(Instant::now());

@@ -153,7 +153,7 @@ async fn turn(
     // A plan that is forgotten leaves no range, and nothing of it says that everything was moved.
     let message =
         "the plan was forgotten meanwhile, by `backfill --restart` or a repair; there will be another";
-    Err(StoreError::source(Kind::Busy, "moving history", message).into())
+    Err(StoreError::source(Kind::Busy, "copying the initial load", message).into())
 }
 
 async fn look_at_plan(migration: &Migration) -> Result<PlanLook> {
@@ -183,8 +183,8 @@ async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()>
 async fn require_truth(migration: &Migration) -> Result<()> {
     if migration.source.control().await?.phase == Phase::DynamoOnly {
         let message =
-            "DynamoDB is the truth, and PostgreSQL follows it: there is no history to move; see `status`";
-        return Err(StoreError::source(Kind::Refused, "moving history", message).into());
+            "DynamoDB is the truth, and PostgreSQL follows it: there is nothing to copy; see `status`";
+        return Err(StoreError::source(Kind::Refused, "copying the initial load", message).into());
     }
     Ok(())
 }

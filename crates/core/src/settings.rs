@@ -58,9 +58,9 @@ pub const WRITE_UNITS_PER_S_MAX: &str = "write_units_per_s_max";
 pub const RELAY_WRITE_UNITS_PER_S_MAX: &str = "relay_write_units_per_s_max";
 /// Most read units a second of each comparison.
 pub const VALIDATE_READ_UNITS_PER_S_MAX: &str = "validate_read_units_per_s_max";
-/// Sessions at work in the source above which history moves more slowly.
+/// Sessions at work in the source above which the initial load moves more slowly.
 pub const SOURCE_ACTIVE_SESSIONS_MAX: &str = "source_active_sessions_max";
-/// Megabytes that a replica of the source is behind, above which history moves more slowly.
+/// Megabytes that a replica of the source is behind, above which the initial load moves more slowly.
 pub const SOURCE_REPLICA_LAG_MB_MAX: &str = "source_replica_lag_mb_max";
 /// Dollars after which what can be stopped is stopped.
 pub const SPEND_CAP_USD: &str = "spend_cap_usd";

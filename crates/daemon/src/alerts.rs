@@ -176,7 +176,8 @@ pub(crate) fn judge(
         && forecast > cap
     {
         let message = format!(
-            "{forecast:.2} dollars will have been spent when history is copied, and spend_cap_usd is {cap:.2}: copying will stop before its end"
+            "{forecast:.2} dollars will have been spent when the initial load is copied, and spend_cap_usd \
+             is {cap:.2}: copying will stop before its end"
         );
         found.add("spend_forecast", Severity::Warning, message);
     }

@@ -58,11 +58,11 @@ impl Source {
         Ok(Duration::try_from_secs_f64(wait_s - seconds).unwrap_or_default())
     }
 
-    /// Takes what changes have cost off the budget, without waiting: changes go before history, and what
-    /// takes the next block waits for both.
+    /// Takes what changes have cost off the budget, without waiting: changes go before the initial load, and
+    /// what takes the next block waits for both.
     ///
     /// It reaches no further than a second ahead. 1. Changes alone cost more than the budget for an hour. 2.
-    /// History would then wait for an hour after the last of them.
+    /// The initial load would then wait for an hour after the last of them.
     ///
     /// # Errors
     /// The driver's.

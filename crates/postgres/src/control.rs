@@ -31,7 +31,7 @@ pub struct TableState {
     pub target_name: Option<String>,
     /// DynamoDB's id of it.
     pub target_id: Option<String>,
-    /// Since when anything but history may be written to it.
+    /// Since when anything but the initial load may be written to it.
     pub relay_enabled_at: Option<DateTime<Utc>>,
     /// Whether a cold load is under way or did not end cleanly.
     pub cold_open: bool,

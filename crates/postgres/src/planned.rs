@@ -1,4 +1,4 @@
-//! What the history of a table was planned to take, and what it took (R50).
+//! What the initial load of a table was planned to take, and what it took (R50).
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result};
@@ -11,7 +11,7 @@ pub const HISTORY_ROWS: &str = "spent.history_rows";
 /// See [`HISTORY_ROWS`].
 pub const HISTORY_UNITS: &str = "spent.history_units";
 
-/// What the history of a table is reckoned to take.
+/// What the initial load of a table is reckoned to take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadPlan {
     /// Rows.
@@ -51,8 +51,8 @@ pub struct PlannedLoad {
 }
 
 impl Source {
-    /// Notes what the history of a table is reckoned to take. A plan that is there stays: what a second run
-    /// reckons is the rest.
+    /// Notes what the initial load of a table is reckoned to take. A plan that is there stays: what a second
+    /// run reckons is the rest.
     ///
     /// # Errors
     /// The driver's.
@@ -78,11 +78,11 @@ impl Source {
             .bind(HISTORY_UNITS)
             .execute(self.pool())
             .await
-            .doing("noting what history will take")
+            .doing("noting what the initial load will take")
             .map(drop)
     }
 
-    /// Notes that the history of these tables is in the target; the first time counts.
+    /// Notes that the initial load of these tables is in the target; the first time counts.
     ///
     /// # Errors
     /// The driver's.
@@ -98,11 +98,11 @@ impl Source {
         .bind(tables)
         .execute(self.pool())
         .await
-        .doing("noting that history was copied")
+        .doing("noting that the initial load was copied")
         .map(drop)
     }
 
-    /// Forgets the plan of a table, whose history is copied once more.
+    /// Forgets the plan of a table, whose initial load is copied once more.
     ///
     /// # Errors
     /// The driver's.
@@ -119,7 +119,7 @@ impl Source {
             .map(drop)
     }
 
-    /// What the history of each table was planned to take and took, in the order of their names.
+    /// What the initial load of each table was planned to take and took, in the order of their names.
     ///
     /// # Errors
     /// The driver's.
@@ -138,7 +138,7 @@ impl Source {
              ORDER BY p.table_name"
         );
         let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(HISTORY_ROWS).bind(HISTORY_UNITS);
-        match read.fetch_all(self.pool()).await.doing("reading what history was planned to take") {
+        match read.fetch_all(self.pool()).await.doing("reading what the initial load was planned to take") {
             // A schema of before has none.
             Err(error) if error.is_missing_table() => Ok(Vec::new()),
             read => read,

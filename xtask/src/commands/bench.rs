@@ -7,8 +7,8 @@ use lockstep_cli::{Context, help};
 
 use crate::bench;
 
-/// Measures how fast history moves and is compared, and what a store handle costs, beside the limits of the
-/// same machine in the same run
+/// Measures how fast the initial load moves and is compared, and what a store handle costs, beside the limits
+/// of the same machine in the same run
 ///
 /// Numbers of one machine say little about another, so what counts are ratios: a backfill into a target that
 /// accepts and discards, beside a raw binary COPY of the same rows, a replay of prepared requests, and a

@@ -121,8 +121,9 @@ async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) ->
     // By this process's own clock from here on: no clock that is set shortens it.
     let left = stores.source.late_requests().await?.map_or(Duration::ZERO, |(left, _)| left);
     context.ui.say(&format!(
-        "A request of DynamoOnly whose caller has given it up could still land until {}: feeding and delivering \
-         until then. Broken off, give the same command again: it takes no further step, and goes on with that",
+        "A request of DynamoOnly whose caller has given it up could still land until {}: feeding and \
+         delivering until then. Broken off, give the same command again: it takes no further step, and goes \
+         on with that",
         until.format("%H:%M:%S UTC")
     ));
     let migration = context.migration(stores)?;

@@ -19,7 +19,7 @@ const GB: f64 = 1e9;
 /// Shards of a stream are read once a second at most by the feed.
 const STREAM_READS_PER_S: f64 = 1.0;
 
-/// One way to bring history over.
+/// One way to bring the initial load over.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadPathEstimate {
     /// `guarded`, or `import`.

@@ -47,7 +47,7 @@ pub struct TableFacts {
 pub struct Estimate {
     /// The tables.
     pub tables: Vec<TableFacts>,
-    /// Ways to bring history over.
+    /// Ways to bring the initial load over.
     pub load_paths: Vec<LoadPathEstimate>,
     /// Cost of each phase, the last entry being what comes after.
     pub phases: Vec<PhaseEstimate>,

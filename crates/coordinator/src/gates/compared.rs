@@ -60,8 +60,8 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
         };
         if verdict.consistent && fresh && state.is_some_and(is_before) {
             let detail = format!(
-                "the newest verdict predates the installation of capture on {}, or a rewrite of its rows into \
-                 another file",
+                "the newest verdict predates the installation of capture on {}, or a rewrite of its rows \
+                 into another file",
                 binding.relation
             );
             return Ok(GateResult::fail(name, detail, "run `validate`"));

@@ -87,7 +87,7 @@ pub(super) fn reconcile(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
         if !matches!(there, Ok(bytes) if bytes == part.bytes) {
             let message = format!(
                 "part {} is not in {}, or not as it was written: run this on the machine that wrote it, or \
-                read history again with \
+                read the initial load again with \
                  `backfill --restart`",
                 part.name,
                 data.display()

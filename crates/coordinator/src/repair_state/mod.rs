@@ -48,7 +48,7 @@ struct Planned {
 pub struct StateRepaired {
     /// Remedies that were carried out, in order.
     pub done: Vec<Remedy>,
-    /// History that was copied again.
+    /// The initial load that was copied again.
     pub backfilled: Vec<BackfillSummary>,
     /// Findings of the comparison; `None` where there was none to make.
     pub findings: Option<Repairs>,
