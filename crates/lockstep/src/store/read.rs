@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 
 use super::Store;
-use super::reads::{Answer, Asked, Comparison, ReadFrom, Route, SourceCause, fingerprint};
+use super::reads::{Answer, Asked, Comparison, ReadFrom, Route, SourceCause, hash_of_place};
 use super::write::PrimaryKey;
 
 impl<T: MigratableTable> Store<T> {
@@ -103,7 +103,7 @@ impl<T: MigratableTable> Store<T> {
                 _ => Ok((self.get_from_source(key).await?, from)),
             };
         };
-        let cause = match self.shared.reads.route(phase, Asked::Key(fingerprint(&place))).await {
+        let cause = match self.shared.reads.route(phase, Asked::Key(hash_of_place(&place))).await {
             Route::TargetOnly => {
                 let found = Backoff::brief().retry(|| self.get_from_target(&place)).await?;
                 return Ok((found, ReadFrom::Target));

@@ -320,8 +320,8 @@ pub(super) async fn read_left(sql: &mut SourceTransaction, changes: &mut [Change
 }
 
 impl Change {
-    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its
-    /// place.
+    /// Notes that a key has a new state; returns its index among the deliveries. A key noted again keeps its
+    /// index.
     pub(super) fn note(
         changes: &mut Vec<Self>,
         binding: &Arc<TableBinding>,
@@ -332,9 +332,9 @@ impl Change {
         let known = changes.iter().position(|c| c.key.table == marked.table && c.source_key == key);
         let change = Self { binding: binding.clone(), key: marked, source_key: key, state };
         match known {
-            Some(place) => {
-                changes[place] = change;
-                place
+            Some(index) => {
+                changes[index] = change;
+                index
             }
             None => {
                 changes.push(change);

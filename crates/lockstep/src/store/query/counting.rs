@@ -65,7 +65,7 @@ impl<T: MigratableTable> Selection<T> {
 
     async fn count_in(&self, phase: Phase) -> Result<(u64, ReadFrom)> {
         let (store, query) = (&self.store, &self.query);
-        Ok(match store.shared.reads.route(phase, Asked::Query(query.fingerprint())).await {
+        Ok(match store.shared.reads.route(phase, Asked::Query(query.hash())).await {
             Route::Source(cause) => (query.source_count(store).await?, ReadFrom::Source(cause)),
             Route::TargetOnly => (Backoff::brief().retry(|| self.target_count()).await?, ReadFrom::Target),
             Route::TargetThenSource(from) => match self.target_count().await {

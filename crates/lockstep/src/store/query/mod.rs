@@ -51,7 +51,7 @@ use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
 use super::Store;
-use super::reads::fingerprint_of;
+use super::reads::hash_of_text;
 
 /// Most rows of one batch: with rows of a kilobyte or two, as much as one page of DynamoDB.
 pub(super) const BATCH_ROWS_MAX: usize = 500;
@@ -171,8 +171,8 @@ impl<T: MigratableTable> Query<T> {
     }
 
     /// Stands for what is asked, whatever the page: canaries and cursors go by it.
-    fn fingerprint(&self) -> u64 {
-        fingerprint_of(&format!("{}\0{}\0{}", self.name, self.partitions.subject(), self.ascending))
+    fn hash(&self) -> u64 {
+        hash_of_text(&format!("{}\0{}\0{}", self.name, self.partitions.subject(), self.ascending))
     }
 
     fn keeps(&self, row: &T::Row) -> bool {
@@ -205,7 +205,7 @@ impl<T: MigratableTable> Store<T> {
     }
 }
 
-/// A partition key, as an error message or a fingerprint shows it.
+/// A partition key, as an error message or a hash shows it.
 fn text_of(value: &AttributeValue) -> &str {
     match value {
         AttributeValue::S(text) | AttributeValue::N(text) => text,

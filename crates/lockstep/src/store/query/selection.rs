@@ -138,8 +138,8 @@ impl<T: MigratableTable> Selection<T> {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn page(&self, limit: NonZeroUsize, cursor: Option<&Cursor>) -> Result<Page<T::Row>> {
-        let fingerprint = self.query.fingerprint();
-        let after = cursor.map(|cursor| cursor.position::<T>(fingerprint)).transpose()?;
+        let hash = self.query.hash();
+        let after = cursor.map(|cursor| cursor.position::<T>(hash)).transpose()?;
         let limit = limit.get().min(BATCH_ROWS_MAX);
         let mut walk = Walk::new(self.store.clone(), self.query.clone(), after);
         // One more than asked for tells whether there is a next page.
@@ -155,7 +155,7 @@ impl<T: MigratableTable> Selection<T> {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = match rows.last().filter(|_| more) {
-            Some(last) => Some(Cursor::new::<T>(fingerprint, &T::key(last))?),
+            Some(last) => Some(Cursor::new::<T>(hash, &T::key(last))?),
             None => None,
         };
         Ok(Page { rows, next, from })

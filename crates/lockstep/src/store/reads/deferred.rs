@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_core::{SourceKey, TableHandle};
 
-use super::fingerprint;
+use super::hash_of_place;
 use super::route::{Asked, OwnWrites};
 use super::standing::Watch;
 
@@ -29,7 +29,7 @@ pub(super) struct Deferred {
 
 #[derive(Default)]
 struct State {
-    /// By fingerprint of the place in the target; two keys may share one.
+    /// Keys by the hash of their place in the target; two keys may share one.
     keys: HashMap<u64, Vec<(SourceKey, Turn)>>,
     held: usize,
     /// Time at which a key was last left out.
@@ -72,7 +72,7 @@ impl Deferred {
             _ if state.left_out.is_some() => OwnWrites::Overflow,
             // Which rows a query would answer is not known before it has; so any key counts.
             Asked::Query(_) if state.held > 0 => OwnWrites::Deferred,
-            Asked::Key(fingerprint) if state.keys.contains_key(&fingerprint) => OwnWrites::Deferred,
+            Asked::Key(hash) if state.keys.contains_key(&hash) => OwnWrites::Deferred,
             _ => OwnWrites::Arrived,
         }
     }
@@ -84,7 +84,7 @@ impl Deferred {
         for key in keys {
             // A key that no item can have is not in the target; reading it there is a miss.
             let Ok(place) = self.table.target_key(&key) else { continue };
-            state.add(fingerprint(&place), key);
+            state.add(hash_of_place(&place), key);
         }
         self.publish(&state);
     }
@@ -130,16 +130,16 @@ impl Deferred {
 }
 
 impl State {
-    fn add(&mut self, fingerprint: u64, key: SourceKey) {
+    fn add(&mut self, hash: u64, key: SourceKey) {
         let turn = self.turn;
         let full = self.held >= DEFERRED_KEYS_MAX;
-        let keys = self.keys.entry(fingerprint).or_default();
+        let keys = self.keys.entry(hash).or_default();
         if let Some((_, added)) = keys.iter_mut().find(|(known, _)| *known == key) {
             *added = turn;
         } else if full {
             self.left_out = Some(Instant::now());
             if keys.is_empty() {
-                self.keys.remove(&fingerprint);
+                self.keys.remove(&hash);
             }
         } else {
             keys.push((key, turn));

@@ -28,7 +28,7 @@ pub use shadow::{Comparison, ShadowCounts, ShadowSummary};
 
 pub(super) use deferred::Owed;
 pub(super) use registry::ReadsOfTables;
-pub(super) use route::{Asked, Route, fingerprint, fingerprint_of};
+pub(super) use route::{Asked, Route, hash_of_place, hash_of_text};
 pub(super) use shadow::Shadow;
 
 use std::sync::Arc;

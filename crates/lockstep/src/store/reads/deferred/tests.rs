@@ -43,7 +43,7 @@ fn key(id: i64) -> SourceKey {
 }
 
 fn asked(id: i64) -> Asked {
-    Asked::Key(fingerprint(&Things.target_key(&Thing { id }).expect("a place")))
+    Asked::Key(hash_of_place(&Things.target_key(&Thing { id }).expect("a place")))
 }
 
 fn deferred(ids: impl IntoIterator<Item = i64>) -> Deferred {
