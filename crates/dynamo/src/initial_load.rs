@@ -68,7 +68,7 @@ pub struct BatchOutcome {
 pub struct Inserted {
     /// Of each item, by its place: whether it is in the target because of this request.
     pub written: Vec<bool>,
-    /// How many keys were there already.
+    /// Number of keys that were there already.
     pub present: usize,
     /// Write units consumed, where the endpoint tells.
     pub capacity_units: f64,

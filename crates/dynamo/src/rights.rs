@@ -21,9 +21,9 @@ pub enum Role {
 enum On {
     /// The tables that are moved to.
     Tables,
-    /// Their indexes.
+    /// Indexes of these tables.
     Indexes,
-    /// Their streams.
+    /// Streams of these tables.
     Streams,
     /// Imports from S3 that make them.
     Imports,
@@ -36,7 +36,7 @@ enum On {
 /// A request, where it is sent from, and the actions that it needs.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Request {
-    /// As the SDK calls it.
+    /// Name of the operation in the SDK.
     pub operation: &'static str,
     /// Modules of this crate, in the order of their names.
     pub modules: &'static [&'static str],
@@ -96,7 +96,7 @@ const REQUESTS: &[Request] = &[
 use On::{Account, Control, Imports, Indexes, Streams, Tables};
 use Role::{Application, Operator, ReadOnly, Remover};
 
-/// Which role needs which action on what.
+/// Actions that each role needs, and on what.
 const RIGHTS: &[(&str, On, &[Role])] = &[
     ("DescribeTable", Tables, &[Operator, Application, ReadOnly]),
     ("CreateTable", Tables, &[Operator]),

@@ -49,11 +49,11 @@ impl Described {
 pub struct TargetTable {
     /// DynamoDB's id, where the endpoint gives one: another one under the same name is another table.
     pub id: Option<String>,
-    /// What is not as it must be, one sentence each; empty when the table is usable.
+    /// Properties that are not as they must be, one sentence each; empty when the table is usable.
     pub mismatches: Vec<String>,
     /// Whether table and indexes are ACTIVE.
     pub active: bool,
-    /// What bounds writes of the table and its indexes, as far as the endpoint says.
+    /// Bounds of writes of the table and its indexes, as far as the endpoint says.
     pub capacities: Vec<WriteCapacity>,
 }
 

@@ -18,7 +18,7 @@ pub struct ImportPlace {
     pub folder: String,
     /// Bucket that DynamoDB reads.
     pub bucket: String,
-    /// Where in it the parts are.
+    /// Prefix in the bucket under which the parts are.
     pub prefix: String,
     /// Bytes of a part before it is compressed, about.
     pub part_bytes: i64,
@@ -37,7 +37,7 @@ pub struct ImportRow {
     pub prefix: String,
     /// See [`ImportPlace`].
     pub part_bytes: i64,
-    /// By which DynamoDB knows a call that is repeated.
+    /// Token by which DynamoDB knows a call that is repeated.
     pub client_token: Option<String>,
     /// DynamoDB's name of the job, once it answered.
     pub arn: Option<String>,

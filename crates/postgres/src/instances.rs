@@ -14,7 +14,7 @@ use super::Source;
 /// Channel on which [`flip_phase`](super::flip_phase) tells of a new phase.
 pub const PHASE_CHANNEL: &str = "lockstep_phase";
 
-/// How long an expired row is kept for people to see, at least.
+/// Time for which an expired row is kept for people to see, at least.
 const EXPIRED_KEPT: &str = "1 day";
 
 /// Makes an instance known, or known again. It has acknowledged nothing yet.

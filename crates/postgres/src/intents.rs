@@ -40,7 +40,7 @@ pub struct MarkedKey {
 /// The mark that a transaction made.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    /// Which of the keys that were asked for.
+    /// Index of the key among those that were asked for.
     pub of: usize,
     /// The version of the state.
     pub version: Version,

@@ -27,7 +27,7 @@ pub(super) const PARTITION: &str = "\nlockstep partition: ";
 /// Put before the attachment of a partition that was attached with rows while DynamoDB is the truth: whatever
 /// becomes of it is a change.
 pub(super) const STRANGE: &str = "!";
-/// What stands for a trigger that is not there.
+/// Text that stands for a trigger that is not there.
 pub(super) const NONE: &str = "-";
 
 /// The partitions of relation `$1` that hold rows, with the transactions that attached them and their

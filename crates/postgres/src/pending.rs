@@ -53,7 +53,7 @@ pub struct PendingBatch {
     pub rows: Vec<PendingRow>,
     /// Hand it to the next call; `None` when this was the end of the set.
     pub next: Option<SourceKey>,
-    /// When the snapshot was taken, by the source's clock.
+    /// Time at which the snapshot was taken, by the source's clock.
     pub read_at: DateTime<Utc>,
 }
 

@@ -18,7 +18,7 @@ pub struct LoadPlan {
     pub rows: f64,
     /// Write units, those of indexes included.
     pub write_units: f64,
-    /// How far the true number may be from it, nineteen times of twenty.
+    /// Distance of the true number from it, not exceeded nineteen times of twenty.
     pub units_band: f64,
     /// Seconds.
     pub seconds: f64,
@@ -29,13 +29,13 @@ pub struct LoadPlan {
 pub struct PlannedLoad {
     /// The table.
     pub table_name: String,
-    /// When it was planned, and its copying began.
+    /// Time at which it was planned, and its copying began.
     pub planned_at: DateTime<Utc>,
     /// Rows planned.
     pub rows: f64,
     /// Write units planned.
     pub write_units: f64,
-    /// How far the true number may be from it.
+    /// Distance of the true number from it.
     pub units_band: f64,
     /// Seconds planned.
     pub seconds: f64,
@@ -46,7 +46,7 @@ pub struct PlannedLoad {
     /// Seconds from the beginning to the end, or until now; pauses, and time when no process copied, are in
     /// it.
     pub seconds_took: f64,
-    /// When it had ended.
+    /// Time at which it had ended.
     pub ended_at: Option<DateTime<Utc>>,
 }
 

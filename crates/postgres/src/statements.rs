@@ -54,15 +54,15 @@ pub struct RowStatements {
     pub upsert: String,
     /// Without the primary key, which PostgreSQL gives.
     pub insert: String,
-    /// By primary key.
+    /// Statement that reads a row by primary key.
     pub select: String,
-    /// By every column of the source key.
+    /// Statement that reads a row by every column of the source key.
     pub select_by_key: String,
-    /// By primary key, and locks the row.
+    /// Statement that reads a row by primary key, and locks it.
     pub select_for_update: String,
-    /// By primary key.
+    /// Statement that updates a row by primary key.
     pub update: String,
-    /// By primary key.
+    /// Statement that deletes a row by primary key.
     pub delete: String,
     /// Place of the source key in what the statements return.
     pub key_at: usize,
@@ -74,7 +74,7 @@ struct ManyRows {
     head: String,
     /// Indices, among a row's columns, of those that are given.
     indices: Vec<usize>,
-    /// How many columns a row binds.
+    /// Number of columns that a row binds.
     width: usize,
     tail: String,
 }

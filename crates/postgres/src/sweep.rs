@@ -11,11 +11,11 @@ use super::intents::{TransactionId, parse_xid};
 /// How a transaction ended, as far as the source can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionFate {
-    /// It is still under way.
+    /// The transaction is still under way.
     InProgress,
-    /// It committed.
+    /// The transaction committed.
     Committed,
-    /// It did not.
+    /// The transaction did not commit.
     Aborted,
     /// Too long ago for the source to know.
     Forgotten,

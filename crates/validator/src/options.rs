@@ -11,7 +11,7 @@ use crate::settings::{Kept, ValidateSettings};
 /// What one validation is asked.
 #[derive(Clone, Debug)]
 pub struct ValidateOptions {
-    /// What is configured for all validations.
+    /// Settings of all validations.
     pub settings: ValidateSettings,
     /// Only rows and items of these days; a table without a day column is compared whole. A report of a
     /// window says so.
@@ -59,9 +59,9 @@ pub struct ValidateOptions {
 /// How a process takes part in a comparison that several share.
 #[derive(Clone, Debug)]
 pub struct Sharing {
-    /// What people call it.
+    /// Name of the process, for people.
     pub name: String,
-    /// How long it is believed without a word.
+    /// Time for which it is believed without a word.
     pub lease: Duration,
 }
 

@@ -14,14 +14,14 @@ use crate::table_report::TableReport;
 pub enum Verdict {
     /// Both stores hold the same.
     Consistent,
-    /// They do not, or something waits for delivery or acknowledgement.
+    /// The stores differ, or something waits for delivery or acknowledgement.
     Inconsistent {
-        /// Why, one sentence each; what was not compared is among them.
+        /// Reasons, one sentence each; what was not compared is among them.
         reasons: Vec<String>,
     },
     /// Nothing was found, but not everything was compared.
     Incomplete {
-        /// What was not compared and why, one sentence each.
+        /// Parts that were not compared and why, one sentence each.
         reasons: Vec<String>,
     },
 }

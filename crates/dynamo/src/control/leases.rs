@@ -23,7 +23,7 @@ use super::{PK, TargetControl, key, number, number_at, text, text_at};
 
 use crate::fault;
 
-/// Where an earlier version keeps all leases.
+/// Key under which an earlier version keeps all leases.
 const TOGETHER: &str = "INSTANCES";
 /// Partitions over which leases are spread. It may grow, never shrink: a lease is looked for in each.
 const PARTITIONS: i64 = 16;

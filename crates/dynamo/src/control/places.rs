@@ -22,13 +22,13 @@ use crate::{ConditionalPut, Expected};
 const SORT: &str = "PLACE";
 const KEY: &str = "key";
 const MADE_BY: &str = "made_by";
-/// For how long a place outlives its row.
+/// Time for which a place outlives its row.
 const KEPT_AFTER_EXPIRY_S: i64 = 30 * 24 * 3_600;
 
 /// What was read of a place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// Where the row was put last while the target was the truth.
+    /// Place where the row was put last while the target was the truth.
     pub key: TargetKey,
     made_by: AttributeValue,
 }

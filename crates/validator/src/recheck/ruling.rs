@@ -18,15 +18,15 @@ pub(crate) struct Seen {
     pub(crate) earlier: bool,
     /// The key was pending in the snapshot.
     pub(crate) pending: bool,
-    /// It was a dead letter in the snapshot.
+    /// Whether the key was a dead letter in the snapshot.
     pub(crate) dead_letter: bool,
     /// There is an item, and it is no tombstone.
     pub(crate) live: bool,
     /// The version of the item; `None` without one.
     pub(crate) version: Option<Version>,
-    /// What row and item are to each other.
+    /// Class of row and item against each other.
     pub(crate) class: Class,
-    /// Where row and item differ, as it may be reported.
+    /// Differences of row and item, as they may be reported.
     pub(crate) fields: Vec<FieldDiff>,
 }
 
@@ -46,13 +46,13 @@ pub(crate) struct Policy {
 pub(crate) enum Ruling {
     /// Nothing is proven yet.
     Again,
-    /// It is no finding.
+    /// The suspect is no finding.
     Decided(Outcome),
-    /// It is one.
+    /// The suspect is a finding.
     Found {
-        /// What is wrong.
+        /// Class of the finding.
         class: FindingClass,
-        /// Where.
+        /// Columns that differ.
         columns: Vec<String>,
         /// Whether a row was held against an item, or against its absence.
         compared: bool,
