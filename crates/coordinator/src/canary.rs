@@ -142,8 +142,8 @@ impl Kind {
                 format!("{} of {asked}: {what}", asked - agreed - being_written),
                 next,
             ),
-            // What is written all the time cannot be compared as a whole; the verdict has compared each row
-            // of it by itself.
+            // A key that is written all the time cannot be compared as a whole; the verdict has compared each
+            // row of it by itself.
             None if being_written > 0 => {
                 let rest = format!("{being_written} not to be told: what they read is being written");
                 GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}; {rest}"))

@@ -133,8 +133,8 @@ impl<'a> Leases<'a> {
         }
         rows.retain(|(_, row)| row.state == InstanceState::Live);
         if self.target.is_some() {
-            // Who keeps its lease in the source alone, while the truth is in the target, goes by what the
-            // source says: writes wait. It is told of no pause, and has none to acknowledge.
+            // An instance that keeps its lease in the source alone, while the truth is in the target, goes by
+            // what the source says: writes wait. It is told of no pause, and has none to acknowledge.
             let now = self.source.control().await?;
             let there: Vec<i64> =
                 rows.iter().filter(|(home, _)| *home == Home::Target).map(|(_, row)| row.id).collect();

@@ -186,7 +186,7 @@ impl Run<'_> {
             // an old row over it.
             return Ok(0);
         }
-        // What strict writes left half-done becomes pending first, so that no set is called empty over it
+        // Keys that strict writes left half-done become pending first, so that no set is called empty over it
         // (I10).
         if self.until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             migration.source.sweep_intents(Duration::ZERO).await?;
@@ -225,7 +225,7 @@ impl Run<'_> {
             let read_at = migration.target.reading();
             match (Table { run: *self, binding, progress, inserts, share, read_at }).pass(summary).await {
                 Ok(met) => seen += met,
-                // What one table's target does not take holds up no other table.
+                // A row that one table's target does not take holds up no other table.
                 Err(Error::Store(error)) if error.side == Side::Target => failure = failure.or(Some(error)),
                 Err(error) => return Err(error),
             }

@@ -148,7 +148,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     }
     let workers = source.workers().await?;
     let lost = match (target, asked.silent()) {
-        // What is away must not hold it up.
+        // A store that is away must not hold `status` up.
         (Some(_), Some(why)) => said(continuity::look_beside(source, &why, tables).await?),
         (Some(target), _) => said(continuity::look(source, target, tables).await?),
         (None, _) => Vec::new(),

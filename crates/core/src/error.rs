@@ -200,7 +200,7 @@ fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Kind::Unavailable,
-        // What answers is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it
+        // The server is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it
         // does when it goes down, or a pooler or a proxy that says something else.
         sqlx::Error::Protocol(_) => Kind::Unavailable,
         // A handshake that was cut off says nothing of certificates.

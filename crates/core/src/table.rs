@@ -124,8 +124,8 @@ pub(crate) fn encode_row<T: MigratableTable + ?Sized>(
 ) -> Result<Item, Unholdable> {
     let key = table.target_key(key)?;
     key.check()?;
-    // What follows from the row is made before it is taken apart; that a column cannot be held is told first
-    // all the same.
+    // Attributes that follow from the row are made before it is taken apart; that a column cannot be held is
+    // told first all the same.
     let mut derived = Item::with_capacity(T::TARGET.indexes.len() + 1);
     let of_indexes = table.index_attributes(&row, &mut derived);
     if let Some(at) = table.expires_at(&row) {

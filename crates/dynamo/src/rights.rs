@@ -282,7 +282,7 @@ mod tests {
     fn every_request_of_this_crate_is_in_the_table_and_every_line_is_sent() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut known: BTreeSet<&str> = REQUESTS.iter().map(|request| request.operation).collect();
-        // What the SDK could also send, and the table does not have.
+        // Requests that the SDK could also send, and the table does not have.
         known.extend(["batch_write_item", "execute_statement", "execute_transaction", "describe_limits"]);
         known.extend(["list_tables", "list_backups", "create_backup"]);
         known.extend([

@@ -267,7 +267,7 @@ pub(super) async fn guard_what_is_free(
             Err(error) if matches!(error.kind, Kind::Busy | Kind::Denied) => continue,
             done => done?,
         };
-        // What was emptied before the lock shows by its file.
+        // A partition that was emptied before the lock shows by its file.
         let is_it = |now: &Leaf| leaf.is(now) && now.file == leaf.file;
         let Some(mut now) = read(&mut transaction, binding).await?.into_iter().find(is_it) else { continue };
         // Another process may have been first. To put ours in the place of its trigger would make what it

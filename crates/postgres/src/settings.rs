@@ -69,7 +69,7 @@ impl Source {
         const DOING: &str = "turning a setting";
         let mut transaction = self.pool().begin().await.doing(DOING)?;
         // Before any setting is looked at, for a setting that is not there has no row that could be locked.
-        // What changes settings by other statements takes it first as well, in a trigger.
+        // Other statements that change settings take it first as well, in a trigger.
         sqlx::query("SELECT 1 FROM lockstep.control FOR UPDATE")
             .execute(&mut *transaction)
             .await

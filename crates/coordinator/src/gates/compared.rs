@@ -86,7 +86,7 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
 pub(super) async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
-        // What an incremental one rests on is older, and was looked at again where it changed.
+        // The full pass under an incremental one is older, and changes since were compared again.
         Some(verdict) => oldest_reading(&verdict, &["verified_as_of", "as_of"]),
         // The gate before this one says that there is none.
         None => DateTime::UNIX_EPOCH,

@@ -61,7 +61,7 @@ impl Level {
             };
             for _ in 0..PASSES_MAX {
                 let looked_at = compare(migration, &table, &mut at, Some(observer)).await?;
-                // What this pass has not seen was touched after it began.
+                // A key that this pass has not seen was touched after it began.
                 let next = migration.source.reverse_moment().await?;
                 at.since = Some(std::mem::replace(&mut at.began, next));
                 at.after = None;

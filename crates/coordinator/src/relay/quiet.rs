@@ -56,7 +56,7 @@ impl Quiet {
             if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
-            // What is wrong with the source the turn says.
+            // The turn reports what is wrong with the source.
             let seen = cancel.run_until_cancelled(migration.source.glance_at_changes()).await;
             let Some(Ok(Some(seen))) = seen else { return self.over() };
             if !self.is_as_it_was(seen) {

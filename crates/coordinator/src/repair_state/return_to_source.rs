@@ -52,7 +52,7 @@ pub(super) async fn run(
     forget_batches(migration).await?;
     let server = source.history().await?;
     steps.while_busy(|| accept(migration, &histories, highest, server.as_deref())).await?;
-    // What is read next is read only where both stores know each other's history.
+    // The next reading happens only where both stores know each other's history.
     continuity::mark_now(migration).await?;
     for binding in &migration.tables {
         observer.note(&format!("reading every item of {}", binding.target_name));

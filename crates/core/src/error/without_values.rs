@@ -20,7 +20,7 @@ const NAME_MAX: usize = 100;
 pub(super) fn of_driver(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(e) => of_database(e.as_ref()),
-        // What a value was that does not read: a decoder may quote it.
+        // A decoder may quote the value that it cannot read.
         sqlx::Error::ColumnDecode { index, source } => {
             format!("decoding column {}: {}", shown(index), of_decoder(source))
         }

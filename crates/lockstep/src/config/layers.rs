@@ -49,7 +49,7 @@ impl Inputs {
     /// The inputs of this process: `lockstep.toml` in the working directory unless `file` names another, the
     /// environment, and `flags`.
     pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
-        // What is not Unicode cannot be ours.
+        // A variable that is not Unicode cannot be ours.
         let environment =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self { file, folder: Some(PathBuf::from(".")), profile, environment: environment.collect(), flags }

@@ -29,7 +29,7 @@ pub use explain::ConfigError;
 pub use layers::{Inputs, Setting};
 pub use registry::Registry;
 
-// What the command line loads its own sections with.
+// The command line loads its own sections with these.
 #[doc(hidden)]
 pub use check::Check;
 #[doc(hidden)]

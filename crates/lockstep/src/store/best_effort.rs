@@ -36,7 +36,7 @@ impl Writer {
     ) -> Result<Written> {
         let id = write.number().await?;
         let WriteTransaction { mut sql, control, mut changes, together, beside: mut started, .. } = write;
-        // What a trigger that is deferred does at the commit marks its keys once more: they stay pending for
+        // A deferred trigger that writes at the commit marks its keys once more: they stay pending for
         // the relay.
         let marks = if control.phase.writes_both() && !changes.is_empty() {
             read_left(&mut sql, &mut changes).await?

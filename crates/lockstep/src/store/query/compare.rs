@@ -75,7 +75,7 @@ impl<T: MigratableTable> Selection<T> {
         let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
         let (mut keys, mut what) = (Vec::new(), None);
         loop {
-            // What lies beyond the end of a part is neither missing nor extra.
+            // A row beyond the end of a part is neither missing nor extra.
             let (a, b) = (ours.peek(), theirs.peek());
             let (take_a, take_b) = match (a, b) {
                 (None, None) => break,

@@ -85,7 +85,7 @@ impl Watch {
     pub(super) fn configure(&self, options: &ReadOptions) {
         self.max_staleness_ms.store(options.max_staleness_ms, Ordering::Relaxed);
         self.poll_ms.store(options.standing_poll_ms, Ordering::Relaxed);
-        // What is known was judged by the old bound.
+        // The cached standing was judged by the old bound.
         self.known.store(0, Ordering::Release);
         self.ask_at.store(0, Ordering::Release);
     }
