@@ -16,7 +16,7 @@ pub struct Saved {
     pub finished: bool,
 }
 
-/// What one record says of its item.
+/// The news of one record about its item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// The item holds this state at this version.
@@ -49,7 +49,7 @@ pub struct Folded {
     pub marker: Option<String>,
 }
 
-/// What happened to one item in a page.
+/// The changes of one item in a page.
 #[derive(Debug, Default)]
 pub struct FoldedItem {
     /// Key attributes of the item.

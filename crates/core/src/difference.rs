@@ -18,7 +18,7 @@ const NAME_BYTES_MAX: usize = 40;
 /// Most digits in such a name: one with more may well be an account number.
 const NAME_DIGITS_MAX: usize = 3;
 
-/// What one side says.
+/// The value of one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", content = "value", rename_all = "snake_case")]
 pub enum FieldValue {

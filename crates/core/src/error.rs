@@ -11,7 +11,8 @@ pub use sqlstate::{passwords_refused, read_only_refusals};
 use crate::unholdable::Unholdable;
 use withheld::Withheld;
 
-/// What an error means for what to do next. One function, [`Kind::retry`], maps it to a retry policy.
+/// The kind of an error, by which a caller decides what to do next. One function, [`Kind::retry`], maps it to
+/// a retry policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The store is asking for fewer requests. Nothing was done.
@@ -31,7 +32,7 @@ pub enum Kind {
     Misconfigured,
     /// Could not acquire a lock before the timeout.
     Busy,
-    /// What the caller goes by may hold no more, so nothing was done. An instance's lease is over: it does
+    /// The caller's lease or claim may be over, so nothing was done. An instance's lease is over: it does
     /// not know the phase and serves nothing by it (R19), and recovers by itself as soon as the source
     /// answers. The same where a range, a pending key or an import is another process's by now, and where a
     /// state was read too long ago to be written: it is read again.
@@ -73,7 +74,7 @@ impl Kind {
     }
 }
 
-/// Which store an error came from.
+/// The store that an error came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// PostgreSQL.
@@ -191,8 +192,8 @@ impl Error {
     }
 }
 
-/// What an error of the driver means. Beside the server's own errors (see [`sqlstate`]) there is what happens
-/// to a connection.
+/// The meaning of an error of the driver. Beside the server's own errors (see [`sqlstate`]) there is what
+/// happens to a connection.
 fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Database(e) => sqlstate::kind(e.code().as_deref().unwrap_or_default()),
@@ -217,8 +218,8 @@ fn is_cut_off(cause: &(dyn std::error::Error + 'static)) -> bool {
         .any(|io| !matches!(io.kind(), InvalidData | InvalidInput))
 }
 
-/// What is told of a panic of a task. Its message is not: 1. The code of a table unwraps the error of a
-/// parser, which quotes what it read. 2. The message is recorded, and shown by the status.
+/// The text that is told of a panic of a task. Its message is not: 1. The code of a table unwraps the error
+/// of a parser, which quotes what it read. 2. The message is recorded, and shown by the status.
 pub const PANICKED: &str = "what this process printed says where";
 
 /// Adds what was being done to a driver's result.

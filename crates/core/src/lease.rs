@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::version::Epoch;
 
-/// Who registers.
+/// The process that registers.
 #[derive(Clone, Debug)]
 pub struct Registration {
     /// See [`InstanceRow::id`].
@@ -52,7 +52,7 @@ pub struct InstanceRow {
     pub renewals: i64,
     /// Time of its last renewal, by the source's clock.
     pub renewed_at: DateTime<Utc>,
-    /// What is left of its lease in milliseconds, by the source's clock; negative when it is over. For
+    /// Rest of its lease in milliseconds, by the source's clock; negative when it is over. For
     /// people: no decision hangs on it, because that clock may be set.
     pub lease_left_ms: i64,
     /// See [`InstanceState`].
@@ -65,7 +65,7 @@ impl InstanceRow {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// Who it is, for people.
+    /// The instance's name, host and process, for people.
     pub fn title(&self) -> String {
         format!("instance {} (host {}, pid {})", self.name, self.host, self.pid)
     }

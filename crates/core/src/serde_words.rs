@@ -5,7 +5,7 @@
 
 use serde_json::error::Category;
 
-/// What is wrong with a JSON document, and where.
+/// The fault of a JSON document, and its place.
 pub fn of_json(error: &serde_json::Error) -> String {
     let place = format!("line {}, column {}", error.line(), error.column());
     let placed = error.line() > 0;

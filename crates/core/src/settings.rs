@@ -10,7 +10,7 @@ pub use ramp::Ramp;
 
 use serde_json::{Value, json};
 
-/// What a setting takes.
+/// The values that a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Takes {
     /// A percentage from 0 to 100, kept to a hundredth.
@@ -145,7 +145,7 @@ pub fn is_reason(text: &str) -> bool {
     text.chars().count() <= REASON_CHARS_MAX && !text.chars().any(char::is_control)
 }
 
-/// What there is to set, for programs.
+/// The settings that there are, for programs.
 pub fn known() -> Value {
     KNOBS
         .iter()
@@ -156,7 +156,7 @@ pub fn known() -> Value {
 /// A setting by its name.
 ///
 /// # Errors
-/// What there is instead.
+/// The names that there are instead.
 pub fn of_name(name: &str) -> Result<&'static Knob, String> {
     KNOBS.iter().find(|knob| knob.name == name).ok_or_else(|| {
         let names: Vec<&str> = KNOBS.iter().map(|knob| knob.name).collect();
@@ -165,7 +165,7 @@ pub fn of_name(name: &str) -> Result<&'static Knob, String> {
 }
 
 impl Takes {
-    /// What kind of value it is, in a word.
+    /// The kind of the value, in a word.
     fn kind(self) -> &'static str {
         match self {
             Self::Percent => "percent",
@@ -182,7 +182,7 @@ impl Knob {
     /// A value as it is kept.
     ///
     /// # Errors
-    /// What it takes, where it is something else.
+    /// The values that it takes, where the value is something else.
     pub fn checked(&self, value: &Value) -> Result<Value, String> {
         let within = |least: f64, most: f64| value.as_f64().filter(|v| (least..=most).contains(v));
         let kept = match self.takes {
@@ -213,7 +213,7 @@ impl Knob {
         self.checked(&value)
     }
 
-    /// What it takes, in words.
+    /// The values that it takes, in words.
     pub fn takes(&self) -> String {
         match self.takes {
             Takes::Percent => "a percentage from 0 to 100".to_owned(),

@@ -86,7 +86,7 @@ pub trait MigratableTable: Send + Sync + 'static {
         &[]
     }
 
-    /// What rows are added up to, on both sides, to be compared exactly.
+    /// The sums that rows are added up to, on both sides, to be compared exactly.
     fn aggregates(&self) -> &'static [Aggregate<Self::Row>] {
         &[]
     }

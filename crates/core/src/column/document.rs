@@ -12,7 +12,7 @@ pub(super) struct Documents {
     numbers: HashMap<Meaning, u32>,
 }
 
-/// What makes two values the same, as `jsonb` sees it.
+/// The meaning by which two values are the same, as `jsonb` sees it.
 #[derive(PartialEq, Eq, Hash)]
 enum Meaning {
     /// `true`, `false`, `null`, and what is none of the others.
@@ -124,7 +124,7 @@ impl Document<'_> {
         self.values.len() - 1
     }
 
-    /// What a value means; the same number for the same meaning in documents that were read together.
+    /// The meaning of a value; the same number for the same meaning in documents that were read together.
     pub(super) fn meaning(&self, index: usize) -> u32 {
         self.values[index].meaning
     }
@@ -134,7 +134,7 @@ impl Document<'_> {
         self.values[index].text
     }
 
-    /// What it consists of.
+    /// The parts of a value.
     pub(super) fn parts(&self, index: usize) -> &Parts {
         &self.values[index].parts
     }
@@ -156,7 +156,7 @@ fn meaning(text: &str, parts: &Parts, values: &[Value<'_>]) -> Meaning {
     }
 }
 
-/// What a string says; one that says nothing that Rust can hold, as half a character, as it is written.
+/// The text of a string; one that says nothing that Rust can hold, as half a character, as it is written.
 fn unescaped(quoted: &str) -> String {
     serde_json::from_str(quoted).unwrap_or_else(|_| quoted.to_owned())
 }

@@ -66,7 +66,7 @@ pub(super) fn kind(code: &str) -> Kind {
     known(true).or_else(|| known(false)).map_or(Kind::Unavailable, |(_, kind)| *kind)
 }
 
-/// What to do about it, for the reader of the message.
+/// Advice for the reader of the message.
 pub(super) fn advise(code: &str) -> &'static str {
     match code {
         "25006" => {

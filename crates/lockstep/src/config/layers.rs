@@ -67,7 +67,7 @@ impl Inputs {
     }
 }
 
-/// What a section `[tables.NAME]` is taken for.
+/// Kind of a section `[tables.NAME]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sorting<'a> {
     /// The tables that the program knows.
@@ -103,7 +103,7 @@ impl Gathered {
 /// Puts the layers over the `defaults`. `check` is asked of each profile by itself.
 ///
 /// # Errors
-/// What does not read, with its key and origin.
+/// Values that do not read, each with its key and origin.
 pub fn gather(
     defaults: Figment,
     inputs: &Inputs,
@@ -223,8 +223,8 @@ fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a Strin
     ConfigError::one(format!("there is no [profile.{name}] in {}; it has: {known}", path.display()))
 }
 
-/// What the environment sets. A variable is text; what looks like a number, a truth or a list is meant as one
-/// where it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
+/// Values that the environment sets. A variable is text; what looks like a number, a truth or a list is meant
+/// as one where it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
 fn as_meant(
     variables: &[(String, String)],
     reads: impl Fn(&[(String, Value)]) -> bool,

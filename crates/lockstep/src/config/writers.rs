@@ -30,7 +30,7 @@ impl Writers {
     /// program is a file that others may write.
     ///
     /// # Errors
-    /// Which file it is, why, and what to do.
+    /// The file, the reason, and advice.
     pub fn refuse(&self, commands: &[&str]) -> Result<(), ConfigError> {
         let refused = |path: &Path, what: &str, others: &str| {
             Err(ConfigError::one(format!("{} {others}, and {what}", path.display())))

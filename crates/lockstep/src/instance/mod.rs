@@ -150,7 +150,7 @@ impl Instance {
         self.id
     }
 
-    /// What stores go by. All that were given it see one phase.
+    /// The view of the phase that stores go by. All that were given it see one phase.
     pub fn phase(&self) -> PhaseView {
         self.phase.clone()
     }

@@ -44,7 +44,7 @@ struct Shared {
     background: Mutex<Option<Background>>,
 }
 
-/// What runs behind the stores, in the order in which it is stopped.
+/// The tasks that run behind the stores, in the order in which it is stopped.
 struct Background {
     sweeper: Sweeper,
     /// `None` where no instance was registered.
@@ -126,13 +126,13 @@ impl Migration {
             .clone()
     }
 
-    /// What writes for every store of this migration.
+    /// The writer of every store of this migration.
     #[doc(hidden)]
     pub fn writer(&self) -> &Writer {
         &self.shared.writer
     }
 
-    /// What became of the writes of this handle so far.
+    /// Counts of the outcomes of this handle's writes so far.
     ///
     /// ```no_run
     /// # use lockstep::Migration;
@@ -157,8 +157,8 @@ impl Migration {
     /// ```
     ///
     /// # Cancel safety
-    /// What runs in the background ends by itself and is not waited for; the source stays open until the last
-    /// handle is dropped.
+    /// The tasks in the background end by themselves and are not waited for; the source stays open until the
+    /// last handle is dropped.
     #[crate::boxed]
     pub async fn shutdown(&self) {
         let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();

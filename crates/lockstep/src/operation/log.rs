@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use lockstep_core::MigratableTable;
 
-/// Which of its logs.
+/// The stage that a log of an operation tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The operation begins; written by itself, before anything else.

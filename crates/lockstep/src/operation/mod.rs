@@ -32,7 +32,7 @@ pub struct Operation<S: LogSink> {
     write: Write,
 }
 
-/// What it has written so far, in the store that is the truth.
+/// The writes of an operation so far, in the store that is the truth.
 #[expect(
     clippy::large_enum_variant,
     reason = "one a running operation; a box would cost each write an allocation"
@@ -122,7 +122,7 @@ impl<S: LogSink> Operation<S> {
     /// ```
     ///
     /// # Errors
-    /// What `work` said, or as for [`Operation::commit`].
+    /// The error of `work`, or as for [`Operation::commit`].
     ///
     /// # Cancel safety
     /// As for [`Operation::commit`].

@@ -43,7 +43,7 @@ pub struct PhaseView {
     pub(crate) central: Arc<Central>,
 }
 
-/// What renews the lease.
+/// The handle that renews the lease.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each store handle")]
 pub(crate) enum Renewal {

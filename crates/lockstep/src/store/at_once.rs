@@ -234,7 +234,7 @@ impl<T: MigratableTable> Store<T> {
     }
 }
 
-/// What a call changed, and under which marks.
+/// The changes of a call, and their marks.
 #[derive(Default)]
 struct Noted {
     changes: Vec<Change>,

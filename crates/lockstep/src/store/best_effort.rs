@@ -16,7 +16,7 @@ use super::reads::Owed;
 use super::transaction::{Change, WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
-/// What has committed, and is to be delivered.
+/// Changes that have committed, and are to be delivered.
 pub(super) struct Committed {
     pub(super) control: Control,
     pub(super) changes: Vec<Change>,

@@ -36,7 +36,7 @@ pub trait CanaryStore: Send + Sync {
     /// The table.
     fn name(&self) -> &'static str;
 
-    /// What to ask of a row: by its key, and each query of its table.
+    /// The reads to make of a row: by its key, and each query of its table.
     ///
     /// # Errors
     /// Where DynamoDB cannot hold the row.

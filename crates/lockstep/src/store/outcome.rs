@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_core::{Control, Error, Kind};
 
-/// What became of a write in one store.
+/// The outcome of a write in one store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery {
@@ -57,8 +57,8 @@ pub struct WriteFailed {
 }
 
 impl WriteFailed {
-    /// What a write's error says of each store; `None` where the write got no further than PostgreSQL, and
-    /// nothing of it is anywhere.
+    /// Reads the outcome in each store off a write's error; `None` where the write got no further than
+    /// PostgreSQL, and nothing of it is anywhere.
     pub fn of(error: &Error) -> Option<&Self> {
         error.cause.as_ref()?.downcast_ref()
     }

@@ -22,7 +22,7 @@ use super::deliver::{Put, Sent};
 use super::transaction::{WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
-/// What a strict write goes on with.
+/// The state that a strict write goes on with.
 struct Marked {
     id: TransactionId,
     marks: Vec<Mark>,
@@ -239,7 +239,7 @@ fn marked(held: &[Held]) -> impl Iterator<Item = (&MarkedKey, Version)> {
     held.iter().map(|held| (&held.marked, held.delivered.version))
 }
 
-/// What went wrong among the puts.
+/// The failure among the puts.
 #[derive(Default)]
 struct Failure {
     error: Option<Error>,
@@ -247,7 +247,7 @@ struct Failure {
     continued: bool,
 }
 
-/// What a write that is rolled back leaves in the target, the worst of its puts.
+/// The state that a write that is rolled back leaves in the target, the worst of its puts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Left {
     /// Nothing of it, and nothing that was in its way.

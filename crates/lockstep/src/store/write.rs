@@ -35,8 +35,8 @@ impl<C: Column> PrimaryKey for C {
     }
 }
 
-/// What one call did to a transaction: the row as PostgreSQL holds it, and the indices of its keys among the
-/// deliveries.
+/// The effect of one call on a transaction: the row as PostgreSQL holds it, and the indices of its keys among
+/// the deliveries.
 pub(crate) struct Touched<R> {
     pub(crate) row: Option<R>,
     indices: Vec<usize>,

@@ -15,7 +15,7 @@ const TRIES: u32 = 4;
 /// Pause before the second try; doubled for each further one. Indexes lag by milliseconds, seldom by more.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What one try found.
+/// The result of one try.
 enum Found<K> {
     Same,
     /// These keys differ, and how the first of them does.

@@ -56,7 +56,7 @@ use super::reads::hash_of_text;
 /// Most rows of one batch: with rows of a kilobyte or two, as much as one page of DynamoDB.
 pub(super) const BATCH_ROWS_MAX: usize = 500;
 
-/// What is asked, once for each store. Newest first, that is descending, unless [`Query::ascending`].
+/// A question, said once for each store. Newest first, that is descending, unless [`Query::ascending`].
 ///
 /// Both halves must describe the same rows; that is what the table crates' queries are tested for.
 pub struct Query<T: MigratableTable> {

@@ -18,7 +18,7 @@ impl<V> Answer<V> {
     }
 }
 
-/// Which store answered.
+/// The store that answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadFrom {

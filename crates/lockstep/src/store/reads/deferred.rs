@@ -89,7 +89,7 @@ impl Deferred {
         self.publish(&state);
     }
 
-    /// What to ask the source about.
+    /// The keys to ask the source about.
     pub(super) fn take(&self) -> Taken {
         let state = self.state();
         let keys = state.keys.values().flatten().map(|(key, _)| key.clone()).collect();
@@ -148,7 +148,7 @@ impl State {
     }
 }
 
-/// What a write owes the target from its commit on. Dropped unpaid, its keys are deferred: also when the
+/// The debt of a write to the target from its commit on. Dropped unpaid, its keys are deferred: also when the
 /// write was cancelled, or its commit was not answered and so may have happened (I8).
 #[must_use = "dropped, it says that the write did not reach the target"]
 pub(in crate::store) struct Owed {

@@ -40,7 +40,7 @@ impl ReadsOfTables {
         tables.entry(binding.name()).or_insert_with(make).clone()
     }
 
-    /// What a write about to be committed owes the target, in the order of its keys.
+    /// The debt to the target of a write about to be committed, in the order of its keys.
     pub(in crate::store) fn owe(&self, keys: impl Iterator<Item = (&'static str, SourceKey)>) -> Owed {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         // A table that no store is open on has no readers.

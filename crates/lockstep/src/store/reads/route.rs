@@ -7,7 +7,7 @@ use super::answer::{ReadFrom, SourceCause};
 use super::options::Share;
 use super::standing::Seen;
 
-/// What a read asks for, as far as the route depends on it.
+/// The question of a read, as far as the route depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum Asked {
     /// The row of one key, by the hash of its place in the target.
@@ -16,7 +16,7 @@ pub(in crate::store) enum Asked {
     Query(u64),
 }
 
-/// Which store is to answer.
+/// The store that is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Route {
     /// The source, for this reason.

@@ -38,7 +38,7 @@ pub struct ShadowCounts {
     pub failed: u64,
 }
 
-/// What shadow reads have found since the handle was opened; its owner reads it, and the alerts of the
+/// Results of shadow reads since the handle was opened; its owner reads it, and the alerts of the
 /// daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ShadowSummary {

@@ -13,7 +13,7 @@ use super::retire::nameless_tombstone;
 /// came after it.
 pub(super) const WRITERS_MAX: usize = 3;
 
-/// What a place in the target holds, as far as the next write depends on it.
+/// The content of a place in the target, as far as the next write depends on it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Base {
     /// `None` where nothing is.
@@ -35,7 +35,7 @@ pub(crate) struct Change {
     pub(super) place: Option<Option<Place>>,
 }
 
-/// What became of a write, by the item that is there now.
+/// The outcome of a write, by the item that is there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trace {
     /// The change is there, or was when later writers replaced it.
@@ -91,7 +91,7 @@ impl Base {
         Ok(attributes)
     }
 
-    /// What became of the write of `writer` over this, now that its place is `now`.
+    /// The outcome of the write of `writer` over this, now that its place is `now`.
     pub(super) fn trace(&self, writer: &str, now: &Self) -> Trace {
         if now.writers.iter().any(|w| w == writer) {
             Trace::Applied
@@ -156,7 +156,7 @@ impl Change {
         self.from == other.from && self.place == other.place
     }
 
-    /// What the first put of this change replaces.
+    /// The state that the first put of this change replaces.
     pub(super) fn base(&self) -> Option<&Base> {
         self.to.as_ref().map(|(_, _, base)| base).or(self.from.as_ref().map(|(_, base)| base))
     }

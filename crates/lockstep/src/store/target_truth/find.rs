@@ -27,7 +27,7 @@ pub(super) struct Id {
     values: Vec<AttributeValue>,
 }
 
-/// What was found of an id.
+/// The row and place that were found of an id.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) id: Id,

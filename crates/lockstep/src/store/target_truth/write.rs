@@ -242,7 +242,7 @@ fn outcome<R>(permit: &Permit, row: Option<R>, found: bool) -> WriteOutcome<R> {
     WriteOutcome { row, found, control: permit.control, target: Delivery::Applied }
 }
 
-/// What was only read, and may be told only while it was the truth.
+/// A value that was only read, and may be told only while it was the truth.
 async fn answered<V>(permit: &Permit, value: V) -> Result<V> {
     if permit.is_answered_in_time().await {
         return Ok(value);
