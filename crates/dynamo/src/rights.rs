@@ -3,7 +3,7 @@
 //! A test holds it against the source of the crate: a request that is added here without a line in it fails
 //! the build's tests, and so does a line that no request needs.
 
-/// Who asks.
+/// The identity that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Commands that move something.

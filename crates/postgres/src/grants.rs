@@ -3,7 +3,7 @@
 use super::binding::{list, quote_literal};
 use super::{Relation, quote_identifier};
 
-/// Who connects.
+/// The role that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantedRole {
     /// Commands that move something.

@@ -131,7 +131,7 @@ pub enum What {
     Compare {
         /// The null target.
         endpoint_url: String,
-        /// Which table.
+        /// Name of the table.
         subject: String,
     },
     /// The measured process of `backfill`.
@@ -141,7 +141,7 @@ pub enum What {
         endpoint_url: String,
         /// `guarded`.
         path: String,
-        /// Which table.
+        /// Name of the table.
         subject: String,
     },
     /// A worker's process of `scale`.

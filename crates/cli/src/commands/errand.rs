@@ -33,7 +33,7 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Errand {
     kept: Kept,
-    /// Who goes.
+    /// The worker or writer that goes.
     actor: String,
     /// Its entry in the journal, once it has begun.
     entry: Option<i64>,

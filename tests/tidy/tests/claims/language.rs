@@ -73,6 +73,38 @@ fn elsewhere() -> Vec<String> {
     found
 }
 
+/// A comment that is read beside its field alone, as in a list of what completes, has to say what that is.
+#[test]
+fn no_comment_is_the_fragment_of_a_question() {
+    let mut found = Vec::new();
+    for path in files::rust().into_iter().filter(|path| !path.starts_with("tests/tidy/")) {
+        let text = files::read(&path);
+        let comments =
+            text.lines().enumerate().filter_map(|(at, line)| Some((at, line.trim().strip_prefix("/// ")?)));
+        found.extend(
+            comments
+                .filter(|(_, said)| is_fragment(said))
+                .map(|(at, said)| format!("{path}:{}: {said}", at + 1)),
+        );
+    }
+    assert!(found.is_empty(), "Begin with the noun: name, number, time, reason.\n{}", found.join("\n"));
+}
+
+/// Whether a whole line is one question word, with at most one word more.
+fn is_fragment(said: &str) -> bool {
+    const QUESTIONS: [&str; 8] = ["What", "Which", "Who", "When", "Where", "Why", "How", "Since"];
+    const TWICE: [&str; 2] = ["As it was.", "As it is."];
+    let mut words = said.split(' ');
+    let asks = words.next().is_some_and(|first| QUESTIONS.contains(&first.trim_end_matches('.')));
+    TWICE.contains(&said) || (asks && said.ends_with('.') && words.count() <= 1)
+}
+
+#[test]
+fn a_fragment_is_told_from_a_sentence() {
+    assert!(is_fragment("Which.") && is_fragment("How often.") && is_fragment("As it was."));
+    assert!(!is_fragment("Why it failed.") && !is_fragment("Whether it holds.") && !is_fragment("When it"));
+}
+
 /// A name is read like a sentence, and a test's name is one.
 #[test]
 fn no_name_hides_who_acts() {
