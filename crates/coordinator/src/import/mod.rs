@@ -64,9 +64,8 @@ pub(crate) async fn takes(
             return Err(StoreError::target(Kind::Busy, format!("loading {name} by writes"), why).into());
         }
         source.abandon_import(name).await?;
-        observer.note(&format!(
-            "the import of {name} is given up: its initial load is read again and written"
-        ));
+        observer
+            .note(&format!("the import of {name} is given up: its initial load is read again and written"));
         return Ok(false);
     }
     if choice != LoadPathChoice::Import {
