@@ -10,7 +10,7 @@ CREATE TABLE shop.customers (
     since timestamptz NOT NULL DEFAULT now()
 );
 
--- A key of two texts, and no order among the rows of one warehouse that anybody asks for.
+-- A key of two texts, and no order among the rows of one warehouse that any query asks for.
 CREATE TABLE shop.stock (
     warehouse text NOT NULL,
     sku text NOT NULL,

@@ -20,3 +20,18 @@ pub mod world;
 pub mod writer;
 
 pub use world::{World, WorldOptions};
+
+/// Keeps the examples of docs/embedding.md compiling.
+#[doc = include_str!("../../docs/embedding.md")]
+#[cfg(doctest)]
+pub struct Embedding;
+
+/// Keeps the example of docs/reading.md compiling.
+#[doc = include_str!("../../docs/reading.md")]
+#[cfg(doctest)]
+pub struct Reading;
+
+/// Keeps the example of the example's own page compiling.
+#[doc = include_str!("../../examples/loan-app/README.md")]
+#[cfg(doctest)]
+pub struct LoanApp;

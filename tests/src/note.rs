@@ -11,7 +11,7 @@ pub struct Note {
     pub table: String,
     /// Its id.
     pub id: i64,
-    /// What.
+    /// Event that is noted.
     pub noted: Noted,
 }
 
@@ -29,7 +29,7 @@ pub enum Noted {
     Unknown,
     /// It was read, and was not what was acknowledged last.
     Wrong {
-        /// What it was.
+        /// State that was read.
         found: Option<String>,
     },
 }

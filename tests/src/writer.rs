@@ -61,7 +61,7 @@ pub(crate) async fn run(number: i64, lease: Duration, file: &str) {
     tokio::spawn(async move {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Some(line) = lines.next_line().await.expect("stdin is readable") {
-            heard.send(line).await.expect("somebody listens");
+            heard.send(line).await.expect("the reader listens");
         }
     });
     println!("ready");

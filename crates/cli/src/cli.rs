@@ -18,7 +18,7 @@ Moves PostgreSQL tables to Amazon DynamoDB, live, without losing a write, and br
 
 All tables of a migration go through the same phases together:
 
-  PostgresOnly   PostgreSQL is written and read; changes may be captured, history may be copied
+  PostgresOnly   PostgreSQL is written and read; changes may be captured, the initial load may be copied
   DualWrite      both are written, PostgreSQL is read
   HybridRead     both are written, DynamoDB is read and PostgreSQL stands behind it
   DynamoOnly     DynamoDB is written and read; PostgreSQL follows, so that there is a way back

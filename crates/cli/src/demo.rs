@@ -1,4 +1,4 @@
-//! What a program may bring along to show itself without anybody's data: rows, and those who write them.
+//! What a program may bring along to show itself without an operator's data: rows, and the writers of them.
 
 use std::fmt;
 

@@ -22,7 +22,7 @@ pub enum Exit {
     Interrupted = 4,
     /// A store could not be reached or failed.
     Infrastructure = 5,
-    /// `status`: it works, and somebody should look.
+    /// `status`: it works, and an operator should look.
     Degraded = 6,
 }
 
@@ -39,7 +39,7 @@ macro_rules! help {
              status, doctor: something is broken\n  2  usage or configuration\n  \
              3  refused by a gate; phase, rows and items are as they were\n  \
              4  interrupted; the same command again resumes\n  5  a store could not be reached or failed\n  \
-             6  status: it works, and somebody should look"
+             6  status: it works, and an operator should look"
         )
     };
 }

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes a file that its owner alone may read: whole or not at all, and never through a link that somebody
+/// Writes a file that its owner alone may read: whole or not at all, and never through a link that a user
 /// put in its place.
 ///
 /// # Errors

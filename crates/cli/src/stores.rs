@@ -287,7 +287,7 @@ impl Kept {
     }
 }
 
-/// How to start `psql` without its password among the arguments, which everyone on the machine can read.
+/// How to start `psql` without its password among the arguments, which every user of the machine can read.
 fn psql(url: &str) -> String {
     let parts = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
     let Some((Some((user, password)), place)) = parts.map(|(who, place)| (who.split_once(':'), place)) else {

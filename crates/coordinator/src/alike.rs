@@ -3,7 +3,7 @@
 
 use crate::gate::{GateReport, GateResult};
 
-/// From how many on results that say the same are told as one.
+/// Number of results from which on those that say the same are told as one.
 const ALIKE_MIN: usize = 3;
 /// Names that are told.
 const NAMES_MAX: usize = 3;

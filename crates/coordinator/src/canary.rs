@@ -76,7 +76,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 impl CanaryRead {
     /// Asks until both stores agree, or `tries` times.
-    async fn settled(&self, tries: u32) -> lockstep_core::Result<Comparison> {
+    async fn compared(&self, tries: u32) -> lockstep_core::Result<Comparison> {
         for _ in 1..tries {
             match (self.ask)().await {
                 Ok(Comparison::Differ(_)) => tokio::time::sleep(AGAIN_AFTER).await,
@@ -118,7 +118,7 @@ pub(crate) async fn canary_gates(reads: &[CanaryRead]) -> Vec<GateResult> {
         kind.asked += 1;
         // One failure is enough to refuse; no other read of this kind need be waited for.
         let tries = if kind.failed.is_none() { TRIES_MAX } else { 1 };
-        match read.settled(tries).await {
+        match read.compared(tries).await {
             Ok(Comparison::Agree) => kind.agreed += 1,
             Ok(Comparison::NotComparable) => kind.being_written += 1,
             Ok(Comparison::Differ(what)) => kind.fail(what, "validate, and mend what it finds"),
@@ -142,8 +142,8 @@ impl Kind {
                 format!("{} of {asked}: {what}", asked - agreed - being_written),
                 next,
             ),
-            // What is written all the time cannot be compared as a whole; the verdict has compared each row
-            // of it by itself.
+            // A key that is written all the time cannot be compared as a whole; the verdict has compared each
+            // row of it by itself.
             None if being_written > 0 => {
                 let rest = format!("{being_written} not to be told: what they read is being written");
                 GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}; {rest}"))

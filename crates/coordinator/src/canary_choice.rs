@@ -6,7 +6,7 @@ use lockstep_postgres::{Source, TableBinding};
 
 use crate::canary::{BY_KEY, CanaryRead};
 
-/// How many rows are looked at in each part of a table until one is met that can be held.
+/// Rows that are looked at in each part of a table until one is met that can be held.
 const LOOKED_AT: usize = 50;
 
 /// The reads that `ask` makes of some rows of a table. None for a table that has no row, or is not there yet;

@@ -26,7 +26,7 @@ use crate::rehearsal::Rehearsal;
 use crate::relay::{RelaySummary, RelayUntil, relay};
 use crate::step::{self, Recovered, StepOutcome};
 
-/// How often the coordinator makes sure that it still has its lock.
+/// Time between two looks of the coordinator at its lock.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
 
 /// The one process that may backfill and change the phase. Close it when done; dropping it gives the lock
@@ -251,7 +251,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Moves the history of every table; resumes where an earlier run stopped.
+    /// Copies the initial load of every table; resumes where an earlier run stopped.
     ///
     /// # Errors
     /// See [`Error`]; [`Error::Interrupted`] when cancelled, or when the coordinator's lock was lost.

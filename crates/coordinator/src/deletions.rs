@@ -16,7 +16,7 @@ use crate::options::Migration;
 /// The deletion that DynamoDB has of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Deletion {
-    /// Its version.
+    /// Version of the deletion.
     pub version: Version,
     /// Whether it may be of a time that PostgreSQL has lost.
     pub may_be_lost: bool,

@@ -26,7 +26,7 @@ pub enum Error {
     TooManyErrors {
         /// The table of the last one.
         table: String,
-        /// How many.
+        /// Number of rows that cannot be held.
         found: u64,
         /// The bound.
         allowed: u64,
@@ -36,7 +36,7 @@ pub enum Error {
     ImportFailed {
         /// The table.
         table: String,
-        /// What happened, and what to do.
+        /// Description of what happened, and of what to do.
         why: String,
     },
     /// The source schema is not the one that was captured.
@@ -49,9 +49,9 @@ pub enum Error {
     SchemaChanged {
         /// The table.
         table: String,
-        /// As it was.
+        /// Shape of the table when capture was installed.
         captured: String,
-        /// As it is.
+        /// Shape of the table now.
         now: String,
     },
     /// A store has lost history: going on would take lost states for newer ones, or acknowledged ones for
@@ -68,9 +68,9 @@ pub enum Error {
          session shows). Nothing was changed; try again"
     )]
     BarrierBusy {
-        /// Where to.
+        /// Phase that the step leads to.
         to: Phase,
-        /// How often it was tried.
+        /// Number of tries.
         tries: u32,
         /// Each for how long.
         lock_timeout_ms: u64,
@@ -81,11 +81,11 @@ pub enum Error {
          as it was, and writes go on. Try again when that is over, or allow a longer pause"
     )]
     PauseMissed {
-        /// Where to.
+        /// Phase that the step leads to.
         to: Phase,
         /// The bound, in milliseconds.
         allowed_ms: u64,
-        /// What it waited for.
+        /// Description of what the step waited for.
         why: String,
     },
     /// A step that moves the truth failed, and could not be undone or finished either.
@@ -94,17 +94,17 @@ pub enum Error {
          same command again as soon as both stores answer"
     )]
     Unsettled {
-        /// Why it was given up.
+        /// Reason why it was given up.
         why: String,
-        /// What kept it from being settled.
+        /// Reason why it could not be settled.
         unsettled: String,
     },
     /// Steps go one at a time.
     #[error("{from} and {to} are not neighbours; steps go one phase at a time")]
     NotAdjacent {
-        /// Where it stands.
+        /// Phase in which the migration stands.
         from: Phase,
-        /// Where to.
+        /// Phase that the step leads to.
         to: Phase,
     },
     /// An instance renews its lease and does not acknowledge the phase.
@@ -114,11 +114,11 @@ pub enum Error {
         acknowledged.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string())
     )]
     InstanceBehind {
-        /// Which.
+        /// Name of the instance.
         instance: String,
-        /// What it goes by, as far as it said.
+        /// Epoch that it serves by, as far as it said.
         acknowledged: Option<i64>,
-        /// What it should.
+        /// Epoch that it should serve by.
         epoch: lockstep_core::Epoch,
     },
     /// A task of ours panicked, which is a bug.
@@ -139,7 +139,7 @@ impl From<tokio::task::JoinError> for Error {
 /// Shorthand of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How often partitions that keep coming are taken in before a caller is told to try again.
+/// Number of times that partitions that keep coming are taken in before a caller is told to try again.
 const TAKEN_IN_AT_MOST: u32 = 5;
 
 /// Asks, after rows of a table were read, whether it still is what was `captured` before they were. Partitions

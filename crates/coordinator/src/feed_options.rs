@@ -7,9 +7,9 @@ use lockstep_dynamo::streams::FollowOptions;
 /// Settings of the reverse feed.
 #[derive(Clone, Debug)]
 pub struct ReverseFeedOptions {
-    /// How each stream is followed.
+    /// Options of following each stream.
     pub follow: FollowOptions,
-    /// How often items that PostgreSQL refused are read again.
+    /// Time after which items that PostgreSQL refused are read again.
     pub again_every: Duration,
 }
 

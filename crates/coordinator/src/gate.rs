@@ -5,15 +5,15 @@ use serde::Serialize;
 /// The outcome of one check.
 #[derive(Clone, Debug, Serialize)]
 pub struct GateResult {
-    /// What was checked, in a few words.
+    /// Name of the gate: what it checks, in a few words.
     pub name: String,
-    /// Of which table; `None` for the migration as a whole.
+    /// Table that was checked; `None` for the migration as a whole.
     pub table: Option<String>,
     /// Whether the step may go on.
     pub passed: bool,
-    /// What was found.
+    /// Description of what was found.
     pub detail: String,
-    /// What to do about it.
+    /// Advice on what to do about it.
     pub next: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl GateResult {
 /// All gates of one step.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct GateReport {
-    /// In the order they were checked.
+    /// Results of the gates, in the order in which they were checked.
     pub results: Vec<GateResult>,
 }
 

@@ -1,4 +1,4 @@
-//! How history goes in by DynamoDB's own import from S3.
+//! How the initial load goes in by DynamoDB's own import from S3.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct ImportOptions {
     /// Folder on this machine that parts are written to.
     pub folder: PathBuf,
-    /// Where DynamoDB reads them, `s3://bucket/prefix`; empty until it is used.
+    /// Address from which DynamoDB reads them, `s3://bucket/prefix`; empty until it is used.
     pub s3: String,
     /// Bytes of a part before it is compressed, about.
     #[serde(rename = "part_mb", with = "megabytes")]

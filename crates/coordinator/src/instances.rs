@@ -35,7 +35,7 @@ pub(crate) struct Watched {
 /// Whether a step may be called done, or the next one begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Proceed {
-    /// Everyone has acknowledged, but for these, whose leases are over.
+    /// Every instance has acknowledged, but for these, whose leases are over.
     Yes {
         /// Places of those whose leases are over.
         over: Vec<usize>,
@@ -73,28 +73,28 @@ fn margin(lease: Duration) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceEnd {
-    /// It serves by this epoch.
+    /// The instance serves by this epoch.
     Acknowledged,
-    /// It did not answer, and its lease is over: it serves nothing until it has registered again.
+    /// The instance did not answer, and its lease is over: it serves nothing until it has registered again.
     LeaseOver,
-    /// It shut down.
+    /// The instance shut down.
     Left,
 }
 
 /// An instance that a step waited for.
 #[derive(Clone, Debug, Serialize)]
 pub struct InstanceWait {
-    /// Its number.
+    /// Number of the instance.
     pub id: i64,
-    /// Its name.
+    /// Name of the instance.
     pub name: String,
-    /// Where it runs.
+    /// Host that it runs on.
     pub host: String,
-    /// Its process.
+    /// Number of its process.
     pub pid: i64,
-    /// How it ended.
+    /// End of the wait for it.
     pub end: InstanceEnd,
-    /// How long it was waited for, in milliseconds.
+    /// Time that it was waited for, in milliseconds.
     pub waited_ms: u64,
 }
 
@@ -133,8 +133,8 @@ impl<'a> Leases<'a> {
         }
         rows.retain(|(_, row)| row.state == InstanceState::Live);
         if self.target.is_some() {
-            // Who keeps its lease in the source alone, while the truth is in the target, goes by what the
-            // source says: writes wait. It is told of no pause, and has none to acknowledge.
+            // An instance that keeps its lease in the source alone, while the truth is in the target, goes by
+            // what the source says: writes wait. It is told of no pause, and has none to acknowledge.
             let now = self.source.control().await?;
             let there: Vec<i64> =
                 rows.iter().filter(|(home, _)| *home == Home::Target).map(|(_, row)| row.id).collect();

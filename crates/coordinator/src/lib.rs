@@ -14,9 +14,9 @@
 //! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`,
 //! `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
 //! `found` (what a search finds), `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`;
-//! `coordinator` (composes them), `worker` (one of many that move history), `repair_state` (what the doctor
-//! proposes), `asked` and `status`. No module names one that comes after it and names it back: a test keeps
-//! that.
+//! `coordinator` (composes them), `worker` (one of many that move the initial load), `repair_state` (what the
+//! doctor proposes), `asked` and `status`. No module names one that comes after it and names it back: a test
+//! keeps that.
 //!
 //! This crate names no concrete table.
 

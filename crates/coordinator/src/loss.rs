@@ -29,13 +29,13 @@ impl Continuity {
 pub struct TableContinuity {
     /// Table name.
     pub name: String,
-    /// Its name in the target.
+    /// Name of the table in the target.
     pub target_name: String,
     /// The marks that the source knows of.
     pub known: KnownMarks,
     /// DynamoDB's id of the table that was adopted.
     pub known_id: Option<String>,
-    /// What is there.
+    /// State of the target table.
     pub found: Found,
 }
 
@@ -43,7 +43,7 @@ pub struct TableContinuity {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
-    /// It could not be asked, for this reason.
+    /// The table could not be asked, for this reason.
     Unknown(String),
     /// There is no such table.
     Gone,
@@ -51,7 +51,7 @@ pub enum Found {
     There {
         /// DynamoDB's id of it.
         id: Option<String>,
-        /// What it remembers of the source.
+        /// Mark that it remembers of the source.
         mark: Option<ContinuityMark>,
     },
 }
@@ -62,9 +62,9 @@ pub enum Found {
 pub enum Loss {
     /// The source is another server, or on another timeline: what was committed last may be missing.
     SourceServer {
-        /// As it was.
+        /// Identity of the source as it was.
         was: String,
-        /// As it is.
+        /// Identity of the source as it is.
         is: String,
     },
     /// The source has handed out versions that it is about to hand out again.
@@ -75,7 +75,7 @@ pub enum Loss {
         seen: Version,
         /// The one that the source is at.
         now: Version,
-        /// When it was remembered.
+        /// Time at which it was remembered.
         at: Option<DateTime<Utc>>,
     },
     /// The target carries a mark that the source does not know it has made.
@@ -86,7 +86,7 @@ pub enum Loss {
         found: i64,
         /// The newest that the source knows of.
         known: i64,
-        /// When the mark was made.
+        /// Time at which the mark was made.
         at: DateTime<Utc>,
     },
     /// A target table refuses a change by a version that the source has not delivered there: of a time that
@@ -105,29 +105,29 @@ pub enum Loss {
     TargetGone {
         /// The table.
         table: String,
-        /// Its name in the target.
+        /// Name of the table in the target.
         target_name: String,
     },
     /// A target table was restored, or created again, under the same name.
     TargetReplaced {
         /// The table.
         table: String,
-        /// Its name in the target.
+        /// Name of the table in the target.
         target_name: String,
-        /// When its newest mark was made: about the moment that it was restored to. `None` where it has none.
+        /// Time of its newest mark: about the moment that it was restored to. `None` where it has none.
         as_of: Option<DateTime<Utc>>,
     },
     /// A target table does not have the newest mark that was made in it: it was set back in place.
     TargetMark {
         /// The table.
         table: String,
-        /// Its name in the target.
+        /// Name of the table in the target.
         target_name: String,
         /// The newest mark that was made.
         known: i64,
         /// The one that is there.
         found: Option<i64>,
-        /// When that was made.
+        /// Time at which that was made.
         as_of: Option<DateTime<Utc>>,
     },
 }

@@ -23,11 +23,11 @@ pub struct Migration {
     pub target: Target,
     /// The tables that move together.
     pub tables: Vec<TableBinding>,
-    /// Who is at work, for the journal.
+    /// Name of the operator or process at work, for the journal.
     pub actor: String,
     /// Settings.
     pub options: Options,
-    /// When a task of this process last made sure that neither store has lost history.
+    /// Time at which a task of this process last made sure that neither store has lost history.
     pub watch: Watch,
 }
 
@@ -66,7 +66,7 @@ pub enum LoadPathChoice {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackfillOptions {
-    /// Which load path to take.
+    /// Load path of the initial load.
     pub load_path: LoadPathChoice,
     /// Ranges read at once, over all tables: each holds one connection while it reads.
     pub readers: usize,
@@ -87,7 +87,7 @@ pub struct BackfillOptions {
     pub window_start: Option<Moment>,
     /// Only rows before this moment.
     pub window_end: Option<Moment>,
-    /// How long a worker is believed without a word; then its ranges are free for others.
+    /// Time for which a worker is believed without a word; then its ranges are free for others.
     #[serde(rename = "lease_ms", with = "ms")]
     pub lease: Duration,
 }
@@ -148,7 +148,7 @@ pub struct StepOptions {
     // That of the source, where a file has it.
     #[serde(skip, default = "lock_timeout")]
     pub lock_timeout: Duration,
-    /// How often the barrier is tried.
+    /// Number of tries for the barrier.
     pub lock_tries: u32,
     /// Pause between tries.
     #[serde(rename = "lock_pause_ms", with = "ms")]
@@ -161,8 +161,8 @@ pub struct StepOptions {
     /// Greatest age of the verdict at that step.
     #[serde(rename = "verdict_age_s_max", with = "seconds")]
     pub verdict_age_max: Duration,
-    /// How long a store without an instance may go on with the phase it knows before it asks again; a step
-    /// waits it out twice.
+    /// Time for which a store without an instance may go on with the phase it knows before it asks again; a
+    /// step waits it out twice.
     #[serde(rename = "phase_lease_ms", with = "ms")]
     pub phase_lease: Duration,
     /// Longest that writes may wait while the truth moves; when it takes longer, everything is as it was.
@@ -172,7 +172,7 @@ pub struct StepOptions {
     /// pending.
     #[serde(rename = "catch_up_s_max", with = "seconds")]
     pub catch_up_max: Duration,
-    /// How long the indexes of the target are given to show what was delivered last, inside the pause.
+    /// Time that the indexes of the target are given to show what was delivered last, inside the pause.
     #[serde(rename = "index_settle_ms", with = "ms")]
     pub index_settle: Duration,
     /// Time after which every lease is over, those that are not known any more included.

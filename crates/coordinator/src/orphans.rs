@@ -27,7 +27,7 @@ pub struct Orphan {
     pub table: String,
     /// The source key, one SQL literal a column.
     pub key: Vec<String>,
-    /// Where it is.
+    /// Store that has it.
     pub only_in: OnlyIn,
 }
 
@@ -40,7 +40,7 @@ pub struct Orphans {
     pub only_in_source: u64,
     /// Items without a row, all of them.
     pub only_in_target: u64,
-    /// What was not compared to its end, and why; a search with one of these proves nothing (I11).
+    /// Parts that were not compared to their end, and why; a search with one of these proves nothing (I11).
     pub failures: Vec<String>,
 }
 

@@ -16,7 +16,7 @@ use crate::error::Error;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
-/// What passes within this is not told of, unless a person has to act.
+/// Shortest outage that is told of, unless a person has to act.
 const UNTOLD: Duration = Duration::from_secs(1);
 /// A cause that comes back within this was not over in between: a part that begins well each time, and fails
 /// each time at the same place once its own tries are used up, is as stuck as one that does not begin.

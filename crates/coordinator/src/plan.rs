@@ -1,4 +1,5 @@
-//! The plan, decided without any I/O: how a table is cut into ranges, and how history gets into the target.
+//! The plan, decided without any I/O: how a table is cut into ranges, and how the initial load gets into the
+//! target.
 
 use lockstep_dynamo::LoadPath;
 use lockstep_postgres::KeyBound;

@@ -35,9 +35,9 @@ pub struct TableProgress {
     pub(crate) lost_replies: AtomicU64,
     pub(crate) ceiling: AtomicU64,
     pub(crate) ranges_moved: AtomicU64,
-    /// How long the oldest pending key had waited, and when that was seen.
+    /// Age of the oldest pending key, and when that was seen.
     oldest: Mutex<Option<(Instant, Duration)>>,
-    /// When the last of them ended.
+    /// Time at which the last of them ended.
     pub(crate) last_range: Mutex<Option<Instant>>,
     pub(crate) load_path: Mutex<Option<LoadPath>>,
     pub(crate) pause_reason: Mutex<Option<String>>,
@@ -124,7 +124,7 @@ impl TableProgress {
         self.capacity_milliunits.load(Relaxed) / 1000
     }
 
-    /// Those of them that history took.
+    /// Those of them that the initial load took.
     pub fn initial_load_units(&self) -> u64 {
         self.history_milliunits.load(Relaxed) / 1000
     }
@@ -134,7 +134,7 @@ impl TableProgress {
         Some(self.ceiling.load(Relaxed)).filter(|ceiling| *ceiling > 0)
     }
 
-    /// How history goes into this table.
+    /// How the initial load goes into this table.
     pub fn load_path(&self) -> Option<LoadPath> {
         *self.load_path.lock().expect("no panic while holding it")
     }

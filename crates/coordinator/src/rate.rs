@@ -19,7 +19,7 @@ const CALM: Duration = Duration::from_secs(1);
 const GROWTH: f64 = 1.25;
 /// An answer slower than this counts as a throttle. DynamoDB answers a batch in tens of milliseconds.
 const LATENCY_MAX: Duration = Duration::from_secs(3);
-/// How often what waits for a pause to end looks again.
+/// Time between two looks of a task that waits for a pause to end.
 const PAUSED: Duration = Duration::from_millis(200);
 /// A ceiling never falls below one batch a second.
 const CEILING_MIN: f64 = 25.0;

@@ -35,15 +35,15 @@ use pace::Pace;
 use quiet::Quiet;
 use share::Shares;
 
-/// How often intents of strict writes are looked at.
+/// Time between two looks at the intents of strict writes.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// When a relay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayUntil {
-    /// When nothing has been pending in any table during one whole pass.
+    /// The relay ends when nothing has been pending in any table during one whole pass.
     Empty,
-    /// When it is cancelled.
+    /// The relay ends when it is cancelled.
     Cancelled,
 }
 
@@ -123,7 +123,7 @@ struct Table<'a> {
     inserts: &'a Inserts,
     /// The keys that are this relay's; `None` for every key.
     share: Option<RelayShare>,
-    /// When what is being sent was read.
+    /// Time at which what is being sent was read.
     read_at: ReadAt,
 }
 
@@ -186,7 +186,7 @@ impl Run<'_> {
             // an old row over it.
             return Ok(0);
         }
-        // What strict writes left half-done becomes pending first, so that no set is called empty over it
+        // Keys that strict writes left half-done become pending first, so that no set is called empty over it
         // (I10).
         if self.until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             migration.source.sweep_intents(Duration::ZERO).await?;
@@ -225,7 +225,7 @@ impl Run<'_> {
             let read_at = migration.target.reading();
             match (Table { run: *self, binding, progress, inserts, share, read_at }).pass(summary).await {
                 Ok(met) => seen += met,
-                // What one table's target does not take holds up no other table.
+                // A row that one table's target does not take holds up no other table.
                 Err(Error::Store(error)) if error.side == Side::Target => failure = failure.or(Some(error)),
                 Err(error) => return Err(error),
             }

@@ -24,13 +24,12 @@ pub struct Status {
     pub phase: Option<Phase>,
     /// The epoch.
     pub epoch: Option<Epoch>,
-    /// Since when.
+    /// Time of the last change of phase or epoch.
     pub since: Option<DateTime<Utc>>,
-    /// In DynamoOnly: what DynamoDB's control record says, which decides there; `None` also where it did not
-    /// answer.
+    /// Control record of DynamoDB, which decides in DynamoOnly; `None` also where it did not answer.
     pub target_record: Option<TargetRecord>,
-    /// Why DynamoDB could not be read; then nothing that is said of it here is known. `None` also where it
-    /// was not asked.
+    /// Reason why DynamoDB could not be read; then nothing that is said of it here is known. `None` also
+    /// where it was not asked.
     pub target_error: Option<String>,
     /// After the way back: until when a write of DynamoOnly that was given up may still land. Reverse feed
     /// and relay must run.
@@ -55,9 +54,9 @@ pub struct Status {
     /// Whether the newest verdict said consistent; `None` where nothing was validated. `Some(false)` also
     /// where it is incomplete: see `verdict`.
     pub verdict_consistent: Option<bool>,
-    /// What the newest verdict said; `None` where nothing was validated.
+    /// Word of the newest verdict; `None` where nothing was validated.
     pub verdict: Option<VerdictWord>,
-    /// Its age in seconds.
+    /// Age of the newest verdict in seconds.
     pub verdict_age_s: Option<f64>,
     /// The newest entries of the journal, newest first.
     pub journal: Vec<Entry>,
@@ -96,9 +95,9 @@ pub struct TableStatus {
     pub dead_letters_unacknowledged: i64,
     /// Changes that relays have delivered, over all runs.
     pub relayed: i64,
-    /// Where the reverse feed stands; `None` where there was never one.
+    /// Standing of the reverse feed; `None` where there was never one.
     pub reverse_feed: Option<FeedStanding>,
-    /// What is wrong with the reverse feed, if anything, and what to do.
+    /// Fault of the reverse feed, if any, and what to do.
     pub reverse_alarm: Option<String>,
 }
 
@@ -149,7 +148,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     }
     let workers = source.workers().await?;
     let lost = match (target, asked.silent()) {
-        // What is away must not hold it up.
+        // A store that is away must not hold `status` up.
         (Some(_), Some(why)) => said(continuity::look_beside(source, &why, tables).await?),
         (Some(target), _) => said(continuity::look(source, target, tables).await?),
         (None, _) => Vec::new(),
@@ -178,7 +177,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     })
 }
 
-/// Of those that hold something: one that waits is slow by no fault of its own.
+/// The slowest worker of those that hold a range. Idle workers are excluded from the choice.
 fn slowest(workers: &[WorkerRow]) -> Option<String> {
     let at_work: Vec<_> = workers.iter().filter(|w| w.is_live() && !w.ranges.is_empty()).collect();
     let slowest = at_work.iter().min_by(|a, b| a.rows_per_s.total_cmp(&b.rows_per_s));

@@ -31,22 +31,22 @@ use settle::{Settled, Taken, leases, settle};
 /// How a step ended well.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepOutcome {
-    /// Where it came from.
+    /// Phase that the step came from.
     pub from: Phase,
-    /// Where it stands now.
+    /// Phase that the migration is in now.
     pub phase: Phase,
     /// The epoch now.
     pub epoch: Epoch,
     /// Tries for the barrier; 0 when there was nothing to do.
     pub tries: u32,
-    /// How long the barrier was held, in milliseconds: the longest that a writer was kept waiting by the flip
-    /// itself.
+    /// Time for which the barrier was held, in milliseconds: the longest that a writer was kept waiting by
+    /// the flip itself.
     pub barrier_held_ms: f64,
     /// The gates that were asked.
     pub gates: GateReport,
     /// The instances that it waited for, and how each wait ended.
     pub instances: Vec<InstanceWait>,
-    /// How long no application could write, and over what; for a step that moves the truth.
+    /// Time for which no application could write, and its parts; for a step that moves the truth.
     pub pause: Option<PauseSummary>,
     /// After the way back: until when a request of DynamoOnly that its sender has given up may still land.
     /// Until then the reverse feed and a relay must run.
@@ -96,8 +96,8 @@ pub(crate) async fn step(
     } else {
         continuity::require_kept(migration).await?;
     }
-    // Should the source be set back to before this step, the target has a mark from here, by which that is
-    // noticed.
+    // Writes a mark of history to the target, so that a later restore of PostgreSQL to before this step is
+    // detected.
     continuity::mark_now(migration).await?;
     source.replace_times_ahead().await?;
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
@@ -109,9 +109,9 @@ pub(crate) async fn step(
         }
     }
     let intent = Intent { from, to, epoch_before: control.epoch };
-    // What moves the truth cannot be forced: without a reverse feed there is no way back, and with records
-    // lost, no good one.
-    // Nor can what needs a table that an import makes. 1. Applications are let write to it. 2. The job fails
+    // A step that moves the truth cannot be forced: without a reverse feed, or with lost records, there is no
+    // safe way back.
+    // Nor can a step that needs a table made by an import. 1. Applications may write to it. 2. The job fails
     // and leaves a table, and they write. 3. The table is deleted, as it must be before the next job, and
     // with it what was acknowledged.
     let needs_import = to > from && import::any(migration).await?;

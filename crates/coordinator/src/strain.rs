@@ -1,14 +1,14 @@
-//! Whether the source is busy enough for history to move more slowly (R11).
+//! Whether the source is busy enough for the initial load to move more slowly (R11).
 
 use std::time::{Duration, Instant};
 
 use lockstep_postgres::{Load, Source, Tuning};
 
-/// How often it is asked.
+/// Time between two questions.
 const EVERY: Duration = Duration::from_secs(2);
-/// Where no setting says otherwise: the part of its sessions that may be at work, in percent.
+/// Part of the source's sessions that may be at work, in percent, where no setting says otherwise.
 const SESSIONS_PERCENT: i64 = 60;
-/// Where no setting says otherwise: how far a replica may be behind.
+/// Distance that a replica may be behind, where no setting says otherwise.
 const REPLICA_LAG_MB: i64 = 256;
 
 /// What was found last, for as long as it holds.
@@ -19,8 +19,8 @@ pub(crate) struct Strain {
 }
 
 impl Strain {
-    /// Why history should move more slowly, if it should. A source that does not say how busy it is shows no
-    /// strain: the statistics are an advice, and their absence stops nothing.
+    /// Why the initial load should move more slowly, if it should. A source that does not say how busy it is
+    /// shows no strain: the statistics are an advice, and their absence stops nothing.
     pub(crate) async fn of(&mut self, source: &Source, tuning: &Tuning) -> Option<String> {
         if self.asked_at.is_none_or(|at| at.elapsed() >= EVERY) {
             self.asked_at = Some(Instant::now());

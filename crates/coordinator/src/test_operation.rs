@@ -16,20 +16,20 @@ use crate::options::Migration;
 
 /// Name in the journal.
 const STEP: &str = "test operation";
-/// What a pass says nothing about.
+/// Text on what a pass says nothing about.
 const NOT_PROVEN: &str =
     "whether constraints and triggers of the application accept a write: no row was written";
 
 /// One look at one store.
 #[derive(Clone, Debug, Serialize)]
 pub struct TestCheck {
-    /// Of which table.
+    /// Name of the table.
     pub table: String,
     /// `captured in PostgreSQL` and the like.
     pub what: String,
     /// Whether it was as it should be; `None` where this phase gives nothing to look for.
     pub passed: Option<bool>,
-    /// What was found.
+    /// Description of what was found.
     pub detail: String,
 }
 
@@ -42,7 +42,7 @@ pub struct TestReport {
     pub phase: Phase,
     /// Every look.
     pub checks: Vec<TestCheck>,
-    /// What was not checked, and why, one sentence each. A pass says nothing about it.
+    /// Things that were not checked, and why, one sentence each. A pass says nothing about them.
     pub not_checked: Vec<String>,
 }
 

@@ -3,18 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often it is asked. A source that failed over takes longer than this to be back.
+/// Time between two questions. A source that failed over takes longer than this to be back.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often the target tables are described as well. Between, what is gone, set back or created again shows
-/// by its mark.
+/// Time between two descriptions of the target tables. Between, a table that is gone, set back or created
+/// again shows by its mark.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(60);
 
 /// What is asked of a target table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// Its id and its mark.
+    /// The table's id and its mark.
     Everything,
-    /// Its mark, if it has one. Creating a table again loses the mark with it, or brings back an older one.
+    /// The table's mark, if it has one. Creating a table again loses the mark with it, or brings back an
+    /// older one.
     Mark,
 }
 

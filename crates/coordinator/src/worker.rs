@@ -21,13 +21,13 @@ use crate::outage::Outage;
 use crate::progress::Progress;
 use crate::records;
 
-/// How often a worker that stays looks for new work.
+/// Time between two looks of a worker that stays for new work.
 const LOOK_FOR_WORK: Duration = Duration::from_secs(5);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkOptions {
-    /// What people call it.
+    /// Name of the worker, for people.
     pub name: String,
     /// Whether it waits for more once everything is done.
     pub stay: bool,
@@ -36,11 +36,11 @@ pub struct WorkOptions {
 /// What a worker did.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkSummary {
-    /// What people call it.
+    /// Name of the worker, for people.
     pub worker: String,
     /// Each table.
     pub tables: Vec<WorkedTable>,
-    /// How often its lease ended before it had: it was stopped, or cut off from the source.
+    /// Number of times that its lease ended before it had: it was stopped, or cut off from the source.
     pub leases_ended: u64,
 }
 
@@ -153,7 +153,7 @@ async fn turn(
     // A plan that is forgotten leaves no range, and nothing of it says that everything was moved.
     let message =
         "the plan was forgotten meanwhile, by `backfill --restart` or a repair; there will be another";
-    Err(StoreError::source(Kind::Busy, "moving history", message).into())
+    Err(StoreError::source(Kind::Busy, "copying the initial load", message).into())
 }
 
 async fn look_at_plan(migration: &Migration) -> Result<PlanLook> {
@@ -183,8 +183,8 @@ async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()>
 async fn require_truth(migration: &Migration) -> Result<()> {
     if migration.source.control().await?.phase == Phase::DynamoOnly {
         let message =
-            "DynamoDB is the truth, and PostgreSQL follows it: there is no history to move; see `status`";
-        return Err(StoreError::source(Kind::Refused, "moving history", message).into());
+            "DynamoDB is the truth, and PostgreSQL follows it: there is nothing to copy; see `status`";
+        return Err(StoreError::source(Kind::Refused, "copying the initial load", message).into());
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use crate::attribute::Attributes;
 use crate::version::Version;
 
-/// How long a stream keeps a record (DynamoDB Developer Guide, "Change data capture for DynamoDB Streams").
+/// Time for which a stream keeps a record (DynamoDB Developer Guide, "Change data capture for DynamoDB
+/// Streams").
 pub const RETENTION: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 /// Where the reading of a shard stood when it was last saved.
@@ -15,16 +16,16 @@ pub struct Saved {
     pub finished: bool,
 }
 
-/// What one record says of its item.
+/// The news of one record about its item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// The item holds this state at this version.
     Put(Version, Attributes),
     /// The row was deleted at this version; the item before, if it was a row.
     Deleted(Version, Option<Attributes>),
-    /// DynamoDB's expiry removed the item: retention, not a delete by anyone.
+    /// DynamoDB's expiry removed the item: retention, not a delete by a writer.
     Expired,
-    /// It did not come through the guard, so it cannot be ordered: why.
+    /// A change that did not come through the guard, so it cannot be ordered, with the reason.
     Foreign(&'static str),
     /// A marker of this round has come through.
     Marker(String),
@@ -42,16 +43,16 @@ pub struct Folded {
     pub expired: u64,
     /// Records that did not come through the guard, and why the last one did not.
     pub foreign: u64,
-    /// Why the last of them did not.
+    /// Reason why the last of them did not.
     pub foreign_reason: Option<&'static str>,
     /// The newest marker.
     pub marker: Option<String>,
 }
 
-/// What happened to one item in a page.
+/// The changes of one item in a page.
 #[derive(Debug, Default)]
 pub struct FoldedItem {
-    /// Its key attributes.
+    /// Key attributes of the item.
     pub key: Attributes,
     /// It went, without a tombstone, before `change`: what was known of its versions no longer holds.
     pub gone_before: bool,

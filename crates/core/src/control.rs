@@ -13,7 +13,7 @@ pub struct Control {
     pub phase: Phase,
     /// The epoch.
     pub epoch: Epoch,
-    /// Since when.
+    /// Time of the last change of phase or epoch.
     pub changed_at: DateTime<Utc>,
     /// Whether writes wait: only in DynamoOnly, around a flip. What PostgreSQL says of DynamoOnly is always
     /// "wait": there, the target's record decides; see [`truth`](crate::truth()).
@@ -24,9 +24,9 @@ pub struct Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Writes {
-    /// They may.
+    /// Applications may write.
     Open,
-    /// They wait: a transition is under way.
+    /// Writes wait: a transition is under way.
     Paused,
 }
 

@@ -18,7 +18,7 @@ const NAME_BYTES_MAX: usize = 40;
 /// Most digits in such a name: one with more may well be an account number.
 const NAME_DIGITS_MAX: usize = 3;
 
-/// What one side says.
+/// The value of one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", content = "value", rename_all = "snake_case")]
 pub enum FieldValue {
@@ -28,7 +28,7 @@ pub enum FieldValue {
     Absent,
     /// The empty string.
     Empty,
-    /// This value, as text: decimals with their scale, timestamps to the microsecond.
+    /// A value as text: decimals with their scale, timestamps to the microsecond.
     Value(String),
     /// A value that is not shown.
     Masked,
@@ -41,23 +41,23 @@ pub enum FieldValue {
 pub struct FieldDiff {
     /// The column, or an attribute that is derived from columns.
     pub column: String,
-    /// Where in a document the first difference is, for example `$.customer.address[2].zip`.
+    /// Path of the first difference inside a document, for example `$.customer.address[2].zip`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// What the source says; of a derived attribute, what follows from the row.
+    /// Value in the source; of a derived attribute, the value that follows from the row.
     pub source: FieldValue,
-    /// What the target says.
+    /// Value in the target.
     pub target: FieldValue,
 }
 
 /// A difference of two values whose column is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Where in a document.
+    /// Path inside a document.
     pub path: Option<String>,
-    /// What the source says.
+    /// Value in the source.
     pub source: FieldValue,
-    /// What the target says.
+    /// Value in the target.
     pub target: FieldValue,
 }
 

@@ -101,7 +101,7 @@ pub trait AnyTable: Send + Sync {
     /// are as they are; see [`FieldDiff::masked`].
     ///
     /// # Errors
-    /// Which side does not decode, and why.
+    /// The side that does not decode, and the reason.
     fn differences(
         &self,
         fields: &mut Fields<'_>,

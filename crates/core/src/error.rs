@@ -11,7 +11,8 @@ pub use sqlstate::{passwords_refused, read_only_refusals};
 use crate::unholdable::Unholdable;
 use withheld::Withheld;
 
-/// What an error means for what to do next. One function, [`Kind::retry`], maps it to a retry policy.
+/// The kind of an error, by which a caller decides what to do next. One function, [`Kind::retry`], maps it to
+/// a retry policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The store is asking for fewer requests. Nothing was done.
@@ -31,7 +32,7 @@ pub enum Kind {
     Misconfigured,
     /// Could not acquire a lock before the timeout.
     Busy,
-    /// What the caller goes by may hold no more, so nothing was done. An instance's lease is over: it does
+    /// The caller's lease or claim may be over, so nothing was done. An instance's lease is over: it does
     /// not know the phase and serves nothing by it (R19), and recovers by itself as soon as the source
     /// answers. The same where a range, a pending key or an import is another process's by now, and where a
     /// state was read too long ago to be written: it is read again.
@@ -73,7 +74,7 @@ impl Kind {
     }
 }
 
-/// Which store an error came from.
+/// The store that an error came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// PostgreSQL.
@@ -95,15 +96,15 @@ impl std::fmt::Display for Side {
 #[derive(Debug, thiserror::Error)]
 #[error("{side}: {doing}: {message}")]
 pub struct Error {
-    /// Which store.
+    /// Store that the error is about.
     pub side: Side,
-    /// What to branch on.
+    /// Kind of the error, for a caller to branch on.
     pub kind: Kind,
-    /// What was being done, for the reader.
+    /// Action that failed, for the reader.
     pub doing: String,
-    /// What happened and what to do next, without row values (R36).
+    /// Description of the failure and of what to do next, without row values (R36).
     pub message: String,
-    /// What caused it. Of a driver's error it tells nothing: see [`Error::driver`].
+    /// Cause of the error. Of a driver's error it tells nothing: see [`Error::driver`].
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -191,8 +192,8 @@ impl Error {
     }
 }
 
-/// What an error of the driver means. Beside the server's own errors (see [`sqlstate`]) there is what happens
-/// to a connection.
+/// The meaning of an error of the driver. Beside the server's own errors (see [`sqlstate`]) there is what
+/// happens to a connection.
 fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Database(e) => sqlstate::kind(e.code().as_deref().unwrap_or_default()),
@@ -200,7 +201,7 @@ fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Kind::Unavailable,
-        // What answers is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it
+        // The server is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it
         // does when it goes down, or a pooler or a proxy that says something else.
         sqlx::Error::Protocol(_) => Kind::Unavailable,
         // A handshake that was cut off says nothing of certificates.
@@ -217,8 +218,8 @@ fn is_cut_off(cause: &(dyn std::error::Error + 'static)) -> bool {
         .any(|io| !matches!(io.kind(), InvalidData | InvalidInput))
 }
 
-/// What is told of a panic of a task. Its message is not: 1. The code of a table unwraps the error of a
-/// parser, which quotes what it read. 2. The message is recorded, and shown by the status.
+/// The text that is told of a panic of a task. Its message is not: 1. The code of a table unwraps the error
+/// of a parser, which quotes what it read. 2. The message is recorded, and shown by the status.
 pub const PANICKED: &str = "what this process printed says where";
 
 /// Adds what was being done to a driver's result.
@@ -246,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_hangs_up_while_it_greets_is_away_and_no_mistake() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("postgres://somebody@{}/any", server.local_addr().expect("its address"));
+        let url = format!("postgres://app@{}/any", server.local_addr().expect("its address"));
         let hang_up = async {
             let (mut greeted, _) = server.accept().await.expect("a client");
             let mut request = [0; 8];

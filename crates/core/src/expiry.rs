@@ -12,9 +12,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use crate::attribute::TTL_ATTRIBUTE;
 use crate::item::Item;
 
-/// How long after a put its item stays at least, in seconds: that, and what a clock may be slow by.
+/// Shortest time, in seconds, for which an item stays after a put: that, and the error of a slow clock.
 const STAYS_S: i64 = 60 * 60;
-/// By how much the clock of the machine that put an item may have been ahead, in seconds.
+/// Time, in seconds, that the clock of the machine that put an item may have been ahead.
 const AHEAD_S: i64 = 24 * 60 * 60;
 
 /// The expiry that an item gets that is put now, where the row's own comes earlier than it may.

@@ -25,9 +25,9 @@ pub struct KeyAttribute {
 pub struct Index {
     /// Index name.
     pub name: &'static str,
-    /// Its partition key; an item without it is not in the index.
+    /// Partition key of the index; an item without it is not in the index.
     pub partition: KeyAttribute,
-    /// Its sort key, if any.
+    /// Sort key of the index, if any.
     pub sort: Option<KeyAttribute>,
     /// Whether the index carries whole items, or keys only.
     pub whole_items: bool,

@@ -25,7 +25,7 @@ const SEPARATOR: char = '\u{1f}';
 
 /// A business rule of a table: a name, and a check that says what is wrong.
 pub struct Rule<R> {
-    /// What must hold, in snake case.
+    /// Name of what must hold, in snake case.
     pub name: &'static str,
     /// Whether it holds.
     pub holds: fn(&R) -> bool,
@@ -33,13 +33,13 @@ pub struct Rule<R> {
 
 /// A sum that both sides must agree on, group by group.
 pub struct Aggregate<R> {
-    /// What is added up.
+    /// Name of what is added up.
     pub name: &'static str,
-    /// What the parts of a group are, in order.
+    /// Names of the parts of a group, in order.
     pub by: &'static [&'static str],
-    /// Says which group a row belongs to.
+    /// Function that says which group a row belongs to.
     pub group: fn(&R, &mut Group),
-    /// What is added up; without it rows are only counted.
+    /// Value of a row that is added up; without it rows are only counted.
     pub value: Option<fn(&R) -> Decimal>,
 }
 
@@ -118,9 +118,9 @@ impl fmt::Display for ExactSum {
 /// Rows of a group, and their sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Total {
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
-    /// Their sum; zero where only rows are counted.
+    /// Sum of their values; zero where only rows are counted.
     pub sum: ExactSum,
 }
 
@@ -134,7 +134,7 @@ impl Total {
 /// Rows that break a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Broken {
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
     /// The least keys of them, as JSON arrays.
     pub keys: BTreeSet<String>,
@@ -158,11 +158,11 @@ pub struct Judgement {
     pub unreadable: u64,
     /// Rows that break at least one rule.
     pub rows_broken: u64,
-    /// Of each broken rule, its rows.
+    /// Rows that break a rule, by rule.
     pub broken: BTreeMap<&'static str, Broken>,
-    /// Of each aggregate, all rows together.
+    /// Totals of all rows together, by aggregate.
     pub totals: BTreeMap<&'static str, Total>,
-    /// Of each aggregate, its groups.
+    /// Totals of groups, by aggregate and group.
     pub groups: HashMap<(&'static str, String), Total>,
     /// Whether there were more groups than are kept.
     pub groups_cut: bool,

@@ -100,7 +100,7 @@ impl TargetSchema {
     }
 }
 
-/// How the partition keys begin under which Lockstep keeps items of its own in a target table.
+/// Prefixes of the partition keys under which Lockstep keeps items of its own in a target table.
 const RESERVED: [&str; 3] = ["lockstep-history", "lockstep-marker#", "lockstep-probe"];
 /// Digits of those that are numbers.
 const RESERVED_DIGITS: usize = 38;

@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use crate::version::Epoch;
 
-/// Who registers.
+/// The process that registers.
 #[derive(Clone, Debug)]
 pub struct Registration {
     /// See [`InstanceRow::id`].
     pub id: i64,
     /// See [`InstanceRow::name`].
     pub name: String,
-    /// When the process started to be an instance, by its own clock; for people only.
+    /// Time at which the process became an instance, by its own clock; for people only.
     pub started_at: DateTime<Utc>,
     /// The lease.
     pub lease: Duration,
@@ -25,9 +25,9 @@ pub struct Registration {
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum InstanceState {
-    /// It may be serving.
+    /// An instance that may be serving.
     Live,
-    /// Its lease was waited out; it serves nothing until it registers again.
+    /// An instance whose lease was waited out; it serves nothing until it registers again.
     Expired,
 }
 
@@ -36,23 +36,23 @@ pub enum InstanceState {
 pub struct InstanceRow {
     /// Chosen at random by the process.
     pub id: i64,
-    /// What the application calls itself.
+    /// Name that the application gave itself.
     pub name: String,
     /// The address it connects from, as PostgreSQL sees it; `local` over a socket.
     pub host: String,
-    /// Its process.
+    /// Number of its process.
     pub pid: i64,
-    /// Since when.
+    /// Time at which the process became an instance.
     pub started_at: DateTime<Utc>,
     /// The epoch it has acknowledged: it serves nothing by an older one. `None` before its first renewal.
     pub epoch: Option<i64>,
-    /// Its lease in milliseconds.
+    /// Length of its lease in milliseconds.
     pub lease_ms: i64,
-    /// How often it has renewed.
+    /// Number of its renewals.
     pub renewals: i64,
-    /// When it did last, by the source's clock.
+    /// Time of its last renewal, by the source's clock.
     pub renewed_at: DateTime<Utc>,
-    /// What is left of its lease in milliseconds, by the source's clock; negative when it is over. For
+    /// Rest of its lease in milliseconds, by the source's clock; negative when it is over. For
     /// people: no decision hangs on it, because that clock may be set.
     pub lease_left_ms: i64,
     /// See [`InstanceState`].
@@ -65,7 +65,7 @@ impl InstanceRow {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// Who it is, for people.
+    /// The instance's name, host and process, for people.
     pub fn title(&self) -> String {
         format!("instance {} (host {}, pid {})", self.name, self.host, self.pid)
     }

@@ -72,7 +72,7 @@ pub use version::{EPOCH_SHIFT, Epoch, Version};
 pub use view::{ItemView, is_tombstone, version_of};
 pub use window::Window;
 
-// What the `row!` macro and table crates name without depending on the drivers themselves.
+// Names that the `row!` macro and table crates use without depending on the drivers themselves.
 pub use aws_sdk_dynamodb::types::AttributeValue;
 pub use serde_json;
 pub use sqlx::postgres::PgArguments;

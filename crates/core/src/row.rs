@@ -9,7 +9,7 @@ use crate::item::Item;
 use crate::unholdable::Unholdable;
 use crate::view::ItemView;
 
-/// What the framework knows of one column.
+/// One column, as the framework knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnSpec {
     /// Column name, in the source and as attribute in the target.

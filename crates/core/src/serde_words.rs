@@ -5,7 +5,7 @@
 
 use serde_json::error::Category;
 
-/// What is wrong with a JSON document, and where.
+/// The fault of a JSON document, and its place.
 pub fn of_json(error: &serde_json::Error) -> String {
     let place = format!("line {}, column {}", error.line(), error.column());
     let placed = error.line() > 0;
@@ -31,7 +31,7 @@ pub fn of_serde(sentence: &str) -> String {
         let name = found.split('`').next().unwrap_or_default();
         return format!("{kind} `{name}`");
     }
-    // What is expected comes last, and is ours; it ends where a parser says the place.
+    // The expectation comes last, and is ours; it ends where a parser says the place.
     let expected =
         found.rsplit_once(", expected ").or_else(|| found.rsplit_once(", there are ")).map(|(_, last)| {
             let end = last.rfind(" at line ").unwrap_or(last.len());

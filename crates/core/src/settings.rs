@@ -10,7 +10,7 @@ pub use ramp::Ramp;
 
 use serde_json::{Value, json};
 
-/// What a setting takes.
+/// The values that a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Takes {
     /// A percentage from 0 to 100, kept to a hundredth.
@@ -30,11 +30,11 @@ pub enum Takes {
 /// One setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knob {
-    /// Its name.
+    /// Name of the setting.
     pub name: &'static str,
-    /// What it takes.
+    /// Values that it takes.
     pub takes: Takes,
-    /// What follows it, in a line.
+    /// Description of what follows it, in a line.
     pub about: &'static str,
 }
 
@@ -48,7 +48,7 @@ pub const CANARY_PERCENT: &str = "canary_percent";
 pub const SHADOW_PERCENT: &str = "shadow_percent";
 /// Age of a pending key from which HybridRead goes back to the source by itself.
 pub const MAX_STALENESS_MS: &str = "max_staleness_ms";
-/// Who decides whether a write of DualWrite happened.
+/// Setting that says which store decides whether a write of DualWrite happened.
 pub const DUAL_WRITE: &str = "dual_write";
 /// The same in HybridRead.
 pub const HYBRID_READ: &str = "hybrid_read";
@@ -58,9 +58,9 @@ pub const WRITE_UNITS_PER_S_MAX: &str = "write_units_per_s_max";
 pub const RELAY_WRITE_UNITS_PER_S_MAX: &str = "relay_write_units_per_s_max";
 /// Most read units a second of each comparison.
 pub const VALIDATE_READ_UNITS_PER_S_MAX: &str = "validate_read_units_per_s_max";
-/// Sessions at work in the source above which history moves more slowly.
+/// Sessions at work in the source above which the initial load moves more slowly.
 pub const SOURCE_ACTIVE_SESSIONS_MAX: &str = "source_active_sessions_max";
-/// Megabytes that a replica of the source is behind, above which history moves more slowly.
+/// Megabytes that a replica of the source is behind, above which the initial load moves more slowly.
 pub const SOURCE_REPLICA_LAG_MB_MAX: &str = "source_replica_lag_mb_max";
 /// Dollars after which what can be stopped is stopped.
 pub const SPEND_CAP_USD: &str = "spend_cap_usd";
@@ -70,9 +70,9 @@ pub const MISMATCHES_MAX: &str = "mismatches_max";
 pub const DISTRUSTED_REPORTERS: &str = "distrusted_reporters";
 /// Milliseconds within which 99 of 100 answers of a store are to come.
 pub const LATENCY_MS_MAX: &str = "latency_ms_max";
-/// What the names of settings begin with that pause something.
+/// Prefix of the names of settings that pause something.
 pub const PAUSE: &str = "pause.";
-/// What the names of settings begin with that lead another one up a ramp.
+/// Prefix of the names of settings that lead another one up a ramp.
 pub const RAMP: &str = "ramp.";
 
 /// All of them.
@@ -145,7 +145,7 @@ pub fn is_reason(text: &str) -> bool {
     text.chars().count() <= REASON_CHARS_MAX && !text.chars().any(char::is_control)
 }
 
-/// What there is to set, for programs.
+/// The settings that there are, for programs.
 pub fn known() -> Value {
     KNOBS
         .iter()
@@ -156,7 +156,7 @@ pub fn known() -> Value {
 /// A setting by its name.
 ///
 /// # Errors
-/// What there is instead.
+/// The names that there are instead.
 pub fn of_name(name: &str) -> Result<&'static Knob, String> {
     KNOBS.iter().find(|knob| knob.name == name).ok_or_else(|| {
         let names: Vec<&str> = KNOBS.iter().map(|knob| knob.name).collect();
@@ -165,7 +165,7 @@ pub fn of_name(name: &str) -> Result<&'static Knob, String> {
 }
 
 impl Takes {
-    /// What kind of value it is, in a word.
+    /// The kind of the value, in a word.
     fn kind(self) -> &'static str {
         match self {
             Self::Percent => "percent",
@@ -182,7 +182,7 @@ impl Knob {
     /// A value as it is kept.
     ///
     /// # Errors
-    /// What it takes, where it is something else.
+    /// The values that it takes, where the value is something else.
     pub fn checked(&self, value: &Value) -> Result<Value, String> {
         let within = |least: f64, most: f64| value.as_f64().filter(|v| (least..=most).contains(v));
         let kept = match self.takes {
@@ -213,7 +213,7 @@ impl Knob {
         self.checked(&value)
     }
 
-    /// What it takes, in words.
+    /// The values that it takes, in words.
     pub fn takes(&self) -> String {
         match self.takes {
             Takes::Percent => "a percentage from 0 to 100".to_owned(),

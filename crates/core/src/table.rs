@@ -27,7 +27,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// Name of the table in configuration, reports and control tables; also the default of both relations'
     /// names.
     const NAME: &'static str;
-    /// How many columns of [`MigratableTable::Key`], counted from the first, are the source's primary key.
+    /// Number of columns of [`MigratableTable::Key`], counted from the first, that are the source's primary
+    /// key.
     const PRIMARY_KEY_COLUMNS: usize = 1;
     /// Key schema and indexes of the target.
     const TARGET: TargetSchema;
@@ -85,7 +86,7 @@ pub trait MigratableTable: Send + Sync + 'static {
         &[]
     }
 
-    /// What rows are added up to, on both sides, to be compared exactly.
+    /// The sums that rows are added up to, on both sides, to be compared exactly.
     fn aggregates(&self) -> &'static [Aggregate<Self::Row>] {
         &[]
     }
@@ -123,8 +124,8 @@ pub(crate) fn encode_row<T: MigratableTable + ?Sized>(
 ) -> Result<Item, Unholdable> {
     let key = table.target_key(key)?;
     key.check()?;
-    // What follows from the row is made before it is taken apart; that a column cannot be held is told first
-    // all the same.
+    // Attributes that follow from the row are made before it is taken apart; that a column cannot be held is
+    // told first all the same.
     let mut derived = Item::with_capacity(T::TARGET.indexes.len() + 1);
     let of_indexes = table.index_attributes(&row, &mut derived);
     if let Some(at) = table.expires_at(&row) {
@@ -150,7 +151,7 @@ pub struct Reference {
     pub column: &'static str,
     /// The table referred to.
     pub to_table: &'static str,
-    /// Its key column.
+    /// Key column of the table that is referred to.
     pub to_column: &'static str,
 }
 

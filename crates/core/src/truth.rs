@@ -11,7 +11,7 @@
 //! | not DynamoOnly, epoch *s* | nothing, or not DynamoOnly at an epoch ≤ *s* | in PostgreSQL |
 //! | not DynamoOnly, *s* | anything at an epoch > *s* | where DynamoDB says: PostgreSQL has lost history (`doctor`) |
 //! | not DynamoOnly, *s* | DynamoOnly at an epoch ≤ *s* | not known: no order of our writes makes this (`doctor`) |
-//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; no application writes. Once somebody may have written there, it was lost (`doctor`) |
+//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; no application writes. Once an application may have written there, it was lost (`doctor`) |
 //! | DynamoOnly, *s* | DynamoOnly at an epoch ≥ *s* | in DynamoDB |
 //! | DynamoOnly, *s* | not DynamoOnly, > *s* | moving back to PostgreSQL: decided, not yet copied; no application writes |
 //! | no answer | DynamoOnly | in DynamoDB: the way back is decided here first, so it has not begun |
@@ -23,7 +23,7 @@
 //! # What a crash leaves, and who mends it
 //!
 //! Between decision and copy no application can write: on the way there PostgreSQL refuses and DynamoDB has
-//! no record that opens it; on the way back DynamoDB's record sends everyone to PostgreSQL, which still
+//! no record that opens it; on the way back DynamoDB's record sends every process to PostgreSQL, which still
 //! refuses. The next coordinator calls `truth::settle`, which repeats the copy; both copies change nothing
 //! when they are repeated or come late. Before the decision there is nothing to mend but a pause, which the
 //! coordinator opens again or goes on from. A record that was lost after writes were let go on looks like one
@@ -50,13 +50,14 @@ use crate::version::Epoch;
 /// Where the truth is, by both records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
-    /// In PostgreSQL.
+    /// PostgreSQL is the truth.
     InSource,
-    /// In DynamoDB.
+    /// DynamoDB is the truth.
     InTarget,
-    /// On its way to DynamoDB since this epoch: the coordinator's `truth::settle` finishes the step.
+    /// The truth is on its way to DynamoDB since this epoch: the coordinator's `truth::settle` finishes the
+    /// step.
     ToTarget(Epoch),
-    /// On its way back to PostgreSQL, which is to be in this phase and epoch: the coordinator's
+    /// The truth is on its way back to PostgreSQL, which is to be in this phase and epoch: the coordinator's
     /// `truth::settle` finishes the step.
     ToSource(Phase, Epoch),
     /// The records contradict each other: a store has lost history.

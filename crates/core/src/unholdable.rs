@@ -9,7 +9,7 @@
 pub struct Unholdable {
     /// The column or attribute; empty until the row codec fills it in.
     pub column: String,
-    /// What is wrong with it, without the value.
+    /// Reason why it cannot be held, without the value.
     pub reason: String,
 }
 

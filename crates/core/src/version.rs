@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How many low bits of a [`Version`] count changes within one epoch.
+/// Number of low bits of a [`Version`] that count changes within one epoch.
 pub const EPOCH_SHIFT: u32 = 40;
 
 /// Counts phase changes. Every version of a later epoch outranks every version of an earlier one.

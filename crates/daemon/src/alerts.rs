@@ -26,9 +26,9 @@ use migration::of_migration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Somebody should look.
+    /// An operator should look.
     Warning,
-    /// Somebody must act now.
+    /// An operator must act now.
     Critical,
 }
 
@@ -64,9 +64,9 @@ pub(crate) struct Health {
 pub enum HealthState {
     /// Nothing is wrong.
     Healthy,
-    /// Somebody should look.
+    /// An operator should look.
     Degraded,
-    /// Somebody must act now.
+    /// An operator must act now.
     Broken,
 }
 
@@ -176,7 +176,8 @@ pub(crate) fn judge(
         && forecast > cap
     {
         let message = format!(
-            "{forecast:.2} dollars will have been spent when history is copied, and spend_cap_usd is {cap:.2}: copying will stop before its end"
+            "{forecast:.2} dollars will have been spent when the initial load is copied, and spend_cap_usd \
+             is {cap:.2}: copying will stop before its end"
         );
         found.add("spend_forecast", Severity::Warning, message);
     }

@@ -100,7 +100,7 @@ fn send(line: Option<&Line>, event: &str, id: &str, alert: &Alert) {
 pub(crate) async fn sample(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     let Some(every) = shared.monitor.serve.sample_every() else { return Ok(()) };
     loop {
-        // A comparison that somebody asked for says more, and both would take from the stores.
+        // A comparison that an operator asked for says more, and both would take from the stores.
         if shared.operations.running().is_none() {
             let observer: Arc<dyn Observer> = Arc::new(());
             let act = Act { actor: "monitor via serve".to_owned(), observer, cancel: stop.clone() };

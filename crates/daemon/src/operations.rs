@@ -188,8 +188,8 @@ impl Operations {
         self.list().iter().find(|operation| operation.id == id).cloned()
     }
 
-    /// The newest, newest first. Everybody who listens is sent them again and again, so only the newest has
-    /// its gates, and results are without lists; one by its id has all of it.
+    /// The newest, newest first. Every client that listens is sent them again and again, so only the newest
+    /// has its gates, and results are without lists; one by its id has all of it.
     pub(crate) fn newest(&self) -> Vec<Operation> {
         let list = self.list();
         let shown = list.iter().take(SHOWN).enumerate().map(|(n, operation)| Operation {

@@ -48,7 +48,7 @@ pub enum Compare {
     Sample(usize),
     /// One row, by its primary key, as a person types it; no verdict is recorded.
     Key {
-        /// Of which table.
+        /// Name of the table.
         table: String,
         /// The values of its primary key, with commas between them.
         key: String,

@@ -1,4 +1,4 @@
-//! Reading the migration: once for everybody, often while somebody watches, rarely while no one does.
+//! Reading the migration: once for all clients, often while one listens, rarely while none does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -62,7 +62,7 @@ async fn lead(
     let ends = Turn { name: &row.name, value: None, during: None, expect: Some(Some(row)) };
     let meanwhile = || format!("{name} was turned a moment ago, and its ramp is looked at again");
     if in_force != Some(ramp.percent()) {
-        // It is turned with its ramp in one transaction, so somebody has turned it since.
+        // It is turned with its ramp in one transaction, so an operator has turned it since.
         let reason = format!("{name} was turned by hand, so its ramp ends");
         let turned = source.turn(&[ends], &row.actor, Some(&reason), &json!({})).await;
         let turned = turned.map_err(|error| error.to_string())?;

@@ -17,7 +17,7 @@ pub(crate) struct Snapshot {
     pub(crate) number: u64,
     /// The migration, as it was read last.
     pub(crate) status: Option<Status>,
-    /// When.
+    /// Time of that reading.
     pub(crate) read_at: Option<(Instant, DateTime<Utc>)>,
     pub(crate) stores: StoresView,
     pub(crate) health: Health,

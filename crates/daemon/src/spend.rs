@@ -1,4 +1,5 @@
-//! What the migration has cost so far, and what it will have cost when history is copied (R50). Pure.
+//! What the migration has cost so far, and what it will have cost when the initial load is copied (R50).
+//! Pure.
 
 use lockstep_coordinator::{PlanOptions, Status, WRITE_UNITS};
 use lockstep_postgres::CountRow;
@@ -11,7 +12,8 @@ pub struct Spend {
     pub write_units: i64,
     /// What they cost.
     pub usd: f64,
-    /// What they will have cost when history is copied, if the rest costs as much a range as what is done.
+    /// What they will have cost when the initial load is copied, if the rest costs as much a range as what is
+    /// done.
     pub forecast_usd: Option<f64>,
     /// Dollars after which what can be stopped is stopped.
     pub cap_usd: Option<f64>,

@@ -1,4 +1,4 @@
-//! A reading as the JSON that everybody who asks is given.
+//! A reading as the JSON that every client is given.
 
 use std::collections::BTreeMap;
 

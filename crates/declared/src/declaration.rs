@@ -23,7 +23,7 @@ pub struct Declaration {
     /// Template of the sort key; none where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sort: Option<String>,
-    /// When an item may be removed: `created_at + 90d`.
+    /// Time at which an item may be removed: `created_at + 90d`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// Global secondary indexes, by name.
@@ -52,7 +52,7 @@ pub struct IndexDeclaration {
     /// Template of its sort key; none where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sort: Option<String>,
-    /// What the index carries.
+    /// Attributes that the index carries.
     #[serde(default)]
     pub projection: Projection,
     /// Only rows in which these columns have these values, as PostgreSQL prints them, are in the index.

@@ -9,18 +9,18 @@ pub struct WriteCapacity {
     pub index: Option<String>,
     /// Write units a second.
     pub units_per_s: u64,
-    /// How it bounds them.
+    /// Kind of the bound.
     pub bound: WriteBound,
 }
 
 /// How writes are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteBound {
-    /// By provisioned capacity: what is beyond it is throttled.
+    /// Provisioned capacity: what is beyond it is throttled.
     Provisioned,
-    /// By a limit that was set on a table on demand: the same.
+    /// A limit that was set on a table on demand: the same.
     Limited,
-    /// On demand, by what it takes at once: it grows under load, and throttles meanwhile.
+    /// On demand: what the table takes at once. It grows under load, and throttles meanwhile.
     Warm,
 }
 

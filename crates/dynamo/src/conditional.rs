@@ -18,7 +18,7 @@ pub struct ConditionalPut {
     pub table: String,
     /// The whole item, key included.
     pub item: Attributes,
-    /// What must be at its place.
+    /// State that must be at its place.
     pub expected: Expected,
 }
 

@@ -83,7 +83,7 @@ impl Target {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(options.connect_timeout)
             .operation_attempt_timeout(options.request_timeout);
-        // What runs on this machine is not behind a proxy, whatever the environment forgot to exempt.
+        // A server on this machine is not behind a proxy, whatever the environment forgot to exempt.
         let local = options.endpoint_url.as_deref().is_some_and(is_local);
         let proxy = if local { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
         let mut loader = aws_config::defaults(BehaviorVersion::latest())

@@ -9,7 +9,7 @@ use super::{Target, fault};
 /// Letters of a day, `yyyy-mm-dd`, at the start of a timestamp as items hold it.
 const DAY_LETTERS: usize = 10;
 
-/// What one read unit reads, strongly consistent.
+/// Bytes that one read unit reads, strongly consistent.
 const READ_UNIT_BYTES: f64 = 4096.0;
 
 /// Which items are counted, and how.
@@ -30,7 +30,7 @@ pub struct CountPage {
     pub items: u64,
     /// The day of each of them, where they were asked for; an item without one has an empty one.
     pub days: Vec<String>,
-    /// Where the next page starts; `None` at the end of the segment.
+    /// Start of the next page; `None` at the end of the segment.
     pub next: Option<Attributes>,
     /// Read units consumed, where the endpoint tells.
     pub capacity_units: f64,

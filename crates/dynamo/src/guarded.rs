@@ -22,7 +22,7 @@ pub enum Landed {
 /// A guarded write that was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
-    /// How it ended.
+    /// Outcome of the write.
     pub landed: Landed,
     /// Write units it consumed, where the endpoint tells; a refused condition consumes as well.
     pub capacity_units: f64,

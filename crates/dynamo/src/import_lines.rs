@@ -4,9 +4,10 @@ use lockstep_core::{Item, Version};
 
 use super::wire_json::push_members;
 
-/// Adds one row of history to `lines`, exactly as the guarded write would put it: at version 0. So whichever
-/// write of a change comes later has a higher version, and wins (I2). No text in JSON has a line break, so a
-/// line is one item; what no column makes DynamoDB would refuse, and it would be found missing afterwards.
+/// Adds one row of the initial load to `lines`, exactly as the guarded write would put it: at version 0. So
+/// each later write of a change has a higher version, and wins (I2). No text in JSON has a line break, so a
+/// line is one item. DynamoDB would refuse a value that no column can produce, and a comparison would find
+/// the item missing.
 pub fn push_initial_load_line(item: Item, lines: &mut Vec<u8>) {
     lines.extend_from_slice(b"{\"Item\":");
     push_members(item.at(Version::HISTORY).iter().map(|(name, value)| (*name, value)), lines);

@@ -33,20 +33,20 @@ pub struct ImportSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImportState {
-    /// It is at work.
+    /// The job is at work.
     Running,
-    /// It ended, and says that nothing failed.
+    /// The job ended, and says that nothing failed.
     Completed,
-    /// It ended otherwise: failed, or cancelled.
+    /// The job ended otherwise: failed, or cancelled.
     Failed,
 }
 
 /// A job, as DynamoDB describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImportJob {
-    /// Its name.
+    /// ARN of the job.
     pub arn: String,
-    /// How far it is.
+    /// State of the job.
     pub state: ImportState,
     /// The id of the table that it makes.
     pub table_id: Option<String>,
@@ -56,7 +56,7 @@ pub struct ImportJob {
     pub imported: i64,
     /// Items, or files, that it could not read or put.
     pub errors: i64,
-    /// Why it failed: DynamoDB's code and sentence.
+    /// Reason why it failed: DynamoDB's code and sentence.
     pub failure: Option<String>,
     /// The log group that has a line for each of up to 10,000 errors.
     pub log_group: Option<String>,

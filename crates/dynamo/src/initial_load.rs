@@ -1,9 +1,10 @@
-//! History: rows as they were before anything changed, at version 0 and under the condition "absent".
+//! The initial load: rows as they were before anything changed, at version 0 and under the condition
+//! "absent".
 //!
 //! Version 0 with "absent" is enough in any order: a row that changed after capture has a pending key, so it
 //! reaches the target under a version above 0; whichever of the two comes second finds the other and yields,
-//! or overwrites as it should. A row deleted after capture leaves a tombstone, which is present, so history
-//! yields (I3).
+//! or overwrites as it should. A row deleted after capture leaves a tombstone, which is present, so the
+//! initial load yields (I3).
 
 use aws_sdk_dynamodb::types::{
     BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
@@ -19,7 +20,7 @@ pub const STATEMENTS_MAX: usize = 25;
 /// columns is longer.
 const STATEMENT_CHARACTERS_MAX: usize = 8_192;
 
-/// How history is put into the target.
+/// How the initial load is put into the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPath {
@@ -67,7 +68,7 @@ pub struct BatchOutcome {
 pub struct Inserted {
     /// Of each item, by its place: whether it is in the target because of this request.
     pub written: Vec<bool>,
-    /// How many keys were there already.
+    /// Number of keys that were there already.
     pub present: usize,
     /// Write units consumed, where the endpoint tells.
     pub capacity_units: f64,

@@ -29,7 +29,7 @@ pub struct ContinuityMark {
     pub version: Version,
     /// The server and timeline it was on, where it told.
     pub server: Option<String>,
-    /// When it was made, by the clock of who did; for people only.
+    /// Time at which it was made, by the clock of the process that made it; for people only.
     pub at: DateTime<Utc>,
 }
 

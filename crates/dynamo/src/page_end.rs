@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// Cursor and cost of a page.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PageEnd {
-    /// Where the next page starts; `None` at the end of the segment.
+    /// Start of the next page; `None` at the end of the segment.
     pub next: Option<Attributes>,
     /// Read units consumed, where the endpoint tells.
     pub capacity_units: f64,

@@ -13,7 +13,7 @@ use super::{Landed, Target, fault};
 
 /// Names the run that a probe belongs to; only probes have it.
 const PROBE_ATTRIBUTE: &str = "_probe";
-/// Version of a probe: below that of history, which is the lowest that a row has.
+/// Version of a probe: below that of the initial load, which is the lowest that a row has.
 const VERSION: Version = Version(-2);
 
 /// A probe of one target table. Calls come one after the other.

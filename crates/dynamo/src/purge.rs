@@ -32,7 +32,7 @@ pub struct PurgePage {
     pub found: Vec<(TargetKey, Version)>,
     /// Items that the page looked at.
     pub looked_at: u64,
-    /// Where the next page starts; `None` at the end.
+    /// Start of the next page; `None` at the end.
     pub next: Option<Attributes>,
 }
 

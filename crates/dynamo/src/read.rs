@@ -16,9 +16,9 @@ const PAGE_ITEMS_MAX: i32 = 1_000;
 /// One page of a scan.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// Its items, tombstones included.
+    /// Items of the page, tombstones included.
     pub items: Vec<Attributes>,
-    /// Where the next page starts; `None` at the end of the segment.
+    /// Start of the next page; `None` at the end of the segment.
     pub next: Option<Attributes>,
     /// Read units consumed, where the endpoint tells.
     pub capacity_units: f64,

@@ -3,7 +3,7 @@
 //! A test holds it against the source of the crate: a request that is added here without a line in it fails
 //! the build's tests, and so does a line that no request needs.
 
-/// Who asks.
+/// The identity that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Commands that move something.
@@ -21,9 +21,9 @@ pub enum Role {
 enum On {
     /// The tables that are moved to.
     Tables,
-    /// Their indexes.
+    /// Indexes of these tables.
     Indexes,
-    /// Their streams.
+    /// Streams of these tables.
     Streams,
     /// Imports from S3 that make them.
     Imports,
@@ -36,7 +36,7 @@ enum On {
 /// A request, where it is sent from, and the actions that it needs.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Request {
-    /// As the SDK calls it.
+    /// Name of the operation in the SDK.
     pub operation: &'static str,
     /// Modules of this crate, in the order of their names.
     pub modules: &'static [&'static str],
@@ -89,14 +89,14 @@ const REQUESTS: &[Request] = &[
     request("update_continuous_backups", &["protection"], &["UpdateContinuousBackups"]),
     request("update_table", &["protection", "streams"], &["UpdateTable"]),
     request("update_time_to_live", &["tables"], &["UpdateTimeToLive"]),
-    // Everyone may ask who they are.
+    // Every identity may ask which it is.
     request("get_caller_identity", &["lib"], &[]),
 ];
 
 use On::{Account, Control, Imports, Indexes, Streams, Tables};
 use Role::{Application, Operator, ReadOnly, Remover};
 
-/// Which role needs which action on what.
+/// Actions that each role needs, and on what.
 const RIGHTS: &[(&str, On, &[Role])] = &[
     ("DescribeTable", Tables, &[Operator, Application, ReadOnly]),
     ("CreateTable", Tables, &[Operator]),
@@ -282,7 +282,7 @@ mod tests {
     fn every_request_of_this_crate_is_in_the_table_and_every_line_is_sent() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut known: BTreeSet<&str> = REQUESTS.iter().map(|request| request.operation).collect();
-        // What the SDK could also send, and the table does not have.
+        // Requests that the SDK could also send, and the table does not have.
         known.extend(["batch_write_item", "execute_statement", "execute_transaction", "describe_limits"]);
         known.extend(["list_tables", "list_backups", "create_backup"]);
         known.extend([

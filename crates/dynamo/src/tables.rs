@@ -49,11 +49,11 @@ impl Described {
 pub struct TargetTable {
     /// DynamoDB's id, where the endpoint gives one: another one under the same name is another table.
     pub id: Option<String>,
-    /// What is not as it must be, one sentence each; empty when the table is usable.
+    /// Properties that are not as they must be, one sentence each; empty when the table is usable.
     pub mismatches: Vec<String>,
     /// Whether table and indexes are ACTIVE.
     pub active: bool,
-    /// What bounds writes of the table and its indexes, as far as the endpoint says.
+    /// Bounds of writes of the table and its indexes, as far as the endpoint says.
     pub capacities: Vec<WriteCapacity>,
 }
 
@@ -127,7 +127,7 @@ impl Target {
             .send()
             .await;
         if let Err(error) = created.map_err(|e| fault::error(&doing, e)) {
-            // Someone else, or an earlier run whose answer was lost, is creating it: wait for that one.
+            // Another process, or an earlier run whose answer was lost, is creating it: wait for that one.
             if !error.message.starts_with("ResourceInUseException") && error.kind != Kind::Unknown {
                 return Err(error);
             }

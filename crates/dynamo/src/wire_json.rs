@@ -62,7 +62,7 @@ pub(super) fn push_value(value: &AttributeValue, json: &mut Vec<u8>) {
             typed("{\"BS\":", json);
             push_list(set, json, |bytes, json| push_text(&base64::encode(bytes.as_ref()), json));
         }
-        // What a later SDK may know, no column makes.
+        // No column makes a type that only a later SDK knows.
         _ => {
             typed("{\"NULL\":", json);
             json.extend_from_slice(b"true");

@@ -74,7 +74,7 @@ pub(super) fn of_message(code: &str, message: &str, doing: &str) -> String {
         }
         let gap_bytes = after.find(is_of_a_word).unwrap_or(after.len());
         let (gap, next) = after.split_at(gap_bytes);
-        // What stands between words is told where it is plain; a quote, and whatever a value is made of, is
+        // Text between words is told where it is plain; a quote, and whatever a value is made of, is
         // not.
         let is_plain = |c: char| matches!(c, ' ' | ':' | ',' | ';' | '(' | ')');
         let plain_bytes = gap.find(|c| !is_plain(c)).unwrap_or(gap.len());

@@ -60,7 +60,7 @@ pub enum Error {
     /// `initdb`, or the creation of the database after it, failed.
     #[error("{step} of a new PostgreSQL cluster in {} failed; its last words:\n{output}", .data_dir.display())]
     Create {
-        /// Which step.
+        /// Name of the step.
         step: &'static str,
         /// The data directory.
         data_dir: PathBuf,

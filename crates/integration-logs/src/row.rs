@@ -42,7 +42,7 @@ lockstep::row! {
         pub log_id: i64,
         /// Who was called.
         pub service_name: String,
-        /// When.
+        /// Time of the call.
         pub log_timestamp: DateTime<Utc>,
     }
 }

@@ -16,7 +16,7 @@ use lockstep_core::settings::{
 /// Nothing is set.
 const NONE: u32 = u32::MAX;
 
-/// What was heard, as atoms that every read and write looks at, and what is to be told.
+/// Settings that were heard, as atoms that every read and write looks at, and counts that are to be told.
 #[derive(Debug)]
 pub(crate) struct Central {
     canary: AtomicU32,

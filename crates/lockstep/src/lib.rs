@@ -51,7 +51,7 @@ pub use lockstep_core::{
     SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version, fixed_width,
     parse_fixed_width, row, time_and_id,
 };
-// What a coordinator takes a table for.
+// A coordinator handles every table as this trait.
 #[doc(hidden)]
 pub use lockstep_core::AnyTable;
 // A table from a plain struct, and an enum as a column of one.

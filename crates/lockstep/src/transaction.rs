@@ -70,11 +70,32 @@ impl Transaction {
     /// captured, and a relay delivers them.
     ///
     /// It must not end the transaction: [`Transaction::commit`] then fails, whatever was committed by it.
+    ///
+    /// ```no_run
+    /// # use lockstep::{Result, Transaction};
+    /// # async fn example(transaction: &mut Transaction) -> Result<()> {
+    /// sqlx::query("UPDATE loans SET paid = paid + 100 WHERE loan_id = 7")
+    ///     .execute(transaction.sql())
+    ///     .await
+    ///     .expect("a statement of the application's own");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sql(&mut self) -> &mut PgConnection {
         &mut self.write.sql
     }
 
     /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store, Transaction};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     transaction: &mut Transaction, payments: &Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// let as_held = transaction.put(payments, &payment).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
@@ -89,6 +110,16 @@ impl Transaction {
 
     /// Writes a new row, as [`Store::insert`] does; returns it with its key.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store, Transaction};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     transaction: &mut Transaction, payments: &Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// let with_its_key = transaction.insert(payments, &payment).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
     ///
@@ -101,6 +132,18 @@ impl Transaction {
 
     /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the
     /// transaction ends.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store, Transaction};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     transaction: &mut Transaction, payments: &Store<Payments>, book: fn(&mut Payments::Row),
+    /// # ) -> Result<()> {
+    /// if transaction.update(payments, 42_i64, book).await?.is_none() {
+    ///     println!("there is no payment 42");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
@@ -119,6 +162,16 @@ impl Transaction {
 
     /// Deletes a row, as [`Store::delete`] does; says whether there was one.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store, Transaction};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     transaction: &mut Transaction, payments: &Store<Payments>,
+    /// # ) -> Result<()> {
+    /// let was_there = transaction.delete(payments, 42_i64).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
     ///
@@ -135,6 +188,18 @@ impl Transaction {
 
     /// Commits what the application's SQL and the stores have written, together, and brings the rows of moved
     /// tables to DynamoDB as the write mode says.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store, Transaction};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     mut transaction: Transaction, payments: Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// transaction.put(&payments, &payment).await?;
+    /// let outcome = transaction.commit().await?;
+    /// println!("{} keys in {}", outcome.keys, outcome.control.phase);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Nothing was committed; or, with [`Kind::Unknown`], it is unknown whether it was (I8).
@@ -158,6 +223,20 @@ impl Transaction {
     }
 
     /// Rolls everything back.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store, Transaction};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     mut transaction: Transaction, payments: Store<Payments>,
+    /// # ) -> Result<()> {
+    /// if transaction.delete(&payments, 42_i64).await? {
+    ///     transaction.commit().await?;
+    /// } else {
+    ///     transaction.rollback().await;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// It is rolled back all the same, no later than its connection is used again or closed.

@@ -8,9 +8,9 @@ lockstep::row! {
     pub struct Payment {
         /// Identity.
         pub payment_id: i64,
-        /// Who paid.
+        /// Customer who paid.
         pub customer_id: i64,
-        /// What for.
+        /// Loan that it is for.
         pub loan_id: i64,
         /// How much, in `currency`.
         pub payment_amount: Scaled<2> = "numeric(18,2)",
@@ -38,7 +38,7 @@ lockstep::row! {
     pub struct PaymentKey {
         /// Identity.
         pub payment_id: i64,
-        /// Who paid.
+        /// Customer who paid.
         pub customer_id: i64,
         /// The date the payment counts for.
         pub payment_date: DateTime<Utc>,

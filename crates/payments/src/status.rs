@@ -1,4 +1,4 @@
-//! Changing the status of a payment, safe against everybody else who does.
+//! Changing the status of a payment, safe against every other caller that does.
 
 use chrono::{SubsecRound, Utc};
 use lockstep::{Error, Kind, Result, Store, Swap};

@@ -1,4 +1,4 @@
-//! What a worker says of a range that it holds: how far it is settled, and that a part of it is given away.
+//! What a worker says of a range that it holds: how far it is done, and that a part of it is given away.
 //! Both are checked against the lease by the statement that saves them.
 
 use lockstep_core::{Doing, Result};
@@ -19,7 +19,7 @@ pub struct Acknowledged {
 
 impl Source {
     /// Moves the watermark of a range that is held. Only forward: the engine calls it once everything up to
-    /// `watermark` is settled.
+    /// `watermark` is done.
     ///
     /// `None` where the lease is over, or the range is another's by now, or the plan was forgotten: nothing
     /// was saved then, and the caller lets go of the range. The lease is checked here, in the statement that

@@ -25,7 +25,7 @@ const GUARD_OF_ROWS: &str = "zz_lockstep_moved_rows";
 /// What the source remembers of a migration that is complete.
 #[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
 pub struct Completed {
-    /// Since when.
+    /// Time at which it was completed.
     pub completed_at: DateTime<Utc>,
     /// The epoch that began then.
     pub epoch: i64,

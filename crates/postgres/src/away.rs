@@ -45,7 +45,7 @@ mod tests {
         let place = listener.local_addr().expect("its address");
         drop(listener);
         let options = SourceOptions {
-            url: format!("postgres://somebody@{place}/any"),
+            url: format!("postgres://app@{place}/any"),
             password: Password::default(),
             connections_max: 1,
             connect_timeout: Duration::from_secs(4),

@@ -1,8 +1,9 @@
 //! The barrier: what makes a phase change atomic (I5).
 //!
 //! Every transaction that writes a captured table holds the barrier shared until it ends: the library takes
-//! it first, and the capture trigger takes it for everyone else. A phase change holds it exclusive, so while
-//! the phase changes no write transaction is in flight, and none spans two phases. No clock is involved.
+//! it first, and the capture trigger takes it for every other session. A phase change holds it exclusive, so
+//! while the phase changes no write transaction is in flight, and none spans two phases. No clock is
+//! involved.
 
 use std::time::Duration;
 

@@ -103,11 +103,11 @@ pub(crate) fn quote_literal(text: &str) -> String {
 /// A table, the relation it is read from and the DynamoDB table it moves to.
 #[derive(Clone)]
 pub struct TableBinding {
-    /// What the table is.
+    /// Table that is bound.
     pub table: TableHandle,
-    /// Where it is in the source.
+    /// Relation in the source.
     pub relation: Relation,
-    /// Its name in the target.
+    /// Name of the table in the target.
     pub target_name: String,
 }
 

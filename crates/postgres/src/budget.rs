@@ -6,24 +6,24 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 
-/// How much of what was not spent a worker that comes late may still use.
+/// Unspent time that a late worker may still use.
 const SAVED_UP: &str = "100 milliseconds";
-/// How much of what was taken at another rate is still waited for. Workers that were told different rates
-/// take turns with them; if each began again, none would ever wait.
+/// Longest wait for units that were granted at another rate. Workers with different rates take turns; if each
+/// began again, none would ever wait.
 const OF_ANOTHER_RATE: &str = "1 second";
 
 impl Source {
     /// Takes `units` of a budget of `per_s` units a second, and says how long to wait before they are spent.
     ///
-    /// One row has the moment until which everything that was taken reaches. Each block moves it on by what
-    /// it takes at the rate, so all of them together stay below it, whatever a worker does: one that dies has
-    /// taken a block in vain, and none was spent twice.
+    /// One row holds the time at which all granted units will have been spent. Each block moves that time on
+    /// by its own duration at the rate, so all workers together stay below the rate. A worker that dies has
+    /// taken a block in vain, and no unit was spent twice.
     ///
-    /// A moment in the future would keep all of them waiting until it comes, and nothing sets it back: 1. The
-    /// source's clock is set back by an hour. 2. What was taken before reaches to an hour from now. Or: 1.
-    /// Fifty workers take a block each at one unit a second. 2. An operator allows 40,000. 3. What was taken
-    /// reaches to twenty minutes from now. So it counts as it is only at the rate and by the clock that it
-    /// was reckoned with.
+    /// A time far in the future would keep all workers waiting, and no worker sets it back: 1. The source's
+    /// clock is set back by an hour. 2. The stored time is an hour from now. Or: 1. Fifty workers take a
+    /// block each at one unit a second. 2. An operator allows 40,000. 3. The stored time is twenty minutes
+    /// from now. So the stored time counts in full only at the rate, and by the clock, that it was computed
+    /// with.
     ///
     /// # Errors
     /// The driver's.
@@ -58,11 +58,11 @@ impl Source {
         Ok(Duration::try_from_secs_f64(wait_s - seconds).unwrap_or_default())
     }
 
-    /// Takes what changes have cost off the budget, without waiting: changes go before history, and what
-    /// takes the next block waits for both.
+    /// Takes what changes have cost off the budget, without waiting: changes go before the initial load, and
+    /// what takes the next block waits for both.
     ///
     /// It reaches no further than a second ahead. 1. Changes alone cost more than the budget for an hour. 2.
-    /// History would then wait for an hour after the last of them.
+    /// The initial load would then wait for an hour after the last of them.
     ///
     /// # Errors
     /// The driver's.

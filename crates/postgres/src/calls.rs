@@ -91,7 +91,7 @@ pub struct Called {
 
 /// How a call ended.
 pub enum CallEnd {
-    /// It was done, and outside of a transaction it is committed.
+    /// The call was made, and outside of a transaction it is committed.
     Done(Called),
     /// There is no such row. What triggers did instead is in the transaction, where one is named.
     NoRow(Option<TransactionId>),

@@ -193,7 +193,7 @@ const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = '
 
 /// The functions that the triggers call.
 ///
-/// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the
+/// In DynamoOnly they refuse every session but the reverse feed's. The phase is read without trusting the
 /// transaction's snapshot. Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The
 /// phase becomes DynamoOnly. 3. The transaction writes; by its snapshot it still may. A sequence has no
 /// snapshot: if `frozen_seq` knows of a later DynamoOnly than the control row, the row is locked, which fails
@@ -201,7 +201,7 @@ const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = '
 /// back passes. Before the first DynamoOnly the sequence is all that is read.
 ///
 /// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could
-/// be made by anyone; this table can be written only by who owns the schema, and no other session ever sees
+/// be made by any role; this table can be written only by who owns the schema, and no other session ever sees
 /// what is in it. What is changed in such a transaction and the feed did not write itself rides along: see
 /// `riders` in [`reverse`](super::reverse).
 fn functions(binding: &TableBinding) -> Vec<String> {
@@ -279,7 +279,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
                 AND (TG_NARGS = 0 OR (SELECT r.relispartition FROM pg_class r WHERE r.oid = TG_RELID)) THEN
                  PERFORM lockstep.refuse_frozen('TRUNCATE', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
              END IF;
-             -- A partition that was detached is somebody's own table, and this trigger stayed on it.
+             -- A partition that was detached is a table of its own, and this trigger stayed on it.
              IF TG_NARGS > 0 AND NOT (SELECT r.relispartition FROM pg_class r WHERE r.oid = TG_RELID) THEN RETURN NULL; END IF;
              RAISE EXCEPTION 'lockstep: TRUNCATE of %.% is refused while its changes are captured', TG_TABLE_SCHEMA, TG_TABLE_NAME
                  USING HINT = 'Use DELETE, which is captured row by row, or take Lockstep out first (lockstep uninstall).',
@@ -289,7 +289,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
     vec![capture, refuse]
 }
 
-/// A dump that was restored without its rights has given EXECUTE on our trigger functions back to everyone.
+/// A dump that was restored without its rights has given EXECUTE on our trigger functions back to every role.
 const REVOKE: &str = "DO $revoke$
 DECLARE
     made regprocedure;

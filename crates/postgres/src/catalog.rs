@@ -9,30 +9,31 @@ use super::{Relation, Source};
 /// What the catalogue knows of a table.
 #[derive(Clone, Debug)]
 pub struct CatalogTable {
-    /// Its name.
+    /// Name of the relation.
     pub relation: Relation,
-    /// Its oid.
+    /// Object id of the relation.
     pub oid: u32,
-    /// Its columns, in their order.
+    /// Columns, in their order.
     pub columns: Vec<CatalogColumn>,
     /// Columns of the primary key, in its order; none where there is none.
     pub primary_key: Vec<String>,
-    /// Its indexes, those of constraints included.
+    /// Indexes, those of constraints included.
     pub indexes: Vec<CatalogIndex>,
     /// Rows, as the planner believes.
     pub rows_estimate: i64,
-    /// Why it cannot be moved, whatever is declared: a view, a partition and the like.
+    /// Reason why it cannot be moved, whatever is declared: a view, a partition and the like.
     pub immovable: Option<String>,
-    /// By what it is partitioned, as `RANGE (created_at)`, and how many partitions hold its rows.
+    /// Key by which it is partitioned, as `RANGE (created_at)`, and the number of partitions that hold its
+    /// rows.
     pub partitions: Option<(String, i64)>,
 }
 
 /// A column.
 #[derive(Clone, Debug)]
 pub struct CatalogColumn {
-    /// Its name.
+    /// Name of the column.
     pub name: String,
-    /// Its type as `format_type()` prints it, with its modifier.
+    /// Type as `format_type()` prints it, with its modifier.
     pub sql_type: String,
     /// The type under all domains, without a modifier, as a statement may name it. A value is written through
     /// it, because a cast to `varchar(3)` would cut what is too long, and an assignment refuses it.
@@ -65,9 +66,9 @@ pub struct CatalogColumn {
 /// An index.
 #[derive(Clone, Debug)]
 pub struct CatalogIndex {
-    /// Its name.
+    /// Name of the index.
     pub name: String,
-    /// Its key columns in their order; fewer than its keys where one of them is an expression.
+    /// Key columns in their order; fewer than its keys where one of them is an expression.
     pub columns: Vec<String>,
     /// Whether it is unique, whole, checked at once, and over columns only: such one can stand for a primary
     /// key.
@@ -80,7 +81,7 @@ pub struct CatalogIndex {
     pub partial: bool,
     /// Whether a key of it is an expression.
     pub has_expressions: bool,
-    /// Its access method, as `btree` or `gin`.
+    /// Access method, as `btree` or `gin`.
     pub method: String,
 }
 

@@ -16,13 +16,13 @@ use super::{KeyBound, Source};
 /// A comparison that several processes share.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct SharedComparison {
-    /// Its table.
+    /// Name of the table.
     pub table_name: String,
-    /// Its number, by chance.
+    /// Number of the run, by chance.
     pub run: i64,
-    /// What people call the process that leads it.
+    /// Name of the process that leads it, for people.
     pub name: String,
-    /// What a process must share to take part.
+    /// Terms that a process must share to take part.
     pub terms: Value,
     /// The number of the leader's newest wish; zero before the first.
     pub ask: i32,
@@ -30,7 +30,7 @@ pub struct SharedComparison {
     pub asked: String,
     /// For each bucket whether its entries are wanted, a bit each.
     pub wanted: Vec<u8>,
-    /// How many live workers hold a piece.
+    /// Number of live workers that hold a piece.
     pub sharers: i64,
 }
 

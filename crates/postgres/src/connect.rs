@@ -115,7 +115,7 @@ impl Source {
                 .connect_lazy_with(connect.clone())
         };
         let sessions = |connections_max, path| Sessions::new(pool(connections_max, path));
-        // What is asked of intents concerns tables of ours only.
+        // Questions about intents concern tables of ours only.
         let (sessions, intents) =
             (sessions(options.connections_max, path), sessions(INTENT_CONNECTIONS_MAX, Path::Own));
         let alive = Arc::new(());

@@ -20,9 +20,9 @@ const READING: &str = "reading the tables of the migration";
 pub struct Adopted {
     /// Table name.
     pub name: String,
-    /// Its relation.
+    /// Relation of the table.
     pub relation: String,
-    /// Its name in the target, once adopted.
+    /// Name of the table in the target, once adopted.
     pub target_name: Option<String>,
     /// DynamoDB's id of it.
     pub target_id: Option<String>,

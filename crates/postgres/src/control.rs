@@ -23,7 +23,7 @@ pub struct TableState {
     pub fingerprint: String,
     /// [`layout`](lockstep_core::MigratableTable::layout) as it was then.
     pub layout: String,
-    /// When capture was installed.
+    /// Time at which capture was installed.
     pub captured_at: DateTime<Utc>,
     /// The same by the numbers that comparisons draw ([`Source::draw_number`]); 0 where it was before they
     /// did.
@@ -33,7 +33,7 @@ pub struct TableState {
     pub target_name: Option<String>,
     /// DynamoDB's id of it.
     pub target_id: Option<String>,
-    /// Since when anything but history may be written to it.
+    /// Since when anything but the initial load may be written to it.
     pub relay_enabled_at: Option<DateTime<Utc>>,
     /// Whether a cold load is under way or did not end cleanly.
     pub cold_open: bool,
@@ -43,7 +43,7 @@ pub struct TableState {
     pub window_start: Option<DateTime<Utc>>,
     /// End of the backfill's date window.
     pub window_end: Option<DateTime<Utc>>,
-    /// When the ranges of the backfill were planned.
+    /// Time at which the ranges of the backfill were planned.
     pub planned_at: Option<DateTime<Utc>>,
     /// Whether an import makes the target: until it is there, nothing else may be written to it. A schema
     /// that is older than imports has none.

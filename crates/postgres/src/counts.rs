@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 
 use super::Source;
 
-/// How long a count of a minute is kept. What was spent is kept for good.
+/// Time for which a count of a minute is kept. What was spent is kept for good.
 const KEPT: &str = "1 day";
 /// What no operator distrusts: rows of ours, and of roles that no operator has named. What a role reports is its
 /// choice. 1. One reports differences that it made up, again and again. 2. HybridRead is refused, or stepped
@@ -24,16 +24,16 @@ pub(super) const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array
 /// Something counted, of one table or of all (`table_name` is empty then).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct CountRow {
-    /// Of which table.
+    /// Name of the table.
     pub table_name: String,
-    /// What.
+    /// Name of what is counted.
     pub name: String,
-    /// How often.
+    /// Number of times.
     pub count: i64,
-    /// How often of that more than three minutes ago: what began then has ended, or never will.
+    /// Number of those more than three minutes ago: what began then has ended, or never will.
     #[sqlx(default)]
     pub older: i64,
-    /// When it was counted last.
+    /// Time at which it was counted last.
     pub newest_at: DateTime<Utc>,
 }
 

@@ -14,7 +14,7 @@ use super::binding::{digest_sql, quote_literal};
 use super::clock::is_past;
 use super::{KeyBound, Source, TableBinding};
 
-/// How long an item of the way back is tried before it counts.
+/// Time for which an item of the way back is tried before it counts.
 const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
 
 /// A row that was set aside.
@@ -26,24 +26,25 @@ pub struct DeadLetter {
     pub key: String,
     /// The version of the state that could not be written.
     pub version: i64,
-    /// Where it was found: `backfill`, `relay` or `reverse-feed`.
+    /// Stage that found it: `backfill`, `relay` or `reverse-feed`.
     pub stage: String,
-    /// Why, without values.
+    /// Reason why it cannot be moved, without values.
     pub reason: String,
-    /// When.
+    /// Time at which it was found.
     pub found_at: DateTime<Utc>,
-    /// How often it was tried.
+    /// Number of tries.
     pub attempts: i32,
     /// Whether an operator has accepted that it stays behind, and when.
     pub acknowledged_at: Option<DateTime<Utc>>,
-    /// Who.
+    /// Operator who acknowledged it.
     pub acknowledged_by: Option<String>,
 }
 
 /// What tells a state of row `s` from every other: each change makes a row elsewhere, or by another
 /// transaction.
 const STATE: &str = "(s.xmin::text || s.ctid::text)";
-/// How often a row may move between being read and being set aside. Only writers and `VACUUM FULL` move one.
+/// Number of times that a row may move between being read and being set aside. Only writers and `VACUUM FULL`
+/// move one.
 const SET_ASIDE_TRIES: u32 = 20;
 
 /// Whether a row, whose columns come after one of ours, is what was read before.

@@ -9,9 +9,9 @@ use super::Source;
 /// A full pass of a table that found nothing.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct FullPass {
-    /// Its number.
+    /// Number of the pass.
     pub pass: i64,
-    /// Its oldest reading.
+    /// Time of its oldest reading.
     pub as_of: DateTime<Utc>,
     /// The phase it was made in.
     pub phase: String,
@@ -19,7 +19,7 @@ pub struct FullPass {
     pub epoch: i64,
     /// What it was made of; opaque here.
     pub identity: String,
-    /// Until when changes have been looked at since.
+    /// Time until which changes have been looked at since.
     pub verified_as_of: DateTime<Utc>,
 }
 

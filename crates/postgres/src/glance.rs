@@ -16,7 +16,7 @@ use super::clock::worker_is_live;
 pub struct Glance {
     /// Whether a key is pending, an intent is open, or a worker is at work.
     pub waits: bool,
-    /// What stands for everything else. It means nothing by itself.
+    /// Text that stands for everything else. It means nothing by itself.
     pub mark: String,
 }
 

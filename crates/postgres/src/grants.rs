@@ -3,7 +3,7 @@
 use super::binding::{list, quote_literal};
 use super::{Relation, quote_identifier};
 
-/// Who connects.
+/// The role that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantedRole {
     /// Commands that move something.
@@ -14,8 +14,8 @@ pub enum GrantedRole {
     ReadOnly,
 }
 
-/// What an application needs, beside its rights on its own tables. docs/runbook.md shows the same, and a test
-/// compares.
+/// Rights that an application needs, beside those on its own tables. docs/runbook.md shows the same, and a
+/// test compares.
 const APPLICATION: [&str; 5] = [
     "GRANT USAGE ON SCHEMA lockstep TO",
     "GRANT SELECT ON lockstep.control TO",
@@ -24,7 +24,7 @@ const APPLICATION: [&str; 5] = [
     "GRANT SELECT, DELETE ON lockstep.dead_letters TO",
 ];
 
-/// What only reads needs.
+/// Rights that a reading role needs.
 const READ_ONLY: [&str; 3] = [
     "GRANT USAGE ON SCHEMA lockstep TO",
     "GRANT SELECT ON ALL TABLES IN SCHEMA lockstep TO",

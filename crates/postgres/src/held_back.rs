@@ -15,7 +15,7 @@ pub struct HeldBack {
     /// Whom they are kept for: the oldest session, standby, replication slot or prepared transaction, as far
     /// as our role may see it.
     pub by: Option<String>,
-    /// For how many seconds that one has been at work, where it tells.
+    /// Time in seconds for which that one has been at work, where it tells.
     pub for_s: Option<f64>,
 }
 

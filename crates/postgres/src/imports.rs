@@ -11,14 +11,14 @@ use serde_json::Value;
 use super::clock::{is_ahead, worker_is_live};
 use super::{HeldRange, KeyBound, RangeProgress, Source};
 
-/// Where the history of a table goes on its way to an import.
+/// Where the initial load of a table goes on its way to an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportPlace {
     /// Folder on this machine that parts are written to.
     pub folder: String,
     /// Bucket that DynamoDB reads.
     pub bucket: String,
-    /// Where in it the parts are.
+    /// Prefix in the bucket under which the parts are.
     pub prefix: String,
     /// Bytes of a part before it is compressed, about.
     pub part_bytes: i64,
@@ -37,7 +37,7 @@ pub struct ImportRow {
     pub prefix: String,
     /// See [`ImportPlace`].
     pub part_bytes: i64,
-    /// By which DynamoDB knows a call that is repeated.
+    /// Token by which DynamoDB knows a call that is repeated.
     pub client_token: Option<String>,
     /// DynamoDB's name of the job, once it answered.
     pub arn: Option<String>,
@@ -57,8 +57,8 @@ pub struct PartRow {
 }
 
 impl Source {
-    /// The import of a table; `None` where history went in by writes, or where schema `lockstep` is of a
-    /// version that knew none.
+    /// The import of a table; `None` where the initial load went in by writes, or where schema `lockstep` is
+    /// of a version that knew none.
     ///
     /// # Errors
     /// The driver's.
@@ -118,8 +118,8 @@ impl Source {
         Ok(true)
     }
 
-    /// Forgets an import that DynamoDB was not asked for, and what was written for it: history is then read
-    /// again from the beginning, for another load path.
+    /// Forgets an import that DynamoDB was not asked for, and what was written for it: the initial load is
+    /// then read again from the beginning, for another load path.
     ///
     /// # Errors
     /// The driver's.

@@ -40,7 +40,7 @@ pub struct SourceTable {
     /// One line a column and one for the key: what capture recorded, and what must not change under a
     /// migration.
     pub fingerprint: String,
-    /// What depends on the table.
+    /// Objects that depend on the table.
     pub dependents: Vec<Dependent>,
 }
 
@@ -51,9 +51,9 @@ const DEPENDS: &str = "listing what depends on a table";
 pub struct Dependent {
     /// `foreign key`, `view`, `trigger` or `publication`.
     pub kind: String,
-    /// Its name, with the table it belongs to.
+    /// Name of the object, with the table it belongs to.
     pub name: String,
-    /// Of a foreign key: the table that refers, or the one that it is a partition of.
+    /// Table of a foreign key that refers, or the one that it is a partition of.
     #[serde(skip)]
     pub by: Option<Relation>,
 }

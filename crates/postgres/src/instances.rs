@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
 
-/// How long an expired row is kept for people to see, at least.
+/// Time for which an expired row is kept for people to see, at least.
 const EXPIRED_KEPT: &str = "1 day";
 
 /// Makes an instance known, or known again. It has acknowledged nothing yet.

@@ -40,7 +40,7 @@ pub struct MarkedKey {
 /// The mark that a transaction made.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    /// Which of the keys that were asked for.
+    /// Index of the key among those that were asked for.
     pub of: usize,
     /// The version of the state.
     pub version: Version,
@@ -163,19 +163,19 @@ async fn begin_behind_barrier(
 /// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside
 /// the transaction: both are true when it commits, and neither when it does not.
 #[crate::boxed]
-pub async fn settle_in_transaction(
+pub async fn resolve_in_transaction(
     transaction: &mut PgConnection,
     held: &[(&MarkedKey, Version)],
 ) -> Result<()> {
-    let settled = match held {
-        [(key, version)] => settle_one(transaction, key, *version).await,
-        held => settle_many(transaction, held).await,
+    let resolved = match held {
+        [(key, version)] => resolve_one(transaction, key, *version).await,
+        held => resolve_many(transaction, held).await,
     };
-    settled.map(drop).doing("settling a strict write")
+    resolved.map(drop).doing("resolving a strict write")
 }
 
 /// Most strict writes are of one key, and a join costs half as much again as the deletes themselves.
-async fn settle_one(
+async fn resolve_one(
     transaction: &mut PgConnection,
     key: &MarkedKey,
     version: Version,
@@ -186,11 +186,11 @@ async fn settle_one(
          cured AS (DELETE FROM lockstep.dead_letters WHERE {same} AND version < $3)
          DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id() AND {OWN}"
     );
-    let settle = sqlx::query(AssertSqlSafe(sql));
-    settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
+    let resolve = sqlx::query(AssertSqlSafe(sql));
+    resolve.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
 }
 
-async fn settle_many(
+async fn resolve_many(
     transaction: &mut PgConnection,
     held: &[(&MarkedKey, Version)],
 ) -> sqlx::Result<PgQueryResult> {
@@ -294,14 +294,14 @@ impl Source {
     /// # Errors
     /// [`Kind::Busy`] when an application had one of the keys locked for too long; nothing was done then.
     #[crate::boxed]
-    pub async fn settle_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
+    pub async fn resolve_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
         // Behind the barrier: who closes it sees either the intents or the marks, never neither.
         let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT), "").await?;
         let sql = format!(
-            "WITH settled AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
+            "WITH resolved AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
                               RETURNING table_name, key, repair_version)
              INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT table_name, key, pg_catalog.max(repair_version) FROM settled GROUP BY table_name, key
+             SELECT table_name, key, pg_catalog.max(repair_version) FROM resolved GROUP BY table_name, key
                  ORDER BY table_name, key
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
@@ -310,8 +310,8 @@ impl Source {
             .bind(texts(ids))
             .execute(&mut *transaction)
             .await
-            .doing("settling an intent")?;
-        transaction.commit().await.doing("settling an intent")?;
+            .doing("resolving an intent")?;
+        transaction.commit().await.doing("resolving an intent")?;
         Ok(marked.rows_affected())
     }
 

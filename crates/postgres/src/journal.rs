@@ -19,9 +19,9 @@ pub struct IntentId(pub i64);
 pub enum EntryKind {
     /// Something is about to be done.
     Intent,
-    /// It was done.
+    /// The step was done.
     Done,
-    /// It was not, and everything is as before.
+    /// The step was not done, and everything is as before.
     Undone,
     /// A gate refused it.
     Refused,
@@ -45,17 +45,17 @@ impl EntryKind {
 /// One entry.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct Entry {
-    /// Its number.
+    /// Number of the entry.
     pub id: i64,
-    /// When it was written, by the source's clock.
+    /// Time at which it was written, by the source's clock.
     pub at: DateTime<Utc>,
-    /// Who: user and process.
+    /// User and process that wrote it.
     pub actor: String,
     /// See [`EntryKind::name`].
     pub kind: String,
     /// The intent this is the outcome of.
     pub intent: Option<i64>,
-    /// What is being done, in words.
+    /// Name of what is being done, in words.
     pub step: String,
     /// Everything needed to finish or undo it.
     pub detail: Value,

@@ -7,7 +7,7 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 
-/// For how many hours keys are noted at least.
+/// Number of hours for which keys are noted at least.
 const NOTED_FOR_H: i32 = 1;
 
 impl Source {

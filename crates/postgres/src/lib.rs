@@ -146,7 +146,7 @@ pub use held_back::HeldBack;
 pub use imports::{ImportPlace, ImportRow, PartRow};
 pub use intents::{
     Mark, MarkedKey, WITH_ID, begin_write, begin_write_in, id_assigned, id_of, id_under_way, is_under_way,
-    settle_in_transaction,
+    resolve_in_transaction,
 };
 pub use recognise::CaptureState;
 
@@ -198,11 +198,11 @@ use self::sessions::Sessions;
 pub struct SourceOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`. TLS is used as `sslmode` says.
     pub url: String,
-    /// Where the password comes from, if not from the URL.
+    /// Source of the password, if not the URL.
     pub password: Password,
     /// Most connections held at once.
     pub connections_max: u32,
-    /// How long to wait for a connection.
+    /// Longest wait for a connection.
     pub connect_timeout: Duration,
     /// `application_name`, so that a DBA sees who it is.
     pub application_name: String,
@@ -228,9 +228,9 @@ pub struct Source {
     /// were it from the same pool, as many writes as it has connections would wait for each other for ever. A
     /// task that holds one of these wants no other.
     intents: Sessions,
-    /// What it was made of, for [`Source::for_application`].
+    /// Options that it was made of, for [`Source::for_application`].
     options: Arc<SourceOptions>,
-    /// By how much this machine's clock is known to be ahead of the source's, in milliseconds.
+    /// Milliseconds by which this machine's clock is known to be ahead of the source's.
     ahead_ms: Arc<AtomicI64>,
     plans: Arc<Plans>,
     /// Held for as long as there is a handle.

@@ -1,4 +1,4 @@
-//! How busy the source is, so that moving history takes what applications leave.
+//! How busy the source is, so that copying the initial load takes what applications leave.
 
 use lockstep_core::{Doing, Result};
 

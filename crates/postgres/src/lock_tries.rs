@@ -13,10 +13,10 @@ pub(super) struct LockTries {
     longest: Duration,
 }
 
-/// For the lock of a table: about two minutes in all.
+/// Tries for the lock of a table: about two minutes in all.
 pub(super) const TABLE: LockTries =
     LockTries { tries: 120, first: Duration::from_millis(900), longest: Duration::from_millis(900) };
-/// For the barrier: less than a minute in all.
+/// Tries for the barrier: less than a minute in all.
 pub(super) const BARRIER: LockTries =
     LockTries { tries: 31, first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 

@@ -8,16 +8,17 @@ use super::binding::digest_sql;
 use super::{PendingBatch, RefusedPut, Source, TableBinding};
 
 impl Source {
-    /// Of refused puts, the marks that stand as they were read and of whose row nothing waits that may have
-    /// put what was seen: no strict write of any of its keys is under way, and no other key of it is pending
-    /// at that version or a higher one. Each comes with the row, as [`Source::read_pending`] reads it.
+    /// Reads, for refused puts, the marks that stand as they were read and whose row has no other writer that
+    /// may have put the item: no strict write of any of its keys is under way, and no other key of it is
+    /// pending at that version or a higher one. Each comes with the row, as [`Source::read_pending`] reads
+    /// it.
     ///
     /// A lower mark has not put it. 1. History was lost, and a state of then is at 20. 2. The row is moved: A
     /// is marked at 12, B at 13, and both are refused. 3. If each of them waited for the other, neither would
     /// say so.
     ///
     /// All in one snapshot. 1. The row is read. 2. A strict write of it commits, whose put was there before.
-    /// 3. Were it asked only now what waits, nothing would, and the put would be a state of no history.
+    /// 3. If pending marks were read later, none would be found, and the put would look like lost history.
     ///
     /// # Errors
     /// The driver's.

@@ -16,7 +16,8 @@ use sqlx::postgres::PgConnection;
 
 /// Idle for longer, a connection may have been cut by a firewall or a restart.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// How long connections are doubted after one turned out to be to such a node: others lead there as well.
+/// Time for which connections are doubted after one turned out to be to such a node: others lead there as
+/// well.
 const DOUBTED_FOR: Duration = Duration::from_secs(10);
 
 /// Whether a connection that worked a moment ago must be asked all the same.

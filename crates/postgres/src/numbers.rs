@@ -8,7 +8,7 @@ use lockstep_core::{Doing, Kind, Result};
 
 use super::Source;
 
-/// How long it is known that a comparison has begun, in days: longer than any gate takes its verdict.
+/// Number of days for which it is known that a comparison has begun: longer than any gate takes its verdict.
 const KNOWN_DAYS: i32 = 30;
 
 impl Source {

@@ -27,7 +27,7 @@ pub(super) const PARTITION: &str = "\nlockstep partition: ";
 /// Put before the attachment of a partition that was attached with rows while DynamoDB is the truth: whatever
 /// becomes of it is a change.
 pub(super) const STRANGE: &str = "!";
-/// What stands for a trigger that is not there.
+/// Text that stands for a trigger that is not there.
 pub(super) const NONE: &str = "-";
 
 /// The partitions of relation `$1` that hold rows, with the transactions that attached them and their
@@ -267,7 +267,7 @@ pub(super) async fn guard_what_is_free(
             Err(error) if matches!(error.kind, Kind::Busy | Kind::Denied) => continue,
             done => done?,
         };
-        // What was emptied before the lock shows by its file.
+        // A partition that was emptied before the lock shows by its file.
         let is_it = |now: &Leaf| leaf.is(now) && now.file == leaf.file;
         let Some(mut now) = read(&mut transaction, binding).await?.into_iter().find(is_it) else { continue };
         // Another process may have been first. To put ours in the place of its trigger would make what it

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 /// Where the source's password comes from.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Password {
-    /// It is in the URL, or there is none.
+    /// The password is in the URL, or there is none.
     #[default]
     InUrl,
     /// The first line of a file, read again when it changes: a mounted secret.
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// How often it is looked at whether there is another one.
+/// Time between two looks whether there is another one.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// An IAM token lasts for fifteen minutes.
 const COMMAND_EVERY: Duration = Duration::from_secs(10 * 60);

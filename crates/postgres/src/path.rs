@@ -1,6 +1,6 @@
 //! In which schemas a session looks for names that are given without one.
 //!
-//! 1. A role that may create in `public` (everyone, up to PostgreSQL 14) makes a function `setval(text,
+//! 1. A role that may create in `public` (every role, up to PostgreSQL 14) makes a function `setval(text,
 //! bigint)` there, or an operator, that fits an expression of ours better than PostgreSQL's own. 2. The
 //! operator's command calls it. 3. It runs with the operator's rights. So functions are called with their
 //! schema, and sessions that need no other path have PostgreSQL's own.

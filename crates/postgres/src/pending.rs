@@ -53,7 +53,7 @@ pub struct PendingBatch {
     pub rows: Vec<PendingRow>,
     /// Hand it to the next call; `None` when this was the end of the set.
     pub next: Option<SourceKey>,
-    /// When the snapshot was taken, by the source's clock.
+    /// Time at which the snapshot was taken, by the source's clock.
     pub read_at: DateTime<Utc>,
 }
 
@@ -245,11 +245,13 @@ impl Source {
             "WITH delivered AS MATERIALIZED (SELECT {of_delivered} AS digest, v AS version
                 FROM unnest($2::text[], $3::bigint[]) AS d(k, v){of_share}),
              locked AS MATERIALIZED (
-                 SELECT d.digest, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d ON {of_mark} = d.digest
+                 SELECT d.digest, p.version <= d.version AS reached
+                 FROM lockstep.pending p JOIN delivered d ON {of_mark} = d.digest
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
-             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND {of_mark} = l.digest AND l.settled RETURNING 1),
+             gone AS (DELETE FROM lockstep.pending p USING locked l
+                      WHERE p.table_name = $1 AND {of_mark} = l.digest AND l.reached RETURNING 1),
              younger AS (UPDATE lockstep.pending p SET marked_at = greatest(p.marked_at, $4) FROM locked l
-                         WHERE p.table_name = $1 AND {of_mark} = l.digest AND NOT l.settled
+                         WHERE p.table_name = $1 AND {of_mark} = l.digest AND NOT l.reached
                              AND p.marked_at < $4 - interval '1 second'),
              cured AS (DELETE FROM lockstep.dead_letters x USING delivered d
                        WHERE x.table_name = $1 AND {of_letter} = d.digest AND x.version < d.version)

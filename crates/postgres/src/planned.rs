@@ -1,4 +1,4 @@
-//! What the history of a table was planned to take, and what it took (R50).
+//! What the initial load of a table was planned to take, and what it took (R50).
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result};
@@ -11,14 +11,14 @@ pub const HISTORY_ROWS: &str = "spent.history_rows";
 /// See [`HISTORY_ROWS`].
 pub const HISTORY_UNITS: &str = "spent.history_units";
 
-/// What the history of a table is reckoned to take.
+/// What the initial load of a table is reckoned to take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadPlan {
     /// Rows.
     pub rows: f64,
     /// Write units, those of indexes included.
     pub write_units: f64,
-    /// How far the true number may be from it, nineteen times of twenty.
+    /// Distance of the true number from it, not exceeded nineteen times of twenty.
     pub units_band: f64,
     /// Seconds.
     pub seconds: f64,
@@ -29,13 +29,13 @@ pub struct LoadPlan {
 pub struct PlannedLoad {
     /// The table.
     pub table_name: String,
-    /// When it was planned, and its copying began.
+    /// Time at which it was planned, and its copying began.
     pub planned_at: DateTime<Utc>,
     /// Rows planned.
     pub rows: f64,
     /// Write units planned.
     pub write_units: f64,
-    /// How far the true number may be from it.
+    /// Distance of the true number from it.
     pub units_band: f64,
     /// Seconds planned.
     pub seconds: f64,
@@ -46,13 +46,13 @@ pub struct PlannedLoad {
     /// Seconds from the beginning to the end, or until now; pauses, and time when no process copied, are in
     /// it.
     pub seconds_took: f64,
-    /// When it had ended.
+    /// Time at which it had ended.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
 impl Source {
-    /// Notes what the history of a table is reckoned to take. A plan that is there stays: what a second run
-    /// reckons is the rest.
+    /// Notes what the initial load of a table is reckoned to take. A plan that is there stays: what a second
+    /// run reckons is the rest.
     ///
     /// # Errors
     /// The driver's.
@@ -78,11 +78,11 @@ impl Source {
             .bind(HISTORY_UNITS)
             .execute(self.pool())
             .await
-            .doing("noting what history will take")
+            .doing("noting what the initial load will take")
             .map(drop)
     }
 
-    /// Notes that the history of these tables is in the target; the first time counts.
+    /// Notes that the initial load of these tables is in the target; the first time counts.
     ///
     /// # Errors
     /// The driver's.
@@ -98,11 +98,11 @@ impl Source {
         .bind(tables)
         .execute(self.pool())
         .await
-        .doing("noting that history was copied")
+        .doing("noting that the initial load was copied")
         .map(drop)
     }
 
-    /// Forgets the plan of a table, whose history is copied once more.
+    /// Forgets the plan of a table, whose initial load is copied once more.
     ///
     /// # Errors
     /// The driver's.
@@ -119,7 +119,7 @@ impl Source {
             .map(drop)
     }
 
-    /// What the history of each table was planned to take and took, in the order of their names.
+    /// What the initial load of each table was planned to take and took, in the order of their names.
     ///
     /// # Errors
     /// The driver's.
@@ -138,7 +138,7 @@ impl Source {
              ORDER BY p.table_name"
         );
         let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(HISTORY_ROWS).bind(HISTORY_UNITS);
-        match read.fetch_all(self.pool()).await.doing("reading what history was planned to take") {
+        match read.fetch_all(self.pool()).await.doing("reading what the initial load was planned to take") {
             // A schema of before has none.
             Err(error) if error.is_missing_table() => Ok(Vec::new()),
             read => read,

@@ -24,7 +24,7 @@ pub(crate) fn window_sql(window: &Window, binding: &TableBinding, keyword: &str)
 /// One range as it is stored.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct RangeRow {
-    /// Its number within the table.
+    /// Number of the range within the table.
     pub number: i32,
     /// Rows are after this key.
     pub lower: Option<KeyBound>,

@@ -11,7 +11,7 @@ use super::{Source, TableBinding};
 /// Rows whose reference leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dangling {
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
     /// Some of their source keys, as JSON.
     pub keys: Vec<String>,

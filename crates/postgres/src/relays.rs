@@ -26,16 +26,16 @@ const JOINING: &str = "sharing the pending keys among relays";
 pub struct JoiningRelay<'a> {
     /// Chosen by the relay by chance, another one each time it joins.
     pub id: i64,
-    /// What people call it.
+    /// Name of the relay, for people.
     pub name: &'a str,
-    /// How long it is believed without a word.
+    /// Time for which it is believed without a word.
     pub lease: Duration,
 }
 
 /// The keys that a relay delivers, while others deliver the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct RelayShare {
-    /// Who has it.
+    /// Id of the relay that has it.
     pub relay: i64,
     /// The number of this share; each one has a greater number than all before.
     pub token: i64,
@@ -76,19 +76,19 @@ impl RelayShare {
 /// A relay as others see it.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct RelayRow {
-    /// Its id.
+    /// Id of the relay.
     pub id: i64,
-    /// What people call it.
+    /// Name of the relay, for people.
     pub name: String,
-    /// Where it connects from.
+    /// Host that it connects from.
     pub host: String,
-    /// Its process there.
+    /// Number of its process there.
     pub pid: i64,
-    /// Since when it is known.
+    /// Time since which it is known.
     pub started_at: DateTime<Utc>,
-    /// What is left of its lease in milliseconds; below zero it is over.
+    /// Rest of its lease in milliseconds; below zero it is over.
     pub lease_left_ms: i64,
-    /// Its share of the pending keys, in percent.
+    /// Share of the pending keys that it has, in percent.
     pub share_percent: f64,
 }
 

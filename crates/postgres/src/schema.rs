@@ -109,8 +109,8 @@ async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
     // The first migration, as it was released, calls `setval` without its schema.
     super::make_own_session(&mut connection).await.doing(DOING)?;
     let made = migrator.run_direct(None, &mut *connection, false).await;
-    // After a failure the migrator leaves its advisory lock to the session, which takes it along, and an
-    // application's session must not keep our search path.
+    // Closes the connection: after a failure it still holds the advisory lock, and an application's session
+    // must not keep our `search_path`.
     let _ = connection.close().await;
     made.map_err(of_migrator)
 }

@@ -19,7 +19,7 @@ const IDLE_IN_TRANSACTION: &str = "30s";
 pub(crate) fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
     url::check(&options.url)?;
     Ok(PgConnectOptions::from_str(&options.url)
-        // What the driver says may quote the URL.
+        // A message of the driver may quote the URL.
         .map_err(|_| Error::source(Kind::Misconfigured, "reading source.url", url::ADVICE))?
         // Or else a statement that is slow is logged, with the keys that are spelled into it.
         .disable_statement_logging()
@@ -28,7 +28,7 @@ pub(crate) fn connect_options(options: &SourceOptions) -> Result<PgConnectOption
         .options([
             ("TimeZone", "UTC"),
             ("standard_conforming_strings", "on"),
-            // What a trigger of the application says with RAISE WARNING may hold values, and the driver logs it.
+            // A RAISE WARNING of an application's trigger may hold values, and the driver logs it.
             ("client_min_messages", "error"),
         ])
         // Or else a policy hides rows, and a row that is hidden looks like one that was deleted: with it off

@@ -16,29 +16,29 @@ const SET: &str = "INSERT INTO lockstep.settings AS s (name, value, actor, reaso
 /// One setting.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct SettingRow {
-    /// What is set.
+    /// Name of the setting.
     pub name: String,
-    /// To what.
+    /// Value that it is set to.
     pub value: Value,
-    /// Who set it.
+    /// Operator or process that set it.
     pub actor: String,
-    /// Why.
+    /// Reason that was given.
     pub reason: Option<String>,
-    /// Until when it counts, by the source's clock; for good where it is `None`.
+    /// Time until which it counts, by the source's clock; for good where it is `None`.
     pub until: Option<DateTime<Utc>>,
 }
 
 /// One change of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {
-    /// Which.
+    /// Name of the setting.
     pub name: &'a str,
-    /// To what; `None` takes it back.
+    /// Value to set; `None` takes it back.
     pub value: Option<&'a Value>,
-    /// Until when from now on; for good where it is `None`.
+    /// Time from now on for which it counts; for good where it is `None`.
     pub during: Option<Duration>,
-    /// What was read where the change was decided: the setting, or that there was none. `None` changes
-    /// whatever there is.
+    /// Setting that was read where the change was decided, or that there was none. `None` changes whatever
+    /// there is.
     pub expect: Option<Option<&'a SettingRow>>,
 }
 
@@ -69,7 +69,7 @@ impl Source {
         const DOING: &str = "turning a setting";
         let mut transaction = self.pool().begin().await.doing(DOING)?;
         // Before any setting is looked at, for a setting that is not there has no row that could be locked.
-        // What changes settings by other statements takes it first as well, in a trigger.
+        // Other statements that change settings take it first as well, in a trigger.
         sqlx::query("SELECT 1 FROM lockstep.control FOR UPDATE")
             .execute(&mut *transaction)
             .await

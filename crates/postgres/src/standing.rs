@@ -13,7 +13,7 @@ const LOOKED_AT_MAX: i64 = 50_000;
 /// What a reader of the target needs to know of one table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
-    /// How long the oldest pending key has waited.
+    /// Age of the oldest pending key.
     pub oldest: Oldest,
     /// Whether rows are set aside that no operator has acknowledged: the target does not have them.
     pub dead_letters: bool,

@@ -54,15 +54,15 @@ pub struct RowStatements {
     pub upsert: String,
     /// Without the primary key, which PostgreSQL gives.
     pub insert: String,
-    /// By primary key.
+    /// Statement that reads a row by primary key.
     pub select: String,
-    /// By every column of the source key.
+    /// Statement that reads a row by every column of the source key.
     pub select_by_key: String,
-    /// By primary key, and locks the row.
+    /// Statement that reads a row by primary key, and locks it.
     pub select_for_update: String,
-    /// By primary key.
+    /// Statement that updates a row by primary key.
     pub update: String,
-    /// By primary key.
+    /// Statement that deletes a row by primary key.
     pub delete: String,
     /// Place of the source key in what the statements return.
     pub key_at: usize,
@@ -72,9 +72,9 @@ pub struct RowStatements {
 /// What an insert of several rows is made of.
 struct ManyRows {
     head: String,
-    /// The places, among a row's columns, of those that are given.
-    places: Vec<usize>,
-    /// How many columns a row binds.
+    /// Indices, among a row's columns, of those that are given.
+    indices: Vec<usize>,
+    /// Number of columns that a row binds.
     width: usize,
     tail: String,
 }
@@ -90,15 +90,15 @@ impl RowStatements {
         let key: Vec<&str> = binding.primary_key().collect();
         let given = || columns.iter().enumerate().filter(|(_, name)| !computed.is_generated(name));
         let names = list(given().map(|(_, name)| quote_identifier(name)));
-        let places = list(given().map(|(place, _)| format!("${}", place + 1)));
+        let parameters = list(given().map(|(index, _)| format!("${}", index + 1)));
         // Of an insert that leaves the key to PostgreSQL.
         let others = || {
             columns.iter().enumerate().filter(|(_, name)| !key.contains(*name) && computed.is_settable(name))
         };
         let returned = format!("{}, {}::text", binding.columns_sql("s"), binding.key_sql("s"));
         let assigned = |value: &dyn Fn(usize, &str) -> String| {
-            let set = |(place, name): (usize, &&str)| {
-                format!("{} = {}", quote_identifier(name), value(place, name))
+            let set = |(index, name): (usize, &&str)| {
+                format!("{} = {}", quote_identifier(name), value(index, name))
             };
             // A table of nothing but its key: its row is the same as before.
             if others().next().is_none() {
@@ -132,24 +132,24 @@ impl RowStatements {
         let select = format!("SELECT {returned} FROM {relation} AS s WHERE {}", of_key(1));
         Self {
             upsert: format!(
-                "INSERT INTO {relation} AS s ({names}) OVERRIDING SYSTEM VALUE VALUES ({places})
+                "INSERT INTO {relation} AS s ({names}) OVERRIDING SYSTEM VALUE VALUES ({parameters})
                  ON CONFLICT ({}) DO UPDATE SET {excluded}
                  RETURNING {returned}, (SELECT {old_key}::text FROM {relation} AS o WHERE {same_row})",
                 list(key.iter().map(|name| quote_identifier(name)))
             ),
-            // Every column is bound; the places of the key are left unused.
+            // Every column is bound; the parameters of the key are left unused.
             insert: format!(
                 "INSERT INTO {relation} AS s ({}) VALUES ({}) RETURNING {returned}",
                 list(others().map(|(_, name)| quote_identifier(name))),
-                list(others().map(|(place, _)| format!("${}", place + 1))),
+                list(others().map(|(index, _)| format!("${}", index + 1))),
             ),
             select_by_key: format!("SELECT {returned} FROM {relation} AS s WHERE {whole_key}"),
             select_for_update: format!("{select} FOR UPDATE"),
             select,
             update: format!(
                 "UPDATE {relation} AS s SET {} WHERE {} RETURNING {returned}",
-                assigned(&|place, _| format!("${}", place + 1)),
-                key_places(&columns, &key),
+                assigned(&|index, _| format!("${}", index + 1)),
+                key_parameters(&columns, &key),
             ),
             delete: format!("DELETE FROM {relation} AS s WHERE {} RETURNING {returned}", of_key(1)),
             key_at: columns.len(),
@@ -158,7 +158,7 @@ impl RowStatements {
                     "INSERT INTO {relation} AS s ({}) VALUES ",
                     list(others().map(|(_, name)| quote_identifier(name)))
                 ),
-                places: others().map(|(place, _)| place + 1).collect(),
+                indices: others().map(|(index, _)| index + 1).collect(),
                 width: columns.len(),
                 tail: format!(" RETURNING {returned}"),
             },
@@ -167,18 +167,18 @@ impl RowStatements {
 
     /// As `insert`, of this many rows, each of which binds all its columns after those of the row before.
     pub fn insert_many(&self, rows: usize) -> String {
-        let ManyRows { head, places, width, tail } = &self.many;
-        let of_row = |nth: usize| places.iter().map(move |place| format!("${}", nth * width + place));
+        let ManyRows { head, indices, width, tail } = &self.many;
+        let of_row = |nth: usize| indices.iter().map(move |index| format!("${}", nth * width + index));
         let values = list((0..rows).map(|nth| format!("({})", list(of_row(nth)))));
         format!("{head}{values}{tail}")
     }
 }
 
-/// The key columns compared with their own places among all columns.
-fn key_places(columns: &[&str], key: &[&str]) -> String {
-    let place = |name: &str| columns.iter().position(|column| *column == name).map_or(0, |place| place + 1);
+/// The key columns compared with their own parameters among all columns.
+fn key_parameters(columns: &[&str], key: &[&str]) -> String {
+    let number = |name: &str| columns.iter().position(|column| *column == name).map_or(0, |index| index + 1);
     key.iter()
-        .map(|name| format!("s.{} = ${}", quote_identifier(name), place(name)))
+        .map(|name| format!("s.{} = ${}", quote_identifier(name), number(name)))
         .collect::<Vec<_>>()
         .join(" AND ")
 }

@@ -8,9 +8,9 @@ use super::{BARRIER, Source, TableBinding};
 /// A session that holds a lock of ours, and is none of ours.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
 pub struct ForeignHolder {
-    /// Its PostgreSQL backend.
+    /// Number of its PostgreSQL backend.
     pub pid: i32,
-    /// Its role.
+    /// Role of its session.
     pub role: String,
     /// Whether it holds the barrier: then no write goes on, or no step. Otherwise it keeps a coordinator or a
     /// feed out.
@@ -113,10 +113,10 @@ impl Source {
 /// A transaction that was prepared for a two-phase commit and not ended.
 #[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
 pub struct Prepared {
-    /// Its name.
+    /// Name of the prepared transaction.
     pub gid: String,
-    /// Who prepared it.
+    /// Role that prepared it.
     pub role: String,
-    /// How long it has waited, in seconds.
+    /// Time that it has waited, in seconds.
     pub waits_s: f64,
 }

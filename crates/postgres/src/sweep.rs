@@ -1,4 +1,4 @@
-//! Sweeping: intents whose transactions have ended are settled by how they ended.
+//! Sweeping: intents whose transactions have ended are resolved by how they ended.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::intents::{TransactionId, parse_xid};
 /// How a transaction ended, as far as the source can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionFate {
-    /// It is still under way.
+    /// The transaction is still under way.
     InProgress,
-    /// It committed.
+    /// The transaction committed.
     Committed,
-    /// It did not.
+    /// The transaction did not commit.
     Aborted,
     /// Too long ago for the source to know.
     Forgotten,
@@ -56,7 +56,7 @@ impl Source {
         Ok(fate(status.as_deref()))
     }
 
-    /// Settles the intents that are at least `age_min` old, as far as their transactions have ended: the
+    /// Resolves the intents that are at least `age_min` old, as far as their transactions have ended: the
     /// whole compensation there is. It may be repeated, run anywhere, and beside others like it; it never
     /// changes a source row.
     ///
@@ -95,23 +95,23 @@ impl Source {
         if !committed.is_empty() {
             swept.committed = self.drop_committed(&committed).await?;
         }
-        swept.aborted = self.settle_all(&aborted, &mut swept.waiting).await?;
-        swept.forgotten = self.settle_all(&forgotten, &mut swept.waiting).await?;
+        swept.aborted = self.resolve_all(&aborted, &mut swept.waiting).await?;
+        swept.forgotten = self.resolve_all(&forgotten, &mut swept.waiting).await?;
         Ok(swept)
     }
 
     /// All at once; if a key of one is locked, one by one, and that one later.
-    async fn settle_all(&self, ids: &[TransactionId], waiting: &mut u64) -> Result<u64> {
+    async fn resolve_all(&self, ids: &[TransactionId], waiting: &mut u64) -> Result<u64> {
         if ids.is_empty() {
             return Ok(0);
         }
-        match self.settle_aborted(ids).await {
+        match self.resolve_aborted(ids).await {
             Err(error) if error.kind == Kind::Busy => {}
             other => return other,
         }
         let mut marked = 0;
         for id in ids {
-            match self.settle_aborted(&[*id]).await {
+            match self.resolve_aborted(&[*id]).await {
                 Ok(keys) => marked += keys,
                 Err(error) if error.kind == Kind::Busy => *waiting += 1,
                 Err(error) => return Err(error),

@@ -15,11 +15,11 @@ pub struct Tuning {
     /// Most read units a second of each comparison; `None` leaves it to the configuration.
     #[sqlx(default)]
     pub validate_read_units_per_s_max: Option<i64>,
-    /// Sessions at work in the source above which history moves more slowly; `None` for a part of those that
-    /// it takes.
+    /// Sessions at work in the source above which the initial load moves more slowly; `None` for a part of
+    /// those that it takes.
     #[sqlx(default)]
     pub source_active_sessions_max: Option<i64>,
-    /// Megabytes that a replica may be behind before history moves more slowly.
+    /// Megabytes that a replica may be behind before the initial load moves more slowly.
     #[sqlx(default)]
     pub source_replica_lag_mb_max: Option<i64>,
     /// Whether an operator has paused the backfill.

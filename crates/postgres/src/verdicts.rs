@@ -12,7 +12,7 @@ use super::clock::age_s;
 
 /// Verdicts that are kept whatever their age.
 const VERDICTS_KEPT: i64 = 100;
-/// How long every verdict is kept, in days.
+/// Number of days for which every verdict is kept.
 const KEPT_DAYS: i32 = 30;
 
 /// See [`Source::latest_verdict`]. What a version recorded that says nothing of findings is read by its
@@ -48,10 +48,10 @@ fn newest_unnumbered() -> String {
 /// One validation's outcome.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct VerdictRow {
-    /// When it ended, by the source's clock.
+    /// Time at which it ended, by the source's clock.
     pub at: DateTime<Utc>,
-    /// Its age in seconds, by the same clock; infinite where `at` lies ahead of it, so that no bound lets
-    /// it count.
+    /// Age in seconds, by the same clock; infinite where `at` lies ahead of it, so that no bound lets it
+    /// count.
     pub age_s: f64,
     /// The number that it drew before its first reading; `None` where a version that drew none recorded it.
     pub began: Option<i64>,
@@ -59,7 +59,7 @@ pub struct VerdictRow {
     pub epoch: i64,
     /// Whether it said consistent.
     pub consistent: bool,
-    /// Its report.
+    /// Report of the comparison.
     pub report: Value,
 }
 
@@ -69,7 +69,7 @@ pub struct VerdictRow {
 pub enum VerdictWord {
     /// Both stores hold the same.
     Consistent,
-    /// They do not.
+    /// The stores differ.
     Inconsistent,
     /// Nothing was found, and not everything was compared.
     Incomplete,

@@ -22,11 +22,11 @@ const OVER_KEPT: &str = "1 hour";
 pub struct Registering<'a> {
     /// Chosen by the worker by chance, another one for each registration.
     pub id: i64,
-    /// What people call it.
+    /// Name of the worker, for people.
     pub name: &'a str,
     /// Whether its process holds the coordinator's lock.
     pub coordinator: bool,
-    /// How long it is believed without a word.
+    /// Time for which it is believed without a word.
     pub lease: Duration,
 }
 
@@ -35,7 +35,7 @@ pub struct Registering<'a> {
 pub struct Pulse {
     /// Whether it has found no range to take.
     pub idle: bool,
-    /// Rows that it has settled so far.
+    /// Rows that it has done so far.
     pub rows: i64,
     /// Rows a second since the heartbeat before.
     pub rows_per_s: f64,
@@ -44,9 +44,9 @@ pub struct Pulse {
 /// A range that a worker holds.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct HeldRange {
-    /// Its table.
+    /// Name of the table.
     pub table_name: String,
-    /// Who holds it.
+    /// Id of the worker that holds it.
     pub worker: i64,
     /// The number of this lease; each one has a greater number than all before.
     pub token: i64,
@@ -58,29 +58,29 @@ pub struct HeldRange {
 /// A worker as others see it.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct WorkerRow {
-    /// Its id.
+    /// Id of the worker.
     pub id: i64,
-    /// What people call it.
+    /// Name of the worker, for people.
     pub name: String,
-    /// Where it connects from.
+    /// Host that it connects from.
     pub host: String,
-    /// Its process there.
+    /// Number of its process there.
     pub pid: i64,
     /// Whether it is `backfill` or `migrate`, which hold the coordinator's lock.
     pub coordinator: bool,
-    /// Since when it is known.
+    /// Time since which it is known.
     pub started_at: DateTime<Utc>,
-    /// What is left of its lease in milliseconds; below zero it is over.
+    /// Rest of its lease in milliseconds; below zero it is over.
     pub lease_left_ms: i64,
     /// Whether it has found no range to take.
     pub idle: bool,
-    /// Rows that it has settled, when it last told.
+    /// Rows that it has done, when it last told.
     pub rows: i64,
     /// Rows a second, when it last told.
     pub rows_per_s: f64,
     /// The ranges that it holds, as `table/number`.
     pub ranges: Vec<String>,
-    /// For how many seconds it has held the one that it took first.
+    /// Time, in seconds, for which it has held the range that it took first.
     pub longest_s: Option<f64>,
 }
 

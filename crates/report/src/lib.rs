@@ -24,26 +24,26 @@ use lockstep_validator::Report;
 /// What a page is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    /// What a comparison found.
+    /// Report of a comparison.
     pub report: &'a Report,
-    /// What happened to the migration before, in any order.
+    /// Moments of the migration before, in any order.
     pub timeline: &'a [Moment],
-    /// When the page is made.
+    /// Time at which the page is made.
     pub made_at: DateTime<Utc>,
 }
 
 /// An entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// When.
+    /// Time of the moment.
     pub at: DateTime<Utc>,
     /// `intent`, `done`, `undone`, `refused` or `note`.
     pub kind: String,
-    /// What, in words.
+    /// Description of what happened.
     pub step: String,
     /// More of it, if there is more to say.
     pub detail: String,
-    /// Who.
+    /// Operator or process that did it.
     pub actor: String,
 }
 

@@ -60,7 +60,7 @@ pub enum Part {
 /// How a column is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// As it is.
+    /// The column as it is.
     Plain,
     /// The first ten characters of a date or a time: `yyyy-mm-dd`.
     Date,

@@ -168,7 +168,7 @@ impl TableRun {
         ledger: &Arc<Ledger>,
         suspects: &Suspects,
     ) -> Result<(), Stopped> {
-        self.settle_asides(ledger, suspects).await?;
+        self.decide_asides(ledger, suspects).await?;
         self.tally.count_buckets(ledger.buckets() as u64, 0);
         // Both passes are at their end, and this is called once.
         let _ = self.digests.set(ledger.digests());
@@ -196,7 +196,7 @@ impl TableRun {
     }
 
     /// Looks at what has no place in a bucket, one after the other: a whole table may be of that kind.
-    async fn settle_asides(
+    async fn decide_asides(
         self: &Arc<Self>,
         ledger: &Arc<Ledger>,
         suspects: &Suspects,
@@ -210,7 +210,7 @@ impl TableRun {
                 ledger.asides(side, |name| drop(sender.blocking_send(name)))
             });
             while let Some(name) = asides.recv().await {
-                self.settle_aside(side, &name, suspects).await?;
+                self.decide_aside(side, &name, suspects).await?;
             }
             let read = reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             read.map_err(|error| self.spool(error))?;
@@ -219,7 +219,7 @@ impl TableRun {
     }
 
     /// Looks at one of what a pass set aside.
-    pub(crate) async fn settle_aside(
+    pub(crate) async fn decide_aside(
         &self,
         side: Side,
         name: &[u8],
@@ -234,7 +234,7 @@ impl TableRun {
                 finding_at(place.map(TargetKey::from).as_ref(), FindingClass::Foreign, Vec::new())
             }
         };
-        self.settle(Outcome::Found(found), side == Side::Source);
+        self.record(Outcome::Found(found), side == Side::Source);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::reader::Reader;
 pub struct CountReport {
     /// Whether every table agrees within the tolerance.
     pub agrees: bool,
-    /// By how much the counts of a table, and of a day, may differ.
+    /// Difference that the counts of a table, and of a day, may have.
     pub tolerance: u64,
     /// The same as a share of the rows; the greater of both counts.
     pub tolerance_percent: f64,

@@ -35,13 +35,13 @@ impl<'a> SourceRow<'a> {
 pub(crate) enum Class {
     /// Neither a row nor a live item.
     Absent,
-    /// They say the same.
+    /// Row and item say the same.
     Equal,
     /// A row without a live item.
     Missing,
     /// A row past its expiry without any item. A tombstone in its place is no expiry: expiry leaves nothing.
     Expired,
-    /// They differ in these columns or attributes.
+    /// Row and item differ in these columns or attributes.
     Different(Vec<String>),
     /// A live item that is not the row's: there is no row, or its place is another one.
     Extra,

@@ -12,7 +12,7 @@ pub const SCHEMA_VERSION: u32 = 2;
 pub struct Manifest {
     /// The version of Lockstep.
     pub lockstep_version: String,
-    /// When the comparison ended.
+    /// Time at which the comparison ended.
     pub ended_at: Option<DateTime<Utc>>,
     /// SHA-256 of the configuration, secrets masked, as JSON; filled in by who read it.
     pub configuration_sha256: Option<String>,
@@ -64,13 +64,13 @@ pub struct QueryLatency {
     pub table: String,
     /// The kind of query.
     pub query: String,
-    /// How often it was asked of each store.
+    /// Number of times that it was asked of each store.
     pub samples: u64,
     /// Rows of one answer, on average.
     pub rows_mean: f64,
-    /// On the source.
+    /// Latencies of the source.
     pub source: Percentiles,
-    /// On the target.
+    /// Latencies of the target.
     pub target: Percentiles,
 }
 
@@ -101,7 +101,7 @@ pub struct LagSample {
 /// The export that a table was held against.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportSeen {
-    /// Its name.
+    /// ARN of the export.
     pub arn: String,
     /// The moment whose items it has.
     pub at: DateTime<Utc>,

@@ -3,7 +3,7 @@
 //!
 //! What a verdict of it rests on. The row of a key is read now, and its item was read at the export. Of two
 //! that differ both stores are read again, so every finding is of now; of two that agree the item is not
-//! looked at again. 1. An export is made. 2. An item is lost, changed or written round everybody. 3. Its row
+//! looked at again. 1. An export is made. 2. An item is lost, changed or written past Lockstep. 3. Its row
 //! is still what the export has. Such an item is not found, as it is not by a comparison that ended when the
 //! export was made. So the report speaks as of the export, no later pass goes on from it, and it is recorded
 //! for no gate: a step is about the table that is there, and only a scan has looked at it.

@@ -1,7 +1,7 @@
 //! The incremental pass: only keys that changed since the full pass are looked at, whether they were
 //! delivered or not (R24).
 //!
-//! They go to the recheck, as every suspect does: what it does not find equal, it reads until it is settled.
+//! They go to the recheck, as every suspect does: what it does not find equal, it reads until it is decided.
 //! So a key that is pending is lag, and drift only when it is not pending any more. A key that changed and
 //! went away is looked at as well: its item must be gone, too.
 
@@ -43,8 +43,7 @@ pub(crate) async fn compare_changed(run: &Arc<TableRun>) -> Result<(), String> {
         (Ok(()), Ok(())) => {}
     }
     if run.options.quiescent {
-        // At rest both sides can be counted: what was put into the target round everybody shows there, if
-        // nowhere else.
+        // When writers are idle, counts reveal items that other programs wrote past Lockstep.
         let counted = count_target(&run.reader, &run.binding, &run.options, false).await;
         let counted = counted.map_err(|e| format!("the items were not counted: {e}"))?;
         run.tally.count_target(counted.items, 0);

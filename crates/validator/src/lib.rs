@@ -3,9 +3,9 @@
 //! Words: the *source pass* reads every row once, the *target pass* every item once; each makes a *print* of
 //! what it reads and adds it to the *ledger*, whose *buckets* are sums. Where two buckets differ, their
 //! entries are compared one by one. A *suspect* is a key on which the two stores did not agree when the
-//! passes came by. A suspect that is still in disagreement when it has *settled*, that is, when nothing of it
-//! is on its way any more, is a *finding*. A *verdict* is what all of that comes to; it never says consistent
-//! while something was not compared, failed, or waits unacknowledged (I11).
+//! passes came by. A suspect that is still in disagreement when it has *come to rest*, that is, when nothing
+//! of it is on its way any more, is a *finding*. A *verdict* is what all of that comes to; it never says
+//! consistent while something was not compared, failed, or waits unacknowledged (I11).
 //!
 //! There is no write path to rows or items here. Findings are repaired by the relay, and the verdict is
 //! recorded by the caller. Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass

@@ -11,12 +11,12 @@ use crate::settings::{Kept, ValidateSettings};
 /// What one validation is asked.
 #[derive(Clone, Debug)]
 pub struct ValidateOptions {
-    /// What is configured for all validations.
+    /// Settings of all validations.
     pub settings: ValidateSettings,
     /// Only rows and items of these days; a table without a day column is compared whole. A report of a
     /// window says so.
     pub window: Window,
-    /// Whether someone delivers pending keys, so that waiting for them makes sense. If not, a suspect that is
+    /// Whether a relay delivers pending keys, so that waiting for them makes sense. If not, a suspect that is
     /// pending is counted as pending at once, and the verdict is not consistent.
     pub wait_for_pending: bool,
     /// Whether the caller has stopped all writers and the pending set has drained. Only then are counts of
@@ -59,9 +59,9 @@ pub struct ValidateOptions {
 /// How a process takes part in a comparison that several share.
 #[derive(Clone, Debug)]
 pub struct Sharing {
-    /// What people call it.
+    /// Name of the process, for people.
     pub name: String,
-    /// How long it is believed without a word.
+    /// Time for which it is believed without a word.
     pub lease: Duration,
 }
 
@@ -77,9 +77,9 @@ pub struct Sample {
 impl ValidateOptions {
     /// The same of all rows and items of all days, read now: for a caller for whom less proves nothing.
     ///
-    /// 1. History is copied for a window of days, which is left in the configuration. 2. Everything is
-    ///    copied, and the truth moves. 3. The last comparison is of those days, and completes over a row of
-    ///    another one.
+    /// 1. The initial load is copied for a window of days, which is left in the configuration. 2. Everything
+    ///    is copied, and the truth moves. 3. The last comparison is of those days, and completes over a row
+    ///    of another one.
     #[must_use]
     pub fn of_everything(self) -> Self {
         let (window, sample, exports) = (Window::default(), None, Vec::new());

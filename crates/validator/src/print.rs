@@ -15,9 +15,9 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 /// The print of a row or an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Print {
-    /// Of the key of the item.
+    /// Hash of the key of the item.
     pub(crate) place: u128,
-    /// Of all attributes.
+    /// Hash of all attributes.
     pub(crate) state: u128,
 }
 

@@ -13,12 +13,12 @@ use crate::verdict::Verdict;
 /// Everything that one validation found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// What it all comes to. In JSON: `verdict` and `reasons`, beside the other fields.
+    /// Verdict of the comparison. In JSON: `verdict` and `reasons`, beside the other fields.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// When it began, by the clock of the machine that ran it.
+    /// Time at which it began, by the clock of the machine that ran it.
     pub started_at: DateTime<Utc>,
-    /// How long it took, in seconds.
+    /// Length of the run, in seconds.
     pub duration_s: f64,
     /// The phase it was made in; `None` where there is no migration, or it could not be read.
     pub phase: Option<Phase>,
@@ -30,7 +30,7 @@ pub struct Report {
     /// End of it.
     #[serde(default)]
     pub window_end: Option<DateTime<Utc>>,
-    /// What was chosen, if it was a sample and not everything.
+    /// Sample that was chosen, if it was not everything.
     #[serde(default)]
     pub sample: Option<Sample>,
     /// Whether only what changed since the full pass was compared.
@@ -49,13 +49,13 @@ pub struct Report {
     /// See [`SCHEMA_VERSION`](crate::SCHEMA_VERSION). A report without it is of the first version.
     #[serde(default = "first_version")]
     pub schema_version: u32,
-    /// What was compared, so that it can be computed again.
+    /// Description of what was compared, so that it can be computed again.
     #[serde(default)]
     pub manifest: Manifest,
-    /// How far the target was behind meanwhile; filled in by who watched.
+    /// Distance of the target behind the source meanwhile; filled in by the watching process.
     #[serde(default)]
     pub lag: Vec<LagSample>,
-    /// How long queries take on both stores; filled in where that was measured.
+    /// Latencies of queries on both stores; filled in where they were measured.
     #[serde(default)]
     pub latency: Vec<QueryLatency>,
 }

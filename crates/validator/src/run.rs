@@ -109,7 +109,7 @@ async fn control(reader: &Reader, tables: &[TableBinding]) -> Result<Control, St
         Ok(true) => {
             // What agrees with another table or under other keys says nothing of the migration.
             reader.ask(|| reader.source.require_contract(tables)).await.map_err(|e| e.to_string())?;
-            // What has expired is told by it.
+            // Expiry is judged against this time.
             reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
             reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string())
         }

@@ -8,7 +8,7 @@
 //! the same chance as well, and a few pages are read and not the table.
 //!
 //! What was chosen goes to the recheck, as every suspect does: what it does not find equal, it reads until it
-//! is settled.
+//! is decided.
 
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ async fn rows(run: &Arc<TableRun>, sample: Sample, suspects: &Suspects) -> Resul
     run.tally.count_sampled((chosen.len() + nameless.len()) as u64, 0);
     run.progress().source_rows.fetch_add((chosen.len() + nameless.len()) as u64, Ordering::Relaxed);
     for column in nameless {
-        run.settle(Outcome::Found(finding_at(None, FindingClass::Undecodable, vec![column])), true);
+        run.record(Outcome::Found(finding_at(None, FindingClass::Undecodable, vec![column])), true);
     }
     let places = chosen.iter().filter_map(Subject::place).map(name_of).collect();
     suspects.raise(chosen.into_iter().map(Suspect::of_row).collect()).await?;
@@ -83,7 +83,7 @@ async fn items(
             for item in &page.items {
                 let place = TargetKey::of(item);
                 let Some(known) = place.as_ref().filter(|_| version_of(item).is_some()) else {
-                    run.settle(
+                    run.record(
                         Outcome::Found(finding_at(place.as_ref(), FindingClass::Foreign, Vec::new())),
                         false,
                     );

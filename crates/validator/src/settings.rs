@@ -18,10 +18,10 @@ pub struct ValidateSettings {
     pub chunk_rows: usize,
     /// Into how many segments a target table is cut for scanning.
     pub scan_segments: usize,
-    /// How long a suspect may be on its way before it is given up as unsettled.
+    /// Time for which a suspect may be on its way before it is given up as unsettled.
     #[serde(rename = "settle_timeout_ms", with = "ms")]
     pub settle_timeout: Duration,
-    /// By how much the counts of a table may differ when quiescent, dead letters and expired rows aside.
+    /// Difference that the counts of a table may have when quiescent, dead letters and expired rows aside.
     pub count_tolerance: u64,
     /// The same in percent of the rows; the greater of both counts.
     pub count_tolerance_percent: f64,

@@ -229,7 +229,7 @@ fn array(parts: &[String]) -> String {
     serde_json::Value::from(parts).to_string()
 }
 
-/// Where passes put their suspects. A full queue holds the pass back until some have settled.
+/// Where passes put their suspects. A full queue holds the pass back until some are decided.
 #[derive(Clone, Debug)]
 pub(crate) struct Suspects(pub(crate) mpsc::Sender<Suspect>);
 

@@ -79,7 +79,7 @@ pub struct TableReport {
     /// Rows that an earlier part of this run had read.
     #[serde(default)]
     pub rows_resumed: u64,
-    /// What was read instead of the target; `None` where that was read itself.
+    /// Export that was read instead of the target; `None` where that was read itself.
     #[serde(default)]
     pub export: Option<ExportSeen>,
     /// Rows that a sample chose.
@@ -92,17 +92,17 @@ pub struct TableReport {
     /// known.
     #[serde(default)]
     pub read_units: f64,
-    /// What the data itself is worth; `None` where it was not asked for, or the run was broken off.
+    /// Quality of the data itself; `None` where it was not asked for, or the run was broken off.
     #[serde(default)]
     pub quality: Option<Quality>,
-    /// What both sides come down to; `None` where they were not read to the end.
+    /// Digests of both sides; `None` where they were not read to the end.
     #[serde(default)]
     pub digests: Option<Digests>,
     /// The first findings, up to the number asked for.
     pub findings: Vec<Finding>,
     /// Whether both passes and the recheck came to their end.
     pub complete: bool,
-    /// Why not, and what was not compared.
+    /// Reason why it is not complete, and parts that were not compared.
     pub failure: Option<String>,
 }
 
@@ -122,7 +122,7 @@ impl TableReport {
 /// for (R36).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What is wrong.
+    /// Class of the finding.
     pub class: FindingClass,
     /// The source key as a JSON array of literals; of an item that has none, its target key.
     pub key: String,
@@ -134,7 +134,7 @@ pub struct Finding {
     /// The source key of another row whose item has the same place; the same key where two rows have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares_place_with: Option<String>,
-    /// How each of them differs.
+    /// Differences of each of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldDiff>,
 }

@@ -91,8 +91,8 @@ impl TableRun {
         self.progress.of(self.binding.name()).unwrap_or(&self.unwatched)
     }
 
-    pub(crate) fn settle(&self, outcome: Outcome, of_row: bool) {
-        self.tally.settle(outcome, of_row, self.progress());
+    pub(crate) fn record(&self, outcome: Outcome, of_row: bool) {
+        self.tally.record(outcome, of_row, self.progress());
     }
 
     /// Why a file of the ledger stops the run.

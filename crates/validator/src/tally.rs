@@ -100,7 +100,7 @@ impl Tally {
 
     /// Counts what became of a suspect. `of_row`: it was a source row that made it one, so it counts as
     /// compared.
-    pub(crate) fn settle(&self, outcome: Outcome, of_row: bool, progress: &TableProgress) {
+    pub(crate) fn record(&self, outcome: Outcome, of_row: bool, progress: &TableProgress) {
         let add = |counter: &AtomicU64| {
             counter.fetch_add(1, Ordering::Relaxed);
         };

@@ -14,14 +14,14 @@ use crate::table_report::TableReport;
 pub enum Verdict {
     /// Both stores hold the same.
     Consistent,
-    /// They do not, or something waits for delivery or acknowledgement.
+    /// The stores differ, or something waits for delivery or acknowledgement.
     Inconsistent {
-        /// Why, one sentence each; what was not compared is among them.
+        /// Reasons, one sentence each; what was not compared is among them.
         reasons: Vec<String>,
     },
     /// Nothing was found, but not everything was compared.
     Incomplete {
-        /// What was not compared and why, one sentence each.
+        /// Parts that were not compared and why, one sentence each.
         reasons: Vec<String>,
     },
 }
@@ -63,7 +63,7 @@ impl fmt::Display for Verdict {
 ///
 /// Consistent means: every table was compared to the end, and nothing is missing, different, extra,
 /// undecodable or unsettled, no dead letter waits for acknowledgement, and nothing is pending. The last has
-/// one exception. While writers go on and somebody delivers (`wait_for_pending`, not `quiescent`), keys are
+/// one exception. While writers go on and a relay delivers (`wait_for_pending`, not `quiescent`), keys are
 /// always pending; each of them changed after it was compared, or was waited for, and is known (I1), so their
 /// number at the end is a measure of lag and not of drift.
 pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[String]) -> Verdict {

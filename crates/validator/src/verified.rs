@@ -11,11 +11,11 @@
 //! believed.
 //!
 //! In DynamoOnly items change without being captured, but come back through the reverse feed, and the source
-//! remembers which. Once everybody has stopped writing and the feed is through, it knows them all; while the
+//! remembers which. Once every writer has stopped and the feed is through, it knows them all; while the
 //! feed is behind it does not, and nothing is gone on from. The full pass must be of a phase before, with
 //! just as many epochs between as there are steps.
 //!
-//! Changes of the target that were made round everybody are in no set. An incremental pass does not see them,
+//! Changes of the target that were made past Lockstep are in no set. An incremental pass does not see them,
 //! whatever is done; that is why its report keeps the `as_of` of the full pass, by which gates measure age.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -151,7 +151,7 @@ async fn identity_of(
 ///
 /// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the
 /// notes of before it be forgotten. Whatever else found something takes away what there was to go on from: an
-/// item that was changed round everybody is in no set, and an incremental pass would bless it.
+/// item that was changed past Lockstep is in no set, and an incremental pass would bless it.
 ///
 /// # Errors
 /// The source's. Not having recorded costs the next pass more reading, and nothing else, unless something was

@@ -128,7 +128,7 @@ async fn take_payment(State(app): State<App>, Json(order): Json<Order>) -> Resul
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-/// Which page.
+/// Page that is asked for.
 #[derive(Deserialize)]
 struct Paging {
     limit: Option<usize>,

@@ -44,13 +44,13 @@ pub struct Customer {
 #[lockstep(name = "stock", table = "Stock")]
 #[lockstep(partition = "{warehouse:esc}#{sku}")]
 pub struct Piece {
-    /// Where.
+    /// Name of the warehouse.
     #[lockstep(primary_key)]
     pub warehouse: String,
-    /// What.
+    /// Number of the article.
     #[lockstep(primary_key)]
     pub sku: String,
-    /// How much.
+    /// Pieces in stock.
     pub pieces: i32,
 }
 
@@ -64,11 +64,11 @@ pub struct Event {
     /// Identity.
     #[lockstep(primary_key)]
     pub event_id: Uuid,
-    /// To whom.
+    /// Customer that it happened to.
     pub customer_id: i64,
-    /// When.
+    /// Time of the event.
     pub at: DateTime<Utc>,
-    /// What.
+    /// Text of the event.
     pub body: String,
     /// What the till printed of it, if it did.
     pub receipt: Option<Vec<u8>>,

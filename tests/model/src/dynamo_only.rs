@@ -93,7 +93,7 @@ impl Model {
         }
     }
 
-    /// Whether a step need not wait for anybody.
+    /// Whether a step need not wait for any process.
     pub(crate) fn all_have_followed(&self, s: &State) -> bool {
         self.is(Mutation::NoWaitForInstances)
             || s.instances

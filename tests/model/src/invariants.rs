@@ -36,7 +36,7 @@ pub enum Claim {
 }
 
 impl State {
-    /// Whether somebody remembers that the target may be behind, or ahead, in this row.
+    /// Whether a process remembers that the target may be behind, or ahead, in this row.
     pub fn is_known(&self, key: Key) -> bool {
         self.source.pending[key] != NONE
             || self.writers.iter().any(|w| w.intents & bit(key) != 0)

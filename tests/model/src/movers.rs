@@ -158,7 +158,7 @@ impl Model {
     }
 
     pub(crate) fn feed(&self, s: &State, steps: &mut Steps) {
-        // In DynamoOnly it writes the source, behind the barrier like everyone. After the way back what
+        // In DynamoOnly it writes the source, behind the barrier like every writer. After the way back what
         // arrives is a write that was never acknowledged: its key is marked, behind the closed barrier, since
         // the feed has no row lock.
         let alone = self.no_writer_holds_the_barrier(s) || self.is(Mutation::FeedMarksBesideWriters);

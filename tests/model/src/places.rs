@@ -38,7 +38,7 @@ impl Model {
         self.wanted(s, place) == s.target.items[place]
     }
 
-    /// Whether somebody remembers that the target may be behind, or ahead, at a place.
+    /// Whether a process remembers that the target may be behind, or ahead, at a place.
     pub(crate) fn is_known(&self, s: &State, place: usize) -> bool {
         self.keys_of(place).any(|key| s.is_known(key))
     }

@@ -1,5 +1,5 @@
 //! PostgreSQL restored to a moment of DynamoOnly after the truth had come back to it: it refuses writes, and
-//! DynamoDB's record sends everyone to it (P5).
+//! DynamoDB's record sends every process to it (P5).
 
 use crate::action::Action;
 use crate::model::{Model, Steps};

@@ -187,7 +187,7 @@ pub struct Writer {
     pub at: At,
     /// What it does.
     pub op: Op,
-    /// How.
+    /// Mode of the write.
     pub mode: Mode,
     /// The phase that it read behind the barrier.
     pub phase: Phase,
@@ -287,7 +287,7 @@ pub enum BackfillAt {
 pub struct Coordinator {
     /// Where it is.
     pub at: Stage,
-    /// Where to.
+    /// Phase that it leads to.
     pub to: Phase,
     /// A `COMMIT` of a dead coordinator is on its way, and holds the barrier.
     pub commit_in_flight: bool,
@@ -379,13 +379,13 @@ pub struct Instance {
 /// A request that its sender has given up on, and that may arrive yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Late {
-    /// Which row.
+    /// Row of the model.
     pub key: u8,
     /// Under which condition.
     pub guard: Guard,
     /// At which version.
     pub version: Version,
-    /// What.
+    /// Value that is put.
     pub value: Value,
     /// Whose, where it is a writer's.
     pub writer: Option<u8>,

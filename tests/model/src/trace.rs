@@ -15,28 +15,28 @@ use crate::state::Phase;
 pub enum Event {
     /// A key became pending, or its mark was raised.
     Mark {
-        /// Which row.
+        /// Row of the model.
         key: String,
         /// The version of the mark.
         version: i64,
     },
     /// A mark went.
     Acknowledge {
-        /// Which row.
+        /// Row of the model.
         key: String,
         /// The version of the mark that went.
         version: i64,
     },
     /// An intent of a strict write.
     Intend {
-        /// Which row.
+        /// Row of the model.
         key: String,
         /// The version that the write reserved for a repair.
         repair: i64,
     },
     /// An intent went: its transaction has ended, one way or the other.
     Settle {
-        /// Which row.
+        /// Row of the model.
         key: String,
         /// The version that the write had reserved.
         repair: i64,
@@ -45,14 +45,14 @@ pub enum Event {
     Flip(Phase),
     /// An acknowledged write of DynamoOnly.
     Put {
-        /// Which item.
+        /// Item of the model.
         place: String,
         /// Its version.
         version: i64,
     },
     /// The reverse feed took a record, or read an item again.
     Feed {
-        /// Which item.
+        /// Item of the model.
         place: String,
         /// Its version.
         version: i64,

@@ -14,7 +14,7 @@ pub struct Counts {
     /// Requests the emulator answered (a duplicate counts twice).
     pub forwarded: u64,
     /// Requests the emulator could not be asked, or whose answer could not be understood; their connections
-    /// were cut. Not a fault that anybody scripted: a test whose emulator stays up asserts zero.
+    /// were cut. Not a fault that a test scripted: a test whose emulator stays up asserts zero.
     pub upstream_failures: u64,
 }
 

@@ -31,7 +31,7 @@ async fn start() -> Postgres {
     let mut template =
         PgConnection::connect(&url_of(&cluster, TEMPLATE)).await.expect("the template answers");
     lockstep_sample::load::create_tables(&mut template).await.expect("the sample's tables");
-    // A database that someone is connected to cannot be a template.
+    // A database with a connection cannot be a template.
     template.close().await.expect("closes");
     cluster
 }

@@ -22,7 +22,7 @@ impl World {
         found.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Whether somebody waits for a lock that another transaction holds.
+    /// Whether a session waits for a lock that another transaction holds.
     pub async fn is_held_up(&self) -> bool {
         self.value("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
             .await

@@ -42,7 +42,7 @@ impl World {
         epoch
     }
 
-    /// Moves it back, without waiting for anybody. The epoch.
+    /// Moves it back, without waiting for an instance. The epoch.
     pub async fn truth_in_source(&self) -> Epoch {
         let record = self.control().record().await.expect("read").expect("a record");
         let paused = self.control().pause_writes(record.epoch).await.expect("paused");

@@ -45,7 +45,7 @@ fn every_command_that_the_code_advises_can_be_typed() {
     let mut seen = 0;
     for crate_ in ["coordinator", "cli", "postgres", "dynamo", "lockstep", "core", "validator", "daemon"] {
         for file in files::below(&format!("crates/{crate_}/src"), "rs") {
-            // Lines that a string continues on are one; a comment shows none to anybody.
+            // Lines that a string continues on are one; a comment shows none to an operator.
             let text = files::read(&file);
             let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
             let joined = code.join("\n").replace("\\\n", " ");

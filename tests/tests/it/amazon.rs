@@ -29,7 +29,7 @@ async fn a_clock_that_is_twenty_minutes_off_costs_one_answer_and_no_row() {
     }
 }
 
-/// V42: an expiry that is not known as one counts as a change by somebody else, and closes the way back.
+/// V42: an expiry that is not known as one counts as a change by another program, and closes the way back.
 #[tokio::test]
 async fn a_removal_that_amazon_calls_an_expiry_is_one_and_any_other_is_not() {
     let world = World::behind_proxy().await;
@@ -59,5 +59,5 @@ async fn a_removal_that_amazon_calls_an_expiry_is_one_and_any_other_is_not() {
     world.proxy().clear();
     remove(2).await;
     world.feed_until_drained().await;
-    assert_eq!(standing().await, (1, 1), "said of no caller, it is somebody else's");
+    assert_eq!(standing().await, (1, 1), "said of no caller, it is another program's");
 }

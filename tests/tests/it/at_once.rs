@@ -114,7 +114,7 @@ async fn a_write_that_waits_for_a_step_goes_by_the_phase_after_it() {
 async fn a_default_of_repeatable_read_is_no_way_round_the_barrier() {
     let world = World::start().await;
     world.migrated_to(Phase::DualWrite).await.close().await;
-    // Of this world's database: the role is everybody's.
+    // Of this world's database: the role is the whole server's.
     let alter = "ALTER DATABASE %I SET default_transaction_isolation = ''repeatable read''";
     world.sql(&format!("DO $$ BEGIN EXECUTE format('{alter}', current_database()); END $$")).await;
     let source = world.another_source().await;

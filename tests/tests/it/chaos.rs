@@ -1,5 +1,5 @@
 //! Everything at once, by a seed: writers by both ways, relays, a backfill, steps to and fro, and a network
-//! that fails. Then the network heals, and I10 must hold without anyone's help.
+//! that fails. Then the network heals, and I10 must hold without an operator's help.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -139,7 +139,7 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite);
 
     let world = dynamo_only().await;
-    // The row goes past the feed, as a trigger of somebody could do it.
+    // The row goes past the feed, as an application's trigger could do it.
     world.sql("ALTER TABLE payments DISABLE TRIGGER USER; UPDATE payments SET loan_id = 39 WHERE payment_id = 3").await;
     let triggers = "ALTER TABLE payments ENABLE TRIGGER USER; ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_capture_payments; \
                     ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_truncate_payments";
@@ -183,7 +183,7 @@ async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
         let record = world.control().record().await.expect("read");
         record.is_some_and(|record| record.completed_at.is_some())
     };
-    // What is decided cannot come to its end as long as somebody reads a table.
+    // What is decided cannot come to its end as long as a session reads a table.
     let mut reading = world.source.pool().acquire().await.expect("a connection");
     sqlx::raw_sql("BEGIN; LOCK TABLE payments IN ACCESS SHARE MODE")
         .execute(&mut *reading)
@@ -302,7 +302,7 @@ async fn source_tables_are_dropped_only_after_the_end_behind_their_guard_and_wit
     assert!(none.contains("no backup since Tuesday") && none.contains("nothing was dropped"), "{none}");
     assert_eq!((world.count(PAYMENTS).await, world.count(LOGS).await), (40, 40));
 
-    // Somebody has put another table in the place of one.
+    // An operator has put another table in the place of one.
     world.sql("ALTER TABLE payments RENAME TO kept; CREATE TABLE payments (payment_id bigint)").await;
     let another = drop_source(&migration, yes, &()).await.expect_err("it is another table").to_string();
     assert!(another.contains("it does not carry the guard"), "{another}");

@@ -146,7 +146,7 @@ async fn writes_in_one_round_trip_are_refused_as_all_others() {
     store.put(&row(5, "knows the phase")).await.expect("it is the source's");
     let epoch = world.flip(Phase::DynamoOnly).await;
     // The store believes in the phase before; a caller of the functions themselves may even know the present
-    // epoch. DynamoDB's record does not let anybody write yet, so a store waits, and then says so.
+    // epoch. DynamoDB's record does not let an application write yet, so a store waits, and then says so.
     let believes = store.put(&row(6, "u")).await.expect_err("the source is frozen");
     assert!(believes.kind == Kind::Busy && believes.message.contains("paused"), "{believes}");
     let deleted = store.delete(1).await.expect_err("the source is frozen");

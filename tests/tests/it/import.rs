@@ -272,7 +272,7 @@ async fn only_a_new_table_is_imported_and_an_import_that_was_not_asked_for_can_b
     coordinator.close().await;
     // A table of that name appears: an import would fail, and is not begun.
     let there = world.logs_table();
-    world.target.create(LOGS, &there.table.target(), false).await.expect("made by someone");
+    world.target.create(LOGS, &there.table.target(), false).await.expect("made by another program");
     let coordinator = world.coordinator_of(migration.clone()).await;
     let refused = coordinator.prepare(&()).await.expect_err("it is there");
     assert!(refused.to_string().contains("an import makes a new table only"), "{refused}");

@@ -466,8 +466,8 @@ async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
         (&Verdict::Consistent, 4),
         "one before the step; then one that moved, with its old key, and a new one"
     );
-    // Looked at as often as one looks. That these are on their way back to the source is all that anybody can
-    // know.
+    // Looked at as often as one looks. That these are on their way back to the source is all that a reader
+    // can know.
     let lost = lose(&world, &keys(&[(LOGS, 8), (LOGS, 500)])).await;
     let report = compared(&world, fed()).await;
     let keys_of =

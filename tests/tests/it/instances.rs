@@ -337,8 +337,8 @@ async fn a_crash_after_the_flip_is_finished_only_when_the_leases_are_over() {
     assert_eq!(world.source.instances().await.expect("instances")[0].state, InstanceState::Expired);
 }
 
-/// Someone flips past the coordinator, which the protocol knows nothing of: the next step must still not
-/// leave anyone behind.
+/// A program flips past the coordinator, which the protocol knows nothing of: the next step must still not
+/// leave an instance behind.
 #[tokio::test]
 async fn a_step_does_not_begin_while_an_instance_is_behind() {
     let world = World::start().await;

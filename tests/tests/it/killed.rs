@@ -65,7 +65,7 @@ impl Step {
     fn command(self, world: &World) -> tokio::process::Command {
         let arguments = self.arguments();
         let mut command = command(world, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        // Everyone here is registered.
+        // Every process here is registered.
         command.env("LOCKSTEP_STEPS__PHASE_LEASE_MS", "5").env("LOCKSTEP_STEPS__INDEX_SETTLE_MS", "1");
         command.env("LOCKSTEP_STEPS__PAUSE_MS_MAX", "20000");
         command
@@ -106,7 +106,7 @@ impl Stage {
         self.world.sql(&sql).await;
     }
 
-    /// What the gates ask for, with everybody at rest: nothing pending, and a fresh verdict.
+    /// What the gates ask for, with every process at rest: nothing pending, and a fresh verdict.
     async fn ready(&self) {
         self.writers.at_rest(self.settled()).await;
     }

@@ -44,7 +44,7 @@ async fn at_rest_a_round_is_one_statement_and_a_change_or_a_target_without_its_m
         eventually("it is delivered", || async { world.live_items(LOGS).await == 1 }).await;
         proxy.record();
         proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() >= ROUNDS).await;
-        // As where the table was emptied and filled again by somebody: PostgreSQL shows nothing of it.
+        // As where the table was emptied and filled again by a program: PostgreSQL shows nothing of it.
         world.take_mark(&world.payments_table()).await;
         std::future::pending::<()>().await;
     };

@@ -425,7 +425,7 @@ async fn a_write_of_dynamo_only_that_lands_after_the_way_back_is_overruled_by_th
     world.put_item(&table, &log_row(2, "service-2", "in time"), epoch).await;
     world.feed_until_drained().await;
     world.flip(Phase::HybridRead).await;
-    // Requests that were under way when everyone had given them up.
+    // Requests that were under way when their callers had given them up.
     world.put_item(&table, &log_row(1, "service-1", "late"), epoch).await;
     world.delete_item(&table, &log_at(2, "service-2"), epoch).await;
     world.put_item(&table, &log_row(70, "service-0", "late"), epoch).await;

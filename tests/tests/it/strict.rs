@@ -232,8 +232,8 @@ async fn more_writers_than_connections_do_not_wait_for_each_other_for_ever() {
     assert_eq!(world.count(LOGS).await, writes);
 }
 
-/// I9, I10: wherever the process dies, what it leaves is settled without anyone's help, and nothing it had
-/// acknowledged is lost. Each turn dies at a later await than the one before, until one gets through.
+/// I9, I10: wherever the process dies, what it leaves is settled without an operator's help, and nothing it
+/// had acknowledged is lost. Each turn dies at a later await than the one before, until one gets through.
 #[tokio::test]
 async fn wherever_a_strict_write_is_cut_short_both_stores_agree_in_the_end() {
     let (world, app) = world(strict()).await;

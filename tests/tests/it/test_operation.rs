@@ -74,7 +74,8 @@ fn shown(value: &AttributeValue) -> String {
     parts.join(", ")
 }
 
-/// Real rows at the ends of the ids, and rules of an application that a row made up by somebody else breaks.
+/// Real rows at the ends of the ids, and rules of an application that a row made up by another program
+/// breaks.
 const APPLICATION: &str = "
     CREATE SEQUENCE receipts;
     CREATE FUNCTION receipt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('receipts'); RETURN coalesce(NEW, OLD); END $$;
@@ -189,7 +190,7 @@ async fn hybrid_read_wants_canary_reads_that_agree() {
     backfill(&coordinator).await;
     world.step_to(&coordinator, Phase::DualWrite).await;
     world.record_verdict().await;
-    // After the verdict, behind everybody's back: one column of the newest row.
+    // After the verdict, past Lockstep: one column of the newest row.
     let store = world.log_store();
     let row = store.get_source(20).await.expect("read").expect("a row");
     let tampered = Version(i64::MAX >> 1);

@@ -57,7 +57,7 @@ impl Out {
 
 /// A key that none of ours has.
 fn foreign() -> HashMap<String, AttributeValue> {
-    let key = [("PK", "somebody"), ("SK", "else")];
+    let key = [("PK", "another"), ("SK", "program")];
     key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned()))).into()
 }
 
@@ -192,7 +192,7 @@ async fn a_copy_of_a_frozen_source_is_freed_without_a_word_to_dynamodb() {
 }
 
 #[tokio::test]
-async fn an_application_at_work_and_somebody_s_view_keep_lockstep_in() {
+async fn an_application_at_work_and_an_operator_s_view_keep_lockstep_in() {
     let (world, out) = (World::start().await, Out::new());
     world.sql(&logs(1, 5)).await;
     world.migrated_to(Phase::DualWrite).await.close().await;

@@ -49,6 +49,18 @@ pub fn commands(text: &str, program: &str) -> Vec<String> {
     found
 }
 
+/// The words after the opening of each fence, with its line.
+pub fn fences(text: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut code) = (Vec::new(), false);
+    for (at, line) in text.lines().enumerate() {
+        if let Some(words) = line.trim_start().strip_prefix("```") {
+            code = !code;
+            found.extend(code.then_some((at + 1, words.trim())));
+        }
+    }
+    found
+}
+
 fn slug(title: &str) -> String {
     let kept = title.to_lowercase();
     let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
@@ -81,6 +93,11 @@ mod tests {
         let text = "# A b, `c`!\n[x](y.md#z) `[n](o.md)`\n```\n[p](q.md)\n```\n## A b, c\n#not one\n";
         assert_eq!(links(text), [(2, "y.md#z".to_owned())]);
         assert_eq!(anchors(text), ["a-b-c", "a-b-c-1"]);
+    }
+
+    #[test]
+    fn a_fence_is_told_by_its_opening() {
+        assert_eq!(fences("a\n```rust,no_run\nx\n```\n  ```\ny\n```\n"), [(2, "rust,no_run"), (5, "")]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use lockstep_cli::{Context, help};
 
 use crate::bench;
 
-/// Measures how fast history moves and is compared, and what a store handle costs, beside the limits of the
-/// same machine in the same run
+/// Measures how fast the initial load moves and is compared, and what a store handle costs, beside the limits
+/// of the same machine in the same run
 ///
 /// Numbers of one machine say little about another, so what counts are ratios: a backfill into a target that
 /// accepts and discards, beside a raw binary COPY of the same rows, a replay of prepared requests, and a
@@ -131,7 +131,7 @@ pub enum What {
     Compare {
         /// The null target.
         endpoint_url: String,
-        /// Which table.
+        /// Name of the table.
         subject: String,
     },
     /// The measured process of `backfill`.
@@ -141,7 +141,7 @@ pub enum What {
         endpoint_url: String,
         /// `guarded`.
         path: String,
-        /// Which table.
+        /// Name of the table.
         subject: String,
     },
     /// A worker's process of `scale`.

@@ -21,9 +21,9 @@ const SEEDS: &str = "LOCKSTEP_TEST_SEEDS";
 ///
 /// Each seed is three schedules of the test suite, on stores of their own: applications, strangers, relays,
 /// feeds, steps through all phases, while both networks fail and processes are stopped and killed. A model
-/// says what may be seen; once the networks are well, everybody must write again and both stores agree. The
-/// third has triggers, references and policies around the tables, and a source that is restored. The first
-/// seed that fails ends the run, with what failed and the command that repeats it. Builds the tests
+/// says what may be seen; once the networks are well, every process must write again and both stores agree.
+/// The third has triggers, references and policies around the tables, and a source that is restored. The
+/// first seed that fails ends the run, with what failed and the command that repeats it. Builds the tests
 /// once, from this checkout.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(

@@ -1,4 +1,4 @@
-//! `backfill`: capture on, target tables, and the history of every table.
+//! `backfill`: capture on, target tables, and the initial load of every table.
 
 use lockstep_coordinator::{BackfillSummary, Coordinator, Outage, load_took};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::stores::Stores;
 use crate::ui::{count, seconds};
 use crate::{Context, help};
 
-/// Moves the history of every table; resumes where an earlier run stopped
+/// Copies the initial load of every table; resumes where an earlier run stopped
 ///
 /// Checks that everything is as it must be, switches capture on so that every later change is known, creates
 /// the target tables, and copies what is there: all tables in parallel, ranges of each in parallel and in
@@ -29,8 +29,9 @@ use crate::{Context, help};
        cargo xtask backfill --restart                        make a new plan and read everything again"
 ))]
 pub struct Args {
-    /// How history goes in: guarded, by writes that yield to anything newer, which auto is too; import, by
-    /// files in S3 from which DynamoDB makes the table. cold, of earlier versions, is taken for guarded
+    /// How the initial load goes in: guarded, by writes that yield to anything newer, which auto is too;
+    /// import, by files in S3 from which DynamoDB makes the table. cold, of earlier versions, is taken for
+    /// guarded
     ///
     /// An import needs a table that is not there yet, `[import]` in the configuration, and no write units; it
     /// makes the indexes too. Rows are written as files; import.upload, or you, copy them; DynamoDB's job
@@ -91,8 +92,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Moves history, however often a store goes away meanwhile: the next try goes on where this one stopped.
-/// What fails before history is on its way ends it at once.
+/// Copies the initial load, however often a store goes away meanwhile: the next try goes on where this one
+/// stopped. What fails before the initial load is on its way ends it at once.
 async fn until_moved(
     context: &Context,
     stores: &Stores,

@@ -79,7 +79,7 @@ const TO_SIGN: [(&str, Stage, &str); 6] = [
     ("rights-least", Stage::PreDeployment, "roles have the rights of `iam-policy` and `grants`, and no more"),
     ("backup-restored", Stage::PreDeployment, "a backup of the source was restored and looked at"),
     ("alerts-heard", Stage::PreDeployment, "an alert has reached the people on call"),
-    ("users-told", Stage::Deployment, "everybody who has to know was told of the steps"),
+    ("users-told", Stage::Deployment, "users and teams that have to know were told of the steps"),
     ("runbook-known", Stage::PostDeployment, "the people on call have taken the way back once"),
 ];
 

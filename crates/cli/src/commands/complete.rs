@@ -116,7 +116,7 @@ fn told(completion: &Completion, purged: &[(Purge, Vec<Purged>)]) -> String {
     let mut text = format!(
         "The migration is complete (epoch {}). DynamoDB is the truth for good; the journal is in {}.\n\
          The source tables are there still, and refuse every write: `cleanup --drop-source` drops them.\n\
-         The streams of the target tables stay on, for somebody else may read them.",
+         The streams of the target tables stay on, for another program may read them.",
         completion.epoch, completion.journal_file
     );
     for (what, tables) in purged {

@@ -33,7 +33,7 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Errand {
     kept: Kept,
-    /// Who goes.
+    /// Name of the operator or process, for the journal.
     actor: String,
     /// Its entry in the journal, once it has begun.
     entry: Option<i64>,

@@ -11,7 +11,7 @@ use crate::{Context, help};
 
 /// Lists rows without an item and items without a row, or repairs them
 ///
-/// Crashes and lost replies are undone by themselves; this finds what somebody did to a store behind
+/// Crashes and lost replies are undone by themselves; this finds what a program did to a store behind
 /// Lockstep's back. Both sides are compared whole, while writers go on. With --repair each is handed to the
 /// relay, which makes DynamoDB say what PostgreSQL says: a missing item is put, an extra one gives way to a
 /// tombstone. PostgreSQL is never changed.

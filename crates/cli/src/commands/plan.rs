@@ -10,11 +10,11 @@ use crate::{Context, help};
 
 /// Tells hours, write units and dollars before anything begins
 ///
-/// Looks at some rows of each table and at PostgreSQL's statistics, and tells for each way of copying history
-/// how long it takes and what it costs, and what each phase costs a month at the rate at which the tables are
-/// used now. Numbers that come from a sample carry their band. Prices, and what PostgreSQL costs today, are
-/// set in `[plan]` of the configuration. Nothing is written, in either store, and DynamoDB is not asked for
-/// anything.
+/// Looks at some rows of each table and at PostgreSQL's statistics, and tells for each way of copying the
+/// initial load how long it takes and what it costs, and what each phase costs a month at the rate at which
+/// the tables are used now. Numbers that come from a sample carry their band. Prices, and what PostgreSQL
+/// costs today, are set in `[plan]` of the configuration. Nothing is written, in either store, and DynamoDB
+/// is not asked for anything.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask plan\n  \

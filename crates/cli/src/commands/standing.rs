@@ -1,13 +1,14 @@
-//! Where each table stands, as `status` shows it. Of many tables those that want to be looked at are shown,
-//! and what is the same of the others is one line.
+//! The state of each table, as `status` shows it. Of many tables `status` shows those that need attention,
+//! and one line says what the others have in common.
 
 use lockstep_coordinator::{Status, TableStatus, first_of};
 
 use crate::report::table;
 use crate::ui::{EACH_MAX, count, seconds};
 
-/// Of more, how many are shown of those that want to be looked at, and how many where none does.
+/// Number of tables listed that need attention.
 const SHOWN_MAX: usize = 8;
+/// Number of tables listed when none needs attention.
 const AT_REST_SHOWN: usize = 3;
 
 /// A line a table.

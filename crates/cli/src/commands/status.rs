@@ -20,13 +20,13 @@ use text::text;
 
 /// Shows where the migration stands
 ///
-/// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how
-/// many changes wait for delivery and for how long, its dead letters, and how far behind its reverse feed is;
-/// the instances of applications, each with the epoch it has acknowledged and what is left of its lease;
+/// Phase and epoch, and for each table: whether its changes are captured, how far its initial load has come,
+/// how many changes wait for delivery and for how long, its dead letters, and how far behind its reverse feed
+/// is; the instances of applications, each with the epoch it has acknowledged and what is left of its lease;
 /// the workers, each with the ranges that it holds, and the slowest. Also what a crash left open, the newest
 /// verdict, and the last entries of the journal. It only reads, and may run beside anything.
 ///
-/// It ends with 0 when all is well, with 6 when somebody should look (degraded), and with 1 when somebody
+/// It ends with 0 when all is well, with 6 when an operator should look (degraded), and with 1 when one
 /// must act (broken), and says why.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask status\n  cargo xtask status --watch\n  cargo xtask status --json | jq '.tables[] | {name, pending}'"))]

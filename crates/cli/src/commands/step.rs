@@ -115,14 +115,15 @@ pub(super) fn path(way: Direction, from: Phase, to: Phase) -> anyhow::Result<Vec
     })
 }
 
-/// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by everybody,
+/// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by its caller,
 /// and its key is marked and written again.
 async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) -> anyhow::Result<()> {
     // By this process's own clock from here on: no clock that is set shortens it.
     let left = stores.source.late_requests().await?.map_or(Duration::ZERO, |(left, _)| left);
     context.ui.say(&format!(
-        "A request of DynamoOnly that everybody has given up could still land until {}: feeding and delivering until then. Broken \
-         off, give the same command again: it takes no further step, and goes on with that",
+        "A request of DynamoOnly whose caller has given it up could still land until {}: feeding and \
+         delivering until then. Broken off, give the same command again: it takes no further step, and goes \
+         on with that",
         until.format("%H:%M:%S UTC")
     ));
     let migration = context.migration(stores)?;

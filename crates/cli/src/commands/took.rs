@@ -1,4 +1,4 @@
-//! What history was planned to take and what it took, as text: of `cost`, `status` and `backfill`.
+//! What the initial load was planned to take and what it took, as text: of `cost`, `status` and `backfill`.
 
 use lockstep_coordinator::{LoadTook, Share};
 
@@ -10,7 +10,7 @@ pub(super) fn text(histories: &[LoadTook]) -> String {
     if histories.is_empty() {
         return String::new();
     }
-    let headers = ["history", "", "rows", "write units", "dollars", "time", "rows/s"];
+    let headers = ["initial load", "", "rows", "write units", "dollars", "time", "rows/s"];
     let line = |name: &str, side: &str, share: &Share, band: f64| {
         let units = count(share.write_units as u64);
         vec![

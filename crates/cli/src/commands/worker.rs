@@ -26,7 +26,7 @@ use crate::{Context, help};
 /// more. One that wakes up later is refused its acknowledgements, and takes new ranges. All of them together
 /// keep to backfill.write_units_per_s_max, or to what `tune` says. `status` shows them.
 ///
-/// Ends with 0 once all history has been moved, by this worker or by others.
+/// Ends with 0 once the whole initial load has been moved, by this worker or by others.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask worker                     until everything has been moved\n  \

@@ -110,15 +110,15 @@ pub(crate) struct MigrateTable {
     pub(crate) resumed: u64,
     /// Rows that this run read although an earlier one had settled them; 0 unless something is wrong.
     pub(crate) read_again: u64,
-    /// Rows of history that this run put.
+    /// Rows of the initial load that this run put.
     pub(crate) written: u64,
-    /// Rows of history whose key was there already.
+    /// Rows of the initial load whose key was there already.
     pub(crate) present: u64,
     /// Ranges of the plan.
     pub(crate) ranges: u64,
     /// Ranges that earlier runs had finished.
     pub(crate) ranges_resumed: u64,
-    /// How history went in.
+    /// How the initial load went in.
     pub(crate) load_path: LoadPath,
     /// Changes delivered by relays, over all runs.
     pub(crate) relayed: i64,

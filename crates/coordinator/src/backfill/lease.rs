@@ -19,7 +19,7 @@ use crate::progress::Progress;
 /// Renewals of one lease, if each succeeds at once.
 const RENEWALS: u32 = 4;
 
-/// Who registers.
+/// The worker that registers.
 #[derive(Clone, Debug)]
 pub(crate) struct Who {
     /// What people call it.

@@ -26,7 +26,7 @@ const REQUESTS_IN_FLIGHT: usize = 16;
 /// What is purged, and how fast.
 #[derive(Clone, Copy, Debug)]
 pub struct PurgeOptions {
-    /// What.
+    /// Kind of thing that is purged.
     pub what: Purge,
     /// Most writes a second; `None` takes what the target gives.
     pub writes_per_s_max: Option<u64>,

@@ -200,7 +200,7 @@ fn held_back(held: &lockstep_postgres::HeldBack) -> Finding {
     )
 }
 
-/// Somebody has changed the sequence that versions come from.
+/// A program has changed the sequence that versions come from.
 fn out_of_order(how: &str) -> Finding {
     Finding::broken(
         format!("lockstep.version_seq was changed: {how}"),

@@ -19,7 +19,7 @@ const GB: f64 = 1e9;
 /// Shards of a stream are read once a second at most by the feed.
 const STREAM_READS_PER_S: f64 = 1.0;
 
-/// One way to bring history over.
+/// One way to bring the initial load over.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadPathEstimate {
     /// `guarded`, or `import`.
@@ -28,7 +28,7 @@ pub struct LoadPathEstimate {
     pub available: bool,
     /// Write units in all, those of indexes included.
     pub write_units: Mean,
-    /// Of these, those of indexes.
+    /// Write units of indexes among these.
     pub index_units: f64,
     /// Dollars.
     pub usd: Mean,
@@ -60,9 +60,9 @@ pub struct Saving {
     pub source_month_usd: f64,
     /// DynamoDB's after completion.
     pub target_month_usd: f64,
-    /// By how many percent the bill falls; below 0 it rises.
+    /// Percent by which the bill falls; below 0 it rises.
     pub percent: f64,
-    /// What was aimed at, in percent.
+    /// Percent that was aimed at.
     pub goal_percent: f64,
 }
 

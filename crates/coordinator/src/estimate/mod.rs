@@ -26,7 +26,7 @@ const SAMPLE_ROWS_MIN: usize = 50;
 /// What is known of a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableFacts {
-    /// Its name.
+    /// Name of the table.
     pub name: String,
     /// Rows, as the planner believes; those of a small table that was never analysed are counted.
     pub rows: f64,
@@ -38,7 +38,7 @@ pub struct TableFacts {
     pub reads_per_s: f64,
     /// Seconds over which both were counted.
     pub counted_for_s: f64,
-    /// What some of its rows say.
+    /// Sample of its rows.
     pub sample: ItemSample,
 }
 
@@ -47,15 +47,15 @@ pub struct TableFacts {
 pub struct Estimate {
     /// The tables.
     pub tables: Vec<TableFacts>,
-    /// Ways to bring history over.
+    /// Ways to bring the initial load over.
     pub load_paths: Vec<LoadPathEstimate>,
-    /// What each phase costs, the last entry being what comes after.
+    /// Cost of each phase, the last entry being what comes after.
     pub phases: Vec<PhaseEstimate>,
     /// Beside PostgreSQL's bill, where that is configured.
     pub saving: Option<Saving>,
-    /// What does not fit DynamoDB's limits, or soon will not; one sentence each.
+    /// Rows and keys that do not fit DynamoDB's limits, or soon will not; one sentence each.
     pub warnings: Vec<String>,
-    /// What it was reckoned with.
+    /// Prices that it was computed with.
     pub prices: PlanOptions,
 }
 

@@ -1,5 +1,5 @@
-//! What history is reckoned to take, noted as its copying begins: afterwards the plan stands beside what it
-//! took.
+//! What the initial load is reckoned to take, noted as its copying begins: afterwards the plan stands beside
+//! what it took.
 
 use lockstep_core::Result;
 use lockstep_postgres::LoadPlan;
@@ -8,17 +8,18 @@ use super::arithmetic::NEW_TABLE_UNITS_PER_S;
 use super::{TableFacts, facts_of};
 use crate::options::{LoadPathChoice, Migration};
 
-/// Rows looked at in each of three parts of a table: history waits for it.
+/// Rows looked at in each of three parts of a table: the initial load waits for it.
 const SAMPLE_ROWS: usize = 200;
 /// Largest table whose rows are counted for it, where PostgreSQL has no statistics: after a restore.
 const COUNTED_PAGES_MAX: i64 = 1_000;
 
-/// Notes the plan of each table that has none. It is a bill: where it does not work out, history is copied
-/// without one.
+/// Notes the plan of each table that has none. It is a bill: where it does not work out, the initial load is
+/// copied without one.
 pub(crate) async fn note_plan(migration: &Migration) {
     if let Err(error) = note(migration).await {
         tracing::warn!(
-            "what history will take was not noted, so that it is not held against what it takes: {error}"
+            "what the initial load will take was not noted, so that it is not held against what it takes: \
+             {error}"
         );
     }
 }

@@ -18,12 +18,12 @@ pub struct PlanOptions {
     pub import_gb_usd: f64,
     /// The day on which these prices held, `yyyy-mm-dd`.
     pub as_of: String,
-    /// Where they were read.
+    /// Address at which the prices were read.
     pub read_at: String,
-    /// What PostgreSQL costs a month today: instance, storage, input and output. 0: not known, and nothing is
+    /// Cost of PostgreSQL a month today: instance, storage, input and output. 0: not known, and nothing is
     /// compared.
     pub source_month_usd: f64,
-    /// By how many percent of that the bill is to fall.
+    /// Percent of that by which the bill is to fall.
     pub saving_goal_percent: f64,
     /// Share of writes that are made in coordinated operations, in percent: DynamoDB counts a transaction
     /// twice.

@@ -52,7 +52,7 @@ pub struct Largest {
 pub struct ItemSample {
     /// Rows looked at.
     pub rows: usize,
-    /// Of these, rows that no item can hold: dead letters.
+    /// Rows of these that no item can hold: dead letters.
     pub unholdable: usize,
     /// Bytes of an item as DynamoDB counts them.
     pub item_bytes: Mean,
@@ -60,7 +60,7 @@ pub struct ItemSample {
     pub table_units: Mean,
     /// The same with those of every index the item appears in.
     pub units: Mean,
-    /// How even the partitions are.
+    /// Largest partitions, which show how even they are.
     pub largest: Vec<Largest>,
 }
 

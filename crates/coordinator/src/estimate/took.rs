@@ -1,4 +1,4 @@
-//! What history was planned to take, beside what it took (R50).
+//! The planned cost of the initial load, beside its actual cost (R50).
 
 use lockstep_core::Result;
 use lockstep_postgres::{PlannedLoad, Source};
@@ -11,26 +11,26 @@ use super::PlanOptions;
 pub struct Share {
     /// Rows.
     pub rows: f64,
-    /// Write units, those of indexes included; what took none may be an endpoint that tells none.
+    /// Write units, those of indexes included. Zero may mean that the endpoint does not report units.
     pub write_units: f64,
-    /// Their price.
+    /// Price of the write units.
     pub usd: f64,
-    /// Seconds; of what it took from its beginning to its end, or until now, pauses included.
+    /// Seconds from the beginning to the end, or until now, pauses included.
     pub seconds: f64,
     /// Rows a second over that time.
     pub rows_per_s: f64,
 }
 
-/// The history of one table.
+/// The initial load of one table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadTook {
     /// The table.
     pub table: String,
-    /// As it was reckoned when its copying began.
+    /// The plan, made when the copying began.
     pub planned: Share,
-    /// How far the true write units may be from the planned ones, nineteen times of twenty.
+    /// Distance of the true write units from the planned ones, not exceeded nineteen times of twenty.
     pub write_units_plus_minus: f64,
-    /// As it was counted.
+    /// The actual cost, as it was counted.
     pub took: Share,
     /// Whether it is all copied.
     pub ended: bool,
@@ -55,7 +55,7 @@ impl LoadTook {
     }
 }
 
-/// Of each table whose history was planned.
+/// Compares planned and actual cost for each table with a plan.
 ///
 /// # Errors
 /// The source's.

@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::gate::GateResult;
 use crate::options::Migration;
 
-const NAME: &str = "capacity for history";
+const NAME: &str = "capacity for the initial load";
 
-/// The gate of a table that is there. Of one whose history is copied nothing is asked any more.
+/// The gate of a table that is there. Of one whose initial load is copied nothing is asked any more.
 pub(super) async fn gate(
     migration: &Migration,
     binding: &TableBinding,
@@ -20,7 +20,7 @@ pub(super) async fn gate(
 ) -> Result<GateResult> {
     let ranges = migration.source.ranges(binding.name()).await?;
     if !ranges.is_empty() && ranges.iter().all(|range| range.done) {
-        return Ok(GateResult::pass(NAME, "its history is copied"));
+        return Ok(GateResult::pass(NAME, "its initial load is copied"));
     }
     let places = migration.tables.iter().map(|table| 1 + table.table.target().indexes.len() as u64).sum();
     Ok(judge(&binding.target_name, capacities, migration.options.backfill.write_units_per_s_max, places))
@@ -53,7 +53,10 @@ fn judge(name: &str, capacities: &[WriteCapacity], budget: Option<u64>, places: 
             match fixed.is_empty() {
                 true => "as much as the table takes".to_owned(),
                 false => {
-                    format!("WARNING: {}, and history takes all of it: no budget is set", fixed.join(", "))
+                    format!(
+                        "WARNING: {}, and the initial load takes all of it: no budget is set",
+                        fixed.join(", ")
+                    )
                 }
             },
         );

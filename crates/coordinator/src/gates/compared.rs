@@ -60,7 +60,8 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
         };
         if verdict.consistent && fresh && state.is_some_and(is_before) {
             let detail = format!(
-                "the newest verdict is of before capture was installed on {}, or of before its rows were written to another file",
+                "the newest verdict predates the installation of capture on {}, or a rewrite of its rows \
+                 into another file",
                 binding.relation
             );
             return Ok(GateResult::fail(name, detail, "run `validate`"));
@@ -80,12 +81,12 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
 }
 
-/// What shadow reads of applications have found since the newest verdict: it speaks of the moment when both
-/// stores were read, and they of what applications are answered since.
+/// The gate of the shadow reads that applications made since the newest verdict. The verdict covers the
+/// moment of comparison; shadow reads cover answers given since then.
 pub(super) async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
-        // What an incremental one rests on is older, and was looked at again where it changed.
+        // The full pass under an incremental one is older, and changes since were compared again.
         Some(verdict) => oldest_reading(&verdict, &["verified_as_of", "as_of"]),
         // The gate before this one says that there is none.
         None => DateTime::UNIX_EPOCH,

@@ -23,7 +23,7 @@ pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
     GateResult::check("rows can be found by primary key", passed, detail, next)
 }
 
-/// By what a row is found whose key is `columns`, the first `primary` of them the primary key.
+/// The index that finds a row by its primary key, the first `primary` entries of `columns`.
 fn finder(columns: &[&str], primary: usize, indexes: &[Index]) -> Result<String, &'static str> {
     if columns.len() == primary {
         return Ok("it is the whole key".to_owned());

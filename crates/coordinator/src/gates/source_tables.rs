@@ -96,7 +96,7 @@ fn seen_by(way: &str) -> GateResult {
 /// Whether a table is still the one that was captured.
 pub(super) fn is_captured(captured: &str, now: &str) -> GateResult {
     let shape = Shape::of(captured, now);
-    // What hides rows has a gate of its own in the preflight, and none on the way back.
+    // Policies and rules that hide rows have a gate of their own in the preflight, and none on the way back.
     let detail = shape.wrong().unwrap_or_else(|| "unchanged".to_owned());
     // A partition that is new is captured, and taken in by whatever reads the table next.
     let is_captured = matches!(shape, Shape::Same | Shape::Grown(_));

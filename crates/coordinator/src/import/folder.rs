@@ -18,7 +18,7 @@ use lockstep_postgres::PartRow;
 use lockstep_validator::{private_file, private_folder};
 use serde_json::json;
 
-/// Where in a table's folder its parts are.
+/// Name of the folder within a table's folder that holds its parts.
 const DATA: &str = "data";
 const UNFINISHED: &str = "unfinished";
 
@@ -81,7 +81,7 @@ pub(crate) fn lines_of(items: Vec<Item>, lines: &mut Vec<u8>) {
 ///
 /// # Errors
 /// Names a part that is not there or is not as it was written, as after a disk was replaced.
-pub(super) fn settle(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
+pub(super) fn reconcile(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
     let data = folder.join(DATA);
     let known: HashMap<&str, i64> = parts.iter().map(|part| (part.name.as_str(), part.bytes)).collect();
     for part in parts {
@@ -89,7 +89,7 @@ pub(super) fn settle(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
         if !matches!(there, Ok(bytes) if bytes == part.bytes) {
             let message = format!(
                 "part {} is not in {}, or not as it was written: run this on the machine that wrote it, or \
-                read history again with \
+                read the initial load again with \
                  `backfill --restart`",
                 part.name,
                 data.display()
@@ -128,7 +128,7 @@ mod tests {
         let kept = write("000000-1-000001.json.gz");
         write("000000-2-000001.json.gz");
         drop(Part::begin(folder.path(), "000001-3-000001.json.gz").expect("a run that was killed"));
-        settle(folder.path(), std::slice::from_ref(&kept)).expect("settled");
+        reconcile(folder.path(), std::slice::from_ref(&kept)).expect("reconciled");
         let data = folder.path().join(DATA);
         let names: Vec<_> =
             fs::read_dir(&data).expect("there").map(|e| e.expect("an entry").file_name()).collect();
@@ -137,7 +137,7 @@ mod tests {
         assert!(manifest.contains("\"items\": 1") && manifest.contains(&kept.name), "{manifest}");
 
         fs::write(data.join(&kept.name), b"shorter").expect("garbled");
-        let refused = settle(folder.path(), &[kept]).expect_err("it is not as it was written");
+        let refused = reconcile(folder.path(), &[kept]).expect_err("it is not as it was written");
         assert!(refused.to_string().contains("000000-1-000001.json.gz"), "{refused}");
     }
 }

@@ -1,12 +1,13 @@
-//! History by DynamoDB's own import from S3 (R54): rows are written as parts, a job of DynamoDB makes the
-//! table from them, and everything that changed since capture began is pending and comes by the relay.
+//! The initial load by DynamoDB's own import from S3 (R54): rows are written as parts, a job of DynamoDB
+//! makes the table from them, and everything that changed since capture began is pending and comes by the
+//! relay.
 //!
 //! Why no write is lost and none comes back, whatever happens in between:
 //!
-//! - Each row of a part was read after capture was on, and has version 0, as a guarded write of history has.
-//!   A row that changed or was deleted after it was read is in the pending set (I1). The relay writes it with
-//!   a version above 0, under the condition that what is there is older: it wins over the imported item (I2),
-//!   and a deletion leaves a tombstone over it (I3).
+//! - Each row of a part was read after capture was on, and has version 0, as a guarded write of the initial
+//!   load has. A row that changed or was deleted after it was read is in the pending set (I1). The relay
+//!   writes it with a version above 0, under the condition that what is there is older: it wins over the
+//!   imported item (I2), and a deletion leaves a tombstone over it (I3).
 //! - So any reading is as good as any other. A row that is in two parts (a worker died behind one, and its
 //!   range was read again) is imported in one of two states, in no order; where they differ, it is pending.
 //! - Nothing but the job writes the table before it is whole. There is none to write to while parts are
@@ -15,7 +16,7 @@
 //!   records the table.
 //! - What the job left out is found by reading keys, and not by its log, which ends after 10,000 lines: where
 //!   DynamoDB's counts are not exactly those of the manifest, each range is gone through once more
-//!   ([`LoadPath::Fill`](lockstep_dynamo::LoadPath::Fill)), and history is not done before that is.
+//!   ([`LoadPath::Fill`](lockstep_dynamo::LoadPath::Fill)), and the initial load is not done before that is.
 //!
 //! In reading order: this file (whether a table goes this way), `folder` (parts and manifest), `ready`
 //! (getting them to S3), `job` (asking DynamoDB, waiting, and what is made of the end).
@@ -63,7 +64,8 @@ pub(crate) async fn takes(
             return Err(StoreError::target(Kind::Busy, format!("loading {name} by writes"), why).into());
         }
         source.abandon_import(name).await?;
-        observer.note(&format!("the import of {name} is given up: its history is read again and written"));
+        observer
+            .note(&format!("the import of {name} is given up: its initial load is read again and written"));
         return Ok(false);
     }
     if choice != LoadPathChoice::Import {

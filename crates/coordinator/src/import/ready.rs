@@ -31,8 +31,8 @@ pub(super) async fn ready(
         ));
     }
     let (folder, known) = (PathBuf::from(&import.folder), parts.to_vec());
-    let settled = tokio::task::spawn_blocking(move || folder::settle(&folder, &known)).await;
-    settled.map_err(Error::from)?.map_err(|e| failed(binding, e.to_string()))?;
+    let reconciled = tokio::task::spawn_blocking(move || folder::reconcile(&folder, &known)).await;
+    reconciled.map_err(Error::from)?.map_err(|e| failed(binding, e.to_string()))?;
     let place = format!("s3://{}/{}", import.bucket, import.prefix);
     match options.upload.as_deref().filter(|command| !command.trim().is_empty()) {
         Some(command) => {

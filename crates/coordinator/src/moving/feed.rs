@@ -72,7 +72,7 @@ impl Feed {
     /// Stops ours.
     pub(crate) async fn end(self) {
         drop(self.stop);
-        // What it had to do, it has done.
+        // The feed has done its part.
         let _ = self.standby.await;
     }
 }

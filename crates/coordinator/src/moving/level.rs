@@ -24,12 +24,13 @@ const TABLES_IN_FLIGHT: usize = 8;
 const LISTED: usize = READ_KEYS_MAX * BATCHES_IN_FLIGHT;
 /// Passes before a pause; each looks at what changed during the one before it.
 const PASSES_MAX: usize = 5;
-/// So few are compared in a pause without being noticed.
-const FEW: usize = 2_000;
-/// How often is kept how far it has come, and how often it is told.
+/// Number of keys that can be compared in a pause in a few milliseconds.
+const PENDING_KEYS_IN_PAUSE_MAX: usize = 2_000;
+/// Time between two notes of how far it has come, and between two messages of it.
 const KEPT_EVERY: Duration = Duration::from_secs(2);
 const TOLD_EVERY: Duration = Duration::from_secs(30);
-/// Where more keys than this differ something is wrong, and nothing is kept: it would be written every time.
+/// Number of differing keys above which something is wrong, and nothing is kept: it would be written every
+/// time.
 const KEPT_UNEQUAL_MAX: usize = 10_000;
 
 /// What is left to be compared in the pause.
@@ -60,12 +61,12 @@ impl Level {
             };
             for _ in 0..PASSES_MAX {
                 let looked_at = compare(migration, &table, &mut at, Some(observer)).await?;
-                // What this pass has not seen was touched after it began.
+                // A key that this pass has not seen was touched after it began.
                 let next = migration.source.reverse_moment().await?;
                 at.since = Some(std::mem::replace(&mut at.began, next));
                 at.after = None;
                 keep(migration, &table, &at).await?;
-                if looked_at <= FEW {
+                if looked_at <= PENDING_KEYS_IN_PAUSE_MAX {
                     break;
                 }
             }
@@ -76,21 +77,21 @@ impl Level {
 
     /// Compares the rest, while no application writes and the feed is through; says what differs, if
     /// anything.
-    pub(super) async fn settle(self, migration: &Migration) -> Result<Option<String>> {
+    pub(super) async fn finish(self, migration: &Migration) -> Result<Option<String>> {
         let asked: Vec<_> = self.tables.iter().map(|(table, at)| (table, at.since.as_ref())).collect();
         let taken = migration.source.reverse_taken_any(&asked).await?;
         // Where nothing came since, and everything agreed, nothing is left to be asked.
         let left =
             self.tables.into_iter().zip(taken).filter(|((_, at), taken)| *taken || !at.unequal.is_empty());
-        let settle = |(table, mut at): (FedTable, Compared)| async move {
+        let finish = |(table, mut at): (FedTable, Compared)| async move {
             compare(migration, &table, &mut at, None).await?;
             Ok::<_, Error>((table.binding().name(), at.unequal.len()))
         };
         let settling: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
-            left.map(|(left, _)| settle(left).boxed()).collect();
-        let settled: Vec<(&str, usize)> =
+            left.map(|(left, _)| finish(left).boxed()).collect();
+        let finished: Vec<(&str, usize)> =
             stream::iter(settling).buffered(TABLES_IN_FLIGHT).try_collect().await?;
-        Ok(settled.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
+        Ok(finished.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
             format!(
                 "{unequal} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is through: a trigger or \
                  a writer past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \

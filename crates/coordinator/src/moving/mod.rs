@@ -40,12 +40,12 @@ pub(crate) struct Moved {
     pub(crate) instances: Vec<InstanceWait>,
 }
 
-/// The part of a step back that pauses writes.
+/// Journal entry of the part of a step back that pauses writes.
 const STOP: &str = "stop writes";
-/// The part of a step there with which DynamoDB is written as the truth.
+/// Journal entry of the part of a step to DynamoOnly from which on applications write DynamoDB as the truth.
 const OPEN: &str = "let writes go on";
 
-/// How the journal calls a part of a step.
+/// Name of a part of a step in the journal.
 fn part(what: &str) -> String {
     format!("{CHANGE_PHASE}: {what}")
 }

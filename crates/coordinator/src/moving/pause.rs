@@ -10,20 +10,20 @@ use crate::error::{Error, Result};
 /// How long writes waited, and for what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PauseSummary {
-    /// From when the first write had to wait until writes may go on, in milliseconds.
+    /// Time from when the first write had to wait until writes may go on, in milliseconds.
     pub took_ms: f64,
-    /// What it was allowed to take.
+    /// Time that it was allowed to take, in milliseconds.
     pub allowed_ms: u64,
-    /// Its parts, in order.
+    /// Parts of the pause, in order.
     pub parts: Vec<PausePart>,
 }
 
 /// One part of a pause.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PausePart {
-    /// What was waited for.
+    /// Description of what was waited for.
     pub what: &'static str,
-    /// How long, in milliseconds.
+    /// Length of this part, in milliseconds.
     pub took_ms: f64,
 }
 

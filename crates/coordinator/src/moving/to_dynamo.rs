@@ -188,9 +188,9 @@ async fn finish(
             source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
         Ok::<_, Error>(seed_identities(&mut connection, &control, &migration.tables).await?)
     };
-    // What was delivered last may not be in the indexes yet, by which rows without a place are found: it must
-    // show, and what was not noted is given some time. And a reader without an instance goes by HybridRead
-    // for one lease.
+    // Index reads may lag, and rows without a place are found by an index. The step waits until the newest
+    // deliveries are visible in the indexes, and `index_settle` longer for unrecorded ones. And a reader
+    // without an instance goes by HybridRead for one lease.
     let others = tokio::time::sleep(steps.index_settle.max(instances::unregistered(steps.phase_lease)));
     let leases = Leases::of_both(migration);
     let waited = async {

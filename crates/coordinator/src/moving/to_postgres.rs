@@ -61,7 +61,7 @@ async fn with_feed(
     }
     pause.ended("the reverse feed to be through");
     nothing_lost(migration).await?;
-    if let Some(why) = pause.within("a comparison of what changed last", level.settle(migration)).await? {
+    if let Some(why) = pause.within("a comparison of what changed last", level.finish(migration)).await? {
         return Err(Error::Store(StoreError::source(Kind::Refused, DOING, why)));
     }
     note(migration, id, "move the truth").await?;

@@ -20,7 +20,7 @@ const INSERTS_FROM: usize = 2 * STATEMENTS_MAX;
 pub(super) struct Sent {
     pub(super) delivered: u64,
     pub(super) set_aside: u64,
-    /// Why one of them stayed pending.
+    /// Reason why one of them stayed pending.
     pub(super) error: Option<Error>,
 }
 
@@ -92,10 +92,10 @@ impl<'a> Table<'a> {
 
     async fn one(self, row: &PendingRow, due: Due) -> Vec<Result<Fate>> {
         let _lane = self.run.pace.lane().await;
-        vec![self.settle(row, due).await]
+        vec![self.conclude(row, due).await]
     }
 
-    /// Inserts rows that are new, if most are. Whatever this does not settle (a row that is there, one that
+    /// Inserts rows that are new, if most are. Whatever this does not conclude (a row that is there, one that
     /// the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
     /// answer counts.
     async fn new_ones<'b>(self, chunk: Vec<(&'b PendingRow, Item)>) -> Vec<Result<Fate>>

@@ -14,7 +14,7 @@ use lockstep_postgres::{Delivered, PendingRow, RefusedPut};
 
 /// What is due for one key.
 pub(super) enum Due {
-    /// Its row.
+    /// The row, as an item.
     Item(Item),
     /// A tombstone: the row is gone.
     Tombstone(Item),
@@ -41,7 +41,7 @@ pub(super) enum Fate {
     SetAside,
     /// The target has something else at a version at least as high: the source says whether it can be newer.
     Refused(RefusedPut),
-    /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
+    /// The row could not be held, but is being changed right now, or it was read too long ago: the next pass
     /// judges it again.
     MarkedAgain,
 }
@@ -75,7 +75,7 @@ impl Table<'_> {
     }
 
     /// Writes what is due under the guard.
-    pub(super) async fn settle(self, row: &PendingRow, due: Due) -> Result<Fate> {
+    pub(super) async fn conclude(self, row: &PendingRow, due: Due) -> Result<Fate> {
         let item = match due {
             Due::Item(item) | Due::Tombstone(item) => item,
             Due::Unholdable(reason) => return self.set_aside(row, &reason).await,

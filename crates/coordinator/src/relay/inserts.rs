@@ -21,7 +21,7 @@ pub(super) struct Inserts(Mutex<Guess>);
 #[derive(Debug)]
 struct Guess {
     state: State,
-    /// How long the next stretch of puts is.
+    /// Length of the next stretch of puts.
     puts: u32,
     /// Whether it was said that the endpoint takes no inserts.
     told: bool,

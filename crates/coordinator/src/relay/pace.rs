@@ -1,4 +1,4 @@
-//! How fast a relay writes: what operators allow, and what that leaves for history (R11).
+//! How fast a relay writes: what operators allow, and what that leaves for the initial load (R11).
 //!
 //! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting for
 //! it, since readers see how old they are: what they cost is taken off it, and the backfill gets the rest. A
@@ -17,7 +17,7 @@ use super::Run;
 use crate::lanes::Lane;
 use crate::rate::Rate;
 
-/// How often settings are read while something is delivered.
+/// Time between two readings of settings while something is delivered.
 const TUNED_EVERY: Duration = Duration::from_secs(1);
 
 /// Shared by everything that one relay sends.

@@ -17,13 +17,13 @@ use super::batch::Sent;
 use super::{RelaySummary, RelayUntil, Table};
 use crate::error::{Error, Result, require_shape_now};
 
-/// How often the lag is measured: it counts the pending set, which is not free.
+/// Time between two measurements of the lag: it counts the pending set, which is not free.
 const LAG_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads that are sent or acknowledged at once: one of each, while the next is read.
 const UNDER_WAY: usize = 2;
 
-/// What the reads of one pass share.
+/// State that the reads of one pass share.
 pub(super) struct Shared {
     /// Once set, nothing more is read.
     over: AtomicBool,
@@ -32,8 +32,8 @@ pub(super) struct Shared {
 
 impl<'a> Table<'a> {
     /// Goes once through the pending keys of a table; returns how many it met. A row that the target does not
-    /// take now, for a reason that says nothing of the row, stays pending and is the error in the end: it
-    /// holds up none that the target takes. What is under way when something fails is ended and acknowledged.
+    /// take now, for a reason other than the row itself, stays pending, and the pass ends with that error.
+    /// Other rows continue to be delivered. If a request fails, those under way are ended and acknowledged.
     pub(super) async fn pass(self, summary: &mut RelaySummary) -> Result<u64> {
         let captured = self.run.migration.source.record_shape(self.binding).await?.unwrap_or_default();
         let shared = Shared { over: AtomicBool::new(false), lag_at: std::sync::Mutex::new(None) };
@@ -106,7 +106,7 @@ impl<'a> Table<'a> {
         self.run.pace.follow(self.run).await;
         let read_at = self.run.migration.target.reading();
         if !self.run.shares.is_current(self.share.as_ref()) {
-            // The next pass has the share of then.
+            // The next pass reads the relay's share again.
             return Ok((read_at, PendingBatch::nothing()));
         }
         let (share, order) = (self.share.as_ref(), self.run.order);

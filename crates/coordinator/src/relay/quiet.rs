@@ -27,7 +27,7 @@ const TURN_EVERY: Duration = Duration::from_secs(60);
 
 /// And once so long after a difference: both histories are asked for every five seconds at most, so the turn
 /// that follows the difference may not have asked.
-const SETTLED_AFTER: Duration = Duration::from_secs(6);
+const AT_REST_AFTER: Duration = Duration::from_secs(6);
 
 /// What is known of the calm so far.
 #[derive(Debug, Default)]
@@ -37,14 +37,14 @@ pub(super) struct Quiet {
     /// difference to it.
     known: Option<Glance>,
     /// Whether a whole turn was made long enough after the last difference.
-    is_settled: bool,
+    is_at_rest: bool,
     marks: MarksLooked,
 }
 
 impl Quiet {
     /// The last turn met something.
     pub(super) fn over(&mut self) {
-        (self.since, self.known, self.is_settled) = (None, None, false);
+        (self.since, self.known, self.is_at_rest) = (None, None, false);
     }
 
     /// The last turn met nothing: waits until another one may.
@@ -56,7 +56,7 @@ impl Quiet {
             if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
-            // What is wrong with the source the turn says.
+            // The turn reports what is wrong with the source.
             let seen = cancel.run_until_cancelled(migration.source.glance_at_changes()).await;
             let Some(Ok(Some(seen))) = seen else { return self.over() };
             if !self.is_as_it_was(seen) {
@@ -68,8 +68,8 @@ impl Quiet {
                 migration.watch.forget();
                 return self.over();
             }
-            if turned_at.elapsed() >= if self.is_settled { TURN_EVERY } else { SETTLED_AFTER } {
-                self.is_settled = true;
+            if turned_at.elapsed() >= if self.is_at_rest { TURN_EVERY } else { AT_REST_AFTER } {
+                self.is_at_rest = true;
                 return;
             }
         }
@@ -80,7 +80,7 @@ impl Quiet {
         let is_as_it_was = !seen.waits && self.known.as_ref() == Some(&seen);
         let knew_nothing = self.known.replace(seen).is_none();
         if !is_as_it_was {
-            self.is_settled = false;
+            self.is_at_rest = false;
             // The first look after a change is no change.
             if !knew_nothing {
                 self.since = None;
@@ -116,9 +116,9 @@ mod tests {
             (glance(false, "2"), true),
         ];
         for (n, (glance, rests)) in seen.into_iter().enumerate() {
-            quiet.is_settled = true;
+            quiet.is_at_rest = true;
             assert_eq!(quiet.is_as_it_was(glance), rests, "glance {n}");
-            assert_eq!(quiet.is_settled, rests, "after a difference both histories are asked for once more");
+            assert_eq!(quiet.is_at_rest, rests, "after a difference both histories are asked for once more");
         }
         quiet.over();
         assert!(!quiet.is_as_it_was(glance(false, "2")), "a turn that met something is followed by a turn");

@@ -1,5 +1,5 @@
-//! Refused puts of one read: what is there all the same, what has a newer mark, and what no delivery of this
-//! history explains.
+//! Refused puts of one read: those that the target holds all the same, those with a newer mark, and items
+//! that no delivery of this migration explains.
 //!
 //! Where a row may have several keys, each refusal is looked at once more before it says anything, since two
 //! of them may share a place. 1. A row moves within a day of which the target knows no more: A and B are
@@ -8,9 +8,10 @@
 //! as it was read. Or: 1. A repair marks A, the present key. 2. A strict write moves the row to B; its put
 //! for B is there, its intent names B. 3. What was read for A is refused by it, and A's mark stands.
 //!
-//! So the row is read again, together with what waits under all its keys. Where nothing waits, each state
-//! that this history has put there before was taken out of the set by then: the newest of them is this very
-//! row. What stood there before that look and after it, and is not, is none of this history.
+//! So the row is read again, together with the marks that wait under all its keys. Where no mark waits, every
+//! state that this migration put there was delivered and taken out of the set by then, and the newest of them
+//! is this row. An item that differs from the row and was there both before and after this read was not
+//! written by this migration.
 
 use lockstep_core::{Attributes, SourceKey, is_tombstone};
 use lockstep_postgres::{Delivered, RefusedPut};
@@ -21,8 +22,9 @@ use crate::error::Result;
 use crate::loss::Loss;
 
 impl Table<'_> {
-    /// Judges what was refused: adds what the target holds all the same to what was delivered, and returns
-    /// what no delivery of this history explains. The rest has a newer mark, or none any more.
+    /// Judges refused puts. Counts a refused put as delivered if the target already holds that state, and
+    /// returns the items that no delivery of this migration explains. The other puts have a newer mark, or no
+    /// mark any more.
     pub(super) async fn judge(
         self,
         refused: Vec<RefusedPut>,

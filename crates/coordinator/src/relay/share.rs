@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::options::Migration;
 
-/// How long a relay is believed without a word. Until then the share of one that was killed waits.
+/// Time for which a relay is believed without a word. Until then the share of one that was killed waits.
 const LEASE: Duration = Duration::from_secs(5);
 /// Renewals of one lease, if each succeeds at once.
 const RENEWALS: u32 = 4;

@@ -46,15 +46,15 @@ struct Planned {
 /// What was mended.
 #[derive(Debug, Default, Serialize)]
 pub struct StateRepaired {
-    /// What was done, in order.
+    /// Remedies that were carried out, in order.
     pub done: Vec<Remedy>,
-    /// History that was copied again.
+    /// The initial load that was copied again.
     pub backfilled: Vec<BackfillSummary>,
-    /// What the comparison found; `None` where there was none to make.
+    /// Findings of the comparison; `None` where there was none to make.
     pub findings: Option<Repairs>,
-    /// What became of the keys that were marked, over all rounds.
+    /// Outcome of the keys that were marked, over all rounds.
     pub repaired: Repaired,
-    /// What is still wrong afterwards.
+    /// Faults that are left afterwards.
     pub left: Option<Diagnosis>,
 }
 
@@ -76,7 +76,7 @@ impl StateRepaired {
 pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
     let mut remedies = plan(&diagnosis.findings);
     if let Some((_, earlier)) = open(migration).await? {
-        // What it has done already is not found any more, and what comes after that still has to be.
+        // Remedies that are done are not found any more; the ones after them still have to be carried out.
         remedies.extend(earlier.remedies.into_iter().filter(is_repeated));
         remedies.sort();
         remedies.dedup();
@@ -230,7 +230,7 @@ async fn copy_and_compare(
             if cancel.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            // What may have been deleted in a time that is lost stays listed: a person decides.
+            // A row that may have been deleted in a time that is lost stays listed: a person decides.
             let sure: Vec<_> = found.repairable.iter().filter(|key| !key.may_be_deleted()).cloned().collect();
             let repaired = repair(migration, &sure, &options, cancel).await?;
             let more = found.unlisted > 0 && repaired.verified > 0;

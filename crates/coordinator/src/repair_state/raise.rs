@@ -32,7 +32,7 @@ pub(super) async fn raise(
     let (source, steps) = (&migration.source, &migration.options.steps);
     let histories = continuity::look(source, &migration.target, &migration.tables).await?;
     let highest = highest_version(migration, &histories, options.settings.scan_segments, observer).await?;
-    // What DynamoDB's record has counted since the truth was last there.
+    // Epochs that DynamoDB's record has counted since the truth was last there.
     let record = migration.target.control().record().await?;
     if record.is_some_and(|record| record.holds_truth()) {
         return Err(StoreError::target(

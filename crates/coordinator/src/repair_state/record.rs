@@ -23,7 +23,7 @@ pub(super) async fn close(migration: &Migration) -> Result<()> {
         );
         return Err(StoreError::source(Kind::Refused, DOING, message).into());
     }
-    // What such an instance wrote is in DynamoDB alone, and a later repair of something else would put
+    // Writes of such an instance are in DynamoDB alone, and a later repair of something else would put
     // tombstones over it. The epoch that comes next is the first of which a comparison can agree.
     let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
     Source::leave_what_differs(&mut connection, Epoch(now.epoch.0 + 1)).await?;

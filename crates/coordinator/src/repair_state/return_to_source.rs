@@ -1,7 +1,7 @@
 //! The truth goes back to PostgreSQL, where the ordinary way back is closed for good.
 //!
 //! Two states lead here. *PostgreSQL was restored into DynamoOnly, after the truth had come back to it*: it
-//! refuses writes, and DynamoDB's record sends everyone to it. *A target table was the truth and lost
+//! refuses writes, and DynamoDB's record sends every process to it. *A target table was the truth and lost
 //! something*: it was restored, or made again, and PostgreSQL may know more of some rows, and the table of
 //! others. Either way nothing that is in one store only may be lost: 1. No application writes DynamoDB any
 //! more. 2. PostgreSQL, which takes no write but the feed's, reads every item that is newer than what it
@@ -52,7 +52,7 @@ pub(super) async fn run(
     forget_batches(migration).await?;
     let server = source.history().await?;
     steps.while_busy(|| accept(migration, &histories, highest, server.as_deref())).await?;
-    // What is read next is read only where both stores know each other's history.
+    // The next reading happens only where both stores know each other's history.
     continuity::mark_now(migration).await?;
     for binding in &migration.tables {
         observer.note(&format!("reading every item of {}", binding.target_name));

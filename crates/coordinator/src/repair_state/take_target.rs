@@ -143,7 +143,7 @@ async fn read_row(
     let Some(item) = item.filter(|item| !is_tombstone(item)) else {
         return Ok(Err("its item is gone by now".to_owned()));
     };
-    // 1. Somebody puts the item of B where A's belongs. 2. We looked for changes of A, and would write B.
+    // 1. A program puts the item of B where A's belongs. 2. We looked for changes of A, and would write B.
     if binding.table.place_of_item(&item).is_ok_and(|own| own != *place) {
         return Ok(Err("its item says that it is another row's".to_owned()));
     }

@@ -105,7 +105,8 @@ pub async fn reverse_feed(
         let before = opened.times();
         let ended = feed_once(migration, options, until, progress, &opened, cancel).await;
         // 1. A page cannot be taken, and the feed's own tries are used up. 2. It begins again, opens every
-        // stream, and fails at that page. Were it over with the opening, nothing would ever tell of it.
+        // stream, and fails at that page. If opening the streams ended the outage, the failure would never be
+        // reported.
         let is_stuck = matches!(&ended, Err(Error::Store(error)) if outage.is_again(error));
         if opened.times() > before && !is_stuck {
             outage.over();
@@ -113,7 +114,7 @@ pub async fn reverse_feed(
         let began_well = opened.times() >= migration.tables.len();
         match ended {
             Ok(()) => break,
-            // What was not saved comes again.
+            // Records that were not saved come again.
             Err(_) if cancel.is_cancelled() => break,
             Err(error) if !began_well => return Err(error),
             Err(error) => {
@@ -128,7 +129,7 @@ pub async fn reverse_feed(
     for binding in &migration.tables {
         let of = progress.of(binding.name());
         let standing = match migration.source.reverse_standing(binding.name()).await {
-            // Who is told to stop while the source is away is not told of it.
+            // If the feed is cancelled while the source is unreachable, the outage is not reported.
             Err(_) if cancel.is_cancelled() => None,
             standing => standing?,
         };
@@ -271,7 +272,7 @@ async fn run(
             result = if aborted { Ok(()) } else { ended };
             stop.cancel();
             if result.is_err() {
-                // What was not saved comes again.
+                // Records that were not saved come again.
                 aborted = true;
                 tasks.abort_all();
             }

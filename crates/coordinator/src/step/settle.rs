@@ -163,7 +163,7 @@ mod tests {
         // A burnt epoch: the sequence moved, the commit did not.
         assert_eq!(recover(&intent, &control(Phase::HybridRead, 6)), Recovery::Finish);
         assert_eq!(recover(&intent, &control(Phase::DualWrite, 4)), Recovery::Undo);
-        // Someone went elsewhere since: this step did not bring us there.
+        // Another step went elsewhere since: this one did not bring us there.
         assert_eq!(recover(&intent, &control(Phase::PostgresOnly, 5)), Recovery::Undo);
     }
 }

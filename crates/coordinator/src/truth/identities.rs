@@ -59,7 +59,7 @@ async fn seed_beyond(
     tables: &[TableBinding],
     taken: i64,
 ) -> Result<()> {
-    // What is written there has to fit PostgreSQL when it comes back.
+    // Each row that is written there has to fit PostgreSQL when it comes back.
     let types = column_types_of(connection, tables).await?;
     let put = tables.iter().zip(&types).map(|(binding, types)| control.put_columns(binding.name(), types));
     at_once(put).await?;

@@ -9,7 +9,7 @@ use super::text::array;
 use super::{Column, Unholdable, bind_value, fit, present, string};
 use crate::attribute::Attribute;
 
-/// What arrays are made of. Sealed: its methods are for this file.
+/// Elements of arrays. Sealed: its methods are for this file.
 #[doc(hidden)]
 pub trait Element: Clone + PartialEq + Send + Sync + std::fmt::Debug + 'static {
     const ARRAY_TYPE: &'static str;

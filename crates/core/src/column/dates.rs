@@ -11,7 +11,7 @@ use crate::attribute::Attribute;
 
 const DAY_US: i64 = 86_400_000_000;
 
-/// What the three have in common.
+/// The common part of the three.
 macro_rules! without_a_zone {
     () => {
         fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {

@@ -12,7 +12,7 @@ pub(super) struct Documents {
     numbers: HashMap<Meaning, u32>,
 }
 
-/// What makes two values the same, as `jsonb` sees it.
+/// The meaning by which two values are the same, as `jsonb` sees it.
 #[derive(PartialEq, Eq, Hash)]
 enum Meaning {
     /// `true`, `false`, `null`, and what is none of the others.
@@ -34,7 +34,7 @@ struct Value<'a> {
     parts: Parts,
 }
 
-/// Parts of a value, as places in the document.
+/// Parts of a value, as indices of values in the document.
 #[derive(Clone)]
 pub(super) enum Parts {
     /// It has none.
@@ -99,11 +99,11 @@ impl Documents {
             let text = &text[from..at];
             let meaning = self.number(meaning(text, &ended, &values));
             values.push(Value { text, meaning, parts: ended });
-            let place = values.len() - 1;
+            let index = values.len() - 1;
             match open.last_mut() {
-                Some(Open { parts: Parts::Array(elements), .. }) => elements.push(place),
+                Some(Open { parts: Parts::Array(elements), .. }) => elements.push(index),
                 Some(Open { parts: Parts::Object(members), name, .. }) => {
-                    members.insert(name.take()?, place);
+                    members.insert(name.take()?, index);
                 }
                 _ if whole => return None,
                 _ => whole = true,
@@ -119,34 +119,34 @@ impl Documents {
 }
 
 impl Document<'_> {
-    /// The place of the whole document.
+    /// The index of the whole document.
     pub(super) fn root(&self) -> usize {
         self.values.len() - 1
     }
 
-    /// What a value means; the same number for the same meaning in documents that were read together.
-    pub(super) fn meaning(&self, place: usize) -> u32 {
-        self.values[place].meaning
+    /// The meaning of a value; the same number for the same meaning in documents that were read together.
+    pub(super) fn meaning(&self, index: usize) -> u32 {
+        self.values[index].meaning
     }
 
     /// A value as it is written.
-    pub(super) fn text(&self, place: usize) -> &str {
-        self.values[place].text
+    pub(super) fn text(&self, index: usize) -> &str {
+        self.values[index].text
     }
 
-    /// What it consists of.
-    pub(super) fn parts(&self, place: usize) -> &Parts {
-        &self.values[place].parts
+    /// The parts of a value.
+    pub(super) fn parts(&self, index: usize) -> &Parts {
+        &self.values[index].parts
     }
 }
 
 fn meaning(text: &str, parts: &Parts, values: &[Value<'_>]) -> Meaning {
     match parts {
         Parts::Array(elements) => {
-            Meaning::Array(elements.iter().map(|place| values[*place].meaning).collect())
+            Meaning::Array(elements.iter().map(|index| values[*index].meaning).collect())
         }
         Parts::Object(members) => Meaning::Object(
-            members.iter().map(|(name, place)| (name.clone(), values[*place].meaning)).collect(),
+            members.iter().map(|(name, index)| (name.clone(), values[*index].meaning)).collect(),
         ),
         Parts::None => match text.as_bytes().first() {
             Some(b'"') => Meaning::Text(unescaped(text)),
@@ -156,12 +156,12 @@ fn meaning(text: &str, parts: &Parts, values: &[Value<'_>]) -> Meaning {
     }
 }
 
-/// What a string says; one that says nothing that Rust can hold, as half a character, as it is written.
+/// The text of a string; one that says nothing that Rust can hold, as half a character, as it is written.
 fn unescaped(quoted: &str) -> String {
     serde_json::from_str(quoted).unwrap_or_else(|_| quoted.to_owned())
 }
 
-/// The place after the string that begins at `at`.
+/// The index after the string that begins at `at`.
 fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {

@@ -76,7 +76,7 @@ pub(super) fn text(mut value: String, sql_type: &str) -> Result<String, Unholdab
     let longest = usize::try_from(longest).unwrap_or(usize::MAX);
     let length = value.chars().count();
     if length > longest {
-        // What is too long may be blanks, as the standard has it.
+        // The surplus may be blanks, as the standard has it.
         let end = value.char_indices().nth(longest).map_or(value.len(), |(end, _)| end);
         if value[end..].chars().any(|c| c != ' ') {
             let type_name = sql_type.trim_end_matches(NOT_NULL);

@@ -5,9 +5,9 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
 use sqlx::{Encode, Postgres, Type};
 
-/// Of `uuid` (PostgreSQL's `pg_type.dat`).
+/// Object id of `uuid` (PostgreSQL's `pg_type.dat`).
 pub(super) const UUID: u32 = 2950;
-/// Of `numeric`.
+/// Object id of `numeric`.
 pub(super) const NUMERIC: u32 = 1700;
 /// Lets PostgreSQL find out by where the parameter stands: a type of the application has another number in
 /// each database.

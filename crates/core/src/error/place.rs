@@ -1,6 +1,6 @@
 //! Where in the server an error came up, read from its CONTEXT.
 
-/// Whose code the innermost place is.
+/// The owner of the code of the innermost place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// The server itself, in a statement of ours.

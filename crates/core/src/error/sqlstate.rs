@@ -27,10 +27,10 @@ const TABLE: &[(&str, Kind)] = &[
     ("25006", Kind::Unavailable),
     // A pooler gave the session to another, or took its statements.
     ("26", Kind::Unavailable),
-    // Who may come in, and what it may do.
+    // Roles that may come in, and their rights.
     ("28", Kind::Denied),
     ("42501", Kind::Denied),
-    // What must be there, and is not.
+    // Objects that must be there, and are not.
     ("3D", Kind::Misconfigured),
     ("3F000", Kind::Misconfigured),
     ("42P01", Kind::Misconfigured),
@@ -66,7 +66,7 @@ pub(super) fn kind(code: &str) -> Kind {
     known(true).or_else(|| known(false)).map_or(Kind::Unavailable, |(_, kind)| *kind)
 }
 
-/// What to do about it, for the reader of the message.
+/// Advice for the reader of the message.
 pub(super) fn advise(code: &str) -> &'static str {
     match code {
         "25006" => {

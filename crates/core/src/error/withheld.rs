@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// What the driver said.
+/// The driver's error.
 pub(super) struct Withheld(pub(super) Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for Withheld {

@@ -20,7 +20,7 @@ const NAME_MAX: usize = 100;
 pub(super) fn of_driver(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(e) => of_database(e.as_ref()),
-        // What a value was that does not read: a decoder may quote it.
+        // A decoder may quote the value that it cannot read.
         sqlx::Error::ColumnDecode { index, source } => {
             format!("decoding column {}: {}", shown(index), of_decoder(source))
         }
@@ -63,7 +63,7 @@ fn of_database(error: &dyn DatabaseError) -> String {
 struct Answer<'a> {
     code: &'a str,
     message: &'a str,
-    /// Where it came up, the innermost place first.
+    /// Places where the error came up, the innermost first.
     context: &'a str,
     /// The function in the server's own source.
     routine: &'a str,

@@ -33,7 +33,7 @@ pub(super) fn of_type(message: &str) -> Option<String> {
     (!before.contains('"') && before.len() <= 120).then(|| before.to_owned())
 }
 
-/// What a SQLSTATE says by itself.
+/// The words of a SQLSTATE by itself.
 pub(super) fn of_code(code: &str) -> &'static str {
     match code {
         "21000" => "more rows than one, where one is taken",

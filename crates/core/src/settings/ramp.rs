@@ -8,11 +8,11 @@ use serde_json::Value;
 pub struct Ramp {
     /// The percentages, rising.
     pub steps: Vec<f64>,
-    /// How long each holds before the next is asked for, in seconds.
+    /// Time in seconds for which each share holds before the next is asked for.
     pub hold_s: u64,
-    /// Which of them is in force, from 0.
+    /// Index of the share that is in force.
     pub at: usize,
-    /// Since when, in seconds since 1970.
+    /// Time since which it is in force, in seconds since 1970.
     pub since_s: f64,
 }
 

@@ -69,7 +69,7 @@ function notices(state, act) {
   if ((daemon.paused ?? []).length > 0) {
     const one = daemon.paused[0];
     out.push(notice('paused', 'held', `Paused: ${daemon.paused.map((entry) => PARTS[entry.part]?.[0] ?? entry.part).join(', ')}`,
-      `By ${one.actor ?? 'someone'}: “${one.reason ?? 'no reason given'}”${one.until ? `, until ${clock(one.until)}` : ', until it is resumed'}.`));
+      `By ${one.actor ?? 'an operator'}: “${one.reason ?? 'no reason given'}”${one.until ? `, until ${clock(one.until)}` : ', until it is resumed'}.`));
   }
   if (status.late_until && Date.parse(status.late_until) > state.now) {
     out.push(notice('late', 'calm', `Late requests may land until ${clock(status.late_until)}`,

@@ -88,7 +88,7 @@ function partsCard(state) {
       return h('li', { key: part.name },
         h('p', { class: 'line' }, h('b', {}, label), h('span', { class: tone }, word)),
         h('p', { class: 'soft small' }, does, part.restarts > 0 && ` · restarted ${many(part.restarts, 'time')}`),
-        stop && h('p', { class: 'small held' }, `by ${stop.actor ?? 'someone'}: “${stop.reason ?? 'no reason given'}”`,
+        stop && h('p', { class: 'small held' }, `by ${stop.actor ?? 'an operator'}: “${stop.reason ?? 'no reason given'}”`,
           stop.until && ` until ${clock(stop.until)}`),
         part.why && h('p', { class: 'small held' }, part.why));
     })));
@@ -118,7 +118,7 @@ function settingsCard(state, turn) {
     counted && h('p', { class: 'soft small' }, `Within the hour: writes without a store’s error ${percentOf(counted.write_success_percent)} · operations completed ${
       percentOf(counted.operations_completed_percent)} · shadow reads ${count(counted.shadow_reads)}, of them different ${count(counted.shadow_differ)}`),
     spend && h('p', { class: 'soft small' }, `Spent so far ${usd(spend.usd)} (${count(spend.write_units)} write units)`,
-      isNumber(spend.forecast_usd) && ` · when history is copied ${usd(spend.forecast_usd)}`,
+      isNumber(spend.forecast_usd) && ` · when the initial load is copied ${usd(spend.forecast_usd)}`,
       isNumber(spend.cap_usd) && ` · stops at ${usd(spend.cap_usd)}`),
     h('p', {}, h('button', { type: 'button', class: 'link', onclick: turn }, 'Turn a setting')));
 }

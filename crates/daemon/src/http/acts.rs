@@ -20,7 +20,7 @@ use crate::shared::Shared;
 
 const ACTOR_CHARS_MAX: usize = 100;
 /// Who acts where the request names no person.
-const SOMEBODY: &str = "operate token";
+const UNNAMED: &str = "operate token";
 /// Longest wait of one request for the end of what it began.
 const WAIT_S_MAX: u64 = 30;
 /// Longest key of a row in a request.
@@ -100,7 +100,7 @@ pub(super) async fn read(
     }
     let how = How {
         actor: words("actor", common.actor.as_deref(), ACTOR_CHARS_MAX)?
-            .unwrap_or_else(|| SOMEBODY.to_owned()),
+            .unwrap_or_else(|| UNNAMED.to_owned()),
         reason: words("reason", common.reason.as_deref(), REASON_CHARS_MAX)?,
         dry_run: common.dry_run,
         wait: Duration::from_secs(common.wait_s),

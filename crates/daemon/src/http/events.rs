@@ -1,8 +1,7 @@
-//! The event stream: the newest status to everybody who listens, from one reading.
+//! The event stream: the newest status to every client that listens, from one reading.
 //!
-//! A client that does not read is skipped to the newest status when it reads again: what waits for it is one
-//! event at most, shared with all others, so a slow one costs the memory of its connection and no time of
-//! anybody.
+//! A client that does not read is skipped to the newest status when it reads again: at most one event waits
+//! for it, shared with all others. A slow client costs one connection's memory and delays no other client.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -23,7 +23,7 @@ use super::{PK, TargetControl, key, number, number_at, text, text_at};
 
 use crate::fault;
 
-/// Where an earlier version keeps all leases.
+/// Key under which an earlier version keeps all leases.
 const TOGETHER: &str = "INSTANCES";
 /// Partitions over which leases are spread. It may grow, never shrink: a lease is looked for in each.
 const PARTITIONS: i64 = 16;
@@ -270,7 +270,7 @@ impl TargetControl {
             let sent = request
                 .condition_expression("renewals = :seen")
                 .expression_attribute_values(":seen", number(seen.renewals));
-            return settled(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)));
+            return answered(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)));
         }
         let request = self.target.client.update_item().table_name(&self.table).set_key(place);
         let sent = request
@@ -279,11 +279,11 @@ impl TargetControl {
             .expression_attribute_names("#s", "state")
             .expression_attribute_values(":expired", text("expired"))
             .expression_attribute_values(":seen", number(seen.renewals));
-        settled(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)))
+        answered(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)))
     }
 }
 
-fn settled(sent: Result<()>) -> Result<bool> {
+fn answered(sent: Result<()>) -> Result<bool> {
     match sent {
         Ok(()) => Ok(true),
         Err(error) if error.kind == Kind::Refused => Ok(false),

@@ -10,8 +10,8 @@
 //! the source was written again; then its item is dead or gone, and the index says where the row went.
 //!
 //! The place of a row that expires goes [`KEPT_AFTER_EXPIRY_S`] after it: a table of logs would leave one for
-//! each row it ever had. A row whose expiry was put off meanwhile has none then, like a row that was here
-//! before, and the index shows it: it has not moved for longer than an index was ever behind.
+//! each row it ever had. A row whose expiry was extended, or that predates DynamoOnly, has no place; the
+//! index finds it, for the row has not moved for longer than an index was ever behind.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Attributes, PK, Result, SK, TTL_ATTRIBUTE, TargetKey};
@@ -22,13 +22,13 @@ use crate::{ConditionalPut, Expected};
 const SORT: &str = "PLACE";
 const KEY: &str = "key";
 const MADE_BY: &str = "made_by";
-/// For how long a place outlives its row.
+/// Time for which a place outlives its row.
 const KEPT_AFTER_EXPIRY_S: i64 = 30 * 24 * 3_600;
 
 /// What was read of a place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// Where the row was put last while the target was the truth.
+    /// Place where the row was put last while the target was the truth.
     pub key: TargetKey,
     made_by: AttributeValue,
 }

@@ -12,7 +12,7 @@ use super::ExportFile;
 /// What an export says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSummary {
-    /// Its name.
+    /// ARN of the export.
     pub arn: String,
     /// The table whose items it has.
     pub table: String,

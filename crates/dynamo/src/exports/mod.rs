@@ -20,17 +20,17 @@ pub enum ExportError {
     /// A file of it is not there, or cannot be read.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
-    /// It is not a whole export of one moment in the format that is read here.
+    /// The folder is not a whole export of one moment in the format that is read here.
     #[error("{}: {reason}", path.display())]
     Refused {
         /// The file that says so.
         path: PathBuf,
-        /// Why.
+        /// Reason why it is refused.
         reason: String,
     },
 }
@@ -44,16 +44,16 @@ impl ExportError {
 /// An export: its manifests are whole and agree with each other, and each file that they name is there.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// What it says of itself.
+    /// Summary that the export gives of itself.
     pub summary: ExportSummary,
-    /// Its files of items.
+    /// Files of items.
     pub files: Vec<ExportFile>,
 }
 
 /// One file of items.
 #[derive(Clone, Debug)]
 pub struct ExportFile {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
     /// Items that the manifest says it has.
     pub items: u64,

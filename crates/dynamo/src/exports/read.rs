@@ -63,7 +63,7 @@ impl ExportFile {
             return Err(ExportError::refused(&self.path, reason).into());
         }
         let mut stored = lines.into_inner().into_inner();
-        // What is behind the last member is of the file, too.
+        // Bytes behind the last member belong to the file, too.
         io::copy(&mut stored, &mut io::sink()).map_err(failed)?;
         // The guide does not say of which of the two the sum is.
         let sums = [stored.hash, plain].map(|hash| base64::encode(hash.finalize()));

@@ -49,7 +49,7 @@ impl Answering {
             endpoint_url: Some(format!("http://{address}")),
             region: Some("us-east-1".to_owned()),
             emulator_credentials: true,
-            // What is read is compared, not how fast: a machine that stands still for a while must not be an
+            // The bytes are compared, not the speed: a machine that stands still for a while must not be an
             // error.
             connect_timeout: PATIENCE,
             request_timeout: PATIENCE,

@@ -11,7 +11,7 @@ use lockstep_core::{Attributes, Error};
 /// number as well. A shard is closed when reading it comes to an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Its id.
+    /// Id of the shard.
     pub id: String,
     /// The shard it was split from, or follows; it may have been trimmed already.
     pub parent: Option<String>,
@@ -20,9 +20,9 @@ pub struct Shard {
 /// One change of one item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamRecord {
-    /// Its place in its shard; they grow.
+    /// Sequence number in the shard; they grow.
     pub sequence: String,
-    /// When it happened, to the second.
+    /// Time at which it happened, to the second.
     pub at: Option<DateTime<Utc>>,
     /// Key attributes of the item.
     pub key: Attributes,
@@ -39,7 +39,7 @@ pub struct StreamRecord {
 pub struct RecordsPage {
     /// The records, oldest first. None does not mean that there are none further on.
     pub records: Vec<StreamRecord>,
-    /// Where to go on; `None` at the end of a closed shard.
+    /// Start of the next page; `None` at the end of a closed shard.
     pub next: Option<String>,
 }
 

@@ -93,7 +93,7 @@ impl Target {
         let wanted = wanted.map_err(|e| Error::target(Kind::Invalid, doing, e.to_string()))?;
         let sent = self.client.update_table().table_name(table).stream_specification(wanted).send().await;
         match sent.map_err(|e| fault::error(doing, e)) {
-            // Somebody else, or an earlier request whose answer was lost, is switching it on: look again.
+            // Another process, or an earlier request whose answer was lost, is switching it on: look again.
             Err(error)
                 if error.kind == Kind::Unknown || error.message.starts_with("ResourceInUseException") =>
             {

@@ -32,7 +32,7 @@ pub struct FollowOptions {
     pub idle_pause: Duration,
     /// Shortest time between two requests of a shard. DynamoDB allows five a second, for all who read it.
     pub page_every: Duration,
-    /// How often shards are listed.
+    /// Time between two lists of the shards.
     pub list_every: Duration,
     /// Most pages of shards that have had records lately which are read, or taken by the sink, at once: each
     /// has at most a megabyte.

@@ -1,8 +1,8 @@
 //! What stands before the embedded DynamoDB: it answers no browser and no foreign name.
 //!
-//! The emulator itself lets every web page read its answers, under any name. 1. A developer opens a page
+//! The emulator itself lets every web page read its answers, under any host name. 1. A developer opens a page
 //! while a store is kept on 127.0.0.1. 2. The page's script tries ports. 3. It reads and writes the items, as
-//! if it were the application; under a name of its own that points to 127.0.0.1 it does not even need leave.
+//! if it were the application. A page on a domain that resolves to 127.0.0.1 bypasses CORS entirely.
 //!
 //! What a connection sends first is looked at, and nothing after it. A connection belongs to one client, and
 //! a browser cannot begin one in a way that passes: it names its page in `Origin`, says in `Sec-Fetch-Site`
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 /// The longest head of a request. Those of the SDK have less than 2 KB, without a session token.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// What is handed on at once.
+/// Bytes that are handed on at once.
 const COPIED_BYTES: usize = 64 * 1024;
 
 /// Binds where the emulator listens.

@@ -34,7 +34,7 @@ async fn two_stores_in_memory_know_nothing_of_each_other() {
     assert_eq!(call(other.endpoint_url(), "ListTables", "{}").await, r#"{"TableNames":[]}"#);
 }
 
-/// As `dynoxide` asks before it writes to a table with a stream, and when somebody reads one.
+/// As `dynoxide` asks before it writes to a table with a stream, and when a client reads one.
 #[test]
 fn no_record_of_a_stream_is_looked_for_among_all_of_them() {
     let folder = tempfile::tempdir().expect("a folder");

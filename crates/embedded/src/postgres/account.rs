@@ -1,4 +1,4 @@
-//! Whom PostgreSQL runs as. It refuses to run as root, so root lends it to somebody with less power.
+//! Whom PostgreSQL runs as. It refuses to run as root, so root starts it under an account with less power.
 
 use std::{
     ffi::OsStr,
@@ -15,7 +15,7 @@ use crate::Error;
 pub(super) enum Account {
     /// The user of this process.
     Own,
-    /// Somebody else, because this process is root.
+    /// Another account, because this process is root.
     Other { uid: u32, gid: u32 },
 }
 

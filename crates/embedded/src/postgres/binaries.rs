@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_a_server_that_will_do() {
-        let account = Account::choose().expect("somebody to run it");
+        let account = Account::choose().expect("an account to run it");
         let found = Binaries::find(None, account).expect("a server");
         assert!(found.major >= OLDEST_MAJOR);
     }
@@ -153,7 +153,7 @@ mod tests {
             std::fs::write(&program, "#!/bin/sh\necho 'postgres (PostgreSQL) 12.22'\n").expect("written");
             open_to_all(&program);
         }
-        let account = Account::choose().expect("somebody to run it");
+        let account = Account::choose().expect("an account to run it");
         let rejected = Binaries::find(Some(folder.path()), account).expect_err("12 will not do");
         assert!(rejected.0[0].contains("version 12, needed is 13"), "{rejected:?}");
     }

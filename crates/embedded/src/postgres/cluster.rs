@@ -88,8 +88,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts the postmaster on the data directory and the port it had, after a crash by us or by somebody
-    /// else.
+    /// Starts the postmaster on the data directory and the port it had, after a crash by us or by another
+    /// process.
     pub(super) fn start_again(&mut self) -> Result<u32, Error> {
         if let Some(postmaster) = &mut self.postmaster
             && postmaster.is_running()

@@ -135,7 +135,7 @@ fn sweep(parent: &Path, ours: &File) {
         }
         let folder = entry.path();
         let lock = folder.join(LOCK);
-        // Only plain files of our own: the temporary folder is everybody's, and a name in it promises
+        // Only plain files of our own: the temporary folder is every user's, and a name in it promises
         // nothing.
         let is_ours = fs::symlink_metadata(&lock).is_ok_and(|lock| lock.is_file() && lock.uid() == our_user);
         let owner_is_dead = is_ours && File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok());
@@ -161,7 +161,7 @@ mod tests {
     fn the_next_start_sweeps_the_folders_of_dead_owners_and_no_others() {
         let parent = tempfile::tempdir().expect("a folder");
         let dead = folder_of_a_dead_owner(parent.path(), "lockstep-pg-1-dead");
-        let foreign = folder_of_a_dead_owner(parent.path(), "somebody-elses");
+        let foreign = folder_of_a_dead_owner(parent.path(), "another-users");
         let kept = folder_of_a_dead_owner(parent.path(), "lockstep-pg-1-kept");
         fs::remove_file(kept.join(LOCK)).expect("kept");
         let living = Folder::create(parent.path(), Account::Own).expect("made");

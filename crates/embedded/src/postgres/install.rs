@@ -50,7 +50,7 @@ fn command_for(manager: Manager) -> &'static str {
     }
 }
 
-/// Installs a server if that can be done without asking anybody: as root, with apt.
+/// Installs a server if that can be done without a question: as root, with apt.
 ///
 /// `Ok(false)` says that it cannot be done here, and nothing was touched.
 pub(super) fn if_possible(is_root: bool) -> Result<bool, Error> {

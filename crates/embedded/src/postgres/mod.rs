@@ -149,12 +149,12 @@ impl Postgres {
     }
 
     /// Starts PostgreSQL after a crash, on the same data directory and port, and returns when it has
-    /// recovered. The crash may be somebody else's, as SIGKILL to the postmaster.
+    /// recovered. Another process may have caused the crash, as by SIGKILL to the postmaster.
     ///
     /// # Errors
     ///
     /// [`Error::AlreadyRunning`] if it runs; [`Error::NotReady`] with the end of its log if it cannot, which
-    /// includes that somebody else took the port meanwhile. It may be tried again.
+    /// includes that another process took the port meanwhile. It may be tried again.
     ///
     /// # Cancel safety
     ///

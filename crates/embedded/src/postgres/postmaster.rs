@@ -32,7 +32,7 @@ pub(super) struct Postmaster {
 /// Why a postmaster did not become ready.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Somebody else has the port.
+    /// Another process has the port.
     PortTaken(Error),
     /// The postmaster of the run before was killed, and its children have not all noticed yet.
     EndingStill(Error),
@@ -105,7 +105,7 @@ impl Postmaster {
         })
     }
 
-    /// Whether it runs, as far as the system knows: somebody else may have killed it.
+    /// Whether it runs, as far as the system knows: another process may have killed it.
     pub(super) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

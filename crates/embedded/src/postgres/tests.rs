@@ -67,7 +67,7 @@ async fn what_was_committed_survives_a_crash() {
 }
 
 #[tokio::test]
-async fn a_postmaster_killed_by_somebody_else_can_be_started_again() {
+async fn a_postmaster_killed_by_another_process_can_be_started_again() {
     let postgres = Postgres::start(PostgresOptions::default()).await.expect("starts");
     sql(postgres.url(), "CREATE TABLE t AS SELECT generate_series(1, 1000) AS id").expect("committed");
     let url = postgres.url().to_owned();
@@ -235,7 +235,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 #[track_caller]
 fn assert_gone(data_dir: &Path, port: u16) {
     assert!(!data_dir.parent().expect("a folder").exists(), "the folder is still there");
-    assert!(!answers(port), "somebody answers on port {port}");
+    assert!(!answers(port), "a server answers on port {port}");
 }
 
 fn answers(port: u16) -> bool {
@@ -243,7 +243,7 @@ fn answers(port: u16) -> bool {
 }
 
 fn sql(url: &str, statement: &str) -> Result<String, String> {
-    let account = Account::choose().expect("somebody to run it");
+    let account = Account::choose().expect("an account to run it");
     let psql = Binaries::find(None, account).expect("a server").program("psql");
     let output =
         Command::new(psql).args(["-X", "-A", "-t", "-c", statement, url]).output().expect("psql runs");

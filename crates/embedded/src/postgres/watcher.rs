@@ -87,7 +87,7 @@ impl Watcher {
         }
     }
 
-    /// A watcher that somebody killed is no reason to stop working; the next start sweeps the folder if it
+    /// A watcher that was killed is no reason to stop working; the next start sweeps the folder if it
     /// comes to that.
     fn say(&mut self, line: &str) {
         let Some(pipe) = &mut self.process.stdin else { return };

@@ -7,7 +7,7 @@ use figment::{Figment, Metadata};
 use super::secret::mask_passwords;
 use super::{DECLARED, ENVIRONMENT};
 
-/// What is wrong with the configuration, one sentence each. No value is in it.
+/// Faults of the configuration, one sentence each. No value is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentences())]
 pub struct ConfigError {

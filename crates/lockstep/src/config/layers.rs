@@ -16,7 +16,7 @@ use super::{ConfigError, DECLARED, ENV_PREFIX, ENVIRONMENT, FILE, Registry};
 pub struct Inputs {
     /// The file that `--config` names.
     pub file: Option<PathBuf>,
-    /// Where [`FILE`] is looked for when `--config` names none; nowhere if `None`.
+    /// Folder in which [`FILE`] is looked for when `--config` names none; nowhere if `None`.
     pub folder: Option<PathBuf>,
     /// The profile of the file.
     pub profile: Option<String>,
@@ -31,7 +31,7 @@ pub struct Inputs {
 pub struct Setting {
     /// The key, with dots.
     pub key: &'static str,
-    /// Its value.
+    /// Value of the key.
     pub value: Value,
 }
 
@@ -46,7 +46,7 @@ impl Inputs {
     /// The inputs of this process: `lockstep.toml` in the working directory unless `file` names another, the
     /// environment, and `flags`.
     pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
-        // What is not Unicode cannot be ours.
+        // A variable that is not Unicode cannot be ours.
         let environment =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self { file, folder: Some(PathBuf::from(".")), profile, environment: environment.collect(), flags }
@@ -64,7 +64,7 @@ impl Inputs {
     }
 }
 
-/// What a section `[tables.NAME]` is taken for.
+/// Kind of a section `[tables.NAME]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sorting<'a> {
     /// The tables that the program knows.
@@ -79,7 +79,7 @@ pub struct Sorting<'a> {
 pub struct Gathered {
     /// The values.
     pub figment: Figment,
-    /// Who may write the file that was read, if there was one.
+    /// Users who may write the file that was read, if there was one.
     pub file: Option<Writers>,
 }
 
@@ -100,7 +100,7 @@ impl Gathered {
 /// Puts the layers over the `defaults`. `check` is asked of each profile by itself.
 ///
 /// # Errors
-/// What does not read, with its key and origin.
+/// Values that do not read, each with its key and origin.
 pub fn gather(
     defaults: Figment,
     inputs: &Inputs,
@@ -220,8 +220,8 @@ fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a Strin
     ConfigError::one(format!("there is no [profile.{name}] in {}; it has: {known}", path.display()))
 }
 
-/// What the environment sets. A variable is text; what looks like a number, a truth or a list is meant as one
-/// where it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
+/// Values that the environment sets. A variable is text; what looks like a number, a truth or a list is meant
+/// as one where it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
 fn as_meant(
     variables: &[(String, String)],
     reads: impl Fn(&[(String, Value)]) -> bool,

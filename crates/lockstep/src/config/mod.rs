@@ -29,7 +29,7 @@ pub use explain::ConfigError;
 pub use layers::{Inputs, Setting};
 pub use registry::Registry;
 
-// What the command line loads its own sections with.
+// The command line loads its own sections with these.
 #[doc(hidden)]
 pub use check::Check;
 #[doc(hidden)]
@@ -46,7 +46,7 @@ pub use tables::{Names, TableSections};
 /// The file that is read when none is named, in the working directory.
 #[doc(hidden)]
 pub const FILE: &str = "lockstep.toml";
-/// What the environment variables begin with.
+/// Prefix of the environment variables.
 #[doc(hidden)]
 pub const ENV_PREFIX: &str = "LOCKSTEP_";
 /// Longest wait for the barrier in one try where nothing is said, and so the longest stall that a step causes

@@ -91,7 +91,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// What is read of a section.
+/// Keys that are read of a section.
 pub(super) type Read<T> = std::result::Result<T, Box<figment::Error>>;
 
 /// A table that is known, and not yet placed.

@@ -16,7 +16,7 @@ const EMULATOR_REGION: &str = "us-east-1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
-    /// Where PostgreSQL is: `postgres://user:password@host:port/database?sslmode=…`.
+    /// Address of PostgreSQL: `postgres://user:password@host:port/database?sslmode=…`.
     pub url: Option<SecretUrl>,
     /// A file whose first line is the password; it is read again when it changes.
     pub password_file: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub struct TargetSection {
     pub region: Option<String>,
     /// A profile of the AWS configuration files.
     pub profile: Option<String>,
-    /// What the names of all target tables begin with.
+    /// Prefix of the names of all target tables.
     pub table_prefix: String,
     /// Name of the control table, of which each migration has one of its own; else `lockstep_control` after
     /// the prefix.
@@ -61,7 +61,7 @@ pub struct TargetSection {
     pub request_timeout_ms: u64,
     /// Longest wait for a connection.
     pub connect_timeout_ms: u64,
-    /// How long after its last possible sending a lost request could still be carried out.
+    /// Time after its last possible sending for which a lost request could still be carried out.
     pub request_lifetime_s: u64,
 }
 

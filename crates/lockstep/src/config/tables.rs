@@ -20,9 +20,9 @@ use crate::store::{CanaryStore, Store, Writer};
 pub struct Names<'a> {
     /// The table.
     pub name: &'static str,
-    /// Its relation.
+    /// Relation of the table.
     pub source: &'a str,
-    /// Its DynamoDB table, prefix included.
+    /// DynamoDB table, prefix included.
     pub target: String,
 }
 

@@ -12,7 +12,7 @@ use super::ConfigError;
 #[derive(Clone, Debug)]
 pub struct Writers {
     path: PathBuf,
-    /// Why others may write it, and what to do; `None` where only its user and root may.
+    /// Reason why others may write it, and what to do; `None` where only its user and root may.
     others: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Writers {
     /// program is a file that others may write.
     ///
     /// # Errors
-    /// Which file it is, why, and what to do.
+    /// The file, the reason, and advice.
     pub fn refuse(&self, commands: &[&str]) -> Result<(), ConfigError> {
         let refused = |path: &Path, what: &str, others: &str| {
             Err(ConfigError::one(format!("{} {others}, and {what}", path.display())))

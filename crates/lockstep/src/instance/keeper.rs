@@ -53,7 +53,7 @@ pub(super) struct Keeper {
     connection: Option<PgConnection>,
     registered: bool,
     registered_in_target: bool,
-    /// What the lease in the target says that we have acknowledged.
+    /// Epoch that the lease in the target says we have acknowledged.
     acknowledged_in_target: Option<Epoch>,
     fenced: bool,
     /// Whether it was said that the control table is not to be gone by.
@@ -138,16 +138,16 @@ impl Keeper {
 
     async fn try_turn(&mut self, bound: Duration) -> Result<()> {
         for _ in 0..RENEWALS_MAX {
-            let settled = match self.home {
+            let agreed = match self.home {
                 // A source that says nothing must leave time to ask the target.
                 Home::Source => match tokio::time::timeout(self.share(bound), self.at_source()).await {
-                    Ok(Ok(settled)) => settled,
+                    Ok(Ok(agreed)) => agreed,
                     Ok(Err(error)) => self.look_past_the_source(error).await?,
                     Err(_) => self.look_past_the_source(no_answer()).await?,
                 },
                 Home::Target => self.at_target().await?,
             };
-            if settled {
+            if agreed {
                 break;
             }
         }

@@ -39,7 +39,7 @@ pub const LEASE_MAX: Duration = Duration::from_secs(60);
 /// How an instance presents itself.
 #[derive(Clone, Debug)]
 pub struct InstanceOptions {
-    /// What it is called in `status` and in notes; names need not differ.
+    /// Name of the instance in `status` and in notes; names need not differ.
     pub name: String,
     /// How long it may go by the phase without an answer of the source. It is also what a step waits for a
     /// process that was killed, and how long reads go on while PostgreSQL is away.
@@ -150,7 +150,7 @@ impl Instance {
         self.id
     }
 
-    /// What stores go by. All that were given it see one phase.
+    /// The view of the phase that stores go by. All that were given it see one phase.
     pub fn phase(&self) -> PhaseView {
         self.phase.clone()
     }

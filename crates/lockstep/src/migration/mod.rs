@@ -44,7 +44,7 @@ struct Shared {
     background: Mutex<Option<Background>>,
 }
 
-/// What runs behind the stores, in the order in which it is stopped.
+/// The tasks that run behind the stores, in the order in which it is stopped.
 struct Background {
     sweeper: Sweeper,
     /// `None` where no instance was registered.
@@ -107,6 +107,13 @@ impl Migration {
 
     /// The handle on a table.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Migration, Store};
+    /// # fn example<Payments: MigratableTable>(migration: Migration) {
+    /// let payments: Store<Payments> = migration.store();
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// When the table was not added to the options, which is a mistake in the program.
     pub fn store<T: MigratableTable>(&self) -> Store<T> {
@@ -119,13 +126,21 @@ impl Migration {
             .clone()
     }
 
-    /// What writes for every store of this migration.
+    /// The writer of every store of this migration.
     #[doc(hidden)]
     pub fn writer(&self) -> &Writer {
         &self.shared.writer
     }
 
-    /// What became of the writes of this handle so far.
+    /// Counts of the outcomes of this handle's writes so far.
+    ///
+    /// ```no_run
+    /// # use lockstep::Migration;
+    /// # fn example(migration: Migration) {
+    /// let counts = migration.write_counts();
+    /// println!("{} transactions committed, {} states left to a relay", counts.committed, counts.deferred);
+    /// # }
+    /// ```
     pub fn write_counts(&self) -> WriteCounts {
         self.shared.writer.counters().snapshot()
     }
@@ -133,9 +148,17 @@ impl Migration {
     /// Stops what runs in the background and waits for it, then closes the source: writes under way are
     /// finished, later ones fail. Called again, it does nothing.
     ///
+    /// ```no_run
+    /// # use lockstep::Migration;
+    /// # async fn example(migration: Migration) {
+    /// // After the last request was answered: a deploy then waits for no lease of this process.
+    /// migration.shutdown().await;
+    /// # }
+    /// ```
+    ///
     /// # Cancel safety
-    /// What runs in the background ends by itself and is not waited for; the source stays open until the last
-    /// handle is dropped.
+    /// The tasks in the background end by themselves and are not waited for; the source stays open until the
+    /// last handle is dropped.
     #[crate::boxed]
     pub async fn shutdown(&self) {
         let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -28,6 +28,14 @@ pub struct MigrationOptions {
 
 impl MigrationOptions {
     /// A migration between these two stores, of no table yet.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigrationOptions, SourceOptions, TargetOptions};
+    /// # fn example(source: SourceOptions) {
+    /// let target = TargetOptions { region: Some("eu-central-1".to_owned()), ..TargetOptions::default() };
+    /// let options = MigrationOptions::new(source, target);
+    /// # }
+    /// ```
     pub fn new(source: SourceOptions, target: TargetOptions) -> Self {
         Self {
             source,
@@ -42,6 +50,16 @@ impl MigrationOptions {
 
     /// Adds a table: where it is in PostgreSQL (`table` or `schema.table`) and what it is called in DynamoDB.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, MigrationOptions, Result};
+    /// # async fn example<Documents: MigratableTable>(
+    /// #     documents: Documents, options: MigrationOptions,
+    /// # ) -> Result<()> {
+    /// let options = options.table(documents, "shop.documents", "documents")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When `relation` is not of that form.
     pub fn table<T: MigratableTable>(mut self, table: T, relation: &str, target_name: &str) -> Result<Self> {
@@ -50,6 +68,14 @@ impl MigrationOptions {
     }
 
     /// Says how writes are made.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigrationOptions, WriteMode, WriteOptions};
+    /// # fn example(options: MigrationOptions) {
+    /// let strict = WriteOptions { dual_write: WriteMode::Strict, ..WriteOptions::default() };
+    /// let options = options.writes(strict);
+    /// # }
+    /// ```
     #[must_use]
     pub fn writes(mut self, writes: WriteOptions) -> Self {
         self.writes = writes;
@@ -58,6 +84,15 @@ impl MigrationOptions {
 
     /// Says which reads the target answers, and which are compared; each store's [`reads`](Store::reads) can
     /// be turned later.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigrationOptions, ReadOptions, Share};
+    /// # fn example(options: MigrationOptions) -> Result<(), Box<dyn std::error::Error>> {
+    /// let reads = ReadOptions { canary_percent: Share::percent(1.0)?, ..ReadOptions::default() };
+    /// let options = options.reads(reads);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn reads(mut self, reads: ReadOptions) -> Self {
         self.reads = reads;
@@ -65,6 +100,14 @@ impl MigrationOptions {
     }
 
     /// Says what this process is called, and how long its lease is.
+    ///
+    /// ```no_run
+    /// # use lockstep::{InstanceOptions, MigrationOptions};
+    /// # fn example(options: MigrationOptions) {
+    /// let name = "payments-api".to_owned();
+    /// let options = options.instance(InstanceOptions { name, ..InstanceOptions::default() });
+    /// # }
+    /// ```
     #[must_use]
     pub fn instance(mut self, instance: InstanceOptions) -> Self {
         self.instance = instance;
@@ -72,6 +115,13 @@ impl MigrationOptions {
     }
 
     /// Says how often half-done writes are looked for.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigrationOptions, SweeperOptions};
+    /// # fn example(options: MigrationOptions) {
+    /// let options = options.sweeper(SweeperOptions { every_ms: 5_000, ..SweeperOptions::default() });
+    /// # }
+    /// ```
     #[must_use]
     pub fn sweeper(mut self, sweeper: SweeperOptions) -> Self {
         self.sweeper = sweeper;

@@ -6,31 +6,31 @@ use chrono::{DateTime, Utc};
 
 use lockstep_core::MigratableTable;
 
-/// Which of its logs.
+/// The stage that a log of an operation tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It begins; written by itself, before anything else.
+    /// The operation begins; written by itself, before anything else.
     Start,
-    /// It has succeeded; written in its own transaction.
+    /// The operation has succeeded; written in its own transaction.
     Success,
-    /// It was rolled back; written by itself, afterwards.
+    /// The operation was rolled back; written by itself, afterwards.
     Failure,
 }
 
 /// Something to log.
 #[derive(Clone, Copy, Debug)]
 pub struct OperationEvent<'a> {
-    /// What kind of operation.
+    /// Name of the kind of operation.
     pub name: &'a str,
     /// Ties its logs and the calls it makes together.
     pub correlation_id: &'a str,
-    /// Which log.
+    /// Stage of the operation that this logs.
     pub stage: Stage,
-    /// When, to the microsecond.
+    /// Time of the event, to the microsecond.
     pub at: DateTime<Utc>,
-    /// How long the operation has been under way.
+    /// Time for which the operation has been under way.
     pub elapsed: Option<Duration>,
-    /// Why it failed, without row values.
+    /// Reason why it failed, without row values.
     pub message: Option<&'a str>,
 }
 

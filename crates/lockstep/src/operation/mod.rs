@@ -32,7 +32,7 @@ pub struct Operation<S: LogSink> {
     write: Write,
 }
 
-/// What it has written so far, in the store that is the truth.
+/// The writes of an operation so far, in the store that is the truth.
 #[expect(
     clippy::large_enum_variant,
     reason = "one a running operation; a box would cost each write an allocation"
@@ -58,15 +58,29 @@ impl Write {
 pub struct OperationOutcome {
     /// The phase that it happened in.
     pub control: Control,
-    /// What became of it in the target: of several states, the one that is not there yet is the one to tell.
+    /// Delivery to the target: of several states, the one that is not there yet is the one to tell.
     pub target: Delivery,
-    /// How many keys it changed, its log included.
+    /// Number of keys it changed, its log included.
     pub keys: usize,
 }
 
 impl Migration {
     /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the
     /// short way.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use lockstep::{LogSink, MigratableTable, Migration, Result};
+    /// # async fn example<Payments: MigratableTable, S: LogSink>(
+    /// #     migration: Migration, sink: Arc<S>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// let payments = migration.store::<Payments>();
+    /// let mut operation = migration.begin_operation(sink, "book", "request 4711").await?;
+    /// operation.put(&payments, &payment).await?; // an error ends here: the operation is rolled back
+    /// operation.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// PostgreSQL's, when the start could not be logged; nothing has begun then.
@@ -108,7 +122,7 @@ impl<S: LogSink> Operation<S> {
     /// ```
     ///
     /// # Errors
-    /// What `work` said, or as for [`Operation::commit`].
+    /// The error of `work`, or as for [`Operation::commit`].
     ///
     /// # Cancel safety
     /// As for [`Operation::commit`].
@@ -155,6 +169,16 @@ impl<S: LogSink> Operation<S> {
 
     /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.
     ///
+    /// ```no_run
+    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
+    /// # async fn example<Payments: MigratableTable, S: LogSink>(
+    /// #     operation: &mut Operation<S>, payments: &Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// let as_held = operation.put(payments, &payment).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
     ///
@@ -171,6 +195,16 @@ impl<S: LogSink> Operation<S> {
 
     /// Writes a new row, as [`Store::insert`] does; returns it with its key.
     ///
+    /// ```no_run
+    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
+    /// # async fn example<Payments: MigratableTable, S: LogSink>(
+    /// #     operation: &mut Operation<S>, payments: &Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// let with_its_key = operation.insert(payments, &payment).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
     ///
@@ -186,6 +220,18 @@ impl<S: LogSink> Operation<S> {
 
     /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the
     /// operation ends.
+    ///
+    /// ```no_run
+    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
+    /// # async fn example<Payments: MigratableTable, S: LogSink>(
+    /// #     operation: &mut Operation<S>, payments: &Store<Payments>, book: fn(&mut Payments::Row),
+    /// # ) -> Result<()> {
+    /// if operation.update(payments, 42_i64, book).await?.is_none() {
+    ///     println!("there is no payment 42");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
@@ -211,6 +257,16 @@ impl<S: LogSink> Operation<S> {
 
     /// Deletes a row, as [`Store::delete`] does; says whether there was one.
     ///
+    /// ```no_run
+    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
+    /// # async fn example<Payments: MigratableTable, S: LogSink>(
+    /// #     operation: &mut Operation<S>, payments: &Store<Payments>,
+    /// # ) -> Result<()> {
+    /// let was_there = operation.delete(payments, 42_i64).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
     ///
@@ -233,6 +289,18 @@ impl<S: LogSink> Operation<S> {
     }
 
     /// Logs the success inside the operation, and commits.
+    ///
+    /// ```no_run
+    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
+    /// # async fn example<Payments: MigratableTable, S: LogSink>(
+    /// #     mut operation: Operation<S>, payments: Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// operation.put(&payments, &payment).await?;
+    /// let outcome = operation.commit().await?;
+    /// println!("{} keys in {}", outcome.keys, outcome.control.phase);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Nothing was written, and the failure is logged; or, with [`Kind::Unknown`], it is unknown whether
@@ -284,6 +352,20 @@ impl<S: LogSink> Operation<S> {
     }
 
     /// Rolls the operation back, and logs that it failed and why.
+    ///
+    /// ```no_run
+    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
+    /// # async fn example<Payments: MigratableTable, S: LogSink>(
+    /// #     mut operation: Operation<S>, payments: Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// if let Err(error) = operation.put(&payments, &payment).await {
+    ///     operation.fail(&error).await;
+    ///     return Err(error);
+    /// }
+    /// operation.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// It is rolled back all the same; the log of its failure may be missing.

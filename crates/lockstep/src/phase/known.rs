@@ -10,8 +10,9 @@ use lockstep_core::{Control, Epoch};
 
 use super::moment::Moment;
 
-/// What is known. Each operation reads it once or twice. A sequence lock made of atomics reads it in 3 ns
-/// where this takes 6 (two threads at once: 7 and 14); the request beside it takes a hundred microseconds.
+/// The phase as this instance knows it. Each operation reads it once or twice. A sequence lock made of
+/// atomics reads it in 3 ns where this takes 6 (two threads at once: 7 and 14); the request beside it takes a
+/// hundred microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// `None` when nothing is known.
@@ -40,7 +41,7 @@ impl Known {
         self.read().map(|fact| fact.control.epoch)
     }
 
-    /// What was heard of last, whether or not it may still be gone by.
+    /// The control record that was heard last, whether or not it may still be gone by.
     pub(crate) fn last(&self) -> Option<Control> {
         self.read().map(|fact| fact.control)
     }
@@ -50,7 +51,7 @@ impl Known {
         self.read().and_then(|fact| now.until(fact.until))
     }
 
-    /// Which lease this is; see [`Known::forget`].
+    /// The number of this lease; see [`Known::forget`].
     pub(crate) fn lease(&self) -> u64 {
         self.leases.load(SeqCst)
     }

@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 
 use crate::central::Central;
 
-/// How long a store without an [`Instance`](crate::instance::Instance) may go on with the phase it knows
-/// before it asks again.
+/// Time for which a store without an [`Instance`](crate::instance::Instance) may go on with the phase it
+/// knows before it asks again.
 #[doc(hidden)]
 pub const PHASE_LEASE: Duration = Duration::from_millis(500);
 
@@ -39,11 +39,11 @@ pub(crate) const PHASES_MAX: u32 = 3;
 pub struct PhaseView {
     pub(crate) known: Arc<Known>,
     pub(crate) renewal: Renewal,
-    /// What operators have turned; of an instance only.
+    /// Settings that operators have turned; of an instance only.
     pub(crate) central: Arc<Central>,
 }
 
-/// What renews the lease.
+/// The handle that renews the lease.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each store handle")]
 pub(crate) enum Renewal {

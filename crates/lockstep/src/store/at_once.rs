@@ -51,9 +51,9 @@ impl Calls {
 /// How far a call came at once.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
 pub(super) enum Reached<R> {
-    /// It is done.
+    /// The write is done.
     Done(WriteOutcome<R>),
-    /// It has begun where the truth is, and is still to be made.
+    /// The write has begun where the truth is, and is still to be made.
     Begun(Begun),
 }
 
@@ -234,7 +234,7 @@ impl<T: MigratableTable> Store<T> {
     }
 }
 
-/// What a call changed, and under which marks.
+/// The changes of a call, and their marks.
 #[derive(Default)]
 struct Noted {
     changes: Vec<Change>,

@@ -16,12 +16,12 @@ use super::reads::Owed;
 use super::transaction::{Change, WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
-/// What has committed, and is to be delivered.
+/// Changes that have committed, and are to be delivered.
 pub(super) struct Committed {
     pub(super) control: Control,
     pub(super) changes: Vec<Change>,
     pub(super) marks: Vec<Mark>,
-    /// What the target is owed for each of `marks`.
+    /// Debt of the target for each of `marks`.
     pub(super) owed: Owed,
     /// Whether the changes become visible together.
     pub(super) together: bool,
@@ -36,7 +36,7 @@ impl Writer {
     ) -> Result<Written> {
         let id = write.number().await?;
         let WriteTransaction { mut sql, control, mut changes, together, beside: mut started, .. } = write;
-        // What a trigger that is deferred does at the commit marks its keys once more: they stay pending for
+        // A deferred trigger that writes at the commit marks its keys once more: they stay pending for
         // the relay.
         let marks = if control.phase.writes_both() && !changes.is_empty() {
             read_left(&mut sql, &mut changes).await?

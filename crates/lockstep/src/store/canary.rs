@@ -36,7 +36,7 @@ pub trait CanaryStore: Send + Sync {
     /// The table.
     fn name(&self) -> &'static str;
 
-    /// What to ask of a row: by its key, and each query of its table.
+    /// The reads to make of a row: by its key, and each query of its table.
     ///
     /// # Errors
     /// Where DynamoDB cannot hold the row.
@@ -48,7 +48,7 @@ type Ask<A> = Box<dyn Fn() -> BoxFuture<'static, Result<A>> + Send + Sync>;
 /// One query with its arguments.
 #[doc(hidden)]
 pub struct StoreRead {
-    /// What kind of query it is.
+    /// Kind of the query.
     pub query: &'static str,
     /// Asks both stores, and compares.
     pub compare: Ask<Comparison>,

@@ -92,7 +92,7 @@ pub struct WriteCounts {
     pub target_races_lost: u64,
     /// Answers of DynamoOnly that were lost and looked up.
     pub target_looked_up: u64,
-    /// What sweeps found; see [`Swept`].
+    /// Intents that sweeps found committed; see [`Swept`].
     pub swept_committed: u64,
     /// See [`Swept::aborted`].
     pub swept_aborted: u64,

@@ -10,7 +10,7 @@ use super::{WriteMode, Writer};
 /// One state on its way.
 #[derive(Clone)]
 pub(super) struct Put {
-    /// Which change it is of.
+    /// Index of the change that it is of.
     pub(super) of: usize,
     pub(super) table: String,
     pub(super) item: Item,
@@ -21,13 +21,13 @@ pub(super) struct Put {
 pub(super) enum Sent {
     /// The target holds it.
     Landed,
-    /// It is not in the target and cannot arrive any more.
+    /// The state is not in the target and cannot arrive any more.
     Refused(Error),
     /// The same, as something else is there at a version at least as high: a newer state, one of the time
     /// that is lost, where PostgreSQL was set back, or another program's. Which of these it is the mark says,
     /// and a relay judges by it: nothing is acknowledged by a refusal.
     Outranked(Error),
-    /// It may be in the target, or arrive there yet (I8).
+    /// The state may be in the target, or arrive there yet (I8).
     Lost(Error),
 }
 

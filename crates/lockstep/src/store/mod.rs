@@ -89,7 +89,8 @@ struct Shared<T> {
     fit: Fit,
 }
 
-/// What writes rows: it depends on which columns PostgreSQL computes, so it is made at the first write.
+/// The statements that write rows: which they are depends on which columns PostgreSQL computes, so it is made
+/// at the first write.
 struct Writes {
     sql: RowStatements,
     calls: Calls,
@@ -137,8 +138,8 @@ impl<T: MigratableTable> Store<T> {
         }
     }
 
-    /// What writes rows of this table. The first write asks on its own connection which columns PostgreSQL
-    /// computes: a store that is made while PostgreSQL is away works in DynamoOnly all the same.
+    /// The statements that write rows of this table. The first write asks on its own connection which columns
+    /// PostgreSQL computes: a store that is made while PostgreSQL is away works in DynamoOnly all the same.
     async fn writes(&self, connection: &mut PgConnection) -> Result<&Writes> {
         let binding = &self.shared.binding;
         let read = async || {
@@ -180,13 +181,21 @@ impl<T: MigratableTable> Store<T> {
         &self.shared.table
     }
 
-    /// What writes for this handle.
+    /// The writer of this handle.
     #[doc(hidden)]
     pub fn writer(&self) -> &Writer {
         &self.shared.writer
     }
 
     /// How this handle reads: to be turned while it runs, and counted.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) {
+    /// let counts = payments.reads().counts();
+    /// println!("{} answers by DynamoDB, {} misses", counts.target, counts.source_miss);
+    /// # }
+    /// ```
     pub fn reads(&self) -> &Reads {
         &self.shared.reads
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use lockstep_core::Phase;
 
-/// Who decides whether a write happened.
+/// The store that decides whether a write happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteMode {

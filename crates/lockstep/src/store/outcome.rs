@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_core::{Control, Error, Kind};
 
-/// What became of a write in one store.
+/// The outcome of a write in one store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery {
@@ -19,7 +19,7 @@ pub enum Delivery {
     Deferred(Arc<Error>),
     /// The store does not hold it, or will not once the relay has put the truth back.
     Failed(Arc<Error>),
-    /// It is not known yet (I8). In the target, it settles by itself: an intent or a mark stands for it
+    /// It is not known yet (I8). In the target, it is resolved later: an intent or a mark stands for it
     /// (I10).
     Unknown(Arc<Error>),
 }
@@ -36,7 +36,7 @@ pub struct WriteOutcome<R> {
     pub found: bool,
     /// The phase that the write happened in.
     pub control: Control,
-    /// What became of it in the target.
+    /// Delivery to the target.
     pub target: Delivery,
 }
 
@@ -50,15 +50,15 @@ impl<R> WriteOutcome<R> {
 /// How a write that has no [`WriteOutcome`] ended in each store; see [`WriteFailed::of`].
 #[derive(Clone, Debug)]
 pub struct WriteFailed {
-    /// In PostgreSQL: failed, or unknown.
+    /// Outcome in PostgreSQL: failed, or unknown.
     pub source: Delivery,
-    /// In the target.
+    /// Outcome in the target.
     pub target: Delivery,
 }
 
 impl WriteFailed {
-    /// What a write's error says of each store; `None` where the write got no further than PostgreSQL, and
-    /// nothing of it is anywhere.
+    /// Reads the outcome in each store off a write's error; `None` where the write got no further than
+    /// PostgreSQL, and nothing of it is anywhere.
     pub fn of(error: &Error) -> Option<&Self> {
         error.cause.as_ref()?.downcast_ref()
     }

@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 
 use super::Store;
-use super::reads::{Answer, Asked, Comparison, ReadFrom, Route, SourceCause, fingerprint};
+use super::reads::{Answer, Asked, Comparison, ReadFrom, Route, SourceCause, hash_of_place};
 use super::write::PrimaryKey;
 
 impl<T: MigratableTable> Store<T> {
@@ -53,6 +53,19 @@ impl<T: MigratableTable> Store<T> {
 
     /// As [`Store::get`], and says who answered.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, key: Payments::Key,
+    /// # ) -> Result<()> {
+    /// let answer = payments.get_marked(&key).await?;
+    /// if answer.from.is_degraded() {
+    ///     eprintln!("{:?} answered", answer.from);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Store::get`].
     ///
@@ -90,7 +103,7 @@ impl<T: MigratableTable> Store<T> {
                 _ => Ok((self.get_from_source(key).await?, from)),
             };
         };
-        let cause = match self.shared.reads.route(phase, Asked::Key(fingerprint(&place))).await {
+        let cause = match self.shared.reads.route(phase, Asked::Key(hash_of_place(&place))).await {
             Route::TargetOnly => {
                 let found = Backoff::brief().retry(|| self.get_from_target(&place)).await?;
                 return Ok((found, ReadFrom::Target));
@@ -140,6 +153,16 @@ impl<T: MigratableTable> Store<T> {
 
     /// Reads the row of a primary key from PostgreSQL, whatever the phase and its expiry.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>,
+    /// # ) -> Result<()> {
+    /// let row = payments.get_source(42_i64).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The source's.
     ///
@@ -174,6 +197,21 @@ impl<T: MigratableTable> Store<T> {
     /// The item is read before and after the row. The row, and whether its key is pending, come from one
     /// snapshot in between; so an item that did not change around it, of a key that is not pending in it,
     /// must hold that very row.
+    ///
+    /// ```no_run
+    /// # use lockstep::store::reads::Comparison;
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, key: Payments::Key,
+    /// # ) -> Result<()> {
+    /// match payments.compare(&key).await? {
+    ///     Comparison::Agree => println!("both stores answer the same"),
+    ///     Comparison::Differ(place) => eprintln!("they differ: {place}"),
+    ///     Comparison::NotComparable => println!("the key is pending, or kept changing"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Of the store that did not answer.

@@ -5,7 +5,7 @@ use lockstep_core::Phase;
 
 use super::WriteMode;
 
-/// What is asked for.
+/// The call that is to be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Calling {
     /// `put`, `insert`, `delete`: one statement says all there is to say.

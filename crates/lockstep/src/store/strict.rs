@@ -12,7 +12,7 @@
 use std::time::Instant;
 
 use lockstep_core::{Error, Kind, Result, Version};
-use lockstep_postgres::{Mark, MarkedKey, TransactionId, settle_in_transaction};
+use lockstep_postgres::{Mark, MarkedKey, TransactionId, resolve_in_transaction};
 
 use super::acknowledge::{Held, Started};
 use super::best_effort::deferred;
@@ -22,7 +22,7 @@ use super::deliver::{Put, Sent};
 use super::transaction::{WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
-/// What a strict write goes on with.
+/// The state that a strict write goes on with.
 struct Marked {
     id: TransactionId,
     marks: Vec<Mark>,
@@ -126,7 +126,7 @@ impl Writer {
                 *beside = started.delivered().await;
                 let own = puts.iter().map(|put| (&keys[put.of], put.version));
                 let all: Vec<(&MarkedKey, Version)> = own.chain(marked(beside)).collect();
-                settle_in_transaction(&mut write.sql, &all).await
+                resolve_in_transaction(&mut write.sql, &all).await
             };
             let (sent, settled) = tokio::join!(sending, settling);
             (sent, Some(settled))
@@ -159,7 +159,7 @@ impl Writer {
         }
         let settled = match settled {
             Some(settled) => settled,
-            None => settle_in_transaction(&mut write.sql, &held).await,
+            None => resolve_in_transaction(&mut write.sql, &held).await,
         };
         if let Err(error) = settled {
             return Err(self.roll_back(write, id, error, Left::Phantom).await);
@@ -227,7 +227,7 @@ impl Writer {
         }
         let done = match left {
             Left::Nothing => self.source().drop_intents(id).await,
-            Left::Another | Left::Phantom => self.source().settle_aborted(&[id]).await,
+            Left::Another | Left::Phantom => self.source().resolve_aborted(&[id]).await,
         };
         if let Err(error) = done {
             tracing::debug!(kind = ?error.kind, "left to the sweeper: {error}");
@@ -239,7 +239,7 @@ fn marked(held: &[Held]) -> impl Iterator<Item = (&MarkedKey, Version)> {
     held.iter().map(|held| (&held.marked, held.delivered.version))
 }
 
-/// What went wrong among the puts.
+/// The failure among the puts.
 #[derive(Default)]
 struct Failure {
     error: Option<Error>,
@@ -247,7 +247,7 @@ struct Failure {
     continued: bool,
 }
 
-/// What a write that is rolled back leaves in the target, the worst of its puts.
+/// The state that a write that is rolled back leaves in the target, the worst of its puts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Left {
     /// Nothing of it, and nothing that was in its way.

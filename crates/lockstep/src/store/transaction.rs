@@ -19,7 +19,7 @@ use super::route::{Calling, Route, route};
 use super::target_truth::{IdBlocks, Retiring};
 use super::{Delivery, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 
-/// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
+/// The writer of the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
 /// clone.
 //
 // Hidden, as what can be made of it (a phase to go by, a handle on stores that are connected already) is for
@@ -50,7 +50,7 @@ pub(crate) struct Change {
     state: State,
 }
 
-/// What the target is to hold.
+/// The state that the target is to hold.
 pub(crate) enum State {
     Row(std::result::Result<Item, Unholdable>),
     Gone,
@@ -60,12 +60,12 @@ pub(crate) enum State {
 pub(crate) struct WriteTransaction {
     pub(crate) sql: SourceTransaction,
     pub(crate) control: Control,
-    /// Its number; `None` until it is known to have changed something.
+    /// Number of the transaction; `None` until it is known to have changed something.
     pub(super) id: Option<TransactionId>,
     pub(super) changes: Vec<Change>,
     /// Whether the changes become visible together in the target as well.
     pub(crate) together: bool,
-    /// What is being delivered beside it.
+    /// Rows that are being delivered beside it.
     pub(crate) beside: Started,
 }
 
@@ -116,7 +116,7 @@ impl Writer {
         &self.shared.options
     }
 
-    /// Who decides whether a write of this phase happened: what operators have set, or else the settings.
+    /// The mode of writes in this phase, as operators have set it, or else as configured.
     pub(super) fn mode(&self, phase: Phase) -> Option<WriteMode> {
         let set = self.central().mode(phase).map(|mode| match mode {
             SetMode::BestEffort => WriteMode::BestEffort,
@@ -125,12 +125,12 @@ impl Writer {
         set.or(self.options().mode(phase))
     }
 
-    /// What operators have turned, and what they are told.
+    /// The settings that operators have turned, and the counts that they are told.
     pub(crate) fn central(&self) -> &Central {
         &self.shared.phase.central
     }
 
-    /// Which phase this instance believes in.
+    /// The phase that this instance believes in.
     pub fn phase(&self) -> &PhaseView {
         &self.shared.phase
     }
@@ -161,7 +161,7 @@ impl Writer {
         &self.shared.ids
     }
 
-    /// What became of writes so far.
+    /// Counts of the outcomes of writes so far.
     pub fn counters(&self) -> &WriteCounters {
         &self.shared.counters
     }
@@ -320,8 +320,8 @@ pub(super) async fn read_left(sql: &mut SourceTransaction, changes: &mut [Change
 }
 
 impl Change {
-    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its
-    /// place.
+    /// Notes that a key has a new state; returns its index among the deliveries. A key noted again keeps its
+    /// index.
     pub(super) fn note(
         changes: &mut Vec<Self>,
         binding: &Arc<TableBinding>,
@@ -332,9 +332,9 @@ impl Change {
         let known = changes.iter().position(|c| c.key.table == marked.table && c.source_key == key);
         let change = Self { binding: binding.clone(), key: marked, source_key: key, state };
         match known {
-            Some(place) => {
-                changes[place] = change;
-                place
+            Some(index) => {
+                changes[index] = change;
+                index
             }
             None => {
                 changes.push(change);

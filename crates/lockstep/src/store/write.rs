@@ -35,30 +35,30 @@ impl<C: Column> PrimaryKey for C {
     }
 }
 
-/// What one call did to a transaction: the row as PostgreSQL holds it, and the places of its keys among the
-/// deliveries.
+/// The effect of one call on a transaction: the row as PostgreSQL holds it, and the indices of its keys among
+/// the deliveries.
 pub(crate) struct Touched<R> {
     pub(crate) row: Option<R>,
-    places: Vec<usize>,
+    indices: Vec<usize>,
 }
 
 impl<R> Touched<R> {
-    pub(super) fn of(row: Option<R>, places: Vec<usize>) -> Self {
-        Self { row, places }
+    pub(super) fn of(row: Option<R>, indices: Vec<usize>) -> Self {
+        Self { row, indices }
     }
 
-    pub(super) const NOTHING: Self = Self { row: None, places: Vec::new() };
+    pub(super) const NOTHING: Self = Self { row: None, indices: Vec::new() };
 
     /// Whether there was a row.
     pub(crate) fn found(&self) -> bool {
-        !self.places.is_empty()
+        !self.indices.is_empty()
     }
 
     /// The outcome of this call, once its transaction has committed.
     pub(crate) fn outcome(self, written: &Written) -> WriteOutcome<R> {
         let found = self.found();
         // A row that moves has two keys. Of those the one that is not there yet is the one to tell.
-        let deliveries = || self.places.iter().map(|place| &written.deliveries[*place]);
+        let deliveries = || self.indices.iter().map(|index| &written.deliveries[*index]);
         let late = deliveries().rfind(|delivery| matches!(delivery, Delivery::Deferred(_)));
         let due = || deliveries().find(|delivery| !matches!(delivery, Delivery::NotDue));
         let target = late.or_else(due).cloned().unwrap_or(Delivery::NotDue);
@@ -292,7 +292,7 @@ impl<T: MigratableTable> Store<T> {
         let left = left.filter(|left| row.as_ref().is_none_or(|(key, _)| key != left));
         let mut touched = Touched::NOTHING;
         if let Some((key, row)) = row {
-            touched.places.push(Change::note(
+            touched.indices.push(Change::note(
                 changes,
                 binding,
                 key,
@@ -300,7 +300,7 @@ impl<T: MigratableTable> Store<T> {
             ));
             touched.row = Some(row);
         }
-        touched.places.extend(left.map(|key| Change::note(changes, binding, key, State::Gone)));
+        touched.indices.extend(left.map(|key| Change::note(changes, binding, key, State::Gone)));
         touched
     }
 

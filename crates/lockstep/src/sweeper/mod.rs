@@ -1,4 +1,4 @@
-//! The sweeper: settles what crashes, rollbacks and lost replies of strict writes left half-done (R17), by
+//! The sweeper: resolves what crashes, rollbacks and lost replies of strict writes left half-done (R17), by
 //! itself.
 
 use std::sync::Arc;

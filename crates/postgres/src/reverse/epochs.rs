@@ -17,7 +17,7 @@ pub(super) enum Origin {
     /// Written under a DynamoOnly that is over, while there is another one: it may be news, and its item says
     /// whether it is.
     ///
-    /// News it is so: 1. A write of DynamoOnly is given up by everyone; its request is still under way. 2.
+    /// News it is so: 1. A write of DynamoOnly is given up by its writer; its request is still under way. 2.
     /// There is a way back, and a DynamoOnly again. 3. The request lands, now or between the last look of the
     /// flip and its commit: its item has not changed, so its condition holds. It is the truth, under an epoch
     /// that is over.

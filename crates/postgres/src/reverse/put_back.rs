@@ -38,8 +38,8 @@ pub enum Undelivered {
     DeadLetter,
 }
 
-/// One row that may be put back: while this lives, no write transaction is in flight, and nothing of the row
-/// waits to be delivered. Applications wait meanwhile, so it is to be short. Dropped, nothing was written.
+/// One row that may be put back: while this lives, no write transaction is in flight, and no change of the
+/// row waits to be delivered. Keep it short: applications wait while it exists. Dropped, nothing was written.
 #[derive(Debug)]
 pub struct PutBack<'t> {
     transaction: SourceTransaction,
@@ -129,7 +129,7 @@ fn doing(table: &FedTable) -> String {
     format!("putting a row back to {}", table.binding.relation)
 }
 
-/// Says what to do about a lock that was not had in time.
+/// Adds advice to a lock timeout.
 fn run_again(mut error: Error) -> Error {
     if error.kind == Kind::Busy {
         error.message += "; a transaction is open for long (look for old xact_start in pg_stat_activity, \

@@ -35,7 +35,7 @@ pub struct FeedStanding {
     pub foreign_why: Option<String>,
     /// Since when records are missing.
     pub lost_at: Option<DateTime<Utc>>,
-    /// Why.
+    /// Reason why they are missing.
     pub lost_why: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The tables that stay behind, and everybody's identities.
+//! The tables that stay behind, and the identities of customers and officers.
 
 use lockstep_core::{Doing, Result};
 use sqlx::{AssertSqlSafe, PgConnection};

@@ -16,21 +16,21 @@ pub enum Operation {
     InsertLogs(Vec<IntegrationLog>),
     /// Changes columns of a log that decide neither its key nor its place.
     TouchLog {
-        /// Which.
+        /// Id of the log.
         log_id: i64,
         /// New values.
         to: IntegrationLog,
     },
     /// The same for several logs by one statement.
     TouchLogs {
-        /// Which.
+        /// Ids of the logs.
         log_ids: Vec<i64>,
         /// New values.
         to: IntegrationLog,
     },
     /// Changes columns that decide where a log lives in the target.
     MoveLog {
-        /// Which.
+        /// Id of the log.
         log_id: i64,
         /// The new service, if it changes.
         service_name: Option<String>,
@@ -39,12 +39,12 @@ pub enum Operation {
     },
     /// Deletes a log.
     DeleteLog {
-        /// Which.
+        /// Id of the log.
         log_id: i64,
     },
     /// Deletes a log and inserts another under the same key.
     ReinsertLog {
-        /// Which.
+        /// Id of the log.
         log_id: i64,
         /// The other one, except for its key.
         to: IntegrationLog,
@@ -57,14 +57,14 @@ pub enum Operation {
     InsertPayments(Vec<Payment>),
     /// Changes columns of a payment that do not decide its key.
     TouchPayment {
-        /// Which.
+        /// Id of the payment.
         payment_id: i64,
         /// New values.
         to: Payment,
     },
     /// Changes columns that decide where a payment lives in the target.
     MovePayment {
-        /// Which.
+        /// Id of the payment.
         payment_id: i64,
         /// The new customer, if it changes.
         customer_id: Option<i64>,
@@ -73,12 +73,12 @@ pub enum Operation {
     },
     /// Deletes a payment.
     DeletePayment {
-        /// Which.
+        /// Id of the payment.
         payment_id: i64,
     },
     /// Deletes a payment and inserts another under the same key.
     ReinsertPayment {
-        /// Which.
+        /// Id of the payment.
         payment_id: i64,
         /// The other one, except for its key.
         to: Payment,
@@ -94,7 +94,7 @@ pub enum Operation {
     },
     /// Touches a payment and logs that in one transaction.
     SettleAndLog {
-        /// Which payment.
+        /// Id of the payment.
         payment_id: i64,
         /// New values.
         to: Payment,

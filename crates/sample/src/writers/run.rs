@@ -19,7 +19,7 @@ use super::pace::Pace;
 use super::raw;
 
 /// Attempts at one operation: with the pauses in between about three seconds, longer than a phase change
-/// holds anyone up.
+/// holds up a writer.
 const ATTEMPTS_MAX: u32 = 7;
 /// The first pause before another attempt; each further one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);

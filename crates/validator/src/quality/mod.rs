@@ -29,9 +29,9 @@ const KEYS_MAX: usize = 10;
 /// What one table's data is worth.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// What it comes to; `None` where no row was judged. See [`rate`] for the thresholds.
+    /// Rating of the data; `None` where no row was judged. See [`rate`] for the thresholds.
     pub rating: Option<QualityRating>,
-    /// Why it is not better, one sentence each.
+    /// Reasons why it is not better, one sentence each.
     pub because: Vec<String>,
     /// The rows of the source.
     pub source: SideQuality,
@@ -45,9 +45,9 @@ pub struct Quality {
     pub days: Vec<DayCount>,
     /// Whether both sides were read at rest and to the end, so that their sums must be equal.
     pub at_rest: bool,
-    /// What cannot be told here, and why.
+    /// Properties that cannot be told here, and why.
     pub unchecked: Vec<String>,
-    /// What should have been checked and failed.
+    /// Checks that should have been made and failed.
     pub failures: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ pub struct SideQuality {
 /// One business rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleCount {
-    /// What must hold.
+    /// Rule that must hold.
     pub rule: String,
     /// Rows that break it.
     pub rows: u64,

@@ -19,9 +19,9 @@ const DAYS_MAX: usize = 1_000;
 /// One aggregate of both sides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SumCheck {
-    /// What is added up.
+    /// Name of what is added up.
     pub name: String,
-    /// What the parts of a group are.
+    /// Names of the parts of a group.
     pub by: Vec<String>,
     /// All rows of the source.
     pub source: SumTotal,
@@ -70,20 +70,20 @@ impl SumTotal {
 /// Rows and their sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SumTotal {
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
-    /// Their exact sum; `None` where rows are only counted, or where it is masked.
+    /// Sum of their values, exact; `None` where rows are only counted, or where it is masked.
     pub sum: Option<String>,
 }
 
 /// A group whose sums differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDifference {
-    /// Its parts.
+    /// Parts of the group.
     pub group: Vec<String>,
-    /// In the source.
+    /// Total in the source.
     pub source: SumTotal,
-    /// In the target.
+    /// Total in the target.
     pub target: SumTotal,
 }
 
@@ -92,9 +92,9 @@ pub struct GroupDifference {
 pub struct DayCount {
     /// `2026-01-31`, or `2026-01` for a month.
     pub day: String,
-    /// In the source.
+    /// Rows in the source.
     pub source: u64,
-    /// In the target.
+    /// Rows in the target.
     pub target: u64,
 }
 

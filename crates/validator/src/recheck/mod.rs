@@ -42,7 +42,7 @@ use earlier::{Earlier, PAUSE_RESTLESS, RESTLESS_MAX};
 use observe::observe;
 pub(crate) use ruling::{Policy, Ruling, Seen, rule};
 
-/// Most suspects of a table being settled at once; with more, the passes wait. A suspect takes less than a
+/// Most suspects of a table being decided at once; with more, the passes wait. A suspect takes less than a
 /// kilobyte.
 const SUSPECTS_MAX: usize = 10_000;
 /// Suspects of one batch: what one request to the target can ask for.
@@ -52,7 +52,7 @@ pub(crate) const WRITE_AHEAD: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 
-/// Settles every suspect that comes out of `queue`, until the passes have dropped their ends of it.
+/// Decides every suspect that comes out of `queue`, until the passes have dropped their ends of it.
 pub(crate) async fn recheck(run: &Arc<TableRun>, mut queue: mpsc::Receiver<Suspect>) -> Result<(), Stopped> {
     let room = Arc::new(Semaphore::new(SUSPECTS_MAX));
     let mut batches = JoinSet::new();
@@ -65,7 +65,7 @@ pub(crate) async fn recheck(run: &Arc<TableRun>, mut queue: mpsc::Receiver<Suspe
         let run = Arc::clone(run);
         batches.spawn(async move {
             let _held = held;
-            settle(&run, batch).await
+            decide(&run, batch).await
         });
         while let Some(batch) = batches.try_join_next() {
             ended(batch)?;
@@ -74,7 +74,7 @@ pub(crate) async fn recheck(run: &Arc<TableRun>, mut queue: mpsc::Receiver<Suspe
     join(batches).await
 }
 
-/// A suspect that is being settled.
+/// A suspect that is being decided.
 struct Waiting {
     suspect: Suspect,
     /// The version of the item on which it disagreed while nothing was pending, and since when it does.
@@ -108,7 +108,7 @@ fn are_restless(run: &TableRun, waiting: &[Waiting]) -> bool {
     run.phase == Phase::DynamoOnly && waiting.len() <= RESTLESS_MAX
 }
 
-async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
+async fn decide(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
     let policy = Policy {
         wait_for_pending: run.options.wait_for_pending,
         pending_tells: run.phase != Phase::DynamoOnly,
@@ -136,8 +136,8 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
             let disagreeing_for = one.disagreeing_for(&seen);
             let fields = std::mem::take(&mut seen.fields);
             let (class, columns, compared) = match rule(seen, disagreeing_for, policy) {
-                Ruling::Settled(outcome) => {
-                    run.settle(outcome, one.suspect.of_row);
+                Ruling::Decided(outcome) => {
+                    run.record(outcome, one.suspect.of_row);
                     continue;
                 }
                 Ruling::Again if !is_last => {
@@ -150,7 +150,7 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
             let shares_place_with = one.suspect.shares_place_with.take().filter(|_| compared);
             let finding =
                 Finding { fields, shares_place_with, ..one.suspect.subject.finding(class, columns) };
-            run.settle(Outcome::Found(Found { finding, compared }), one.suspect.of_row);
+            run.record(Outcome::Found(Found { finding, compared }), one.suspect.of_row);
         }
         waiting = again;
         if !waiting.is_empty() {
@@ -159,7 +159,7 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
             pauses
                 .pause(Error::source(
                     Kind::Busy,
-                    format!("settling suspects of {}", run.binding.name()),
+                    format!("deciding suspects of {}", run.binding.name()),
                     message,
                 ))
                 .await?;

@@ -18,15 +18,15 @@ pub(crate) struct Seen {
     pub(crate) earlier: bool,
     /// The key was pending in the snapshot.
     pub(crate) pending: bool,
-    /// It was a dead letter in the snapshot.
+    /// Whether the key was a dead letter in the snapshot.
     pub(crate) dead_letter: bool,
     /// There is an item, and it is no tombstone.
     pub(crate) live: bool,
     /// The version of the item; `None` without one.
     pub(crate) version: Option<Version>,
-    /// What row and item are to each other.
+    /// Class of row and item against each other.
     pub(crate) class: Class,
-    /// Where row and item differ, as it may be reported.
+    /// Differences of row and item, as they may be reported.
     pub(crate) fields: Vec<FieldDiff>,
 }
 
@@ -46,13 +46,13 @@ pub(crate) struct Policy {
 pub(crate) enum Ruling {
     /// Nothing is proven yet.
     Again,
-    /// It is no finding.
-    Settled(Outcome),
-    /// It is one.
+    /// The suspect is no finding.
+    Decided(Outcome),
+    /// The suspect is a finding.
     Found {
-        /// What is wrong.
+        /// Class of the finding.
         class: FindingClass,
-        /// Where.
+        /// Columns that differ.
         columns: Vec<String>,
         /// Whether a row was held against an item, or against its absence.
         compared: bool,
@@ -65,15 +65,15 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     if seen.earlier && !policy.pending_tells && !seen.dead_letter && !shares {
         // It agreed with the item as that was a moment ago, which is as good as any moment. What the feed set
         // aside since does not follow by itself, and is told as what it is.
-        return Ruling::Settled(Outcome::Equal);
+        return Ruling::Decided(Outcome::Equal);
     }
     if seen.moved {
         return Ruling::Again;
     }
     match seen.class {
         // Agreement needs no more proof, even if a later state is pending: it was seen at one moment.
-        Class::Equal => return Ruling::Settled(Outcome::Equal),
-        Class::Absent => return Ruling::Settled(Outcome::Aside),
+        Class::Equal => return Ruling::Decided(Outcome::Equal),
+        Class::Absent => return Ruling::Decided(Outcome::Aside),
         // Whatever is on its way, the target has one place for all of them.
         Class::Shared(columns) => {
             return Ruling::Found { class: FindingClass::Different, columns, compared: true };
@@ -81,7 +81,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
         _ => {}
     }
     if seen.pending {
-        return if policy.wait_for_pending { Ruling::Again } else { Ruling::Settled(Outcome::Pending) };
+        return if policy.wait_for_pending { Ruling::Again } else { Ruling::Decided(Outcome::Pending) };
     }
     // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is mended and
     // delivered, by whatever way.
@@ -90,10 +90,10 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     // read takes what else is there for the row. 1. A source is set back, and the item of a later image
     // outranks that tombstone. 2. The row, as it is again, is a dead letter, and acknowledged.
     if seen.dead_letter && !seen.live && matches!(seen.class, Class::Unholdable(_)) {
-        return Ruling::Settled(Outcome::Aside);
+        return Ruling::Decided(Outcome::Aside);
     }
     if seen.class == Class::Expired {
-        return Ruling::Settled(Outcome::Expired);
+        return Ruling::Decided(Outcome::Expired);
     }
     if !policy.pending_tells {
         return Ruling::Again;
@@ -109,7 +109,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
         Class::Undecodable(attribute) => (FindingClass::Undecodable, vec![attribute], true),
         Class::Unholdable(column) if seen.dead_letter => (FindingClass::Different, vec![column], true),
         Class::Unholdable(column) => (FindingClass::Undecodable, vec![column], false),
-        Class::Equal | Class::Absent | Class::Expired | Class::Shared(_) => unreachable!("settled above"),
+        Class::Equal | Class::Absent | Class::Expired | Class::Shared(_) => unreachable!("decided above"),
     };
     Ruling::Found { class, columns, compared }
 }

@@ -29,11 +29,11 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// What a process read for comparisons that others lead.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Helped {
-    /// What people call it.
+    /// Name of the worker, for people.
     pub worker: String,
     /// Comparisons that it took part in, one a table.
     pub comparisons: u64,
-    /// How often its lease ended before it had: it was stopped, or cut off from the source.
+    /// Number of times that its lease ended before it had: it was stopped, or cut off from the source.
     pub leases_ended: u64,
     /// Each table.
     pub tables: Vec<HelpedTable>,

@@ -1,4 +1,4 @@
-//! The leader: has the table read by workers, holds against each other what they hand over, and settles what
+//! The leader: has the table read by workers, holds against each other what they hand over, and decides what
 //! does not match.
 
 use std::sync::Arc;
@@ -137,7 +137,7 @@ impl Desk {
         let aside = self.count(&whole)?;
         let _ = self.run.digests.set(Digests::of(self.layout.seed, &rows, &items));
         if aside > 0 {
-            self.settle_asides(&suspects).await?;
+            self.decide_asides(&suspects).await?;
         }
         self.run.tally.count_buckets(rows.len() as u64, 0);
         for partitions in self.groups(&rows, &items) {
@@ -218,13 +218,13 @@ impl Desk {
         whole.as_ref().map_or(Ok(()), |whole| self.require_read(whole))
     }
 
-    async fn settle_asides(&mut self, suspects: &Suspects) -> Result<(), Stopped> {
+    async fn decide_asides(&mut self, suspects: &Suspects) -> Result<(), Stopped> {
         let whole = self.gather(Wish::Asides, &[]).await?;
         for side in [Side::Source, Side::Target] {
             let mut parts = self.parts(&whole, side, self.layout.partitions);
             while let Some(part) = parts.next().await? {
                 for entry in self.entries(&part.body)? {
-                    self.run.settle_aside(side, &entry.name, suspects).await?;
+                    self.run.decide_aside(side, &entry.name, suspects).await?;
                 }
             }
         }

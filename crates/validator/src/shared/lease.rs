@@ -28,13 +28,13 @@ pub(super) struct Registered {
     _closing: DropGuard,
 }
 
-/// A number that none has had.
+/// A random number, unique to this registration.
 pub(super) fn by_chance() -> i64 {
     i64::try_from(RandomState::new().build_hasher().finish() >> 1).unwrap_or(1).max(1)
 }
 
 impl Registered {
-    /// Registers under an id that none has had.
+    /// Registers under an id of its own.
     ///
     /// # Errors
     /// The source's.

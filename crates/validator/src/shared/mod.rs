@@ -18,7 +18,7 @@
 //! - A piece is claimed after the comparison began, so each print was made after the `as_of` of the report.
 //!   Answers of different moments go together for the same reason as cursors of a run that is resumed (see
 //!   `keep`): an entry says what a row or an item was at some moment since then, and of two that differ both
-//!   stores are read again. So buckets that were equal in one set of answers stay settled when a piece of
+//!   stores are read again. So buckets that were equal in one set of answers stay decided when a piece of
 //!   them is read again for the entries of the others.
 //! - Before it reads, and before a piece counts, a worker holds its view of the table against the leader's
 //!   *terms*: version, relation, target, id of the target table, columns, layout, window, phase, epoch, order

@@ -212,7 +212,7 @@ fn a_ledger_goes_on_from_its_checkpoint_and_what_came_after_it_never_was() {
     // Not vouched for, though it may well be on the disk.
     ledger.enter(Side::Source, batch(1, None, 150..200)).expect("written");
     ledger.enter(Side::Target, batch(0, None, 120..199)).expect("written");
-    assert!(Folder::take(folder.path()).expect("a folder").is_none(), "somebody has it");
+    assert!(Folder::take(folder.path()).expect("a folder").is_none(), "another run has it");
     drop(ledger);
 
     let ledger = resumed(folder.path());

@@ -14,7 +14,7 @@ const LIVE: Policy = Policy { wait_for_pending: true, pending_tells: true, write
 const NO_RELAY: Policy = Policy { wait_for_pending: false, ..LIVE };
 const DYNAMO_ONLY: Policy = Policy { pending_tells: false, writes_ahead: false, ..LIVE };
 
-fn settled_as(class: Class) -> Seen {
+fn decided_as(class: Class) -> Seen {
     Seen {
         moved: false,
         earlier: false,
@@ -28,7 +28,7 @@ fn settled_as(class: Class) -> Seen {
 }
 
 fn at(version: i64) -> Seen {
-    Seen { version: Some(Version(version)), ..settled_as(Class::Different(vec!["text".to_owned()])) }
+    Seen { version: Some(Version(version)), ..decided_as(Class::Different(vec!["text".to_owned()])) }
 }
 
 #[track_caller]
@@ -48,14 +48,14 @@ fn found(class: FindingClass, columns: &[&str], compared: bool) -> Ruling {
 #[test]
 fn an_item_that_moved_proves_nothing_not_even_agreement() {
     for class in [Class::Equal, Class::Absent, Class::Missing, Class::Extra] {
-        check_now(Seen { moved: true, ..settled_as(class) }, LIVE, Ruling::Again);
+        check_now(Seen { moved: true, ..decided_as(class) }, LIVE, Ruling::Again);
     }
 }
 
 #[test]
 fn a_key_of_several_rows_is_a_difference_whatever_is_pending() {
     for pending in [false, true] {
-        let seen = Seen { pending, ..settled_as(Class::Shared(vec!["id".to_owned()])) };
+        let seen = Seen { pending, ..decided_as(Class::Shared(vec!["id".to_owned()])) };
         for policy in [LIVE, NO_RELAY, DYNAMO_ONLY] {
             check_now(seen.clone(), policy, found(FindingClass::Different, &["id"], true));
         }
@@ -64,18 +64,18 @@ fn a_key_of_several_rows_is_a_difference_whatever_is_pending() {
 
 #[test]
 fn a_pending_mismatch_is_lag_while_someone_delivers() {
-    check_now(Seen { pending: true, ..settled_as(Class::Missing) }, LIVE, Ruling::Again);
+    check_now(Seen { pending: true, ..decided_as(Class::Missing) }, LIVE, Ruling::Again);
     check_now(
-        Seen { pending: true, ..settled_as(Class::Missing) },
+        Seen { pending: true, ..decided_as(Class::Missing) },
         NO_RELAY,
-        Ruling::Settled(Outcome::Pending),
+        Ruling::Decided(Outcome::Pending),
     );
 }
 
 #[test]
 fn agreement_is_agreement_also_while_pending() {
-    check_now(Seen { pending: true, ..settled_as(Class::Equal) }, NO_RELAY, Ruling::Settled(Outcome::Equal));
-    check_now(settled_as(Class::Absent), LIVE, Ruling::Settled(Outcome::Aside));
+    check_now(Seen { pending: true, ..decided_as(Class::Equal) }, NO_RELAY, Ruling::Decided(Outcome::Equal));
+    check_now(decided_as(Class::Absent), LIVE, Ruling::Decided(Outcome::Aside));
 }
 
 #[test]
@@ -87,21 +87,21 @@ fn every_mismatch_that_is_not_pending_is_a_finding() {
         (Class::Undecodable("tags".to_owned()), found(FindingClass::Undecodable, &["tags"], true)),
         (Class::Unholdable("author".to_owned()), found(FindingClass::Undecodable, &["author"], false)),
     ] {
-        check_now(settled_as(class), LIVE, expected);
+        check_now(decided_as(class), LIVE, expected);
     }
 }
 
 #[test]
 fn a_dead_letter_excuses_a_row_that_cannot_be_held_unless_a_newer_state_is_pending() {
-    let dead = Seen { dead_letter: true, ..settled_as(Class::Unholdable("author".to_owned())) };
-    check_now(dead.clone(), LIVE, Ruling::Settled(Outcome::Aside));
+    let dead = Seen { dead_letter: true, ..decided_as(Class::Unholdable("author".to_owned())) };
+    check_now(dead.clone(), LIVE, Ruling::Decided(Outcome::Aside));
     check_now(Seen { pending: true, ..dead }, LIVE, Ruling::Again);
 }
 
 #[test]
 fn a_dead_letter_excuses_no_live_item_in_the_place_of_its_row() {
     let class = Class::Unholdable("author".to_owned());
-    let dead = Seen { dead_letter: true, live: true, ..settled_as(class) };
+    let dead = Seen { dead_letter: true, live: true, ..decided_as(class) };
     check_now(dead.clone(), LIVE, found(FindingClass::Different, &["author"], true));
     check_now(Seen { pending: true, ..dead.clone() }, LIVE, Ruling::Again);
     check_now(dead, DYNAMO_ONLY, Ruling::Again);
@@ -115,7 +115,7 @@ fn a_dead_letter_excuses_nothing_of_a_row_that_can_be_held() {
         (Class::Extra, found(FindingClass::Extra, &[], false)),
         (Class::Undecodable("tags".to_owned()), found(FindingClass::Undecodable, &["tags"], true)),
     ] {
-        check_now(Seen { dead_letter: true, ..settled_as(class) }, LIVE, expected);
+        check_now(Seen { dead_letter: true, ..decided_as(class) }, LIVE, expected);
     }
 }
 
@@ -137,23 +137,23 @@ fn history_was_never_written_ahead_and_neither_is_anything_without_writers() {
 
 #[test]
 fn expiry_counts_only_once_nothing_is_pending() {
-    check_now(settled_as(Class::Expired), LIVE, Ruling::Settled(Outcome::Expired));
-    check_now(Seen { pending: true, ..settled_as(Class::Expired) }, LIVE, Ruling::Again);
+    check_now(decided_as(Class::Expired), LIVE, Ruling::Decided(Outcome::Expired));
+    check_now(Seen { pending: true, ..decided_as(Class::Expired) }, LIVE, Ruling::Again);
 }
 
 #[test]
 fn in_dynamo_only_a_mismatch_is_never_proven() {
     check(at(0), Duration::from_secs(60), DYNAMO_ONLY, Ruling::Again);
-    check_now(settled_as(Class::Equal), DYNAMO_ONLY, Ruling::Settled(Outcome::Equal));
+    check_now(decided_as(Class::Equal), DYNAMO_ONLY, Ruling::Decided(Outcome::Equal));
 }
 
 #[test]
 fn in_dynamo_only_a_row_that_is_what_its_item_was_a_moment_ago_agrees() {
     let seen = Seen { earlier: true, moved: true, ..at(1 << 40) };
-    check_now(seen.clone(), DYNAMO_ONLY, Ruling::Settled(Outcome::Equal));
+    check_now(seen.clone(), DYNAMO_ONLY, Ruling::Decided(Outcome::Equal));
     // A newer state of it was set aside: the row will not follow by itself.
     let aside = Seen { dead_letter: true, ..seen.clone() };
-    assert_ne!(rule(aside, Duration::ZERO, DYNAMO_ONLY), Ruling::Settled(Outcome::Equal));
+    assert_ne!(rule(aside, Duration::ZERO, DYNAMO_ONLY), Ruling::Decided(Outcome::Equal));
     // Where a mark tells what is on its way, nothing but the item of this moment counts.
     check_now(seen, LIVE, Ruling::Again);
 }

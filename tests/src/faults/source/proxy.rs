@@ -32,7 +32,7 @@ pub(super) struct Shared {
     /// Messages whose senders are gone. `None` once the proxy is.
     pub(super) late: Mutex<Option<JoinSet<()>>>,
     counts: watch::Sender<BTreeMap<SourceFaultKind, u64>>,
-    /// What was run, in order; `None` until somebody asks for it.
+    /// What was run, in order; `None` until a test asks for it.
     run: watch::Sender<Option<Vec<String>>>,
 }
 
@@ -44,7 +44,7 @@ enum Command {
 }
 
 impl Shared {
-    /// Notes what is run, if somebody wants to know.
+    /// Notes what is run, if a test wants to know.
     pub(super) fn runs(&self, sql: Option<&str>) {
         let Some(sql) = sql else { return };
         self.run.send_if_modified(|run| run.as_mut().map(|run| run.push(sql.to_owned())).is_some());

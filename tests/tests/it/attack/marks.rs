@@ -120,7 +120,7 @@ async fn intents_of_another_role_stop_no_strict_write() {
     run(&mut second, &forged).await;
     let key = lockstep_postgres::MarkedKey { table: PAYMENTS, key: "[1]".to_owned() };
     world.source.record_intents(id, &[(&key, None)]).await.expect("another role's intents stand in no way");
-    lockstep_postgres::settle_in_transaction(&mut writer.0, &[(&key, lockstep_core::Version(1))])
+    lockstep_postgres::resolve_in_transaction(&mut writer.0, &[(&key, lockstep_core::Version(1))])
         .await
         .expect("it takes out its own");
     writer.0.commit().await.expect("commits");

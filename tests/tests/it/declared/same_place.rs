@@ -66,7 +66,7 @@ async fn no_tombstone_of_an_old_key_is_put_over_the_row_that_shares_its_place() 
 }
 
 /// 1. A row moves within its day: both keys are marked. 2. A relay reads the marks and the row. 3. The row is
-/// changed, and delivered under the mark of its new key by somebody else. 4. The first relay's put of what it
+/// changed, and delivered under the mark of its new key by another relay. 4. The first relay's put of what it
 /// read, under the mark of the old key, is refused by that. No history was lost.
 #[tokio::test]
 async fn a_newer_state_under_the_other_key_of_a_row_is_no_lost_history() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_coordinator::{Progress, RelayUntil, relay};
 use lockstep_core::{Item, Version, version_of};
 use lockstep_postgres::{
-    MarkedKey, SourceTransaction, TableBinding, TransactionId, begin_write, settle_in_transaction,
+    MarkedKey, SourceTransaction, TableBinding, TransactionId, begin_write, resolve_in_transaction,
 };
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
@@ -56,11 +56,11 @@ impl Standing {
     async fn end(self, world: &World, commits: bool) {
         let Self { mut transaction, id, key, version } = self;
         if commits {
-            settle_in_transaction(&mut transaction, &[(&key, version)]).await.expect("settled");
+            resolve_in_transaction(&mut transaction, &[(&key, version)]).await.expect("settled");
             transaction.commit().await.expect("committed");
         } else {
             transaction.rollback().await.expect("rolled back");
-            world.source.settle_aborted(&[id]).await.expect("settled");
+            world.source.resolve_aborted(&[id]).await.expect("settled");
         }
     }
 }

@@ -117,7 +117,7 @@ async fn take(world: &World, chosen: &[Repairable]) -> Taken {
 }
 
 /// 1. A comparison finds items that differ from their rows, and some that have none. 2. Applications write
-/// those rows, and no relay has delivered it yet. 3. Somebody takes the items by what was found before.
+/// those rows, and no relay has delivered it yet. 3. An operator takes the items by what was found before.
 #[tokio::test]
 async fn what_was_written_since_the_comparison_is_not_overwritten_by_an_item() {
     let world = World::start().await;

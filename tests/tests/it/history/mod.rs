@@ -93,7 +93,7 @@ async fn refusals(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// Everyone refuses, with `says`; the doctor says so as well, and what would be done.
+/// Every command refuses, with `says`; the doctor says so as well, and what would be done.
 async fn check(world: &World, says: &str, plan: &[Remedy]) {
     for refusal in refusals(world).await {
         assert!(refusal.contains(says) && refusal.contains("run `doctor`"), "{says}? {refusal}");

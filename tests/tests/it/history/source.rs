@@ -25,7 +25,7 @@ async fn a_source_that_was_set_back_stops_everything_until_a_new_epoch_outranks_
     );
     assert_eq!(mended.repaired.marked, 0);
 
-    // Somebody decides: this row is right in DynamoDB, the others in PostgreSQL.
+    // An operator decides: this row is right in DynamoDB, the others in PostgreSQL.
     let chosen: Vec<_> = found
         .iter()
         .filter(|finding| finding.table == LOGS && finding.class == FindingClass::Extra)

@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::model::{Key, Model, State, Told, Trying};
 
-/// Rows that everybody writes.
+/// Rows that every actor writes.
 pub(crate) const SHARED: std::ops::Range<i64> = 1..7;
 /// Share of writes whose caller dies.
 const CRASHES: f64 = 0.12;
@@ -161,7 +161,7 @@ impl Actor {
     }
 
     async fn put_batch(&mut self, logs: &Store<IntegrationLogs>) {
-        // In one order for everybody, or they would lock each other out.
+        // In one order for all actors, or they would lock each other out.
         let ids = [self.shared_id(), self.name as i64 * 100 + 1, self.name as i64 * 100 + 2];
         let (mut trying, mut rows) = (Vec::new(), Vec::new());
         for id in ids {

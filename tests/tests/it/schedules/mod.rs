@@ -171,7 +171,7 @@ async fn schedule(seed: u64) {
         assert!(world.source_proxy().injected(kind) > 0, "{kind:?} never happened with seed {seed}");
     }
     let shared = model.keys().into_iter().filter(|Key(_, id)| SHARED.contains(id)).count();
-    assert_eq!(shared, 2 * SHARED.count(), "everybody met");
+    assert_eq!(shared, 2 * SHARED.count(), "all actors met");
 }
 
 /// The seeds that were asked for, or these.

@@ -54,12 +54,12 @@ struct History {
     rows: BTreeMap<Key, Vec<Attempt>>,
 }
 
-/// What was tried so far, by everybody.
+/// What was tried so far, by all actors.
 #[derive(Debug, Default)]
 pub(crate) struct Model(Mutex<History>);
 
 impl Model {
-    /// A row that is there before anybody writes.
+    /// A row that is there before any actor writes.
     pub(crate) fn starts_with(&self, key: Key, token: &str) {
         let trying = self.begin(key, State::Holds(token.to_owned()));
         self.end(trying, Told::Acknowledged);
@@ -94,7 +94,7 @@ impl Model {
     pub(crate) fn objection(&self, key: Key, state: &State, moment: u64) -> Option<String> {
         self.with(|history| {
             let attempts = history.rows.get(&key).map(Vec::as_slice).unwrap_or_default();
-            // The last one that everybody must see, or something newer.
+            // The last one that every reader must see, or something newer.
             let newest = attempts.iter().filter(|a| a.is_known_before(moment)).max_by_key(|a| a.began);
             let precedes = |a: &Attempt, b: &Attempt| a.ended.is_some_and(|(ended, _)| ended < b.began);
             let explains = |a: &&Attempt| {
@@ -129,7 +129,7 @@ impl Model {
         self.with(|history| history.rows.values().flatten().filter(is).count())
     }
 
-    /// Every row that anybody ever wrote to.
+    /// Every row that an actor ever wrote to.
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.with(|history| history.rows.keys().copied().collect())
     }

@@ -127,7 +127,7 @@ fn may_happen(what: &str, error: &Error) {
     }
 }
 
-/// With both networks well and everybody at rest: what was broken off is settled, and from DynamoOnly there
+/// With both networks well and every actor at rest: what was broken off is settled, and from DynamoOnly there
 /// is a way back at once.
 pub(super) async fn go_home(world: &World) {
     let coordinator = coordinator(world).await;

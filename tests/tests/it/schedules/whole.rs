@@ -1,6 +1,6 @@
 //! Through all phases, to DynamoOnly and back, in two stages. First safety: everything fails, and what is
-//! seen is held against the model all the time. Then the networks heal, and without anyone's help everybody
-//! can write again, the open step is settled, and both stores agree.
+//! seen is held against the model all the time. Then the networks heal, and without an operator's help every
+//! actor can write again, the open step is settled, and both stores agree.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -27,7 +27,7 @@ async fn status_ends_as_the_migration_is_and_one_row_is_compared_by_its_key() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     let (code, text) = said(&world, &["status"]).await;
     assert_eq!((code, text.contains("health: healthy")), (Some(0), true), "{text}");
-    // Rows that wait for more than a minute: somebody should look.
+    // Rows that wait for more than a minute: an operator should look.
     world.sql("UPDATE payments SET transaction_reference = 'late' WHERE payment_id = 3").await;
     world.sql("UPDATE lockstep.pending SET marked_at = marked_at - interval '2 minutes'").await;
     let (code, text) = said(&world, &["status"]).await;

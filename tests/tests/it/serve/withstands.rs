@@ -197,7 +197,7 @@ async fn two_hundred_listeners_of_which_one_is_asleep_all_hear_of_a_change() {
     for _ in 0..199 {
         listeners.push(Events::of(&served).await);
     }
-    // Each change is a status for everybody; one of them reads none.
+    // Each change is a status for every client; one of them reads none.
     let before_kb = memory_kb();
     for turn in 1..=8 {
         let percent = f64::from(turn);

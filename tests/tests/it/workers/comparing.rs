@@ -84,7 +84,7 @@ async fn register(world: &World, id: i64) {
     world.source.register_worker(&registering).await.expect("registered");
 }
 
-/// Keeps everybody from registering as a worker while it is there.
+/// Keeps every process from registering as a worker while it is there.
 async fn gate(world: &World) -> sqlx::PgConnection {
     let mut connection = sqlx::PgConnection::connect_with(&world.connect_options()).await.expect("connects");
     sqlx::raw_sql("BEGIN; LOCK TABLE lockstep.workers IN SHARE MODE")

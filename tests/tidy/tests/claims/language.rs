@@ -7,7 +7,12 @@ use lockstep_tidy::{files, lists, rust};
 /// Longest line, in characters.
 const WIDTH: usize = 110;
 /// Words that leave open who acts, or that a reader has to translate back.
-const PHRASES: [&str; 6] = ["whoever", "anew", "so many", "to be had", "is told so", "nobody"];
+const PHRASES: [&str; 9] =
+    ["whoever", "anew", "so many", "to be had", "is told so", "nobody", "somebody", "everybody", "anybody"];
+/// Pages that name the words: the rule itself, and what earlier releases said.
+const UNCHECKED: [&str; 2] = ["CONTRIBUTING.md", "CHANGELOG.md"];
+/// What no person wrote, or none of ours.
+const FOREIGN: [&str; 3] = ["Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT"];
 /// The account that Unix calls so. It may be named in backquotes, or be a literal of its own.
 const ACCOUNT: &str = "nobody";
 
@@ -33,13 +38,71 @@ fn no_phrase_hides_who_acts() {
             found.extend(phrases_in(text).into_iter().map(|phrase| format!("{path}: {phrase}")));
         }
     }
-    for path in files::documents().iter().filter(|path| *path != "CONTRIBUTING.md") {
+    for path in files::documents().iter().filter(|path| !UNCHECKED.contains(&path.as_str())) {
         found.extend(phrases_in(&files::read(path)).into_iter().map(|phrase| format!("{path}: {phrase}")));
     }
-    assert!(
-        found.is_empty(),
-        "Name who acts: caller, coordinator, relay, feed, application instance, operator.\n{found:#?}"
+    found.extend(elsewhere());
+    lists::check(
+        "phrases",
+        &found,
+        "Name who acts: caller, coordinator, relay, feed, application instance, operator.",
     );
+}
+
+/// What SQL, configuration, `ops`, the workflows and the page say, comments included.
+fn elsewhere() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    let code = [".rs", ".md", ".png"];
+    for path in files::all() {
+        let is_other = code.iter().any(|ending| path.ends_with(ending)) || FOREIGN.contains(&path.as_str());
+        if is_other || path.starts_with("tests/tidy/lists/") {
+            continue;
+        }
+        // A folder of a tool may hold what is no text.
+        let Ok(text) = std::fs::read_to_string(files::root().join(&path)) else { continue };
+        found.extend(phrases_in(&text).into_iter().map(|phrase| format!("{path}: {phrase}")));
+        seen.insert(path);
+    }
+    for known in ["crates/postgres/src/control.sql", "crates/daemon/assets/index.html", ".ci/run"] {
+        assert!(seen.contains(known), "{known} is not looked at");
+    }
+    for folder in ["ops/", ".github/", "config/"] {
+        assert!(seen.iter().any(|path| path.starts_with(folder)), "{folder} is not looked at");
+    }
+    found
+}
+
+/// A comment that is read beside its field alone, as in a list of what completes, has to say what that is.
+#[test]
+fn no_comment_is_the_fragment_of_a_question() {
+    let mut found = Vec::new();
+    for path in files::rust().into_iter().filter(|path| !path.starts_with("tests/tidy/")) {
+        let text = files::read(&path);
+        let comments =
+            text.lines().enumerate().filter_map(|(at, line)| Some((at, line.trim().strip_prefix("/// ")?)));
+        found.extend(
+            comments
+                .filter(|(_, said)| is_fragment(said))
+                .map(|(at, said)| format!("{path}:{}: {said}", at + 1)),
+        );
+    }
+    assert!(found.is_empty(), "Begin with the noun: name, number, time, reason.\n{}", found.join("\n"));
+}
+
+/// Whether a whole line is one question word, with at most one word more.
+fn is_fragment(said: &str) -> bool {
+    const QUESTIONS: [&str; 8] = ["What", "Which", "Who", "When", "Where", "Why", "How", "Since"];
+    const TWICE: [&str; 2] = ["As it was.", "As it is."];
+    let mut words = said.split(' ');
+    let asks = words.next().is_some_and(|first| QUESTIONS.contains(&first.trim_end_matches('.')));
+    TWICE.contains(&said) || (asks && said.ends_with('.') && words.count() <= 1)
+}
+
+#[test]
+fn a_fragment_is_told_from_a_sentence() {
+    assert!(is_fragment("Which.") && is_fragment("How often.") && is_fragment("As it was."));
+    assert!(!is_fragment("Why it failed.") && !is_fragment("Whether it holds.") && !is_fragment("When it"));
 }
 
 /// A name is read like a sentence, and a test's name is one.
@@ -94,4 +157,5 @@ fn a_phrase_is_found_across_a_line_break_and_not_within_a_word() {
     assert_eq!(phrases_in(&spelled("it_is_told_so")), ["is told so"]);
     assert_eq!(phrases_in(&spelled("NobodyWaits")), phrases_in(&spelled("NOBODY_WAITS")));
     assert_eq!(phrases_in("`nobody` is an account, Nobody and somebody_else are not"), ["nobody"]);
+    assert_eq!(phrases_in("Somebody waits, and everybody\n knows."), ["somebody", "everybody"]);
 }

@@ -3,6 +3,7 @@
 
 mod api;
 mod crates;
+mod documents;
 mod drivers;
 mod kubernetes;
 mod language;

@@ -183,7 +183,7 @@ impl Finders {
     }
 }
 
-/// A table as anybody expects it.
+/// A table as every client expects it.
 fn describe(table: &str) -> String {
     format!(
         r#"{{"TableName":"{table}","TableId":"00000000-0000-4000-8000-000000000000","TableArn":"arn:aws:dynamodb:null:000000000000:table/{table}","TableStatus":"ACTIVE","CreationDateTime":0,"ItemCount":0,"TableSizeBytes":0,"KeySchema":[{{"AttributeName":"PK","KeyType":"HASH"}},{{"AttributeName":"SK","KeyType":"RANGE"}}],"AttributeDefinitions":[{{"AttributeName":"PK","AttributeType":"S"}},{{"AttributeName":"SK","AttributeType":"S"}}],"BillingModeSummary":{{"BillingMode":"PAY_PER_REQUEST"}}}}"#

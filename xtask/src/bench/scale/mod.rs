@@ -35,7 +35,7 @@ const RANGES: usize = 160;
 /// One number of workers, the best of some rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Lanes {
-    /// How many.
+    /// Number of workers.
     pub workers: usize,
     /// Rows a second, all of them together.
     pub rows_per_s: f64,

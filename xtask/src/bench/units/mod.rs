@@ -29,7 +29,7 @@ pub struct Cost {
     pub phase: Phase,
     /// What was called.
     pub operation: String,
-    /// How often.
+    /// Number of calls.
     pub calls: usize,
     /// Write units of one call, all tables together, on average.
     pub write_units_per_call: f64,

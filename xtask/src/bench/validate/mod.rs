@@ -48,7 +48,7 @@ pub struct SizeReport {
 /// A table of another kind, in the same run.
 #[derive(Debug, Serialize)]
 pub struct OtherReport {
-    /// Which.
+    /// Name of the table.
     pub subject: &'static str,
     /// Its columns.
     pub columns: usize,

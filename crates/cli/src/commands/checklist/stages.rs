@@ -43,7 +43,7 @@ pub(super) fn before(status: &Status) -> Vec<Item> {
         item(
             stage,
             "copied",
-            "history is copied",
+            "the initial load is copied",
             not_copied.is_empty() && !status.tables.is_empty(),
             all_but(&not_copied, "every range is done", "run `backfill`"),
         ),

@@ -27,12 +27,12 @@ pub(crate) const LIVE_WRITES_PER_S: u32 = 100;
 ///
 /// Without configured stores it starts a throw-away PostgreSQL and an embedded DynamoDB, seeds the sample,
 /// and lets writers go on writing throughout. Then, on those or on configured stores: checks everything
-/// (gates); switches capture on; creates the target tables; copies history while changes made meanwhile are
-/// delivered beside it; catches up; steps to DualWrite; compares every row; steps to HybridRead; compares
-/// again; steps to DynamoOnly, where PostgreSQL follows through the reverse feed; compares what changed
-/// since, or every row once more (on configured stores, with --round-trip); and ends with one verdict, and
-/// with how to go back and how to complete. On configured stores it stops in DualWrite, unless --to names
-/// another phase.
+/// (gates); switches capture on; creates the target tables; copies the initial load while changes made
+/// meanwhile are delivered beside it; catches up; steps to DualWrite; compares every row; steps to
+/// HybridRead; compares again; steps to DynamoOnly, where PostgreSQL follows through the reverse feed;
+/// compares what changed since, or every row once more (on configured stores, with --round-trip); and ends
+/// with one verdict, and with how to go back and how to complete. On configured stores it stops in DualWrite,
+/// unless --to names another phase.
 ///
 /// With --round-trip it goes there, back to PostgresOnly, and there again, under live writes, and compares
 /// every row of both stores after each leg. It ends at the first leg that does not agree.
@@ -58,7 +58,7 @@ pub struct Args {
     /// Writes a second that are made meanwhile [default: 100 on the embedded stores, 0 on configured ones]
     #[arg(long, value_name = "N")]
     pub live_writes: Option<u32>,
-    /// How history goes in: auto, guarded or import; `backfill --help` says what each is
+    /// How the initial load goes in: auto, guarded or import; `backfill --help` says what each is
     #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold", "import"])]
     pub load_path: Option<String>,
     /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite, HybridRead or DynamoOnly
@@ -73,8 +73,8 @@ pub struct Args {
     ///
     /// `incremental` looks at the keys that changed since the validation in DualWrite found nothing a moment
     /// ago, and reads everything where there is no such validation. A step changes no row and no item, so
-    /// nothing else can have changed, but by somebody who writes to DynamoDB himself. In DynamoOnly
-    /// everything is read.
+    /// nothing else can have changed, except through a program that writes to DynamoDB directly. In
+    /// DynamoOnly everything is read.
     #[arg(long, value_name = "WHAT", default_value = "incremental")]
     pub validate: FinalValidation,
     /// Leave the embedded stores running, and print how to reach and how to remove them

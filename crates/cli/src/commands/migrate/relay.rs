@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct BackgroundRelay {
     task: JoinHandle<Result<RelaySummary, Error>>,
-    /// Cancelled when history has been moved.
+    /// Cancelled when the initial load has been moved.
     backfilled: CancellationToken,
     stop: CancellationToken,
 }
@@ -45,7 +45,7 @@ impl BackgroundRelay {
         Self { task, backfilled, stop }
     }
 
-    /// Says that history has been moved.
+    /// Says that the initial load has been moved.
     pub(super) fn initial_load_is_moved(&self) {
         self.backfilled.cancel();
     }
@@ -64,7 +64,7 @@ async fn until_safe(progress: &Progress, backfilled: &CancellationToken) {
     }
 }
 
-/// Waits until nothing is pending, or nothing for as long as `lag`, but for `at_most`: somebody else may be
+/// Waits until nothing is pending, or nothing for as long as `lag`, but for `at_most`: an application may be
 /// writing all the time.
 pub(super) async fn drain(
     coordinator: &Coordinator,

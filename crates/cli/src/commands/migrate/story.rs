@@ -111,7 +111,7 @@ pub(super) async fn tell(
     })
 }
 
-/// The phase to stop in. Where the stores are somebody's, nothing goes further than what leaves reads and
+/// The phase to stop in. Where the stores are an operator's, nothing goes further than what leaves reads and
 /// truth where they are, unless it was asked for by name.
 fn goes_to(context: &Context, stores: &Stores) -> Phase {
     let unasked = if stores.are_embedded() { Phase::DynamoOnly } else { Phase::DualWrite };

@@ -5,10 +5,10 @@ use crate::help;
 
 /// Keeps a migration going, and shows it: one process for relay, reverse feed, API, page and metrics
 ///
-/// It delivers changes, feeds PostgreSQL from DynamoDB where the phase needs it, settles strict writes, marks
-/// history, and watches. Each part begins again by itself when it ends; a store that is away is waited for,
-/// for as long as it takes. Several may run: one leads, the others answer what reads, and take over within
-/// seconds. Ctrl-C or SIGTERM ends it: what is in flight is finished.
+/// It delivers changes, feeds PostgreSQL from DynamoDB where the phase needs it, resolves strict writes,
+/// makes the marks of history, and watches. Each part begins again by itself when it ends; a store that is
+/// away is waited for, for as long as it takes. Several may run: one leads, the others answer what reads, and
+/// take over within seconds. Ctrl-C or SIGTERM ends it: what is in flight is finished.
 ///
 /// `GET /v1/status` and the page at `/` show everything; `POST /v1/advance`, `/v1/rollback` and others act.
 /// Both need a token: LOCKSTEP_OPERATE_TOKEN and LOCKSTEP_READ_TOKEN, or files named in

@@ -49,7 +49,7 @@ impl Demo {
             .await?;
         let live = live::start(context, stores, args.live_writes, SEED)?;
         let coordinator = context.stepping_coordinator(stores).await?;
-        ui.say("Copying history while writers go on, then stepping to DualWrite …");
+        ui.say("Copying the initial load while writers go on, then stepping to DualWrite …");
         let moved = async {
             context.unless_cancelled(coordinator.prepare(&())).await??;
             coordinator.backfill(&context.cancel).await?;

@@ -71,7 +71,7 @@ pub fn elements(text: &str) -> Result<Vec<Option<String>>, Unholdable> {
     Ok(found)
 }
 
-/// What stands before the closing quote, and what follows it.
+/// The text before the closing quote, and the text that follows it.
 fn unquoted(text: &str) -> Option<(String, &str)> {
     let mut element = String::new();
     let mut characters = text.char_indices();

@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use crate::column::parse_fixed_width;
 use crate::unholdable::Unholdable;
 
-/// Why a day or a moment has no text of a fixed width.
+/// Reason why a day or a moment has no text of a fixed width.
 pub(in crate::column) const FAR: &str =
     "is infinite, before our era or after the year 9999, which text of a fixed width cannot hold";
 

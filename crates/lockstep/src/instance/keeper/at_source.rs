@@ -30,7 +30,8 @@ impl Keeper {
             }
             self.registered = true;
         }
-        // What is acknowledged was adopted before: operations under an older phase give no answer any more.
+        // An epoch is acknowledged after it was adopted: operations under an older phase give no answer any
+        // more.
         let acknowledged = self.known.acknowledgeable();
         let asked = Moment::now();
         let Some(control) = renew(connection, self.who.id, acknowledged).await? else {

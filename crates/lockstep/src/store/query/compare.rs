@@ -15,7 +15,7 @@ const TRIES: u32 = 4;
 /// Pause before the second try; doubled for each further one. Indexes lag by milliseconds, seldom by more.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What one try found.
+/// The result of one try.
 enum Found<K> {
     Same,
     /// These keys differ, and how the first of them does.
@@ -75,7 +75,7 @@ impl<T: MigratableTable> Selection<T> {
         let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
         let (mut keys, mut what) = (Vec::new(), None);
         loop {
-            // What lies beyond the end of a part is neither missing nor extra.
+            // A row beyond the end of a part is neither missing nor extra.
             let (a, b) = (ours.peek(), theirs.peek());
             let (take_a, take_b) = match (a, b) {
                 (None, None) => break,

@@ -17,6 +17,14 @@ impl<T: MigratableTable> Selection<T> {
     /// A query with a [`Query::keeping`](super::Query::keeping) reads its rows to count them. Rows past their
     /// expiry are left out if the query's range leaves them out, as those of the table crates do.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// println!("{} rows of {}", selection.count().await?, Payments::NAME);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Selection::stream`].
     ///
@@ -27,6 +35,15 @@ impl<T: MigratableTable> Selection<T> {
     }
 
     /// As [`Selection::count`], and says who answered.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// let counted = selection.count_marked().await?;
+    /// println!("{} rows, counted by {:?}", counted.value, counted.from);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -48,7 +65,7 @@ impl<T: MigratableTable> Selection<T> {
 
     async fn count_in(&self, phase: Phase) -> Result<(u64, ReadFrom)> {
         let (store, query) = (&self.store, &self.query);
-        Ok(match store.shared.reads.route(phase, Asked::Query(query.fingerprint())).await {
+        Ok(match store.shared.reads.route(phase, Asked::Query(query.hash())).await {
             Route::Source(cause) => (query.source_count(store).await?, ReadFrom::Source(cause)),
             Route::TargetOnly => (Backoff::brief().retry(|| self.target_count()).await?, ReadFrom::Target),
             Route::TargetThenSource(from) => match self.target_count().await {

@@ -11,8 +11,9 @@ use lockstep_core::{Error, Kind, MigratableTable, Result, Row, SourceKey, Unhold
 /// Where a page ended. Opaque, URL-safe, and good in every phase: a page may come from another store than the
 /// one before it.
 ///
-/// It may come from anyone: it can move within its query, and never out of it. A row that is deleted or moved
-/// meanwhile does not break it. It holds the key of the last row of its page, readable to those who look.
+/// It may come from any client: it can move within its query, and never out of it. A row that is deleted or
+/// moved meanwhile does not break it. It holds the key of the last row of its page, readable to those who
+/// look.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(String);

@@ -192,7 +192,7 @@ fn is_ordered<T: MigratableTable>(query: &Query<T>) -> bool {
     query.index.is_none_or(|index| index.sort.is_some())
 }
 
-/// What is left of a partition after a row. Both ends are inclusive, as DynamoDB has it; the lane leaves out
+/// The rest of a partition after a row. Both ends are inclusive, as DynamoDB has it; the lane leaves out
 /// what it has passed.
 fn range<T: MigratableTable>(
     query: &Query<T>,

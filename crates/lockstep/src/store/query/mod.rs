@@ -51,12 +51,12 @@ use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
 use super::Store;
-use super::reads::fingerprint_of;
+use super::reads::hash_of_text;
 
 /// Most rows of one batch: with rows of a kilobyte or two, as much as one page of DynamoDB.
 pub(super) const BATCH_ROWS_MAX: usize = 500;
 
-/// What is asked, once for each store. Newest first, that is descending, unless [`Query::ascending`].
+/// A question, said once for each store. Newest first, that is descending, unless [`Query::ascending`].
 ///
 /// Both halves must describe the same rows; that is what the table crates' queries are tested for.
 pub struct Query<T: MigratableTable> {
@@ -171,8 +171,8 @@ impl<T: MigratableTable> Query<T> {
     }
 
     /// Stands for what is asked, whatever the page: canaries and cursors go by it.
-    fn fingerprint(&self) -> u64 {
-        fingerprint_of(&format!("{}\0{}\0{}", self.name, self.partitions.subject(), self.ascending))
+    fn hash(&self) -> u64 {
+        hash_of_text(&format!("{}\0{}\0{}", self.name, self.partitions.subject(), self.ascending))
     }
 
     fn keeps(&self, row: &T::Row) -> bool {
@@ -192,12 +192,20 @@ impl<T: MigratableTable> std::fmt::Debug for Query<T> {
 
 impl<T: MigratableTable> Store<T> {
     /// Binds a query to this handle. Nothing is asked yet.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Query, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>, of_a_customer: Query<Payments>) {
+    /// let newest_first = payments.select(of_a_customer);
+    /// let both = (newest_first.first(), newest_first.count()); // one selection may be read several times
+    /// # }
+    /// ```
     pub fn select(&self, query: Query<T>) -> Selection<T> {
         Selection::new(self.clone(), query)
     }
 }
 
-/// A partition key, as an error message or a fingerprint shows it.
+/// A partition key, as an error message or a hash shows it.
 fn text_of(value: &AttributeValue) -> &str {
     match value {
         AttributeValue::S(text) | AttributeValue::N(text) => text,

@@ -56,7 +56,7 @@ impl Partitions {
 
 impl fmt::Debug for Partitions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What they are of may be a value (R36).
+        // The subject may be a value (R36).
         write!(f, "{} groups of partitions", self.groups)
     }
 }

@@ -44,7 +44,7 @@ pub struct Page<R> {
     pub rows: Vec<R>,
     /// Hand it to the next call; `None` when there is nothing more.
     pub next: Option<Cursor>,
-    /// Who answered; of a page that two stores answered, the one that answered its end.
+    /// Store that answered; of a page that two stores answered, the one that answered its end.
     pub from: ReadFrom,
 }
 
@@ -79,6 +79,18 @@ impl<T: MigratableTable> Selection<T> {
     }
 
     /// As [`Selection::stream`], and says of each row who answered.
+    ///
+    /// ```no_run
+    /// # use futures::TryStreamExt;
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// let mut answers = selection.stream_marked();
+    /// while let Some(answer) = answers.try_next().await? {
+    ///     println!("a row of {}, from {:?}", Payments::NAME, answer.from);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -126,8 +138,8 @@ impl<T: MigratableTable> Selection<T> {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn page(&self, limit: NonZeroUsize, cursor: Option<&Cursor>) -> Result<Page<T::Row>> {
-        let fingerprint = self.query.fingerprint();
-        let after = cursor.map(|cursor| cursor.position::<T>(fingerprint)).transpose()?;
+        let hash = self.query.hash();
+        let after = cursor.map(|cursor| cursor.position::<T>(hash)).transpose()?;
         let limit = limit.get().min(BATCH_ROWS_MAX);
         let mut walk = Walk::new(self.store.clone(), self.query.clone(), after);
         // One more than asked for tells whether there is a next page.
@@ -143,13 +155,23 @@ impl<T: MigratableTable> Selection<T> {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = match rows.last().filter(|_| more) {
-            Some(last) => Some(Cursor::new::<T>(fingerprint, &T::key(last))?),
+            Some(last) => Some(Cursor::new::<T>(hash, &T::key(last))?),
             None => None,
         };
         Ok(Page { rows, next, from })
     }
 
     /// The first row, if there is one.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// if selection.first().await?.is_none() {
+    ///     println!("no row, in either store");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -161,6 +183,15 @@ impl<T: MigratableTable> Selection<T> {
     }
 
     /// As [`Selection::first`], and says who answered.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// let newest = selection.first_marked().await?;
+    /// println!("{:?} answered; there is one: {}", newest.from, newest.value.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Selection::stream`].

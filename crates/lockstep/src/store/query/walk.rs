@@ -15,10 +15,10 @@ use crate::store::reads::{Asked, ReadFrom, Route, SourceCause};
 pub(super) struct Walk<T: MigratableTable> {
     pub(super) store: Store<T>,
     pub(super) query: Arc<Query<T>>,
-    fingerprint: u64,
+    hash: u64,
     after: Option<T::Key>,
     reader: Option<TargetReader<T>>,
-    /// Why this walk left the target; it does not go back while the phase stays.
+    /// Reason why this walk left the target; it does not go back while the phase stays.
     fallen: Option<SourceCause>,
     /// Whether a row came before the next one, on this page or one before.
     begun: bool,
@@ -30,11 +30,11 @@ pub(super) struct Walk<T: MigratableTable> {
 
 impl<T: MigratableTable> Walk<T> {
     pub(super) fn new(store: Store<T>, query: Arc<Query<T>>, after: Option<T::Key>) -> Self {
-        let (fingerprint, begun) = (query.fingerprint(), after.is_some());
+        let (hash, begun) = (query.hash(), after.is_some());
         Self {
             store,
             query,
-            fingerprint,
+            hash,
             after,
             reader: None,
             fallen: None,
@@ -58,7 +58,7 @@ impl<T: MigratableTable> Walk<T> {
             self.phase = Some(phase);
             let route = match (phase, self.fallen) {
                 (Phase::HybridRead, Some(cause)) => Route::Source(cause),
-                _ => self.store.shared.reads.route(phase, Asked::Query(self.fingerprint)).await,
+                _ => self.store.shared.reads.route(phase, Asked::Query(self.hash)).await,
             };
             let (rows, from) = match route {
                 Route::Source(cause) => {

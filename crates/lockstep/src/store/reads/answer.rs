@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// A value and the store it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<V> {
-    /// What was asked for.
+    /// Value that was asked for.
     pub value: V,
-    /// Who answered.
+    /// Store that answered.
     pub from: ReadFrom,
 }
 
@@ -18,7 +18,7 @@ impl<V> Answer<V> {
     }
 }
 
-/// Which store answered.
+/// The store that answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadFrom {

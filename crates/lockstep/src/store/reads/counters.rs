@@ -17,25 +17,25 @@ pub(super) struct Counters {
 /// How many reads were answered, and by whom. A query counts once for each store that answered a part of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReadCounts {
-    /// By the target.
+    /// Answers by the target.
     pub target: u64,
-    /// By the target, while the source did not say how far it is behind.
+    /// Answers by the target while the source did not say how far it is behind.
     pub target_alone: u64,
-    /// By the source, because the phase says so.
+    /// Answers by the source, because the phase says so.
     pub source_phase: u64,
-    /// By the source, outside the canary share.
+    /// Answers by the source, outside the canary share.
     pub source_canary: u64,
-    /// By the source, because a write of this instance was deferred.
+    /// Answers by the source, because a write of this instance was deferred.
     pub source_deferred: u64,
-    /// By the source, because more writes were deferred than are remembered.
+    /// Answers by the source, because more writes were deferred than are remembered.
     pub source_deferred_overflow: u64,
-    /// By the source, because the target was too far behind.
+    /// Answers by the source, because the target was too far behind.
     pub source_stale: u64,
-    /// By the source, because the target lacks rows that it cannot hold.
+    /// Answers by the source, because the target lacks rows that it cannot hold.
     pub source_dead_letters: u64,
-    /// By the source, because the target did not have it.
+    /// Answers by the source, because the target did not have it.
     pub source_miss: u64,
-    /// By the source, because the target failed.
+    /// Answers by the source, because the target failed.
     pub source_error: u64,
     /// Keys whose write by this instance is deferred right now.
     pub deferred_keys: u64,

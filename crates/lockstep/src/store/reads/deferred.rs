@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_core::{SourceKey, TableHandle};
 
-use super::fingerprint;
+use super::hash_of_place;
 use super::route::{Asked, OwnWrites};
 use super::standing::Watch;
 
@@ -29,10 +29,10 @@ pub(super) struct Deferred {
 
 #[derive(Default)]
 struct State {
-    /// By fingerprint of the place in the target; two keys may share one.
+    /// Keys by the hash of their place in the target; two keys may share one.
     keys: HashMap<u64, Vec<(SourceKey, Turn)>>,
     held: usize,
-    /// When a key was last left out.
+    /// Time at which a key was last left out.
     left_out: Option<Instant>,
     turn: Turn,
 }
@@ -72,7 +72,7 @@ impl Deferred {
             _ if state.left_out.is_some() => OwnWrites::Overflow,
             // Which rows a query would answer is not known before it has; so any key counts.
             Asked::Query(_) if state.held > 0 => OwnWrites::Deferred,
-            Asked::Key(fingerprint) if state.keys.contains_key(&fingerprint) => OwnWrites::Deferred,
+            Asked::Key(hash) if state.keys.contains_key(&hash) => OwnWrites::Deferred,
             _ => OwnWrites::Arrived,
         }
     }
@@ -84,12 +84,12 @@ impl Deferred {
         for key in keys {
             // A key that no item can have is not in the target; reading it there is a miss.
             let Ok(place) = self.table.target_key(&key) else { continue };
-            state.add(fingerprint(&place), key);
+            state.add(hash_of_place(&place), key);
         }
         self.publish(&state);
     }
 
-    /// What to ask the source about.
+    /// The keys to ask the source about.
     pub(super) fn take(&self) -> Taken {
         let state = self.state();
         let keys = state.keys.values().flatten().map(|(key, _)| key.clone()).collect();
@@ -98,7 +98,7 @@ impl Deferred {
 
     /// Removes what was taken and is not `still` pending. `oldest` is the age of the oldest pending key of
     /// the table as it was at `asked_at` or later; `None` where there is no such key.
-    pub(super) fn settle(
+    pub(super) fn take_out(
         &self,
         taken: &Taken,
         still: &[SourceKey],
@@ -130,16 +130,16 @@ impl Deferred {
 }
 
 impl State {
-    fn add(&mut self, fingerprint: u64, key: SourceKey) {
+    fn add(&mut self, hash: u64, key: SourceKey) {
         let turn = self.turn;
         let full = self.held >= DEFERRED_KEYS_MAX;
-        let keys = self.keys.entry(fingerprint).or_default();
+        let keys = self.keys.entry(hash).or_default();
         if let Some((_, added)) = keys.iter_mut().find(|(known, _)| *known == key) {
             *added = turn;
         } else if full {
             self.left_out = Some(Instant::now());
             if keys.is_empty() {
-                self.keys.remove(&fingerprint);
+                self.keys.remove(&hash);
             }
         } else {
             keys.push((key, turn));
@@ -148,7 +148,7 @@ impl State {
     }
 }
 
-/// What a write owes the target from its commit on. Dropped unpaid, its keys are deferred: also when the
+/// The debt of a write to the target from its commit on. Dropped unpaid, its keys are deferred: also when the
 /// write was cancelled, or its commit was not answered and so may have happened (I8).
 #[must_use = "dropped, it says that the write did not reach the target"]
 pub(in crate::store) struct Owed {

@@ -28,7 +28,7 @@ pub use shadow::{Comparison, ShadowCounts, ShadowSummary};
 
 pub(super) use deferred::Owed;
 pub(super) use registry::ReadsOfTables;
-pub(super) use route::{Asked, Route, fingerprint, fingerprint_of};
+pub(super) use route::{Asked, Route, hash_of_place, hash_of_text};
 pub(super) use shadow::Shadow;
 
 use std::sync::Arc;
@@ -121,12 +121,12 @@ impl Reads {
         self.0.shadow_share.store(share.basis_points(), Ordering::Relaxed);
     }
 
-    /// What has been answered, by store and cause, since this handle was made.
+    /// Counts of answers, by store and cause, since this handle was made.
     pub fn counts(&self) -> ReadCounts {
         self.0.counters.snapshot(self.0.watch.deferred.len())
     }
 
-    /// What the shadow reads have found since this handle was made.
+    /// Results of the shadow reads since this handle was made.
     pub fn shadow_summary(&self) -> ShadowSummary {
         self.0.shadow.summary()
     }

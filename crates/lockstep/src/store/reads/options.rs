@@ -14,7 +14,7 @@ pub struct ReadOptions {
     pub shadow_percent: Share,
     /// Age of the oldest pending key from which HybridRead goes back to the source by itself.
     pub max_staleness_ms: u64,
-    /// How often, at most, an instance asks how old that key is.
+    /// Shortest time between two questions of an instance how old that key is.
     pub standing_poll_ms: u64,
 }
 
@@ -69,11 +69,11 @@ impl Share {
         self.0
     }
 
-    /// Whether the key with this fingerprint is within the share: always the same answer, and a larger share
+    /// Whether the key with this hash is within the share: always the same answer, and a larger share
     /// has every key of a smaller one.
-    pub(super) fn covers(self, fingerprint: u64) -> bool {
-        // The high bits, scaled: every bit of the fingerprint counts alike, and nothing is divided.
-        ((u128::from(fingerprint) * u128::from(WHOLE)) >> 64) < u128::from(self.0)
+    pub(super) fn covers(self, hash: u64) -> bool {
+        // The high bits, scaled: every bit of the hash counts alike, and nothing is divided.
+        ((u128::from(hash) * u128::from(WHOLE)) >> 64) < u128::from(self.0)
     }
 
     /// Whether chance says so.

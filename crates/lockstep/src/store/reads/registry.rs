@@ -13,7 +13,7 @@ use crate::central::Central;
 /// One [`Reads`] a table, so that every handle on a table reads the deferred writes of every other.
 pub(in crate::store) struct ReadsOfTables {
     tables: Mutex<HashMap<&'static str, Reads>>,
-    /// Of tables that are asked for first from now on; the defaults until options are set.
+    /// Options of tables that are asked for first from now on; the defaults until options are set.
     options: OnceLock<ReadOptions>,
     central: Arc<Central>,
 }
@@ -40,7 +40,7 @@ impl ReadsOfTables {
         tables.entry(binding.name()).or_insert_with(make).clone()
     }
 
-    /// What a write about to be committed owes the target, in the order of its keys.
+    /// The debt to the target of a write about to be committed, in the order of its keys.
     pub(in crate::store) fn owe(&self, keys: impl Iterator<Item = (&'static str, SourceKey)>) -> Owed {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         // A table that no store is open on has no readers.

@@ -7,16 +7,16 @@ use super::answer::{ReadFrom, SourceCause};
 use super::options::Share;
 use super::standing::Seen;
 
-/// What a read asks for, as far as the route depends on it.
+/// The question of a read, as far as the route depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum Asked {
-    /// The row of one key, by the fingerprint of its place in the target.
+    /// The row of one key, by the hash of its place in the target.
     Key(u64),
-    /// A query, by the fingerprint of what it asks for; pages of one list have the same.
+    /// A query, by the hash of what it asks for; pages of one list have the same.
     Query(u64),
 }
 
-/// Which store is to answer.
+/// The store that is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Route {
     /// The source, for this reason.
@@ -49,9 +49,9 @@ pub(super) fn outside_hybrid(phase: Phase) -> Route {
 /// The route in HybridRead. The order matters for the mark only: what an operator can cure comes before what
 /// he chose.
 pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points: u32) -> Route {
-    let (fingerprint, is_query) = match asked {
-        Asked::Key(fingerprint) => (fingerprint, false),
-        Asked::Query(fingerprint) => (fingerprint, true),
+    let (hash, is_query) = match asked {
+        Asked::Key(hash) => (hash, false),
+        Asked::Query(hash) => (hash, true),
     };
     let cause = match (own, seen) {
         (OwnWrites::Overflow, _) => SourceCause::DeferredOverflow,
@@ -60,7 +60,7 @@ pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points:
         // A key that is missing is looked up in the source; a query would not notice that a row is missing.
         (_, Seen::Fresh { dead_letters: true }) if is_query => SourceCause::DeadLetters,
         _ if canary_points < Share::ALL.basis_points()
-            && !Share::of_basis_points(canary_points).covers(fingerprint) =>
+            && !Share::of_basis_points(canary_points).covers(hash) =>
         {
             SourceCause::Canary
         }
@@ -71,7 +71,7 @@ pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points:
 }
 
 /// A number that stands for a place in the target: the same on every machine and in every version.
-pub(in crate::store) fn fingerprint(key: &TargetKey) -> u64 {
+pub(in crate::store) fn hash_of_place(key: &TargetKey) -> u64 {
     let text = |value: &AttributeValue| match value {
         AttributeValue::S(text) | AttributeValue::N(text) => fnv(FNV_BASIS, text.as_bytes()),
         _ => FNV_BASIS,
@@ -80,8 +80,8 @@ pub(in crate::store) fn fingerprint(key: &TargetKey) -> u64 {
     mixed(text(&key.partition) ^ sort.rotate_left(32))
 }
 
-/// A number that stands for a text; see [`fingerprint`].
-pub(in crate::store) fn fingerprint_of(text: &str) -> u64 {
+/// A number that stands for a text; see [`hash_of_place`].
+pub(in crate::store) fn hash_of_text(text: &str) -> u64 {
     mixed(fnv(FNV_BASIS, text.as_bytes()))
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_canary_is_sticky_a_larger_share_keeps_it_and_the_share_is_kept_to() {
-        let keys: Vec<u64> = (0..20_000).map(|n| fingerprint_of(&format!("customer {n}"))).collect();
+        let keys: Vec<u64> = (0..20_000).map(|n| hash_of_text(&format!("customer {n}"))).collect();
         let within = |percent: f64| {
             let share = Share::percent(percent).expect("a share");
             keys.iter().map(|key| share.covers(*key)).collect::<Vec<_>>()
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_is_the_same_in_every_version() {
+    fn the_hash_is_the_same_in_every_version() {
         let key = TargetKey {
             partition: AttributeValue::N("7".into()),
             sort: Some(AttributeValue::S("2026".into())),
         };
         assert_eq!(
-            (fingerprint(&key), fingerprint_of("")),
+            (hash_of_place(&key), hash_of_text("")),
             (PINNED_KEY, PINNED_EMPTY),
             "other instances count on it"
         );

@@ -19,9 +19,9 @@ const AT_ONCE_MAX: usize = 16;
 pub enum Comparison {
     /// Both answer the same.
     Agree,
-    /// They do not, and nothing that is on its way explains it. Says where, without values.
+    /// The stores differ, and nothing that is on its way explains it. Says where, without values.
     Differ(String),
-    /// Not to be told: something that was asked for is pending, or kept changing.
+    /// No comparison is possible: something that was asked for is pending, or kept changing.
     NotComparable,
 }
 
@@ -30,19 +30,19 @@ pub enum Comparison {
 pub struct ShadowCounts {
     /// Both stores answered the same.
     pub agree: u64,
-    /// They did not.
+    /// Comparisons in which the stores differed.
     pub differ: u64,
-    /// Not to be told.
+    /// Comparisons that said nothing: a key was pending, or kept changing.
     pub not_comparable: u64,
     /// One of the stores did not answer.
     pub failed: u64,
 }
 
-/// What shadow reads have found since the handle was opened; its owner reads it, and the alerts of the
+/// Results of shadow reads since the handle was opened; its owner reads it, and the alerts of the
 /// daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ShadowSummary {
-    /// By query; a look-up by key is called `get`.
+    /// Counts of each query; a look-up by key is called `get`.
     pub queries: BTreeMap<&'static str, ShadowCounts>,
     /// Shadow reads that were not made because too many were under way.
     pub dropped: u64,

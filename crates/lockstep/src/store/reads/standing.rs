@@ -20,7 +20,7 @@ use crate::central::Central;
 /// Longest that a read waits to learn how far the target is behind; the source is taken to be away after it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a reader may assume.
+/// Assumptions that a reader may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// Nothing pending is older than the bound.
@@ -32,7 +32,7 @@ pub(super) enum Seen {
     Stale,
     /// The source did not answer.
     Alone,
-    /// What was known no longer says anything.
+    /// The last answer is too old to say anything.
     UsedUp,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Watch {
     max_staleness_ms: AtomicU64,
     poll_ms: AtomicU64,
     began: Instant,
-    /// When to ask again, in milliseconds since `began`.
+    /// Time of the next question, in milliseconds since `began`.
     ask_at: AtomicU64,
     /// Until when what is known holds, in milliseconds since `began`, and what it is, in the two low bits:
     /// one word, so that no reader sees half of it.
@@ -85,7 +85,7 @@ impl Watch {
     pub(super) fn configure(&self, options: &ReadOptions) {
         self.max_staleness_ms.store(options.max_staleness_ms, Ordering::Relaxed);
         self.poll_ms.store(options.standing_poll_ms, Ordering::Relaxed);
-        // What is known was judged by the old bound.
+        // The cached standing was judged by the old bound.
         self.known.store(0, Ordering::Release);
         self.ask_at.store(0, Ordering::Release);
     }
@@ -107,7 +107,8 @@ impl Watch {
         self.began.elapsed().as_millis() as u64
     }
 
-    /// What is known now; starts asking again in the background when it is time to. Never waits.
+    /// The standing as it is known now; starts asking again in the background when it is time to. Never
+    /// waits.
     pub(super) fn look(self: &Arc<Self>) -> Seen {
         let now = self.now_ms();
         let seen = self.seen_at(now);
@@ -131,7 +132,7 @@ impl Watch {
         seen
     }
 
-    /// What is known after asking, if no other task has asked meanwhile. Waits for [`ANSWER_TIMEOUT`] at most
+    /// The standing after asking, if no other task has asked meanwhile. Waits for [`ANSWER_TIMEOUT`] at most
     /// per asker.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Seen {
         let _turn = self.asking.lock().await;
@@ -198,12 +199,12 @@ impl Watch {
             Oldest::Age(age) => Some(age),
             Oldest::TooMany => Some(Duration::MAX),
         };
-        self.deferred.settle(&taken, &still, oldest, asked_at);
+        self.deferred.take_out(&taken, &still, oldest, asked_at);
         Ok(standing)
     }
 }
 
-/// What an answer means, and until when it holds.
+/// The meaning of an answer, and the time until which it holds.
 fn judge(answer: Option<&Standing>, bound_ms: u64, asked_at_ms: u64, next_turn_ms: u64) -> (Seen, u64) {
     // Being away or behind holds a little longer than until the next question, so that reads do not wait for
     // its answer.

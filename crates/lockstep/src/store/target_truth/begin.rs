@@ -10,9 +10,9 @@ use crate::store::{WriteTransaction, Writer};
 /// A write that has begun.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
 pub(crate) enum Begun {
-    /// In the source, behind the barrier.
+    /// A write in the source, behind the barrier.
     Source(WriteTransaction),
-    /// In the target.
+    /// A write in the target.
     Target(Permit),
 }
 

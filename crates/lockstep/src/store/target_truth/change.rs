@@ -9,11 +9,11 @@ use lockstep_dynamo::{ConditionalPut, Expected, TargetControl};
 
 use super::retire::nameless_tombstone;
 
-/// How many of its last writers an item names. A lost reply is told right unless more writers than this came
-/// after it.
+/// Number of its last writers that an item names. A lost reply is told right unless more writers than this
+/// came after it.
 pub(super) const WRITERS_MAX: usize = 3;
 
-/// What a place in the target holds, as far as the next write depends on it.
+/// The content of a place in the target, as far as the next write depends on it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Base {
     /// `None` where nothing is.
@@ -27,20 +27,20 @@ pub(crate) struct Change {
     pub(super) table: &'static str,
     pub(super) target_name: String,
     pub(super) id: String,
-    /// Where the row is now, if it is anywhere.
+    /// Place where the row is now, if it is anywhere.
     pub(super) from: Option<(TargetKey, Base)>,
-    /// Where it is to be; `None` deletes it.
+    /// Place where it is to be; `None` deletes it.
     pub(super) to: Option<(TargetKey, Item, Base)>,
     /// Whether rows of this table have a place of record, and what was read of this row's.
     pub(super) place: Option<Option<Place>>,
 }
 
-/// What became of a write, by the item that is there now.
+/// The outcome of a write, by the item that is there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trace {
-    /// It is there, or was when later writers replaced it.
+    /// The change is there, or was when later writers replaced it.
     Applied,
-    /// Not there, but it could still arrive.
+    /// The change is not there, but it could still arrive.
     NotYet,
     /// Another was first, and it can arrive no more.
     Never,
@@ -91,7 +91,7 @@ impl Base {
         Ok(attributes)
     }
 
-    /// What became of the write of `writer` over this, now that its place is `now`.
+    /// The outcome of the write of `writer` over this, now that its place is `now`.
     pub(super) fn trace(&self, writer: &str, now: &Self) -> Trace {
         if now.writers.iter().any(|w| w == writer) {
             Trace::Applied
@@ -100,7 +100,7 @@ impl Base {
         } else if now.writers.len() < WRITERS_MAX
             || self.writers.first().is_some_and(|last| now.writers.contains(last))
         {
-            // Everyone since is named, and it is not among them.
+            // Every writer since is named, and this one is not among them.
             Trace::Never
         } else {
             Trace::Unknown
@@ -156,7 +156,7 @@ impl Change {
         self.from == other.from && self.place == other.place
     }
 
-    /// What the first put of this change replaces.
+    /// The state that the first put of this change replaces.
     pub(super) fn base(&self) -> Option<&Base> {
         self.to.as_ref().map(|(_, _, base)| base).or(self.from.as_ref().map(|(_, base)| base))
     }

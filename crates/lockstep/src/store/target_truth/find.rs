@@ -22,12 +22,12 @@ use crate::store::{PrimaryKey, Store};
 /// A primary key, by its attributes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Id {
-    /// As places and counters are keyed by it.
+    /// Text by which places and counters are keyed.
     pub(super) text: String,
     values: Vec<AttributeValue>,
 }
 
-/// What was found of an id.
+/// The row and place that were found of an id.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) id: Id,
@@ -35,7 +35,7 @@ pub(super) struct Found {
     pub(super) live: Option<(TargetKey, Attributes)>,
 }
 
-/// How often a row that moves under the search is searched again.
+/// Number of searches for a row that moves under the search.
 const MOVES_MAX: usize = 5;
 
 impl Id {

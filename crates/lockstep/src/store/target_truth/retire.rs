@@ -23,12 +23,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::store::Writer;
 
-/// For how long a tombstone of after the completion is kept.
+/// Time, in seconds, for which a tombstone of after the completion is kept.
 const KEPT_S: i64 = 90 * 24 * 3_600;
 /// Longest wait for the record: the deletion itself has to be sent within the same deadline.
 const ASKED_FOR: Duration = Duration::from_millis(250);
 
-/// What the record said of an epoch: since when the migration is complete, if it is.
+/// The answer of the record in an epoch: the time since which the migration is complete, if it is.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Retiring(Mutex<Option<(Epoch, Option<DateTime<Utc>>)>>);
 

@@ -54,7 +54,7 @@ impl<T: MigratableTable> Store<T> {
             let (row, change) = self.numbered(row).await?;
             match self.shared.writer.send_changes(&permit, &[change], tries.deadline).await? {
                 Sent::Applied => return Ok(outcome(&permit, Some(row), true)),
-                // Someone chose this very id after we had taken it: theirs it is.
+                // Another caller chose this very id after we had taken it: it has it.
                 Sent::Raced => tries.again().await?,
             }
         }
@@ -242,7 +242,7 @@ fn outcome<R>(permit: &Permit, row: Option<R>, found: bool) -> WriteOutcome<R> {
     WriteOutcome { row, found, control: permit.control, target: Delivery::Applied }
 }
 
-/// What was only read, and may be told only while it was the truth.
+/// A value that was only read, and may be told only while it was the truth.
 async fn answered<V>(permit: &Permit, value: V) -> Result<V> {
     if permit.is_answered_in_time().await {
         return Ok(value);

@@ -1,4 +1,4 @@
-//! Operations in plain SQL, by someone who has never heard of Lockstep.
+//! Operations in plain SQL, by a program that has never heard of Lockstep.
 
 mod logs;
 mod payments;

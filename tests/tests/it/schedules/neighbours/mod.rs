@@ -77,7 +77,7 @@ async fn round(world: &Arc<World>, seed: u64, number: u64) {
     agree(world, &format!("round {number} with seed {seed}")).await;
 }
 
-/// With everyone at rest both stores hold the same, by the naive checker.
+/// With every process at rest both stores hold the same, by the naive checker.
 async fn agree(world: &World, when: &str) {
     bounded("writers to end", world.until_nobody_writes()).await;
     let swept = eventually("strict writes are settled", || async {

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 
 use super::bounded;
 
-/// Rows that everyone writes.
+/// Rows that every actor writes.
 pub(super) const IDS: Range<i64> = 1..13;
 
 /// Names of services that are awkward in a key, as SQL has them.

@@ -43,7 +43,7 @@ fn key(id: i64) -> SourceKey {
 }
 
 fn asked(id: i64) -> Asked {
-    Asked::Key(fingerprint(&Things.target_key(&Thing { id }).expect("a place")))
+    Asked::Key(hash_of_place(&Things.target_key(&Thing { id }).expect("a place")))
 }
 
 fn deferred(ids: impl IntoIterator<Item = i64>) -> Deferred {
@@ -59,13 +59,13 @@ fn a_deferred_key_is_read_from_the_source_and_so_is_every_query() {
     assert_eq!(deferred.holds(asked(3)), OwnWrites::Arrived);
     assert_eq!(deferred.holds(Asked::Query(9)), OwnWrites::Deferred);
     let taken = deferred.take();
-    deferred.settle(&taken, &[key(2)], Some(Duration::ZERO), Instant::now());
+    deferred.take_out(&taken, &[key(2)], Some(Duration::ZERO), Instant::now());
     assert_eq!(
         (deferred.holds(asked(1)), deferred.holds(asked(2))),
         (OwnWrites::Arrived, OwnWrites::Deferred)
     );
     let taken = deferred.take();
-    deferred.settle(&taken, &[], None, Instant::now());
+    deferred.take_out(&taken, &[], None, Instant::now());
     assert_eq!(
         (deferred.holds(asked(2)), deferred.holds(Asked::Query(9))),
         (OwnWrites::Arrived, OwnWrites::Arrived)
@@ -79,7 +79,7 @@ fn an_answer_about_an_earlier_write_does_not_let_a_later_one_go() {
     let taken = deferred.take();
     // While the question is under way the key is delivered, written again, and deferred again.
     deferred.add(vec![key(1)]);
-    deferred.settle(&taken, &[], None, Instant::now());
+    deferred.take_out(&taken, &[], None, Instant::now());
     assert_eq!(deferred.holds(asked(1)), OwnWrites::Deferred);
     assert_eq!(deferred.len(), 1);
 }
@@ -90,7 +90,7 @@ fn what_is_left_out_sends_everything_to_the_source_until_it_has_drained() {
     assert_eq!(deferred.holds(asked(-1)), OwnWrites::Overflow);
     let later = Instant::now() + Duration::from_secs(10);
     let taken = deferred.take();
-    deferred.settle(&taken, &[], Some(Duration::from_secs(11)), later);
+    deferred.take_out(&taken, &[], Some(Duration::from_secs(11)), later);
     assert_eq!(
         deferred.holds(asked(-1)),
         OwnWrites::Overflow,
@@ -98,10 +98,10 @@ fn what_is_left_out_sends_everything_to_the_source_until_it_has_drained() {
     );
     let taken = deferred.take();
     deferred.add((0..DEFERRED_KEYS_MAX as i64 + 1).map(key).collect());
-    deferred.settle(&taken, &[], None, later);
+    deferred.take_out(&taken, &[], None, later);
     assert_eq!(deferred.holds(asked(-1)), OwnWrites::Overflow, "left out again after the question was sent");
     let taken = deferred.take();
-    deferred.settle(&taken, &[], Some(Duration::from_secs(9)), later);
+    deferred.take_out(&taken, &[], Some(Duration::from_secs(9)), later);
     assert_eq!(deferred.holds(asked(-1)), OwnWrites::Arrived);
     assert_eq!(deferred.len(), 0);
 }
