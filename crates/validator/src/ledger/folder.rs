@@ -5,6 +5,7 @@
 //! synced as far as it speaks of them. So at every moment there is a whole one, and what it says is on the
 //! disk. Nothing here is a row: spools hold keys and hashes, and only their owner may read them.
 
+use lockstep_core::Advice::ValidateFolder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ impl Folder {
         make.create(path)?;
         // In a folder that others can write, a link would have hashes and keys written wherever it leads.
         if fs::symlink_metadata(path)?.is_symlink() {
-            let text = format!("{} is a link: remove it, or set validate.folder", path.display());
+            let text = format!("{} is a link: remove it, or set {ValidateFolder}", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK))?;
