@@ -1,7 +1,8 @@
 //! Lockstep's command line: the one place where everything is put together.
 //!
 //! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this
-//! order: [`run`] (which tables a program knows), `program` (how it is called), [`cli`] (what can be typed),
+//! order: [`run`] (which tables a program knows), `program` (how it is called), `spelling` (how
+//! what the libraries advise is typed), [`cli`] (what can be typed),
 //! `durations` (how long, as it is typed), [`config`] (what can be set), `declared` (tables that are
 //! configured), `stores` (where they are), [`exit`] (how a command ends), `signals` (what ends it from
 //! outside), `panics` (where it went wrong), `told` (a test of what documents say of defaults), `ui`,
@@ -27,6 +28,7 @@ pub mod report;
 #[cfg(feature = "sample")]
 pub mod sample;
 pub mod signals;
+mod spelling;
 pub mod stores;
 #[cfg(all(test, feature = "sample"))]
 mod told;
@@ -53,6 +55,7 @@ use exit::{Exit, exit_of};
 use ui::{Ui, printable};
 
 pub use lockstep::tables;
+pub use spelling::spell_advice;
 
 /// Rows become many small allocations on one thread and are freed on another; the system's allocator spends a
 /// sixth of a backfill on that.
@@ -174,6 +177,7 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
     program: Program,
     work: impl FnOnce(Startup) -> F,
 ) -> ExitCode {
+    spell_advice();
     let ui = Ui::stderr(global.quiet);
     let json = global.json;
     log_to(&ui, global.verbose, global.log_format);

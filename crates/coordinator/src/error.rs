@@ -1,6 +1,6 @@
 //! What can go wrong in a coordinator, by what it means to the operator.
 
-use lockstep_core::Phase;
+use lockstep_core::{Advice, Phase};
 use lockstep_postgres::{Shape, Source, TableBinding, columns_of};
 
 use crate::gate::GateReport;
@@ -20,8 +20,10 @@ pub enum Error {
     Interrupted,
     /// More dead letters in one run than allowed.
     #[error(
-        "{table}: {found} rows were set aside, more than backfill.errors_max = {allowed}; look at them with `dead-letters`, then \
-         mend the rows or raise the bound, and run the same command again"
+        "{table}: {found} rows were set aside, more than {} = {allowed}; look at them with {}, then mend the \
+         rows or raise the bound, and run the same command again",
+        Advice::BackfillErrorsMax,
+        Advice::DeadLetters
     )]
     TooManyErrors {
         /// The table of the last one.
@@ -42,9 +44,11 @@ pub enum Error {
     /// The source schema is not the one that was captured.
     #[error(
         "{table}: its columns have changed since capture was installed, and a column that the codec does not know would be lost \
-         silently. Undo the change, or end this migration (`rollback --to PostgresOnly`, then `uninstall`) and start it again with a table that knows the \
+         silently. Undo the change, or end this migration ({}, then {}) and start it again with a table that knows the \
          new columns. \
-         Captured:\n{captured}\nNow:\n{now}"
+         Captured:\n{captured}\nNow:\n{now}",
+        Advice::RollbackToPostgresOnly,
+        Advice::Uninstall
     )]
     SchemaChanged {
         /// The table.
@@ -57,8 +61,9 @@ pub enum Error {
     /// A store has lost history: going on would take lost states for newer ones, or acknowledged ones for
     /// written.
     #[error(
-        "{}. Nothing is moved until this is mended: run `doctor`, which says what is safe and what to run",
-        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        "{}. Nothing is moved until this is mended: run {}, which says what is safe and what to run",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        Advice::Doctor
     )]
     HistoryLost(Vec<Loss>),
     /// The barrier could not be acquired.
@@ -77,8 +82,9 @@ pub enum Error {
     },
     /// Writes would have had to wait for too long.
     #[error(
-        "the step to {to} would have stopped writes for longer than steps.pause_ms_max = {allowed_ms} ms: {why}. Everything is \
-         as it was, and writes go on. Try again when that is over, or allow a longer pause"
+        "the step to {to} would have stopped writes for longer than {} = {allowed_ms} ms: {why}. Everything is as \
+         it was, and writes go on. Try again when that is over, or allow a longer pause",
+        Advice::PauseMax
     )]
     PauseMissed {
         /// Phase that the step leads to.

@@ -1,5 +1,6 @@
 //! Whether the reverse feed has everything, and what is wrong with it if not.
 
+use lockstep_core::Advice::{ReverseBackfill, ReverseFeed};
 use lockstep_postgres::reverse::FeedStanding;
 
 /// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do
@@ -10,13 +11,15 @@ const LAG_ALARM_S: f64 = lockstep_core::RETENTION.as_secs() as f64 / 2.0;
 pub(crate) fn closed(standing: &FeedStanding) -> Option<String> {
     if let (Some(at), Some(why)) = (standing.lost_at, &standing.lost_why) {
         return Some(format!(
-            "records were lost ({why}; noticed {}): the way back is closed until `reverse-feed --backfill` has read the whole target",
+            "records were lost ({why}; noticed {}): the way back is closed until \
+                {ReverseBackfill} has read the whole target",
             at.format("%Y-%m-%d %H:%M:%S UTC")
         ));
     }
     if let (true, Some(why)) = (standing.foreign_count > 0, &standing.foreign_why) {
         return Some(format!(
-            "{} changes went round Lockstep ({why}) and are not in PostgreSQL: run `reverse-feed --backfill`",
+            "{} changes went round Lockstep ({why}) and are not in PostgreSQL: run \
+                {ReverseBackfill}",
             standing.foreign_count
         ));
     }
@@ -30,7 +33,8 @@ pub(crate) fn alarm(standing: &FeedStanding) -> Option<String> {
     }
     if standing.lag_s > LAG_ALARM_S {
         return Some(format!(
-            "it is {:.0} h behind and streams keep 24 h: start `reverse-feed`, or find out what holds it up",
+            "it is {:.0} h behind and streams keep 24 h: start {ReverseFeed}, or \
+                find out what holds it up",
             standing.lag_s / 3_600.0
         ));
     }
@@ -60,7 +64,7 @@ mod tests {
             lost_why: Some("trimmed".to_owned()),
             ..hours(0.0)
         };
-        check(lost, Some("--backfill"));
+        check(lost, Some(&ReverseBackfill.to_string()));
         check(
             FeedStanding { foreign_count: 2, foreign_why: Some("by hand".to_owned()), ..hours(0.0) },
             Some("2 changes"),

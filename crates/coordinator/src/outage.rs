@@ -6,10 +6,11 @@
 //! DynamoOnly, the day runs out for which streams keep a change. 3. It had been a matter of minutes.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockstep_core::{Error as StoreError, Kind};
 use rand::RngExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -112,7 +113,7 @@ mod tests {
         StoreError::target(kind, "writing", message)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn each_cause_is_told_once_and_the_end_of_it() {
         let (mut outage, never) = (Outage::new("the relay"), CancellationToken::new());
         assert!(outage.over().is_none(), "nothing was wrong");

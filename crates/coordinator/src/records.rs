@@ -1,5 +1,6 @@
 //! What the records of both stores say of a migration, for gates, steps and the doctor alike.
 
+use lockstep_core::Advice::{Complete, ControlTable, DropSource, Uninstall};
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
 use lockstep_dynamo::Target;
 use lockstep_postgres::{
@@ -44,9 +45,11 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
         None => Ok(()),
         Some(since) => {
             let message = format!(
-                "the migration is complete since {}: DynamoDB is the truth for good, and nothing is moved any more. `complete` again \
-                 finishes what it may have left; `cleanup --drop-source` drops the source tables. If it was another migration that had \
-                 this control table before, set target.control_table to a name of this one's own",
+                "the migration is complete since {}: DynamoDB is the truth for good, \
+                    and nothing is moved any more. {Complete} again finishes what it \
+                    may have left; {DropSource} drops the source tables. If it was \
+                    another migration that had this control table before, set \
+                    {ControlTable} to a name of this one's own",
                 since.format("%Y-%m-%d %H:%M:%S UTC")
             );
             Err(StoreError::target(Kind::Refused, "going on with the migration", message).into())
@@ -79,9 +82,11 @@ fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "a migration of {} is under way in this database, and the configuration names {}: a database has one migration at a \
-         time. `complete` it, or take it out with `uninstall`, before this one begins; or configure these tables beside those. \
-         If they are the same tables under other names, give them the names they had",
+        "a migration of {} is under way in this database, and the configuration \
+            names {}: a database has one migration at a time. {Complete} it, or take it \
+            out with {Uninstall}, before this one begins; or configure these tables \
+            beside those. If they are the same tables under other names, give them the \
+            names they had",
         recorded.join(", "),
         configured.join(", ")
     ))
@@ -168,13 +173,16 @@ pub(crate) async fn take_in_partitions(migration: &Migration) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use lockstep_core::Advice;
+
     use super::beside;
 
     #[test]
     fn a_second_migration_is_one_of_other_tables_only_and_both_are_named() {
         let recorded = ["documents".to_owned(), "payments".to_owned()];
         let refused = beside(&recorded, &["stock", "events"]).expect("other tables");
-        for name in ["documents, payments", "stock, events", "`uninstall`", "`complete`"] {
+        let [ends, completes] = [Advice::Uninstall, Advice::Complete].map(|advice| advice.to_string());
+        for name in ["documents, payments", "stock, events", &ends, &completes] {
             assert!(refused.contains(name), "{name}: {refused}");
         }
         assert_eq!(beside(&recorded, &["stock", "payments"]), None, "a table beside those of before");

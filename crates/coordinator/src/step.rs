@@ -10,7 +10,7 @@ mod settle;
 pub(crate) use recover::{Recovered, recover_all};
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Doing, Epoch, Kind, Phase};
+use lockstep_core::{Control, Doing, Epoch, Kind, Phase};
 use lockstep_postgres::{EntryKind, IntentId, flip_phase, take_exclusive};
 use serde::Serialize;
 use serde_json::json;
@@ -66,21 +66,56 @@ pub(crate) async fn step(
     let control = source.control().await?;
     let from = control.phase;
     if from == to {
-        return Ok(StepOutcome {
-            from,
-            phase: to,
-            epoch: control.epoch,
-            tries: 0,
-            barrier_held_ms: 0.0,
-            gates: GateReport::default(),
-            instances: Vec::new(),
-            pause: None,
-            late_until: None,
-        });
+        return Ok(nothing_to_do(&control));
     }
     if !from.is_next_to(to) {
         return Err(Error::NotAdjacent { from, to });
     }
+    require_one_migration(migration, from, to).await?;
+    let gates = all_gates(migration, &control, to, rehearsal, observer).await?;
+    let intent = Intent { from, to, epoch_before: control.epoch };
+    refuse_by(migration, &intent, &gates, force).await?;
+    // An instance that is behind now would be two behind after the flip (I6). The step before has waited for
+    // everyone, so this only waits where something else changed the phase.
+    let epoch = match from {
+        // Pauses there are epochs of their own.
+        Phase::DynamoOnly => {
+            migration.target.control().record().await?.map_or(control.epoch, |record| record.epoch)
+        }
+        _ => control.epoch,
+    };
+    instances::wait(&leases(&intent, migration), epoch, observer).await?;
+    let mut detail = json!(intent);
+    detail["force"] = json!(force);
+    detail["gates"] = json!(gates);
+    let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
+    let (taken, error) = match take(migration, id, &intent, observer).await {
+        Ok(taken) => (taken, None),
+        // The commit may have happened although its answer was lost (I8): the control record decides.
+        Err(error) => (Taken { tries: 1, ..Taken::default() }, Some(error)),
+    };
+    let settled = settle(migration, id, &intent, &taken, observer).await;
+    outcome(&intent, gates, taken, settled, error)
+}
+
+/// The step to where it stands already.
+fn nothing_to_do(control: &Control) -> StepOutcome {
+    StepOutcome {
+        from: control.phase,
+        phase: control.phase,
+        epoch: control.epoch,
+        tries: 0,
+        barrier_held_ms: 0.0,
+        gates: GateReport::default(),
+        instances: Vec::new(),
+        pause: None,
+        late_until: None,
+    }
+}
+
+/// Refuses where this process and both stores are not of one migration with one history.
+async fn require_one_migration(migration: &Migration, from: Phase, to: Phase) -> Result<()> {
+    let source = &migration.source;
     // 1. The truth is in DynamoDB, and a process leaves a table out. 2. It sees the feed through, of the
     // others, and compares those. 3. PostgreSQL is the truth, also for the table of which it has not
     // everything that was acknowledged (I7). Whether their settings are the migration's is a gate.
@@ -100,15 +135,35 @@ pub(crate) async fn step(
     // detected.
     continuity::mark_now(migration).await?;
     source.replace_times_ahead().await?;
-    let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
+    Ok(())
+}
+
+async fn all_gates(
+    migration: &Migration,
+    control: &Control,
+    to: Phase,
+    rehearsal: &Rehearsal,
+    observer: &dyn Observer,
+) -> Result<GateReport> {
+    let mut gates = gates::readiness(migration, control.phase, to, control.epoch, observer).await?;
     // Last, because it writes: only what everything else would let through is tried out.
-    if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() {
+    if control.phase == Phase::DualWrite && to == Phase::HybridRead && gates.passed() {
         for gate in rehearsal.gates(migration).await? {
             observer.gate(&gate);
             gates.results.push(gate);
         }
     }
-    let intent = Intent { from, to, epoch_before: control.epoch };
+    Ok(gates)
+}
+
+/// Ends a step that gates refuse, unless it may be forced and is.
+async fn refuse_by(
+    migration: &Migration,
+    intent: &Intent,
+    gates: &GateReport,
+    force: Option<&str>,
+) -> Result<()> {
+    let (source, Intent { from, to, .. }) = (&migration.source, intent);
     // A step that moves the truth cannot be forced: without a reverse feed, or with lost records, there is no
     // safe way back.
     // Nor can a step that needs a table made by an import. 1. Applications may write to it. 2. The job fails
@@ -119,41 +174,41 @@ pub(crate) async fn step(
         let detail = json!({ "from": from, "to": to, "gates": gates });
         let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
         source.journal_outcome(&migration.actor, id, EntryKind::Refused, CHANGE_PHASE, &detail).await?;
-        return Err(Error::Refused(gates));
+        return Err(Error::Refused(gates.clone()));
     }
-    // An instance that is behind now would be two behind after the flip (I6). The step before has waited for
-    // everyone, so this only waits where something else changed the phase.
-    let epoch = match from {
-        // Pauses there are epochs of their own.
-        Phase::DynamoOnly => {
-            migration.target.control().record().await?.map_or(control.epoch, |record| record.epoch)
-        }
-        _ => control.epoch,
-    };
-    instances::wait(&leases(&intent, migration), epoch, observer).await?;
-    let mut detail = json!(intent);
-    detail["force"] = json!(force);
-    detail["gates"] = json!(gates);
-    let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
-    let taken = match (from, to) {
+    Ok(())
+}
+
+/// Takes it the way that its two phases ask for.
+async fn take(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    observer: &dyn Observer,
+) -> Result<Taken> {
+    match (intent.from, intent.to) {
         // Apart: nested, they are deeper than the compiler looks by default.
         (_, Phase::DynamoOnly) => {
-            Box::pin(moving::to_dynamo(migration, id, &intent, observer)).await.map(Taken::from)
+            Box::pin(moving::to_dynamo(migration, id, intent, observer)).await.map(Taken::from)
         }
         (Phase::DynamoOnly, _) => {
             Box::pin(moving::to_postgres(migration, id, observer)).await.map(Taken::from)
         }
-        _ => open_and_flip(migration, id, &intent, observer).await,
-    };
-    let (taken, error) = match taken {
-        Ok(taken) => (taken, None),
-        // The commit may have happened although its answer was lost (I8): the control record decides.
-        Err(error) => (Taken { tries: 1, ..Taken::default() }, Some(error)),
-    };
-    let settled = settle(migration, id, &intent, &taken, observer).await;
+        _ => open_and_flip(migration, id, intent, observer).await,
+    }
+}
+
+/// What came of it, by what the records say and what went wrong.
+fn outcome(
+    intent: &Intent,
+    gates: GateReport,
+    taken: Taken,
+    settled: Result<Settled>,
+    error: Option<Error>,
+) -> Result<StepOutcome> {
     match (settled, error) {
-        (Ok(Settled { now, instances, late_until }), _) if now.phase == to => Ok(StepOutcome {
-            from,
+        (Ok(Settled { now, instances, late_until }), _) if now.phase == intent.to => Ok(StepOutcome {
+            from: intent.from,
             phase: now.phase,
             epoch: now.epoch,
             tries: taken.tries,

@@ -5,6 +5,7 @@
 //! trigger of an application fires; no id, key or counter is taken; and what a crash leaves is passed over by
 //! every reader. What is not proven is said with the result.
 
+use lockstep_core::Advice::TestOperation;
 use lockstep_core::Phase;
 use lockstep_postgres::{CaptureProbe, EntryKind, TableBinding};
 use serde::Serialize;
@@ -165,7 +166,7 @@ impl TestReport {
                 "capture marks a write; DynamoDB takes one, guards it and gives it back; nothing is left. Not proven: {NOT_PROVEN}"
             );
             let detail = if failed.is_empty() { proven } else { failed.join("; ") };
-            let next = "mend what is named, and run `test-operation` until it passes";
+            let next = format!("mend what is named, and run {TestOperation} until it passes");
             GateResult::check(STEP, failed.is_empty(), detail, next).of(table)
         };
         tables.into_iter().map(of_table).collect()

@@ -7,6 +7,10 @@
 //! A copy, from a snapshot, a clone or a dump, carries the triggers and says the phase of its original. What
 //! DynamoDB says is the original's, and is neither asked nor changed.
 
+use lockstep_core::Advice::{
+    Complete, Doctor, DropSource, DroppingTargetTables, Relay, ReverseFeed, Rollback, RollbackToPostgresOnly,
+    SourceUrl, UninstallCopy, UninstallCopyOf,
+};
 use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
 use lockstep_dynamo::TableStanding;
 use lockstep_postgres::Uninstalled;
@@ -74,12 +78,10 @@ pub async fn uninstall(
 async fn nothing_there(migration: &Migration, options: &UninstallOptions) -> Result<Uninstall> {
     let refused = |message: String| Err(StoreError::source(Kind::Refused, DOING, message).into());
     if !options.copy && migration.source.completed().await?.is_some() {
-        return refused(
-            "the migration is complete: DynamoDB is the truth, and only guards are left in PostgreSQL. \
-            `cleanup --drop-source` drops \
-             the tables that they guard"
-                .to_owned(),
-        );
+        return refused(format!(
+            "the migration is complete: DynamoDB is the truth, and only guards are \
+                left in PostgreSQL. {DropSource} drops the tables that they guard"
+        ));
     }
     if options.drop_target_tables {
         return refused(format!(
@@ -157,13 +159,17 @@ async fn is_the_truth(migration: &Migration, gates: &mut Collector<'_>) -> Resul
     let is_early = matches!(control.phase, Phase::PostgresOnly | Phase::DualWrite);
     let next = match control.phase {
         Phase::DynamoOnly => {
-            "`rollback --to PostgresOnly` brings everything back first; or `complete`, if DynamoDB is to \
-            be the truth for good. For a copy \
-             of the source, made from a snapshot or a dump, `uninstall --copy`"
+            format!(
+                "{RollbackToPostgresOnly} brings everything back first; or {Complete}, \
+                if DynamoDB is to be the truth for good. For a copy of the source, made \
+                from a snapshot or a dump, {UninstallCopy}"
+            )
         }
         _ => {
-            "`rollback` first: DynamoDB is read. For a copy of the source, made from a snapshot or a dump, \
-            `uninstall --copy`"
+            format!(
+                "{Rollback} first: DynamoDB is read. For a copy of the source, made from \
+                a snapshot or a dump, {UninstallCopy}"
+            )
         }
     };
     let found = format!("the phase is {}", control.phase);
@@ -182,15 +188,17 @@ async fn is_the_truth(migration: &Migration, gates: &mut Collector<'_>) -> Resul
         }
         Err(error) => (false, format!("DynamoDB does not say: {error}")),
     };
-    let next = "see `doctor`. Where DynamoDB is gone for good, or this is a copy of the source, `uninstall \
-    --copy` leaves it out";
+    let next = format!(
+        "see {Doctor}. Where DynamoDB is gone for good, or this is a copy of the source, \
+        {UninstallCopy} leaves it out"
+    );
     gates.add(GateResult::check("PostgreSQL is the truth", in_source, found, next));
     let late = late_writes_until(&migration.source).await?;
     let found = late.map_or_else(
         || "none".to_owned(),
         |until| format!("a request of DynamoOnly may land until {}", until.format("%Y-%m-%d %H:%M:%S UTC")),
     );
-    let next = "keep `reverse-feed` and `relay` running until then, and try again";
+    let next = format!("keep {ReverseFeed} and {Relay} running until then, and try again");
     gates.add(GateResult::check("no write of DynamoOnly can still land", late.is_none(), found, next));
     Ok(())
 }
@@ -218,10 +226,9 @@ async fn is_a_copy(
         _ => "this is the server that the source is known to be on, or none is known",
     };
     let next = format!(
-        "look again where source.url leads. Only if this is a clone that shares the identity of its \
-        server: name what it has from \
-         the source, `uninstall --copy --migration-id {}`",
-        id.unwrap_or_default()
+        "look again where {SourceUrl} leads. Only if this is a clone that shares the \
+            identity of its server: name what it has from the source, {}",
+        UninstallCopyOf(id.unwrap_or_default().to_string())
     );
     gates.add(GateResult::check("this is a copy", elsewhere || early || named, found, next));
     if options.drop_target_tables {
@@ -229,7 +236,7 @@ async fn is_a_copy(
         gates.add(GateResult::fail(
             "the tables are this database's",
             found,
-            "leave --drop-target-tables out",
+            format!("leave {DroppingTargetTables} out"),
         ));
     }
     Ok(())
@@ -265,8 +272,10 @@ async fn holds_nothing_else(migration: &Migration, gates: &mut Collector<'_>) ->
             TableStanding::There(_) => migration.target.has_foreign_items(name).await?,
         };
         let found = if foreign { format!("{name} has items without a version") } else { "none".to_owned() };
-        let next =
-            "another program put these items there: move them first, or leave --drop-target-tables out";
+        let next = format!(
+            "another program put these items there: move them first, or leave \
+                {DroppingTargetTables} out"
+        );
         gates.add(GateResult::check("no items of others", !foreign, found, next).of(binding.name()));
     }
     Ok(())

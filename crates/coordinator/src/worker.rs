@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_core::Advice::{BackfillAgain, Status};
 use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_postgres::PlanLook;
 use serde::Serialize;
@@ -151,8 +152,10 @@ async fn turn(
         return Ok(ended);
     }
     // A plan that is forgotten leaves no range, and nothing of it says that everything was moved.
-    let message =
-        "the plan was forgotten meanwhile, by `backfill --restart` or a repair; there will be another";
+    let message = format!(
+        "the plan was forgotten meanwhile, by {BackfillAgain} or a repair; there \
+            will be another"
+    );
     Err(StoreError::source(Kind::Busy, "copying the initial load", message).into())
 }
 
@@ -182,8 +185,10 @@ async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()>
 /// Refuses to copy from a store that follows.
 async fn require_truth(migration: &Migration) -> Result<()> {
     if migration.source.control().await?.phase == Phase::DynamoOnly {
-        let message =
-            "DynamoDB is the truth, and PostgreSQL follows it: there is nothing to copy; see `status`";
+        let message = format!(
+            "DynamoDB is the truth, and PostgreSQL follows it: there is no history \
+                to move; see {Status}"
+        );
         return Err(StoreError::source(Kind::Refused, "copying the initial load", message).into());
     }
     Ok(())

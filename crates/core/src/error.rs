@@ -8,6 +8,7 @@ mod words;
 
 pub use sqlstate::{passwords_refused, read_only_refusals};
 
+use crate::Advice::SourceConnectionsMax;
 use crate::unholdable::Unholdable;
 use withheld::Withheld;
 
@@ -142,12 +143,12 @@ impl Error {
                 }
                 None => without_values::of_driver(&error),
             },
-            sqlx::Error::PoolTimedOut => {
-                "could not get a connection before the timeout: PostgreSQL does not answer, or every connection of the pool is \
-                 busy, or the server takes no writes (a replica, as after a failover); check that the server is up, or raise \
-                 source.connections_max"
-                    .to_owned()
-            }
+            sqlx::Error::PoolTimedOut => format!(
+                "could not get a connection before the timeout: PostgreSQL does not \
+                    answer, or every connection of the pool is busy, or the server \
+                    takes no writes (a replica, as after a failover); check that the \
+                    server is up, or raise {SourceConnectionsMax}"
+            ),
             other => without_values::of_driver(other),
         };
         Self::of_driver(Side::Source, kind, doing, message, error)

@@ -7,7 +7,7 @@
 //! docs/protocol.md.
 //!
 //! Words only: no I/O, no runtime, and no clock but in `beside_columns`. Read the modules in this order; each
-//! rests on those before it: [`Phase`] and [`Version`]; [`Error`]; [`Attribute`] and [`Unholdable`];
+//! rests on those before it: [`Phase`] and [`Version`]; [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`];
 //! [`FieldDiff`]; [`Column`]; [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
@@ -15,6 +15,7 @@
 //! stream says); [`settings`] (what operators turn); [`written`] (options as a file has them);
 //! [`serde_words`] (what may be told of a document that does not read).
 
+pub mod advice;
 mod attribute;
 mod change;
 mod column;
@@ -43,6 +44,7 @@ mod view;
 mod window;
 pub mod written;
 
+pub use advice::Advice;
 pub use attribute::{
     Attribute, Attributes, DELETED_ATTRIBUTE, PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
     is_bookkeeping,

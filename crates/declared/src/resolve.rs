@@ -13,7 +13,7 @@ pub(crate) use key::of_key;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_core::{ColumnSpec, Index, KeyType, TargetSchema};
+use lockstep_core::{Advice, ColumnSpec, Index, KeyType, TargetSchema};
 use lockstep_postgres::{CatalogColumn, CatalogTable};
 use lockstep_template::{Alphabet, RESERVED_ATTRIBUTES, Template, check};
 
@@ -49,10 +49,10 @@ pub fn resolve(
     table: &CatalogTable,
 ) -> Result<DeclaredTable, Vec<String>> {
     let resolver = Resolver { name, declaration, table };
-    resolver
-        .resolve()
-        .map(|shape| DeclaredTable(leak(shape)))
-        .map_err(|problems| problems.into_iter().map(|problem| format!("tables.{name}: {problem}")).collect())
+    resolver.resolve().map(|shape| DeclaredTable(leak(shape))).map_err(|problems| {
+        let table = Advice::Table(name.to_owned());
+        problems.into_iter().map(|problem| format!("{table}: {problem}")).collect()
+    })
 }
 
 fn leak<T>(value: T) -> &'static T {

@@ -6,6 +6,7 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterce
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use lockstep_core::Advice::EmulatorCredentials;
 use lockstep_core::{host_of, is_this_machine};
 
 /// Refuses to send such a request.
@@ -28,11 +29,12 @@ impl Intercept for NoTokenInClear {
     ) -> Result<(), BoxError> {
         let request = context.request();
         if request.headers().contains_key(TOKEN) && is_in_clear(request.uri()) {
-            return Err(
-                "the endpoint is plain HTTP on another machine, and these credentials have a session token, which is not \
-                        sent in clear: use https://, or set target.emulator_credentials for an emulator"
-                    .into(),
-            );
+            return Err(format!(
+                "the endpoint is plain HTTP on another machine, and these \
+                    credentials have a session token, which is not sent in clear: use \
+                    https://, or set {EmulatorCredentials} for an emulator"
+            )
+            .into());
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! Sources: Amazon DynamoDB Developer Guide, "Error handling with DynamoDB"; API Reference, "Common errors";
 //! the SDK's own list of throttles and of transient errors.
 
+use lockstep_core::Advice::TargetEndpoint;
 use lockstep_core::Kind;
 
 const TABLE: &[(&str, Kind)] = &[
@@ -124,8 +125,9 @@ pub(super) fn advise(code: &str, status: u16, message: &str) -> String {
     let next = match code {
         "" => {
             return format!(
-                "HTTP {status} without a code of DynamoDB's: a proxy, a firewall or a load balancer answered for it; look at \
-                 HTTPS_PROXY, NO_PROXY and target.endpoint_url ({message})"
+                "HTTP {status} without a code of DynamoDB's: a proxy, a firewall or \
+                    a load balancer answered for it; look at HTTPS_PROXY, NO_PROXY and \
+                    {TargetEndpoint} ({message})"
             );
         }
         "ExpiredToken" | "ExpiredTokenException" => {

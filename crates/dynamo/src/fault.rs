@@ -3,6 +3,7 @@
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+use lockstep_core::Advice::{EmulatorCredentials, TargetEndpoint, TargetProfile, TargetRegion};
 use lockstep_core::{Error, Kind, Side};
 
 use super::{codes, without_values};
@@ -64,13 +65,17 @@ fn advised(kind: Kind, error: &(dyn std::error::Error + 'static)) -> String {
         .any(|cause| matches!(cause.downcast_ref(), Some(CredentialsError::InvalidConfiguration(_))));
     match kind {
         Kind::Denied if is_misconfigured => {
-            format!("{text}; look at the AWS profile that is used (target.profile, AWS_PROFILE)")
+            format!(
+                "{text}; look at the AWS profile that is used ({TargetProfile}, \
+                AWS_PROFILE)"
+            )
         }
-        Kind::Denied => "no AWS credentials were found: give them as to any AWS program, or set \
-                         target.emulator_credentials = true where target.endpoint_url is an emulator's"
-            .to_owned(),
+        Kind::Denied => format!(
+            "no AWS credentials were found: give them as to any AWS program, or set \
+            {EmulatorCredentials} = true where {TargetEndpoint} is an emulator's"
+        ),
         Kind::Misconfigured if text.to_lowercase().contains("region") => {
-            "no region is known: set target.region (or AWS_REGION)".to_owned()
+            format!("no region is known: set {TargetRegion} (or AWS_REGION)")
         }
         _ => text,
     }

@@ -6,6 +6,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{
     Attributes, DELETED_ATTRIBUTE, Error, ItemView, KeyType, Kind, Result, TargetKey, TargetSchema,
     VERSION_ATTRIBUTE, Version,
@@ -67,7 +68,7 @@ impl Target {
             Error::target(
                 Kind::Misconfigured,
                 format!("reading the history of {table}"),
-                "its mark does not parse; see `doctor`",
+                format!("its mark does not parse; see {Doctor}"),
             )
         });
         parsed.map(Some)

@@ -2,6 +2,7 @@
 //! backups.
 
 use aws_sdk_dynamodb::types::{PointInTimeRecoverySpecification, PointInTimeRecoveryStatus};
+use lockstep_core::Advice::{DeletionProtection, PointInTimeRecovery};
 use lockstep_core::{Error, Kind, Result};
 
 use super::{Backoff, Target, fault};
@@ -19,9 +20,9 @@ pub struct Protection {
 impl Protection {
     /// What is missing, and how it is had; `None` where nothing is.
     pub fn missing(self) -> Option<String> {
-        let keys: Vec<&str> = [
-            (!self.deletion).then_some("target.deletion_protection"),
-            (self.recovery == Some(false)).then_some("target.point_in_time_recovery"),
+        let keys: Vec<String> = [
+            (!self.deletion).then_some(DeletionProtection.to_string()),
+            (self.recovery == Some(false)).then_some(PointInTimeRecovery.to_string()),
         ]
         .into_iter()
         .flatten()
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!(missing(true, Some(true)), None);
         assert!(!missing(false, None).expect("one call").contains("restored"));
         let both = missing(false, Some(false)).expect("neither is on");
-        assert!(both.contains("target.deletion_protection and target.point_in_time_recovery"), "{both}");
-        assert!(!missing(true, Some(false)).expect("no backups").contains("deletion_protection"));
+        assert!(both.contains(&format!("{DeletionProtection} and {PointInTimeRecovery}")), "{both}");
+        assert!(!missing(true, Some(false)).expect("no backups").contains(&DeletionProtection.to_string()));
     }
 }

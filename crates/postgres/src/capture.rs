@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use lockstep_core::Advice::{Backfill, Doctor, Migrate};
 use lockstep_core::{Doing, Error, Kind, Phase, Result};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
@@ -339,12 +340,15 @@ impl CaptureState {
     pub fn require_on(&self, table: &str) -> Result<()> {
         let message = match self {
             Self::On => return Ok(()),
-            Self::Absent => {
-                "capture is not installed; run `cargo xtask backfill` or `migrate`, which install it first"
-                    .to_owned()
-            }
+            Self::Absent => format!(
+                "capture is not installed; run `{Backfill:#}` or {Migrate}, which \
+                    install it first"
+            ),
             Self::Broken(how) => {
-                format!("{how}: changes made since may be unknown. Run `doctor`, which says how to mend it")
+                format!(
+                    "{how}: changes made since may be unknown. Run {Doctor}, which says \
+                    how to mend it"
+                )
             }
         };
         Err(Error::source(Kind::Misconfigured, format!("checking capture of {table}"), message))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lockstep_core::Advice::{SourceUrl, SourceUrlVariable};
 use lockstep_core::{Error, Result};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
@@ -49,8 +50,10 @@ impl Source {
                 return error;
             }
             let mut error = Error::of_sqlx(&place, e);
-            error.message +=
-                "; check source.url (LOCKSTEP_SOURCE__URL) and that the server accepts connections";
+            error.message += &format!(
+                "; check {SourceUrl} ({SourceUrlVariable}) and that the server \
+                    accepts connections"
+            );
             error
         };
         // One connection first: a pool tries again until its time-out and then says no more than that it

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use lockstep_core::Advice::Backfill;
 use lockstep_core::{Control, Doing, EPOCH_SHIFT, Epoch, Error, Kind, Phase, Result};
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -280,12 +281,12 @@ impl Source {
         }
         let message = match self.table_state(name).await? {
             None => "capture is not installed".to_owned(),
-            Some(TableState { importing: true, .. }) => {
-                "an import is making its target table: changes wait until it is there; `backfill` goes on with it"
-                    .to_owned()
-            }
+            Some(TableState { importing: true, .. }) => format!(
+                "an import is making its target table: changes wait until it is \
+                    there; {Backfill} goes on with it"
+            ),
             Some(TableState { cold_open: true, .. }) => {
-                "a cold load is not finished; run `backfill` to finish it".to_owned()
+                format!("a cold load is not finished; run {Backfill} to finish it")
             }
             Some(state) => format!(
                 "a request of a cold load was lost and could still arrive until {}",

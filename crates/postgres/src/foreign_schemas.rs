@@ -1,5 +1,6 @@
 //! Whose schema `lockstep` is, and who may go on over one that is another role's.
 
+use lockstep_core::Advice::SourceUrl;
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::AssertSqlSafe;
 
@@ -56,9 +57,10 @@ impl Source {
             Kind::Misconfigured,
             DOING,
             format!(
-                "{what} belongs to role {owner} and not to the role that source.url names: what is in it could run with your \
-                 rights. If Lockstep made it under {owner}, connect as {owner}; if its origin is unknown, look at it, \
-                 drop it, and begin again"
+                "{what} belongs to role {owner} and not to the role that {SourceUrl} \
+                    names: what is in it could run with your rights. If Lockstep made \
+                    it under {owner}, connect as {owner}; if its origin is unknown, \
+                    look at it, drop it, and begin again"
             ),
         ))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_core::Advice::{Seed, TableSource};
 use lockstep_core::{
     ColumnSpec, DELETED_ATTRIBUTE, Doing, Error, Kind, Result, TTL_ATTRIBUTE, VERSION_ATTRIBUTE,
     WRITERS_ATTRIBUTE, Window,
@@ -207,9 +208,10 @@ impl Source {
         let missing = |message: String| Error::source(Kind::Misconfigured, what.clone(), message);
         let Some(class) = class else {
             return Err(missing(format!(
-                "there is no table {}; set tables.{}.source to where it is, or run `seed` to create the sample",
+                "there is no table {}; set {} to where it is, or run {Seed} to create \
+                 the sample",
                 binding.relation,
-                binding.name()
+                TableSource(binding.name().to_owned())
             )));
         };
         let kind: String = class.get("kind");

@@ -314,18 +314,6 @@ impl Source {
         transaction.commit().await.doing("resolving an intent")?;
         Ok(marked.rows_affected())
     }
-
-    /// Intents that are open: strict writes under way, and those whose end no sweeper has looked up yet.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn open_write_intents(&self) -> Result<i64> {
-        sqlx::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.intents")
-            .fetch_one(self.intents.pool())
-            .await
-            .doing("counting open intents")
-    }
 }
 
 pub(super) fn parse_xid(text: String) -> Result<TransactionId> {

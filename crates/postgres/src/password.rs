@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use lockstep_core::Advice::{SourcePasswordCommand, SourcePasswordFile};
 use lockstep_core::{Error, Kind, Result, passwords_refused};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
@@ -58,14 +59,14 @@ impl Password {
         let printed = match self {
             Self::InUrl => return Ok(None),
             Self::File(path) => tokio::fs::read_to_string(path).await.map_err(|e| {
-                let doing = format!("reading source.password_file {}", path.display());
+                let doing = format!("reading {SourcePasswordFile} {}", path.display());
                 Error::source(Kind::Misconfigured, doing, e.to_string())
             })?,
             Self::Command(command) => run(command).await?,
         };
         let first = printed.lines().next().unwrap_or_default();
         if first.is_empty() {
-            let message = "source.password_file or source.password_command gave an empty first line";
+            let message = format!("{SourcePasswordFile} or {SourcePasswordCommand} gave an empty first line");
             return Err(Error::source(Kind::Misconfigured, "reading the source's password", message));
         }
         Ok(Some(first.to_owned()))
@@ -113,7 +114,8 @@ impl Password {
 
 /// What a shell command prints. Neither it nor what it prints is ever shown.
 async fn run(command: &str) -> Result<String> {
-    let failed = |why: String| Error::source(Kind::Unavailable, "running source.password_command", why);
+    let failed =
+        |why: String| Error::source(Kind::Unavailable, format!("running {SourcePasswordCommand}"), why);
     let mut shell = tokio::process::Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(COMMAND_TIMEOUT, shell.output()).await;

@@ -126,8 +126,8 @@ pub struct Delivered {
 }
 
 impl Source {
-    /// Reads up to `limit` pending keys after `after` in that order, each with the row it names, in one
-    /// statement and so in one snapshot.
+    /// Reads up to `limit` pending keys of a share (`None` for every key) after `after` in that order, each
+    /// with the row it names, in one statement and so in one snapshot.
     ///
     /// Without `FOR UPDATE`, on purpose. Under READ COMMITTED PostgreSQL re-reads a locked pending row after
     /// a wait but keeps the old snapshot for the joined row: new version, old image, written and
@@ -140,21 +140,6 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn read_pending(
-        &self,
-        binding: &TableBinding,
-        order: KeyOrder,
-        after: Option<&SourceKey>,
-        limit: i64,
-    ) -> Result<PendingBatch> {
-        self.read_pending_of(None, binding, order, after, limit).await
-    }
-
-    /// As [`Source::read_pending`], of the keys of a share; `None` for every key.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn read_pending_of(
         &self,
         share: Option<&RelayShare>,
         binding: &TableBinding,

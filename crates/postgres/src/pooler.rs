@@ -6,12 +6,17 @@
 //! pooler in session mode drops the settings of the start, row_security among them. What applications write
 //! through a pooler is captured all the same: the trigger needs no session.
 
+use lockstep_core::Advice::SourceUrl;
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _, Row as _};
 
-const NEXT: &str = "give source.url the address of PostgreSQL itself: Lockstep's own sessions hold locks, listen and make settings, \
-                    which a pooler takes away. Applications may go on writing through it";
+fn next() -> String {
+    format!(
+        "give {SourceUrl} the address of PostgreSQL itself: Lockstep's own sessions hold locks, listen and \
+         make settings, which a pooler takes away. Applications may go on writing through it"
+    )
+}
 
 /// The error of a pooler that does not take what every session of ours sends first.
 pub(super) fn named_by(error: &sqlx::Error, place: &str) -> Option<Error> {
@@ -26,7 +31,7 @@ pub(super) fn named_by(error: &sqlx::Error, place: &str) -> Option<Error> {
     Some(Error::source(
         Kind::Misconfigured,
         place,
-        format!("this is {name} and not PostgreSQL ({said}); {NEXT}"),
+        format!("this is {name} and not PostgreSQL ({said}); {}", next()),
     ))
 }
 
@@ -38,7 +43,7 @@ pub(super) async fn refuse(
     place: &str,
     holds_locks: bool,
 ) -> Result<()> {
-    let refused = |what: &str| Err(Error::source(Kind::Misconfigured, place, format!("{what}; {NEXT}")));
+    let refused = |what: &str| Err(Error::source(Kind::Misconfigured, place, format!("{what}; {}", next())));
     if holds_locks && shares_sessions(first, connect).await.doing(place)? {
         return refused(
             "two transactions of one session run in two sessions of the server: a pooler in transaction mode is in between",

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use lockstep_core::Advice::ReverseBackfill;
 use lockstep_core::{Doing, Error, Kind, Phase, Result, SourceKey};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe};
@@ -77,8 +78,11 @@ impl Source {
         let mut transaction = self.begin_alone().await?;
         let now = read_control(&mut transaction).await?;
         if now.phase == Phase::DynamoOnly {
-            let message = "the phase is DynamoOnly: DynamoDB is the truth, and rows follow it through the reverse feed. To bring \
-                           PostgreSQL to what it says, run `reverse-feed --backfill`";
+            let message = format!(
+                "the phase is DynamoOnly: DynamoDB is the truth, and rows follow it \
+                through the reverse feed. To bring PostgreSQL to what it says, run \
+                {ReverseBackfill}"
+            );
             return Err(Error::source(Kind::Refused, "marking keys to be written again", message));
         }
         Ok(transaction)

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use lockstep_core::Advice::SourceUrl;
 use lockstep_core::{Error, Kind, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -20,7 +21,7 @@ pub(crate) fn connect_options(options: &SourceOptions) -> Result<PgConnectOption
     url::check(&options.url)?;
     Ok(PgConnectOptions::from_str(&options.url)
         // A message of the driver may quote the URL.
-        .map_err(|_| Error::source(Kind::Misconfigured, "reading source.url", url::ADVICE))?
+        .map_err(|_| Error::source(Kind::Misconfigured, format!("reading {SourceUrl}"), url::ADVICE))?
         // Or else a statement that is slow is logged, with the keys that are spelled into it.
         .disable_statement_logging()
         .application_name(&options.application_name)

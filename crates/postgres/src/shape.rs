@@ -11,8 +11,10 @@
 //! it was. 3. The step to DynamoOnly makes the amounts from before it the truth. Likewise a column that was
 //! dropped and added again, or two that swapped names.
 
+use lockstep_core::Advice::{Doctor, RepairState, RollbackToPostgresOnly, Uninstall};
 use lockstep_core::{ColumnTypes, Doing, Result};
 use sqlx::postgres::PgConnection;
+use std::borrow::Cow;
 
 use super::fingerprint::{DOING, fingerprint};
 use super::partitions::{self, Leaf, PARTITION};
@@ -200,28 +202,32 @@ impl Shape {
     }
 
     /// What to do about it.
-    pub fn next(&self) -> &'static str {
+    pub fn next(&self) -> Cow<'static, str> {
         match self {
-            Self::Same => "nothing",
+            Self::Same => "nothing".into(),
             Self::Rewritten => {
-                "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores"
+                format!("run {Doctor}, then {RepairState}, which takes the table as it is \
+                    now and compares both stores").into()
             }
             Self::Changed => {
-                "undo the change of the table, or end this migration (`rollback --to PostgresOnly`, then `uninstall`) and start again"
+                format!("undo the change of the table, or end this migration \
+                    ({RollbackToPostgresOnly}, then {Uninstall}) and start again").into()
             }
             Self::Partitions(_) => {
-                "attach what is to stay, or run `doctor`, then `repair --state`, which takes the partitions as they are now: the items of \
-                 rows that went are deleted"
+                format!("attach what is to stay, or run {Doctor}, then {RepairState}, which \
+                    takes the partitions as they are now: the items of rows that went \
+                    are deleted").into()
             }
             Self::Grown(_) => {
-                "a relay, a comparison or the next try of a step takes it in: run the command again"
+                "a relay, a comparison or the next try of a step takes it in: run the command again".into()
             }
             Self::Hidden(ways) if ways.iter().all(|way| way.starts_with(KEYLESS)) => {
                 "leave one row of each key, and make the unique index, and NOT NULL of its columns, again; \
                  then the same command goes on"
+                    .into()
             }
             Self::Hidden(_) => {
-                "let the role of this session see every row of an ordinary table: see docs/runbook.md, \"Source tables\""
+                "let the role of this session see every row of an ordinary table: see docs/runbook.md, \"Source tables\"".into()
             }
         }
     }

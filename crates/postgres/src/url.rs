@@ -1,6 +1,7 @@
 //! What a URL of PostgreSQL says before the driver reads it. Nothing of it is ever in a message: where a
 //! password was not encoded, any part of the URL may be a part of the password.
 
+use lockstep_core::Advice::SourceUrl;
 use lockstep_core::{Error, Kind, Result, is_this_machine};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -35,7 +36,8 @@ pub(super) const ADVICE: &str = "the URL cannot be read (it is not shown, as a p
 
 /// Refuses what the driver would misread, or tell of.
 pub(super) fn check(url: &str) -> Result<()> {
-    let refused = |message: &str| Err(Error::source(Kind::Misconfigured, "reading source.url", message));
+    let refused =
+        |message: &str| Err(Error::source(Kind::Misconfigured, format!("reading {SourceUrl}"), message));
     let Some((_, rest)) = url.split_once("://") else { return refused(ADVICE) };
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = place.split_once('/').unwrap_or((place, ""));

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
+use lockstep_core::Advice::ValidateFolder;
 use lockstep_core::{Control, Epoch, Phase};
 use lockstep_dynamo::Export;
 use lockstep_postgres::{TableBinding, read_order};
@@ -97,8 +98,9 @@ impl TableRun {
 
     /// Why a file of the ledger stops the run.
     pub(crate) fn spool(&self, error: std::io::Error) -> Stopped {
-        let temporary = || (std::env::temp_dir().display().to_string(), "TMPDIR");
-        let kept = |kept: &crate::settings::Kept| (kept.folder.display().to_string(), "validate.folder");
+        let temporary = || (std::env::temp_dir().display().to_string(), "TMPDIR".to_owned());
+        let kept =
+            |kept: &crate::settings::Kept| (kept.folder.display().to_string(), ValidateFolder.to_string());
         let (folder, setting) = self.options.kept.as_ref().map_or_else(temporary, kept);
         Stopped::Spool { folder, setting, error }
     }

@@ -25,7 +25,7 @@ pub(crate) enum Stopped {
         /// Where it is.
         folder: String,
         /// What names another folder.
-        setting: &'static str,
+        setting: String,
         /// What the system said.
         error: std::io::Error,
     },

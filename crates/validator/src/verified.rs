@@ -19,6 +19,7 @@
 //! whatever is done; that is why its report keeps the `as_of` of the full pass, by which gates measure age.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use lockstep_core::Advice::{Incremental, Validate};
 use lockstep_core::{Control, Kind, Phase, Result};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::{FullPass, Source, TableBinding, columns_of};
@@ -63,17 +64,23 @@ pub async fn starting_point(
     fed_through: bool,
 ) -> Result<std::result::Result<FullPass, String>> {
     let Some(full) = source.full_pass(binding.name()).await? else {
-        return Ok(Err(format!("{}: no full pass has found it clean yet; {ADVICE}", binding.name())));
+        return Ok(Err(format!(
+            "{}: no full pass has found it clean yet; {}",
+            binding.name(),
+            whole_first()
+        )));
     };
     let schema = binding.table.target();
     let lately = target.describe_lately(&binding.target_name, &schema).await?;
     let identity = identity_of(source, lately, binding).await?;
     let now = source.clock().await?;
     let refused = refusal(&full, identity.as_deref(), (control.phase, control.epoch.0, fed_through), now);
-    Ok(refused.map_or(Ok(full), |reason| Err(format!("{}: {reason}; {ADVICE}", binding.name()))))
+    Ok(refused.map_or(Ok(full), |reason| Err(format!("{}: {reason}; {}", binding.name(), whole_first()))))
 }
 
-const ADVICE: &str = "run `validate` without --incremental first";
+fn whole_first() -> String {
+    format!("run {Validate} without {Incremental} first")
+}
 
 /// Why a full pass cannot be gone on from. Pure.
 fn refusal(

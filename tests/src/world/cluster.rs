@@ -12,6 +12,8 @@ const TEMPLATE: &str = "world_template";
 
 /// Makes a database with the sample's tables, empty but for the rows that stay behind; returns its URL.
 pub(super) async fn database(name: &str) -> String {
+    // What libraries say is compared as an operator reads it.
+    lockstep_cli::spell_advice();
     let cluster = CLUSTER.get_or_init(start).await;
     let mut connection = PgConnection::connect(cluster.url()).await.expect("the cluster answers");
     create(&mut connection, &format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;

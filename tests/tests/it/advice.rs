@@ -150,6 +150,7 @@ fn faults(phase: Phase) -> Vec<Observation> {
 
 #[test]
 fn what_the_doctor_advises_does_something_in_the_phase_in_which_it_is_advised() {
+    lockstep_cli::spell_advice();
     let mut seen = 0;
     for phase in Phase::ALL {
         for fault in faults(phase) {

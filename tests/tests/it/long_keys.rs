@@ -190,8 +190,10 @@ async fn a_large_pending_set_is_read_and_emptied_through_its_index() {
     let mut after: Option<SourceKey> = None;
     let mut read = 0;
     for _ in 0..8 {
-        let batch =
-            source.read_pending(&binding, KeyOrder::Ascending, after.as_ref(), 100).await.expect("reads");
+        let batch = source
+            .read_pending(None, &binding, KeyOrder::Ascending, after.as_ref(), 100)
+            .await
+            .expect("reads");
         let keys: Vec<SourceKey> = batch.rows.iter().map(|row| row.key.clone()).collect();
         assert_eq!(source.pending_among(PAYMENTS, &keys).await.expect("looks up").len(), 100);
         let delivered: Vec<_> =

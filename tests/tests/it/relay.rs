@@ -19,8 +19,11 @@ async fn a_key_bumped_between_reading_and_acknowledging_stays_pending() {
     let world = World::start().await;
     world.prepared().await.close().await;
     world.sql(&logs(1, 3)).await;
-    let batch =
-        world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
+    let batch = world
+        .source
+        .read_pending(None, &world.logs_table(), KeyOrder::Ascending, None, 10)
+        .await
+        .expect("reads");
     world.sql("UPDATE integration_logs SET user_id = 'newer' WHERE log_id = 2").await;
     let bumped = world.pending(LOGS).await[&log_key(2, "service-2")];
     let read: Vec<Delivered> =
@@ -160,8 +163,11 @@ async fn the_age_of_a_key_that_was_bumped_starts_where_it_was_read() {
     world.prepared().await.close().await;
     world.sql(&log(1, "a")).await;
     world.sql("UPDATE lockstep.pending SET marked_at = now() - interval '1 hour'").await;
-    let batch =
-        world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
+    let batch = world
+        .source
+        .read_pending(None, &world.logs_table(), KeyOrder::Ascending, None, 10)
+        .await
+        .expect("reads");
     world.sql("UPDATE integration_logs SET user_id = 'newer'").await;
     assert!(
         world.source.lag(LOGS).await.expect("a lag").oldest_s > 3_000.0,

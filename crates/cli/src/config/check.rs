@@ -5,7 +5,8 @@ use std::time::Duration;
 use figment::Figment;
 
 use lockstep::config::Check;
-use lockstep_daemon::LISTEN;
+use lockstep_coordinator::{ImportOptions, StepOptions};
+use lockstep_daemon::{LISTEN, ServeOptions};
 
 use super::{Config, ConfigError};
 
@@ -15,26 +16,40 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     shared.stores(&config.source, &config.target);
     shared.calls(&config.writes, &config.reads);
     shared.tables(&config.names(), &config.target);
-    let mut require = |holds: bool, key: &str, must: &str| shared.require(holds, key, must);
+    // All are named, so that a new one is not forgotten here.
     let Config {
-        source,
+        source: _,
         target: _,
         tables: _,
         declared: _,
-        backfill,
-        import,
-        relay,
-        steps,
+        backfill: _,
+        import: _,
+        relay: _,
+        steps: _,
         writes: _,
         reads: _,
-        validate,
-        serve,
+        validate: _,
+        serve: _,
         migrate: _,
-        plan,
+        plan: _,
         cleanup: _,
         replaced: _,
     } = config;
+    let require = &mut |holds: bool, key: &str, must: &str| shared.require(holds, key, must);
+    serve(&config.serve, require);
+    costs(config, require);
+    backfill(config, require);
+    import(&config.import, require);
+    positive(config, require);
+    steps(&config.steps, require);
+    names(config, require);
+    if shared.problems.is_empty() { Ok(()) } else { Err(ConfigError::all(shared.problems)) }
+}
 
+/// Takes whether it holds, of which key, and what must be so.
+type Require<'a> = dyn FnMut(bool, &str, &str) + 'a;
+
+fn serve(serve: &ServeOptions, require: &mut Require<'_>) {
     require(
         serve.listen.parse::<std::net::SocketAddr>().is_ok(),
         "serve.listen",
@@ -46,6 +61,11 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "serve.tls_key",
         "and serve.tls_cert go together: set both, or none",
     );
+}
+
+/// Amounts and shares.
+fn costs(config: &Config, require: &mut Require<'_>) {
+    let Config { serve, validate, plan, .. } = config;
     let tolerance = (0.0..=100.0).contains(&validate.count_tolerance_percent);
     require(tolerance, "validate.count_tolerance_percent", "must be from 0 to 100");
     let amounts = [
@@ -63,7 +83,10 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     let coordinated = (0.0..=100.0).contains(&plan.coordinated_percent);
     require(coordinated, "plan.coordinated_percent", "must be from 0 to 100");
     require((1..=100_000).contains(&plan.sample_rows), "plan.sample_rows", "must be from 1 to 100,000");
+}
 
+fn backfill(config: &Config, require: &mut Require<'_>) {
+    let Config { source, backfill, .. } = config;
     // Readers hold a connection each; relay, coordinator, barrier and progress need the rest.
     const OTHERS: usize = 4;
     let connections = source.connections_max as usize;
@@ -76,11 +99,6 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         backfill.chunk_bytes <= backfill.queue_bytes_max,
         "backfill.queue_bytes_max",
         &format!("must not be below backfill.chunk_bytes ({})", backfill.chunk_bytes),
-    );
-    require(
-        import.s3.is_empty() || import.place().is_some(),
-        "import.s3",
-        "must be a bucket and what its objects' names begin with, such as s3://bucket/lockstep",
     );
     // Four renewals fit into it, over a network that is far and a server that is busy.
     const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=600_000;
@@ -96,7 +114,19 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             &format!("must be after backfill.window_start ({start})"),
         );
     }
+}
 
+fn import(import: &ImportOptions, require: &mut Require<'_>) {
+    require(
+        import.s3.is_empty() || import.place().is_some(),
+        "import.s3",
+        "must be a bucket and what its objects' names begin with, such as s3://bucket/lockstep",
+    );
+}
+
+/// What does nothing, or never ends, at zero.
+fn positive(config: &Config, require: &mut Require<'_>) {
+    let Config { source, backfill, import, relay, steps, validate, .. } = config;
     for (key, value) in [
         ("source.lock_timeout_ms", source.lock_timeout_ms),
         ("backfill.readers", backfill.readers as u64),
@@ -117,6 +147,9 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     ] {
         require(value > 0, key, "must be 1 or more");
     }
+}
+
+fn steps(steps: &StepOptions, require: &mut Require<'_>) {
     // The barrier is a transaction that waits, and PostgreSQL ends one that has done nothing for 30 s.
     const PAUSE_MS_MAX: u64 = 25_000;
     require(
@@ -127,7 +160,9 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         ),
     );
     require(steps.pending_keys_max >= 0, "steps.pending_keys_max", "must be 0 or more");
+}
 
+fn names(config: &Config, require: &mut Require<'_>) {
     for named in config.declared.names("") {
         require(
             lockstep_declared::is_name(named.name),
@@ -135,8 +170,6 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             "must be called by 1 to 40 of a-z 0-9 _; what the table itself is called goes into `source`",
         );
     }
-
-    if shared.problems.is_empty() { Ok(()) } else { Err(ConfigError::all(shared.problems)) }
 }
 
 /// Milliseconds, as a key has them.

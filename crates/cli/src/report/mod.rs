@@ -139,6 +139,31 @@ pub(crate) fn validation(report: &Report) -> String {
         cells
     });
     let mut text = table(&headers, rows);
+    text += &findings(report);
+    text += &quality(report);
+    if !report.latency.is_empty() {
+        text = format!("{text}\n{}", latency(report));
+    }
+    let resumed: u64 = report.tables.iter().map(|t| t.rows_resumed).sum();
+    let as_of = report.as_of().map(|at| format!(", as of {}", at.format("%F %T UTC"))).unwrap_or_default();
+    let resumed = if resumed > 0 {
+        format!(", {} rows of them read by an earlier part", count(resumed))
+    } else {
+        String::new()
+    };
+    let line = match scope(report) {
+        None => verdict_line(&report.verdict, report.incremental),
+        Some(scope) if report.verdict.is_consistent() => {
+            format!("Verdict: CONSISTENT as far as it was compared: {scope}")
+        }
+        Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict, report.incremental)),
+    };
+    format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
+}
+
+/// What was found of each table, and where the two sides differ.
+fn findings(report: &Report) -> String {
+    let mut text = String::new();
     for t in &report.tables {
         for finding in t.findings.iter().take(SHOWN_MAX) {
             let columns = if finding.columns.is_empty() {
@@ -161,6 +186,11 @@ pub(crate) fn validation(report: &Report) -> String {
             }
         }
     }
+    text
+}
+
+fn quality(report: &Report) -> String {
+    let mut text = String::new();
     for (name, quality) in report.tables.iter().filter_map(|t| Some((&t.name, t.quality.as_ref()?))) {
         let rating = quality.rating.map_or_else(|| "not rated".to_owned(), |rating| rating.to_string());
         text += &format!("\n  {name}: quality {rating}");
@@ -168,38 +198,25 @@ pub(crate) fn validation(report: &Report) -> String {
             text += &format!("\n      {why}");
         }
     }
-    if !report.latency.is_empty() {
-        let headers =
-            ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
-        let rows = report.latency.iter().map(|q| {
-            let both = [
-                q.source.p50_ms,
-                q.source.p95_ms,
-                q.source.p99_ms,
-                q.target.p50_ms,
-                q.target.p95_ms,
-                q.target.p99_ms,
-            ];
-            let first = [q.table.clone(), q.query.clone(), count(q.samples)];
-            first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).collect()
-        });
-        text = format!("{text}\n{}", table(&headers, rows));
-    }
-    let resumed: u64 = report.tables.iter().map(|t| t.rows_resumed).sum();
-    let as_of = report.as_of().map(|at| format!(", as of {}", at.format("%F %T UTC"))).unwrap_or_default();
-    let resumed = if resumed > 0 {
-        format!(", {} rows of them read by an earlier part", count(resumed))
-    } else {
-        String::new()
-    };
-    let line = match scope(report) {
-        None => verdict_line(&report.verdict, report.incremental),
-        Some(scope) if report.verdict.is_consistent() => {
-            format!("Verdict: CONSISTENT as far as it was compared: {scope}")
-        }
-        Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict, report.incremental)),
-    };
-    format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
+    text
+}
+
+/// What each query took on both sides.
+fn latency(report: &Report) -> String {
+    let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
+    let rows = report.latency.iter().map(|q| {
+        let both = [
+            q.source.p50_ms,
+            q.source.p95_ms,
+            q.source.p99_ms,
+            q.target.p50_ms,
+            q.target.p95_ms,
+            q.target.p99_ms,
+        ];
+        let first = [q.table.clone(), q.query.clone(), count(q.samples)];
+        first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).collect()
+    });
+    table(&headers, rows)
 }
 
 /// Counts, for people: every table, and the days that differ.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lockstep_core::Advice::BackfillLease;
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_postgres::{Pulse, Registering, Source};
 use tokio::sync::Notify;
@@ -102,8 +103,10 @@ impl WorkerLease {
 
     /// What work under a lease ends with that is over.
     pub(super) fn ended() -> crate::error::Error {
-        let message = "it is over: this process was stopped, or did not reach the source, for longer than \
-                       backfill.lease_ms; its ranges are free, and it takes new ones";
+        let message = format!(
+            "it is over: this process was stopped, or did not reach the source, for \
+            longer than {BackfillLease}; its ranges are free, and it takes new ones"
+        );
         StoreError::source(Kind::Fenced, "holding a worker's lease", message).into()
     }
 

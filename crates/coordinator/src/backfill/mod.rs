@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use lockstep_core::Advice::Backfill;
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::LoadPath;
 use serde::Serialize;
@@ -122,7 +123,10 @@ pub(crate) async fn help(
         let state = migration.source.table_state(binding.name()).await?;
         if state.is_some_and(|state| state.importing) {
             // Parts lie on the machine of `backfill`, which copies all of them.
-            let message = "its history goes in by an import, whose parts `backfill` writes; a worker waits";
+            let message = format!(
+                "its history goes in by an import, whose parts {Backfill} writes; a \
+                worker waits"
+            );
             return Err(StoreError::source(Kind::Busy, format!("moving {}", binding.name()), message).into());
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
+use lockstep_core::Advice::ImportFolder;
 use lockstep_core::Error as StoreError;
 use lockstep_postgres::{HeldRange, ImportRow, KeyBound, PartRow, RangeProgress};
 
@@ -132,7 +133,8 @@ impl TableRun {
         done.map_err(|error| Error::ImportFailed {
             table: self.binding.name().to_owned(),
             why: format!(
-                "a part could not be written: {error}; make room, or set import.folder, and run it again"
+                "a part could not be written: {error}; make room, or set \
+                    {ImportFolder}, and run it again"
             ),
         })
     }

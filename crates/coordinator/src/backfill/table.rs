@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use lockstep_core::Advice::BackfillAgain;
 use lockstep_core::{Error as StoreError, Kind, Window};
 use lockstep_dynamo::{Backoff, LoadPath};
 use lockstep_postgres::{ImportRow, KeyBound, Source, TableBinding};
@@ -206,7 +207,10 @@ async fn require_window(source: &Source, binding: &TableBinding, window: &Window
 
 /// What work on a plan ends with that was made for another window of days than this process has.
 pub(super) fn for_another_window(table: &str) -> Error {
-    let message = "the plan was made for another window of days; run `backfill --restart` to make a new plan";
+    let message = format!(
+        "the plan was made for another window of days; run {BackfillAgain} to make a new \
+        plan"
+    );
     StoreError::source(Kind::Misconfigured, format!("resuming the backfill of {table}"), message).into()
 }
 

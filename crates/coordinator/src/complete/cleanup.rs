@@ -3,6 +3,7 @@
 //! Only after completion, and only right after a command of the operator's has said that there is a
 //! backup: it ends with 0.
 
+use lockstep_core::Advice::{Complete, Doctor};
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_postgres::EntryKind;
 use serde::Serialize;
@@ -43,11 +44,12 @@ pub async fn drop_source(
     let (Some(completed), Some(record)) =
         (source.completed().await?, record.filter(|record| record.completed_at.is_some()))
     else {
-        return Err(refused("the migration is not complete; `complete` comes first".to_owned()).into());
+        return Err(refused(format!("the migration is not complete; {Complete} comes first")).into());
     };
     if completed.epoch != record.epoch.0 || source.has_schema().await? {
         let message = format!(
-            "PostgreSQL says that it was completed in epoch {}, DynamoDB says {}, and schema lockstep {}: run `complete` again, or `doctor`",
+            "PostgreSQL says that it was completed in epoch {}, DynamoDB says {}, \
+                and schema lockstep {}: run {Complete} again, or {Doctor}",
             completed.epoch,
             record.epoch,
             if source.has_schema().await? { "is there" } else { "is gone" }

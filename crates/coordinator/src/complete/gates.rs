@@ -1,5 +1,8 @@
 //! Whether a migration may be completed.
 
+use lockstep_core::Advice::{
+    Acknowledging, AdvanceToDynamoOnly, DeadLetters, Doctor, ReverseBackfill, ValidateUnmasked,
+};
 use lockstep_core::{TargetRecord, Truth, Writes, truth};
 use lockstep_validator::Report;
 
@@ -30,7 +33,10 @@ pub(super) async fn check(
         } else {
             format!("the phase is {}", source.phase)
         },
-        "`advance --to DynamoOnly` first, and stay there for as long as you may want to go back",
+        format!(
+            "{AdvanceToDynamoOnly} first, and stay there for as long as you may want to \
+            go back"
+        ),
     ));
     if !in_target {
         return Ok((gates.report, None));
@@ -43,11 +49,14 @@ pub(super) async fn check(
     let broken = diagnosis.findings.iter().filter(|finding| finding.severity == Severity::Broken);
     let broken: Vec<&str> = broken.map(|finding| finding.what.as_str()).collect();
     let found = if broken.is_empty() { "nothing is broken".to_owned() } else { broken.join("; ") };
-    gates.add(GateResult::check("doctor", broken.is_empty(), found, "run `doctor`"));
+    gates.add(GateResult::check("doctor", broken.is_empty(), found, format!("run {Doctor}")));
     for binding in &migration.tables {
         let (all, unacknowledged) = migration.source.count_dead_letters(binding.name()).await?;
         let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
-        let next = "each of these rows is in one store only: look at them with `dead-letters`, and `--acknowledge` what may be left";
+        let next = format!(
+            "each of these rows is in one store only: look at them with {DeadLetters}, \
+            and `{Acknowledging}` what may be left"
+        );
         gates.add(GateResult::check("dead letters", unacknowledged == 0, detail, next).of(binding.name()));
     }
     Ok((gates.report, record))
@@ -58,6 +67,9 @@ pub(super) fn verdict(report: &Report) -> GateResult {
     let consistent = report.verdict.is_consistent();
     let found =
         if consistent { "both stores hold the same".to_owned() } else { report.verdict.reasons().join("; ") };
-    let next = "`validate --unmasked` shows what differs; `reverse-feed --backfill` brings PostgreSQL to what DynamoDB says";
+    let next = format!(
+        "{ValidateUnmasked} shows what differs; {ReverseBackfill} brings PostgreSQL to \
+        what DynamoDB says"
+    );
     GateResult::check("last verdict", consistent, found, next)
 }

@@ -22,6 +22,7 @@ pub use purge::{PurgeOptions, PurgeProgress, Purged, purge};
 
 use std::time::Duration;
 
+use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{Entry, EntryKind, IntentId};
@@ -150,9 +151,10 @@ async fn require_decided_here(migration: &Migration) -> Result<()> {
         false => "PostgreSQL knows nothing of it".to_owned(),
     };
     let message = format!(
-        "DynamoDB's control table {} says that the migration is complete, and {found}: the table is another migration's, or PostgreSQL was \
-         restored to before DynamoOnly. Nothing was changed. If the table is another's, set target.control_table to a name of this \
-         migration's own; else see `doctor`",
+        "DynamoDB's control table {} says that the migration is complete, and \
+            {found}: the table is another migration's, or PostgreSQL was restored to \
+            before DynamoOnly. Nothing was changed. If the table is another's, set \
+            {ControlTable} to a name of this migration's own; else see {Doctor}",
         migration.target.control().table()
     );
     Err(StoreError::source(Kind::Refused, COMPLETE, message).into())

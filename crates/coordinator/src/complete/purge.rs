@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, TryStreamExt};
+use lockstep_core::Advice::Complete;
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetKey, Version};
 use lockstep_dynamo::{Backoff, Purge};
 use lockstep_postgres::TableBinding;
@@ -114,7 +115,8 @@ fn may_begin(
     let from = since.checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if now < from {
         return Err(refused(format!(
-            "a request of before the completion could still arrive until {}, and a tombstone is what it would lose to; run `complete` again then",
+            "a request of before the completion could still arrive until {}, and a \
+                tombstone is what it would lose to; run {Complete} again then",
             from.format("%Y-%m-%d %H:%M:%S UTC")
         )));
     }

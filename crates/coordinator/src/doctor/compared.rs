@@ -1,14 +1,22 @@
 //! What comparisons have found, and what is to be decided about it. Pure.
 
+use lockstep_core::Advice::{
+    AdvanceToDualWrite, Relay, Repair, RepairRows, ReverseBackfill, RollbackToDualWrite, TakeTargetKey,
+    Validate,
+};
 use lockstep_core::Phase;
 
 use super::finding::Finding;
 use super::observation::Observation;
 
 /// What a person does about findings of which one may be the only copy of what PostgreSQL forgot.
-const DECIDE: &str = "cargo xtask repair, which lists what differs: where DynamoDB is right, \
-    `repair --take-target KEY --apply` writes the row to PostgreSQL, and `repair --apply` lets PostgreSQL \
-    stand in all that is left, for good; then cargo xtask relay and cargo xtask validate";
+fn decide() -> String {
+    format!(
+        "{Repair:#}, which lists what differs: where DynamoDB is right, {TakeTargetKey} writes the row to \
+         PostgreSQL, and {RepairRows} lets PostgreSQL stand in all that is left, for good; then {Relay:#} and \
+         {Validate:#}"
+    )
+}
 
 /// What there is to say of the newest verdict, or of a loss that is not decided about.
 pub(super) fn findings(seen: &Observation, phase: Phase) -> Option<Finding> {
@@ -23,16 +31,16 @@ pub(super) fn findings(seen: &Observation, phase: Phase) -> Option<Finding> {
 }
 
 /// What brings DynamoDB to what PostgreSQL says, where that may be done unasked.
-pub(super) fn repair(seen: &Observation) -> &'static str {
-    if seen.loss_undecided { DECIDE } else { "cargo xtask repair --apply" }
+pub(super) fn repair(seen: &Observation) -> String {
+    if seen.loss_undecided { decide() } else { format!("{RepairRows:#}") }
 }
 
 /// 1. PostgreSQL lost history, and the repair of the state lists what DynamoDB has more. 2. The operator asks
 /// again what is next, and is told to repair what differs. 3. A tombstone is put over the only copy of a row.
 fn undecided(phase: Phase) -> Finding {
     let next = match phase {
-        Phase::PostgresOnly => format!("cargo xtask advance --to DualWrite, then {DECIDE}"),
-        _ => DECIDE.to_owned(),
+        Phase::PostgresOnly => format!("{AdvanceToDualWrite:#}, then {}", decide()),
+        _ => decide(),
     };
     Finding::attention(
         "PostgreSQL lost history, or took the truth back from a DynamoDB that did, and no comparison of \
@@ -48,7 +56,7 @@ fn incomplete() -> Finding {
         "the newest verdict is incomplete: nothing was found, and not everything was compared",
         "a store went away, or changes were on their way while it compared; the steps to HybridRead and \
         DynamoOnly ask for a consistent one",
-        "cargo xtask validate, with cargo xtask relay running",
+        format!("{Validate:#}, with {Relay:#} running"),
     )
 }
 
@@ -58,25 +66,28 @@ fn not_consistent(phase: Phase) -> Finding {
         Phase::HybridRead => Finding::broken(
             what,
             "DynamoDB answers reads, and may answer wrong",
-            "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair \
-            --apply, and cargo xtask validate",
+            format!(
+                "{RollbackToDualWrite:#}, so that PostgreSQL answers; then \
+                {RepairRows:#}, and {Validate:#}"
+            ),
         ),
         Phase::DualWrite => Finding::attention(
             what,
             "reads are answered by PostgreSQL; the step to HybridRead is refused",
-            "cargo xtask repair --apply, then cargo xtask validate",
+            format!("{RepairRows:#}, then {Validate:#}"),
         ),
         Phase::PostgresOnly => Finding::attention(
             what,
-            "no application reads DynamoDB; `repair` is for the phases in which both are written",
-            "cargo xtask advance --to DualWrite, then cargo xtask repair --apply, and cargo xtask \
-            validate",
+            format!(
+                "no application reads DynamoDB; {Repair} is for the phases in which both \
+                are written"
+            ),
+            format!("{AdvanceToDualWrite:#}, then {RepairRows:#}, and {Validate:#}"),
         ),
         Phase::DynamoOnly => Finding::attention(
             what,
             "reads are answered by DynamoDB, which is the truth; a step back is compared once more",
-            "cargo xtask reverse-feed --backfill, which brings PostgreSQL to it; then cargo xtask \
-            validate",
+            format!("{ReverseBackfill:#}, which brings PostgreSQL to it; then {Validate:#}"),
         ),
     }
 }
@@ -99,9 +110,10 @@ mod tests {
             };
             let undecided = Observation { loss_undecided: true, ..decided.clone() };
             let next = |seen: &Observation| findings(seen, phase).expect("a finding").next;
-            assert!(!next(&decided).contains("--take-target"), "{phase}");
-            assert!(next(&undecided).contains("--take-target"), "{phase}");
-            assert!(repair(&undecided).contains("--take-target") && !repair(&decided).contains("list"));
+            let take = TakeTargetKey.to_string();
+            assert!(!next(&decided).contains(&take), "{phase}");
+            assert!(next(&undecided).contains(&take), "{phase}");
+            assert!(repair(&undecided).contains(&take) && !repair(&decided).contains("list"));
         }
     }
 }

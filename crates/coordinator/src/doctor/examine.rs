@@ -1,5 +1,8 @@
 //! From what is seen to what it means. Pure: it asks no store, and reads no clock.
 
+use lockstep_core::Advice::{
+    Complete, ControlTable, Doctor, Relay, RepairStateAtOnce, ReverseFeed, Rights, SourceUrl, Validate,
+};
 use lockstep_core::{Epoch, Phase};
 use lockstep_postgres::ForeignHolder;
 
@@ -24,7 +27,8 @@ pub fn examine(seen: &Observation) -> Diagnosis {
         findings.push(Finding::broken(
             format!("PostgreSQL does not answer: {error}"),
             "up to HybridRead nothing can be written while it is away, and nothing is lost; in DynamoOnly nothing stops",
-            "bring it back, or check source.url; every command goes on where it stopped",
+            format!("bring it back, or check {SourceUrl}; every command goes on where it \
+                stopped"),
         ));
     } else if seen.installed {
         whole(seen, &mut findings);
@@ -84,7 +88,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
                 "{writes} keys from interrupted strict writes have been unresolved for {oldest_s:.0} s: their process died and no sweeper is running"
             ),
             "DynamoDB may show a state of them that was never committed; they count as pending",
-            "cargo xtask relay",
+            format!("{Relay:#}"),
         ));
     }
     findings.extend(compared::findings(seen, phase));
@@ -102,7 +106,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
         findings.push(Finding::attention(
             "no reverse feed runs",
             "PostgreSQL does not follow. DynamoDB's streams keep changes for 24 h; after that the way back needs a reverse backfill",
-            "cargo xtask reverse-feed",
+            format!("{ReverseFeed:#}"),
         ));
     }
 }
@@ -124,10 +128,12 @@ fn unread(error: &str, damaged: bool, phase: Phase) -> Finding {
         means,
         match damaged {
             true => {
-                "a record that is damaged is deleted by hand (item CONTROL of the control table); then run \
-                `doctor` again"
+                format!(
+                    "a record that is damaged is deleted by hand (item CONTROL of the \
+                    control table); then run {Doctor} again"
+                )
             }
-            false => "bring DynamoDB back, or give the rights that `iam-policy` prints",
+            false => format!("bring DynamoDB back, or give the rights that {Rights} prints"),
         },
     )
 }
@@ -139,13 +145,16 @@ fn complete_in_target(seen: &Observation) -> Finding {
             format!("DynamoDB says that the migration is complete, and PostgreSQL says {of_source}"),
             "the control table is another migration's, made by a version that wrote no owner into it, or PostgreSQL was restored to before \
              DynamoOnly. Nothing is taken out of PostgreSQL",
-            "if the control table is another migration's, set target.control_table to a name of this one's own; if PostgreSQL was \
-             restored, restore a newer backup, or leave it: DynamoDB is the truth for good",
+            format!(
+                "if the control table is another migration's, set {ControlTable} to a \
+                name of this one's own; if PostgreSQL was restored, restore a newer \
+                backup, or leave it: DynamoDB is the truth for good"
+            ),
         ),
         _ => Finding::attention(
             "the migration is complete, and PostgreSQL still has what only a migration needs",
             "nothing is moved any more, and its tables refuse every write",
-            "cargo xtask complete, which goes on where it stopped",
+            format!("{Complete:#}, which goes on where it stopped"),
         ),
     }
 }
@@ -206,8 +215,10 @@ fn out_of_order(how: &str) -> Finding {
         format!("lockstep.version_seq was changed: {how}"),
         "versions no longer grow in the order of changes: a newer state can be refused as delivered. Steps \
         forward are refused",
-        "ALTER SEQUENCE lockstep.version_seq CACHE 1 INCREMENT 1 NO CYCLE; then cargo xtask validate, \
-        which compares everything",
+        format!(
+            "ALTER SEQUENCE lockstep.version_seq CACHE 1 INCREMENT 1 NO CYCLE; then \
+            {Validate:#}, which compares everything"
+        ),
     )
 }
 
@@ -217,12 +228,12 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
         (journal::REPAIR_STATE, None) => Finding::broken(
             format!("a repair of the state {by} was broken off"),
             "everything it did may be repeated; until it has ended no step forward is taken",
-            "cargo xtask repair --state --apply",
+            format!("{RepairStateAtOnce:#}"),
         ),
         (journal::COMPLETE, None) => Finding::attention(
             format!("`{name}` {by} was broken off before it was decided"),
             "everything is as it was",
-            "cargo xtask complete, or nothing",
+            format!("{Complete:#}, or nothing"),
         ),
         (journal::REPAIR_KEYS, _) => Finding::attention(
             format!("a repair of keys {by} was broken off before the keys were read again"),
@@ -237,7 +248,7 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
         (name, None) if name == journal::CHANGE_PHASE => Finding::broken(
             format!("`{name}` {by} has no outcome, and no coordinator is at work: it died"),
             "the control record decides whether it happened; nothing is lost, and no other step begins before it is settled",
-            "any command that steps settles it first; so does cargo xtask repair --state --apply",
+            format!("any command that steps settles it first; so does {RepairStateAtOnce:#}"),
         )
         .mended_by(Remedy::SettleSteps),
         (name, None) => Finding::attention(
@@ -279,7 +290,7 @@ fn after_the_end(seen: &Observation) -> Option<Finding> {
     let finding = Finding::broken(
         "DynamoDB says that the migration is complete, and this PostgreSQL knows nothing of it",
         "it is another database, or one that was restored to before the migration; no application reads its tables any more",
-        "check source.url. Applications need nothing of it",
+        format!("check {SourceUrl}. Applications need nothing of it"),
     );
     Some(match (done, seen.left.is_empty()) {
         (false, _) => finding,

@@ -6,7 +6,7 @@
 //! and played on real stores in `it/history/way_on.rs`.
 
 use chrono::DateTime;
-use lockstep_core::{Control, Epoch, Phase, TargetRecord, Truth, Version, Writes, truth};
+use lockstep_core::{Advice, Control, Epoch, Phase, TargetRecord, Truth, Version, Writes, truth};
 use lockstep_postgres::{Entry, KnownMarks, SourceContinuity};
 
 use super::observation::{CaptureSeen, TableSeen, TargetSeen};
@@ -336,7 +336,7 @@ fn led_on(state: &State) -> Result<State, String> {
         if plan.is_empty() {
             return Err(format!("nothing is proposed in {now:?}: {said:#?}"));
         }
-        if !said.next.iter().any(|next| next.contains("repair --state")) {
+        if !said.next.iter().any(|next| next.contains(&Advice::RepairState.to_string())) {
             return Err(format!("no command is named in {now:?}: {said:#?}"));
         }
         for remedy in &plan {

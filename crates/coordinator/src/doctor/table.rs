@@ -1,5 +1,9 @@
 //! What is found of one table. Pure.
 
+use lockstep_core::Advice::{
+    Backfill, Complete, DeadLetters, Relay, RepairStateAtOnce, ReverseBackfill, RollbackToPostgresOnly,
+    SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
+};
 use lockstep_core::Phase;
 
 use super::examine::WAITS_S;
@@ -11,51 +15,75 @@ use crate::feed_alarm;
 
 /// Adds what is found of a table.
 pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec<Finding>) {
-    let name = &table.name;
-    let mut add = |finding: Finding| findings.push(finding.of(name));
+    let mut add = |finding: Finding| findings.push(finding.of(&table.name));
     let phase = phase(seen);
     if seen.source_error.is_none() && !seen.installed {
         if let TargetSeen::There { marked: true, .. } = table.target {
-            let is_truth = seen.target_record.is_some_and(|record| record.holds_truth());
-            let (means, next) = match is_truth {
-                true => (
-                    "this is another database, or one that was restored to before its migration began. \
-                     DynamoDB is the truth, and applications go on with it: delete nothing there",
-                    "check source.url, or restore a backup of PostgreSQL that has schema lockstep. It may \
-                     be of any moment of the migration: cargo xtask repair --state --apply makes it follow DynamoDB",
-                ),
-                false => (
-                    "this is another database, or one that was restored to before its migration began; \
-                     items may be newer than rows",
-                    "check source.url. If the restore is meant, look into the items for what PostgreSQL \
-                     forgot, then delete the table, or choose another name, and start again",
-                ),
-            };
-            let what = format!(
-                "schema lockstep is not in this PostgreSQL, but DynamoDB table {} was written by a migration",
-                table.target_name
-            );
-            add(Finding::broken(what, means, next));
+            add(of_another_source(seen, table));
         }
         return;
     }
     if let TargetSeen::Unknown(error) = &table.target {
-        let means = match phase {
-            Phase::DynamoOnly => "nothing can be read or written until it answers; nothing is lost",
-            Phase::HybridRead => {
-                "reads are answered by PostgreSQL; strict writes fail and leave nothing, others are deferred"
-            }
-            _ => "writes go on and are deferred",
-        };
-        add(Finding::broken(
-            format!("DynamoDB could not be asked about {}: {error}", table.target_name),
-            means,
-            "bring it back; nothing is to be mended",
-        ));
+        add(target_unknown(table, error, phase));
     }
     if seen.source_error.is_some() {
         return;
     }
+    capture(table, phase, &mut add);
+    shape(table, phase, &mut add);
+    agreement(table, &mut add);
+    target(table, &mut add);
+    waiting(seen, table, phase, &mut add);
+}
+
+/// Schema lockstep is not in this PostgreSQL, and the target table has a mark.
+fn of_another_source(seen: &Observation, table: &TableSeen) -> Finding {
+    let is_truth = seen.target_record.is_some_and(|record| record.holds_truth());
+    let (means, next) = match is_truth {
+        true => (
+            "this is another database, or one that was restored to before its migration began. \
+             DynamoDB is the truth, and applications go on with it: delete nothing there",
+            format!(
+                "check {SourceUrl}, or restore a backup of PostgreSQL that has \
+                schema lockstep. It may be of any moment of the migration: \
+                {RepairStateAtOnce:#} makes it follow DynamoDB"
+            ),
+        ),
+        false => (
+            "this is another database, or one that was restored to before its migration began; \
+             items may be newer than rows",
+            format!(
+                "check {SourceUrl}. If the restore is meant, look into the items \
+                for what PostgreSQL forgot, then delete the table, or choose \
+                another name, and start again"
+            ),
+        ),
+    };
+    let what = format!(
+        "schema lockstep is not in this PostgreSQL, but DynamoDB table {} was written by a migration",
+        table.target_name
+    );
+    Finding::broken(what, means, next)
+}
+
+fn target_unknown(table: &TableSeen, error: &str, phase: Phase) -> Finding {
+    let means = match phase {
+        Phase::DynamoOnly => "nothing can be read or written until it answers; nothing is lost",
+        Phase::HybridRead => {
+            "reads are answered by PostgreSQL; strict writes fail and leave nothing, others are deferred"
+        }
+        _ => "writes go on and are deferred",
+    };
+    Finding::broken(
+        format!("DynamoDB could not be asked about {}: {error}", table.target_name),
+        means,
+        "bring it back; nothing is to be mended",
+    )
+}
+
+/// Whether every change is captured, of the columns that are known.
+fn capture(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
+    let name = &table.name;
     match &table.capture {
         CaptureSeen::Broken(how) => {
             let (means, remedy) = match phase {
@@ -86,7 +114,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
         CaptureSeen::Elsewhere(relation) => add(Finding::broken(
             format!("capture was installed on {relation}, and {} is configured", table.relation),
             "nothing is moved from a relation that is not captured",
-            format!("set tables.{name}.source back to {relation}"),
+            format!("set {} back to {relation}", TableSource(name.clone())),
         )),
         CaptureSeen::Absent | CaptureSeen::On => {}
     }
@@ -95,17 +123,23 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
             format!("the columns or the key of {} have changed since capture was installed", table.relation),
             "a column that the table's crate does not know would be lost without a word, so backfill, relay and steps stop; what changes is \
              captured all the same",
-            "undo the change; or end this migration (`rollback --to PostgresOnly`, then `uninstall`), and start it again with a table that knows the new \
-             columns",
+            format!(
+                "undo the change; or end this migration ({RollbackToPostgresOnly}, then \
+                {Uninstall}), and start it again with a table that knows the new columns"
+            ),
         ));
     }
-    shape(table, phase, &mut add);
+}
+
+/// Whether what is configured is what the migration was begun with.
+fn agreement(table: &TableSeen, add: &mut impl FnMut(Finding)) {
+    let name = &table.name;
     if !table.settings_changed.is_empty() && table.capture != CaptureSeen::Absent {
         add(Finding::broken(
             table.settings_changed.join("; "),
             "items that were written have their keys, attributes and expiry by the old one, so whatever \
              moves or compares stops",
-            format!("put the settings of tables.{name} back"),
+            format!("put the settings of {} back", Table(name.clone())),
         ));
     }
     if let Some(adopted) = &table.adopted_another {
@@ -115,9 +149,13 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
                 table.target_name
             ),
             "nothing is moved until they agree",
-            format!("set tables.{name}.target back"),
+            format!("set {} back", TableTarget(name.clone())),
         ));
     }
+}
+
+/// The target table itself.
+fn target(table: &TableSeen, add: &mut impl FnMut(Finding)) {
     if let TargetSeen::There { active, mismatches, .. } = &table.target {
         if !mismatches.is_empty() {
             add(Finding::broken(
@@ -133,7 +171,6 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
             ));
         }
     }
-    waiting(seen, table, phase, &mut add);
 }
 
 /// What happened to the source table that no trigger tells of.
@@ -173,8 +210,12 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
                  or made its key sort by another collation",
                 table.relation
             ),
-            "no trigger saw it: DynamoDB has the values from before, and every verdict from before is void. In DynamoOnly the rows \
-             of PostgreSQL are no longer those that DynamoDB took over: run `validate` before and after a step back",
+            format!(
+                "no trigger saw it: DynamoDB has the values from before, and every \
+                verdict from before is void. In DynamoOnly the rows of PostgreSQL are \
+                no longer those that DynamoDB took over: run {Validate} before and \
+                after a step back"
+            ),
             "take the table as it is now, and compare both stores whole",
         );
         add(rewritten.mended_by(remedy));
@@ -223,38 +264,41 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
                 "{keys} changes wait for delivery, the oldest for {oldest_s:.0} s: no relay seems to be at work"
             ),
             "nothing is lost; DynamoDB is that far behind",
-            "cargo xtask relay",
+            format!("{Relay:#}"),
         ));
     }
     if table.dead_letters.1 > 0 {
         let (what, means) = match phase {
             Phase::DynamoOnly => (
                 "rows cannot be held by the other store, and no one has acknowledged them",
-                "DynamoDB has them, and PostgreSQL lacks them or has what they were before: a step back and `complete` are refused",
+                format!(
+                    "DynamoDB has them, and PostgreSQL lacks them or has what they were \
+                    before: a step back and {Complete} are refused"
+                ),
             ),
             _ => (
                 "rows cannot be held by DynamoDB, and no operator has acknowledged them",
-                "they are in PostgreSQL only; the step to HybridRead is refused",
+                "they are in PostgreSQL only; the step to HybridRead is refused".to_owned(),
             ),
         };
         add(Finding::attention(
             format!("{} {what}", table.dead_letters.1),
             means,
-            "cargo xtask dead-letters",
+            format!("{DeadLetters:#}"),
         ));
     }
     if table.cold_open && seen.at_work.coordinator.is_none() {
         add(Finding::attention(
             "a cold load was broken off",
             "one of its requests could still arrive, so changes wait until none can",
-            "cargo xtask backfill, which finishes it",
+            format!("{Backfill:#}, which finishes it"),
         ));
     }
     if table.importing && seen.at_work.coordinator.is_none() {
         add(Finding::attention(
             "an import of its history is not over",
             "its target table is made by it, and changes wait until it is",
-            "cargo xtask backfill, which goes on with it",
+            format!("{Backfill:#}, which goes on with it"),
         ));
     }
     if phase == Phase::DynamoOnly
@@ -263,7 +307,7 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
         add(Finding::broken(
             format!("the reverse feed: {alarm}"),
             "PostgreSQL lacks what DynamoDB holds: there is no way back until it has it",
-            "cargo xtask reverse-feed --backfill",
+            format!("{ReverseBackfill:#}"),
         ));
     }
 }

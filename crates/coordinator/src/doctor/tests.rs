@@ -1,7 +1,7 @@
 //! Many states, and what is said of each.
 
 use chrono::DateTime;
-use lockstep_core::{Epoch, Phase, TargetRecord, Version, Writes};
+use lockstep_core::{Advice, Epoch, Phase, TargetRecord, Version, Writes};
 use lockstep_postgres::{Completed, Entry, KnownMarks, SourceContinuity};
 
 use super::*;
@@ -81,7 +81,7 @@ fn check(seen: &Observation, sound: bool, says: &[&str], remedies: &[Remedy]) ->
     assert_eq!(plan(&said.findings), remedies);
     assert!(!said.next.is_empty(), "it always says what to run");
     assert_eq!(
-        said.next.iter().any(|next| next.contains("repair --state")),
+        said.next.iter().any(|next| next.contains(&Advice::RepairState.to_string())),
         !remedies.is_empty(),
         "{:?}",
         said.next
@@ -228,7 +228,10 @@ fn what_was_left_open_is_under_way_dead_or_to_be_run_again() {
     check(&with("backfill", None), true, &["was broken off"], &[Remedy::SettleSteps]);
     check(&with("repair keys", None), true, &["before the keys were read again"], &[]);
     let said = examine(&with("repair state", None));
-    assert!(!said.sound && said.findings[0].next.contains("repair --state --apply"), "{said:?}");
+    assert!(
+        !said.sound && said.findings[0].next.contains(&Advice::RepairStateAtOnce.to_string()),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -236,8 +239,9 @@ fn what_waits_is_named_with_the_command_that_serves_it() {
     let waits = TableSeen { pending: (3, 120.0), dead_letters: (2, 1), cold_open: true, ..table() };
     let said =
         check(&with_table(Phase::DualWrite, waits), true, &["no relay", "cannot be held", "cold load"], &[]);
-    for command in ["relay", "dead-letters", "backfill"] {
-        assert!(said.next.iter().any(|next| next.contains(command)), "{command} in {:?}", said.next);
+    for advice in [Advice::Relay, Advice::DeadLetters, Advice::Backfill] {
+        let command = advice.to_string();
+        assert!(said.next.iter().any(|next| next.contains(&command)), "{command} in {:?}", said.next);
     }
     let verdict = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 });
     check(&Observation { verdict, ..seen(Phase::HybridRead) }, false, &["NOT consistent"], &[]);
@@ -347,7 +351,10 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
     let tidying =
         Observation { target_record, ..lost(Phase::DynamoOnly, 5, Found::There { id: None, mark: None }) };
     let said = check(&tidying, true, &["PostgreSQL still has"], &[]);
-    assert!(said.state.starts_with("Complete since") && said.next[0].contains("complete"), "{said:?}");
+    assert!(
+        said.state.starts_with("Complete since") && said.next[0].contains(&Advice::Complete.to_string()),
+        "{said:?}"
+    );
     let completed = Completed {
         completed_at: DateTime::UNIX_EPOCH,
         epoch: 5,
@@ -359,7 +366,10 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
     let over =
         Observation { target_record, completed: Some(completed), left, tables, ..Observation::default() };
     let said = check(&over, true, &["the migration is complete"], &[]);
-    assert!(said.state.starts_with("Complete since") && said.next[0].contains("cleanup"), "{said:?}");
+    assert!(
+        said.state.starts_with("Complete since") && said.next[0].contains(&Advice::DropSource.to_string()),
+        "{said:?}"
+    );
     let dropped =
         check(&Observation { left: Vec::new(), ..over.clone() }, true, &["the migration is complete"], &[]);
     assert_eq!(dropped.next, ["nothing has to be done"]);

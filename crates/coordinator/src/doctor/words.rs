@@ -1,5 +1,9 @@
 //! State, safety and what comes next, in words. Pure.
 
+use lockstep_core::Advice::{
+    Advance, AdvanceToDualWrite, Applying, Complete, Doctor, DropSource, Migrate, Relay, Repair, RepairRows,
+    RepairState, RepairStateAtOnce, Rollback, Status, TakeTarget, Validate,
+};
 use lockstep_core::Phase;
 
 use super::finding::{Finding, Severity};
@@ -73,19 +77,23 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
             );
             let doubtful = remedies.iter().any(|remedy| *remedy != Remedy::SettleSteps);
             if phase == Phase::HybridRead && doubtful {
-                safe.push("Reads from DynamoDB are NOT safe: they may show what PostgreSQL does not have. `repair --state --apply` sends them to PostgreSQL first.".to_owned());
+                safe.push(format!(
+                    "Reads from DynamoDB are NOT safe: they may show what PostgreSQL \
+                    does not have. {RepairStateAtOnce} sends them to PostgreSQL first."
+                ));
             }
         }
     }
     if seen.histories.losses().is_empty() {
-        safe.push(
-            "`status`, `doctor` and `validate` only read. Every other command may be run and broken off at any time.".to_owned(),
-        );
+        safe.push(format!(
+            "{Status}, {Doctor} and {Validate} only read. Every other command may be \
+                run and broken off at any time."
+        ));
     } else {
-        safe.push(
-            "`status`, `doctor` and `validate` only read. Backfill, relay, steps and the reverse feed refuse by themselves."
-                .to_owned(),
-        );
+        safe.push(format!(
+            "{Status}, {Doctor} and {Validate} only read. Backfill, relay, steps and \
+                the reverse feed refuse by themselves."
+        ));
     }
     safe
 }
@@ -97,27 +105,27 @@ pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]
         findings.iter().filter(|finding| finding.severity == Severity::Broken && finding.remedy.is_none());
     next.extend(unmended.map(|finding| finding.next.clone()));
     if !remedies.is_empty() {
-        next.push("cargo xtask repair --state (lists what it would do), then with --apply".to_owned());
+        next.push(format!("{RepairState:#} (lists what it would do), then with {Applying}"));
     }
     let written_once = phase(seen) == Phase::PostgresOnly;
     if remedies.contains(&Remedy::List) && !written_once {
-        let look = "then, in DualWrite, cargo xtask repair: look at each finding; what is only in DynamoDB \
-        may be \
-                    what PostgreSQL forgot. `repair --take-target` brings it back, `repair --apply` lets \
-                    PostgreSQL stand";
-        next.push(look.to_owned());
+        let look = format!(
+            "then, in DualWrite, {Repair:#}: look at each finding; what is only in \
+            DynamoDB may be what PostgreSQL forgot. {TakeTarget} brings it back, \
+            {RepairRows} lets PostgreSQL stand"
+        );
+        next.push(look);
     }
     if remedies.contains(&Remedy::RaiseEpoch) || remedies.contains(&Remedy::ReturnToSource) {
-        next.push(
-            match written_once {
-                true => "then cargo xtask advance --to DualWrite, which goes on",
-                false => {
-                    "then, in DualWrite, cargo xtask relay beside it; then cargo xtask validate, and cargo \
-                    xtask advance"
-                }
+        next.push(match written_once {
+            true => format!("then {AdvanceToDualWrite:#}, which goes on"),
+            false => {
+                format!(
+                    "then, in DualWrite, {Relay:#} beside it; then {Validate:#}, and \
+                        {Advance:#}"
+                )
             }
-            .to_owned(),
-        );
+        });
     }
     next.extend(
         findings
@@ -126,26 +134,32 @@ pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]
             .map(|f| f.next.clone()),
     );
     if next.is_empty() {
-        next.push(
-            match seen.control {
-                None if seen.completed.is_some() && seen.left.is_empty() => "nothing has to be done",
-                None if seen.completed.is_some() => {
-                    "nothing has to be done; cargo xtask cleanup --drop-source drops the source tables"
-                }
-                None => "cargo xtask migrate",
-                Some((Phase::PostgresOnly, ..)) => "nothing has to be done; cargo xtask migrate goes on",
-                Some((Phase::DualWrite, ..)) => {
-                    "nothing has to be done; cargo xtask validate and cargo xtask advance go on, cargo xtask rollback goes back"
-                }
-                Some((Phase::HybridRead, ..)) => {
-                    "nothing has to be done; cargo xtask advance goes on, cargo xtask rollback goes back"
-                }
-                Some((Phase::DynamoOnly, ..)) => {
-                    "nothing has to be done; cargo xtask rollback goes back, cargo xtask complete ends the migration"
-                }
+        next.push(match seen.control {
+            None if seen.completed.is_some() && seen.left.is_empty() => "nothing has to be done".to_owned(),
+            None if seen.completed.is_some() => {
+                format!("nothing has to be done; {DropSource:#} drops the source tables")
             }
-            .to_owned(),
-        );
+            None => format!("{Migrate:#}"),
+            Some((Phase::PostgresOnly, ..)) => format!("nothing has to be done; {Migrate:#} goes on"),
+            Some((Phase::DualWrite, ..)) => {
+                format!(
+                    "nothing has to be done; {Validate:#} and {Advance:#} go on, \
+                        {Rollback:#} goes back"
+                )
+            }
+            Some((Phase::HybridRead, ..)) => {
+                format!(
+                    "nothing has to be done; {Advance:#} goes on, {Rollback:#} goes \
+                        back"
+                )
+            }
+            Some((Phase::DynamoOnly, ..)) => {
+                format!(
+                    "nothing has to be done; {Rollback:#} goes back, {Complete:#} \
+                        ends the migration"
+                )
+            }
+        });
     }
     let mut seen_before = std::collections::HashSet::new();
     next.retain(|step| seen_before.insert(step.clone()));

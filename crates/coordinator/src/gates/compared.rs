@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use lockstep_core::Advice::{Relay, Repair, SetDistrustedReporters, Validate};
 use lockstep_core::Epoch;
 use lockstep_core::settings::DISTRUSTED_REPORTERS;
 use lockstep_postgres::{VerdictRow, VerdictWord};
@@ -15,7 +16,7 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
     let age_max = migration.options.steps.verdict_age_max;
     let name = "verdict is clean and fresh";
     let Some(verdict) = migration.source.latest_verdict().await? else {
-        return Ok(GateResult::fail(name, "nothing has been validated yet", "run `validate`"));
+        return Ok(GateResult::fail(name, "nothing has been validated yet", format!("run {Validate}")));
     };
     let windowed = ["window_start", "window_end"]
         .iter()
@@ -24,7 +25,7 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
         return Ok(GateResult::fail(
             name,
             "the newest verdict is of a window of days only",
-            "run `validate` without a window",
+            format!("run {Validate} without a window"),
         ));
     }
     // Those that are recorded, which may be more than this process is configured for.
@@ -35,13 +36,13 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
     if verdict.consistent && !not_in_it.is_empty() {
         // It was made before they were part of the migration.
         let detail = format!("the newest verdict says nothing of {}", not_in_it.join(", "));
-        return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
+        return Ok(GateResult::fail(name, detail, format!("run {Validate} with all tables configured")));
     }
     let number = verdict.report.get("began").and_then(serde_json::Value::as_i64);
     if verdict.consistent && number.is_none() {
         let detail =
             "the newest verdict does not say what it began after: an earlier version of Lockstep recorded it";
-        return Ok(GateResult::fail(name, detail, "run `validate` with this version"));
+        return Ok(GateResult::fail(name, detail, format!("run {Validate} with this version")));
     }
     let said = verdict.word();
     let word = match said {
@@ -64,7 +65,7 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
                  into another file",
                 binding.relation
             );
-            return Ok(GateResult::fail(name, detail, "run `validate`"));
+            return Ok(GateResult::fail(name, detail, format!("run {Validate}")));
         }
     }
     let age = match age_s.is_finite() {
@@ -73,9 +74,14 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
     };
     let detail = format!("{word}, {age}, made in epoch {}", verdict.epoch);
     let next = format!(
-        "run `validate` in this phase{}; a verdict counts for {} s and within its epoch, and what one finds \
-         until a whole one that began afterwards finds nothing",
-        if said == VerdictWord::Incomplete { " again, with a `relay` running" } else { "" },
+        "run {Validate} in this phase{}; a verdict counts for {} s and within its \
+            epoch, and what one finds until a whole one that began afterwards finds \
+            nothing",
+        if said == VerdictWord::Incomplete {
+            format!(" again, with a {Relay} running")
+        } else {
+            String::new()
+        },
         age_max.as_secs()
     );
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
@@ -115,8 +121,11 @@ pub(super) async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<
             agree + differ
         ),
     };
-    let next = "run `validate`, and `repair` what it finds; a consistent verdict after the last of \
-                them passes. If one of the roles makes its reports up, `set distrusted_reporters ROLE` passes over it";
+    let next = format!(
+        "run {Validate}, and {Repair} what it finds; a consistent verdict after the last \
+        of them passes. If one of the roles makes its reports up, \
+        {SetDistrustedReporters} passes over it"
+    );
     Ok(GateResult::check(name, differ == 0, detail, next))
 }
 

@@ -1,5 +1,6 @@
 //! Preflight: may the migration touch these tables at all?
 
+use lockstep_core::Advice::{Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint};
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
@@ -27,8 +28,9 @@ pub(crate) async fn preflight(migration: &Migration, observer: &dyn Observer) ->
     let streams = match Backoff::brief().retry(|| migration.target.reach_streams()).await {
         Ok(()) => "DynamoDB Streams answers".to_owned(),
         Err(error) => format!(
-            "DynamoDB Streams does not answer, and the step to DynamoOnly needs it ({error}); behind interface endpoints of a VPC \
-             set target.streams_endpoint_url"
+            "DynamoDB Streams does not answer, and the step to DynamoOnly needs it \
+                ({error}); behind interface endpoints of a VPC set \
+                {TargetStreamsEndpoint}"
         ),
     };
     gates.add(GateResult::pass("streams", streams));
@@ -56,7 +58,7 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
             return Ok(vec![GateResult::fail(
                 "source table",
                 e.message,
-                "check tables.*.source and the database in source.url",
+                format!("check {TableSources} and the database in {SourceUrl}"),
             )]);
         }
         Err(e) => return Err(e.into()),
@@ -71,8 +73,10 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
             true => "owner of the table, and schema lockstep can be made".to_owned(),
             false => missing.join("; "),
         },
-        "grant them, or connect as the role that owns the tables; `grants` prints what the roles of \
-        applications need",
+        format!(
+            "grant them, or connect as the role that owns the tables; {Grants} prints \
+            what the roles of applications need"
+        ),
     ));
     let foreign = migration.source.foreign_code(binding).await?;
     gates.push(GateResult::check(
@@ -100,7 +104,7 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
             CaptureState::Broken(how) => GateResult::fail(
                 "capture",
                 how,
-                "changes may be unknown: run `doctor`, which says how to mend it",
+                format!("changes may be unknown: run {Doctor}, which says how to mend it"),
             ),
             CaptureState::On => GateResult::pass("capture", "on"),
             CaptureState::Absent => GateResult::pass("capture", "to be installed"),
@@ -144,7 +148,7 @@ async fn target_gates(
     if let Some((known, _)) = adopted
         && known != name
     {
-        let next = format!("set tables.{}.target back", binding.name());
+        let next = format!("set {} back", TableTarget(binding.name().to_owned()));
         return Ok(vec![GateResult::fail(
             "target table",
             format!("this migration writes to {known}, not to {name}"),
@@ -158,7 +162,7 @@ async fn target_gates(
     }
     let there = match standing {
         TableStanding::Missing if adopted.is_some() => {
-            let next = "run `doctor`, which says how to mend it";
+            let next = format!("run {Doctor}, which says how to mend it");
             return Ok(vec![GateResult::fail(
                 "target table",
                 format!("{name} is gone, with all that was written to it"),
@@ -173,7 +177,8 @@ async fn target_gates(
     let mut gates = vec![if there.mismatches.is_empty() {
         GateResult::pass("target table", format!("{name} has the expected keys and indexes"))
     } else {
-        let next = format!("delete {name}, or choose another name with tables.{}.target", binding.name());
+        let next =
+            format!("delete {name}, or choose another name with {}", TableTarget(binding.name().to_owned()));
         GateResult::fail("target table", format!("{name}: {}", there.mismatches.join("; ")), next)
     }];
     if !there.mismatches.is_empty() {
@@ -185,7 +190,8 @@ async fn target_gates(
         if there.active { "table and indexes" } else { "the table or an index is being changed" },
         "wait until it is ACTIVE and try again",
     ));
-    let next = format!("empty {name}, or choose another name with tables.{}.target", binding.name());
+    let next =
+        format!("empty {name}, or choose another name with {}", TableTarget(binding.name().to_owned()));
     match adopted {
         // Items of another migration may carry higher versions than ours: they would win against newer
         // states.
@@ -201,7 +207,7 @@ async fn target_gates(
             } else {
                 "a table of that name was created again"
             };
-            let next_same = "what was written may be gone: run `doctor`, which says how to mend it";
+            let next_same = format!("what was written may be gone: run {Doctor}, which says how to mend it");
             gates.push(GateResult::check("target is the one in use", same, found, next_same));
             let foreign = Backoff::brief().retry(|| migration.target.has_foreign_items(name)).await?;
             let found = if foreign { "items without a version" } else { "none seen" };

@@ -1,5 +1,9 @@
 //! Readiness: may this step be taken now?
 
+use lockstep_core::Advice::{
+    Acknowledging, Backfill, BackfillAgain, DeadLetters, Doctor, Relay, RepairState, RepairStateAtOnce,
+    Retrying, ReverseBackfill,
+};
 use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
 use lockstep_postgres::{CaptureState, Relation, TableBinding};
 
@@ -51,7 +55,7 @@ pub(crate) async fn readiness(
         "versions are in order",
         wrong.is_none(),
         wrong.unwrap_or_else(|| "lockstep.version_seq has no cache".to_owned()),
-        "run `doctor`, which says how to put the sequence back",
+        format!("run {Doctor}, which says how to put the sequence back"),
     ));
     for binding in &migration.tables {
         migration.source.record_shape(binding).await?;
@@ -61,7 +65,7 @@ pub(crate) async fn readiness(
                 "capture is on",
                 captured == CaptureState::On,
                 format!("{captured:?}"),
-                "run `backfill`, which installs it",
+                format!("run {Backfill}, which installs it"),
             )
             .of(binding.name()),
         );
@@ -126,7 +130,7 @@ async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<
         "triggers are of this version",
         current,
         detail,
-        "run `backfill`, which brings them up to date",
+        format!("run {Backfill}, which brings them up to date"),
     );
     // A row that refers to one of ours is refused until the feed has brought ours, and holds up its deletion
     // after.
@@ -162,7 +166,7 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
         }
         _ => Some("its control record was lost: it does not say that it is the truth".to_owned()),
     };
-    let next = "run `doctor`, then `repair --state`";
+    let next = format!("run {Doctor}, then {RepairState}");
     let ok = "its record is the newest, and its ids are free";
     Ok(GateResult::check(
         "DynamoDB's control table",
@@ -176,8 +180,10 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
 async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     migration.source.record_shape(binding).await?;
     let captured = migration.source.capture_state(binding).await?;
-    let next = "run `doctor`, then `repair --state --apply`, which installs it again: changes would not be \
-                known after the step";
+    let next = format!(
+        "run {Doctor}, then {RepairStateAtOnce}, which installs it again: changes would \
+        not be known after the step"
+    );
     let mut gates =
         vec![GateResult::check("capture is on", captured == CaptureState::On, format!("{captured:?}"), next)];
     let captured = migration
@@ -189,8 +195,8 @@ async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<G
     gates.push(super::source_tables::is_captured(&captured, &migration.source.fingerprint(binding).await?));
     let standing = migration.source.reverse_standing(binding.name()).await?;
     gates.push(match standing.as_ref().map(closed) {
-        None => GateResult::fail("reverse feed", "it was never begun", "run `reverse-feed --backfill`"),
-        Some(Some(why)) => GateResult::fail("reverse feed", why, "run `reverse-feed --backfill`"),
+        None => GateResult::fail("reverse feed", "it was never begun", format!("run {ReverseBackfill}")),
+        Some(Some(why)) => GateResult::fail("reverse feed", why, format!("run {ReverseBackfill}")),
         Some(None) => GateResult::pass("reverse feed", "nothing was lost"),
     });
     Ok(gates)
@@ -209,19 +215,19 @@ async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<Gat
         (true, open) => format!("{open} of {} ranges are not done", ranges.len()),
     };
     if state.as_ref().is_some_and(|state| state.importing) {
-        let next = "run `backfill`, which goes on with it";
+        let next = format!("run {Backfill}, which goes on with it");
         return Ok(GateResult::fail("backfill", "an import is making the target table", next));
     }
     let done = planned && open == 0;
     if done && windowed && to >= Phase::HybridRead {
-        let next = "run `backfill --restart` without a window";
+        let next = format!("run {BackfillAgain} without a window");
         return Ok(GateResult::fail(
             "backfill",
             "only a window of days was backfilled; reads would miss the rest",
             next,
         ));
     }
-    Ok(GateResult::check("backfill", done, detail, "run `backfill`"))
+    Ok(GateResult::check("backfill", done, detail, format!("run {Backfill}")))
 }
 
 async fn drained(migration: &Migration, table: &str) -> Result<GateResult> {
@@ -233,20 +239,23 @@ async fn drained(migration: &Migration, table: &str) -> Result<GateResult> {
         "pending set is drained",
         passed,
         detail,
-        "run `relay` beside the application until the lag is small",
+        format!("run {Relay} beside the application until the lag is small"),
     ))
 }
 
 async fn no_dead_letters(migration: &Migration, table: &str) -> Result<GateResult> {
     let (all, unacknowledged) = migration.source.count_dead_letters(table).await?;
     let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
-    let next = "look at them with `dead-letters`; mend and `--retry` them, or accept that they stay behind with `--acknowledge`";
+    let next = format!(
+        "look at them with {DeadLetters}; mend and `{Retrying}` them, or accept that \
+        they stay behind with `{Acknowledging}`"
+    );
     Ok(GateResult::check("dead letters", unacknowledged == 0, detail, next))
 }
 
 /// The gate that keeps a step forward from being taken over a repair that was broken off.
 pub(crate) async fn state_is_whole(migration: &Migration) -> Result<GateResult> {
-    let next = "run `repair --state --apply` again: it goes on where it stopped";
+    let next = format!("run {RepairStateAtOnce} again: it goes on where it stopped");
     let is_open = migration.source.open_intents().await?.iter().any(|entry| entry.step == REPAIR_STATE);
     Ok(match is_open {
         false => GateResult::pass("state is whole", "no repair of the state was broken off"),

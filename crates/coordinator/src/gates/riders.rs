@@ -1,6 +1,7 @@
 //! What rides along when the feed writes a table in DynamoOnly: triggers of the application, and actions of
 //! foreign keys. Told before the step, as it is first met when the way back is wanted.
 
+use lockstep_core::Advice::{DeadLetters, Status};
 use lockstep_postgres::TableBinding;
 use lockstep_postgres::reverse::Trigger;
 
@@ -52,10 +53,11 @@ fn unasked(constraints: &[String]) -> GateResult {
         "none".to_owned()
     } else {
         format!(
-            "{}: DynamoDB asks none of them, so the application keeps them itself. A row that breaks one \
-             waits in the reverse feed, where `status` says how many wait and why; after five minutes it is \
-             listed by `dead-letters`. The way back stays closed until the application changes it, or you \
-             accept it there",
+            "{}: DynamoDB asks none of them, so the application keeps them itself. A \
+                row that breaks one waits in the reverse feed, where {Status} says how \
+                many wait and why; after five minutes it is listed by {DeadLetters}. \
+                The way back stays closed until the application changes it, or you \
+                accept it there",
             constraints.join(", ")
         )
     };
@@ -188,7 +190,7 @@ mod tests {
             gate.passed && gate.detail.starts_with("positive (CHECK), payments_once (UNIQUE): "),
             "{gate:?}"
         );
-        assert!(gate.detail.contains("`dead-letters`"), "{gate:?}");
+        assert!(gate.detail.contains(&DeadLetters.to_string()), "{gate:?}");
         assert_eq!(unasked(&[]).detail, "none");
     }
 

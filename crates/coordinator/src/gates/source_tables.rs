@@ -4,6 +4,7 @@
 //! Asked before anything is installed and again before each step forward. Between, the fingerprint of the
 //! table tells backfill, relay, comparisons and the flip itself; see `shape` in the source.
 
+use lockstep_core::Advice::ConfigurationFile;
 use lockstep_postgres::{Shape, SourceTable, TableBinding, hides};
 
 use crate::error::Result;
@@ -63,8 +64,9 @@ fn long_numbers(columns: &[(String, String, bool)]) -> Option<GateResult> {
         .map(|(name, sql_type, _)| format!("{name} is {sql_type}"))
         .collect();
     let detail = format!(
-        "{}: a number of more than {DIGITS_MAX} digits is set aside as a dead letter; declared in `lockstep.toml` \
-         and not in Rust, the table moves 38",
+        "{}: a number of more than {DIGITS_MAX} digits is set aside as a dead \
+            letter; declared in `{ConfigurationFile}` and not in Rust, the table moves \
+            38",
         long.join(", ")
     );
     (!long.is_empty()).then(|| GateResult::pass("digits of numbers", detail))

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use lockstep_core::Advice::BackfillAgain;
 use lockstep_core::Item;
 use lockstep_dynamo::push_initial_load_line;
 use lockstep_postgres::PartRow;
@@ -88,9 +89,8 @@ pub(super) fn reconcile(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
         let there = fs::metadata(data.join(&part.name)).map(|found| found.len() as i64);
         if !matches!(there, Ok(bytes) if bytes == part.bytes) {
             let message = format!(
-                "part {} is not in {}, or not as it was written: run this on the machine that wrote it, or \
-                read the initial load again with \
-                 `backfill --restart`",
+                "part {} is not in {}, or not as it was written: run this on the \
+                    machine that wrote it, or read the initial load again with {BackfillAgain}",
                 part.name,
                 data.display()
             );

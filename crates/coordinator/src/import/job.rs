@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use lockstep_core::Advice::LoadByWrites;
 use lockstep_core::Retry;
 use lockstep_dynamo::{Backoff, ImportJob, ImportSource, ImportState, TableStanding};
 use lockstep_postgres::{EntryKind, ImportRow, PartRow, TableBinding};
@@ -95,10 +96,9 @@ async fn load(
         return Err(failed(
             binding,
             format!(
-                "DynamoDB's job put nothing into {}: {why}. The parts are kept. Mend that, delete {} if it \
-                is there, and run \
-                 the same command again, which asks for another job; or load by writes with `--load-path \
-                 guarded`",
+                "DynamoDB's job put nothing into {}: {why}. The parts are kept. Mend \
+                    that, delete {} if it is there, and run the same command again, \
+                    which asks for another job; or load by writes with `{LoadByWrites}`",
                 binding.target_name, binding.target_name
             ),
         ));
@@ -198,8 +198,8 @@ async fn begin(
             Err(failed(
                 binding,
                 format!(
-                    "{error}; the parts are kept: mend that, and run the same command again; or load by \
-                    writes with `--load-path guarded`"
+                    "{error}; the parts are kept: mend that, and run the same \
+                        command again; or load by writes with `{LoadByWrites}`"
                 ),
             ))
         }

@@ -27,6 +27,7 @@ mod ready;
 
 use std::path::{Path, PathBuf};
 
+use lockstep_core::Advice::{BackfillByImport, ImportFolder, ImportS3, LoadByWrites, TableTarget};
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{ImportPlace, ImportRow, TableBinding};
@@ -91,9 +92,9 @@ async fn at_work(migration: &Migration, binding: &TableBinding) -> Result<Option
     let found = Backoff::patient().retry(|| target.describe(&binding.target_name, &schema)).await?;
     if !matches!(found, TableStanding::Missing) {
         return Ok(Some(format!(
-            "an import job may be at work on {0}, and cannot be called back: run `backfill --load-path \
-            import`, which waits for it and takes on what it made. If that says that no job made {0}, \
-            delete {0} first",
+            "an import job may be at work on {0}, and cannot be called back: run \
+                {BackfillByImport}, which waits for it and takes on what it made. If \
+                that says that no job made {0}, delete {0} first",
             binding.target_name
         )));
     }
@@ -102,8 +103,9 @@ async fn at_work(migration: &Migration, binding: &TableBinding) -> Result<Option
         return Ok(None);
     }
     Ok(Some(format!(
-        "an import job may be at work, and cannot be called back: a call for it can still arrive within \
-        {} s of being made. Run this again after that, or `backfill --load-path import`, which waits for it",
+        "an import job may be at work, and cannot be called back: a call for it can \
+            still arrive within {} s of being made. Run this again after that, or \
+            {BackfillByImport}, which waits for it",
         lifetime.as_secs()
     )))
 }
@@ -142,10 +144,9 @@ pub(crate) async fn gate(
     if is_there {
         let found = format!("{target} is there already, and an import makes a new table only");
         let next = format!(
-            "delete it if it is what a failed import left behind, choose another name with \
-            tables.{}.target, or take \
-             --load-path guarded",
-            binding.name()
+            "delete it if it is what a failed import left behind, choose another name with {}, or take \
+             {LoadByWrites}",
+            TableTarget(binding.name().to_owned())
         );
         return Ok(Some(GateResult::fail("target table", found, next)));
     }
@@ -153,8 +154,10 @@ pub(crate) async fn gate(
         "target table",
         begun || is_configured(migration),
         format!("{target} will be made by an import"),
-        "set import.folder, where parts are written, and import.s3 (s3://bucket/prefix), where DynamoDB \
-        reads them",
+        format!(
+            "set {ImportFolder}, where parts are written, and {ImportS3} \
+            (s3://bucket/prefix), where DynamoDB reads them"
+        ),
     )))
 }
 

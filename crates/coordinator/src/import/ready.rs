@@ -1,5 +1,6 @@
 //! From parts in a folder to objects that DynamoDB can read, and the token of the job that reads them.
 
+use lockstep_core::Advice::{BackfillAgain, ImportPartSize, ImportUpload, Uploaded};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -23,9 +24,9 @@ pub(super) async fn ready(
         return Err(failed(
             binding,
             format!(
-                "there are {} parts, and DynamoDB reads {IMPORT_OBJECTS_MAX} objects: raise import.part_mb, \
-                and write them again with \
-                 `backfill --restart`",
+                "there are {} parts, and DynamoDB reads {IMPORT_OBJECTS_MAX} \
+                    objects: raise {ImportPartSize}, and write them again with \
+                    {BackfillAgain}",
                 parts.len()
             ),
         ));
@@ -36,7 +37,7 @@ pub(super) async fn ready(
     let place = format!("s3://{}/{}", import.bucket, import.prefix);
     match options.upload.as_deref().filter(|command| !command.trim().is_empty()) {
         Some(command) => {
-            waits(format!("import.upload copies {} parts to {place}", parts.len()));
+            waits(format!("{ImportUpload} copies {} parts to {place}", parts.len()));
             upload(command, import, &place).await.map_err(|why| failed(binding, why))?;
         }
         None if options.uploaded => {}
@@ -44,9 +45,9 @@ pub(super) async fn ready(
             return Err(failed(
                 binding,
                 format!(
-                    "every part is written: copy {}/data/ to {place} (`aws s3 sync --delete {}/data/ \
-                    {place}`), and run the same \
-                     command again with --uploaded; or set import.upload to a command that copies",
+                    "every part is written: copy {}/data/ to {place} (`aws s3 sync \
+                        --delete {}/data/ {place}`), and run the same command again \
+                        with {Uploaded}; or set {ImportUpload} to a command that copies",
                     import.folder, import.folder
                 ),
             ));
@@ -69,11 +70,11 @@ async fn upload(command: &str, import: &ImportRow, place: &str) -> Result<(), St
         .kill_on_drop(true)
         .output()
         .await;
-    let output = run.map_err(|error| format!("import.upload could not be started: {error}"))?;
+    let output = run.map_err(|error| format!("{ImportUpload} could not be started: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    Err(format!("import.upload ended with {}: {last}; run the same command again", output.status))
+    Err(format!("{ImportUpload} ended with {}: {last}; run the same command again", output.status))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_core::Advice::Status;
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::streams::TableStream;
 use lockstep_postgres::IntentId;
@@ -48,7 +49,10 @@ impl Feed {
             Some(why) => Err(Error::Store(StoreError::target(
                 Kind::Refused,
                 "seeing the reverse feed through",
-                format!("{why}; everything is as it was. `status` shows how far behind the feed is"),
+                format!(
+                    "{why}; everything is as it was. {Status} shows how far behind the \
+                    feed is"
+                ),
             ))),
         }
     }

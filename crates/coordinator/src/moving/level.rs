@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use lockstep_core::Advice::{ReverseBackfill, Validate};
 use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
 use lockstep_postgres::reverse::{Compared, FedTable, Taken};
@@ -93,9 +94,10 @@ impl Level {
             stream::iter(settling).buffered(TABLES_IN_FLIGHT).try_collect().await?;
         Ok(finished.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
             format!(
-                "{unequal} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is through: a trigger or \
-                 a writer past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \
-                 to what DynamoDB says"
+                "{unequal} keys of {name} differ between DynamoDB and PostgreSQL \
+                    although the reverse feed is through: a trigger or a writer past \
+                    Lockstep has changed them. {Validate} shows how; {ReverseBackfill} \
+                    brings PostgreSQL to what DynamoDB says"
             )
         }))
     }

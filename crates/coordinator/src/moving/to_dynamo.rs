@@ -8,6 +8,7 @@
 //! Until then everything can be undone, because no application has written: what takes too long is, and so is
 //! what a crash leaves.
 
+use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use lockstep_postgres::{
     CAPTURE_VERSION, IntentId, KeyOrder, SourceTransaction, TableBinding, take_exclusive,
@@ -129,7 +130,10 @@ async fn check(
         if unacknowledged > 0 {
             return Err(refused(
                 Kind::Refused,
-                format!("{unacknowledged} rows of {name} cannot be held by DynamoDB; see `dead-letters`"),
+                format!(
+                    "{unacknowledged} rows of {name} cannot be held by DynamoDB; see \
+                    {DeadLetters}"
+                ),
             ));
         }
     }

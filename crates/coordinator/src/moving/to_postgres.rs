@@ -7,6 +7,7 @@
 //! whose sequences of ids are set above the counters first. Until the decision, writes are let go on when
 //! something is not as it must be.
 
+use lockstep_core::Advice::ReverseBackfill;
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Writes};
 use lockstep_postgres::{IntentId, Shape, TableBinding};
 
@@ -112,7 +113,7 @@ pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
             return Err(refused(format!("{}: {wrong}; {}", binding.relation, shape.next())));
         }
         let why = match standings.get(binding.name()) {
-            None => Some("it was never fed: run `reverse-feed --backfill`".to_owned()),
+            None => Some(format!("it was never fed: run {ReverseBackfill}")),
             Some(standing) => feed_alarm::closed(standing),
         };
         if let Some(why) = why {

@@ -110,7 +110,7 @@ impl<'a> Table<'a> {
             return Ok((read_at, PendingBatch::nothing()));
         }
         let (share, order) = (self.share.as_ref(), self.run.order);
-        let batch = source.read_pending_of(share, self.binding, order, after.as_ref(), most).await?;
+        let batch = source.read_pending(share, self.binding, order, after.as_ref(), most).await?;
         self.measure_lag(shared).await?;
         if !batch.rows.is_empty() {
             // After the read, before anything is acknowledged: see `Source::fingerprint`.

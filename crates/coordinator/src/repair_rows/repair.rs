@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_core::Advice::{AdvanceToDualWrite, ReverseBackfill};
 use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_postgres::{EntryKind, IntentId};
 use lockstep_validator::{ValidateOptions, ValidateSettings, validate_keys};
@@ -61,8 +62,8 @@ pub async fn repair(
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
         let next = match phase {
-            Phase::PostgresOnly => "take `cargo xtask advance --to DualWrite` first",
-            _ => "`cargo xtask reverse-feed --backfill` brings PostgreSQL to what DynamoDB says",
+            Phase::PostgresOnly => format!("take `{AdvanceToDualWrite:#}` first"),
+            _ => format!("`{ReverseBackfill:#}` brings PostgreSQL to what DynamoDB says"),
         };
         let message =
             format!("in {phase} the relay has nothing to bring to the target; nothing was marked: {next}");

@@ -1,5 +1,6 @@
 //! What there is to repair: a whole comparison, and which of its findings a mark can mend.
 
+use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{AttributeValue, KeyType, Kind, Phase, TargetKey};
 use lockstep_postgres::TableBinding;
 use lockstep_validator::{
@@ -181,14 +182,20 @@ pub(crate) fn failures(report: &Report) -> Vec<String> {
     failures
 }
 
-fn next(class: FindingClass) -> &'static str {
+fn next(class: FindingClass) -> String {
     match class {
-        FindingClass::Unsettled => "it is being changed all the time; look again when it has come to rest",
-        FindingClass::Undecodable => {
-            "no row can be named for it: a row that DynamoDB cannot hold is a dead letter (`dead-letters`), an item that is no \
-             row was put by another program, and its owner should remove it"
+        FindingClass::Unsettled => {
+            "it is being changed all the time; look again when it has come to rest".to_owned()
         }
-        _ => "no row belongs where it is: another program put it there, and its owner should remove it",
+        FindingClass::Undecodable => {
+            format!(
+                "no row can be named for it: a row that DynamoDB cannot hold is a dead \
+                letter ({DeadLetters}), an item that is no row was put by another \
+                program, and its owner should remove it"
+            )
+        }
+        _ => "no row belongs where it is: another program put it there, and its owner should remove it"
+            .to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use lockstep_postgres::{Source, flip_phase_at_least, read_control, take_exclusive};
 
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{
     Control, Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord, Truth,
     truth,
@@ -50,7 +51,8 @@ fn require(now: &Control, record: Option<&TargetRecord>) -> StoreResult<()> {
         return Ok(());
     }
     let message = format!(
-        "PostgreSQL says {} in epoch {}, and DynamoDB does not say that it is the truth since; run `doctor`",
+        "PostgreSQL says {} in epoch {}, and DynamoDB does not say that it is the \
+            truth since; run {Doctor}",
         now.phase, now.epoch
     );
     Err(StoreError::target(Kind::Refused, DOING, message))

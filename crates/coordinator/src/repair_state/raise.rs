@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult};
 use lockstep_postgres::{KnownMarks, Source, begin_late_requests, flip_phase, read_control, take_exclusive};
 use lockstep_validator::ValidateOptions;
@@ -38,7 +39,7 @@ pub(super) async fn raise(
         return Err(StoreError::target(
             Kind::Refused,
             "raising the epoch",
-            "DynamoDB says that it is the truth; run `doctor`",
+            format!("DynamoDB says that it is the truth; run {Doctor}"),
         )
         .into());
     }

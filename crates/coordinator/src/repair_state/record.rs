@@ -1,5 +1,6 @@
 //! DynamoDB's control record, where it alone is to be put right.
 
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
 use lockstep_postgres::Source;
 use serde_json::json;
@@ -18,7 +19,8 @@ pub(super) async fn close(migration: &Migration) -> Result<()> {
     let Some(record) = control.record().await?.filter(TargetRecord::holds_truth) else { return Ok(()) };
     if now.phase == Phase::DynamoOnly || record.epoch > now.epoch {
         let message = format!(
-            "PostgreSQL says {} in epoch {}, and DynamoDB that it is the truth in epoch {}; run `doctor`",
+            "PostgreSQL says {} in epoch {}, and DynamoDB that it is the truth in \
+                epoch {}; run {Doctor}",
             now.phase, now.epoch, record.epoch
         );
         return Err(StoreError::source(Kind::Refused, DOING, message).into());

@@ -9,6 +9,7 @@
 //! DualWrite, as what DynamoDB answers is in doubt. What differs then is listed, and nothing is overwritten
 //! unasked.
 
+use lockstep_core::Advice::{DeadLetters, Doctor};
 use lockstep_core::{
     Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord, Truth, Writes, truth,
 };
@@ -94,8 +95,8 @@ async fn settle_what_waited(
     }
     if left > 0 {
         observer.note(&format!(
-            "{left} items cannot be held by PostgreSQL: they are in DynamoDB alone, and stay there; `dead-letters` \
-             lists them"
+            "{left} items cannot be held by PostgreSQL: they are in DynamoDB alone, \
+                and stay there; {DeadLetters} lists them"
         ));
     }
     Ok(())
@@ -162,7 +163,7 @@ async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
     let mut transaction = migration.source.begin(DOING).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     if read_control(&mut transaction).await?.phase != Phase::DynamoOnly {
-        let message = "the phase was changed meanwhile; run `doctor`";
+        let message = format!("the phase was changed meanwhile; run {Doctor}");
         return Err(StoreError::source(Kind::Refused, DOING, message));
     }
     let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
@@ -170,8 +171,9 @@ async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
     if ridden > 0 {
         // PostgreSQL has changed them itself, and DynamoDB says otherwise.
         let message = format!(
-            "{ridden} rows that a cascade or a trigger changed in PostgreSQL alone cannot be brought back; after five \
-             minutes `dead-letters` lists and acknowledges them, and then the same command goes on"
+            "{ridden} rows that a cascade or a trigger changed in PostgreSQL alone \
+                cannot be brought back; after five minutes {DeadLetters} lists and \
+                acknowledges them, and then the same command goes on"
         );
         return Err(StoreError::source(Kind::Busy, DOING, message));
     }

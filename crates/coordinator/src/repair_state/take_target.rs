@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{AnyRow, Error as StoreError, Kind, SourceKey, TargetKey, is_tombstone};
 use lockstep_postgres::reverse::{FedTable, Undelivered};
 use lockstep_postgres::{EntryKind, TableBinding};
@@ -95,7 +96,9 @@ async fn take_one(migration: &Migration, table: &FedTable, finding: &Repairable)
         Ok(put) => put,
         Err(Undelivered::Pending) => return left("it was changed since the comparison: compare again"),
         Err(Undelivered::DeadLetter) => {
-            return left("its last change is a dead letter, so DynamoDB lacks it: see `dead-letters`");
+            return Ok(Some(format!(
+                "its last change is a dead letter, so DynamoDB lacks it: see {DeadLetters}"
+            )));
         }
     };
     let row = match read_row(migration, binding, &place, finding.may_be_deleted()).await? {

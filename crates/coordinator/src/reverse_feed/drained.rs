@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{Kind, Result as StoreResult};
 use lockstep_dynamo::Backoff;
 use lockstep_dynamo::streams::{Shard, StreamError, TableStream, childless};
@@ -302,7 +303,8 @@ fn missing(read: FeedDrain, shards: &[Shard], round: &str) -> Missing {
     if again > 0 {
         let why = again_why.unwrap_or_default();
         others.push(format!(
-            "{again} items whose rows PostgreSQL would not have ({why}); `dead-letters` lists those that stay so"
+            "{again} items whose rows PostgreSQL would not have ({why}); \
+                {DeadLetters} lists those that stay so"
         ));
     }
     let shards = shards.iter().filter(|shard| !through(shard)).map(|shard| shard.id.clone()).collect();

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use lockstep_core::Advice::{Doctor, RepairState};
 use lockstep_core::{Doing, Epoch, Error, Kind, Phase, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::reverse::ridden_left;
@@ -142,8 +143,9 @@ pub async fn settle(
         Truth::InSource | Truth::InTarget => Ok(None),
         Truth::ToTarget(epoch) if written => {
             let message = format!(
-                "DynamoDB's control table was lost: PostgreSQL says that DynamoDB is the truth since epoch {epoch}, and what was \
-                 written there may be in it alone. Nothing was changed: run `doctor`, then `repair --state`"
+                "DynamoDB's control table was lost: PostgreSQL says that DynamoDB is \
+                    the truth since epoch {epoch}, and what was written there may be in \
+                    it alone. Nothing was changed: run {Doctor}, then {RepairState}"
             );
             Err(Error::target(Kind::Misconfigured, DOING, message))
         }
@@ -160,7 +162,8 @@ pub async fn settle(
         Truth::Lost => {
             let there = there.map_or_else(String::new, |r| format!("{} in epoch {}", r.phase, r.epoch));
             let message = format!(
-                "PostgreSQL says {} in epoch {}, DynamoDB says {there}: a store has lost history; run `doctor`",
+                "PostgreSQL says {} in epoch {}, DynamoDB says {there}: a store has \
+                    lost history; run {Doctor}",
                 now.phase, now.epoch
             );
             Err(Error::source(Kind::Misconfigured, DOING, message))

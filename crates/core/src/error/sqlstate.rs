@@ -3,6 +3,7 @@
 //! A code that is not in it is an outage (I18): it is tried again and told of, and nothing is concluded from
 //! it.
 
+use crate::Advice::{SourceConnectionsMax, SourcePasswordCommand, SourcePasswordFile, SourceUrl};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::Kind;
@@ -67,16 +68,22 @@ pub(super) fn kind(code: &str) -> Kind {
 }
 
 /// Advice for the reader of the message.
-pub(super) fn advise(code: &str) -> &'static str {
+pub(super) fn advise(code: &str) -> String {
     match code {
         "25006" => {
-            "; this node takes no writes: after a failover it passes, else point source.url at the writer, or look whether its disk is full"
+            format!(
+                "; this node takes no writes: after a failover it passes, else point \
+                {SourceUrl} at the writer, or look whether its disk is full"
+            )
         }
         "28P01" => {
-            "; was the password changed? source.password_file and source.password_command are read again by themselves"
+            format!(
+                "; was the password changed? {SourcePasswordFile} and \
+                {SourcePasswordCommand} are read again by themselves"
+            )
         }
-        "53300" => "; raise max_connections, or lower source.connections_max",
-        _ => "",
+        "53300" => format!("; raise max_connections, or lower {SourceConnectionsMax}"),
+        _ => String::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! request that is applied late or twice makes a gap and never a repetition.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{Error, Kind, Result, Retry};
 
 use super::owner::OWNER;
@@ -60,7 +61,10 @@ impl TargetControl {
             }
             Err(error) if error.kind == Kind::Refused => {
                 self.next_id(table).await?;
-                let message = "its ids were never seeded from PostgreSQL, or are used up; give the id yourself, or run `doctor`";
+                let message = format!(
+                    "its ids were never seeded from PostgreSQL, or are used up; give the \
+                    id yourself, or run {Doctor}"
+                );
                 Err(Error::target(Kind::Misconfigured, doing, message))
             }
             Err(error) => Err(error),

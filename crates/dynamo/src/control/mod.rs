@@ -19,6 +19,7 @@ pub(crate) use owner::Owner;
 pub use places::Place;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{Attributes, Error, KeyType, Kind, PK, Result, SK, TargetSchema};
 
 use super::{TableStanding, Target, fault};
@@ -126,7 +127,7 @@ impl TargetControl {
         Error::target(
             Kind::Misconfigured,
             format!("reading {}", self.table),
-            format!("{what} does not parse; see `doctor`"),
+            format!("{what} does not parse; see {Doctor}"),
         )
     }
 }

@@ -10,6 +10,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use lockstep_core::Advice::{ControlTable, SourceUrl, TargetTablePrefix};
 use lockstep_core::{Attributes, Error, Kind, Result};
 
 use super::record::CONTROL;
@@ -40,8 +41,9 @@ impl Target {
             return Ok(());
         }
         let message = format!(
-            "the source says that it is of migration {id}, and said {known} before: it was replaced by another database while this process \
-             ran. Check source.url, then start this process again"
+            "the source says that it is of migration {id}, and said {known} before: \
+                it was replaced by another database while this process ran. Check \
+                {SourceUrl}, then start this process again"
         );
         Err(Error::target(Kind::Misconfigured, "telling migrations apart", message))
     }
@@ -104,9 +106,11 @@ impl TargetControl {
         let (ours, theirs) = (self.owner()?, text_at(record, OWNER)?);
         (ours != theirs).then(|| {
             format!(
-                "control table {} belongs to another migration (id {theirs}, ours is {ours}): it was made for another database. Set \
-                 target.control_table, or target.table_prefix, to a name of this migration's own. Only if this table is its own, and PostgreSQL \
-                 was restored to before it had that id: UPDATE lockstep.control SET migration_id = '{theirs}'",
+                "control table {} belongs to another migration (id {theirs}, ours is \
+                    {ours}): it was made for another database. Set {ControlTable}, or \
+                    {TargetTablePrefix}, to a name of this migration's own. Only if \
+                    this table is its own, and PostgreSQL was restored to before it had \
+                    that id: UPDATE lockstep.control SET migration_id = '{theirs}'",
                 self.table()
             )
         })

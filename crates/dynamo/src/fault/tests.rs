@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ConnectorError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use lockstep_core::{Item, Version};
+use lockstep_core::{Advice, Item, Version};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -81,14 +81,14 @@ fn what_is_missing_before_a_request_is_named_as_the_setting_that_gives_it() {
     let none = CredentialsError::not_loaded_no_source();
     let failed = SdkError::<PutItemError>::dispatch_failure(ConnectorError::other(none.into(), None));
     let error = super::error("writing", failed);
-    for word in ["credentials", "target.emulator_credentials"] {
+    for word in ["credentials", &Advice::EmulatorCredentials.to_string()] {
         assert!(error.message.contains(word), "{error}");
     }
     assert!(!error.message.contains("CredentialsNotLoaded"), "{error}");
     let failed = SdkError::<PutItemError>::construction_failure("Invalid Configuration: Missing Region");
     let error = super::error("writing", failed);
     assert_eq!(error.kind, Kind::Misconfigured);
-    assert!(error.message.contains("target.region"), "{error}");
+    assert!(error.message.contains(&Advice::TargetRegion.to_string()), "{error}");
 }
 
 #[test]

@@ -27,17 +27,20 @@ async fn a_cluster_answers_and_is_removed_after_stop() {
         ),
         Ok("lockstep_owner|lockstep|off|replica".to_owned())
     );
+    a_wrong_password_is_refused_and_no_debug_output_shows_the_right_one(&postgres);
+    a_postmaster_killed_by_another_process_can_be_started_again(&postgres).await;
     let (data_dir, port) = (postgres.data_dir().to_owned(), postgres.port());
     postgres.stop().await.expect("stops");
     assert_gone(&data_dir, port);
 }
 
-#[tokio::test]
-async fn a_dropped_cluster_is_removed_at_once() {
-    let postgres = Postgres::start(PostgresOptions::default()).await.expect("starts");
-    let (data_dir, port) = (postgres.data_dir().to_owned(), postgres.port());
-    drop(postgres);
-    assert_gone(&data_dir, port);
+fn a_wrong_password_is_refused_and_no_debug_output_shows_the_right_one(postgres: &Postgres) {
+    let password = postgres.url().split([':', '@']).nth(2).expect("a password").to_owned();
+    assert_eq!(password.len(), 32);
+    let refused = sql(&postgres.url().replace(&password, "wrong"), "SELECT 1").expect_err("refused");
+    assert!(refused.contains("password authentication failed"), "{refused}");
+    assert!(!format!("{postgres:?}").contains(&password));
+    assert!(!postgres.data_dir().with_file_name("password").exists());
 }
 
 #[tokio::test]
@@ -66,9 +69,7 @@ async fn what_was_committed_survives_a_crash() {
     assert!(!data_dir.exists());
 }
 
-#[tokio::test]
-async fn a_postmaster_killed_by_another_process_can_be_started_again() {
-    let postgres = Postgres::start(PostgresOptions::default()).await.expect("starts");
+async fn a_postmaster_killed_by_another_process_can_be_started_again(postgres: &Postgres) {
     sql(postgres.url(), "CREATE TABLE t AS SELECT generate_series(1, 1000) AS id").expect("committed");
     let url = postgres.url().to_owned();
     let busy = thread::spawn(move || sql(&url, "SELECT pg_sleep(600)"));
@@ -89,41 +90,28 @@ async fn a_postmaster_killed_by_another_process_can_be_started_again() {
     }
     assert_eq!(sql(postgres.url(), "SELECT count(*) FROM t"), Ok("1000".to_owned()));
     assert!(busy.join().expect("joined").is_err());
-    postgres.stop().await.expect("stops");
 }
 
+/// One of both is kept, and the other dropped: each way to end is seen on a cluster that is there anyhow.
 #[tokio::test]
-async fn a_wrong_password_is_refused_and_no_debug_output_shows_the_right_one() {
-    let postgres = Postgres::start(PostgresOptions::default()).await.expect("starts");
-    let password = postgres.url().split([':', '@']).nth(2).expect("a password").to_owned();
-    assert_eq!(password.len(), 32);
-    let refused = sql(&postgres.url().replace(&password, "wrong"), "SELECT 1").expect_err("refused");
-    assert!(refused.contains("password authentication failed"), "{refused}");
-    assert!(!format!("{postgres:?}").contains(&password));
-    assert!(!postgres.data_dir().with_file_name("password").exists());
-}
-
-#[tokio::test]
-async fn a_kept_cluster_runs_on_until_its_removal_command() {
-    let postgres = Postgres::start(PostgresOptions::default()).await.expect("starts");
-    let port = postgres.port();
-    let kept = postgres.keep().await.expect("kept");
+async fn of_clusters_side_by_side_a_kept_one_runs_until_its_removal_command_and_a_dropped_one_goes_at_once() {
+    let start = || Postgres::start(PostgresOptions::default());
+    let (one, two) = tokio::try_join!(start(), start()).expect("both start");
+    assert_ne!(one.port(), two.port());
+    assert_eq!(sql(two.url(), "SELECT 1"), Ok("1".to_owned()));
+    let port = one.port();
+    let kept = one.keep().await.expect("kept");
     let answer = sql(&kept.url, "SELECT 1");
     // Before any assertion: nothing else would remove it.
     Command::new("sh").args(["-c", &kept.removal]).status().expect("runs");
     eventually("the postmaster ends", || !answers(port));
     assert!(!kept.data_dir.exists());
     assert_eq!(answer, Ok("1".to_owned()));
-}
 
-#[tokio::test]
-async fn clusters_run_side_by_side() {
-    let start = || Postgres::start(PostgresOptions::default());
-    let (one, two) = tokio::try_join!(start(), start()).expect("both start");
-    assert_ne!(one.port(), two.port());
     assert_eq!(sql(two.url(), "SELECT 1"), Ok("1".to_owned()));
-    one.stop().await.expect("stops");
-    assert_eq!(sql(two.url(), "SELECT 1"), Ok("1".to_owned()));
+    let (data_dir, port) = (two.data_dir().to_owned(), two.port());
+    drop(two);
+    assert_gone(&data_dir, port);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use lockstep_core::Advice::MigrateSchema;
 use lockstep_core::{Control, Error, Kind, Registration, Result};
 use lockstep_dynamo::{Target, TargetControl};
 use lockstep_postgres::Source;
@@ -184,8 +185,10 @@ impl Instance {
 fn advise(mut error: Error) -> Error {
     match error.kind {
         Kind::Misconfigured => {
-            error.message += "; run `migrate --through PostgresOnly` of this version first: it makes schema \
-                              lockstep, or brings it up to date, and changes no phase"
+            error.message += &format!(
+                "; run {MigrateSchema} of this version first: it makes schema lockstep, \
+                or brings it up to date, and changes no phase"
+            );
         }
         Kind::Denied => {
             error.message += "; this role needs SELECT, INSERT, UPDATE and DELETE on lockstep.instances"

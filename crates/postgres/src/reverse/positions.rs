@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use lockstep_core::Advice::ReverseBackfill;
 use lockstep_core::{Doing, EPOCH_SHIFT, Phase, RETENTION, Result, Saved};
 use sqlx::AssertSqlSafe;
 
@@ -189,10 +190,7 @@ pub(crate) async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &
     .await
     .doing("noting lost records")?;
     if lost.rows_affected() > 0 {
-        tracing::error!(
-            table = name,
-            "{why}: writes are missing from PostgreSQL; run `reverse-feed --backfill`"
-        );
+        tracing::error!(table = name, "{why}: writes are missing from PostgreSQL; run {ReverseBackfill}");
     }
     Ok(())
 }

@@ -84,8 +84,10 @@ async fn a_newer_state_under_the_other_key_of_a_row_is_no_lost_history() {
             world.sql(now).await;
             let newest = *world.pending("visits").await.values().max().expect("a mark");
             let visits = &tables[0];
-            let batch =
-                world.source.read_pending(visits, lockstep_postgres::KeyOrder::Ascending, None, 10).await;
+            let batch = world
+                .source
+                .read_pending(None, visits, lockstep_postgres::KeyOrder::Ascending, None, 10)
+                .await;
             let batch = batch.expect("read");
             let row = batch.rows.iter().find(|row| row.version == newest).expect("the newest mark");
             let item = match row.with_fields(|fields| visits.table.encode(fields)) {

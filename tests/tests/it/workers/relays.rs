@@ -110,7 +110,7 @@ impl<'a> Stage<'a> {
             Event::Deliver(r) => {
                 let Some(share) = self.relays[r].share else { return Ok(()) };
                 let table = self.world.logs_table();
-                let read = source.read_pending_of(Some(&share), &table, KeyOrder::Ascending, None, 8).await;
+                let read = source.read_pending(Some(&share), &table, KeyOrder::Ascending, None, 8).await;
                 for row in read.expect("reads").rows {
                     let held = self.target.entry(row.key.to_json()).or_insert(row.version);
                     *held = row.version.max(*held);

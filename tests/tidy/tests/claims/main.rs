@@ -1,6 +1,7 @@
 //! What ARCHITECTURE.md and CONTRIBUTING.md promise of the repository as text. Each test is named as what it
 //! claims.
 
+mod advice;
 mod api;
 mod crates;
 mod documents;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{Doing, Error, Kind, Phase, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{register, renew};
@@ -120,8 +121,9 @@ async fn where_truth_is(
         Truth::Lost if record.holds_truth() && record.epoch > control.epoch => Ok(Home::Target),
         Truth::Lost => {
             let message = format!(
-                "PostgreSQL says {} in epoch {}, DynamoDB's control record {} in epoch {}: one of them has lost history, and nothing is \
-                 served before `doctor` was asked which",
+                "PostgreSQL says {} in epoch {}, DynamoDB's control record {} in \
+                    epoch {}: one of them has lost history, and nothing is served \
+                    before {Doctor} was asked which",
                 control.phase, control.epoch, record.phase, record.epoch
             );
             Err(Error::source(Kind::Refused, "registering this instance", message))
