@@ -145,7 +145,9 @@ mod tests {
             };
             assert!(!text.is_empty(), "{advice:?} is not spelled");
             if is_command {
-                let line = std::iter::once("lockstep").chain(text.split(' '));
+                // Within a sentence it is named without its value.
+                let key = (*advice == Advice::TakeTarget).then_some("KEY");
+                let line = std::iter::once("lockstep").chain(text.split(' ')).chain(key);
                 let typed = Cli::try_parse_from(line.map(|word| word.replace("ROLE", "r")));
                 // Of those that need a role only the command is named.
                 let wrong = typed.err().map(|error| error.kind());
