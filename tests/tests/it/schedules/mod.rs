@@ -43,7 +43,7 @@ use model::{Key, Model};
 const ROWS: i64 = 40;
 /// Writes of each actor of an application, and of each stranger.
 const WRITES: usize = 40;
-/// Longest that one schedule may take; most take a few seconds, those through all phases minutes on a busy machine.
+/// Longest that one schedule may take; most take seconds, those through all phases minutes on a busy machine.
 const SCHEDULE: Duration = Duration::from_secs(480);
 
 /// Seeds that run each time.
