@@ -33,6 +33,8 @@ mod away;
 mod barrier;
 mod begin;
 mod binding;
+mod block_ranges;
+mod blocks;
 mod budget;
 mod calls;
 mod capture;
@@ -122,6 +124,8 @@ pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_share
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub use binding::{list, quote_identifier};
+pub use block_ranges::RangePlan;
+pub use blocks::{BlockRead, Heap, is_same_file};
 pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::CAPTURE_VERSION;
 pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
