@@ -102,7 +102,9 @@ pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
 pub use loss::{Continuity, Found, Loss, TableContinuity, losses};
 pub use moving::{PausePart, PauseSummary};
-pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
+pub use options::{
+    BackfillOptions, LoadPathChoice, Migration, Options, RangesChoice, RelayOptions, StepOptions,
+};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use outage::Outage;
 pub use plan::{Range, load_path, split};

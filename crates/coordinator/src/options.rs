@@ -62,6 +62,20 @@ pub enum LoadPathChoice {
     Import,
 }
 
+/// In which order history is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RangesChoice {
+    /// By blocks where rows lie in another order than their keys and the table is larger than what the server
+    /// keeps in its memory; else by keys.
+    #[default]
+    Auto,
+    /// In the order of the primary key.
+    Key,
+    /// In the order in which rows lie, where the table can be read so.
+    Blocks,
+}
+
 /// Settings of the backfill, as a file has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +86,9 @@ pub struct BackfillOptions {
     pub readers: usize,
     /// Requests in flight at once, over all tables.
     pub requests_in_flight: usize,
+    /// What ranges are of; a plan that is made stands.
+    #[serde(default)]
+    pub ranges: RangesChoice,
     /// Ranges that a table is cut into.
     pub ranges_per_table: usize,
     /// Bytes that one statement aims to read.
@@ -98,6 +115,7 @@ impl Default for BackfillOptions {
             load_path: LoadPathChoice::Auto,
             readers: 4,
             requests_in_flight: 16,
+            ranges: RangesChoice::Auto,
             // Enough that the last range to finish is a small part of the whole, few enough to read the list
             // at a glance.
             ranges_per_table: 64,

@@ -2,9 +2,17 @@
 //! target.
 
 use lockstep_dynamo::LoadPath;
-use lockstep_postgres::KeyBound;
+use lockstep_postgres::{Heap, KeyBound};
 
-use crate::options::LoadPathChoice;
+use crate::options::{LoadPathChoice, RangesChoice};
+
+/// Rows that lie in the order of their keys to less than this are read by blocks. At 0 each row of a chunk is
+/// in another block; a table to which rows are added in the order of their keys has nearly 1.
+const CORRELATION_LOW: f64 = 0.5;
+
+/// A block with more bytes than this, with what is stored apart for it, is too large to be read at once. A
+/// chunk of blocks has whole ones, and in memory it is several times as large.
+const BLOCK_BYTES_MAX: i64 = 512 * 1024;
 
 /// A piece of a table: keys after the first bound, up to and including the second.
 pub type Range = (Option<KeyBound>, Option<KeyBound>);
@@ -16,6 +24,34 @@ pub type Range = (Option<KeyBound>, Option<KeyBound>);
 pub fn split(bounds: &[KeyBound]) -> Vec<Range> {
     let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
     lowers.zip(bounds.iter().cloned().map(Some)).collect()
+}
+
+/// Whether a table is better read by blocks: its rows lie in another order than their keys, and there are
+/// more blocks than the server keeps, so that by keys a block would be read from the disk for each of its
+/// rows.
+///
+/// `again`: its blocks were read, and it was rewritten meanwhile. Then by keys, or else a table that is
+/// rewritten every night and takes longer than a day never comes to an end.
+pub(crate) fn by_blocks(choice: RangesChoice, heap: &Heap, again: bool) -> bool {
+    match choice {
+        RangesChoice::Key => false,
+        RangesChoice::Blocks => true,
+        RangesChoice::Auto => {
+            let disordered = heap.correlation.is_some_and(|correlation| correlation < CORRELATION_LOW);
+            let fits = heap.block_bytes <= BLOCK_BYTES_MAX;
+            !again && disordered && heap.exceeds_memory && fits && heap.unreadable.is_none()
+        }
+    }
+}
+
+/// Cuts a file into pieces of about equal size: each block is in exactly one.
+///
+/// Blocks that come later are in none. The plan is made after capture began, so what lies in them was written
+/// under capture (I1), and a backfill of a table that grows for ever ends all the same.
+pub(crate) fn split_blocks(blocks: i64, pieces: usize) -> Vec<(i64, i64)> {
+    let pieces = i64::try_from(pieces).unwrap_or(i64::MAX).clamp(1, blocks.max(1));
+    let cut = |piece: i64| (i128::from(blocks) * i128::from(piece) / i128::from(pieces)) as i64;
+    (0..pieces).map(|piece| (cut(piece), cut(piece + 1))).filter(|(from, until)| from < until).collect()
 }
 
 /// The load path. Each yields to whatever is in the target already, so that a process that was stopped in the
@@ -59,7 +95,43 @@ mod tests {
 
     #[test]
     fn an_empty_table_has_no_ranges() {
-        assert!(split(&[]).is_empty());
+        assert!(split(&[]).is_empty() && split_blocks(0, 64).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_block_is_in_exactly_one_range(blocks in 0_i64..=(1 << 32), pieces in 1_usize..2_000) {
+            let ranges = split_blocks(blocks, pieces);
+            let mut next = 0;
+            for (from, until) in &ranges {
+                prop_assert!(*from == next && until > from);
+                next = *until;
+            }
+            prop_assert_eq!(next, blocks);
+            prop_assert_eq!(ranges.len() as i64, blocks.min(pieces as i64));
+        }
+    }
+
+    #[test]
+    fn a_large_table_in_disorder_is_read_by_blocks_until_it_is_rewritten() {
+        use RangesChoice::{Auto, Blocks, Key};
+        let heap = |correlation, exceeds_memory| Heap {
+            file: Some("7/1/2/3".to_owned()),
+            blocks: 9,
+            unreadable: None,
+            exceeds_memory,
+            block_bytes: 8192,
+            correlation,
+        };
+        let wild = heap(Some(0.01), true);
+        assert!(by_blocks(Auto, &wild, false) && by_blocks(Blocks, &wild, true));
+        assert!(!by_blocks(Auto, &wild, true) && !by_blocks(Key, &wild, false));
+        for by_key in [heap(Some(0.99), true), heap(Some(0.01), false), heap(None, true)] {
+            assert!(!by_blocks(Auto, &by_key, false) && by_blocks(Blocks, &by_key, false), "{by_key:?}");
+        }
+        let parted = Heap { unreadable: Some("it has partitions".to_owned()), ..wild.clone() };
+        let vast = Heap { block_bytes: 30 << 20, ..wild };
+        assert!(!by_blocks(Auto, &parted, false) && !by_blocks(Auto, &vast, false));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result, Window};
 
 use super::binding::{quote_identifier, quote_literal};
+use super::block_ranges::{RangePlan, add_ranges, hold_plan};
 use super::clock::worker_is_live;
 use super::{KeyBound, Source, TableBinding};
 
@@ -44,6 +45,12 @@ pub struct RangeRow {
     pub dead_letters: i64,
     /// Bytes read so far.
     pub bytes_read: i64,
+    /// The file whose blocks it is of; `None` for a range of keys, and where the schema is older than files.
+    #[sqlx(default)]
+    pub file: Option<String>,
+    /// Of a range of blocks: the first one after it.
+    #[sqlx(default)]
+    pub until_block: Option<i64>,
 }
 
 /// What to add to a range when its watermark moves.
@@ -117,12 +124,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn plan_ranges(
-        &self,
-        table: &str,
-        window: &Window,
-        ranges: &[(Option<KeyBound>, Option<KeyBound>)],
-    ) -> Result<()> {
+    pub async fn plan_ranges(&self, table: &str, window: &Window, plan: &RangePlan) -> Result<()> {
         let doing = "storing the plan of a backfill";
         let mut transaction = self.begin(doing).await?;
         let planned = sqlx::query(
@@ -137,18 +139,7 @@ impl Source {
         .await
         .doing(doing)?;
         if planned.rows_affected() == 1 {
-            for (number, (lower, upper)) in ranges.iter().enumerate() {
-                sqlx::query(
-                    "INSERT INTO lockstep.ranges (table_name, number, lower, upper) VALUES ($1, $2, $3, $4)",
-                )
-                .bind(table)
-                .bind(number as i32)
-                .bind(lower)
-                .bind(upper)
-                .execute(&mut *transaction)
-                .await
-                .doing(doing)?;
-            }
+            add_ranges(&mut transaction, table, plan, doing).await?;
         }
         transaction.commit().await.doing(doing)
     }
@@ -162,6 +153,7 @@ impl Source {
     pub async fn forget_ranges(&self, table: &str) -> Result<()> {
         let doing = "forgetting the plan of a backfill";
         let mut transaction = self.begin(doing).await?;
+        hold_plan(&mut transaction, table, doing).await?;
         sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
             .bind(table)
             .execute(&mut *transaction)

@@ -11,6 +11,7 @@ mod aws_proof;
 mod backfill;
 mod batch;
 mod bench;
+mod blocks;
 mod both_hold;
 mod broken_off;
 mod capture;

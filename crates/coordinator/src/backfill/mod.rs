@@ -3,17 +3,21 @@
 //! A worker (`lockstep worker`) and the coordinator's backfill are one engine: both take ranges under a
 //! lease, and the watermark of a range is what both acknowledge.
 //!
-//! In reading order: this file (one run over all tables), `table` (one table and its plan), `lease` and
-//! `shift` (which ranges this process may move, and until when), `range` (one range: read, hand on, keep the
-//! watermark), `parts` (the same into files, for an import), `encode` (bytes to items, on rayon), `deliver`
-//! (one batch into the target), `budget` (what all workers may spend), `watermark`; `rate` is beside this
-//! folder.
+//! In reading order: this file (one run over all tables), `cut` (the plan of a table: by keys or by blocks),
+//! `table` (one table), `lease` and `shift` (which ranges this process may move, and until when), `piece`
+//! (what is left of a range), `chunk` (what is read of it at once, and whether it counts), `range` (one
+//! range: read, hand on, keep the watermark), `parts` (the same into files, for an import), `encode` (bytes
+//! to items, on rayon), `deliver` (one batch into the target), `budget` (what all workers may spend),
+//! `watermark`; `rate` is beside this folder.
 
 mod budget;
+mod chunk;
+mod cut;
 mod deliver;
 mod encode;
 mod lease;
 mod parts;
+mod piece;
 mod range;
 mod shift;
 mod table;
@@ -138,7 +142,7 @@ pub(crate) async fn help(
 pub(crate) async fn plan_all(migration: &Migration) -> Result<()> {
     for binding in &migration.tables {
         let described = migration.source.describe(binding).await?;
-        table::plan_once(migration, binding, described.rows_likely()).await?;
+        cut::plan_once(migration, binding, described.rows_likely()).await?;
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use lockstep_postgres::{HeldRange, ImportRow, KeyBound, PartRow, RangeProgress};
 
 use super::encode::{Batch, encode};
 use super::lease::WorkerLease;
-use super::range::{RangeEnd, rows_for};
+use super::piece::{Chunk, Piece};
+use super::range::RangeEnd;
 use super::table::TableRun;
 use crate::error::{Error, Result};
 use crate::import::{Part, lines_of};
@@ -19,7 +20,7 @@ use crate::import::{Part, lines_of};
 struct Unsaved {
     part: Option<Part>,
     progress: RangeProgress,
-    last_key: Option<KeyBound>,
+    mark: Option<KeyBound>,
 }
 
 impl TableRun {
@@ -28,15 +29,16 @@ impl TableRun {
     /// The name of a part has the number of the lease in it: a worker that was stopped, lost its range and
     /// wakes writes over no file of its successor.
     pub(super) async fn range_to_parts(&self, import: &ImportRow, held: HeldRange) -> Result<RangeEnd> {
-        let mut read = self.read_from_watermark(&held);
+        let mut piece = Piece::of(&held, &self.window);
         let (mut unsaved, mut number, mut at_end) = (Unsaved::default(), 0, false);
         while !at_end {
-            let (chunk, room) = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Error::Interrupted),
                 () = self.lease.over() => return Err(WorkerLease::ended()),
-                next = self.next_chunk(read.clone()) => next?,
+                next = self.next_chunk(piece.clone()) => next?,
             };
+            let Some((chunk, room)) = next else { return Ok(RangeEnd::of(held)) };
             let bytes = chunk.bytes();
             let encoded = encode(&self.binding, chunk, self.migration.source.now_at_least())
                 .await
@@ -44,10 +46,9 @@ impl TableRun {
             self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);
             self.progress().bytes_read.fetch_add(bytes as u64, Relaxed);
             self.progress().rows_expired.fetch_add(encoded.expired as u64, Relaxed);
-            at_end = encoded.rows < read.rows_max;
-            read.rows_max = rows_for(self.migration.options.backfill.chunk_bytes, bytes, encoded.rows);
-            read.expect_like(bytes, encoded.rows);
-            read.after = encoded.last_key.clone().or(read.after);
+            let read = Chunk { rows: encoded.rows, bytes, last_key: encoded.last_key };
+            let (mark, is_last) = piece.go_on(read, self.migration.options.backfill.chunk_bytes);
+            at_end = is_last;
             let sum = &mut unsaved.progress;
             sum.rows_read += encoded.rows as i64;
             sum.bytes_read += bytes as i64;
@@ -57,7 +58,7 @@ impl TableRun {
                 sum.dead_letters += 1;
             }
             sum.rows_written += encoded.batches.iter().map(|batch| batch.len() as i64).sum::<i64>();
-            unsaved.last_key = encoded.last_key.or(unsaved.last_key);
+            unsaved.mark = mark.or(unsaved.mark);
             if unsaved.part.is_none() {
                 number += 1;
             }
@@ -105,18 +106,18 @@ impl TableRun {
 
     /// Makes a part of what was written, and moves the watermark behind it; `false` where the range is lost.
     async fn save(&self, import: &ImportRow, held: &HeldRange, unsaved: Unsaved) -> Result<bool> {
-        let Unsaved { part, progress, last_key } = unsaved;
+        let Unsaved { part, progress, mark } = unsaved;
         let settled = progress.rows_written + progress.rows_present + progress.dead_letters;
         assert_eq!(settled, progress.rows_read, "I4: a part is settled when each of its rows is");
-        let Some(last_key) = last_key else { return Ok(true) };
+        let Some(mark) = mark else { return Ok(true) };
         self.lease.require()?;
         let source = &self.migration.source;
         let saved = match part.filter(|part| !part.is_empty()) {
             Some(part) => {
                 let whole: PartRow = self.on_disk(move || part.finish()).await?;
-                source.acknowledge_part(held, &last_key, progress, (import, &whole)).await?
+                source.acknowledge_part(held, &mark, progress, (import, &whole)).await?
             }
-            None => source.move_watermark(held, Some(&last_key), false, progress).await?.is_some(),
+            None => source.move_watermark(held, Some(&mark), false, progress).await?.is_some(),
         };
         if saved {
             self.progress().rows_written.fetch_add(progress.rows_written as u64, Relaxed);

@@ -7,20 +7,15 @@ use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
 use lockstep_dynamo::LoadPath;
-use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress, RangeRead};
-use tokio::sync::OwnedSemaphorePermit;
+use lockstep_postgres::{HeldRange, RangeProgress};
 
+use super::chunk::ReadChunk;
 use super::encode::encode;
 use super::lease::WorkerLease;
+use super::piece::{Chunk, Piece};
 use super::table::TableRun;
 use super::watermark::Watermark;
-use crate::error::{Error, Result, require_shape_now};
-
-/// Rows of the first chunk, before their size is known.
-const ROWS_FIRST: usize = 500;
-/// Bounds of the adapted number of rows: one request at least, and no statement that runs for long.
-const ROWS_MIN: usize = 25;
-const ROWS_MAX: usize = 20_000;
+use crate::error::{Error, Result};
 
 /// Chunks of a range that are moved before it is split, and that what is left must have.
 const SPLIT_CHUNKS: usize = 4;
@@ -39,9 +34,6 @@ pub(super) enum RangeEnd {
     },
 }
 
-/// A chunk, and the room in the queue that it takes until it is settled.
-type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
-
 /// A chunk that is settled.
 struct Settled {
     number: u64,
@@ -49,17 +41,6 @@ struct Settled {
 }
 
 impl TableRun {
-    /// What is left to read of a range.
-    pub(super) fn read_from_watermark(&self, held: &HeldRange) -> RangeRead {
-        RangeRead {
-            after: held.range.watermark.clone().or_else(|| held.range.lower.clone()),
-            until: held.range.upper.clone(),
-            rows_max: ROWS_FIRST,
-            window: self.window.clone(),
-            bytes_expected: 0,
-        }
-    }
-
     /// Moves one range from its watermark to its end, or for as long as it is this worker's.
     #[tracing::instrument(
         level = "error",
@@ -72,18 +53,18 @@ impl TableRun {
         }
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
-        let mut read = self.read_from_watermark(&held);
+        let mut piece = Piece::of(&held, &self.window);
         let (mut at_end, mut others_idle, mut chunks) = (false, false, 0);
         // Kept across turns: a read that was dropped because a delivery ended first would be made again.
-        let mut reading: Option<BoxFuture<'_, Result<ReadChunk>>> = None;
+        let mut reading: Option<BoxFuture<'_, Result<Option<ReadChunk>>>> = None;
         while !at_end || !delivering.is_empty() {
             if !at_end && reading.is_none() {
                 if others_idle && chunks >= SPLIT_CHUNKS {
-                    // Only here: nothing after `read.after` is being read.
-                    self.split(&mut held, &mut read).await?;
+                    // Only here: nothing behind the chunk that was read last is being read.
+                    self.split(&mut held, &mut piece).await?;
                     (others_idle, chunks) = (false, 0);
                 }
-                reading = Some(Box::pin(self.next_chunk(read.clone())));
+                reading = Some(Box::pin(self.next_chunk(piece.clone())));
             }
             tokio::select! {
                 biased;
@@ -97,19 +78,18 @@ impl TableRun {
                 }
                 Some(next) = OptionFuture::from(reading.as_mut()) => {
                     reading = None;
-                    let (chunk, permit) = next?;
+                    let Some((chunk, permit)) = next? else { return Ok(RangeEnd::of(held)) };
                     let bytes = chunk.bytes();
                     let encoded = encode(&self.binding, chunk, self.migration.source.now_at_least())
                         .await
                         .map_err(|why| StoreError::unholdable(self.binding.name(), &why))?;
                     self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);
                     self.progress().bytes_read.fetch_add(bytes as u64, Relaxed);
-                    (at_end, chunks) = (encoded.rows < read.rows_max, chunks + 1);
                     let chunk_bytes = self.migration.options.backfill.chunk_bytes;
-                    read.rows_max = rows_for(chunk_bytes, bytes, encoded.rows);
-                    read.expect_like(bytes, encoded.rows);
-                    read.after = encoded.last_key.clone().or(read.after);
-                    let number = watermark.read(encoded.last_key.clone());
+                    let read = Chunk { rows: encoded.rows, bytes, last_key: encoded.last_key.clone() };
+                    let (mark, is_last) = piece.go_on(read, chunk_bytes);
+                    (at_end, chunks) = (is_last, chunks + 1);
+                    let number = watermark.read(mark);
                     let run = &self;
                     delivering.push(Box::pin(async move {
                         let progress = run.deliver_chunk(encoded, bytes).await?;
@@ -129,33 +109,40 @@ impl TableRun {
     }
 
     /// Gives the second half of what is not read yet to workers that have none, if it is worth it.
-    async fn split(&self, held: &mut HeldRange, read: &mut RangeRead) -> Result<()> {
-        let (Some(percent), Some(until)) = (self.sample_percent, read.until.as_ref()) else { return Ok(()) };
+    async fn split(&self, held: &mut HeldRange, piece: &mut Piece) -> Result<()> {
         let source = &self.migration.source;
-        let middle = source.middle_key(&self.binding, (read.after.as_ref(), until), percent).await?;
-        let Some((middle, sampled)) = middle else { return Ok(()) };
-        let rows_left = sampled as f64 * 100.0 / percent;
-        if rows_left < (SPLIT_CHUNKS * read.rows_max) as f64 {
-            return Ok(());
-        }
-        if source.split_range(held, &middle).await? {
-            read.until = Some(middle.clone());
-            held.range.upper = Some(middle);
+        match piece {
+            Piece::Blocks { next, end } => {
+                let left = *end - next.from;
+                if left < (SPLIT_CHUNKS as i64 * (next.until - next.from)).max(2) {
+                    return Ok(());
+                }
+                let middle = next.from + left / 2;
+                if source.split_blocks(held, middle).await? {
+                    (*end, held.range.until_block) = (middle, Some(middle));
+                    next.until = middle.min(next.until);
+                }
+            }
+            Piece::Keys(read) => {
+                let (Some(percent), Some(until)) = (self.sample_percent, read.until.as_ref()) else {
+                    return Ok(());
+                };
+                let between = (read.after.as_ref(), until);
+                let Some((middle, sampled)) = source.middle_key(&self.binding, between, percent).await?
+                else {
+                    return Ok(());
+                };
+                let rows_left = sampled as f64 * 100.0 / percent;
+                if rows_left < (SPLIT_CHUNKS * read.rows_max) as f64 {
+                    return Ok(());
+                }
+                if source.split_range(held, &middle).await? {
+                    read.until = Some(middle.clone());
+                    held.range.upper = Some(middle);
+                }
+            }
         }
         Ok(())
-    }
-
-    /// Reads a chunk once there is room for it.
-    pub(super) async fn next_chunk(&self, read: RangeRead) -> Result<ReadChunk> {
-        let backfill = &self.migration.options.backfill;
-        let kib = (backfill.chunk_bytes / 1024).clamp(1, (backfill.queue_bytes_max / 1024).max(1));
-        let closed = |_| Error::Interrupted;
-        let room = Arc::clone(&self.shared.queue_kib).acquire_many_owned(kib as u32).await.map_err(closed)?;
-        let _reader = self.shared.readers.acquire().await.map_err(closed)?;
-        self.lease.require()?;
-        let chunk = self.migration.source.read_chunk(&self.binding, &read).await?;
-        require_shape_now(&self.migration.source, &self.binding, &self.fingerprint).await?;
-        Ok((chunk, room))
     }
 
     async fn deliver_chunk(&self, encoded: super::encode::Encoded, bytes: usize) -> Result<RangeProgress> {
@@ -202,24 +189,5 @@ impl TableRun {
 impl RangeEnd {
     pub(super) fn of(lost: HeldRange) -> Self {
         Self::Lost { table: lost.table_name, number: lost.range.number }
-    }
-}
-
-/// How many rows make a chunk of about `target` bytes, judged by the one before.
-pub(super) fn rows_for(target: usize, bytes: usize, rows: usize) -> usize {
-    let per_row = bytes / rows.max(1);
-    (target / per_row.max(1)).clamp(ROWS_MIN, ROWS_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_sized_by_bytes() {
-        assert_eq!(rows_for(512 * 1024, 600 * 500, 500), 873);
-        assert_eq!(rows_for(512 * 1024, 300_000 * 10, 10), ROWS_MIN);
-        assert_eq!(rows_for(512 * 1024, 500, 500), ROWS_MAX);
-        assert_eq!(rows_for(512 * 1024, 0, 0), ROWS_MAX);
     }
 }

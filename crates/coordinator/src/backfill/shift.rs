@@ -8,9 +8,10 @@ use rand::RngExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::cut::for_another_window;
 use super::lease::WorkerLease;
 use super::range::RangeEnd;
-use super::table::{TableRun, for_another_window};
+use super::table::TableRun;
 use crate::error::{Error, Result};
 
 /// Pause before a worker that found nothing looks again, about: a range may have been split, or a worker

@@ -1,15 +1,15 @@
 //! One table of a backfill: its plan, and what a run of it needs to know.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use lockstep_core::Advice::BackfillAgain;
-use lockstep_core::{Error as StoreError, Kind, Window};
+use lockstep_core::Window;
 use lockstep_dynamo::{Backoff, LoadPath};
-use lockstep_postgres::{ImportRow, KeyBound, Source, TableBinding};
+use lockstep_postgres::{ImportRow, KeyBound, TableBinding};
 use tokio_util::sync::CancellationToken;
 
+use super::cut::{plan_once, ranges_of_its_file};
 use super::lease::WorkerLease;
 use super::{BackfillSummary, Shared};
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ use crate::progress::{Progress, TableProgress};
 pub(super) struct Table {
     pub(super) binding: TableBinding,
     fingerprint: String,
+    /// Its fingerprint before anything of it was read.
+    seen: String,
     window: Window,
     path: LoadPath,
     import: Option<ImportRow>,
@@ -48,6 +50,8 @@ pub(super) struct TableRun {
     /// where the size of the table is not known.
     pub(super) sample_percent: Option<f64>,
     all_progress: Arc<Progress>,
+    /// The fingerprint of the table when a reader last saw another file of it.
+    seen: Mutex<String>,
 }
 
 /// Rows of a sample, for each range.
@@ -73,7 +77,8 @@ impl Table {
         source.clock().await?;
         let rows_estimate = source.describe(binding).await?.rows_likely();
         plan_once(migration, binding, rows_estimate).await?;
-        let ranges = source.ranges(name).await?;
+        let ranges = ranges_of_its_file(migration, binding).await?;
+        let seen = source.fingerprint(binding).await?;
         let resumed: i64 = ranges.iter().map(|range| range.rows_read).sum();
         progress.rows_expected.store(rows_estimate.max(resumed) as u64, Relaxed);
         progress.rows_resumed.store(resumed as u64, Relaxed);
@@ -81,6 +86,7 @@ impl Table {
         Ok(Self {
             binding: binding.clone(),
             fingerprint: state.map(|state| state.fingerprint).unwrap_or_default(),
+            seen,
             window: migration.options.backfill.window(),
             path,
             import,
@@ -121,6 +127,7 @@ impl Table {
             cancel: cancel.clone(),
             sample_percent,
             all_progress: all_progress.clone(),
+            seen: Mutex::new(self.seen.clone()),
         })
     }
 
@@ -170,53 +177,17 @@ async fn choose_path(
     Ok(plan::load_path(migration.options.backfill.load_path, has_partiql))
 }
 
-/// Makes the plan, unless an earlier run made it: then its ranges, and its window, stand.
-///
-/// # Errors
-/// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.
-pub(super) async fn plan_once(
-    migration: &Migration,
-    binding: &TableBinding,
-    rows_estimate: i64,
-) -> Result<()> {
-    let (source, window) = (&migration.source, &migration.options.backfill.window());
-    if require_window(source, binding, window).await? {
-        return Ok(());
-    }
-    let pieces = migration.options.backfill.ranges_per_table.max(1);
-    let bounds: Vec<KeyBound> = source.sample_bounds(binding, pieces, rows_estimate).await?;
-    source.plan_ranges(binding.name(), window, &plan::split(&bounds)).await?;
-    Ok(())
-}
-
-/// Whether there is a plan, which must be for this window.
-///
-/// # Errors
-/// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.
-async fn require_window(source: &Source, binding: &TableBinding, window: &Window) -> Result<bool> {
-    let Some(state) = source.table_state(binding.name()).await?.filter(|state| state.planned_at.is_some())
-    else {
-        return Ok(false);
-    };
-    let planned = Window { start: state.window_start, end: state.window_end };
-    if planned == *window {
-        return Ok(true);
-    }
-    Err(for_another_window(binding.name()))
-}
-
-/// What work on a plan ends with that was made for another window of days than this process has.
-pub(super) fn for_another_window(table: &str) -> Error {
-    let message = format!(
-        "the plan was made for another window of days; run {BackfillAgain} to make a new \
-        plan"
-    );
-    StoreError::source(Kind::Misconfigured, format!("resuming the backfill of {table}"), message).into()
-}
-
 impl TableRun {
     pub(super) fn progress(&self) -> &TableProgress {
         self.all_progress.of(self.binding.name())
+    }
+
+    pub(super) fn seen(&self) -> String {
+        self.seen.lock().expect("no panic while holding it").clone()
+    }
+
+    pub(super) fn see(&self, now: String) {
+        *self.seen.lock().expect("no panic while holding it") = now;
     }
 
     /// Sets a row aside, if it still is as it was read, and stops the run when there are too many.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_coordinator::{BackfillOptions, Error, Migration, Progress, WorkOptions, WorkSummary, work};
+use lockstep_coordinator::{
+    BackfillOptions, Error, Migration, Progress, RangesChoice, WorkOptions, WorkSummary, work,
+};
 use lockstep_core::{Kind, Phase, Window};
 use lockstep_postgres::{Registering, Tuning};
 use lockstep_tests::World;
@@ -202,13 +204,22 @@ async fn a_worker_that_waits_at_one_rate_goes_on_at_another() {
 
 #[tokio::test]
 async fn a_long_range_is_split_for_a_worker_that_has_none() {
+    is_split(RangesChoice::Key, 12_000).await;
+}
+
+#[tokio::test]
+async fn a_long_range_of_blocks_is_split_for_a_worker_that_has_none() {
+    is_split(RangesChoice::Blocks, 6_000).await;
+}
+
+async fn is_split(choice: RangesChoice, rows: i64) {
     let world = World::behind_proxy().await;
-    world.sql(&logs(1, 12_000)).await;
+    world.sql(&logs(1, rows)).await;
     world.sql("ANALYZE integration_logs").await;
     world.proxy().script(Rule::new(Fault::WriteUnits(2_500)).on("BatchExecuteStatement"));
     let never = CancellationToken::new();
     let one_range = |options: &mut BackfillOptions| {
-        (options.ranges_per_table, options.readers) = (1, 1);
+        (options.ranges, options.ranges_per_table, options.readers) = (choice, 1, 1);
         // No more than a chunk is read ahead, or the whole range is read before the other has said a word.
         options.queue_bytes_max = options.chunk_bytes;
     };
@@ -221,11 +232,7 @@ async fn a_long_range_is_split_for_a_worker_that_has_none() {
     let ranges: i64 =
         world.value(&format!("SELECT count(*) FROM lockstep.ranges WHERE table_name = '{LOGS}'")).await;
     assert!(ranges > 1, "it was split");
-    assert_eq!(
-        (with_rows, rows_read(&world).await),
-        (2, 12_000),
-        "both had work, and no row is in two ranges"
-    );
+    assert_eq!((with_rows, rows_read(&world).await), (2, rows), "both had work, and no row is in two ranges");
     world.proxy().clear();
     world.assert_converged().await;
 }

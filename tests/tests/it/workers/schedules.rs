@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use lockstep_core::Window;
-use lockstep_postgres::{HeldRange, KeyBound, Pulse, RangeProgress, Registering};
+use lockstep_postgres::{HeldRange, KeyBound, Pulse, RangePlan, RangeProgress, Registering};
 use lockstep_tests::World;
 use lockstep_tests::world::LOGS;
 use proptest::prelude::*;
@@ -80,7 +80,7 @@ impl<'a> Stage<'a> {
         world.source.forget_ranges(LOGS).await.expect("forgotten");
         let lower = |n: i64| (n > 0).then(|| bound(n * KEYS));
         let ranges: Vec<_> = (0..RANGES).map(|n| (lower(n), Some(bound((n + 1) * KEYS)))).collect();
-        world.source.plan_ranges(LOGS, &Window::default(), &ranges).await.expect("planned");
+        world.source.plan_ranges(LOGS, &Window::default(), &RangePlan::Keys(ranges)).await.expect("planned");
         let mut stage = Stage {
             world,
             workers: Vec::new(),
@@ -275,8 +275,8 @@ async fn a_lease_of_a_plan_that_was_forgotten_acknowledges_nothing_in_the_next()
     let held = stage.workers[0].held.take().expect("held");
     // The same numbers, in a new plan; the same worker holds that range again, under another lease.
     world.source.forget_ranges(LOGS).await.expect("forgotten");
-    let whole = [(None, Some(bound(KEYS * RANGES)))];
-    world.source.plan_ranges(LOGS, &Window::default(), &whole).await.expect("planned");
+    let whole = vec![(None, Some(bound(KEYS * RANGES)))];
+    world.source.plan_ranges(LOGS, &Window::default(), &RangePlan::Keys(whole)).await.expect("planned");
     let again = world
         .source
         .claim_range(held.worker, &[LOGS], &Window::default())

@@ -59,7 +59,9 @@ async fn plan(source_url: &str) -> anyhow::Result<u64> {
     let rows = source.describe(&binding).await?.rows_estimate;
     source.forget_ranges(binding.name()).await?;
     let bounds = source.sample_bounds(&binding, RANGES, rows).await?;
-    source.plan_ranges(binding.name(), &Window::default(), &split(&bounds)).await?;
+    source
+        .plan_ranges(binding.name(), &Window::default(), &lockstep_postgres::RangePlan::Keys(split(&bounds)))
+        .await?;
     let counted = source.count(&binding, &Window::default()).await?;
     source.close().await;
     Ok(counted.unsigned_abs())

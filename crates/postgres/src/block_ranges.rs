@@ -1,0 +1,172 @@
+//! Ranges of blocks as they are planned, split, and given up with the file that they are of.
+//!
+//! The bounds of one are numbers of blocks: it begins with `lower`, and `until_block` is the first block that
+//! is not in it. Its watermark is the first block that is not acknowledged.
+
+use lockstep_core::{Doing, Result, Window};
+
+use super::begin::SourceTransaction;
+use super::clock::worker_is_live;
+use super::{BlockRead, HeldRange, KeyBound, Source};
+
+/// How a table is cut.
+#[derive(Clone, Debug)]
+pub enum RangePlan {
+    /// By its keys: after the first, up to and including the second.
+    Keys(Vec<(Option<KeyBound>, Option<KeyBound>)>),
+    /// By the blocks of a file: from the first, up to the one before the second.
+    Blocks {
+        /// The file.
+        file: String,
+        /// First blocks, and the first ones after.
+        ranges: Vec<(i64, i64)>,
+    },
+}
+
+/// Holds the plan of a table: one that is made again and a range that is split wait for each other.
+///
+/// 1. A worker splits a range. 2. Another one sees that the table has another file, and removes the ranges
+/// that it sees. 3. The new half is not among them: its number is taken, and its file is gone.
+pub(super) async fn hold_plan(transaction: &mut SourceTransaction, table: &str, doing: &str) -> Result<()> {
+    sqlx::query("SELECT FROM lockstep.tables WHERE name = $1 FOR UPDATE")
+        .bind(table)
+        .execute(&mut **transaction)
+        .await
+        .doing(doing)?;
+    Ok(())
+}
+
+/// Adds the ranges of a plan to a table that has none.
+pub(super) async fn add_ranges(
+    transaction: &mut SourceTransaction,
+    table: &str,
+    plan: &RangePlan,
+    doing: &str,
+) -> Result<()> {
+    match plan {
+        RangePlan::Keys(ranges) => {
+            for (number, (lower, upper)) in ranges.iter().enumerate() {
+                sqlx::query(
+                    "INSERT INTO lockstep.ranges (table_name, number, lower, upper) VALUES ($1, $2, $3, $4)",
+                )
+                .bind(table)
+                .bind(number as i32)
+                .bind(lower)
+                .bind(upper)
+                .execute(&mut **transaction)
+                .await
+                .doing(doing)?;
+            }
+        }
+        RangePlan::Blocks { file, ranges } => {
+            let (from, until): (Vec<i64>, Vec<i64>) = ranges.iter().copied().unzip();
+            sqlx::query(
+                "INSERT INTO lockstep.ranges (table_name, number, lower, upper, until_block, file)
+                 SELECT $1, r.number - 1, ARRAY[r.from_block::text], '{}', r.until_block, $2
+                 FROM ROWS FROM (pg_catalog.unnest($3::bigint[]), pg_catalog.unnest($4::bigint[]))
+                     WITH ORDINALITY AS r (from_block, until_block, number)",
+            )
+            .bind(table)
+            .bind(file)
+            .bind(from)
+            .bind(until)
+            .execute(&mut **transaction)
+            .await
+            .doing(doing)?;
+        }
+    }
+    Ok(())
+}
+
+impl HeldRange {
+    /// What is left to read of a range of blocks; `None` for one of keys.
+    pub fn blocks_left(&self, window: &Window) -> Option<BlockRead> {
+        let (file, until) = (self.range.file.clone()?, self.range.until_block?);
+        let first = self.range.watermark.as_ref().or(self.range.lower.as_ref());
+        // What is no number is read from the start of the file: too much, and never too little.
+        let from = first.and_then(|place| place.first()?.parse().ok()).unwrap_or(0);
+        Some(BlockRead { from, until, file, window: window.clone(), bytes_expected: 0 })
+    }
+}
+
+impl BlockRead {
+    /// The watermark of a range of which each block before `from` is acknowledged.
+    pub fn watermark(&self) -> KeyBound {
+        vec![self.from.to_string()]
+    }
+}
+
+impl Source {
+    /// Puts another plan in the place of one whose blocks are of `file`, with what was acknowledged of it.
+    /// `false` where that plan is no more: another worker was first. Who holds a range of it has lost it.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// It happened or it did not; repeat it.
+    #[crate::boxed]
+    pub async fn plan_instead(&self, table: &str, file: &str, plan: &RangePlan) -> Result<bool> {
+        let doing = "planning a backfill again";
+        let mut transaction = self.begin(doing).await?;
+        hold_plan(&mut transaction, table, doing).await?;
+        let removed = sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1 AND file = $2")
+            .bind(table)
+            .bind(file)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        if removed.rows_affected() == 0 {
+            transaction.rollback().await.doing(doing)?;
+            return Ok(false);
+        }
+        // As whatever else was made of the ranges that are gone.
+        sqlx::query("DELETE FROM lockstep.import_parts WHERE table_name = $1")
+            .bind(table)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        add_ranges(&mut transaction, table, plan, doing).await?;
+        transaction.commit().await.doing(doing)?;
+        Ok(true)
+    }
+
+    /// As [`Source::split_range`], at a block: it is the first one of the new range.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// As [`Source::split_range`].
+    #[crate::boxed]
+    pub async fn split_blocks(&self, held: &HeldRange, at: i64) -> Result<bool> {
+        let doing = "splitting a range of blocks";
+        let sql = format!(
+            "WITH shortened AS (
+                 UPDATE lockstep.ranges SET until_block = $5
+                 WHERE table_name = $1 AND number = $2 AND token = $3 AND worker = $4 AND NOT done
+                     AND until_block = $6 AND EXISTS (SELECT 1 FROM lockstep.workers w
+                     WHERE w.id = $4 AND {live})
+                 RETURNING table_name, file)
+             INSERT INTO lockstep.ranges (table_name, number, lower, upper, until_block, file)
+             SELECT s.table_name, (SELECT pg_catalog.max(r.number) + 1 FROM lockstep.ranges r
+                                   WHERE r.table_name = $1), ARRAY[$5::text], '{{}}', $6, s.file
+             FROM shortened s",
+            live = worker_is_live("w"),
+        );
+        let mut transaction = self.begin(doing).await?;
+        hold_plan(&mut transaction, &held.table_name, doing).await?;
+        let added = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&held.table_name)
+            .bind(held.range.number)
+            .bind(held.token)
+            .bind(held.worker)
+            .bind(at)
+            .bind(held.range.until_block)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        transaction.commit().await.doing(doing)?;
+        Ok(added.rows_affected() == 1)
+    }
+}
