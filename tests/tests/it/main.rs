@@ -19,6 +19,7 @@ mod checks;
 mod cold;
 mod complete;
 mod contract;
+mod control_items;
 mod coordinated;
 mod counts;
 mod dead_letters;

@@ -52,6 +52,12 @@ pub struct Observation {
     pub open_writes: (i64, f64),
     /// Registered instances.
     pub instances: Vec<InstanceRow>,
+    /// Keys of items of the control table that stand among leases and are none.
+    pub no_leases: Vec<String>,
+    /// Why the leases in DynamoDB could not be read.
+    pub leases_error: Option<String>,
+    /// What else of the control table could not be read, a sentence each.
+    pub control_unread: Vec<String>,
     /// The newest verdict.
     pub verdict: Option<VerdictSeen>,
     /// What both stores say of their history.
