@@ -21,6 +21,9 @@ pub struct Observation {
     pub target_record: Option<TargetRecord>,
     /// Why DynamoDB's control record could not be read; then it is not known what it says.
     pub target_record_error: Option<String>,
+    /// Whether it names no migration, and we know which ours is: a version that knew no owners made it, or
+    /// another program.
+    pub target_record_unnamed: bool,
     /// Whether it was read, and does not say what a record says.
     pub target_record_damaged: bool,
     /// Why the control table in DynamoDB is another migration's; then nothing of its record is seen here.

@@ -116,6 +116,7 @@ async fn see_record(asked: &mut Asked<'_>, target: &Target, seen: &mut Observati
         && let Some(record) = asked.answer(target.control().record()).await
     {
         seen.target_record = record;
+        seen.target_record_unnamed = asked.answer(target.control().names_us()).await == Some(false);
         return;
     }
     if let Some(error) = asked.error().filter(|_| seen.foreign_control_table.is_none()) {
