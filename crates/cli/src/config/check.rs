@@ -82,6 +82,12 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "import.s3",
         "must be a bucket and what its objects' names begin with, such as s3://bucket/lockstep",
     );
+    let account = |text: &String| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    require(
+        import.bucket_owner.as_ref().is_none_or(account),
+        "import.bucket_owner",
+        "must be the number of an account, twelve digits",
+    );
     // Four renewals fit into it, over a network that is far and a server that is busy.
     const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=600_000;
     require(
