@@ -14,6 +14,8 @@ pub struct ImportOptions {
     pub folder: PathBuf,
     /// Address from which DynamoDB reads them, `s3://bucket/prefix`; empty until it is used.
     pub s3: String,
+    /// The account that the bucket belongs to; `None` for the one that the target is in.
+    pub bucket_owner: Option<String>,
     /// Bytes of a part before it is compressed, about.
     #[serde(rename = "part_mb", with = "megabytes")]
     pub part_bytes: usize,
@@ -44,6 +46,7 @@ impl Default for ImportOptions {
         Self {
             folder: PathBuf::from(".lockstep/import"),
             s3: String::new(),
+            bucket_owner: None,
             // 3.2 TB in the 50,000 objects that a job reads, and an upload that fails repeats little.
             part_bytes: 64 << 20,
             upload: None,

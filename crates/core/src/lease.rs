@@ -7,6 +7,10 @@ use serde::Serialize;
 
 use crate::version::Epoch;
 
+/// Longest lease: a coordinator that has lost sight of all leases, with the table that they were in, knows
+/// that they are over after so long.
+pub const LEASE_MAX: Duration = Duration::from_secs(60);
+
 /// The process that registers.
 #[derive(Clone, Debug)]
 pub struct Registration {

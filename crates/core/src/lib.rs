@@ -62,7 +62,7 @@ pub use index::{Index, KeyAttribute, KeyType};
 pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Rule, Total};
 pub use key::{SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_id};
-pub use lease::{InstanceRow, InstanceState, Registration};
+pub use lease::{InstanceRow, InstanceState, LEASE_MAX, Registration};
 pub use moment::Moment;
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};

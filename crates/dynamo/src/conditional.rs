@@ -34,6 +34,8 @@ pub enum Expected {
     At(Version, Option<String>),
     /// An item whose attribute has this value.
     With(&'static str, AttributeValue),
+    /// Nothing, or an item without this attribute.
+    Without(&'static str),
 }
 
 /// A condition with its names and values.
@@ -64,6 +66,7 @@ impl Expected {
             Self::With(name, value) => {
                 ("#a = :a", names(&[("#a", name)]), HashMap::from([(":a".to_owned(), value.clone())]))
             }
+            Self::Without(name) => ("attribute_not_exists(#a)", names(&[("#a", name)]), HashMap::new()),
         };
         Condition { text, names, values: Some(values).filter(|values| !values.is_empty()) }
     }

@@ -16,7 +16,7 @@ use super::clear::{NoTokenInClear, is_local};
 use super::payload_hash::PayloadHash;
 use super::streams::Listings;
 use super::tables::Described;
-use super::{Leases, Owner};
+use super::{Leases, Owner, served::Served};
 
 /// Name of the control table where nothing else is said.
 pub const CONTROL_TABLE: &str = "lockstep_control";
@@ -123,6 +123,7 @@ impl Target {
             listings: Listings::default(),
             owner: Owner::default(),
             leases: Leases::default(),
+            served: Served::default(),
         }
     }
 }

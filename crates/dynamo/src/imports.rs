@@ -27,6 +27,10 @@ pub struct ImportSource {
     pub bucket: String,
     /// Every object whose name begins so is read. All are compressed by gzip.
     pub prefix: String,
+    /// The account that the bucket must belong to; `None` asks nothing. 1. A bucket is deleted, or its name
+    /// has a slip. 2. A bucket of that name is made in another account, whose owner lets us read it. 3. What
+    /// is imported is another's.
+    pub owner: Option<String>,
 }
 
 /// How far a job is.
@@ -102,6 +106,7 @@ impl Target {
         let source = S3BucketSource::builder()
             .s3_bucket(&from.bucket)
             .s3_key_prefix(&from.prefix)
+            .set_s3_bucket_owner(from.owner.clone())
             .build()
             .map_err(invalid)?;
         let sent = self

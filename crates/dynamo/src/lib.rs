@@ -46,6 +46,7 @@ mod raw_scan;
 mod read;
 mod remove;
 mod rights;
+mod served;
 pub mod streams;
 mod tables;
 mod transact;
@@ -99,6 +100,7 @@ pub struct Target {
     listings: streams::Listings,
     owner: Owner,
     leases: Leases,
+    served: served::Served,
 }
 
 impl Target {
@@ -125,6 +127,23 @@ impl Target {
     pub async fn account(&self) -> Option<String> {
         let asked = self.identity.as_ref()?.get_caller_identity().send();
         tokio::time::timeout(ACCOUNT_WITHIN, asked).await.ok()?.ok()?.account
+    }
+
+    /// The same for a request that rests on it, the same each time that it is repeated; `None` where another
+    /// endpoint than AWS's is used, of which it is not known.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`](lockstep_core::Kind::Unavailable) where AWS does not say.
+    pub async fn own_account(&self) -> lockstep_core::Result<Option<String>> {
+        if self.identity.is_none() {
+            return Ok(None);
+        }
+        let account = self.account().await;
+        let unknown = || {
+            let (doing, message) = ("asking which account this is", "STS does not say (GetCallerIdentity)");
+            lockstep_core::Error::target(lockstep_core::Kind::Unavailable, doing, message)
+        };
+        account.map(Some).ok_or_else(unknown)
     }
 
     /// Whether it was said to be an emulator, which has nothing to lose.

@@ -106,17 +106,31 @@ pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBin
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.doing(&doing)
 }
 
-/// Makes sure that these sequences hand out nothing up to the number that goes with each, by one statement.
-/// Like every sequence they know no rollback: a gap may stay.
+/// Makes sure that these sequences, each with its table, hand out nothing up to the number that goes with
+/// each, by one statement. Like every sequence they know no rollback: a gap may stay.
+///
+/// 1. A program has put a number into a counter of DynamoDB that no id of the table can have. 2. The truth is
+/// decided to go back. 3. The sequence refuses the number, each time: no application can write. No row has an
+/// id above what its sequence gives, so what is in use says enough then.
 ///
 /// # Errors
 /// The driver's.
 #[crate::boxed]
-pub async fn raise_sequences(connection: &mut PgConnection, highest: &[(String, i64)]) -> Result<()> {
-    let raise = |(sequence, highest): &(String, i64)| {
+pub async fn raise_sequences(
+    connection: &mut PgConnection,
+    highest: &[(&TableBinding, String, i64)],
+) -> Result<()> {
+    let raise = |(binding, sequence, highest): &(&TableBinding, String, i64)| {
         let name = quote_literal(sequence);
         format!(
-            "SELECT pg_catalog.setval({name}::regclass, {highest}) FROM {sequence} WHERE last_value < {highest}"
+            "SELECT pg_catalog.setval({name}::regclass, least(raised.up_to, m.seqmax))
+             FROM {sequence} AS s
+             JOIN pg_catalog.pg_sequence AS m ON m.seqrelid = {name}::regclass::oid
+             CROSS JOIN LATERAL (SELECT CASE WHEN {highest} <= m.seqmax THEN {highest}
+                 ELSE (SELECT greatest(pg_catalog.max({})::bigint, 0) FROM {}) END) AS raised (up_to)
+             WHERE s.last_value < least(raised.up_to, m.seqmax) AND m.seqincrement > 0",
+            quote_identifier(binding.primary_key().next().unwrap_or_default()),
+            binding.relation.sql(),
         )
     };
     if highest.is_empty() {

@@ -189,6 +189,11 @@ impl Shared {
         if there.0 == StatusCode::OK || busy {
             return Ok(refusal("ResourceInUseException", "Table already exists"));
         }
+        // The bucket is of the account of the tables.
+        let owner = &asked["S3BucketSource"]["S3BucketOwner"];
+        if owner.as_str().is_some_and(|owner| owner != "000000000000") {
+            return Ok(refusal("ValidationException", "S3 bucket is not owned by the given account"));
+        }
         let looks = lock(&self.rules).looks;
         let number = {
             let mut jobs = lock(&self.jobs);

@@ -328,3 +328,28 @@ async fn what_lockstep_adds_to_an_item_is_no_difference() {
         "the record, two counters and the types of two tables: no row has moved"
     );
 }
+
+#[tokio::test]
+async fn an_application_answers_from_no_table_that_was_made_again_under_it() {
+    let world = World::start().await.dynamo_only(&payments(1, 3)).await;
+    let app = world.app_without_source(Duration::from_secs(3)).await;
+    let store = app.store::<Payments>();
+    let key = Payments::key(&living(&world, 1).await[0]);
+    assert!(store.get(&key).await.expect("read").is_some());
+    let renewals = async || world.control().instances().await.expect("listed")[0].renewals;
+    let before = renewals().await;
+    eventually("it has renewed", || async { renewals().await > before }).await;
+    let (binding, backup) = (world.payments_table(), world.back_up_table(&world.payments_table()).await);
+    world.drop_table(&binding).await;
+    let (target, schema) = (&world.plain_target, binding.table.target());
+    target.create(&binding.target_name, &schema, binding.table.expires()).await.expect("created");
+    eventually("it answers no more", || async {
+        store.get(&key).await.is_err_and(|error| error.kind == Kind::Fenced)
+    })
+    .await;
+    let none = world.control().instances().await.expect("listed").is_empty();
+    assert!(none, "no step waits for it");
+    world.restore_table(&binding, &backup).await;
+    eventually("it answers again", || async { store.get(&key).await.is_ok_and(|row| row.is_some()) }).await;
+    app.shutdown().await;
+}

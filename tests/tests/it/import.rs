@@ -326,3 +326,19 @@ async fn a_plan_that_is_made_again_while_a_job_is_at_work_waits_for_its_table() 
     coordinator.close().await;
     world.assert_converged().await;
 }
+
+#[tokio::test]
+async fn a_bucket_of_another_account_is_not_imported_from() {
+    let importing = Importing::start(ImportRules::default()).await;
+    importing.world.sql(&logs(1, 5)).await;
+    let mut migration = importing.migration();
+    migration.options.import.bucket_owner = Some("111111111111".to_owned());
+    let coordinator = importing.world.coordinator_of(migration).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    let why = importing.fails(&coordinator).await;
+    assert!(why.contains("bucket is not"), "{why}");
+    coordinator.close().await;
+    let coordinator = importing.world.coordinator_of(importing.migration()).await;
+    coordinator.backfill(&CancellationToken::new()).await.expect("of the account of the tables");
+    coordinator.close().await;
+}

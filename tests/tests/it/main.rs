@@ -20,6 +20,7 @@ mod checks;
 mod cold;
 mod complete;
 mod contract;
+mod control_items;
 mod coordinated;
 mod counts;
 mod credentials;

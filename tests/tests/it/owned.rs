@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep::instance::{Instance, InstanceOptions};
-use lockstep_coordinator::{Archive, Coordinator, complete};
+use lockstep_coordinator::{Archive, Coordinator, Remedy, complete};
 use lockstep_core::{Attributes, Epoch, Kind, PK, Phase, SK, Writes};
 use lockstep_dynamo::{Target, TargetControl};
 use lockstep_postgres::Entry;
@@ -104,6 +104,54 @@ async fn an_instance_beside_a_foreign_control_table_stays_with_its_own_postgresq
     assert!(world.control().instances().await.expect("read").is_empty(), "no lease in the table of another");
     instance.shutdown().await;
     assert_eq!(item(&world).await, theirs);
+}
+
+/// 1. Before the cut-over there is no control table. 2. Another program makes one of its name, with a record
+/// that names no migration and says DynamoOnly in a far epoch.
+#[tokio::test]
+async fn a_record_that_names_no_migration_is_not_believed_against_postgresql() {
+    let world = moving(Phase::DualWrite).await;
+    let id = world.source.migration_id().await.expect("read").expect("the schema has one");
+    let options = |name: &str| InstanceOptions { name: name.to_owned(), lease: Duration::from_secs(5) };
+    let before = Instance::start_with(&world.source, &world.target, options("before")).await.expect("starts");
+    // Of a program that knows no owner.
+    let planted = Target::connect(world.target_options()).await.control();
+    planted.create().await.expect("a control table");
+    planted.enter(Epoch(99)).await.expect("told");
+    planted.open_writes(Epoch(99)).await.expect("opened");
+    let theirs = item(&world).await;
+    assert!(!theirs.contains_key("owner"));
+
+    let refused = Instance::start_with(&world.source, &world.target, options("after")).await;
+    let refused = refused.err().expect("it does not begin").to_string();
+    assert!(refused.contains("`doctor`"), "{refused}");
+    let known = before.control().expect("it goes on").phase;
+    assert_eq!(known, Phase::DualWrite);
+    assert!(world.control().instances().await.expect("read").is_empty(), "no lease there");
+
+    let seen = diagnosis(&world).await;
+    let found = seen.findings.iter().find(|finding| finding.what.contains("names no migration"));
+    assert!(found.is_some_and(|found| found.next.contains("delete item CONTROL")), "{seen:#?}");
+    assert!(seen.findings.iter().all(|finding| finding.remedy.is_none()), "{:#?}", seen.findings);
+    assert!(mended(&world).await.done.is_empty(), "PostgreSQL is not made to follow it");
+    is_as_it_was(&world, Phase::DualWrite).await;
+    assert_eq!(item(&world).await, theirs);
+
+    // What the doctor names for a record that is this migration's own after all: it is believed then.
+    let mut ours = theirs.clone();
+    ours.insert("owner".to_owned(), string(&id));
+    let put = world.plain_target.client().put_item().table_name(world.control().table());
+    put.set_item(Some(ours)).send().await.expect("put");
+    let seen = diagnosis(&world).await;
+    assert!(seen.findings.iter().any(|finding| finding.remedy == Some(Remedy::FollowTarget)), "{seen:#?}");
+    // And for one that is not.
+    let key = Attributes::from([(PK.to_owned(), string("CONTROL")), (SK.to_owned(), string("CONTROL"))]);
+    let delete = world.plain_target.client().delete_item().table_name(world.control().table());
+    delete.set_key(Some(key)).send().await.expect("deleted");
+    let after =
+        Instance::start_with(&world.source, &world.target, options("after")).await.expect("it begins");
+    after.shutdown().await;
+    before.shutdown().await;
 }
 
 #[tokio::test]

@@ -122,6 +122,12 @@ fn import(import: &ImportOptions, require: &mut Require<'_>) {
         "import.s3",
         "must be a bucket and what its objects' names begin with, such as s3://bucket/lockstep",
     );
+    let account = |text: &String| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    require(
+        import.bucket_owner.as_ref().is_none_or(account),
+        "import.bucket_owner",
+        "must be the number of an account, twelve digits",
+    );
 }
 
 /// What does nothing, or never ends, at zero.

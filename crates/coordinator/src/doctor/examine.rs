@@ -8,6 +8,7 @@ use lockstep_postgres::ForeignHolder;
 
 use super::compared;
 use super::continuity;
+use super::control_table;
 use super::finding::{Diagnosis, Finding, Severity};
 use super::observation::Observation;
 use super::remedy::{Remedy, plan};
@@ -95,6 +96,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     if let Some(epoch) = truth::epoch(seen) {
         instances(seen, epoch, findings);
     }
+    findings.extend(control_table::findings(seen));
     // While a store has lost history, or the truth is between two stores, a feed would refuse.
     let ours = seen.foreign_control_table.is_none();
     let feeds = phase == Phase::DynamoOnly

@@ -2,11 +2,13 @@
 //!
 //! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state`
 //! can do), `finding` (what a finding is), `examine` (from observations to findings; pure), `table` (of one
-//! table), `compared` (what comparisons found), `continuity` (its part about lost history), `truth` (what the
+//! table), `compared` (what comparisons found), `control_table` (what of it
+//! cannot be read), `continuity` (its part about lost history), `truth` (what the
 //! two control records say together), `words` (state, safety, what comes next).
 
 mod compared;
 mod continuity;
+mod control_table;
 mod examine;
 mod finding;
 mod observation;

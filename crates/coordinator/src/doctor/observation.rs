@@ -21,6 +21,9 @@ pub struct Observation {
     pub target_record: Option<TargetRecord>,
     /// Why DynamoDB's control record could not be read; then it is not known what it says.
     pub target_record_error: Option<String>,
+    /// Whether it names no migration, and we know which ours is: a version that knew no owners made it, or
+    /// another program.
+    pub target_record_unnamed: bool,
     /// Whether it was read, and does not say what a record says.
     pub target_record_damaged: bool,
     /// Why the control table in DynamoDB is another migration's; then nothing of its record is seen here.
@@ -52,6 +55,12 @@ pub struct Observation {
     pub open_writes: (i64, f64),
     /// Registered instances.
     pub instances: Vec<InstanceRow>,
+    /// Keys of items of the control table that stand among leases and are none.
+    pub no_leases: Vec<String>,
+    /// Why the leases in DynamoDB could not be read.
+    pub leases_error: Option<String>,
+    /// What else of the control table could not be read, a sentence each.
+    pub control_unread: Vec<String>,
     /// The newest verdict.
     pub verdict: Option<VerdictSeen>,
     /// What both stores say of their history.

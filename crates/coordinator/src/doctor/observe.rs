@@ -83,18 +83,16 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     seen.target_written = moving::has_written_target(source, &seen.open_steps).await?;
     seen.open_writes = source.open_writes_age().await?;
     seen.instances = source.instances().await?;
-    if let (Some(target), true) =
-        (asked.target(), seen.target_record.is_some_and(|record| record.holds_truth()))
-    {
-        seen.instances = target.control().instances().await?;
-    }
+    see_leases(&mut asked, &mut seen).await;
     if control.phase == Phase::DynamoOnly {
         seen.newest_target_epoch = source.newest_target_epoch().await?;
         let mut connection =
             source.pool().acquire().await.map_err(|error| StoreError::of_sqlx("asking for ids", error))?;
         if let Some(target) = asked.target() {
-            let behind = set_back(&mut connection, &target.control(), tables).await;
-            seen.ids_set_back = behind.unwrap_or_default();
+            match set_back(&mut connection, &target.control(), tables).await {
+                Ok(behind) => seen.ids_set_back = behind,
+                Err(error) => seen.control_unread.push(error.to_string()),
+            }
         }
     }
     let verdict = source.latest_verdict().await?;
@@ -118,12 +116,29 @@ async fn see_record(asked: &mut Asked<'_>, target: &Target, seen: &mut Observati
         && let Some(record) = asked.answer(target.control().record()).await
     {
         seen.target_record = record;
+        seen.target_record_unnamed = asked.answer(target.control().names_us()).await == Some(false);
         return;
     }
     if let Some(error) = asked.error().filter(|_| seen.foreign_control_table.is_none()) {
         // What the driver did not say we found ourselves, in what it had read.
         seen.target_record_damaged = error.kind == Kind::Misconfigured && error.cause.is_none();
         seen.target_record_error = Some(error.to_string());
+    }
+}
+
+/// The leases in DynamoDB, while it is the truth. That they cannot be read is a finding, and must not end the
+/// doctor, which is to say what leads on.
+async fn see_leases(asked: &mut Asked<'_>, seen: &mut Observation) {
+    let (Some(target), Some(record)) = (asked.target(), seen.target_record) else { return };
+    let control = target.control();
+    match asked.answer(control.leases_seen()).await {
+        Some(there) => {
+            seen.no_leases = there.unread;
+            if record.holds_truth() {
+                seen.instances = there.instances;
+            }
+        }
+        None => seen.leases_error = asked.text(),
     }
 }
 

@@ -17,7 +17,9 @@ pub(super) fn phase(seen: &Observation) -> Phase {
     match (truth(&control, record.as_ref()), record) {
         (Truth::InTarget, _) => Phase::DynamoOnly,
         (Truth::ToSource(phase, _), _) => phase,
-        (Truth::Lost, Some(record)) if is_source_behind(&control, &record) => record.phase,
+        (Truth::Lost, Some(record)) if is_source_behind(&control, &record) && !seen.target_record_unnamed => {
+            record.phase
+        }
         _ => control.phase,
     }
 }
@@ -78,6 +80,9 @@ pub(super) fn findings(seen: &Observation) -> Vec<Finding> {
         )
         .mended_by(Remedy::RemakeControl)],
         (Truth::ToSource(phase, epoch), _) => vec![left_behind(&control, phase, epoch)],
+        (_, Some(record)) if seen.target_record_unnamed && control.phase != Phase::DynamoOnly => {
+            vec![unnamed(&control, &record)]
+        }
         (_, Some(record)) => lost(&control, &record, moving),
         (_, None) => Vec::new(),
     }
@@ -145,6 +150,25 @@ fn left_behind(control: &Control, phase: Phase, epoch: Epoch) -> Finding {
         "PostgreSQL reads everything that DynamoDB holds, and is the truth again",
     )
     .mended_by(Remedy::ReturnToSource)
+}
+
+/// 1. Another program makes the control table before this migration does, with a record that says DynamoOnly.
+/// 2. PostgreSQL would be made to follow a truth that was never there. Which of the two it is only a person
+/// knows, so nothing is done by itself.
+fn unnamed(control: &Control, record: &TargetRecord) -> Finding {
+    Finding::broken(
+        format!(
+            "DynamoDB's control record says {} in epoch {}, PostgreSQL says {} in epoch {}, and the record \
+            names no migration",
+            record.phase, record.epoch, control.phase, control.epoch
+        ),
+        "either another program made it, and PostgreSQL is the truth; or it was made by a version that named \
+        no owner, and PostgreSQL was set back. Applications that run go on by PostgreSQL, and none begins",
+        "if another program made it: delete item CONTROL / CONTROL of the control table, or set \
+        target.control_table to a name of this migration's own. If it is this migration's: write its id \
+        (SELECT migration_id FROM lockstep.control) into attribute `owner` of that item. Then run `doctor` \
+        again",
+    )
 }
 
 fn lost(control: &Control, record: &TargetRecord, moving: bool) -> Vec<Finding> {

@@ -144,7 +144,11 @@ async fn bring(
         migration.target.create(&binding.target_name, &schema, binding.table.expires()).await?;
         return Ok((Ended::Whole, json!({ "items": 0 })));
     }
-    let from = ImportSource { bucket: import.bucket.clone(), prefix: import.prefix.clone() };
+    let owner = match &migration.options.import.bucket_owner {
+        Some(owner) => Some(owner.clone()),
+        None => Backoff::brief().retry(|| migration.target.own_account()).await?,
+    };
+    let from = ImportSource { bucket: import.bucket.clone(), prefix: import.prefix.clone(), owner };
     let token = match &import.client_token {
         Some(token) => token.clone(),
         None => ready(migration, binding, import, parts, waits).await?,

@@ -182,7 +182,7 @@ async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
         // The counters may be lost, or older than what PostgreSQL had handed out before it was restored.
         if let Some(sequence) = identity_of(&mut transaction, binding).await? {
             let highest = highest_id_in_use(&mut transaction, binding).await?;
-            raise_sequences(&mut transaction, &[(sequence, highest)]).await?;
+            raise_sequences(&mut transaction, &[(binding, sequence, highest)]).await?;
         }
     }
     let epoch = flip_phase_at_least(&mut transaction, Phase::DualWrite, least).await?;

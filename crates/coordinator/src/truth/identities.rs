@@ -7,7 +7,7 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sqlx::postgres::PgConnection;
 
-use lockstep_core::Result;
+use lockstep_core::{Kind, Result};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::sequences::{
     highest_id_in_use, highest_ids, identities_of, identity_of, raise_sequences,
@@ -109,7 +109,12 @@ pub async fn set_back(
         // In this order: a counter is raised before its ids are used. The sequence says nothing: a writer
         // whom the trigger refused has taken an id of it all the same.
         let highest = highest_id_in_use(connection, binding).await?;
-        if control.next_id(binding.name()).await?.is_some_and(|next| next <= highest) {
+        let is_behind = match control.next_id(binding.name()).await {
+            // What stands there is no counter: none can be handed out before it is seeded again.
+            Err(error) if error.kind == Kind::Misconfigured && error.cause.is_none() => true,
+            next => next?.is_some_and(|next| next <= highest),
+        };
+        if is_behind {
             behind.push(binding.name().to_owned());
         }
     }
@@ -132,7 +137,8 @@ pub async fn raise_source_sequences(
     let numbered = numbered(connection, tables).await?;
     let next = at_once(numbered.iter().map(|(binding, _)| control.next_id(binding.name()))).await?;
     let raise = numbered.into_iter().zip(next);
-    let raise: Vec<(String, i64)> =
-        raise.filter_map(|((_, sequence), next)| Some((sequence, next?.saturating_sub(1)))).collect();
+    let raise =
+        raise.filter_map(|((binding, sequence), next)| Some((binding, sequence, next?.saturating_sub(1))));
+    let raise: Vec<(&TableBinding, String, i64)> = raise.collect();
     raise_sequences(connection, &raise).await
 }

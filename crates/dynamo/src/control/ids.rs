@@ -27,10 +27,12 @@ impl TargetControl {
     /// The next free id of a table; `None` where it was never seeded.
     ///
     /// # Errors
-    /// The driver's.
+    /// [`Kind::Misconfigured`] where what stands there is no id; the driver's.
     #[crate::boxed]
     pub async fn next_id(&self, table: &str) -> Result<Option<i64>> {
-        Ok(self.own(self.read(&partition(table), SORT).await?)?.and_then(|item| number_at(&item, NEXT)))
+        let Some(item) = self.own(self.read(&partition(table), SORT).await?)? else { return Ok(None) };
+        let next = number_at(&item, NEXT);
+        next.map(Some).ok_or_else(|| self.damaged(&format!("the id counter of {table}")))
     }
 
     /// Takes the next `size` ids of a table. An answer that was lost leaves a gap.
@@ -72,7 +74,7 @@ impl TargetControl {
     }
 
     /// Makes sure that no id below `next` is handed out any more. With `create`, also where there is no
-    /// counter yet; returns the counter, `None` where there is none.
+    /// counter yet, or something else in its place; returns the counter, `None` where there is none.
     ///
     /// # Errors
     /// The driver's.
@@ -81,13 +83,27 @@ impl TargetControl {
     /// Repeat it.
     #[crate::boxed]
     pub async fn raise_ids(&self, table: &str, next: i64, create: bool) -> Result<Option<i64>> {
-        let condition = if create { "(attribute_not_exists(#n) OR #n < :next)" } else { "#n < :next" };
+        // What is no number, or above every id, was never a counter: left as it is, no id could be handed out
+        // again, and none could be read on the way back.
+        let condition = match create {
+            true => {
+                "(attribute_not_exists(#n) OR #n < :next OR #n > :greatest \
+                OR (NOT attribute_type(#n, :number)))"
+            }
+            false => "#n < :next",
+        };
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let mut backoff = Backoff::brief();
         loop {
             let request = self
                 .change_ids(table, "SET #n = :next", condition)
                 .expression_attribute_values(":next", number(next));
+            let request = match create {
+                true => request
+                    .expression_attribute_values(":number", text("N"))
+                    .expression_attribute_values(":greatest", number(i64::MAX)),
+                false => request,
+            };
             match request.send().await.map_err(|e| fault::error(format!("raising the ids of {table}"), e)) {
                 Ok(_) => return Ok(Some(next)),
                 Err(error) if error.kind == Kind::Refused => return self.next_id(table).await,

@@ -8,25 +8,22 @@
 //! this version writes with each change and an earlier one leaves out; an instance that finds it otherwise
 //! than where its lease is takes the lease there. Leases are listed from both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use chrono::{DateTime, SecondsFormat, Utc};
+use aws_sdk_dynamodb::types::ReturnValue;
+use chrono::Utc;
 use lockstep_core::{
-    Attributes, Epoch, InstanceRow, InstanceState, Kind, Registration, Result, SK, TargetRecord,
+    Attributes, Epoch, InstanceRow, InstanceState, Kind, Registration, Result, TargetRecord,
 };
 
+use super::lease_item::{PARTITIONS, TOGETHER, parse, renewals, spread, spread_of, stamp, told};
 use super::owner::OWNER;
-use super::{PK, TargetControl, key, number, number_at, text, text_at};
+use super::{PK, TargetControl, key, number, text, text_at};
 
 use crate::fault;
 
-/// Key under which an earlier version keeps all leases.
-const TOGETHER: &str = "INSTANCES";
-/// Partitions over which leases are spread. It may grow, never shrink: a lease is looked for in each.
-const PARTITIONS: i64 = 16;
 /// The attribute of the record that says that leases are spread, and its value.
 pub(super) const LEASES: &str = "leases";
 pub(super) const SPREAD: &str = "spread";
@@ -48,7 +45,7 @@ impl Leases {
 
     /// Where the lease of `id` is to be.
     fn due(&self, id: i64) -> String {
-        if self.0.spread.load(SeqCst) { spread(id.rem_euclid(PARTITIONS)) } else { TOGETHER.to_owned() }
+        if self.0.spread.load(SeqCst) { spread_of(id) } else { TOGETHER.to_owned() }
     }
 
     /// Where it is.
@@ -66,8 +63,13 @@ impl Leases {
     }
 }
 
-fn spread(partition: i64) -> String {
-    format!("INSTANCES#{partition:02}")
+/// What stands where leases are kept.
+#[derive(Clone, Debug, Default)]
+pub struct LeasesSeen {
+    /// Registered instances, live ones first.
+    pub instances: Vec<InstanceRow>,
+    /// Keys of items that are no lease: no instance renews them, and no step waits for them.
+    pub unread: Vec<String>,
 }
 
 /// Processes that were killed never come back for their items; kept for people for a day.
@@ -194,6 +196,15 @@ impl TargetControl {
     /// The driver's.
     #[crate::boxed]
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
+        Ok(self.leases_seen().await?.instances)
+    }
+
+    /// The same, with what stands beside them and is no lease.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn leases_seen(&self) -> Result<LeasesSeen> {
         // One that is on its way from one partition to another is in both for a moment, with what it has
         // acknowledged. Two that are read at once would miss it: 1. Its new place is read, and it is not
         // there yet. 2. It moves. 3. Its old place is read. So the old one is read before the others, and
@@ -203,7 +214,11 @@ impl TargetControl {
         listed.extend(futures::future::try_join_all(partitions.map(|p| self.instances_in(p))).await?);
         listed.push(self.instances_in(TOGETHER.to_owned()).await?);
         let mut rows = BTreeMap::<i64, InstanceRow>::new();
-        for row in listed.into_iter().flatten() {
+        let mut unread = BTreeSet::new();
+        for seen in &mut listed {
+            unread.extend(seen.unread.drain(..));
+        }
+        for row in listed.into_iter().flat_map(|seen| seen.instances) {
             if rows.get(&row.id).is_none_or(|known| known.renewals < row.renewals) {
                 rows.insert(row.id, row);
             }
@@ -215,11 +230,11 @@ impl TargetControl {
             };
             of(a).cmp(&of(b))
         });
-        Ok(rows)
+        Ok(LeasesSeen { instances: rows, unread: unread.into_iter().collect() })
     }
 
-    async fn instances_in(&self, partition: String) -> Result<Vec<InstanceRow>> {
-        let (mut rows, mut start) = (Vec::new(), None);
+    async fn instances_in(&self, partition: String) -> Result<LeasesSeen> {
+        let (mut seen, mut start) = (LeasesSeen::default(), None);
         loop {
             let request = self
                 .target
@@ -232,18 +247,21 @@ impl TargetControl {
                 .expression_attribute_values(":p", text(&partition))
                 .set_exclusive_start_key(start);
             let page = match request.send().await.map_err(|e| fault::error("reading the instances", e)) {
-                Err(error) if error.message.starts_with("ResourceNotFoundException") => return Ok(Vec::new()),
+                Err(error) if error.message.starts_with("ResourceNotFoundException") => return Ok(seen),
                 page => page?,
             };
             for item in page.items.unwrap_or_default() {
                 // Instances of another migration serve by another record.
                 if self.why_foreign(&item).is_none() {
-                    rows.push(parse(&item).ok_or_else(|| self.damaged("an instance"))?);
+                    match parse(&item) {
+                        Some(row) => seen.instances.push(row),
+                        None => seen.unread.push(told(&item)),
+                    }
                 }
             }
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
-                return Ok(rows);
+                return Ok(seen);
             }
         }
     }
@@ -258,27 +276,44 @@ impl TargetControl {
     pub async fn expire_instance(&self, seen: &InstanceRow) -> Result<bool> {
         self.require_own_table().await?;
         // Where it was seen is where its count of renewals is as it was seen.
-        let spread = spread(seen.id.rem_euclid(PARTITIONS));
-        Ok(self.expire_in(&spread, seen).await? || self.expire_in(TOGETHER, seen).await?)
+        Ok(self.expire_in(&spread_of(seen.id), seen).await? || self.expire_in(TOGETHER, seen).await?)
     }
 
     async fn expire_in(&self, partition: &str, seen: &InstanceRow) -> Result<bool> {
         let doing = "noting that a lease is over";
+        // What another program wrote for a count is compared as it stands: one that is none is never equal to
+        // a number, and its lease would be waited out again and again.
+        let Some(item) = self.read(partition, &seen.id.to_string()).await? else { return Ok(false) };
+        if renewals(&item) != seen.renewals {
+            return Ok(false);
+        }
+        let as_seen = match item.get("renewals") {
+            Some(_) => "renewals = :seen",
+            None => "attribute_exists(#pk) AND attribute_not_exists(renewals)",
+        };
+        let mut names = HashMap::new();
+        let mut values = HashMap::new();
+        match item.get("renewals") {
+            Some(count) => drop(values.insert(":seen".to_owned(), count.clone())),
+            None => drop(names.insert("#pk".to_owned(), PK.to_owned())),
+        }
         let place = Some(key(partition, &seen.id.to_string()));
         if seen.state == InstanceState::Expired && seen.lease_left_ms < -EXPIRED_KEPT_MS {
             let request = self.target.client.delete_item().table_name(&self.table).set_key(place);
             let sent = request
-                .condition_expression("renewals = :seen")
-                .expression_attribute_values(":seen", number(seen.renewals));
+                .condition_expression(as_seen)
+                .set_expression_attribute_names(Some(names).filter(|names| !names.is_empty()))
+                .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()));
             return answered(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)));
         }
+        names.insert("#s".to_owned(), "state".to_owned());
+        values.insert(":expired".to_owned(), text("expired"));
         let request = self.target.client.update_item().table_name(&self.table).set_key(place);
         let sent = request
             .update_expression("SET #s = :expired")
-            .condition_expression("renewals = :seen")
-            .expression_attribute_names("#s", "state")
-            .expression_attribute_values(":expired", text("expired"))
-            .expression_attribute_values(":seen", number(seen.renewals));
+            .condition_expression(as_seen)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values));
         answered(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)))
     }
 }
@@ -289,27 +324,4 @@ fn answered(sent: Result<()>) -> Result<bool> {
         Err(error) if error.kind == Kind::Refused => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-fn stamp(at: DateTime<Utc>) -> AttributeValue {
-    text(at.to_rfc3339_opts(SecondsFormat::Micros, true))
-}
-
-fn parse(item: &Attributes) -> Option<InstanceRow> {
-    let at = |name: &str| DateTime::parse_from_rfc3339(text_at(item, name)?).ok().map(|at| at.to_utc());
-    let (lease_ms, renewed_at) = (number_at(item, "lease_ms")?, at("renewed_at")?);
-    Some(InstanceRow {
-        id: text_at(item, SK)?.parse().ok()?,
-        name: text_at(item, "name")?.to_owned(),
-        // DynamoDB does not tell from where it was called.
-        host: "unknown".to_owned(),
-        pid: number_at(item, "pid")?,
-        started_at: at("started_at")?,
-        epoch: number_at(item, "epoch"),
-        lease_ms,
-        renewals: number_at(item, "renewals")?,
-        renewed_at,
-        lease_left_ms: lease_ms - (Utc::now() - renewed_at).num_milliseconds(),
-        state: if text_at(item, "state")? == "live" { InstanceState::Live } else { InstanceState::Expired },
-    })
 }

@@ -2,11 +2,13 @@
 //!
 //! A small table of its own, so that streams, scans and validation of the target tables never meet it.
 //! Everything in it is read strongly consistent. In reading order: `record` (phase, epoch, whether writes
-//! wait), `owner` (whose it is), `leases` (who serves by it), `ids` (counters of identity keys), `columns`
+//! wait), `owner` (whose it is), `leases` (who serves by it), `lease_item` (what an
+//! item says of that), `ids` (counters of identity keys), `columns`
 //! (what PostgreSQL can hold), `places` (where the row of an id lives), `purges` (how far one has come).
 
 mod columns;
 mod ids;
+mod lease_item;
 mod leases;
 mod owner;
 mod places;
@@ -15,6 +17,7 @@ mod record;
 
 pub use ids::IdBlock;
 pub(crate) use leases::Leases;
+pub use leases::LeasesSeen;
 pub(crate) use owner::Owner;
 pub use places::Place;
 

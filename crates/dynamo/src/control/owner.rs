@@ -102,8 +102,28 @@ impl TargetControl {
         Ok(item)
     }
 
+    /// Whether the record that is there names this migration for its own; also where it is not known which
+    /// that is, or where there is no record.
+    ///
+    /// One that names none was made by a version that knew no owners, or by a program that has no right to
+    /// say where the truth is: 1. In DualWrite another team makes a table of the default name, and an item in
+    /// it that says DynamoOnly in a far epoch. 2. An instance starts, takes PostgreSQL for set back, and
+    /// writes DynamoDB alone. So against PostgreSQL only a record that names us is believed.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn names_us(&self) -> Result<bool> {
+        let Some(ours) = self.owner() else { return Ok(true) };
+        let record = self.read(CONTROL, CONTROL).await?;
+        Ok(record.is_none_or(|record| text_at(&record, OWNER) == Some(ours)))
+    }
+
     pub(super) fn why_foreign(&self, record: &Attributes) -> Option<String> {
-        let (ours, theirs) = (self.owner()?, text_at(record, OWNER)?);
+        let theirs = record.get(OWNER)?;
+        // What is no text is no identity, and not ours either.
+        let theirs = theirs.as_s().map_or("not a text", String::as_str);
+        let ours = self.owner()?;
         (ours != theirs).then(|| {
             format!(
                 "control table {} belongs to another migration (id {theirs}, ours is \

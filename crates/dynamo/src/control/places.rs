@@ -28,16 +28,18 @@ const KEPT_AFTER_EXPIRY_S: i64 = 30 * 24 * 3_600;
 /// What was read of a place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// Place where the row was put last while the target was the truth.
-    pub key: TargetKey,
-    made_by: AttributeValue,
+    /// Place where the row was put last while the target was the truth; `None` where what stands there says no key.
+    /// Then the index has the row, as that of a row without a place: an error would have kept its writers out
+    /// for as long as the item stands there.
+    pub key: Option<TargetKey>,
+    made_by: Option<AttributeValue>,
 }
 
 impl TargetControl {
     /// Where the row of `id` was put last; `None` if never while the target was the truth.
     #[crate::boxed]
     pub async fn place(&self, table: &str, id: &str) -> Result<Option<Place>> {
-        self.read(&partition(table, id), SORT).await?.map(|item| self.parse_place(&item)).transpose()
+        Ok(self.read(&partition(table, id), SORT).await?.map(|item| self.parse_place(&item)))
     }
 
     /// The key of a place, for reading it together with items.
@@ -46,13 +48,9 @@ impl TargetControl {
     }
 
     /// Reads a place from its item.
-    ///
-    /// # Errors
-    /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) where it does not parse.
-    pub fn parse_place(&self, item: &Attributes) -> Result<Place> {
-        let place = item.get(KEY).and_then(|value| value.as_m().ok()).and_then(TargetKey::of);
-        let parsed = place.zip(item.get(MADE_BY).cloned()).map(|(key, made_by)| Place { key, made_by });
-        parsed.ok_or_else(|| self.damaged("a place"))
+    pub fn parse_place(&self, item: &Attributes) -> Place {
+        let key = item.get(KEY).and_then(|value| value.as_m().ok()).and_then(TargetKey::of);
+        Place { key, made_by: item.get(MADE_BY).cloned() }
     }
 
     /// The put that says that the row of `id` is at `key` now, if the place is still as it was `read`.
@@ -74,7 +72,11 @@ impl TargetControl {
         if let Some(at_s) = expires_at_s {
             place.insert(TTL_ATTRIBUTE.to_owned(), number(at_s.saturating_add(KEPT_AFTER_EXPIRY_S)));
         }
-        let expected = read.map_or(Expected::Absent, |read| Expected::With(MADE_BY, read.made_by.clone()));
+        let expected = match read.map(|read| read.made_by.clone()) {
+            None => Expected::Absent,
+            Some(Some(made_by)) => Expected::With(MADE_BY, made_by),
+            Some(None) => Expected::Without(MADE_BY),
+        };
         ConditionalPut { table: self.table.clone(), item: place, expected }
     }
 }

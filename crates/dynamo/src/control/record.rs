@@ -5,7 +5,7 @@
 //! nothing.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use lockstep_core::{Attributes, Epoch, Error, Kind, Phase, Result, Retry, TargetRecord, Writes};
+use lockstep_core::{Attributes, Epoch, Error, Kind, Phase, Result, Retry, TargetRecord, Version, Writes};
 
 use super::leases::{LEASES, SPREAD};
 use super::owner::OWNER;
@@ -290,15 +290,20 @@ fn name(writes: Writes) -> &'static str {
 
 fn parse(item: &Attributes) -> Option<TargetRecord> {
     let moment = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
+    // No migration counts so far, and there is no version of an epoch above it: the next one could not begin.
+    let epoch = |name| {
+        let counted = number_at(item, name).map(Epoch);
+        counted.filter(|epoch| (Epoch(0)..Version::MAX.epoch()).contains(epoch))
+    };
     Some(TargetRecord {
         phase: text_at(item, "phase")?.parse().ok()?,
-        epoch: Epoch(number_at(item, "epoch")?),
+        epoch: epoch("epoch")?,
         writes: match text_at(item, "writes")? {
             "open" => Writes::Open,
             "paused" => Writes::Paused,
             _ => return None,
         },
-        since: Epoch(number_at(item, "since")?),
+        since: epoch("since")?,
         changed_at: moment(text_at(item, "changed_at")?)?,
         completed_at: match text_at(item, "completed_at") {
             Some(at) => Some(moment(at)?),

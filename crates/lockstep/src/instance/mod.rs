@@ -32,10 +32,8 @@ use keeper::Keeper;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);
-/// Longest lease: a coordinator that has lost sight of all leases, with the table that they were in, knows
-/// that they are over after so long.
 #[doc(hidden)]
-pub const LEASE_MAX: Duration = Duration::from_secs(60);
+pub use lockstep_core::LEASE_MAX;
 
 /// How an instance presents itself.
 #[derive(Clone, Debug)]

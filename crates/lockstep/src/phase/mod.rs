@@ -195,7 +195,7 @@ async fn where_it_is(source: &Source, target: &TargetControl, last: Option<Contr
         }
         Ok(control) => Ok(control),
         Err(error) => match in_target(None).await {
-            Ok(Some(record)) => Ok(record.control()),
+            Ok(Some(record)) if target.names_us().await? => Ok(record.control()),
             _ => Err(error),
         },
     }

@@ -80,6 +80,9 @@ impl Keeper {
         let last = self.known.last().map(|last| last.epoch);
         match target.record().await {
             Ok(Some(record)) if record.holds_truth() && last.is_none_or(|last| last <= record.epoch) => {
+                if !target.names_us().await? {
+                    return Err(error);
+                }
                 self.home = Home::Target;
                 Ok(false)
             }
@@ -95,7 +98,8 @@ impl Keeper {
 /// keeps no instance from the source. It is asked first, as epochs grow: what a source says after it is of no
 /// earlier epoch, unless it has lost history. The record of another migration is none: whose the source is,
 /// it says itself. Where it has not answered since this process began, that is not known, and a record is
-/// believed, as an application must be able to begin in DynamoOnly while PostgreSQL is down.
+/// believed, as an application must be able to begin in DynamoOnly while PostgreSQL is down. A record that
+/// names no migration is not believed against the source: see [`TargetControl::names_us`].
 ///
 /// # Errors
 /// [`Kind::Refused`] where the records contradict each other, and it is unknown where the truth is.
@@ -118,7 +122,9 @@ async fn where_truth_is(
     };
     let control = read_control(source).await?;
     match truth(&control, Some(&record)) {
-        Truth::Lost if record.holds_truth() && record.epoch > control.epoch => Ok(Home::Target),
+        Truth::Lost if record.holds_truth() && record.epoch > control.epoch && target.names_us().await? => {
+            Ok(Home::Target)
+        }
         Truth::Lost => {
             let message = format!(
                 "PostgreSQL says {} in epoch {}, DynamoDB's control record {} in \

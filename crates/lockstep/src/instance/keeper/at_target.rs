@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lockstep_core::{Epoch, Kind, Result, TargetRecord};
+use lockstep_core::{Epoch, Error, Kind, Result, TargetRecord};
+use lockstep_dynamo::TargetControl;
 
 use super::{Home, Keeper, POLL, POLL_TARGET};
 use crate::phase::Moment;
@@ -17,7 +18,7 @@ impl Keeper {
         if !self.registered_in_target {
             // Before the record is there, so is no table to register in.
             match target.record().await {
-                Ok(Some(_)) => {}
+                Ok(Some(record)) => self.require_same_tables(&target, &record).await?,
                 Err(error) if error.kind != Kind::Misconfigured => return Err(error),
                 // That of another migration says nothing of ours, as if there were none.
                 other => {
@@ -47,6 +48,15 @@ impl Keeper {
             tracing::warn!(instance = self.who.name, "a step gave this instance up; it registers again");
             return Ok(false);
         };
+        if let Some(record) = &record
+            && let Err(error) = self.require_same_tables(&target, record).await
+        {
+            // It serves nothing, and says so: no step has to wait for it.
+            self.known.forget();
+            target.deregister(self.who.id).await?;
+            (self.registered_in_target, self.acknowledged_in_target) = (false, None);
+            return Err(error);
+        }
         let last = self.known.last().map(|last| last.epoch);
         match record {
             Some(record) if record.holds_truth() && last.is_none_or(|last| last <= record.epoch) => {
@@ -66,6 +76,26 @@ impl Keeper {
                 Ok(false)
             }
         }
+    }
+
+    /// Refuses to answer from a table that was made again while this process answered from it: it is read as
+    /// if every row had been deleted. Complete, a migration has no marks.
+    async fn require_same_tables(&self, target: &TargetControl, record: &TargetRecord) -> Result<()> {
+        if !record.holds_truth() || record.completed_at.is_some() {
+            return Ok(());
+        }
+        // A look that takes long must leave time for the lease.
+        let looking = target.target().served_otherwise();
+        let otherwise = tokio::time::timeout(self.who.lease / 12, looking).await.unwrap_or_default();
+        if otherwise.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} has lost the mark of this migration: it was deleted or made again, and is not answered from; \
+            see `doctor`",
+            otherwise.join(" and ")
+        );
+        Err(Error::target(Kind::Misconfigured, "renewing this instance's lease", message))
     }
 
     /// Whether something is to be acknowledged, or the lease would be older than a second, or a third of it,

@@ -96,7 +96,7 @@ impl<T: MigratableTable> Store<T> {
         for _ in 0..MOVES_MAX {
             let place = self.control().place(T::NAME, &id.text).await?;
             let mut looked: Vec<TargetKey> = Vec::new();
-            let known = place.iter().map(|place| place.key.clone()).chain(likely.cloned());
+            let known = place.iter().filter_map(|place| place.key.clone()).chain(likely.cloned());
             let mut found = self.first_alive(known, id, &mut looked).await?;
             if found.is_none() {
                 found = self.first_alive(self.indexed(id).await?.into_iter(), id, &mut looked).await?;
@@ -146,7 +146,7 @@ impl<T: MigratableTable> Store<T> {
         let mut keys = vec![(control.table(), control.place_key(T::NAME, &id.text))];
         keys.extend(candidates.iter().map(|key| (name, key.to_attributes())));
         let mut read = Backoff::brief().retry(|| self.shared.target.get_together(&keys)).await?.into_iter();
-        let place_now = read.next().flatten().map(|item| control.parse_place(&item)).transpose()?;
+        let place_now = read.next().flatten().map(|item| control.parse_place(&item));
         Ok(place_now.as_ref() == place && read.flatten().all(|item| !self.is_alive(&item, id)))
     }
 
