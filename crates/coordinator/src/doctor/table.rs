@@ -6,6 +6,7 @@ use super::examine::WAITS_S;
 use super::finding::Finding;
 use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
 use super::remedy::Remedy;
+use super::target::of_target;
 use super::truth::phase;
 use crate::feed_alarm;
 
@@ -133,6 +134,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
             ));
         }
     }
+    of_target(table, phase, &mut add);
     waiting(seen, table, phase, &mut add);
 }
 

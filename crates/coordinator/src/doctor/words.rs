@@ -71,7 +71,9 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
             safe.push(
                 "Applications may go on writing: PostgreSQL is the truth and takes every write.".to_owned(),
             );
-            let doubtful = remedies.iter().any(|remedy| *remedy != Remedy::SettleSteps);
+            let doubtful = remedies
+                .iter()
+                .any(|remedy| !matches!(remedy, Remedy::SettleSteps | Remedy::SwitchExpiryOn { .. }));
             if phase == Phase::HybridRead && doubtful {
                 safe.push("Reads from DynamoDB are NOT safe: they may show what PostgreSQL does not have. `repair --state --apply` sends them to PostgreSQL first.".to_owned());
             }
