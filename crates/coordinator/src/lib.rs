@@ -10,7 +10,7 @@
 //! `strain` (a busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions);
 //! `estimate` and `spent` (hours, units and dollars, beforehand and since); `records` and `continuity`
 //! (what both stores say);
-//! `outage` (waiting for a store that is away); then what works: `import`, `backfill`, `relay`,
+//! `outage` (waiting for a store that is away), `foreign_index`; then what works: `import`, `backfill`, `relay`,
 //! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`,
 //! `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
 //! `found` (what a search finds), `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`;
@@ -36,6 +36,7 @@ mod error;
 mod estimate;
 mod feed_alarm;
 mod feed_options;
+mod foreign_index;
 mod found;
 mod gate;
 mod gates;
@@ -86,8 +87,8 @@ pub use continuity::{lost_history, turn as keep_continuity};
 pub use coordinator::Coordinator;
 pub use deletions::Deletion;
 pub use doctor::{
-    AtWork, CaptureSeen, Diagnosis, Finding, Observation, Remedy, Severity, TableSeen, TargetSeen,
-    VerdictSeen, examine, observe, plan as remedies,
+    AtWork, CaptureSeen, Diagnosis, ExpirySeen, Finding, Observation, Remedy, Severity, TableSeen,
+    TargetSeen, VerdictSeen, examine, observe, plan as remedies,
 };
 pub use error::{Error, Result};
 pub use estimate::{

@@ -18,6 +18,27 @@ pub const PK: &str = "PK";
 /// Sort key attribute of every target table.
 pub const SK: &str = "SK";
 
+/// The number of the mark of history; marks and probes have it.
+pub const MARK_ATTRIBUTE: &str = "_mark";
+/// Names the round that a marker of the reverse feed belongs to.
+pub const MARKER_ATTRIBUTE: &str = "_marker";
+/// Names the run that a probe belongs to.
+pub const PROBE_ATTRIBUTE: &str = "_probe";
+
+/// Every attribute that Lockstep names: no column is called so. An item with two of one name would hold
+/// whichever comes last.
+pub const RESERVED_ATTRIBUTES: [&str; 9] = [
+    PK,
+    SK,
+    TTL_ATTRIBUTE,
+    VERSION_ATTRIBUTE,
+    WRITERS_ATTRIBUTE,
+    DELETED_ATTRIBUTE,
+    MARK_ATTRIBUTE,
+    MARKER_ATTRIBUTE,
+    PROBE_ATTRIBUTE,
+];
+
 /// What DynamoDB returns of an item.
 pub type Attributes = HashMap<String, AttributeValue>;
 

@@ -46,8 +46,8 @@ pub mod written;
 
 pub use advice::Advice;
 pub use attribute::{
-    Attribute, Attributes, DELETED_ATTRIBUTE, PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
-    is_bookkeeping,
+    Attribute, Attributes, DELETED_ATTRIBUTE, MARK_ATTRIBUTE, MARKER_ATTRIBUTE, PK, PROBE_ATTRIBUTE,
+    RESERVED_ATTRIBUTES, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE, is_bookkeeping,
 };
 pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
 pub use column::{

@@ -2,15 +2,16 @@
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
 //! clear text), `codes`, `without_values` and `fault` (what an SDK error means), `tables` and `mismatch`
-//! (create, describe), `protection` (of a table that is the truth), `capacity`, `guarded` (versioned writes),
-//! `fence` (a request that may leave only in time), `transact` (several together), `conditional` (writes
-//! where the target is the truth), `control` (phase, leases and id counters of that time), `initial_load`
-//! (how rows go in by writes), `apart` (no two of one place in a batch), `insert_body` and `wire_json`
-//! (requests that the SDK does not encode), `import_lines` and `imports` (by DynamoDB's import from S3),
-//! `mark` (what a table remembers of the source), `probe` (a write that no row notices), `payload_hash`,
-//! `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json`
-//! (pages that the SDK does not decode), [`Export`] (items of a moment, as they lie in files), `count`,
-//! `query`, [`streams`] (every change, for the way back), `purge` and `remove` (the end), and [`Backoff`].
+//! (create, describe), `expiry` (by which attribute), `protection` (of a table that is the truth),
+//! `capacity`, `guarded` (versioned writes), `fence` (a request that may leave only in time), `transact`
+//! (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and id
+//! counters of that time), `initial_load` (how rows go in by writes), `apart` (no two of one place in a
+//! batch), `insert_body` and `wire_json` (requests that the SDK does not encode), `import_lines` and
+//! `imports` (by DynamoDB's import from S3), `own_place` (where items are that are no row's), `mark` (what a
+//! table remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`,
+//! `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages that the SDK
+//! does not decode), [`Export`] (items of a moment, as they lie in files), `count`, `query`, [`streams`]
+//! (every change, for the way back), `purge` and `remove` (the end), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
@@ -22,6 +23,7 @@ mod conditional;
 mod connect;
 pub mod control;
 mod count;
+mod expiry;
 mod exports;
 mod fault;
 mod fence;
@@ -33,6 +35,7 @@ mod insert_body;
 mod json_cursor;
 mod mark;
 mod mismatch;
+mod own_place;
 mod page_end;
 mod page_item;
 mod page_json;
@@ -65,6 +68,7 @@ pub use connect::{CONTROL_TABLE, TargetOptions};
 pub use control::{CONTROL_SCHEMA, TargetControl};
 use control::{Leases, Owner};
 pub use count::{CountPage, CountWhat};
+pub use expiry::TableExpiry;
 pub use exports::{Export, ExportError, ExportFile, ExportSummary};
 pub use fence::{Fence, ReadAt};
 pub use guarded::{Landed, Written};
@@ -72,6 +76,7 @@ pub use import_lines::push_initial_load_line;
 pub use imports::{IMPORT_OBJECTS_MAX, ImportJob, ImportSource, ImportState};
 pub use initial_load::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};
 pub use mark::{ContinuityMark, is_mark};
+pub use mismatch::UndeclaredIndex;
 pub use page_end::PageEnd;
 pub use page_item::PageItem;
 pub use payload_hash::sha256_hex;

@@ -8,15 +8,14 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::Advice::Doctor;
 use lockstep_core::{
-    Attributes, DELETED_ATTRIBUTE, Error, ItemView, KeyType, Kind, Result, TargetKey, TargetSchema,
+    Attributes, DELETED_ATTRIBUTE, Error, ItemView, Kind, MARK_ATTRIBUTE, Result, TargetKey, TargetSchema,
     VERSION_ATTRIBUTE, Version,
 };
 use serde::Serialize;
 
+use super::own_place::{HISTORY, PROBE};
 use super::{Target, fault};
 
-/// The number of the mark; only marks, and probes, which no row is either, have it.
-pub(super) const MARK_ATTRIBUTE: &str = "_mark";
 const HIGHEST: &str = "highest";
 const SERVER: &str = "server";
 const AT: &str = "at";
@@ -34,18 +33,15 @@ pub struct ContinuityMark {
     pub at: DateTime<Utc>,
 }
 
-/// Whether an item is a mark or a [probe](crate::TargetProbe), and no row's.
+/// Whether an item is a mark or a [probe](crate::TargetProbe), and no row's: by its attribute and by its
+/// place. An item elsewhere that another program gave such an attribute is one like any other.
 pub fn is_mark(item: &dyn ItemView) -> bool {
-    item.attribute(MARK_ATTRIBUTE).is_some()
+    // The attribute first, which most items do not have.
+    item.attribute(MARK_ATTRIBUTE).is_some() && (HISTORY.is_of(item) || PROBE.is_of(item))
 }
 
 fn place(schema: &TargetSchema) -> TargetKey {
-    let part = |key_type: KeyType| match key_type {
-        KeyType::S => AttributeValue::S("lockstep-history".to_owned()),
-        // No key column counts from here, and no marker of the reverse feed does.
-        KeyType::N => AttributeValue::N(format!("-8{:037}", 0)),
-    };
-    TargetKey { partition: part(schema.partition), sort: schema.sort.map(part) }
+    HISTORY.key(schema, 0)
 }
 
 impl Target {

@@ -1,7 +1,10 @@
 //! How a table that is there differs from what the trait says.
 
+use std::fmt;
+
 use aws_sdk_dynamodb::types::{KeySchemaElement, ProjectionType, ScalarAttributeType, TableDescription};
 use lockstep_core::{KeyType, TargetSchema};
+use serde::Serialize;
 
 /// The SDK's word for the type of a key attribute.
 pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
@@ -9,6 +12,49 @@ pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
         KeyType::S => ScalarAttributeType::S,
         KeyType::N => ScalarAttributeType::N,
     }
+}
+
+/// An index of a table that its schema does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UndeclaredIndex {
+    /// Its name.
+    pub name: String,
+    /// What it is by that is no key attribute of the schema: an item whose value there is empty, or of
+    /// another type, is refused.
+    pub by: Vec<String>,
+    /// Whether it shares its partitions with the table, which are bounded to 10 GB then.
+    pub is_local: bool,
+}
+
+impl UndeclaredIndex {
+    /// Whether an item that the schema allows may be refused for it.
+    pub fn may_refuse(&self) -> bool {
+        !self.by.is_empty()
+    }
+}
+
+impl fmt::Display for UndeclaredIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let local = if self.is_local { "local " } else { "" };
+        write!(f, "{local}index {}", self.name)?;
+        if self.by.is_empty() { Ok(()) } else { write!(f, " by {}", self.by.join(", ")) }
+    }
+}
+
+/// The indexes of a table that its schema does not have.
+pub(super) fn undeclared(found: &TableDescription, schema: &TargetSchema) -> Vec<UndeclaredIndex> {
+    let global = found.global_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), false));
+    let local = found.local_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), true));
+    let known = schema.key_attributes();
+    let is_declared =
+        |name: &str, is_local: bool| !is_local && schema.indexes.iter().any(|index| index.name == name);
+    let strange = global.chain(local).filter_map(|(name, key, is_local)| {
+        let name = name.unwrap_or_default();
+        let by = key.iter().map(|part| part.attribute_name.clone());
+        let by = by.filter(|attribute| known.iter().all(|ours| ours.name != attribute)).collect();
+        (!is_declared(name, is_local)).then(|| UndeclaredIndex { name: name.to_owned(), by, is_local })
+    });
+    strange.collect()
 }
 
 /// One sentence for each difference; none where the table can be written to.
@@ -85,7 +131,8 @@ pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::types::{
-        GlobalSecondaryIndexDescription, KeyType as Role, Projection, ReplicaDescription, StreamSpecification,
+        GlobalSecondaryIndexDescription, KeyType as Role, LocalSecondaryIndexDescription, Projection,
+        ReplicaDescription, StreamSpecification,
     };
     use lockstep_core::{KeyAttribute, PK};
 
@@ -128,6 +175,47 @@ mod tests {
             assert_eq!(wrong.len(), usize::from(says.is_some()), "{wrong:?}");
             assert!(says.is_none_or(|says| wrong[0].contains(says)), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_index_of_another_program_is_named_with_what_it_may_refuse_a_row_for() {
+        let element = |name: &str, key_type: Role| {
+            KeySchemaElement::builder().attribute_name(name).key_type(key_type).build().expect("a key")
+        };
+        let global = |name: &str, by: &str| {
+            GlobalSecondaryIndexDescription::builder()
+                .index_name(name)
+                .key_schema(element(by, Role::Hash))
+                .build()
+        };
+        let local = LocalSecondaryIndexDescription::builder()
+            .index_name("by_time")
+            .key_schema(element(PK, Role::Hash))
+            .key_schema(element("at", Role::Range))
+            .build();
+        const INDEXED: TargetSchema = TargetSchema {
+            partition: KeyType::S,
+            sort: Some(KeyType::S),
+            indexes: &[lockstep_core::Index {
+                name: "by_customer",
+                partition: KeyAttribute { name: "customer_id", key_type: KeyType::N },
+                sort: None,
+                whole_items: true,
+            }],
+        };
+        let table = TableDescription::builder()
+            .global_secondary_indexes(global("by_customer", "customer_id"))
+            .global_secondary_indexes(global("by_note", "note"))
+            .global_secondary_indexes(global("inverted", "SK"))
+            .local_secondary_indexes(local)
+            .build();
+        let found: Vec<_> = undeclared(&table, &INDEXED)
+            .iter()
+            .map(|index| (index.to_string(), index.may_refuse()))
+            .collect();
+        let expected =
+            [("index by_note by note", true), ("index inverted", false), ("local index by_time by at", true)];
+        assert_eq!(found, expected.map(|(words, refuses)| (words.to_owned(), refuses)));
     }
 
     #[test]

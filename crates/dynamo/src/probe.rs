@@ -6,13 +6,14 @@
 //! that what a crash left behind is removed by the next probe.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use lockstep_core::{Attributes, Error, KeyType, Kind, Result, TargetKey, TargetSchema, Version, tombstone};
+use lockstep_core::{
+    Attributes, Error, Kind, MARK_ATTRIBUTE, PROBE_ATTRIBUTE, Result, TargetKey, TargetSchema, Version,
+    tombstone,
+};
 
-use super::mark::MARK_ATTRIBUTE;
+use super::own_place::PROBE;
 use super::{Landed, Target, fault};
 
-/// Names the run that a probe belongs to; only probes have it.
-const PROBE_ATTRIBUTE: &str = "_probe";
 /// Version of a probe: below that of the initial load, which is the lowest that a row has.
 const VERSION: Version = Version(-2);
 
@@ -25,19 +26,10 @@ pub struct TargetProbe<'a> {
     run: String,
 }
 
-fn place(schema: &TargetSchema) -> TargetKey {
-    let part = |key_type: KeyType| match key_type {
-        KeyType::S => AttributeValue::S("lockstep-probe".to_owned()),
-        // No key column counts from here, and neither does a mark of history or a marker of the reverse feed.
-        KeyType::N => AttributeValue::N(format!("-7{:037}", 0)),
-    };
-    TargetKey { partition: part(schema.partition), sort: schema.sort.map(part) }
-}
-
 impl Target {
     /// A probe of `table`, for the run named `run`. Nothing is sent yet.
     pub fn probe<'a>(&'a self, table: &'a str, schema: &TargetSchema, run: String) -> TargetProbe<'a> {
-        TargetProbe { target: self, table, key: place(schema), run }
+        TargetProbe { target: self, table, key: PROBE.key(schema, 0), run }
     }
 }
 
@@ -126,17 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_is_a_key_that_dynamodb_holds_and_the_version_is_below_every_row() {
-        for (partition, sort) in
-            [(KeyType::N, Some(KeyType::S)), (KeyType::S, None), (KeyType::N, Some(KeyType::N))]
-        {
-            let schema = TargetSchema { partition, sort, indexes: &[] };
-            let key = place(&schema);
-            key.check().expect_err("no row may be there");
-            if let AttributeValue::N(text) = &key.partition {
-                assert!(text.trim_start_matches('-').len() <= 38, "DynamoDB holds 38 digits: {text}");
-            }
-        }
+    fn the_version_of_a_probe_is_below_that_of_every_row() {
         assert!(VERSION < Version::HISTORY);
     }
 }

@@ -69,7 +69,7 @@ const REQUESTS: &[Request] = &[
     request("describe_import", &["imports"], &["DescribeImport"]),
     request("describe_stream", &["streams"], &["DescribeStream"]),
     request("describe_table", &["count", "tables"], &["DescribeTable"]),
-    request("describe_time_to_live", &["tables"], &["DescribeTimeToLive"]),
+    request("describe_time_to_live", &["expiry"], &["DescribeTimeToLive"]),
     request("get_item", &["control", "read"], &["GetItem"]),
     request("get_records", &["streams"], &["GetRecords"]),
     request("get_shard_iterator", &["streams"], &["GetShardIterator"]),
@@ -88,7 +88,7 @@ const REQUESTS: &[Request] = &[
     request("update_item", &["control", "mark", "purge"], &["UpdateItem"]),
     request("update_continuous_backups", &["protection"], &["UpdateContinuousBackups"]),
     request("update_table", &["protection", "streams"], &["UpdateTable"]),
-    request("update_time_to_live", &["tables"], &["UpdateTimeToLive"]),
+    request("update_time_to_live", &["expiry"], &["UpdateTimeToLive"]),
     // Every identity may ask which it is.
     request("get_caller_identity", &["lib"], &[]),
 ];

@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
-    Projection, ProjectionType, TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    Projection, ProjectionType, TableDescription, TableStatus,
 };
-use lockstep_core::{
-    Error, KeyAttribute, Kind, PK, Result, TTL_ATTRIBUTE, TargetKey, TargetSchema, VERSION_ATTRIBUTE,
-};
+use lockstep_core::{Error, KeyAttribute, Kind, PK, Result, TargetKey, TargetSchema, VERSION_ATTRIBUTE};
 
 use super::capacity::{WriteCapacity, write_capacities};
-use super::mismatch::{mismatches, scalar};
+use super::mismatch::{UndeclaredIndex, mismatches, scalar, undeclared};
 use super::{Backoff, Target, fault};
 
 /// For how long who says so makes do with a description. It is of a moment ago in any case: DescribeTable is
@@ -51,6 +49,8 @@ pub struct TargetTable {
     pub id: Option<String>,
     /// Properties that are not as they must be, one sentence each; empty when the table is usable.
     pub mismatches: Vec<String>,
+    /// Indexes that the schema does not have.
+    pub undeclared: Vec<UndeclaredIndex>,
     /// Whether table and indexes are ACTIVE.
     pub active: bool,
     /// Bounds of writes of the table and its indexes, as far as the endpoint says.
@@ -162,49 +162,6 @@ impl Target {
         }
     }
 
-    /// Switches expiry on where it is not: a table that was made by hand, or by a run that ended between
-    /// making it and this, would keep its items for ever.
-    ///
-    /// # Errors
-    /// The driver's.
-    ///
-    /// # Cancel safety
-    /// Repeat it.
-    #[crate::boxed]
-    pub async fn ensure_expiry(&self, table: &str) -> Result<()> {
-        match Backoff::brief().retry(|| self.enable_ttl(table)).await {
-            // Of two who switch it on, one is told that it is on already.
-            Err(error) if error.is_validation() && error.message.contains("already enabled") => Ok(()),
-            done => done,
-        }
-    }
-
-    async fn enable_ttl(&self, table: &str) -> Result<()> {
-        let doing = format!("switching on expiry of {table}");
-        let now = self
-            .client
-            .describe_time_to_live()
-            .table_name(table)
-            .send()
-            .await
-            .map_err(|e| fault::error(&doing, e))?;
-        let status = now.time_to_live_description.and_then(|ttl| ttl.time_to_live_status);
-        if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
-            return Ok(());
-        }
-        let specification =
-            TimeToLiveSpecification::builder().enabled(true).attribute_name(TTL_ATTRIBUTE).build();
-        let specification = specification.map_err(|e| Error::target(Kind::Invalid, &doing, e.to_string()))?;
-        let sent = self
-            .client
-            .update_time_to_live()
-            .table_name(table)
-            .time_to_live_specification(specification)
-            .send()
-            .await;
-        sent.map_err(|e| fault::error(doing, e)).map(drop)
-    }
-
     /// Whether DynamoDB Streams answers, which is a service of its own with an endpoint of its own.
     ///
     /// # Errors
@@ -309,6 +266,7 @@ fn standing(found: &TableDescription, schema: &TargetSchema) -> TableStanding {
         id,
         active,
         mismatches: mismatches(found, schema),
+        undeclared: undeclared(found, schema),
         capacities: write_capacities(found),
     })
 }

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use lockstep_core::Advice::{Seed, TableSource};
-use lockstep_core::{
-    ColumnSpec, DELETED_ATTRIBUTE, Doing, Error, Kind, Result, TTL_ATTRIBUTE, VERSION_ATTRIBUTE,
-    WRITERS_ATTRIBUTE, Window,
-};
+use lockstep_core::{ColumnSpec, Doing, Error, Kind, RESERVED_ATTRIBUTES, Result, Window};
 
 use crate::window_sql;
 use sqlx::Row as _;
@@ -66,9 +63,6 @@ fn accepts(binding: &TableBinding, spec: &ColumnSpec, sql_type: &str) -> bool {
     accepts(sql_type) || sql_type.strip_prefix("public.").is_some_and(accepts)
 }
 
-/// Attributes of an item that are no columns. An item with two of one name would hold whichever comes last.
-const OURS: [&str; 4] = [VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE, DELETED_ATTRIBUTE, TTL_ATTRIBUTE];
-
 /// Rows of a page, at least, of a table that was never analysed: PostgreSQL stores apart what makes a row
 /// longer than a quarter of a page, so most have more.
 const ROWS_OF_A_PAGE: i64 = 8;
@@ -108,7 +102,7 @@ impl SourceTable {
         let mut found = Vec::new();
         for spec in binding.table.columns() {
             // A declared table may keep such a column under another name, and has been asked already.
-            if binding.table.has_store() && OURS.contains(&spec.name) {
+            if binding.table.has_store() && RESERVED_ATTRIBUTES.contains(&spec.name) {
                 found.push(format!(
                     "column `{}` is called as an attribute that Lockstep keeps in each item: rename the column, for applications by a \
                      view in its place",

@@ -2,8 +2,11 @@
 
 use chrono::DateTime;
 use clap::Parser;
-use lockstep_coordinator::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen, examine};
+use lockstep_coordinator::{
+    AtWork, CaptureSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen, examine,
+};
 use lockstep_core::{Epoch, Phase, TargetRecord, Writes};
+use lockstep_dynamo::{TableExpiry, UndeclaredIndex};
 use lockstep_tidy::files;
 
 /// The commands in a text, without the program's name: as many words as can be typed.
@@ -118,6 +121,8 @@ fn faults(phase: Phase) -> Vec<Observation> {
         tables: vec![table()],
         ..Observation::default()
     };
+    let by_note =
+        UndeclaredIndex { name: "by_note".to_owned(), by: vec!["note".to_owned()], is_local: false };
     let of_table = |table: TableSeen| Observation { tables: vec![table], ..base.clone() };
     let verdict = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 });
     let feeds = AtWork { coordinator: None, reverse_feed: Some(7) };
@@ -132,6 +137,9 @@ fn faults(phase: Phase) -> Vec<Observation> {
         of_table(TableSeen { rewritten: true, ..table() }),
         of_table(TableSeen { hidden: vec!["row security".to_owned()], ..table() }),
         of_table(TableSeen { dead_letters: (2, 1), ..table() }),
+        of_table(TableSeen { expiry: ExpirySeen::Off, ..table() }),
+        of_table(TableSeen { expiry: ExpirySeen::Wrong(TableExpiry::Other("at".to_owned())), ..table() }),
+        of_table(TableSeen { undeclared: vec![by_note], ..table() }),
         of_table(TableSeen { settings_changed: vec!["a setting".to_owned()], ..table() }),
         of_table(TableSeen { target: TargetSeen::Unknown("no answer".to_owned()), ..table() }),
     ];

@@ -15,7 +15,7 @@ use lockstep_tests::world::rows::{log, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
 
 #[track_caller]
-fn check(report: &GateReport, table: Option<&str>, gate: &str, found: &str, next: &str) {
+pub(crate) fn check(report: &GateReport, table: Option<&str>, gate: &str, found: &str, next: &str) {
     let failed = report.results.iter().filter(|result| !result.passed);
     let matching = failed.into_iter().find(|result| result.name == gate && result.table.as_deref() == table);
     let result =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_coordinator::{Error, FeedUntil, drained, reverse_backfill, status};
-use lockstep_core::{Epoch, Kind, Phase, Scaled};
+use lockstep_core::{Epoch, Kind, MARK_ATTRIBUTE, MARKER_ATTRIBUTE, MigratableTable, Phase, Scaled, Version};
 use lockstep_dynamo::streams::StreamApi;
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
 use lockstep_payments::{Payment, Payments};
@@ -264,6 +264,30 @@ async fn drained_is_answered_only_when_every_write_before_the_question_has_come_
     assert_eq!(markers, 0, "markers are taken away");
 }
 
+/// Told by the attribute alone, an acknowledged write would be taken for the mark of its table, and be
+/// missing in PostgreSQL on the way back.
+#[tokio::test]
+async fn a_row_whose_item_has_the_attributes_of_a_mark_and_a_marker_comes_back() {
+    let (world, epoch) = dynamo_only(World::start().await).await;
+    let (table, row) = (Payments::default(), payment_row(3, 1, 12_345));
+    for (nth, (name, value)) in [
+        (MARK_ATTRIBUTE, AttributeValue::N("7".to_owned())),
+        (MARKER_ATTRIBUTE, AttributeValue::S("round".to_owned())),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let row = Payment { payment_id: row.payment_id + nth as i64, ..row.clone() };
+        let mut item = table.encode(&row).expect("an item holds it");
+        item.push(name, value);
+        let version = Version(epoch.floor() + 1);
+        world.plain_target.put_guarded(PAYMENTS, item.at(version), version).await.expect("put");
+    }
+    world.feed_until_drained().await;
+    let fed: i64 = world.value("SELECT count(*) FROM payments WHERE payment_amount = 123.45").await;
+    assert_eq!(fed, 2, "both writes are there");
+}
+
 #[tokio::test]
 async fn one_feed_at_a_time() {
     let (world, _) = dynamo_only(World::start().await).await;
@@ -332,8 +356,8 @@ async fn changes_that_went_round_lockstep_are_not_applied_but_reported() {
         told.tables[0].reverse_alarm.as_ref().is_some_and(|alarm| alarm.contains("2 changes went round")),
         "{told:?}"
     );
-    // Only a reverse backfill knows what is there, and a row without an item goes only when the operator says
-    // so.
+    // Only a reverse backfill knows what is there, and a row without an item goes only when the operator
+    // says so.
     let cancel = CancellationToken::new();
     let kept = reverse_backfill(&migration, &migration.tables[0], false, &cancel).await.expect("reads");
     assert_eq!((kept.absent, kept.deleted), (1, 0), "{kept:?}");
@@ -444,7 +468,8 @@ async fn a_write_of_dynamo_only_that_lands_after_the_way_back_is_overruled_by_th
     world.assert_converged().await;
 }
 
-/// Takes the way back, changes rows 1 and 2 in the source, and stands in DynamoOnly again; returns its epoch.
+/// Takes the way back, changes rows 1 and 2 in the source, and stands in DynamoOnly again; returns its
+/// epoch.
 async fn there_again(world: &World) -> Epoch {
     world.flip(Phase::HybridRead).await;
     world.sql("UPDATE integration_logs SET user_id = 'of the source' WHERE log_id IN (1, 2)").await;
@@ -458,7 +483,8 @@ async fn a_write_of_one_dynamo_only_that_lands_in_the_next_is_the_truth() {
     let table = IntegrationLogs::default();
     world.feed_until_drained().await;
     let second = there_again(&world).await;
-    // Requests that were under way through all of it: their items have not changed, so their conditions hold.
+    // Requests that were under way through all of it: their items have not changed, so their conditions
+    // hold.
     world.put_item(&table, &log_row(3, "service-3", "late"), first).await;
     world.delete_item(&table, &log_at(4, "service-4"), first).await;
     world.put_item(&table, &log_row(71, "service-1", "late"), first).await;
@@ -481,7 +507,8 @@ async fn a_record_of_one_dynamo_only_that_is_read_again_in_the_next_puts_back_no
     let table = IntegrationLogs::default();
     world.put_item(&table, &log_row(1, "service-1", "of the first"), first).await;
     world.delete_item(&table, &log_at(2, "service-2"), first).await;
-    // More than a page, so that old and new do not come in the same one, where only the newest state counts.
+    // More than a page, so that old and new do not come in the same one, where only the newest state
+    // counts.
     for id in 100..130 {
         world.put_item(&table, &log_row(id, "service-1", "of the first"), first).await;
     }

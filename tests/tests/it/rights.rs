@@ -135,6 +135,8 @@ lockstep_core::row! {
         pub ttl: i64,
         /// In the source an array of texts.
         pub names: String,
+        /// What only a mark of history has.
+        pub _mark: i32,
     }
 }
 
@@ -179,14 +181,15 @@ async fn a_column_that_is_called_as_one_of_our_attributes_is_refused() {
     world
         .sql(
             "CREATE TABLE sessions (id bigint PRIMARY KEY, ttl bigint NOT NULL, names character
-        varying(50)[] NOT NULL)",
+        varying(50)[] NOT NULL, _mark integer NOT NULL)",
         )
         .await;
     let relation = "sessions".parse().expect("a name");
     let binding =
         TableBinding { table: Arc::new(SessionsTable), relation, target_name: "sessions".to_owned() };
     let wrong = world.source.describe(&binding).await.expect("described").mismatches(&binding);
-    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
     assert!(wrong[0].contains("`ttl`") && wrong[0].contains("attribute"), "{wrong:?}");
     assert!(wrong[1].contains("`names`") && wrong[1].contains("[]"), "{wrong:?}");
+    assert!(wrong[2].contains("`_mark`") && wrong[2].contains("attribute"), "{wrong:?}");
 }

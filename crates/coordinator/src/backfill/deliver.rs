@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::encode::Batch;
 use super::table::TableRun;
 use crate::error::Result;
+use crate::foreign_index::explained;
 
 impl TableRun {
     /// Sends a batch until each of its rows is in the target, was there, or is a dead letter.
@@ -168,6 +169,7 @@ impl TableRun {
     async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {
         let key =
             batch.key(&self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
-        self.set_aside_key(&key, batch.tuple(place), reason).await
+        let reason = explained(reason, &self.binding.table.target());
+        self.set_aside_key(&key, batch.tuple(place), &reason).await
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state`
 //! can do), `finding` (what a finding is), `examine` (from observations to findings; pure), `table` (of one
-//! table), `compared` (what comparisons found), `control_table` (what of it
-//! cannot be read), `continuity` (its part about lost history), `truth` (what the
+//! table), `target` (what its target table does by itself), `compared` (what comparisons found),
+//! `control_table` (what of it cannot be read), `continuity` (its part about lost history), `truth` (what the
 //! two control records say together), `words` (state, safety, what comes next).
 
 mod compared;
@@ -17,6 +17,7 @@ mod observe;
 mod pairs;
 mod remedy;
 mod table;
+mod target;
 #[cfg(test)]
 mod tests;
 mod truth;
@@ -24,6 +25,6 @@ mod words;
 
 pub use examine::examine;
 pub use finding::{Diagnosis, Finding, Severity};
-pub use observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
+pub use observation::{AtWork, CaptureSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 pub use observe::observe;
 pub use remedy::{Remedy, plan};

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Epoch, InstanceRow, Phase, TargetRecord};
+use lockstep_dynamo::{TableExpiry, UndeclaredIndex};
 use lockstep_postgres::reverse::FeedStanding;
 use lockstep_postgres::{Completed, Entry};
 use serde::Serialize;
@@ -126,6 +127,10 @@ pub struct TableSeen {
     pub adopted_another: Option<String>,
     /// What is in the target under its name.
     pub target: TargetSeen,
+    /// By what its items expire.
+    pub expiry: ExpirySeen,
+    /// Indexes of it that are none of the table's design.
+    pub undeclared: Vec<UndeclaredIndex>,
     /// Whether the ranges of the backfill were planned.
     pub planned: bool,
     /// Ranges, and how many are done.
@@ -175,4 +180,33 @@ pub enum TargetSeen {
         /// Whether it carries a mark of some migration.
         marked: bool,
     },
+}
+
+/// What was seen of a target table's expiry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpirySeen {
+    /// It is as the table says, or was not asked about.
+    #[default]
+    Right,
+    /// The rows of the table expire, and it is off.
+    Off,
+    /// It is by an attribute that is none of ours.
+    Wrong(TableExpiry),
+    /// It could not be asked: why.
+    Unknown(String),
+}
+
+/// What is seen of one table in the target.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InTarget {
+    pub(super) target: TargetSeen,
+    pub(super) expiry: ExpirySeen,
+    pub(super) undeclared: Vec<UndeclaredIndex>,
+}
+
+impl From<TargetSeen> for InTarget {
+    fn from(target: TargetSeen) -> Self {
+        Self { target, ..Self::default() }
+    }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use lockstep_core::{Error as StoreError, Kind, Phase};
-use lockstep_dynamo::{TableStanding, Target};
+use lockstep_dynamo::{TableExpiry, TableStanding, Target};
 use lockstep_postgres::{Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
 
 use crate::truth::set_back;
 
-use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
+use super::observation::{
+    AtWork, CaptureSeen, ExpirySeen, InTarget, Observation, TableSeen, TargetSeen, VerdictSeen,
+};
 use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE, Asked};
 use crate::error::Result;
 use crate::{continuity, moving, records};
@@ -48,7 +50,9 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
             name: binding.name().to_owned(),
             relation: binding.relation.to_string(),
             target_name: binding.target_name.clone(),
-            target: in_target,
+            target: in_target.target,
+            expiry: in_target.expiry,
+            undeclared: in_target.undeclared,
             ..TableSeen::default()
         };
         if seen.installed {
@@ -144,31 +148,39 @@ async fn see_leases(asked: &mut Asked<'_>, seen: &mut Observation) {
 
 /// What is in the target under the name of each table: all at once, so that one that is silent is waited for
 /// once.
-async fn in_target(asked: &Asked<'_>, target: &Target, tables: &[TableBinding]) -> Vec<TargetSeen> {
+async fn in_target(asked: &Asked<'_>, target: &Target, tables: &[TableBinding]) -> Vec<InTarget> {
     if let Some(why) = asked.silent() {
-        return vec![TargetSeen::Unknown(why); tables.len()];
+        return vec![TargetSeen::Unknown(why).into(); tables.len()];
     }
-    let mut all: Vec<BoxFuture<'_, TargetSeen>> = Vec::new();
+    let mut all: Vec<BoxFuture<'_, InTarget>> = Vec::new();
     for binding in tables {
         all.push(Box::pin(table_in_target(target, binding)));
     }
     stream::iter(all).buffered(ASKED_AT_ONCE).collect().await
 }
 
-async fn table_in_target(target: &Target, binding: &TableBinding) -> TargetSeen {
+async fn table_in_target(target: &Target, binding: &TableBinding) -> InTarget {
     let seen = tokio::time::timeout(ANSWER_WITHIN, answer_of(target, binding)).await;
-    seen.unwrap_or_else(|_| TargetSeen::Unknown(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))
+    let late = || TargetSeen::Unknown(format!("no answer within {} s", ANSWER_WITHIN.as_secs()));
+    seen.unwrap_or_else(|_| late().into())
 }
 
-async fn answer_of(target: &Target, binding: &TableBinding) -> TargetSeen {
+async fn answer_of(target: &Target, binding: &TableBinding) -> InTarget {
     let schema = binding.table.target();
     let found = match target.describe(&binding.target_name, &schema).await {
-        Err(error) => return TargetSeen::Unknown(error.to_string()),
-        Ok(TableStanding::Missing) => return TargetSeen::Missing,
+        Err(error) => return TargetSeen::Unknown(error.to_string()).into(),
+        Ok(TableStanding::Missing) => return TargetSeen::Missing.into(),
         Ok(TableStanding::There(found)) => found,
     };
     let marked = target.continuity_mark(&binding.target_name, &schema).await.is_ok_and(|mark| mark.is_some());
-    TargetSeen::There { active: found.active, mismatches: found.mismatches, marked }
+    let expiry = match target.expiry(&binding.target_name).await {
+        Ok(TableExpiry::Off) if binding.table.expires() => ExpirySeen::Off,
+        Ok(TableExpiry::Off | TableExpiry::Ours) => ExpirySeen::Right,
+        Ok(other) => ExpirySeen::Wrong(other),
+        Err(error) => ExpirySeen::Unknown(error.to_string()),
+    };
+    let there = TargetSeen::There { active: found.active, mismatches: found.mismatches, marked };
+    InTarget { target: there, expiry, undeclared: found.undeclared }
 }
 
 async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen) -> Result<()> {

@@ -57,6 +57,11 @@ pub enum Remedy {
     SettleSteps,
     /// Let applications write DynamoDB again: a pause was left behind, and no step is under way.
     LetGoOn,
+    /// Switch on expiry of a target table whose rows expire: it was restored, or somebody switched it off.
+    SwitchExpiryOn {
+        /// The table.
+        table: String,
+    },
     /// Copy history, which knows what is there already.
     Backfill,
     /// Compare both stores whole, and bring DynamoDB to what PostgreSQL says.
@@ -83,6 +88,9 @@ impl fmt::Display for Remedy {
             ),
             Self::CloseRecord => {
                 f.write_str("make DynamoDB's control record say that the truth is in PostgreSQL")
+            }
+            Self::SwitchExpiryOn { table } => {
+                write!(f, "switch on expiry of the target table of {table}")
             }
             Self::LetGoOn => f.write_str("let applications write DynamoDB again"),
             Self::TakeShape { table } => write!(f, "take the source table of {table} as it is now for the one that was captured"),

@@ -10,6 +10,7 @@ use super::examine::WAITS_S;
 use super::finding::Finding;
 use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
 use super::remedy::Remedy;
+use super::target::of_target;
 use super::truth::phase;
 use crate::feed_alarm;
 
@@ -33,6 +34,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
     shape(table, phase, &mut add);
     agreement(table, &mut add);
     target(table, &mut add);
+    of_target(table, phase, &mut add);
     waiting(seen, table, phase, &mut add);
 }
 

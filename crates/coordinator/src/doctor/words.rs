@@ -75,7 +75,9 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
             safe.push(
                 "Applications may go on writing: PostgreSQL is the truth and takes every write.".to_owned(),
             );
-            let doubtful = remedies.iter().any(|remedy| *remedy != Remedy::SettleSteps);
+            let doubtful = remedies
+                .iter()
+                .any(|remedy| !matches!(remedy, Remedy::SettleSteps | Remedy::SwitchExpiryOn { .. }));
             if phase == Phase::HybridRead && doubtful {
                 safe.push(format!(
                     "Reads from DynamoDB are NOT safe: they may show what PostgreSQL \

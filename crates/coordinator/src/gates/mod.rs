@@ -1,5 +1,6 @@
 //! Gates: checks that run before a step, for every table, reported one by one (R7).
 
+mod adopted;
 mod capacity;
 mod compared;
 mod ids;

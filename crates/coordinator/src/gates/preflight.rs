@@ -5,7 +5,7 @@ use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
 
-use super::{capacity, source_tables};
+use super::{adopted as beside, capacity, source_tables};
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::import;
@@ -158,7 +158,12 @@ async fn target_gates(
     let standing = Backoff::brief().retry(|| migration.target.describe(name, &schema)).await?;
     let is_there = matches!(standing, TableStanding::There(_));
     if let Some(gate) = import::gate(migration, binding, is_there).await? {
-        return Ok(vec![gate]);
+        let mut gates = vec![gate];
+        if !is_there {
+            // Asked for hours later, when the job has made the table.
+            gates.extend(beside::expiry(migration, binding, false).await?);
+        }
+        return Ok(gates);
     }
     let there = match standing {
         TableStanding::Missing if adopted.is_some() => {
@@ -170,7 +175,9 @@ async fn target_gates(
             )]);
         }
         TableStanding::Missing => {
-            return Ok(vec![GateResult::pass("target table", format!("{name} will be created"))]);
+            let mut gates = vec![GateResult::pass("target table", format!("{name} will be created"))];
+            gates.extend(beside::expiry(migration, binding, false).await?);
+            return Ok(gates);
         }
         TableStanding::There(there) => there,
     };
@@ -214,6 +221,8 @@ async fn target_gates(
             gates.push(GateResult::check("target holds nothing of others", !foreign, found, next));
         }
     }
+    gates.push(beside::indexes(binding, &there.undeclared, adopted.is_some()));
+    gates.extend(beside::expiry(migration, binding, true).await?);
     gates.push(write_gate(migration, binding).await?);
     gates.push(capacity::gate(migration, binding, &there.capacities).await?);
     Ok(gates)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{RelayUntil, Table};
 use crate::error::Result;
+use crate::foreign_index::explained;
 use lockstep_core::{
     AttributeValue, Attributes, DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey,
     Unholdable, VERSION_ATTRIBUTE, Version, is_tombstone, tombstone, version_of,
@@ -30,7 +31,8 @@ fn refused(row: &PendingRow, there: &Attributes, is_same: bool) -> RefusedPut {
     RefusedPut { key: row.key.clone(), version: row.version, seen, is_same }
 }
 
-/// The version of what is there. One that does not read as one is of no history of ours, and outranks `put`.
+/// The version of what is there. One that does not read as one is of no history of ours, and outranks
+/// `put`.
 pub(super) fn version_in(there: &Attributes, put: Version) -> Version {
     version_of(there).unwrap_or(put)
 }
@@ -39,7 +41,8 @@ pub(super) fn version_in(there: &Attributes, put: Version) -> Version {
 pub(super) enum Fate {
     Delivered(Delivered),
     SetAside,
-    /// The target has something else at a version at least as high: the source says whether it can be newer.
+    /// The target has something else at a version at least as high: the source says whether it can be
+    /// newer.
     Refused(RefusedPut),
     /// The row could not be held, but is being changed right now, or it was read too long ago: the next pass
     /// judges it again.
@@ -60,9 +63,10 @@ impl Table<'_> {
             Some(Ok(item)) => Due::Item(item.at(row.version)),
             Some(Err(reason)) => Due::Unholdable(reason),
             None => match table.target_key(&row.key) {
-                // Two keys of one row may share a place, as when the target knows the day of a time only. 1.
-                // The row moves from one to the other, and a repair marks the old key last. 2. Its tombstone
-                // would outrank the row. So there the row itself is put, which is what the place holds.
+                // Two keys of one row may share a place, as when the target knows the day of a time only.
+                // 1. The row moves from one to the other, and a repair marks the old key last. 2. Its
+                // tombstone would outrank the row. So there the row itself is put, which is what the place
+                // holds.
                 Ok(key) => match row.with_moved_fields(|fields| table.encode(fields)) {
                     Some(Ok(item)) if TargetKey::of(&item.clone().into_attributes()) == Some(key.clone()) => {
                         Due::Item(item.at(row.version))
@@ -95,7 +99,10 @@ impl Table<'_> {
             // It was read too long ago, as where the target takes little: the next pass reads it again.
             Err(e) if e.kind == Kind::Fenced => Ok(Fate::MarkedAgain),
             // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
-            Err(e) if e.kind == Kind::Invalid => self.set_aside(row, &Unholdable::because(e.message)).await,
+            Err(e) if e.kind == Kind::Invalid => {
+                let reason = explained(&e.message, &self.binding.table.target());
+                self.set_aside(row, &Unholdable::because(reason)).await
+            }
             Err(e) => Err(e.into()),
         }
     }
@@ -141,15 +148,19 @@ impl Table<'_> {
 
     /// Sets a row aside that the target cannot hold.
     ///
-    /// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of
-    /// 1 KB is in the target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would
-    /// find the old 1 KB. So the old state gives way to a tombstone under the new version; a read then misses
-    /// and goes to the source.
+    /// The target may hold an older state of it, which would be served as if it were the newest. 1. A row
+    /// of 1 KB is in the target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target
+    /// would find the old 1 KB. So the old state gives way to a tombstone under the new version; a read
+    /// then misses and goes to the source.
     async fn set_aside(self, row: &PendingRow, reason: &Unholdable) -> Result<Fate> {
         if let Ok(key) = self.binding.table.target_key(&row.key) {
-            let deletion = tombstone(key, row.version);
+            let deletion = tombstone(key.clone(), row.version);
             let written = match self.write(row, deletion.clone()).await {
                 Err(error) if error.kind == Kind::Fenced => return Ok(Fate::MarkedAgain),
+                Err(error) if error.kind == Kind::Invalid => {
+                    self.require_unserved(&key, error).await?;
+                    return self.set_aside_in_source(row, reason).await;
+                }
                 written => written?,
             };
             match (foreign_version(&written), written.standing) {
@@ -164,18 +175,37 @@ impl Table<'_> {
                 (None, None) => {}
             }
         }
+        self.set_aside_in_source(row, reason).await
+    }
+
+    async fn set_aside_in_source(self, row: &PendingRow, reason: &Unholdable) -> Result<Fate> {
         let source = &self.run.migration.source;
         let moved =
             source.set_aside_pending(self.binding.name(), &row.key, row.version, &reason.to_string()).await?;
         Ok(if moved { Fate::SetAside } else { Fate::MarkedAgain })
     }
 
-    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard
-    /// answers (I8).
+    /// Requires that the target serves no state of a row at `key`, whose tombstone it refused with `error`:
+    /// 1. A partition is full, by an index that shares it. 2. It takes a row as little as a tombstone in
+    /// its place. 3. Passed on, that would end the relay of every table at each of its starts. Where
+    /// nothing is served there is nothing to hide. Else the key stays pending, which holds up none that the
+    /// target takes.
+    async fn require_unserved(&self, key: &TargetKey, error: StoreError) -> Result<()> {
+        let there = self.run.migration.target.get(&self.binding.target_name, key).await?;
+        if there.as_ref().is_none_or(is_tombstone) {
+            return Ok(());
+        }
+        let message =
+            format!("an older state of the row stays, as its tombstone is refused: {}", error.message);
+        Err(StoreError::target(Kind::Unavailable, error.doing, message).into())
+    }
+
+    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the
+    /// guard answers (I8).
     async fn write(self, row: &PendingRow, item: Item) -> Result<Written, StoreError> {
         let (progress, target_name) = (self.progress, &self.binding.target_name);
-        // A relay that runs until told to stop tells of it after some seconds, and tries again with the next
-        // pass.
+        // A relay that runs until told to stop tells of it after some seconds, and tries again with the
+        // next pass.
         let mut away = match self.run.until {
             RelayUntil::Empty => Backoff::patient(),
             RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),

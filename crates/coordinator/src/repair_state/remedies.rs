@@ -44,6 +44,14 @@ pub(super) async fn apply(
         Remedy::ReturnToSource => return_to_source::run(migration, segments, observer, cancel).await,
         Remedy::CloseRecord => record::close(migration).await,
         Remedy::LetGoOn => record::let_go_on(migration).await,
+        Remedy::SwitchExpiryOn { table } => {
+            let name = &binding(migration, table)?.target_name;
+            if let Err(error) = migration.target.ensure_expiry(name).await {
+                // A right that is missing holds up nothing of what comes after; it is found again.
+                observer.note(&format!("expiry of {name} is not on: {error}"));
+            }
+            Ok(())
+        }
         Remedy::ReverseBackfill => {
             for binding in &migration.tables {
                 reverse_backfill(migration, binding, false, cancel).await?;

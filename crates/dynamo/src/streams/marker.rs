@@ -1,27 +1,21 @@
 //! Markers: written to see that everything before them has come through the stream.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use lockstep_core::{Attributes, KeyType, Result, TargetKey, TargetSchema, Version, tombstone};
+use lockstep_core::{Attributes, MARKER_ATTRIBUTE, Result, TargetKey, TargetSchema, Version, tombstone};
 
+use super::super::own_place::MARKER;
 use super::super::{Target, fault};
 
-/// Names the round that a marker belongs to.
-const MARKER_ATTRIBUTE: &str = "_marker";
-
-/// The round of a marker; `None` where the item is none.
+/// The round of a marker; `None` where the item is none, by its attribute or by its place.
 pub(super) fn round_of(item: &Attributes) -> Option<&str> {
-    item.get(MARKER_ATTRIBUTE)?.as_s().ok().map(String::as_str)
+    let round = item.get(MARKER_ATTRIBUTE)?.as_s().ok().map(String::as_str);
+    round.filter(|_| MARKER.is_of(item))
 }
 
 /// Where marker number `number` lives. The place does not change from round to round, so that what a crash
 /// left behind is overwritten and never piles up; numbers spread over all partitions as their hashes do.
 fn place(schema: &TargetSchema, number: u32) -> TargetKey {
-    let part = |key_type: KeyType| match key_type {
-        KeyType::S => AttributeValue::S(format!("lockstep-marker#{number}")),
-        // No key column counts from here: the identities and integers of PostgreSQL end before it.
-        KeyType::N => AttributeValue::N(format!("-9{:037}", number)),
-    };
-    TargetKey { partition: part(schema.partition), sort: schema.sort.map(part) }
+    MARKER.key(schema, number)
 }
 
 impl Target {
@@ -53,22 +47,5 @@ impl Target {
         let key = place(schema, number).to_attributes();
         let sent = self.client.delete_item().table_name(table).set_key(Some(key)).send().await;
         sent.map(drop).map_err(|e| fault::error(format!("removing a marker from {table}"), e))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_of_markers_are_keys_that_dynamodb_holds_and_differ() {
-        let schema = TargetSchema { partition: KeyType::N, sort: Some(KeyType::S), indexes: &[] };
-        for number in [0, 1, u32::MAX] {
-            let AttributeValue::N(text) = place(&schema, number).partition else { panic!("a number") };
-            // DynamoDB holds 38 digits.
-            assert!(text.trim_start_matches('-').len() <= 38, "{text}");
-            place(&schema, number).check().expect_err("no row may be there");
-        }
-        assert_ne!(place(&schema, 1), place(&schema, 2));
     }
 }

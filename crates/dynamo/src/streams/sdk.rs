@@ -17,11 +17,22 @@ use super::listing::{FRESH_FOR, Listed, Listings};
 /// some partitions the name goes on (`.cn`).
 const EXPIRY_PRINCIPAL: &str = "dynamodb.amazonaws.com";
 
-/// Whether an item was past its expiry when it was removed: then it makes no difference who was quicker, nor
-/// whether a replica's expiry, or an emulator, says who it was.
-fn was_over(old: &Attributes, at: Option<DateTime<Utc>>) -> bool {
+/// By how much the clocks of DynamoDB may be apart that say when an item expires and when it was removed.
+const CLOCKS_APART_S: i64 = 300;
+
+/// Whether an item was removed because its time was over: by our own attribute, and past it, whatever says
+/// that it was. Then it makes no difference who was quicker, nor whether a replica's expiry, or an
+/// emulator, says who it was. 1. Expiry of the table is on another attribute. 2. DynamoDB removes a row
+/// that lives, and says that it has expired. 3. Taken for retention, it would be missed by no one: so it is
+/// a removal by another program.
+fn has_expired(old: &Attributes, at: Option<DateTime<Utc>>, by_dynamodb: bool) -> bool {
     let expires_at_s: Option<i64> = old.get(TTL_ATTRIBUTE).and_then(|at| at.as_n().ok()?.parse().ok());
-    expires_at_s.zip(at).is_some_and(|(expires_at_s, at)| expires_at_s <= at.timestamp())
+    let slack_s = if by_dynamodb { CLOCKS_APART_S } else { 0 };
+    match (expires_at_s, at) {
+        (Some(expires_at_s), Some(at)) => expires_at_s <= at.timestamp().saturating_add(slack_s),
+        (Some(_), None) => by_dynamodb,
+        (None, _) => false,
+    }
 }
 
 /// The stream of one table.
@@ -49,8 +60,8 @@ impl TableStream {
     }
 
     /// Every shard that the stream had at `since` or later, and when it was asked. It is asked only if no
-    /// task has asked since, and only a few times a second, so it may take as long; dropped, it can be asked
-    /// again.
+    /// task has asked since, and only a few times a second, so it may take as long; dropped, it can be
+    /// asked again.
     #[crate::boxed]
     pub async fn shards_since(&self, since: Instant) -> Result<(Instant, Vec<Shard>), StreamError> {
         let slot = self.listings.of(&self.arn);
@@ -121,7 +132,7 @@ impl TableStream {
                 .ok_or_else(|| self.broken("a record without a sequence number"))?,
             at,
             key: attributes(image.keys.unwrap_or_default())?,
-            expired: by_dynamodb || (new.is_none() && old.as_ref().is_some_and(|old| was_over(old, at))),
+            expired: new.is_none() && old.as_ref().is_some_and(|old| has_expired(old, at, by_dynamodb)),
             old,
             new,
         })
@@ -197,6 +208,8 @@ mod tests {
         let china = r#""userIdentity":{"PrincipalId":"dynamodb.amazonaws.com.cn","Type":"Service"},"#;
         let lambda = r#""userIdentity":{"principalId":"dynamodb.amazonaws.com","type":"Service"},"#;
         let (before, after) = (1_699_999_999, 1_700_000_001);
+        // Rows that live, removed by expiry on an attribute that is none of ours.
+        let long_before = before - 86_400;
         let expected = [
             (before, amazon, true),
             (before, china, true),
@@ -204,6 +217,8 @@ mod tests {
             (after, "", true),
             (before, "", false),
             (before, lambda, false),
+            (long_before, amazon, false),
+            (long_before, china, false),
         ];
         for (at_s, identity, expired) in expected {
             server.answer(removed(at_s, identity));

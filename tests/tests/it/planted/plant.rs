@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{NaiveDate, TimeDelta};
 use lockstep_core::{
-    Attributes, DELETED_ATTRIBUTE, SK, TargetKey, VERSION_ATTRIBUTE, fixed_width, parse_fixed_width,
+    Attributes, DELETED_ATTRIBUTE, MARK_ATTRIBUTE, MARKER_ATTRIBUTE, SK, TargetKey, VERSION_ATTRIBUTE,
+    fixed_width, parse_fixed_width,
 };
 use lockstep_postgres::TableBinding;
 use lockstep_sample::generate::History;
@@ -39,13 +40,15 @@ pub(crate) enum Fault {
     ExtraIndex,
     /// An item of no row, beside it.
     Extra,
+    /// The same, and another program gave it the attributes that a mark and a marker of Lockstep's own have.
+    Marked,
     /// A column of another type.
     WrongType,
     /// An item without a version, beside it.
     Foreign,
 }
 
-pub(crate) const ALL: [Fault; 12] = [
+pub(crate) const ALL: [Fault; 13] = [
     Fault::Dropped,
     Fault::Buried,
     Fault::Stale,
@@ -56,6 +59,7 @@ pub(crate) const ALL: [Fault; 12] = [
     Fault::WrongIndex,
     Fault::ExtraIndex,
     Fault::Extra,
+    Fault::Marked,
     Fault::WrongType,
     Fault::Foreign,
 ];
@@ -188,7 +192,7 @@ async fn plant_one(
             set("currency", AttributeValue::Bool(true));
             (FindingClass::Undecodable, &["currency"])
         }
-        Fault::Extra | Fault::Foreign => {
+        Fault::Extra | Fault::Marked | Fault::Foreign => {
             // Another id, and with it another place; everything else as it is.
             let id = if is_log { "log_id" } else { "payment_id" };
             let strange = 1_000_000 + number(item, id);
@@ -196,7 +200,11 @@ async fn plant_one(
             let AttributeValue::S(sort) = &item[SK] else { return None };
             let (at, _) = sort.split_once('#').expect("time and id");
             set(SK, AttributeValue::S(format!("{at}#{strange:019}")));
-            if fault == Fault::Extra {
+            if fault == Fault::Marked {
+                set(MARK_ATTRIBUTE, AttributeValue::N("7".to_owned()));
+                set(MARKER_ATTRIBUTE, AttributeValue::S("round".to_owned()));
+            }
+            if fault != Fault::Foreign {
                 (FindingClass::Extra, &[])
             } else {
                 wrong.remove(VERSION_ATTRIBUTE);
@@ -213,7 +221,11 @@ async fn plant_one(
     };
     put(world, binding, wrong.clone()).await;
     // By the item as it was, unless it is another one: what was planted may have no key any more.
-    finding(class, if fault == Fault::Extra { &wrong } else { item }, columns)
+    finding(
+        class,
+        if class == FindingClass::Extra && fault != Fault::Resurrected { &wrong } else { item },
+        columns,
+    )
 }
 
 async fn put(world: &World, binding: &TableBinding, item: Attributes) {

@@ -1,5 +1,7 @@
 //! What a page says of an item is its newest state.
 
+use lockstep_core::Version;
+
 use super::*;
 
 /// What a page of records of one item comes to, told in words.
@@ -47,4 +49,32 @@ fn a_page_folds_to_the_newest_state_of_each_item() {
     check(&[(Some(7), false), (Some(7), true)], "put 7 expired 0 foreign 1");
     // A purged tombstone is no news, but what comes after it counts from one again.
     check(&[(Some(7), true), (None, false), (Some(1), false)], "gone, put 1 expired 0 foreign 0");
+}
+
+/// 1. A table has a column `_mark`, or another program gives an item that attribute. 2. A write of that row
+/// is acknowledged. 3. Taken for the mark of history, it would reach no source, and no comparison would
+/// tell.
+#[test]
+fn an_item_with_the_attributes_of_a_mark_or_a_marker_is_one_of_a_row_unless_it_is_at_their_place() {
+    let schema =
+        lockstep_core::TargetSchema { partition: lockstep_core::KeyType::N, sort: None, indexes: &[] };
+    let put = |key: Attributes, name: &str, value: AttributeValue| {
+        let mut image = record(1, 5, 1).new.expect("an image");
+        image.extend(key.clone());
+        image.insert(name.to_owned(), value);
+        changes_of(&[StreamRecord { key, new: Some(image), ..record(1, 1, 1) }])
+    };
+    let mark = || ("_mark", AttributeValue::N("3".to_owned()));
+    let marker = || ("_marker", AttributeValue::S("round".to_owned()));
+    for (name, value) in [mark(), marker()] {
+        let folded = put(record(1, 1, 1).key, name, value);
+        assert!(folded.marker.is_none());
+        assert!(matches!(folded.items[0].change, Some(Change::Put(Version(5), _))), "{folded:?}");
+    }
+    let (name, value) = mark();
+    let of_mark = put(super::super::super::own_place::HISTORY.key(&schema, 0).to_attributes(), name, value);
+    assert!(of_mark.items.is_empty() && of_mark.foreign == 0, "{of_mark:?}");
+    let (name, value) = marker();
+    let of_marker = put(super::super::super::own_place::MARKER.key(&schema, 4).to_attributes(), name, value);
+    assert_eq!((of_marker.items.len(), of_marker.marker.as_deref()), (0, Some("round")));
 }
