@@ -2,13 +2,15 @@
 //!
 //! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state`
 //! can do), `finding` (what a finding is), `examine` (from observations to findings; pure), `table` (of one
-//! table), `compared` (what comparisons found), `continuity` (its part about lost history), `truth` (what the
-//! two control records say together), `words` (state, safety, what comes next).
+//! table), `foreign` (versions of other programs), `compared` (what comparisons found), `continuity` (its
+//! part about lost history), `truth` (what the two control records say together), `words` (state, safety,
+//! what comes next).
 
 mod compared;
 mod continuity;
 mod examine;
 mod finding;
+mod foreign;
 mod observation;
 mod observe;
 #[cfg(test)]

@@ -105,6 +105,21 @@ fn in_target(seen: &Observation, control: &Control, record: &TargetRecord, movin
                 .mended_by(Remedy::FollowTarget),
         );
     }
+    // 1. DynamoDB is written on in the epoch of a pause that was given up. 2. PostgreSQL is set back to before
+    // it knew of that epoch, by less than marks of history tell. 3. The feed stands still before what it reads.
+    let newest = seen.newest_target_epoch.filter(|newest| *newest < record.epoch);
+    if let (Some(newest), true, false) = (newest, findings.is_empty(), moving) {
+        let what = format!(
+            "PostgreSQL was set back: it knows DynamoDB as the truth up to epoch {newest}, and DynamoDB says {}",
+            record.epoch
+        );
+        let means = "DynamoDB is the truth and has lost nothing; PostgreSQL takes nothing of what was written \
+                     there since";
+        findings.push(
+            Finding::broken(what, means, "PostgreSQL is made to follow DynamoDB again")
+                .mended_by(Remedy::FollowTarget),
+        );
+    }
     findings.extend(how_set_back(record, seen.newest_target_epoch, &seen.ids_set_back).map(set_back));
     let remade = findings.iter().any(|finding| finding.remedy == Some(Remedy::RemakeControl));
     findings.extend((record.writes == Writes::Paused && !moving && !remade).then(paused));
