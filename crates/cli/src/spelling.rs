@@ -54,6 +54,7 @@ fn command(advice: &Advice) -> Option<String> {
             Advice::RepairRows => "repair --apply",
             Advice::RepairState => "repair --state",
             Advice::RepairStateAtOnce => "repair --state --apply",
+            Advice::RetryDeadLetters => "dead-letters --retry",
             Advice::ReverseBackfill => "reverse-feed --backfill",
             Advice::ReverseFeed => "reverse-feed",
             Advice::Rights => "iam-policy",

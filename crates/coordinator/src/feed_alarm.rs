@@ -1,6 +1,6 @@
 //! Whether the reverse feed has everything, and what is wrong with it if not.
 
-use lockstep_core::Advice::{ReverseBackfill, ReverseFeed};
+use lockstep_core::Advice::{RetryDeadLetters, ReverseBackfill, ReverseFeed};
 use lockstep_postgres::reverse::FeedStanding;
 
 /// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do
@@ -26,8 +26,39 @@ pub(crate) fn closed(standing: &FeedStanding) -> Option<String> {
     None
 }
 
+/// Why a feed stands still, in a sentence; `None` where it does not.
+pub(crate) fn stopped(standing: &FeedStanding) -> Option<String> {
+    let why = standing.stopped_why.as_ref()?;
+    Some(format!(
+        "it stands still before a record of an epoch that PostgreSQL has never begun: a store may have lost history ({why}). \
+         It goes on by itself once both stores show that none is lost"
+    ))
+}
+
+/// What another program did to versions of items, in a sentence; `None` where it did nothing of the kind.
+pub(crate) fn foreign(standing: &FeedStanding) -> Option<String> {
+    let items = match standing.foreign_versions {
+        0 => return None,
+        1 => "1 item has a version".to_owned(),
+        several => format!("{several} items have versions"),
+    };
+    Some(format!(
+        "{items} of an epoch that never began: another program wrote there. Applications cannot write such rows until \
+         {RetryDeadLetters} gives them a version of ours"
+    ))
+}
+
 /// What is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
 pub(crate) fn alarm(standing: &FeedStanding) -> Option<String> {
+    let of_records = behind(standing);
+    if standing.lost_at.is_some() {
+        return of_records;
+    }
+    stopped(standing).or(of_records).or_else(|| foreign(standing))
+}
+
+/// The same of a feed that is behind, or lacks something.
+pub(crate) fn behind(standing: &FeedStanding) -> Option<String> {
     if standing.lost_at.is_some() {
         return closed(standing);
     }
@@ -65,6 +96,12 @@ mod tests {
             ..hours(0.0)
         };
         check(lost, Some(&ReverseBackfill.to_string()));
+        let stopped = Some("DynamoDB is away".to_owned());
+        check(FeedStanding { stopped_why: stopped.clone(), ..hours(0.0) }, Some("(DynamoDB is away)"));
+        check(FeedStanding { stopped_why: stopped, ..hours(13.0) }, Some("stands still"));
+        let versions = |foreign_versions| FeedStanding { foreign_versions, ..hours(0.0) };
+        check(versions(1), Some("1 item has a version of an epoch"));
+        check(versions(2), Some(&RetryDeadLetters.to_string()));
         check(
             FeedStanding { foreign_count: 2, foreign_why: Some("by hand".to_owned()), ..hours(0.0) },
             Some("2 changes"),

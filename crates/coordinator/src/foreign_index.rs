@@ -1,5 +1,6 @@
 //! Names the index that a row was refused for, where it is none of the table's design.
 
+use lockstep_core::Advice::RetryDeadLetters;
 use lockstep_core::TargetSchema;
 
 const ANNOUNCED: &str = "IndexName: ";
@@ -15,7 +16,7 @@ pub(crate) fn explained(reason: &str, schema: &TargetSchema) -> String {
     match name.filter(|name| !name.is_empty() && schema.indexes.iter().all(|index| index.name != *name)) {
         Some(name) => format!(
             "{reason}; index {name} is none of this table's design, another program added it: delete it, \
-             then `dead-letters --retry`"
+             then {RetryDeadLetters}"
         ),
         None => reason.to_owned(),
     }

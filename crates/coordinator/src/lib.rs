@@ -115,8 +115,8 @@ pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair_rows::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use repair_state::{StateRepaired, Taken, planned as planned_remedies, repair_state, take_target};
 pub use reverse_feed::{
-    Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill,
-    drained, keep_feeding, reverse_backfill, reverse_feed,
+    Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, Renumbered,
+    ReverseBackfill, drained, keep_feeding, renumber_foreign, reverse_backfill, reverse_feed,
 };
 pub use spent::{Spent, WRITE_UNITS};
 pub use status::{Status, TableStatus, status, status_of_source};

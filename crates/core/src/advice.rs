@@ -88,6 +88,7 @@ advice! {
     RepairRows "repair of rows"
     RepairState "repair of the state"
     RepairStateAtOnce "repair of the state, applied"
+    RetryDeadLetters "retry of dead letters"
     ReverseBackfill "reverse backfill"
     ReverseFeed "reverse feed"
     Rights "list of rights"

@@ -84,7 +84,11 @@ const REQUESTS: &[Request] = &[
     request("query", &["control", "query"], &["Query"]),
     request("scan", &["read", "tables"], &["Scan"]),
     request("transact_get_items", &["conditional"], &["GetItem"]),
-    request("transact_write_items", &["conditional", "transact"], &["PutItem", "UpdateItem", "DeleteItem"]),
+    request(
+        "transact_write_items",
+        &["conditional", "control", "transact"],
+        &["PutItem", "UpdateItem", "DeleteItem"],
+    ),
     request("update_item", &["control", "mark", "purge"], &["UpdateItem"]),
     request("update_continuous_backups", &["protection"], &["UpdateContinuousBackups"]),
     request("update_table", &["protection", "streams"], &["UpdateTable"]),

@@ -250,7 +250,7 @@ impl Source {
             "DELETE FROM lockstep.intents",
             // The way back stays closed until the whole target was read.
             "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(),
-                lost_why = 'PostgreSQL was set back'",
+                lost_why = 'PostgreSQL was set back', stopped_at = NULL, stopped_why = NULL",
             // Of another server: what is counted here has not come so far, and all of it would count as
             // changed a moment ago.
             "UPDATE lockstep.reverse_places SET touched = pg_catalog.pg_current_xact_id()

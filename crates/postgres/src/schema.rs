@@ -40,6 +40,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (40, "late_requests", include_str!("late_requests.sql")),
     (42, "intents_of_a_role", include_str!("intents_of_a_role.sql")),
     (43, "numbers_kept", include_str!("numbers_kept.sql")),
+    (44, "foreign_versions", include_str!("foreign_versions.sql")),
     (45, "blocks", include_str!("blocks.sql")),
 ];
 

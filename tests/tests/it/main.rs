@@ -31,6 +31,7 @@ mod documented;
 mod dynamo_only;
 mod expiry;
 mod export;
+mod foreign_versions;
 mod frozen;
 mod gates;
 mod guarded;

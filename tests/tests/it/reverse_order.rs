@@ -75,6 +75,7 @@ impl Shards {
             finished: false,
             newest_at: None,
             folded: &folded,
+            begun: None,
         };
         self.world.source.apply_reverse(&self.table, page).await.expect("applies")
     }
@@ -216,6 +217,7 @@ async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
         finished: false,
         newest_at: None,
         folded: &folded,
+        begun: None,
     };
     let behind =
         shards.world.source.apply_reverse(&shards.table, page).await.expect_err("it does not follow");
@@ -231,15 +233,22 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
     shards.epoch = Epoch(shards.epoch.0 + 1);
     shards.write(0, Some("early")).await;
     let folded = changes_of(shards.queues[0].make_contiguous());
-    let page =
-        Page { shard: "one", from: None, to: Some("1"), finished: false, newest_at: None, folded: &folded };
-    let early = shards
-        .world
-        .source
-        .apply_reverse(&shards.table, page)
-        .await
-        .expect_err("the flip is still under way");
-    assert_eq!(early.kind, lockstep_core::Kind::Busy);
+    let page = Page {
+        shard: "one",
+        from: None,
+        to: Some("1"),
+        finished: false,
+        newest_at: None,
+        folded: &folded,
+        begun: None,
+    };
+    // Neither without a word of what was begun, nor where that epoch was: the flip is still under way.
+    for begun in [None, Some(shards.epoch)] {
+        let page = Page { begun, ..page };
+        let early = shards.world.source.apply_reverse(&shards.table, page).await.expect("it is asked again");
+        assert_eq!(early, Applied { ahead: true, ..Applied::default() });
+    }
+    assert_eq!(shards.world.count("lockstep.reverse_again").await, 0, "nothing is set aside");
     assert_eq!(shards.world.count("lockstep.reverse_shards").await, 0, "its position is not saved");
     shards.world.flip(Phase::DynamoOnly).await;
     shards.world.source.apply_reverse(&shards.table, page).await.expect("now it knows");
@@ -252,8 +261,15 @@ async fn a_page_whose_rows_are_not_applied_leaves_no_position() {
     let mut shards = Shards::start().await;
     shards.write(0, Some("here")).await;
     let folded = changes_of(shards.queues[0].make_contiguous());
-    let page =
-        Page { shard: "one", from: None, to: Some("1"), finished: false, newest_at: None, folded: &folded };
+    let page = Page {
+        shard: "one",
+        from: None,
+        to: Some("1"),
+        finished: false,
+        newest_at: None,
+        folded: &folded,
+        begun: None,
+    };
     let fails = "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$
                  BEGIN RAISE EXCEPTION 'as in a deadlock' USING ERRCODE = '40P01'; END $$;
                  CREATE TRIGGER fails BEFORE INSERT ON integration_logs FOR EACH ROW EXECUTE FUNCTION fails();

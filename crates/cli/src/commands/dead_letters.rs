@@ -1,5 +1,7 @@
 //! `dead-letters`: rows that could not be moved, and what to do about them.
 
+use lockstep_coordinator::{Renumbered, renumber_foreign};
+use lockstep_core::Phase;
 use lockstep_postgres::{DeadLetter, TableBinding};
 use serde_json::json;
 
@@ -16,6 +18,10 @@ use crate::{Context, help};
 /// reason. It blocks no other row, and no verdict is "consistent" while one of them is not acknowledged. Mend
 /// the row in PostgreSQL, which captures the change by itself, or --retry after the table crate has learnt to
 /// hold it, or --acknowledge that it stays behind.
+///
+/// An item that another program gave a version of an epoch that never began is set aside by the reverse feed.
+/// --retry gives it one of the present epoch, contents as they are; while PostgreSQL is the truth, its row is
+/// put over it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask dead-letters                               all of them\n  \
@@ -29,7 +35,7 @@ pub struct Args {
     /// Accept that they stay behind; your name is kept with them
     #[arg(long)]
     pub acknowledge: bool,
-    /// Hand them to the relay once more
+    /// Hand them to the relay once more; give items that another program wrote a version of ours
     #[arg(long, conflicts_with = "acknowledge")]
     pub retry: bool,
     /// Most that are listed for each table
@@ -53,6 +59,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         .filter(|t| args.table.as_deref().is_none_or(|name| name == t.name()))
         .collect();
     let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, u64, u64) = (Vec::new(), 0, 0);
+    let mut renumbered = Renumbered::default();
     for binding in &tables {
         if context.cancel.is_cancelled() {
             return Err(Failure::interrupted(RESUME));
@@ -61,16 +68,29 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             acknowledged += stores.source.acknowledge_dead_letters(binding.name(), &actor()).await?;
         }
         if args.retry {
-            retried += stores.source.retry_dead_letters(binding.name()).await?;
+            let there = renumber_foreign(&context.migration(&stores)?, binding).await?;
+            (renumbered.done, renumbered.left) = (renumbered.done + there.done, renumbered.left + there.left);
+            // In DynamoOnly no relay runs; the reverse feed tries its letters by itself.
+            if stores.source.control().await?.phase != Phase::DynamoOnly {
+                retried += stores.source.retry_dead_letters(binding.name()).await?;
+            }
         }
         letters.extend(stores.source.dead_letters(binding.name(), i64::from(args.limit)).await?);
     }
     if context.json {
-        print_json(&json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried }));
+        print_json(
+            &json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried, "renumbered": renumbered }),
+        );
     } else {
         print(&text(&letters));
         if args.acknowledge {
             print(&format!("{acknowledged} newly acknowledged; they stay behind"));
+        }
+        if renumbered != Renumbered::default() {
+            print(&format!(
+                "{} items were given a version of ours, contents as they were; {} are left",
+                renumbered.done, renumbered.left
+            ));
         }
         if args.retry {
             print(&format!("{retried} handed to the relay; `cargo xtask relay --until-empty` tries them"));

@@ -85,6 +85,13 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
                 count(read.deleted),
                 count(read.absent)
             ));
+            if read.renumbered > 0 {
+                context.ui.say(&format!(
+                    "  {}: {} items that another program wrote were given a version of ours",
+                    read.name,
+                    count(read.renumbered)
+                ));
+            }
             backfilled.push(read);
         }
     }

@@ -21,7 +21,10 @@ fn decide() -> String {
 /// What there is to say of the newest verdict, or of a loss that is not decided about.
 pub(super) fn findings(seen: &Observation, phase: Phase) -> Option<Finding> {
     if seen.loss_undecided {
-        return Some(undecided(phase));
+        let is_wrong = seen.verdict.zip(seen.control).is_some_and(|(verdict, (_, epoch, _))| {
+            !verdict.consistent && !verdict.incomplete && verdict.epoch == epoch.0
+        });
+        return Some(undecided(phase, is_wrong));
     }
     let (verdict, (_, epoch, _)) = (seen.verdict?, seen.control?);
     if verdict.consistent || verdict.epoch != epoch.0 {
@@ -37,14 +40,26 @@ pub(super) fn repair(seen: &Observation) -> String {
 
 /// 1. PostgreSQL lost history, and the repair of the state lists what DynamoDB has more. 2. The operator asks
 /// again what is next, and is told to repair what differs. 3. A tombstone is put over the only copy of a row.
-fn undecided(phase: Phase) -> Finding {
+///
+/// Where DynamoDB answers reads and a comparison has found something, that is no less broken for being
+/// undecided: reads go to PostgreSQL first.
+fn undecided(phase: Phase, is_wrong: bool) -> Finding {
+    let what = "PostgreSQL lost history, or took the truth back from a DynamoDB that did, and no comparison of \
+        everything has agreed since";
+    if phase == Phase::HybridRead && is_wrong {
+        return Finding::broken(
+            format!("{what}; the newest verdict is NOT consistent"),
+            "DynamoDB answers reads, and may answer wrong. What it has more, or has otherwise, may be the only \
+             copy of what was acknowledged",
+            format!("{RollbackToDualWrite:#}, so that PostgreSQL answers; then {}", decide()),
+        );
+    }
     let next = match phase {
         Phase::PostgresOnly => format!("{AdvanceToDualWrite:#}, then {}", decide()),
         _ => decide(),
     };
     Finding::attention(
-        "PostgreSQL lost history, or took the truth back from a DynamoDB that did, and no comparison of \
-         everything has agreed since",
+        what,
         "what DynamoDB has more, or has otherwise, may be the only copy of what was acknowledged",
         next,
     )
@@ -96,8 +111,35 @@ fn not_consistent(phase: Phase) -> Finding {
 mod tests {
     use lockstep_core::Epoch;
 
+    use super::super::finding::Severity;
     use super::super::observation::VerdictSeen;
     use super::*;
+
+    /// In HybridRead the verdict alone was BROKEN, and the same verdict beside a loss was not.
+    #[test]
+    fn a_loss_to_be_decided_about_hides_no_reads_that_may_be_wrong() {
+        for (phase, consistent, incomplete, epoch, expected) in [
+            (Phase::HybridRead, false, false, 4, Severity::Broken),
+            (Phase::HybridRead, true, false, 4, Severity::Attention),
+            (Phase::HybridRead, false, true, 4, Severity::Attention),
+            (Phase::HybridRead, false, false, 3, Severity::Attention),
+            (Phase::DualWrite, false, false, 4, Severity::Attention),
+        ] {
+            let seen = Observation {
+                control: Some((phase, Epoch(4), chrono::DateTime::UNIX_EPOCH)),
+                verdict: Some(VerdictSeen { consistent, incomplete, age_s: 1.0, epoch }),
+                loss_undecided: true,
+                ..Observation::default()
+            };
+            let found = findings(&seen, phase).expect("a finding");
+            assert_eq!(found.severity, expected, "{phase} {consistent} {incomplete} {epoch}");
+            assert!(found.next.contains(&TakeTargetKey.to_string()), "{}", found.next);
+            assert_eq!(
+                found.next.contains(&format!("{RollbackToDualWrite:#}")),
+                expected == Severity::Broken
+            );
+        }
+    }
 
     #[test]
     fn what_may_be_the_only_copy_is_repaired_by_no_command_that_says_nothing_of_it() {

@@ -1,5 +1,7 @@
 //! What of DynamoDB's control table, beside its record, could not be read.
 
+use lockstep_core::Advice::{Doctor, Rights};
+
 use super::finding::Finding;
 use super::observation::Observation;
 
@@ -25,15 +27,17 @@ pub(super) fn findings(seen: &Observation) -> Vec<Finding> {
         findings.push(Finding::attention(
             format!("the leases in DynamoDB could not be read: {error}"),
             "it is not known which instances run, and a step of the truth cannot wait for them",
-            "bring DynamoDB back, or give the rights that `iam-policy` prints",
+            format!("bring DynamoDB back, or give the rights that {Rights} prints"),
         ));
     }
     findings.extend(seen.control_unread.iter().map(|error| {
         Finding::attention(
             format!("the id counters of the control table could not be compared: {error}"),
             "whether they would hand out ids that are in use is not known",
-            "bring DynamoDB back. An item of the control table that says to be another migration's while its \
-            record is ours is deleted by hand; then run `doctor` again",
+            format!(
+                "bring DynamoDB back. An item of the control table that says to be another migration's while its \
+                 record is ours is deleted by hand; then run {Doctor} again"
+            ),
         )
     }));
     findings

@@ -2,15 +2,16 @@
 //!
 //! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state`
 //! can do), `finding` (what a finding is), `examine` (from observations to findings; pure), `table` (of one
-//! table), `target` (what its target table does by itself), `compared` (what comparisons found),
-//! `control_table` (what of it cannot be read), `continuity` (its part about lost history), `truth` (what the
-//! two control records say together), `words` (state, safety, what comes next).
+//! table), `target` (what its target table does by itself), `foreign` (versions of other programs), `compared`
+//! (what comparisons found), `control_table` (what of it cannot be read), `continuity` (its part about lost
+//! history), `truth` (what the two control records say together), `words` (state, safety, what comes next).
 
 mod compared;
 mod continuity;
 mod control_table;
 mod examine;
 mod finding;
+mod foreign;
 mod observation;
 mod observe;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use lockstep_core::Phase;
 
 use super::examine::WAITS_S;
 use super::finding::Finding;
+use super::foreign;
 use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
 use super::remedy::Remedy;
 use super::target::of_target;
@@ -269,7 +270,10 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
             format!("{Relay:#}"),
         ));
     }
-    if table.dead_letters.1 > 0 {
+    let foreign = table.reverse.as_ref().map_or(0, |standing| standing.foreign_versions);
+    // They are dead letters, with a way on of their own.
+    let others = table.dead_letters.1 - foreign;
+    if others > 0 {
         let (what, means) = match phase {
             Phase::DynamoOnly => (
                 "rows cannot be held by the other store, and no one has acknowledged them",
@@ -283,11 +287,7 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
                 "they are in PostgreSQL only; the step to HybridRead is refused".to_owned(),
             ),
         };
-        add(Finding::attention(
-            format!("{} {what}", table.dead_letters.1),
-            means,
-            format!("{DeadLetters:#}"),
-        ));
+        add(Finding::attention(format!("{others} {what}"), means, format!("{DeadLetters:#}")));
     }
     if table.cold_open && seen.at_work.coordinator.is_none() {
         add(Finding::attention(
@@ -303,8 +303,9 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
             format!("{Backfill:#}, which goes on with it"),
         ));
     }
+    foreign::versions(table, phase, add);
     if phase == Phase::DynamoOnly
-        && let Some(alarm) = table.reverse.as_ref().and_then(feed_alarm::alarm)
+        && let Some(alarm) = table.reverse.as_ref().and_then(feed_alarm::behind)
     {
         add(Finding::broken(
             format!("the reverse feed: {alarm}"),

@@ -1,5 +1,6 @@
 //! What a target table does by itself: it expires items, and refuses them for an index. Pure.
 
+use lockstep_core::Advice::{RetryDeadLetters, Rights};
 use lockstep_core::Phase;
 use lockstep_dynamo::UndeclaredIndex;
 
@@ -42,7 +43,7 @@ fn expiry(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
         ExpirySeen::Unknown(why) => add(Finding::attention(
             format!("by what items of DynamoDB table {name} expire could not be asked: {why}"),
             "if it is another attribute than ours, DynamoDB removes rows that live",
-            "bring DynamoDB back, or give the rights that `iam-policy` prints",
+            format!("bring DynamoDB back, or give the rights that {Rights} prints"),
         )),
     }
 }
@@ -55,7 +56,7 @@ fn indexes(table: &TableSeen, add: &mut impl FnMut(Finding)) {
             "a row whose value there is empty, or of another type, is refused for it: it gives way to a \
              tombstone and becomes a dead letter; where DynamoDB is the truth the write fails",
             match index.is_local {
-                false => format!("delete it: {}; then `dead-letters --retry`", deletion(name, &index.name)),
+                false => format!("delete it: {}; then {RetryDeadLetters:#}", deletion(name, &index.name)),
                 true => {
                     "a local index goes with its table only: go back to PostgresOnly, and begin again with \
                          a table without it"

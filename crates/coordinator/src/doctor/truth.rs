@@ -1,5 +1,6 @@
 //! What the two control records say together, where they do not simply agree. Pure.
 
+use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Control, Epoch, Phase, Side, TargetRecord, Truth, Writes, truth};
 use lockstep_postgres::Entry;
 
@@ -110,6 +111,21 @@ fn in_target(seen: &Observation, control: &Control, record: &TargetRecord, movin
                 .mended_by(Remedy::FollowTarget),
         );
     }
+    // 1. DynamoDB is written on in the epoch of a pause that was given up. 2. PostgreSQL is set back to before
+    // it knew of that epoch, by less than marks of history tell. 3. The feed stands still before what it reads.
+    let newest = seen.newest_target_epoch.filter(|newest| *newest < record.epoch);
+    if let (Some(newest), true, false) = (newest, findings.is_empty(), moving) {
+        let what = format!(
+            "PostgreSQL was set back: it knows DynamoDB as the truth up to epoch {newest}, and DynamoDB says {}",
+            record.epoch
+        );
+        let means = "DynamoDB is the truth and has lost nothing; PostgreSQL takes nothing of what was written \
+                     there since";
+        findings.push(
+            Finding::broken(what, means, "PostgreSQL is made to follow DynamoDB again")
+                .mended_by(Remedy::FollowTarget),
+        );
+    }
     findings.extend(how_set_back(record, seen.newest_target_epoch, &seen.ids_set_back).map(set_back));
     let remade = findings.iter().any(|finding| finding.remedy == Some(Remedy::RemakeControl));
     findings.extend((record.writes == Writes::Paused && !moving && !remade).then(paused));
@@ -164,10 +180,12 @@ fn unnamed(control: &Control, record: &TargetRecord) -> Finding {
         ),
         "either another program made it, and PostgreSQL is the truth; or it was made by a version that named \
         no owner, and PostgreSQL was set back. Applications that run go on by PostgreSQL, and none begins",
-        "if another program made it: delete item CONTROL / CONTROL of the control table, or set \
-        target.control_table to a name of this migration's own. If it is this migration's: write its id \
-        (SELECT migration_id FROM lockstep.control) into attribute `owner` of that item. Then run `doctor` \
-        again",
+        format!(
+            "if another program made it: delete item CONTROL / CONTROL of the control table, or set \
+             {ControlTable} to a name of this migration's own. If it is this migration's: write its id \
+             (SELECT migration_id FROM lockstep.control) into attribute `owner` of that item. Then run {Doctor} \
+             again"
+        ),
     )
 }
 

@@ -14,6 +14,8 @@ use lockstep_postgres::{RangeRead, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::begun;
+use super::renumber::renumber_page;
 use crate::error::{Error, Result};
 use crate::options::Migration;
 
@@ -37,6 +39,8 @@ pub struct ReverseBackfill {
     pub absent: u64,
     /// Items that PostgreSQL would not have yet.
     pub again: u64,
+    /// Items whose version another program chose, that were given one of ours.
+    pub renumbered: u64,
 }
 
 /// Reads a table's whole target into the source. With `delete_absent`, rows without an item are deleted.
@@ -107,11 +111,16 @@ async fn items(
     done: &mut ReverseBackfill,
     cancel: &CancellationToken,
 ) -> Result<()> {
+    // On the way to PostgreSQL as the truth its rows are put over such items.
+    let begun = if overwrite { begun::newest(migration).await?.ok() } else { None };
     let mut start = None;
     loop {
         stop_if(cancel)?;
         let page = || migration.target.scan_page(&table.binding().target_name, (0, 1), start.clone());
-        let page = Backoff::patient().retry(page).await?;
+        let mut page = Backoff::patient().retry(page).await?;
+        if let Some(begun) = begun.filter(|begun| begun.truth_there.is_some()) {
+            done.renumbered += renumber_page(migration, table, begun, &mut page.items).await?;
+        }
         let applied = Backoff::patient().retry(|| migration.source.apply_items(table, &page.items)).await?;
         done.items += page.items.len() as u64;
         done.upserted += applied.applied;

@@ -2,14 +2,16 @@
 //!
 //! One task a table follows its stream, shards in parallel, parents before children; each page becomes rows
 //! and a position in one transaction. It may be killed at any time: what was not saved comes again. In
-//! reading order: `progress`, `sink` (pages to rows), `again` (items read once more), `table` (one table's
-//! task), this file (all of them), `drained` (whether everything written before now has come through),
-//! `backfill` (when the stream has lost its history).
+//! reading order: `progress`, `begun` (which epochs there were), `sink` (pages to rows), `again` (items read
+//! once more), `table` (one table's task), this file (all), `drained` (whether all that was written has come
+//! through), `renumber` (versions of other programs), `backfill` (when the stream has lost its history).
 
 mod again;
 mod backfill;
+mod begun;
 mod drained;
 mod progress;
+mod renumber;
 mod sink;
 mod table;
 
@@ -19,6 +21,7 @@ pub use backfill::{ReverseBackfill, reverse_backfill};
 pub use drained::{Drained, drained};
 pub(crate) use drained::{all_drained, streams};
 pub use progress::{FeedProgress, FeedTableProgress};
+pub use renumber::{Renumbered, renumber_foreign};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -267,8 +270,7 @@ async fn run(
             }
         };
         if ended.is_err() && result.is_ok() {
-            // The cause, not what comes of it.
-            // Of a task that was ended here there is nothing to tell.
+            // The cause, not what comes of it; of a task that was ended here there is nothing to tell.
             result = if aborted { Ok(()) } else { ended };
             stop.cancel();
             if result.is_err() {

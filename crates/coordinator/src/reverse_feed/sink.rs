@@ -6,14 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use lockstep_core::{Result, Saved};
+use lockstep_core::{Error, Kind, Result, Saved};
 use lockstep_dynamo::Backoff;
 use lockstep_dynamo::streams::{Shard, ShardPage, Sink, changes_of};
 use lockstep_postgres::Source;
-use lockstep_postgres::reverse::{FedTable, Page};
+use lockstep_postgres::reverse::{Applied, FedTable, Page};
 use tokio::sync::Notify;
 
+use super::begun;
 use super::progress::FeedTableProgress;
+use crate::options::Migration;
 
 /// How often it is noted that a shard has nothing new: what the lag is measured by.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
@@ -25,6 +27,7 @@ fn briefly() -> Backoff {
 
 /// Where the pages of one table's stream go.
 pub(super) struct TableSink<'a> {
+    pub(super) migration: &'a Migration,
     pub(super) source: &'a Source,
     pub(super) table: &'a FedTable,
     pub(super) stream: &'a str,
@@ -50,6 +53,34 @@ impl TableSink<'_> {
     }
 }
 
+/// As the feed says it when it stands still.
+const AHEAD: &str = "the stream has records of an epoch that PostgreSQL's control record has never begun";
+
+impl TableSink<'_> {
+    /// Applies a page with records of an epoch that PostgreSQL has never begun, if both stores show that they
+    /// are another program's. Or else the feed stands still before it: 1. PostgreSQL is set back to before an
+    /// epoch in which applications wrote. 2. What they wrote is passed over. 3. The way back is taken.
+    async fn apply_ahead(&self, page: Page<'_>) -> Result<Applied> {
+        let begun = begun::newest(self.migration).await.map_err(|error| match error {
+            crate::Error::Store(error) => error,
+            other => Error::source(Kind::Busy, "asking for epochs", other.to_string()),
+        });
+        let why = match begun? {
+            Ok(begun) => {
+                let page = Page { begun: Some(begun.epoch), ..page };
+                let applied = briefly().retry(|| self.source.apply_reverse(self.table, page)).await?;
+                if !applied.ahead {
+                    return Ok(applied);
+                }
+                "they are of an epoch that DynamoDB's control record has counted".to_owned()
+            }
+            Err(why) => why,
+        };
+        briefly().retry(|| self.source.stop_reverse(self.name(), &why)).await?;
+        Err(Error::source(Kind::Busy, format!("feeding {}", self.name()), format!("{AHEAD}: {why}")))
+    }
+}
+
 #[async_trait]
 impl Sink for TableSink<'_> {
     async fn saved(&self) -> Result<HashMap<String, Saved>> {
@@ -71,8 +102,12 @@ impl Sink for TableSink<'_> {
             finished: page.finished,
             newest_at: page.records.last().and_then(|record| record.at),
             folded: &folded,
+            begun: None,
         };
-        let applied = briefly().retry(|| self.source.apply_reverse(self.table, to_apply)).await?;
+        let mut applied = briefly().retry(|| self.source.apply_reverse(self.table, to_apply)).await?;
+        if applied.ahead {
+            applied = self.apply_ahead(to_apply).await?;
+        }
         self.progress.records.fetch_add(page.records.len() as u64, Relaxed);
         self.progress.applied.fetch_add(applied.applied, Relaxed);
         self.progress.skipped.fetch_add(applied.skipped, Relaxed);

@@ -46,7 +46,15 @@ pub(super) async fn feed(
     opened();
     let noted = Notify::new();
     let touched = Mutex::new(HashMap::new());
-    let sink = TableSink { source, table: &table, stream: stream.arn(), progress, again: &noted, touched };
+    let sink = TableSink {
+        migration,
+        source,
+        table: &table,
+        stream: stream.arn(),
+        progress,
+        again: &noted,
+        touched,
+    };
     let following = follow(&stream, &sink, options.follow, stop);
     let settling = settle_again(source, target, &table, &noted, options.again_every, stop);
     // Either ends by itself only when told to stop; the first error ends both.

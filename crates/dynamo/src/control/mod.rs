@@ -2,9 +2,9 @@
 //!
 //! A small table of its own, so that streams, scans and validation of the target tables never meet it.
 //! Everything in it is read strongly consistent. In reading order: `record` (phase, epoch, whether writes
-//! wait), `owner` (whose it is), `leases` (who serves by it), `lease_item` (what an
-//! item says of that), `ids` (counters of identity keys), `columns`
-//! (what PostgreSQL can hold), `places` (where the row of an id lives), `purges` (how far one has come).
+//! wait), `owner` (whose it is), `leases` (who serves by it), `lease_item` (what an item says of that), `ids`
+//! (counters of identity keys), `columns` (what PostgreSQL can hold), `places` (where the row of an id lives),
+//! `renumber` (items with versions of others), `purges` (how far one has come).
 
 mod columns;
 mod ids;
@@ -14,12 +14,14 @@ mod owner;
 mod places;
 mod purges;
 mod record;
+mod renumber;
 
 pub use ids::IdBlock;
 pub(crate) use leases::Leases;
 pub use leases::LeasesSeen;
 pub(crate) use owner::Owner;
 pub use places::Place;
+pub(crate) use renumber::is_renumbered;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::Advice::Doctor;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use lockstep_core::{Attributes, Change, Folded, FoldedItem, is_tombstone, version_of};
 
+use super::super::control::is_renumbered;
 use super::super::mark::is_mark;
 use super::api::StreamRecord;
 use super::marker::round_of;
@@ -24,7 +25,11 @@ pub fn change_of(record: &StreamRecord) -> Change {
             (None, _) => {
                 Change::Foreign("an item without a version was written by something else than Lockstep")
             }
-            (Some(version), Some(before)) if version <= before => {
+            // 1. Another program gave the item a version of an epoch that never began. 2. It is given one of
+            // ours, which is lower.
+            (Some(version), Some(before))
+                if version <= before && !old.is_some_and(|old| is_renumbered(old, new)) =>
+            {
                 Change::Foreign("an item was changed without a new version, by something else than Lockstep")
             }
             (Some(version), _) if is_tombstone(new) => Change::Deleted(version, old.filter(live).cloned()),

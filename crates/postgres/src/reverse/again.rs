@@ -15,6 +15,7 @@ use super::apply::Guard;
 use super::entry::{Entry, State};
 use super::epochs::Epochs;
 use super::feeding::finish_feeding;
+use super::foreign;
 use super::remember::{note_others, remember};
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::unblock::unblock;
@@ -77,16 +78,22 @@ impl Source {
                 Ok(left) => {
                     savepoint.commit().await.doing(doing)?;
                     match left {
-                        None => settled.push(found),
-                        Some(why) => {
-                            refused.push(Refused { found, why, for_good: false, is_taken: false });
+                        Left::Nothing => settled.push(found),
+                        Left::Waits(why) => refused.push(Refused::of(found, why)),
+                        Left::Foreign => {
+                            let why = foreign::WHY.to_owned();
+                            refused.push(Refused {
+                                for_good: true,
+                                foreign: true,
+                                ..Refused::of(found, why)
+                            });
                         }
                     }
                 }
                 Err(error) if is_about_the_row(&error) => {
                     savepoint.rollback().await.doing(doing)?;
-                    let (why, for_good) = (reason(&error), is_for_good(&error));
-                    refused.push(Refused { found, why, for_good, is_taken: is_taken(&error) });
+                    let (for_good, is_taken) = (is_for_good(&error), is_taken(&error));
+                    refused.push(Refused { for_good, is_taken, ..Refused::of(found, reason(&error)) });
                 }
                 Err(error) => return Err(error),
             }
@@ -114,6 +121,14 @@ struct Refused<'a> {
     for_good: bool,
     /// Another row has a value of it.
     is_taken: bool,
+    /// Its version is another program's.
+    foreign: bool,
+}
+
+impl<'a> Refused<'a> {
+    fn of(found: &'a Found, why: String) -> Self {
+        Self { found, why, for_good: false, is_taken: false, foreign: false }
+    }
 }
 
 /// The condition that a note is of table `$1` and place `$2`.
@@ -133,7 +148,8 @@ async fn take_out(connection: &mut PgConnection, name: &str, place: &str) -> Res
 
 async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>) -> Result<()> {
     let sql = format!(
-        "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3, for_good = for_good OR $4 WHERE {}",
+        "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3, for_good = for_good OR $4,
+             foreign_version = $5 WHERE {}",
         of_place()
     );
     sqlx::query(AssertSqlSafe(sql))
@@ -141,6 +157,7 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
         .bind(&refused.found.again.place)
         .bind(&refused.why)
         .bind(refused.for_good)
+        .bind(refused.foreign)
         .execute(connection)
         .await
         .doing("leaving a note")
@@ -153,6 +170,8 @@ pub(super) enum Next {
     Nothing,
     /// To be read again, for this reason.
     Later(String),
+    /// To be read again: its version is of an epoch that never began.
+    Foreign,
     /// Its row is this one; it rode along, or was only early.
     Put(Box<dyn AnyRow>, Version, bool),
     /// Its row is to go.
@@ -194,6 +213,9 @@ pub(super) async fn look(
     };
     // An item without a version was written by hand; what is there is what there is.
     let version = version_of(item).unwrap_or(Version::HISTORY);
+    if epochs.is_ahead(version) {
+        return Ok(Next::Foreign);
+    }
     if known > Some(version.0) && version_of(item).is_some() {
         return Ok(Next::Later("it changed while it was read".to_owned()));
     }
@@ -214,16 +236,26 @@ pub(super) async fn look(
     }
 }
 
-/// Brings one row to what its item says; says why not, where it is left for later.
+/// What is left to do about an item.
+enum Left {
+    Nothing,
+    /// It waits, for this reason.
+    Waits(String),
+    /// It waits for a version of ours.
+    Foreign,
+}
+
+/// Brings one row to what its item says, unless it is left for later.
 async fn settle(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     epochs: &Epochs,
     found: &Found,
-) -> Result<Option<String>> {
+) -> Result<Left> {
     match look(connection, writer.table, epochs, found).await? {
         Next::Nothing => {}
-        Next::Later(why) => return Ok(Some(why)),
+        Next::Later(why) => return Ok(Left::Waits(why)),
+        Next::Foreign => return Ok(Left::Foreign),
         Next::Put(row, version, ridden) => {
             let how = if ridden { How::Alone } else { How::Plain };
             writer.put(connection, &[&*row], how).await?;
@@ -244,7 +276,7 @@ async fn settle(
             }
         }
     }
-    Ok(None)
+    Ok(Left::Nothing)
 }
 
 /// Has the row of an item that the stream never brought compared with it before the way back, as those that

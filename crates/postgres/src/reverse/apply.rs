@@ -21,6 +21,9 @@ pub struct Applied {
     pub skipped: u64,
     /// Items that wait to be read again.
     pub again: u64,
+    /// Whether nothing was done, as there are records of an epoch that may be one that the source forgot; see
+    /// [`Page::begun`](super::Page::begun).
+    pub ahead: bool,
 }
 
 /// What is news.
@@ -110,7 +113,7 @@ async fn together(
     let news = take(connection, writer.table, entries, guard).await?;
     let again = write(connection, writer, &news.entries, &news.keys, how).await?;
     let applied = news.entries.len() as u64;
-    Ok(Applied { applied, skipped: entries.len() as u64 - applied, again })
+    Ok(Applied { applied, skipped: entries.len() as u64 - applied, again, ahead: false })
 }
 
 /// Each in savepoints of its own. What PostgreSQL cannot even remember of an item, as a key with a NUL in it,

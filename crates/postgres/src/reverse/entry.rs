@@ -3,6 +3,7 @@
 use lockstep_core::{AnyRow, AnyTable, Change, Folded, FoldedItem, Version, place};
 
 use super::epochs::{Epochs, Origin};
+use super::foreign::Ahead;
 
 /// One item's newest state.
 pub(super) struct Entry {
@@ -47,8 +48,8 @@ pub(super) struct Plan {
     pub(super) late: Vec<Vec<String>>,
     /// States that came from the source.
     pub(super) skipped: u64,
-    /// Whether anything is of an epoch that the source has never begun.
-    pub(super) ahead: bool,
+    /// Items of an epoch that the source has never begun.
+    pub(super) ahead: Vec<Ahead>,
 }
 
 pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Plan {
@@ -66,7 +67,7 @@ pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Pl
         };
         match epochs.origin(*version) {
             Origin::Source => plan.skipped += 1,
-            Origin::Ahead => plan.ahead = true,
+            Origin::Ahead => plan.ahead.push((place, *version, key_of(table, item))),
             Origin::Late => plan.late.extend(key_of(table, item)),
             Origin::Earlier => plan.earlier.extend(key_of(table, item).map(|key| (place, *version, key))),
             Origin::Target => match state_of(table, item) {

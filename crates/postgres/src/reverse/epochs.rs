@@ -79,6 +79,11 @@ impl Epochs {
         }
     }
 
+    /// Whether it is of an epoch that the source has never begun.
+    pub(super) fn is_ahead(&self, version: Version) -> bool {
+        self.origin(version) == Origin::Ahead
+    }
+
     /// Whether a state that is in the target now is one that the source may not have.
     pub(super) fn may_be_news(&self, version: Version) -> bool {
         matches!(self.origin(version), Origin::Target | Origin::Earlier)

@@ -6,6 +6,7 @@ use super::FedTable;
 use super::apply::{Applied, Guard, apply};
 use super::entry::{Entry, State};
 use super::feeding::finish_feeding;
+use super::foreign::note_ahead;
 use super::remember::{Why, note_again};
 use crate::Source;
 
@@ -46,6 +47,12 @@ impl Source {
                 note_again(&mut transaction, name, &place(item), None, why).await?;
                 continue;
             };
+            if epochs.is_ahead(version) {
+                again += 1;
+                let key = table.binding.table.key_of_item(item).ok();
+                note_ahead(&mut transaction, &table.binding, &[(place(item), version, key)]).await?;
+                continue;
+            }
             if !differ && !epochs.may_be_news(version) {
                 skipped += 1;
                 continue;

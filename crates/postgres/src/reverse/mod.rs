@@ -3,7 +3,7 @@
 //! A *place* is the key of an item, as text. A row may have had several places: one that its target key moved
 //! from holds a tombstone. In reading order: `table` (what is fed), `positions` (how far the streams were
 //! read), `epochs` (where a version came from), `entry` (what a page asks for, decided without I/O),
-//! `feeding` (the transactions), `page` (one page of a shard), `apply` (states become rows), `remember` (what
+//! `feeding` (the transactions), `foreign` (items of an epoch that never began), `page` (one page of a shard), `apply` (states become rows), `remember` (what
 //! is known of items), `rows` (the SQL that changes rows), `writer` (rows become what their
 //! items say, whatever fires), `riders` (rows that were dragged along), `again` (items to be read once more),
 //! `unblock` (those that wait for each other), `items` (the reverse backfill's), `changed` (which items were
@@ -17,6 +17,7 @@ mod entry;
 mod epochs;
 mod fed;
 mod feeding;
+mod foreign;
 mod items;
 mod kept;
 mod page;

@@ -1,13 +1,14 @@
 //! One page of a shard, in one transaction: the rows, what is remembered of their items, and the position.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Doing, Error, Folded, Kind, Phase, Result};
+use lockstep_core::{Doing, Epoch, Error, Folded, Kind, Phase, Result, Version};
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::apply::{Applied, Guard, apply};
 use super::entry;
 use super::feeding::finish_feeding;
+use super::foreign::note_ahead;
 use super::remember::{Why, forget, note_again, note_earlier};
 use crate::Source;
 use crate::repair::mark;
@@ -27,14 +28,19 @@ pub struct Page<'a> {
     pub newest_at: Option<DateTime<Utc>>,
     /// What it says.
     pub folded: &'a Folded,
+    /// The newest epoch that was begun, as both stores show, asked after the page was read: records of later
+    /// ones are another program's, and are set aside. `None` where that was not asked, or they do not show it.
+    pub begun: Option<Epoch>,
 }
 
 impl Source {
     /// Applies a page and saves its position, both or neither.
     ///
+    /// Where it has records of an epoch that the source has never begun, and `begun` does not tell them from
+    /// a history that is lost, nothing is done, and the answer says so.
+    ///
     /// # Errors
-    /// [`Kind::Busy`] on a deadlock, or when the page is of an epoch that the source does not know of yet:
-    /// nothing was done, and the page may come again. [`Kind::Refused`] when another feed has moved the
+    /// [`Kind::Busy`] on a deadlock: nothing was done, and the page may come again. [`Kind::Refused`] when another feed has moved the
     /// position.
     ///
     /// # Cancel safety
@@ -50,10 +56,9 @@ impl Source {
             (transaction, epochs, writer) = self.begin_feeding_alone(table).await?;
             plan = entry::plan(&*table.binding.table, page.folded, &epochs);
         }
-        if plan.ahead {
-            let message =
-                "the stream has records of an epoch that PostgreSQL's control record has never begun";
-            return Err(Error::source(Kind::Busy, format!("feeding {name}"), message));
+        let is_anothers = |version: &Version| page.begun.is_some_and(|begun| version.epoch() > begun);
+        if !plan.ahead.iter().all(|(_, version, _)| is_anothers(version)) {
+            return Ok(Applied { ahead: true, ..Applied::default() });
         }
         if !save_position(&mut transaction, name, &page).await? {
             return Ok(Applied::default());
@@ -65,6 +70,8 @@ impl Source {
         }
         applied.again += plan.undecodable.len() as u64;
         applied.again += note_earlier(&mut transaction, table, &plan.earlier).await?;
+        note_ahead(&mut transaction, &table.binding, &plan.ahead).await?;
+        applied.again += plan.ahead.len() as u64;
         if !plan.late.is_empty() {
             let late = mark(&mut transaction, &table.binding, &plan.late).await?;
             note_late(&mut transaction, name, &plan.late).await?;
@@ -155,6 +162,10 @@ async fn count(
 ) -> Result<()> {
     let ours = phase == Phase::DynamoOnly;
     let (expired, foreign) = if ours { (folded.expired, folded.foreign) } else { (0, 0) };
+    let goes_on = "UPDATE lockstep.reverse_tables SET stopped_at = NULL, stopped_why = NULL
+         WHERE table_name = $1 AND stopped_at IS NOT NULL";
+    let doing = "noting that a feed goes on";
+    sqlx::query(goes_on).bind(name).execute(&mut *connection).await.doing(doing)?;
     if applied.applied + expired + foreign == 0 {
         return Ok(());
     }

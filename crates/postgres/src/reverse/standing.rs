@@ -33,6 +33,11 @@ pub struct FeedStanding {
     pub foreign_count: i64,
     /// Why the last of them did not.
     pub foreign_why: Option<String>,
+    /// Items that another program gave a version of an epoch that never began, and that no operator has
+    /// accepted.
+    pub foreign_versions: i64,
+    /// Why the feed stands still before such a version.
+    pub stopped_why: Option<String>,
     /// Since when records are missing.
     pub lost_at: Option<DateTime<Utc>>,
     /// Reason why they are missing.
@@ -45,7 +50,8 @@ impl FeedStanding {
         format!(
             "SELECT t.table_name, greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(s.seen_at,
                     t.begun_at)))::float8 AS lag_s, s.newest_at,
-                    s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, t.expired, t.foreign_count, t.foreign_why,
+                    s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, a.foreign_versions,
+                    pg_catalog.to_jsonb(t) ->> 'stopped_why' AS stopped_why, t.expired, t.foreign_count, t.foreign_why,
                     t.lost_at, t.lost_why
              FROM lockstep.reverse_tables t,
                   LATERAL (SELECT pg_catalog.min({}) FILTER (WHERE NOT finished) AS seen_at,
@@ -53,7 +59,8 @@ impl FeedStanding {
                           pg_catalog.count(*) FILTER (WHERE NOT finished) AS shards_open,
                               pg_catalog.count(*) FILTER (WHERE finished) AS shards_finished
                    FROM lockstep.reverse_shards WHERE table_name = t.table_name) s,
-                  LATERAL (SELECT pg_catalog.count(*) AS again, (pg_catalog.array_agg(why
+                  LATERAL (SELECT pg_catalog.count(*) AS again, pg_catalog.count(*) FILTER (
+                          WHERE (pg_catalog.to_jsonb(g) ->> 'foreign_version')::boolean) AS foreign_versions, (pg_catalog.array_agg(why
                       ORDER BY tries DESC))[1] AS again_why
                    FROM lockstep.reverse_again g
                    WHERE table_name = t.table_name AND pg_catalog.to_jsonb(g) ->> 'acknowledged_at' IS NULL) a",

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lockstep_core::{Epoch, Phase};
+use lockstep_core::Phase;
 use lockstep_payments::Payments;
 use lockstep_postgres::GrantedRole;
 use lockstep_tests::World;
@@ -114,14 +114,19 @@ async fn a_role_that_only_looks_may_give_the_commands_that_its_grants_are_for() 
     }
 }
 
-/// 1. A page cannot be taken, here as its version is of an epoch that never began. 2. The feed's own tries
+/// 1. A page cannot be taken, here as its version is of an epoch that PostgreSQL has forgotten. 2. The feed's own tries
 ///    are used up; it opens every stream again, and that counted as the end of the outage. So it never said
 ///    anything.
 #[tokio::test]
 async fn a_feed_that_opens_its_streams_and_cannot_go_on_says_so() {
     let world = World::start().await;
     world.migrated_to(Phase::DynamoOnly).await.close().await;
-    world.put_item(&Payments::default(), &payment_row(1, 1, "r"), Epoch(99)).await;
+    let control = world.control();
+    let before = control.record().await.expect("read").expect("a record").epoch;
+    let epoch = control.pause_writes(before).await.expect("paused");
+    control.open_writes(epoch).await.expect("given up");
+    world.sql(&format!("DELETE FROM lockstep.target_epochs WHERE epoch >= {}", epoch.0)).await;
+    world.put_item(&Payments::default(), &payment_row(1, 1, "r"), epoch).await;
     let mut feed = command(&world, &["reverse-feed", "--quiet"]).spawn().expect("the command starts");
     let mut lines = BufReader::new(feed.stderr.take().expect("piped")).lines();
     let told = async {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockstep_core::Advice::Doctor;
 use lockstep_core::{Epoch, Error, Kind, Result, TargetRecord};
 use lockstep_dynamo::TargetControl;
 
@@ -92,7 +93,7 @@ impl Keeper {
         }
         let message = format!(
             "{} has lost the mark of this migration: it was deleted or made again, and is not answered from; \
-            see `doctor`",
+            see {Doctor}",
             otherwise.join(" and ")
         );
         Err(Error::target(Kind::Misconfigured, "renewing this instance's lease", message))
