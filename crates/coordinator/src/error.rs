@@ -148,9 +148,15 @@ const TAKEN_IN_AT_MOST: u32 = 5;
 /// The table is read again after each look at the record, never before it: 1. We read the partitions. 2. One
 /// more is made, and another process records it. 3. By the record it would have gone.
 ///
+/// Gives the fingerprint that it has now.
+///
 /// # Errors
 /// As [`require_shape`].
-pub(crate) async fn require_shape_now(source: &Source, binding: &TableBinding, captured: &str) -> Result<()> {
+pub(crate) async fn require_shape_now(
+    source: &Source,
+    binding: &TableBinding,
+    captured: &str,
+) -> Result<String> {
     let mut now = source.fingerprint(binding).await?;
     let mut captured = captured.to_owned();
     for _ in 0..TAKEN_IN_AT_MOST {
@@ -160,7 +166,8 @@ pub(crate) async fn require_shape_now(source: &Source, binding: &TableBinding, c
         captured = source.record_shape(binding).await?.unwrap_or_default();
         now = source.fingerprint(binding).await?;
     }
-    require_shape(binding, &captured, &now)
+    require_shape(binding, &captured, &now)?;
+    Ok(now)
 }
 
 /// Refuses a source table that is not the one that was captured, or that hides rows.

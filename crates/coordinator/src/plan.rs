@@ -9,6 +9,10 @@ use crate::options::{LoadPathChoice, RangesChoice};
 /// in another block; a table to which rows are added in the order of their keys has nearly 1.
 const CORRELATION_LOW: f64 = 0.5;
 
+/// A block with more bytes than this, with what is stored apart for it, is too large to be read at once. A
+/// chunk of blocks has whole ones, and in memory it is several times as large.
+const BLOCK_BYTES_MAX: i64 = 512 * 1024;
+
 /// A piece of a table: keys after the first bound, up to and including the second.
 pub type Range = (Option<KeyBound>, Option<KeyBound>);
 
@@ -21,18 +25,20 @@ pub fn split(bounds: &[KeyBound]) -> Vec<Range> {
     lowers.zip(bounds.iter().cloned().map(Some)).collect()
 }
 
-/// Whether a table is better read by blocks: its rows lie in another order than their keys, and there are more
-/// blocks than the server keeps, so that by keys a block would be read from the disk for each of its rows.
+/// Whether a table is better read by blocks: its rows lie in another order than their keys, and there are
+/// more blocks than the server keeps, so that by keys a block would be read from the disk for each of its
+/// rows.
 ///
-/// `again`: its blocks were read, and it was rewritten meanwhile. Then by keys, or else a table that is rewritten
-/// every night and takes longer than a day never comes to an end.
+/// `again`: its blocks were read, and it was rewritten meanwhile. Then by keys, or else a table that is
+/// rewritten every night and takes longer than a day never comes to an end.
 pub(crate) fn by_blocks(choice: RangesChoice, heap: &Heap, again: bool) -> bool {
     match choice {
         RangesChoice::Key => false,
         RangesChoice::Blocks => true,
         RangesChoice::Auto => {
             let disordered = heap.correlation.is_some_and(|correlation| correlation < CORRELATION_LOW);
-            !again && disordered && heap.exceeds_memory && heap.unreadable.is_none()
+            let fits = heap.block_bytes <= BLOCK_BYTES_MAX;
+            !again && disordered && heap.exceeds_memory && fits && heap.unreadable.is_none()
         }
     }
 }
@@ -113,6 +119,7 @@ mod tests {
             blocks: 9,
             unreadable: None,
             exceeds_memory,
+            block_bytes: 8192,
             correlation,
         };
         let wild = heap(Some(0.01), true);
@@ -121,8 +128,9 @@ mod tests {
         for by_key in [heap(Some(0.99), true), heap(Some(0.01), false), heap(None, true)] {
             assert!(!by_blocks(Auto, &by_key, false) && by_blocks(Blocks, &by_key, false), "{by_key:?}");
         }
-        let parted = Heap { unreadable: Some("it has partitions".to_owned()), ..wild };
-        assert!(!by_blocks(Auto, &parted, false));
+        let parted = Heap { unreadable: Some("it has partitions".to_owned()), ..wild.clone() };
+        let vast = Heap { block_bytes: 30 << 20, ..wild };
+        assert!(!by_blocks(Auto, &parted, false) && !by_blocks(Auto, &vast, false));
     }
 
     #[test]

@@ -120,6 +120,12 @@ impl Source {
             transaction.rollback().await.doing(doing)?;
             return Ok(false);
         }
+        // As whatever else was made of the ranges that are gone.
+        sqlx::query("DELETE FROM lockstep.import_parts WHERE table_name = $1")
+            .bind(table)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
         add_ranges(&mut transaction, table, plan, doing).await?;
         transaction.commit().await.doing(doing)?;
         Ok(true)

@@ -6,9 +6,9 @@
 //! in none, and is pending (I1). So is each row in a block that came after the plan was made. `VACUUM` frees
 //! places and cuts empty blocks off, and moves no row.
 //!
-//! `VACUUM FULL`, `CLUSTER` and what swaps files (pg_repack) move rows that no trigger sees into other blocks:
-//! of another file. So a range is of one file, and a chunk counts only if the table has that file still
-//! *after* it was read. One look is enough, as a table does not come back to a file that it has left.
+//! `VACUUM FULL`, `CLUSTER` and what swaps files (pg_repack) move rows into other blocks, of another file,
+//! and no trigger sees that. So a range is of one file, and a chunk counts only if the table has that file
+//! still *after* it was read. One look is enough, as a table does not come back to a file that it has left.
 
 use lockstep_core::{Doing, Error, Kind, Result, Window};
 
@@ -16,9 +16,10 @@ use super::binding::quote_literal;
 use super::{CopyChunk, Source, TableBinding};
 use crate::window_conditions_sql;
 
-/// The file of relation `c`, which no other table of this server has.
-const FILE: &str =
-    "(SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+/// The file of relation `c`, which no other table of any server has. A server that was made of a copy of this
+/// one, file by file, has the same one, with the same rows in its blocks.
+const FILE: &str = "(SELECT i.system_identifier FROM pg_catalog.pg_control_system() i)
+    || '/' || (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     || '/' || c.oid || '/' || pg_catalog.pg_relation_filenode(c.oid)";
 
 /// How rows of a table lie.
@@ -32,6 +33,8 @@ pub struct Heap {
     pub unreadable: Option<String>,
     /// Whether it is larger than what the server keeps in its own memory.
     pub exceeds_memory: bool,
+    /// How many bytes a block has on average, with what is stored apart for it.
+    pub block_bytes: i64,
     /// How far rows lie in the order of the first column of the key, from 0 (not at all) to 1; `None` where
     /// the table was never analysed.
     pub correlation: Option<f64>,
@@ -44,7 +47,7 @@ pub struct BlockRead {
     pub from: i64,
     /// The first one after them.
     pub until: i64,
-    /// The file, as `server/database/relation/number`. The server is left out where it does not tell.
+    /// The file, as `server/database/relation/number`.
     pub file: String,
     /// Only rows of these days.
     pub window: Window,
@@ -60,38 +63,68 @@ impl Source {
     #[crate::boxed]
     pub async fn heap(&self, binding: &TableBinding) -> Result<Heap> {
         let doing = format!("looking how rows of {} lie", binding.relation);
+        let tells = self.history().await?.is_some();
+        let (file, silent) = match tells {
+            true => (FILE, "NULL::text"),
+            // 1. A source is restored from a dump. 2. Numbers of tables and files are given in the same
+            //    order, and are the same. 3. Rows lie in other blocks.
+            false => ("NULL::text", "'the server does not tell which one it is'"),
+        };
         let sql = format!(
-            "SELECT {FILE} AS file,
+            "SELECT {file} AS file,
                  CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid)
                      / pg_catalog.current_setting('block_size')::bigint ELSE 0 END AS blocks,
-                 CASE WHEN c.relkind <> 'r' THEN 'it has partitions, each with blocks of its own'
+                 CASE WHEN c.relkind = 'p' THEN 'it has partitions, each with blocks of its own'
+                     WHEN c.relkind <> 'r' THEN 'it is no ordinary table'
                      WHEN a.amname <> 'heap' THEN 'its access method is ' || a.amname
+                     WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)
+                         THEN 'rows of other tables are read through it'
                      WHEN pg_catalog.current_setting('server_version_num')::int < 140000
                          THEN 'PostgreSQL before 14 reads all blocks to find some'
                      WHEN pg_catalog.current_setting('enable_tidscan') <> 'on' THEN 'enable_tidscan is off'
-                     END AS unreadable,
-                 pg_catalog.pg_relation_size(c.oid)
-                     > pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) AS exceeds_memory,
+                     WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                         THEN 'this role may read its columns, and not where rows lie'
+                     ELSE {silent} END AS unreadable,
+                 pg_catalog.pg_relation_size(c.oid) > pg_catalog.pg_size_bytes(
+                     pg_catalog.current_setting('shared_buffers')) AS exceeds_memory,
+                 (pg_catalog.pg_relation_size(c.oid) + CASE c.reltoastrelid WHEN 0 THEN 0
+                         ELSE pg_catalog.pg_relation_size(c.reltoastrelid) END)
+                     / greatest(pg_catalog.pg_relation_size(c.oid)
+                         / pg_catalog.current_setting('block_size')::bigint, 1) AS block_bytes,
                  (SELECT pg_catalog.abs(s.correlation::float8) FROM pg_catalog.pg_stats s
                      WHERE s.schemaname = $2 AND s.tablename = $3 AND s.attname = $4 AND NOT s.inherited)
                      AS correlation
              FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
              WHERE c.oid = pg_catalog.to_regclass($1)::oid"
         );
-        let found: Option<Heap> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        loop {
+            let found: Option<Heap> = sqlx::query_as(sqlx::AssertSqlSafe(sql.clone()))
+                .bind(binding.relation.sql())
+                .bind(&binding.relation.schema)
+                .bind(&binding.relation.name)
+                .bind(binding.primary_key().next())
+                .fetch_optional(self.pool())
+                .await
+                .doing(&doing)?;
+            let no_table = || Error::source(Kind::Misconfigured, &doing, "there is no such table");
+            let heap = found.ok_or_else(no_table)?;
+            // 1. It is asked how many blocks there are. 2. The table is rewritten, with fewer rows in a
+            //    block. 3. It is asked which file that is. The last blocks of this one would be in no range.
+            if !tells || self.file(binding, &doing).await? == heap.file {
+                return Ok(heap);
+            }
+        }
+    }
+
+    async fn file(&self, binding: &TableBinding, doing: &str) -> Result<Option<String>> {
+        let sql =
+            format!("SELECT {FILE} FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid");
+        let file: Option<Option<String>> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
             .bind(binding.relation.sql())
-            .bind(&binding.relation.schema)
-            .bind(&binding.relation.name)
-            .bind(binding.primary_key().next())
             .fetch_optional(self.pool())
             .await
-            .doing(&doing)?;
-        let mut heap =
-            found.ok_or_else(|| Error::source(Kind::Misconfigured, doing, "there is no such table"))?;
-        let history = self.history().await?.unwrap_or_default();
-        let server = history.split('/').next().unwrap_or_default();
-        heap.file = heap.file.map(|file| format!("{server}/{file}"));
-        Ok(heap)
+            .doing(doing)?;
+        Ok(file.flatten())
     }
 
     /// Reads whole blocks of a table, in one short statement. `None` where the table has another file since
@@ -119,39 +152,7 @@ impl Source {
         );
         let doing = format!("reading {}", binding.relation);
         let chunk = self.copy_out(&rows, &doing, read.bytes_expected).await?;
-        let sql =
-            format!("SELECT {FILE} FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid");
-        let now: Option<Option<String>> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .bind(binding.relation.sql())
-            .fetch_optional(self.pool())
-            .await
-            .doing(&doing)?;
-        Ok((now.flatten().as_deref() == Some(of_server(&read.file))).then_some(chunk))
-    }
-}
-
-/// The file as its server knows it.
-fn of_server(file: &str) -> &str {
-    file.split_once('/').map_or(file, |(_, of_server)| of_server)
-}
-
-/// Whether two looks saw one file. A server that does not tell its name is taken for the one that did, as
-/// it would be without files.
-pub fn is_same_file(one: &str, other: &str) -> bool {
-    let servers = [one, other].map(|file| file.split('/').next().unwrap_or_default());
-    let one_server = servers[0] == servers[1] || servers.contains(&"");
-    one_server && of_server(one) == of_server(other)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_one_of_one_server_where_both_tell() {
-        assert!(is_same_file("7/1/2/3", "7/1/2/3"));
-        assert!(is_same_file("/1/2/3", "7/1/2/3") && is_same_file("7/1/2/3", "/1/2/3"));
-        assert!(!is_same_file("8/1/2/3", "7/1/2/3"), "restored from a dump, with numbers that are the same");
-        assert!(!is_same_file("/1/2/4", "7/1/2/3") && !is_same_file("7/1/2/4", "7/1/2/3"));
+        let now = self.file(binding, &doing).await?;
+        Ok((now.as_ref() == Some(&read.file)).then_some(chunk))
     }
 }

@@ -114,7 +114,7 @@ pub fn columns_of(fingerprint: &str) -> &str {
 /// Whether the file of the rows, or that of a partition that was there all the time, is another one than it
 /// was recorded. `VACUUM FULL` and `CLUSTER` do that and change no row; `SET UNLOGGED`, a crash and `SET
 /// LOGGED` do it as well, and have emptied the table.
-pub(super) fn is_moved(recorded: &str, now: &str) -> bool {
+pub fn is_moved(recorded: &str, now: &str) -> bool {
     let (recorded, now) = (Parts::of(recorded), Parts::of(now));
     let (Some([_, _, file, _]), Some([_, _, file_now, _])) = (recorded.shape, now.shape) else {
         return false;

@@ -3,17 +3,18 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillSummary, Coordinator, Error, ImportOptions, LoadPathChoice, Migration, Progress, RelayUntil,
-    relay,
+    BackfillSummary, Coordinator, Error, ImportOptions, LoadPathChoice, Migration, Progress, RangesChoice,
+    RelayUntil, relay,
 };
 use lockstep_core::{Kind, Phase};
 use lockstep_dynamo::{LoadPath, Target, TargetOptions};
-use lockstep_tests::World;
 use lockstep_tests::faults::{ImportRules, ImportServer};
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
+use lockstep_tests::{World, WorldOptions};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,11 @@ struct Importing {
 
 impl Importing {
     async fn start(rules: ImportRules) -> Self {
-        let (world, folder) = (World::start().await, tempfile::tempdir().expect("a folder"));
+        Self::start_in(World::start().await, rules).await
+    }
+
+    async fn start_in(world: World, rules: ImportRules) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
         let bucket = folder.path().join("bucket");
         let server = ImportServer::start(&world.target.place(), &bucket, rules).await.expect("it listens");
         let options = TargetOptions { endpoint_url: Some(server.endpoint_url()), ..world.target_options() };
@@ -232,20 +237,28 @@ async fn a_run_that_stops_anywhere_goes_on_and_no_step_is_taken_before_the_table
 
 #[tokio::test]
 async fn only_a_new_table_is_imported_and_an_import_that_was_not_asked_for_can_be_given_up() {
-    let importing = Importing::start(ImportRules::default()).await;
+    // Longer than a busy machine takes to look whether a call is still on its way.
+    let options = WorldOptions { request_lifetime: Duration::from_secs(600), ..WorldOptions::default() };
+    let importing = Importing::start_in(World::with(options).await, ImportRules::default()).await;
     let world = &importing.world;
     world.sql(&logs(1, 50)).await;
     let mut migration = importing.migration();
     migration.options.import.upload = Some("false".to_owned());
+    migration.options.backfill.ranges = RangesChoice::Blocks;
+    let of_blocks = async || {
+        let ranges = world.source.ranges(LOGS).await.expect("ranges");
+        ranges.iter().filter(|range| range.file.is_some()).count() == ranges.len()
+    };
     // Empty tables have no part, and are made all the same.
     let coordinator = world.coordinator_of(migration.clone()).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     let why = importing.fails(&coordinator).await;
     assert!(why.contains("import.upload ended with"), "{why}");
+    assert!(!of_blocks().await, "an import is of keys");
     coordinator.close().await;
     // 1. Another run notes its token, and ends before it asks. 2. One that was stopped before that wakes.
     let stale = world.source.import(LOGS).await.expect("read").expect("begun");
-    let noted = "UPDATE lockstep.imports SET client_token = 'lost', state = 'importing'
+    let noted = "UPDATE lockstep.imports SET client_token = 'lost', state = 'importing', asked_at = now()
          WHERE table_name = 'integration_logs'";
     world.sql(noted).await;
     for token in [Some("mine"), None] {
@@ -281,6 +294,7 @@ async fn only_a_new_table_is_imported_and_an_import_that_was_not_asked_for_can_b
     let summaries = backfill(&coordinator).await;
     assert_eq!(of(&summaries, LOGS).load_path, LoadPath::GuardedBatch);
     assert_eq!((of(&summaries, LOGS).rows_written, importing.server.jobs()), (50, 0));
+    assert!(of_blocks().await, "and writes need not be");
     coordinator.close().await;
     world.assert_converged().await;
 }

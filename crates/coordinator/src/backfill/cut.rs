@@ -1,7 +1,7 @@
 //! How a table is cut into ranges, and when it is cut again.
 
 use lockstep_core::{Error as StoreError, Kind, Window};
-use lockstep_postgres::{KeyBound, RangePlan, RangeRow, Source, TableBinding, is_same_file};
+use lockstep_postgres::{KeyBound, RangePlan, RangeRow, Source, TableBinding};
 
 use crate::error::{Error, Result};
 use crate::options::Migration;
@@ -46,8 +46,7 @@ pub(super) async fn ranges_of_its_file(
     let Some(file) = ranges.iter().find(|range| !range.done).and_then(|range| range.file.clone()) else {
         return Ok(ranges);
     };
-    let now = source.heap(binding).await?.file;
-    if now.is_some_and(|now| is_same_file(&file, &now)) {
+    if source.heap(binding).await?.file.as_ref() == Some(&file) {
         return Ok(ranges);
     }
     begin_again(migration, binding, &file).await?;
@@ -70,8 +69,8 @@ pub(super) async fn begin_again(migration: &Migration, binding: &TableBinding, f
             RangePlan::Blocks { .. } => "blocks",
         };
         tracing::warn!(
-            "{} was rewritten (as by VACUUM FULL or CLUSTER) while its blocks were read: it is read again from \
-             the beginning, by {by}; what is there already is passed over",
+            "{} was rewritten (as by VACUUM FULL or CLUSTER) while its blocks were read: it is read again \
+             from the beginning, by {by}; what is there already is passed over",
             binding.relation
         );
     }
@@ -94,7 +93,9 @@ async fn choose(
         tracing::warn!("{} is read by its keys and not by blocks: {why}", binding.relation);
     }
     match heap.file {
-        Some(file) if wanted && heap.unreadable.is_none() && !importing => {
+        // Where the file is empty, rows may still be elsewhere, as those of a table that an extension spreads
+        // over servers: what the keys say counts.
+        Some(file) if wanted && heap.unreadable.is_none() && !importing && heap.blocks > 0 => {
             Ok(RangePlan::Blocks { file, ranges: plan::split_blocks(heap.blocks, pieces) })
         }
         _ => {

@@ -5,11 +5,13 @@
 //!
 //! In reading order: this file (one run over all tables), `cut` (the plan of a table: by keys or by blocks),
 //! `table` (one table), `lease` and `shift` (which ranges this process may move, and until when), `piece`
-//! (the next chunk of a range), `range` (one range: read, hand on, keep the watermark), `parts` (the same into files, for an import), `encode` (bytes to items, on rayon), `deliver`
-//! (one batch into the target), `budget` (what all workers may spend), `watermark`; `rate` is beside this
-//! folder.
+//! (what is left of a range), `chunk` (what is read of it at once, and whether it counts), `range` (one
+//! range: read, hand on, keep the watermark), `parts` (the same into files, for an import), `encode` (bytes
+//! to items, on rayon), `deliver` (one batch into the target), `budget` (what all workers may spend),
+//! `watermark`; `rate` is beside this folder.
 
 mod budget;
+mod chunk;
 mod cut;
 mod deliver;
 mod encode;

@@ -7,16 +7,15 @@ use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
 use lockstep_dynamo::LoadPath;
-use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress};
-use tokio::sync::OwnedSemaphorePermit;
+use lockstep_postgres::{HeldRange, RangeProgress};
 
-use super::cut;
+use super::chunk::ReadChunk;
 use super::encode::encode;
 use super::lease::WorkerLease;
 use super::piece::{Chunk, Piece};
 use super::table::TableRun;
 use super::watermark::Watermark;
-use crate::error::{Error, Result, require_shape_now};
+use crate::error::{Error, Result};
 
 /// Chunks of a range that are moved before it is split, and that what is left must have.
 const SPLIT_CHUNKS: usize = 4;
@@ -34,9 +33,6 @@ pub(super) enum RangeEnd {
         number: i32,
     },
 }
-
-/// A chunk, and the room in the queue that it takes until it is settled.
-type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
 
 /// A chunk that is settled.
 struct Settled {
@@ -147,27 +143,6 @@ impl TableRun {
             }
         }
         Ok(())
-    }
-
-    /// Reads a chunk once there is room for it. `None` where the blocks that it is of are no more the
-    /// table's: its ranges begin again then, and this one is lost.
-    pub(super) async fn next_chunk(&self, piece: Piece) -> Result<Option<ReadChunk>> {
-        let backfill = &self.migration.options.backfill;
-        let kib = (backfill.chunk_bytes / 1024).clamp(1, (backfill.queue_bytes_max / 1024).max(1));
-        let closed = |_| Error::Interrupted;
-        let room = Arc::clone(&self.shared.queue_kib).acquire_many_owned(kib as u32).await.map_err(closed)?;
-        let _reader = self.shared.readers.acquire().await.map_err(closed)?;
-        self.lease.require()?;
-        let (source, binding) = (&self.migration.source, &self.binding);
-        let (chunk, file) = match &piece {
-            Piece::Keys(read) => (Some(source.read_chunk(binding, read).await?), None),
-            Piece::Blocks { next, .. } => (source.read_blocks(binding, next).await?, Some(&next.file)),
-        };
-        require_shape_now(source, binding, &self.fingerprint).await?;
-        if let (None, Some(file)) = (&chunk, file) {
-            cut::begin_again(&self.migration, binding, file).await?;
-        }
-        Ok(chunk.map(|chunk| (chunk, room)))
     }
 
     async fn deliver_chunk(&self, encoded: super::encode::Encoded, bytes: usize) -> Result<RangeProgress> {

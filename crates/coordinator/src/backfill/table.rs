@@ -1,7 +1,7 @@
 //! One table of a backfill: its plan, and what a run of it needs to know.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use lockstep_core::Window;
@@ -22,6 +22,8 @@ use crate::progress::{Progress, TableProgress};
 pub(super) struct Table {
     pub(super) binding: TableBinding,
     fingerprint: String,
+    /// Its fingerprint before anything of it was read.
+    seen: String,
     window: Window,
     path: LoadPath,
     import: Option<ImportRow>,
@@ -48,6 +50,8 @@ pub(super) struct TableRun {
     /// where the size of the table is not known.
     pub(super) sample_percent: Option<f64>,
     all_progress: Arc<Progress>,
+    /// The fingerprint of the table when a reader last saw another file of it.
+    seen: Mutex<String>,
 }
 
 /// Rows of a sample, for each range.
@@ -74,6 +78,7 @@ impl Table {
         let rows_estimate = source.describe(binding).await?.rows_likely();
         plan_once(migration, binding, rows_estimate).await?;
         let ranges = ranges_of_its_file(migration, binding).await?;
+        let seen = source.fingerprint(binding).await?;
         let resumed: i64 = ranges.iter().map(|range| range.rows_read).sum();
         progress.rows_expected.store(rows_estimate.max(resumed) as u64, Relaxed);
         progress.rows_resumed.store(resumed as u64, Relaxed);
@@ -81,6 +86,7 @@ impl Table {
         Ok(Self {
             binding: binding.clone(),
             fingerprint: state.map(|state| state.fingerprint).unwrap_or_default(),
+            seen,
             window: migration.options.backfill.window(),
             path,
             import,
@@ -121,6 +127,7 @@ impl Table {
             cancel: cancel.clone(),
             sample_percent,
             all_progress: all_progress.clone(),
+            seen: Mutex::new(self.seen.clone()),
         })
     }
 
@@ -173,6 +180,14 @@ async fn choose_path(
 impl TableRun {
     pub(super) fn progress(&self) -> &TableProgress {
         self.all_progress.of(self.binding.name())
+    }
+
+    pub(super) fn seen(&self) -> String {
+        self.seen.lock().expect("no panic while holding it").clone()
+    }
+
+    pub(super) fn see(&self, now: String) {
+        *self.seen.lock().expect("no panic while holding it") = now;
     }
 
     /// Sets a row aside, if it still is as it was read, and stops the run when there are too many.

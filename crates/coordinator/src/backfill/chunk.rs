@@ -1,0 +1,62 @@
+//! One chunk: what is read of a range at once, and whether it counts.
+
+use std::sync::Arc;
+
+use lockstep_postgres::{BlockRead, CopyChunk, RangeRead, is_moved};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::cut;
+use super::piece::Piece;
+use super::table::TableRun;
+use crate::error::{Error, Result, require_shape_now};
+
+/// A chunk, and the room in the queue that it takes until it is settled.
+pub(super) type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
+
+impl TableRun {
+    /// Reads a chunk once there is room for it. `None` where the blocks that it is of are no more the
+    /// table's: its ranges begin again then, and this one is lost.
+    pub(super) async fn next_chunk(&self, piece: Piece) -> Result<Option<ReadChunk>> {
+        let backfill = &self.migration.options.backfill;
+        let kib = (backfill.chunk_bytes / 1024).clamp(1, (backfill.queue_bytes_max / 1024).max(1));
+        let closed = |_| Error::Interrupted;
+        let room = Arc::clone(&self.shared.queue_kib).acquire_many_owned(kib as u32).await.map_err(closed)?;
+        let _reader = self.shared.readers.acquire().await.map_err(closed)?;
+        self.lease.require()?;
+        let chunk = match &piece {
+            Piece::Keys(read) => Some(self.chunk_of_keys(read).await?),
+            Piece::Blocks { next, .. } => self.chunk_of_blocks(next).await?,
+        };
+        Ok(chunk.map(|chunk| (chunk, room)))
+    }
+
+    /// Reads by keys, and once more where the table has got another file meanwhile.
+    ///
+    /// 1. pg_repack has copied a table; a row is changed. 2. Capture begins, and a chunk waits for the lock
+    ///    under which pg_repack swaps the files. A `COPY` of a query has taken its snapshot by then. 3. Under
+    ///    the lock pg_repack carries the change over, in the transaction that swaps. 4. The chunk reads the
+    ///    new file, and by its snapshot the row is as it was before. The change is from before capture, so no
+    ///    mark mends that.
+    async fn chunk_of_keys(&self, read: &RangeRead) -> Result<CopyChunk> {
+        let (source, binding) = (&self.migration.source, &self.binding);
+        loop {
+            let before = self.seen();
+            let chunk = source.read_chunk(binding, read).await?;
+            let now = require_shape_now(source, binding, &self.fingerprint).await?;
+            if !is_moved(&before, &now) {
+                return Ok(chunk);
+            }
+            self.see(now);
+        }
+    }
+
+    async fn chunk_of_blocks(&self, read: &BlockRead) -> Result<Option<CopyChunk>> {
+        let (source, binding) = (&self.migration.source, &self.binding);
+        let chunk = source.read_blocks(binding, read).await?;
+        require_shape_now(source, binding, &self.fingerprint).await?;
+        if chunk.is_none() {
+            cut::begin_again(&self.migration, binding, &read.file).await?;
+        }
+        Ok(chunk)
+    }
+}
