@@ -43,7 +43,7 @@ pub(crate) fn by_blocks(choice: RangesChoice, heap: &Heap, again: bool) -> bool 
     }
 }
 
-/// Cuts a file of so many blocks into pieces of about equal size: each block is in exactly one.
+/// Cuts a file into pieces of about equal size: each block is in exactly one.
 ///
 /// Blocks that come later are in none. The plan is made after capture began, so what lies in them was written
 /// under capture (I1), and a backfill of a table that grows for ever ends all the same.

@@ -51,7 +51,7 @@ async fn a_declared_table_and_one_of_three_hundred_columns_are_measured_as_they_
     let world = World::start().await;
     world.sql(&logs(1, 200)).await;
     add_others(world.url(), 30).await.expect("they are made");
-    for (subject, rows) in [(Subject::Declared, 200), (Subject::Wide, 30)] {
+    for (subject, rows) in [(Subject::Declared, 200), (Subject::Wide, 30), (Subject::Random, 200)] {
         let source = worker::connect(world.url()).await.expect("connects");
         let binding = subject.binding(&source).await.expect("it can be declared");
         assert_eq!(binding.table.columns().len(), subject.columns());

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use bytes::Bytes;
+use lockstep_coordinator::RangesChoice;
 use lockstep_embedded::{Postgres, PostgresOptions};
 use serde::Serialize;
 
@@ -53,6 +54,8 @@ pub struct SizeReport {
     pub times_sdk_loop: f64,
     /// The same table declared, and a declared one of 300 columns.
     pub others: Vec<OtherReport>,
+    /// The logs by a random UUID.
+    pub random: RandomReport,
     /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
     /// platform tells.
     pub stolen: Option<f64>,
@@ -75,6 +78,17 @@ pub struct OtherReport {
     pub of_typed: f64,
     /// Its columns a second as a part of those of the table in Rust.
     pub columns_of_typed: f64,
+}
+
+/// A table whose keys have no order, in the same run.
+#[derive(Debug, Serialize)]
+pub struct RandomReport {
+    /// Read in the order of its keys.
+    pub by_keys: Measured,
+    /// Read in the order in which its rows lie.
+    pub by_blocks: Measured,
+    /// Rows a second by blocks as a multiple of those by keys.
+    pub times_by_keys: f64,
 }
 
 /// Everything measured.
@@ -166,6 +180,7 @@ async fn measure(
         of_sdk_replay: rate / through_sdk,
         times_sdk_loop: rate / sdk_loop,
         others: others(url, null, rate, rounds).await?,
+        random: random(url, null, rounds).await?,
         stolen: machine::stolen_since(begun),
     })
 }
@@ -196,6 +211,20 @@ async fn others(url: &str, null: &Served, typed: f64, rounds: u32) -> anyhow::Re
         });
     }
     Ok(reports)
+}
+
+async fn random(url: &str, null: &Served, rounds: u32) -> anyhow::Result<RandomReport> {
+    let (mut by_keys, mut by_blocks): (Option<Measured>, Option<Measured>) = (None, None);
+    for round in 1..=rounds.max(1) {
+        eprintln!("measuring random keys, round {round}");
+        for (best, ranges) in [(&mut by_keys, RangesChoice::Key), (&mut by_blocks, RangesChoice::Blocks)] {
+            let one = worker::spawn_by(url, &null.url, Subject::Random, ranges).await?;
+            *best = Some(one.better_than(*best));
+            null.captured.take();
+        }
+    }
+    let (by_keys, by_blocks) = (by_keys.context("a round")?, by_blocks.context("a round")?);
+    Ok(RandomReport { by_keys, by_blocks, times_by_keys: by_blocks.rows_per_s() / by_keys.rows_per_s() })
 }
 
 /// Guarded requests as the SDK sent them.
@@ -264,6 +293,12 @@ fn print(report: &Report) {
                 other.guarded.rows,
             );
         }
+        println!(
+            "  random keys    {:>9.0} rows/s   by blocks, {:>5.2} x by keys ({:.0} rows/s)",
+            size.random.by_blocks.rows_per_s(),
+            size.random.times_by_keys,
+            size.random.by_keys.rows_per_s(),
+        );
         machine::print(size.stolen);
     }
     let capture = report.capture;

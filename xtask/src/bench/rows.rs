@@ -40,7 +40,8 @@ pub const WIDE_COLUMNS: usize = 300;
 /// Logs for which the wide table has one row: about as many values.
 pub const WIDE_PART: u64 = 20;
 
-/// Adds a copy of the logs, and a table of [`WIDE_COLUMNS`] columns with `wide_rows` rows.
+/// Adds a copy of the logs, one by a random UUID, and a table of [`WIDE_COLUMNS`] columns with `wide_rows`
+/// rows.
 ///
 /// # Errors
 /// The source's.
@@ -53,9 +54,12 @@ pub async fn add_others(source_url: &str, wide_rows: u64) -> anyhow::Result<()> 
     let sql = format!(
         "CREATE TABLE public.declared_logs (LIKE public.integration_logs INCLUDING ALL);
          INSERT INTO public.declared_logs OVERRIDING SYSTEM VALUE SELECT * FROM public.integration_logs;
+         CREATE TABLE public.random_keys AS
+             SELECT gen_random_uuid() AS id, l.* FROM public.integration_logs AS l;
+         ALTER TABLE public.random_keys ADD PRIMARY KEY (id);
          CREATE TABLE public.wide (id bigint PRIMARY KEY, {});
          INSERT INTO public.wide SELECT n, {} FROM generate_series(1, {wide_rows}) AS n;
-         ANALYZE public.declared_logs; ANALYZE public.wide",
+         ANALYZE public.declared_logs; ANALYZE public.random_keys; ANALYZE public.wide",
         columns.join(", "),
         values.join(", ")
     );

@@ -1,4 +1,5 @@
-//! Which table is measured: the logs in Rust, the same logs declared, or a declared table of 300 columns.
+//! Which table is measured: the logs in Rust, the same logs declared, a declared table of 300 columns, or one
+//! whose keys have no order.
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub enum Subject {
     Declared,
     /// A declared table of [`rows::WIDE_COLUMNS`] columns.
     Wide,
+    /// The logs by a random UUID, in the order in which they came.
+    Random,
 }
 
 impl Subject {
@@ -29,6 +32,7 @@ impl Subject {
             Self::Typed => "typed",
             Self::Declared => "declared_logs",
             Self::Wide => "wide",
+            Self::Random => "random_keys",
         }
     }
 
@@ -37,7 +41,7 @@ impl Subject {
     /// # Errors
     /// When there is none.
     pub fn of(name: &str) -> anyhow::Result<Self> {
-        let all = [Self::Typed, Self::Declared, Self::Wide];
+        let all = [Self::Typed, Self::Declared, Self::Wide, Self::Random];
         all.into_iter()
             .find(|subject| subject.name() == name)
             .with_context(|| format!("no subject is `{name}`"))
@@ -53,7 +57,11 @@ impl Subject {
 
     /// Its columns.
     pub fn columns(self) -> usize {
-        if self == Self::Wide { rows::WIDE_COLUMNS } else { 13 }
+        match self {
+            Self::Typed | Self::Declared => 13,
+            Self::Wide => rows::WIDE_COLUMNS,
+            Self::Random => 14,
+        }
     }
 
     /// The table, bound to the source.
@@ -65,6 +73,7 @@ impl Subject {
             Self::Typed => return Ok(worker::binding()),
             Self::Declared => ("{service_name}#{log_timestamp:date}", "{log_timestamp}#{log_id:019}"),
             Self::Wide => ("W#{id}", "{id}"),
+            Self::Random => ("R#{id}", "{id}"),
         };
         let relation = self.relation().parse().map_err(|e| anyhow::anyhow!("{e}"))?;
         let table = source.catalog_table(&relation).await?.context("the table is there")?;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_coordinator::{BackfillOptions, Coordinator, LoadPathChoice, Migration, Options, Watch};
+use lockstep_coordinator::{
+    BackfillOptions, Coordinator, LoadPathChoice, Migration, Options, RangesChoice, Watch,
+};
 use lockstep_dynamo::{Target, TargetOptions};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_postgres::{Source, SourceOptions, TableBinding};
@@ -45,18 +47,42 @@ impl Measured {
 /// # Errors
 /// When it cannot be started, or fails.
 pub async fn spawn(source_url: &str, endpoint_url: &str, subject: Subject) -> anyhow::Result<Measured> {
-    process::measured(&["bench", "worker", endpoint_url, "guarded", subject.name()], source_url).await
+    spawn_by(source_url, endpoint_url, subject, RangesChoice::Auto).await
+}
+
+/// The same, with ranges of keys or of blocks.
+///
+/// # Errors
+/// As [`spawn`].
+pub async fn spawn_by(
+    source_url: &str,
+    endpoint_url: &str,
+    subject: Subject,
+    ranges: RangesChoice,
+) -> anyhow::Result<Measured> {
+    let ranges = match ranges {
+        RangesChoice::Auto => "auto",
+        RangesChoice::Key => "key",
+        RangesChoice::Blocks => "blocks",
+    };
+    process::measured(&["bench", "worker", endpoint_url, ranges, subject.name()], source_url).await
 }
 
 /// The measured process itself: backfills the table that is named and prints [`Measured`] as JSON.
 ///
 /// # Errors
 /// The stores'.
-pub async fn run(endpoint_url: &str, path: &str, subject: &str) -> anyhow::Result<()> {
+pub async fn run(endpoint_url: &str, ranges: &str, subject: &str) -> anyhow::Result<()> {
     let source = connect(&process::source_url()?).await?;
-    anyhow::ensure!(path == "guarded", "no load path is called `{path}`");
+    let ranges = match ranges {
+        "auto" => RangesChoice::Auto,
+        "key" => RangesChoice::Key,
+        "blocks" => RangesChoice::Blocks,
+        other => anyhow::bail!("no ranges are of `{other}`"),
+    };
     let binding = Subject::of(subject)?.binding(&source).await?;
-    let backfill = BackfillOptions { load_path: LoadPathChoice::Guarded, ..BackfillOptions::default() };
+    let backfill =
+        BackfillOptions { load_path: LoadPathChoice::Guarded, ranges, ..BackfillOptions::default() };
     let coordinator = coordinator(source, endpoint_url, binding, backfill).await?;
     coordinator.restart_backfill().await?;
     let started = Instant::now();

@@ -139,8 +139,8 @@ pub enum What {
     Worker {
         /// The null target.
         endpoint_url: String,
-        /// `guarded`.
-        path: String,
+        /// What ranges are of: `auto`, `key` or `blocks`.
+        ranges: String,
         /// Which table.
         subject: String,
     },
@@ -178,8 +178,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         What::Compare { endpoint_url, subject } => {
             bench::validate::measured::run(&endpoint_url, &subject).await?
         }
-        What::Worker { endpoint_url, path, subject } => {
-            bench::worker::run(&endpoint_url, &path, &subject).await?
+        What::Worker { endpoint_url, ranges, subject } => {
+            bench::worker::run(&endpoint_url, &ranges, &subject).await?
         }
         What::Shift { endpoint_url } => bench::scale::run_worker(&endpoint_url).await?,
         What::Relay { rows, writes_per_s, lag_seconds, rounds } => {
