@@ -147,9 +147,18 @@ async fn a_chunk_waits_while_files_are_swapped(choice: RangesChoice) {
     let world = World::behind_proxy().await;
     world.sql(&logs(1, 1_500)).await;
     world.sql(COPIED).await;
-    world.sql("UPDATE integration_logs SET user_id = 'changed' WHERE log_id > 700").await;
+    world.sql("UPDATE integration_logs SET user_id = 'changed'").await;
     let coordinator: Coordinator = world.coordinator_of(one_at_a_time(&world, choice, 1)).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
+    // One range, so that a chunk of it is left when the first is held, and waits with rows in it.
+    let heap = world.source.heap(&world.logs_table()).await.expect("looked");
+    let plan = match choice {
+        RangesChoice::Blocks => {
+            RangePlan::Blocks { file: heap.file.expect("it has one"), ranges: vec![(0, heap.blocks)] }
+        }
+        _ => RangePlan::Keys(vec![(None, Some(vec!["1500".to_owned()]))]),
+    };
+    world.source.plan_ranges(LOGS, &Window::default(), &plan).await.expect("planned");
     let gate = Gate::new();
     let rule = Rule::new(Fault::Delay(gate.clone())).on("BatchExecuteStatement").table(LOGS);
     world.proxy().script(rule.after(16));
@@ -162,7 +171,7 @@ async fn a_chunk_waits_while_files_are_swapped(choice: RangesChoice) {
         world.proxy().clear();
         gate.open();
         eventually("a chunk waits for the lock", || world.value::<bool>(waits)).await;
-        let changed = "UPDATE repacked SET user_id = 'changed' WHERE log_id > 700;";
+        let changed = "UPDATE repacked SET user_id = 'changed';";
         let swapped = [changed, SWAPPED].concat();
         sqlx::raw_sql(AssertSqlSafe(swapped)).execute(&mut repacking).await.expect("swapped");
     });
@@ -204,7 +213,9 @@ async fn begins_again_by_keys_after(change: &str) {
     file(&ranges(&world).await);
     world.sql(change).await;
     let next = world.coordinator_of(one_at_a_time(&world, RangesChoice::Auto, 4)).await;
-    backfill(&next).await;
+    let summaries = backfill(&next).await;
+    let of_logs = summaries.iter().find(|summary| summary.table == LOGS).expect("of logs");
+    assert_eq!(of_logs.rows_resumed, 0, "it is seen before a range is taken");
     let now = ranges(&world).await;
     assert!(now.len() > 1 && now.iter().all(|range| range.done && range.file.is_none()), "{now:?}");
     assert_eq!(now.iter().map(|range| range.rows_read).sum::<i64>(), 1_000);
