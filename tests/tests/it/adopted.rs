@@ -51,6 +51,7 @@ async fn a_table_whose_items_expire_by_another_attribute_is_neither_adopted_nor_
     }
     world.migrated_to(Phase::DualWrite).await.close().await;
     assert_eq!(target.expiry(LOGS).await.expect("asked"), TableExpiry::Ours);
+    expire_by(&world, PAYMENTS, "ttl", false).await;
     expire_by(&world, PAYMENTS, "processed_date", true).await;
     let found = diagnosis(&world).await;
     let wrong = found.findings.iter().find(|finding| finding.what.contains("`processed_date`"));
