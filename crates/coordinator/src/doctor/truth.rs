@@ -166,7 +166,7 @@ fn unnamed(control: &Control, record: &TargetRecord) -> Finding {
         no owner, and PostgreSQL was set back. Applications that run go on by PostgreSQL, and none begins",
         "if another program made it: delete item CONTROL / CONTROL of the control table, or set \
         target.control_table to a name of this migration's own. If it is this migration's: write its id \
-        (SELECT migration_id FROM lockstep.control) into attribute `owner` of that item. Then run `doctor` \
+        (column migration_id of lockstep.control) into attribute `owner` of that item. Then run `doctor` \
         again",
     )
 }
