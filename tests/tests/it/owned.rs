@@ -123,7 +123,7 @@ async fn a_record_that_names_no_migration_is_not_believed_against_postgresql() {
     assert!(!theirs.contains_key("owner"));
 
     let refused = Instance::start_with(&world.source, &world.target, options("after")).await;
-    let refused = refused.err().expect("it does not begin").to_string();
+    let refused = refused.expect_err("it does not begin").to_string();
     assert!(refused.contains("`doctor`"), "{refused}");
     let known = before.control().expect("it goes on").phase;
     assert_eq!(known, Phase::DualWrite);

@@ -183,7 +183,7 @@ fn unnamed(control: &Control, record: &TargetRecord) -> Finding {
         format!(
             "if another program made it: delete item CONTROL / CONTROL of the control table, or set \
              {ControlTable} to a name of this migration's own. If it is this migration's: write its id \
-             (SELECT migration_id FROM lockstep.control) into attribute `owner` of that item. Then run {Doctor} \
+             (column migration_id of lockstep.control) into attribute `owner` of that item. Then run {Doctor} \
              again"
         ),
     )
