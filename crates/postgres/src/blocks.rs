@@ -13,8 +13,8 @@
 use lockstep_core::{Doing, Error, Kind, Result, Window};
 
 use super::binding::quote_literal;
+use super::window::window_conditions_sql;
 use super::{CopyChunk, Source, TableBinding};
-use crate::window_conditions_sql;
 
 /// The file of relation `c`, which no other table of any server has. A server that was made of a copy of this
 /// one, file by file, has the same one, with the same rows in its blocks.

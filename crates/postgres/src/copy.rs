@@ -10,9 +10,8 @@ use lockstep_core::{AnyTable, Doing, Error, Fields, Kind, Result, Unholdable, Wi
 use sqlx::PgConnection;
 
 use super::binding::{list, quote_identifier, quote_literal};
+use super::window::{window_conditions_sql, window_sql};
 use super::{Source, TableBinding};
-use crate::window_conditions_sql;
-use crate::window_sql;
 
 /// A primary key as literals, one a column: the border of a range or the watermark within it. Opaque to
 /// everyone else.

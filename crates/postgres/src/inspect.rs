@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lockstep_core::Advice::{Seed, TableSource};
 use lockstep_core::{ColumnSpec, Doing, Error, Kind, RESERVED_ATTRIBUTES, Result, Window};
 
-use crate::window_sql;
+use super::window::window_sql;
 use sqlx::Row as _;
 use sqlx::postgres::types::Oid;
 

@@ -14,17 +14,18 @@
 //! and `calls` (writing single rows), `lookup` (reading single keys), `standing` (how far the target is
 //! behind, asked by readers), `left` (what a transaction left under its keys), `intents` and `sweep` (strict
 //! writes under way, and what they left), `instances` (leases), `parts` (of a step, as against another
-//! coordinator), `copy`, `some_rows` and `count` (reading rows), `planned` and `progress` (ranges), `imports`
-//! (files of parts for S3), `workers`, `acknowledge` and `budget` (who holds which range, how far it is, and
-//! what all may spend), `together` (what a step asks of all tables at once), `comparisons`,
-//! `comparison_answers` and `comparison_progress` (the same of a comparison that is shared), `sequences`
-//! (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows
-//! that come back from the target), `unreadable` (marks that are no keys), `strangers` (other roles),
-//! `references`, `journal`, `numbers` and `verdicts` (of comparisons), `full_pass`, `unverified` and `lately`
-//! (what was delivered since a pass, and since a moment), `clock` (whether a stored time is young),
-//! `late_requests`, `glance` (whether anything has happened at all), `load` and `activity` (how busy it is,
-//! and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is noticed, and what
-//! it leaves to be decided), `archive` and `uninstall` (the end).
+//! coordinator), `window`, `copy`, `some_rows` and `count` (reading rows), `range_plan`, `planned` and
+//! `progress` (ranges), `imports` (files of parts for S3), `workers`, `blocks` and `block_ranges` (ranges of
+//! a file), `acknowledge` and `budget` (who holds which range, how far it is, and what all may spend),
+//! `together` (what a step asks of all tables at once), `comparisons`, `comparison_answers` and
+//! `comparison_progress` (the same of a comparison that is shared), `sequences` (ids), `dead_letters`,
+//! `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from
+//! the target), `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`,
+//! `numbers` and `verdicts` (of comparisons), `full_pass`, `unverified` and `lately` (what was delivered
+//! since a pass, and since a moment), `clock` (whether a stored time is young), `late_requests`, `glance`
+//! (whether anything has happened at all), `load` and `activity` (how busy it is, and each table),
+//! `continuity`, `contradicted`, `marked` and `undecided` (a step back is noticed, and what it leaves to be
+//! decided), `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -84,6 +85,7 @@ mod plans;
 mod pooler;
 mod probe;
 mod progress;
+mod range_plan;
 mod read_order;
 mod recognise;
 mod recorded;
@@ -113,6 +115,7 @@ mod unverified;
 mod url;
 mod vacuum;
 mod verdicts;
+mod window;
 mod workers;
 
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
@@ -126,7 +129,6 @@ pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_share
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub use binding::{list, quote_identifier};
-pub use block_ranges::RangePlan;
 pub use blocks::{BlockRead, Heap};
 pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::CAPTURE_VERSION;
@@ -167,7 +169,8 @@ pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
 pub use planned::{HISTORY_ROWS, HISTORY_UNITS, LoadPlan, PlannedLoad};
 pub use probe::CaptureProbe;
 pub use progress::{PlanLook, RangeProgress, RangeRow};
-pub(crate) use progress::{window_conditions_sql, window_sql};
+
+pub use range_plan::RangePlan;
 pub use references::Dangling;
 pub use relays::{JoiningRelay, RelayRow, RelayShare};
 pub use session_settings::{connect_own, make_own_session};

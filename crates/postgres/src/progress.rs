@@ -3,24 +3,9 @@
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result, Window};
 
-use super::binding::{quote_identifier, quote_literal};
-use super::block_ranges::{RangePlan, add_ranges, hold_plan};
 use super::clock::worker_is_live;
-use super::{KeyBound, Source, TableBinding};
-
-pub(crate) fn window_conditions_sql(window: &Window, binding: &TableBinding) -> Vec<String> {
-    let Some(column) = binding.table.day_column() else { return Vec::new() };
-    let column = format!("s.{}", quote_identifier(column));
-    let bound = |operator: &str, at: &Option<DateTime<Utc>>| {
-        at.map(|at| format!("{column} {operator} {}::timestamptz", quote_literal(&at.to_rfc3339())))
-    };
-    [bound(">=", &window.start), bound("<", &window.end)].into_iter().flatten().collect()
-}
-
-pub(crate) fn window_sql(window: &Window, binding: &TableBinding, keyword: &str) -> String {
-    let conditions = window_conditions_sql(window, binding);
-    if conditions.is_empty() { String::new() } else { format!(" {keyword} {}", conditions.join(" AND ")) }
-}
+use super::range_plan::{RangePlan, add_ranges, hold_plan};
+use super::{KeyBound, Source};
 
 /// One range as it is stored.
 #[derive(Clone, Debug, sqlx::FromRow)]

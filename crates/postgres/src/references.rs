@@ -2,7 +2,7 @@
 
 use lockstep_core::{Doing, Reference, Result, Window};
 
-use crate::window_sql;
+use super::window::window_sql;
 use sqlx::AssertSqlSafe;
 
 use super::binding::{Relation, quote_identifier};

@@ -1,5 +1,5 @@
-//! Ways to DynamoDB that no emulator has: credentials that are fetched, and a proxy that the environment names. By the
-//! real command and the SDK's own chain.
+//! Ways to DynamoDB that no emulator has: credentials that are fetched, and a proxy that the environment
+//! names. By the real command and the SDK's own chain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,8 +43,8 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-/// V5: 1. A task gets its role's credentials from an endpoint. 2. The endpoint fails, more often than the SDK asks by
-/// itself. 3. A relay that is to run for weeks goes on when it answers.
+/// V5: 1. A task gets its role's credentials from an endpoint. 2. The endpoint fails, more often than the SDK
+/// asks by itself. 3. A relay that is to run for weeks goes on when it answers.
 #[tokio::test]
 async fn a_relay_outlives_an_endpoint_of_credentials_that_fails() {
     const FAILURES: usize = 9;

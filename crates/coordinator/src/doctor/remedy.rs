@@ -57,7 +57,7 @@ pub enum Remedy {
     SettleSteps,
     /// Let applications write DynamoDB again: a pause was left behind, and no step is under way.
     LetGoOn,
-    /// Switch on expiry of a target table whose rows expire: it was restored, or somebody switched it off.
+    /// Switch on expiry of a target table whose rows expire: it was restored, or an operator switched it off.
     SwitchExpiryOn {
         /// The table.
         table: String,

@@ -1,6 +1,7 @@
 //! What a target table does beside holding items: by what they expire, and which indexes it has that are
 //! none of the table's design.
 
+use lockstep_core::Advice::{Backfill, TableTarget};
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableExpiry, UndeclaredIndex};
 use lockstep_postgres::TableBinding;
@@ -56,7 +57,7 @@ pub(super) async fn is_expiring(migration: &Migration, binding: &TableBinding) -
     let is_on = !binding.table.expires() || found == TableExpiry::Ours;
     let detail =
         if is_on { "as the table says" } else { "its rows expire, and DynamoDB removes none of them" };
-    Ok(GateResult::check("expiry is on", is_on, detail, "run `backfill`, which switches it on"))
+    Ok(GateResult::check("expiry is on", is_on, detail, format!("run {Backfill}, which switches it on")))
 }
 
 /// Which indexes are none of the table's design. One by an attribute that may be empty, or of another type,
@@ -76,8 +77,8 @@ pub(super) fn indexes(
             format!("{name} has {}: rows may be refused for it", wrong.join(" and ")),
             format!(
                 "delete a global one, or make it part of the table's design; a local one goes with its \
-                 table: choose another with tables.{}.target",
-                binding.name()
+                 table: choose another with {}",
+                TableTarget(binding.name().to_owned())
             ),
         );
     }

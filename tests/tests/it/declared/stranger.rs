@@ -114,7 +114,8 @@ async fn a_role_that_only_looks_may_give_the_commands_that_its_grants_are_for() 
     }
 }
 
-/// 1. A page cannot be taken, here as its version is of an epoch that PostgreSQL has forgotten. 2. The feed's own tries
+/// 1. A page cannot be taken, here as its version is of an epoch that PostgreSQL has forgotten. 2. The feed's
+/// own tries
 ///    are used up; it opens every stream again, and that counted as the end of the outage. So it never said
 ///    anything.
 #[tokio::test]

@@ -1,0 +1,75 @@
+//! How a table is cut into ranges, and how its plan is stored.
+
+use lockstep_core::{Doing, Result};
+
+use super::KeyBound;
+use super::begin::SourceTransaction;
+
+/// How a table is cut.
+#[derive(Clone, Debug)]
+pub enum RangePlan {
+    /// By its keys: after the first, up to and including the second.
+    Keys(Vec<(Option<KeyBound>, Option<KeyBound>)>),
+    /// By the blocks of a file: from the first, up to the one before the second.
+    Blocks {
+        /// The file.
+        file: String,
+        /// First blocks, and the first ones after.
+        ranges: Vec<(i64, i64)>,
+    },
+}
+
+/// Holds the plan of a table: one that is made again and a range that is split wait for each other.
+///
+/// 1. A worker splits a range. 2. Another one sees that the table has another file, and removes the ranges
+/// that it sees. 3. The new half is not among them: its number is taken, and its file is gone.
+pub(super) async fn hold_plan(transaction: &mut SourceTransaction, table: &str, doing: &str) -> Result<()> {
+    sqlx::query("SELECT FROM lockstep.tables WHERE name = $1 FOR UPDATE")
+        .bind(table)
+        .execute(&mut **transaction)
+        .await
+        .doing(doing)?;
+    Ok(())
+}
+
+/// Adds the ranges of a plan to a table that has none.
+pub(super) async fn add_ranges(
+    transaction: &mut SourceTransaction,
+    table: &str,
+    plan: &RangePlan,
+    doing: &str,
+) -> Result<()> {
+    match plan {
+        RangePlan::Keys(ranges) => {
+            for (number, (lower, upper)) in ranges.iter().enumerate() {
+                sqlx::query(
+                    "INSERT INTO lockstep.ranges (table_name, number, lower, upper) VALUES ($1, $2, $3, $4)",
+                )
+                .bind(table)
+                .bind(number as i32)
+                .bind(lower)
+                .bind(upper)
+                .execute(&mut **transaction)
+                .await
+                .doing(doing)?;
+            }
+        }
+        RangePlan::Blocks { file, ranges } => {
+            let (from, until): (Vec<i64>, Vec<i64>) = ranges.iter().copied().unzip();
+            sqlx::query(
+                "INSERT INTO lockstep.ranges (table_name, number, lower, upper, until_block, file)
+                 SELECT $1, r.number - 1, ARRAY[r.from_block::text], '{}', r.until_block, $2
+                 FROM ROWS FROM (pg_catalog.unnest($3::bigint[]), pg_catalog.unnest($4::bigint[]))
+                     WITH ORDINALITY AS r (from_block, until_block, number)",
+            )
+            .bind(table)
+            .bind(file)
+            .bind(from)
+            .bind(until)
+            .execute(&mut **transaction)
+            .await
+            .doing(doing)?;
+        }
+    }
+    Ok(())
+}
