@@ -73,8 +73,10 @@ pub enum Transport {
 /// goes in clear to any machine that answers for the host in `prefer`, which is the default, and to one with
 /// any certificate in `require`.
 pub fn transport(url: &str) -> Transport {
-    // By the driver, so that no reading of ours can differ from where it connects.
-    let Ok(options) = url.parse::<PgConnectOptions>() else { return Transport::Unverified };
+    // By the driver, so that no reading of ours can differ from where it connects; but it logs a parameter
+    // that it does not know, which may be a part of a password.
+    let options = check(url).ok().and_then(|()| url.parse::<PgConnectOptions>().ok());
+    let Some(options) = options else { return Transport::Unverified };
     let host = options.get_host();
     let is_local = options.get_socket().is_some() || host.starts_with('/') || is_this_machine(host);
     match options.get_ssl_mode() {

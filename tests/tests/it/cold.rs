@@ -7,7 +7,7 @@ use lockstep_dynamo::LoadPath;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::logs;
-use lockstep_tests::world::{LOGS, backfill};
+use lockstep_tests::world::{LOGS, WorldOptions, backfill};
 
 fn cold(world: &World) -> Migration {
     let mut migration = world.migration();
@@ -57,7 +57,16 @@ async fn a_cold_load_that_an_earlier_version_broke_off_keeps_changes_away_until_
         "{refused}"
     );
     let coordinator = world.prepared().await;
+    let before: String = world.value("SELECT clock_timestamp()::text").await;
     backfill(&coordinator).await;
+    let lifetime_s = WorldOptions::default().request_lifetime.as_secs();
+    let is_noted = format!(
+        "SELECT cold_unsafe_until >= timestamptz '{before}' + interval '{lifetime_s} s'
+         FROM lockstep.tables WHERE name = '{LOGS}'"
+    );
+    assert!(world.value::<bool>(&is_noted).await, "for as long as a request of it could still arrive");
+    // However long the rest of the backfill took.
+    world.sql("UPDATE lockstep.tables SET cold_unsafe_until = clock_timestamp() + interval '1 hour'").await;
     let refused = world.source.enable_relay(LOGS).await.expect_err("I8: a request of it could still arrive");
     assert!(refused.kind == Kind::Busy && refused.message.contains("could still arrive until"), "{refused}");
     world.sql("UPDATE lockstep.tables SET cold_unsafe_until = clock_timestamp()").await;

@@ -16,6 +16,7 @@ use lockstep_postgres::instances::deregister;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::central::Central;
@@ -55,6 +56,8 @@ pub(super) struct Keeper {
     registered_in_target: bool,
     /// Epoch that the lease in the target says we have acknowledged.
     acknowledged_in_target: Option<Epoch>,
+    /// When the marks of the tables that are answered from were all found as they were.
+    same_tables_at: Option<Instant>,
     fenced: bool,
     /// Whether it was said that the control table is not to be gone by.
     warned: bool,
@@ -90,6 +93,7 @@ impl Keeper {
             registered,
             registered_in_target,
             acknowledged_in_target: None,
+            same_tables_at: None,
             fenced,
             warned,
         }

@@ -5,9 +5,13 @@ use std::time::Duration;
 use lockstep_core::Advice::Doctor;
 use lockstep_core::{Epoch, Error, Kind, Result, TargetRecord};
 use lockstep_dynamo::TargetControl;
+use tokio::time::Instant;
 
 use super::{Home, Keeper, POLL, POLL_TARGET};
 use crate::phase::Moment;
+
+/// Looks at the marks of all tables while one lease runs.
+const LOOKS_IN_A_LEASE: u32 = 6;
 
 impl Keeper {
     /// Renews in the target; says whether there is nothing more to do in this turn.
@@ -81,16 +85,23 @@ impl Keeper {
 
     /// Refuses to answer from a table that was made again while this process answered from it: it is read as
     /// if every row had been deleted. Complete, a migration has no marks.
-    async fn require_same_tables(&self, target: &TargetControl, record: &TargetRecord) -> Result<()> {
+    async fn require_same_tables(&mut self, target: &TargetControl, record: &TargetRecord) -> Result<()> {
         if !record.holds_truth() || record.completed_at.is_some() {
+            return Ok(());
+        }
+        // Leases are renewed each second, and a look is a request for each table.
+        let between = self.who.lease / LOOKS_IN_A_LEASE;
+        if self.registered_in_target && self.same_tables_at.is_some_and(|at| at.elapsed() < between) {
             return Ok(());
         }
         // A look that takes long must leave time for the lease.
         let looking = target.target().served_otherwise();
         let otherwise = tokio::time::timeout(self.who.lease / 12, looking).await.unwrap_or_default();
         if otherwise.is_empty() {
+            self.same_tables_at = Some(Instant::now());
             return Ok(());
         }
+        self.same_tables_at = None;
         let message = format!(
             "{} has lost the mark of this migration: it was deleted or made again, and is not answered from; \
             see {Doctor}",
