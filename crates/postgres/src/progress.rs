@@ -1,6 +1,5 @@
 //! Ranges of a backfill and their watermarks, kept in the source so that a killed run resumes (I4).
 
-use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result, Window};
 
 use super::clock::worker_is_live;
