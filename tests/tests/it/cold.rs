@@ -56,8 +56,8 @@ async fn a_cold_load_that_an_earlier_version_broke_off_keeps_changes_away_until_
         refused.kind == Kind::Busy && refused.message.contains("a cold load is not finished"),
         "{refused}"
     );
-    let coordinator = world.prepared().await;
     let before: String = world.value("SELECT clock_timestamp()::text").await;
+    let coordinator = world.prepared().await;
     backfill(&coordinator).await;
     let lifetime_s = WorldOptions::default().request_lifetime.as_secs();
     let is_noted = format!(
@@ -65,7 +65,7 @@ async fn a_cold_load_that_an_earlier_version_broke_off_keeps_changes_away_until_
          FROM lockstep.tables WHERE name = '{LOGS}'"
     );
     assert!(world.value::<bool>(&is_noted).await, "for as long as a request of it could still arrive");
-    // However long the rest of the backfill took.
+    // However long the backfill took.
     world.sql("UPDATE lockstep.tables SET cold_unsafe_until = clock_timestamp() + interval '1 hour'").await;
     let refused = world.source.enable_relay(LOGS).await.expect_err("I8: a request of it could still arrive");
     assert!(refused.kind == Kind::Busy && refused.message.contains("could still arrive until"), "{refused}");
