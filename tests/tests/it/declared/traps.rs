@@ -190,7 +190,7 @@ async fn rows_that_lie_in_another_file_are_compared_whole_before_anything_rests_
         let coordinator = moved.coordinator().await;
         let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err(rewritten).to_string();
         coordinator.close().await;
-        assert!(refused.contains("its rows were written to another file"), "{refused}");
+        assert!(refused.contains("a rewrite of its rows into another file"), "{refused}");
         let report = moved.compared(true).await;
         let said: Vec<_> = report.tables.iter().filter_map(|table| table.failure.clone()).collect();
         assert!(
