@@ -143,7 +143,7 @@ impl State {
         let frozen = self.phase == Phase::DynamoOnly;
         match remedy {
             Remedy::Recapture { .. } | Remedy::Refreeze { .. } => self.capture_off = false,
-            Remedy::TakeShape { .. } | Remedy::TakePartitions { .. } => {}
+            Remedy::TakeShape { .. } | Remedy::TakePartitions { .. } | Remedy::SwitchExpiryOn { .. } => {}
             Remedy::FollowTarget => {
                 let record = self.record;
                 let follows = match self.truth() {
