@@ -19,7 +19,9 @@ pub fn host_of(url: &str) -> &str {
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let place = authority.rsplit('@').next().unwrap_or_default();
     match place.rfind(']') {
-        Some(end) if place.starts_with('[') => &place[..=end],
+        Some(end) if place.starts_with('[') && matches!(place.as_bytes().get(end + 1), None | Some(b':')) => {
+            &place[..=end]
+        }
         _ => place.split(':').next().unwrap_or_default(),
     }
 }

@@ -30,7 +30,7 @@ const TYPES: &str = "
             UNION ALL
             SELECT a.atttypid FROM pg_catalog.pg_type p JOIN pg_catalog.pg_attribute a ON a.attrelid = p.typrelid
                 WHERE p.oid = y.oid AND p.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
-            OFFSET 0) AS part(oid))
+            OFFSET 0) AS part (oid))
     SELECT y.oid FROM types y";
 
 /// What of the tables and types calls a function, with the owner of each function; the owner of a domain may
