@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lockstep_coordinator::require_current;
 use lockstep_core::Kind;
 use lockstep_dynamo::Target;
 use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
@@ -54,8 +55,19 @@ impl Stores {
     /// The configured stores, for commands that make no sense on others.
     ///
     /// # Errors
-    /// When none are configured, or they do not answer.
+    /// When none are configured, or they do not answer; where the migration is complete, and another one has
+    /// begun in this PostgreSQL.
     pub async fn configured(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
+        let stores = Self::also_complete(config, ui).await?;
+        require_current(&stores.source, &stores.target)?;
+        Ok(stores)
+    }
+
+    /// The same, for commands that a migration which is complete still has.
+    ///
+    /// # Errors
+    /// When none are configured, or they do not answer.
+    pub async fn also_complete(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_as_operator(&source).await?;
@@ -96,8 +108,19 @@ impl Stores {
     /// The configured stores, even if PostgreSQL does not answer now.
     ///
     /// # Errors
-    /// When none are configured.
+    /// When none are configured; where the migration is complete, and another one has begun in this
+    /// PostgreSQL.
     pub async fn configured_lazily(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
+        let stores = Self::also_complete_lazily(config, ui).await?;
+        require_current(&stores.source, &stores.target)?;
+        Ok(stores)
+    }
+
+    /// The same, for commands that a migration which is complete still has.
+    ///
+    /// # Errors
+    /// When none are configured.
+    pub async fn also_complete_lazily(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_lazily_as_operator(&source)?;
@@ -125,7 +148,7 @@ impl Stores {
                 }
                 Ok(Self { source, target, embedded: None })
             }
-            None => Self::configured(config, ui).await,
+            None => Self::also_complete(config, ui).await,
         }
     }
 
@@ -224,14 +247,14 @@ impl Stores {
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(4);
 
-/// Tells the target whose it is, so that the control table of another migration is not taken for this one's.
-/// A source that does not answer, or does not let this role read, cannot say; a command that moves something
-/// asks it again, and fails then.
+/// Tells the target whose it is, so that the control table of another migration is not taken for this one's,
+/// and the source whether its schema is another one's by now. A source that does not answer, or does not let
+/// this role read, cannot say; a command that moves something asks it again, and fails then.
 async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
-    if let Ok(Some(id)) = source.migration_id().await {
-        target.belongs_to(&id)?;
+    match lockstep_coordinator::claim(source, target).await {
+        Err(error) if error.kind == Kind::Misconfigured => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What a command is about to act on, in a line: an operator with two environments sees which one this is.

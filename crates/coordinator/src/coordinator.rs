@@ -25,6 +25,7 @@ use crate::records;
 use crate::rehearsal::Rehearsal;
 use crate::relay::{RelaySummary, RelayUntil, relay};
 use crate::step::{self, Recovered, StepOutcome};
+use crate::waves;
 
 /// How often the coordinator makes sure that it still has its lock.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
@@ -50,11 +51,12 @@ impl Coordinator {
     /// where a migration of other tables is under way in this database; [`Error::HistoryLost`].
     #[crate::boxed]
     pub async fn open(migration: Migration) -> Result<Self> {
-        records::claim(&migration.source, &migration.target).await?;
+        waves::claim(&migration.source, &migration.target).await?;
         records::require_going_on(&migration).await?;
+        waves::refuse_completed(&migration).await?;
         let known = migration.target.has_owner();
         migration.source.migrate_schema().await?;
-        records::claim(&migration.source, &migration.target).await?;
+        waves::claim(&migration.source, &migration.target).await?;
         if !known {
             // With the schema came the identity, by which a record of another migration is told from ours.
             records::require_going_on(&migration).await?;

@@ -8,8 +8,8 @@
 //! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`,
 //! `gate`, `alike`, `journal`, `loss`, `watch`, `rate` and `lanes` (units a second, requests at once),
 //! `strain` (a busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions);
-//! `estimate` and `spent` (hours, units and dollars, beforehand and since); `records` and `continuity`
-//! (what both stores say);
+//! `estimate` and `spent` (hours, units and dollars, beforehand and since); `waves` (one migration after
+//! another), `records` and `continuity` (what both stores say);
 //! `outage` (waiting for a store that is away); then what works: `import`, `backfill`, `relay`,
 //! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`,
 //! `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
@@ -67,6 +67,7 @@ mod test_operation;
 pub mod truth;
 mod uninstall;
 mod watch;
+mod waves;
 mod worker;
 
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
@@ -121,6 +122,7 @@ pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};
 pub use uninstall::{Uninstall, UninstallOptions, uninstall};
 pub use watch::Watch;
+pub use waves::{claim, require_current};
 pub use worker::{WorkOptions, WorkSummary, WorkedTable, work};
 
 #[cfg(test)]

@@ -1,27 +1,15 @@
 //! What the records of both stores say of a migration, for gates, steps and the doctor alike.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
-use lockstep_dynamo::Target;
 use lockstep_postgres::{
-    CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, Source, SourceTransaction, TableBinding,
-    hold_shapes, read_control, require_open,
+    CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, SourceTransaction, TableBinding, hold_shapes,
+    read_control, require_open,
 };
 
 use crate::error::{Error, Result};
 use crate::journal::Intent;
 use crate::options::Migration;
-
-/// Tells the target which migration it is used for, where the source knows: a control record of another one
-/// is refused from then on.
-///
-/// # Errors
-/// The source's; [`Kind::Misconfigured`] where the target is used for another migration already.
-pub(crate) async fn claim(source: &Source, target: &Target) -> Result<()> {
-    if let Some(id) = source.migration_id().await? {
-        target.belongs_to(&id)?;
-    }
-    Ok(())
-}
+use crate::waves::require_current;
 
 /// Refuses to move anything in a migration that is complete, or over a control table that is another
 /// migration's. A target that does not answer cannot say so.
@@ -38,15 +26,15 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
         Err(error) if error.kind == Kind::Misconfigured && control.foreign().await.is_ok() => {
             return Err(error.into());
         }
-        Ok(None) | Err(_) => return Ok(()),
+        Ok(None) | Err(_) => return Ok(require_current(&migration.source, &migration.target)?),
     };
     match record.completed_at {
         None => Ok(()),
         Some(since) => {
             let message = format!(
                 "the migration is complete since {}: DynamoDB is the truth for good, and nothing is moved any more. `complete` again \
-                 finishes what it may have left; `cleanup --drop-source` drops the source tables. If it was another migration that had \
-                 this control table before, set target.control_table to a name of this one's own",
+                 finishes what it may have left; `cleanup --drop-source` drops the source tables. A migration of other tables needs a \
+                 control table of its own: set target.control_table",
                 since.format("%Y-%m-%d %H:%M:%S UTC")
             );
             Err(StoreError::target(Kind::Refused, "going on with the migration", message).into())

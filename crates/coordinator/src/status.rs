@@ -14,12 +14,15 @@ use crate::continuity;
 use crate::error::Result;
 use crate::feed_alarm;
 use crate::loss::Continuity;
+use crate::waves;
 
 /// The state of a migration.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
     /// Whether Lockstep was ever installed in this source.
     pub installed: bool,
+    /// The other migrations that are complete in this source, where this one has no schema there.
+    pub earlier: Vec<String>,
     /// The phase of all tables.
     pub phase: Option<Phase>,
     /// The epoch.
@@ -123,11 +126,21 @@ pub async fn status_of_source(source: &Source, tables: &[TableBinding]) -> Resul
 
 async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding]) -> Result<Status> {
     let mut asked = Asked::of(target);
+    if let (Some(target), true) = (target, source.has_schema().await?)
+        && let Err(error) = waves::claim(source, target).await
+    {
+        // A source that is another database than it was says so to what moves something.
+        tracing::debug!("whose schema lockstep is: {error}");
+    }
     if !source.has_schema().await? {
         // Schema `lockstep` is gone as well where the migration is complete.
         let target_record = record_of(&mut asked).await;
         let target_error = asked.text().filter(|_| asked.is_away());
-        return Ok(Status { target_record, target_error, ..Status::default() });
+        let earlier = match target {
+            Some(target) => waves::earlier(source, target).await?,
+            None => Vec::new(),
+        };
+        return Ok(Status { target_record, target_error, earlier, ..Status::default() });
     }
     let control = source.control().await?;
     let verdict = source.latest_verdict().await?;
@@ -156,6 +169,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     };
     Ok(Status {
         installed: true,
+        earlier: Vec::new(),
         phase: Some(control.phase),
         // Pauses there are epochs of their own.
         epoch: Some(target_record.map_or(control.epoch, |record| record.epoch.max(control.epoch))),

@@ -16,8 +16,8 @@ use crate::complete::Archive;
 use crate::error::{Error, Result};
 use crate::gate::{Collector, GateResult, Observer};
 use crate::options::Migration;
-use crate::records;
 use crate::status::late_writes_until;
+use crate::waves;
 
 const DOING: &str = "taking Lockstep out";
 
@@ -62,6 +62,14 @@ pub async fn uninstall(
     observer: &dyn Observer,
 ) -> Result<Uninstall> {
     let source = &migration.source;
+    match options.copy {
+        // A schema of another migration is not this one's to take out. Of a copy DynamoDB is not asked.
+        true => {
+            let known = source.completion_of(migration.target.control().table(), None).await?;
+            source.set_aside(known.is_some());
+        }
+        false => waves::claim(source, &migration.target).await?,
+    }
     if !source.has_schema().await? {
         return nothing_there(migration, options).await;
     }
@@ -73,13 +81,16 @@ pub async fn uninstall(
 
 async fn nothing_there(migration: &Migration, options: &UninstallOptions) -> Result<Uninstall> {
     let refused = |message: String| Err(StoreError::source(Kind::Refused, DOING, message).into());
-    if !options.copy && migration.source.completed().await?.is_some() {
-        return refused(
-            "the migration is complete: DynamoDB is the truth, and only guards are left in PostgreSQL. \
-            `cleanup --drop-source` drops \
-             the tables that they guard"
-                .to_owned(),
-        );
+    let completion = match options.copy {
+        true => None,
+        false => waves::completion(&migration.source, &migration.target).await?,
+    };
+    if completion.is_some() {
+        return refused(format!(
+            "the migration of control table {} is complete: DynamoDB is the truth, and only guards are left in PostgreSQL. \
+             `cleanup --drop-source` drops the tables that they guard",
+            migration.target.control().table()
+        ));
     }
     if options.drop_target_tables {
         return refused(format!(
@@ -152,7 +163,6 @@ async fn take_out_of_source(migration: &Migration) -> Result<Uninstalled> {
 
 /// PostgreSQL is read, and has every write that was acknowledged.
 async fn is_the_truth(migration: &Migration, gates: &mut Collector<'_>) -> Result<()> {
-    records::claim(&migration.source, &migration.target).await?;
     let control = migration.source.control().await?;
     let is_early = matches!(control.phase, Phase::PostgresOnly | Phase::DualWrite);
     let next = match control.phase {

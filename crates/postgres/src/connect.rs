@@ -126,6 +126,7 @@ impl Source {
             options: Arc::new(options.clone()),
             ahead_ms: Arc::default(),
             plans,
+            aside: Arc::default(),
             _alive: alive,
         }
     }

@@ -178,12 +178,16 @@ fn misconfigured(message: String) -> Error {
 }
 
 impl Source {
-    /// The tables of the migration; none where Lockstep was never installed.
+    /// The tables of the migration; none where Lockstep was never installed, and where schema `lockstep` is
+    /// another migration's ([`Source::is_aside`]).
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn contract(&self) -> Result<Contract> {
+        if self.is_aside() {
+            return Ok(Contract::default());
+        }
         let mut connection = self.pool().acquire().await.doing(READING)?;
         match Contract::read(&mut connection).await {
             Err(error) if error.is_missing_table() => Ok(Contract::default()),

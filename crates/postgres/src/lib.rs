@@ -24,7 +24,8 @@
 //! (what was delivered since a pass, and since a moment), `clock` (whether a stored time is young),
 //! `late_requests`, `glance` (whether anything has happened at all), `load` and `activity` (how busy it is,
 //! and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is noticed, and what
-//! it leaves to be decided), `archive` and `uninstall` (the end).
+//! it leaves to be decided), `remembered` and `completions` (migrations that are complete), `guard`, `archive`
+//! and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -41,6 +42,7 @@ mod clock;
 mod comparison_answers;
 mod comparison_progress;
 mod comparisons;
+mod completions;
 mod connect;
 mod continuity;
 mod contract;
@@ -55,6 +57,7 @@ mod foreign_schemas;
 mod full_pass;
 mod glance;
 mod grants;
+mod guard;
 mod held_back;
 mod imports;
 mod inspect;
@@ -86,6 +89,7 @@ mod recognise;
 mod recorded;
 mod references;
 mod relays;
+mod remembered;
 mod repair;
 pub mod reverse;
 mod schema;
@@ -117,7 +121,7 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use acknowledge::Acknowledged;
 pub use activity::Activity;
-pub use archive::Completed;
+pub use archive::Ending;
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
@@ -132,7 +136,7 @@ pub use continuity::{KnownMarks, NewMark, SourceContinuity};
 pub use contract::{Adopted, Contract};
 pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
-pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
+pub use control::{TableState, flip_phase, flip_phase_at_least, read_control};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
@@ -162,6 +166,7 @@ pub use progress::{PlanLook, RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use relays::{JoiningRelay, RelayRow, RelayShare};
+pub use remembered::{Completed, CompletedTable, Whose, read_whose};
 pub use session_settings::{connect_own, make_own_session};
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
@@ -180,7 +185,7 @@ pub use verdicts::{VerdictRow, VerdictWord};
 pub use workers::{HeldRange, Pulse, Registering, WorkerRow};
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
@@ -229,6 +234,8 @@ pub struct Source {
     /// By how much this machine's clock is known to be ahead of the source's, in milliseconds.
     ahead_ms: Arc<AtomicI64>,
     plans: Arc<Plans>,
+    /// See [`Source::is_aside`].
+    aside: Arc<AtomicBool>,
     /// Held for as long as there is a handle.
     _alive: Arc<()>,
 }

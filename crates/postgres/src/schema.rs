@@ -18,6 +18,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "level", include_str!("level.sql")),
     (9, "history", include_str!("history.sql")),
     (10, "rights", include_str!("rights.sql")),
+    // Before the identity: there is no moment at which a process of a completed migration finds an identity
+    // and not itself.
+    (47, "completed", include_str!("completed.sql")),
     (11, "owner", include_str!("owner.sql")),
     (12, "digest", include_str!("digest.sql")),
     (13, "settings", include_str!("settings.sql")),
@@ -88,12 +91,22 @@ impl Source {
         made.map_err(|_| Error::source(Kind::Unavailable, DOING, "this process is ending"))?
     }
 
-    /// Whether schema `lockstep` is there, without touching anything.
+    /// Whether schema `lockstep` is there, without touching anything. One that is known to be another
+    /// migration's ([`Source::is_aside`]) is not.
     ///
     /// # Errors
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn has_schema(&self) -> Result<bool> {
+        Ok(!self.is_aside() && self.is_schema_taken().await?)
+    }
+
+    /// Whether there is a schema `lockstep`, whosever it is.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    #[crate::boxed]
+    pub async fn is_schema_taken(&self) -> Result<bool> {
         sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.control') IS NOT NULL")
             .fetch_one(self.pool())
             .await

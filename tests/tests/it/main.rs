@@ -86,5 +86,6 @@ mod uninstall;
 mod unordered;
 mod upgrade;
 mod verdicts;
+mod waves;
 mod workers;
 mod writers;

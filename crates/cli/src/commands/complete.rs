@@ -67,7 +67,7 @@ pub enum What {
 /// # Errors
 /// When a gate refuses, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config, &context.ui).await?;
+    let stores = Stores::also_complete(&context.config, &context.ui).await?;
     let database = stores.source.database().await?;
     confirm(args.yes, &database, "complete the migration: there is no way back to PostgreSQL afterwards")?;
     let migration = context.migration(&stores)?;

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{Entry, EntryKind, IntentId};
+use lockstep_postgres::{Ending, Entry, EntryKind, IntentId};
 use lockstep_validator::{Progress as Compared, Report, ValidateOptions, validate};
 use serde::Serialize;
 use serde_json::json;
@@ -35,7 +35,7 @@ use crate::gate::{GateReport, Observer};
 use crate::journal::COMPLETE;
 use crate::moving::Feed;
 use crate::options::Migration;
-use crate::records;
+use crate::waves;
 
 /// Longest wait for a reverse feed of another process to see that it is over.
 const FEED_ENDS_WITHIN: Duration = Duration::from_secs(15);
@@ -84,12 +84,12 @@ pub async fn complete(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Completion> {
-    records::claim(&migration.source, &migration.target).await?;
+    waves::claim(&migration.source, &migration.target).await?;
     let control = migration.target.control();
     if let Some((record, since)) =
         control.record().await?.and_then(|record| Some((record, record.completed_at?)))
     {
-        require_decided_here(migration).await?;
+        require_decided_here(migration, record.epoch).await?;
         // 1. A run dies once it is decided. 2. A process that leaves a table out goes on. 3. The schema goes,
         // and that table takes writes that no application will read.
         migration.source.contract().await?.require_all(&migration.tables)?;
@@ -139,14 +139,14 @@ pub async fn complete(
 /// 1. The control table is another migration's, of a version that wrote no identity into it, and that one
 /// completes. 2. `complete` of this one, in DualWrite, finds the record. 3. It takes triggers and pending
 /// changes out of a source that is the truth.
-async fn require_decided_here(migration: &Migration) -> Result<()> {
+async fn require_decided_here(migration: &Migration, epoch: Epoch) -> Result<()> {
     let source = &migration.source;
     let found = match source.has_schema().await? {
         true => match source.control().await?.phase {
             Phase::DynamoOnly => return Ok(()),
             phase => format!("PostgreSQL says {phase}"),
         },
-        false if source.completed().await?.is_some() => return Ok(()),
+        false if waves::named_completion(migration, epoch).await?.is_some() => return Ok(()),
         false => "PostgreSQL knows nothing of it".to_owned(),
     };
     let message = format!(
@@ -260,7 +260,9 @@ async fn tidy(
     observer: &dyn Observer,
 ) -> Result<String> {
     let source = &migration.source;
-    if let (Some(done), false) = (source.completed().await?, source.has_schema().await?) {
+    if !source.has_schema().await?
+        && let Some(done) = waves::named_completion(migration, record.epoch).await?
+    {
         return Ok(done.journal_file);
     }
     observer.note("waiting for the reverse feed to end");
@@ -287,12 +289,16 @@ async fn tidy(
     }
     observer.note("taking triggers and schema lockstep out of PostgreSQL");
     let steps = &migration.options.steps;
-    let archive = || {
-        source.archive(&migration.tables, record.epoch, &migration.actor, &journal_file, steps.lock_timeout)
+    let ending = Ending {
+        control_table: migration.target.control().table().to_owned(),
+        epoch: record.epoch,
+        actor: migration.actor.clone(),
+        journal_file,
     };
+    let archive = || source.archive(&migration.tables, &ending, steps.lock_timeout);
     steps.while_busy(archive).await?;
     feed_lock.release().await;
-    Ok(journal_file)
+    Ok(ending.journal_file)
 }
 
 /// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::rate::Rate;
-use crate::records;
+use crate::waves;
 
 /// Writes in flight at once.
 const REQUESTS_IN_FLIGHT: usize = 16;
@@ -91,7 +91,7 @@ async fn alive(migration: &Migration) -> Result<usize> {
 }
 
 async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
-    records::claim(&migration.source, &migration.target).await?;
+    waves::claim(&migration.source, &migration.target).await?;
     let record = migration.target.control().record().await?;
     record
         .and_then(|record| Some((record.epoch, record.completed_at?)))

@@ -281,16 +281,20 @@ fn after_the_end(seen: &Observation) -> Option<Finding> {
         "it is another database, or one that was restored to before the migration; no application reads its tables any more",
         "check source.url. Applications need nothing of it",
     );
+    let beside = match seen.followed {
+        true => ". Schema lockstep is that of another migration, which began since and moves other tables",
+        false => "",
+    };
     Some(match (done, seen.left.is_empty()) {
         (false, _) => finding,
         (true, true) => Finding::attention(
             "the migration is complete",
-            "nothing of it is left in PostgreSQL but its record",
+            format!("nothing of it is left in PostgreSQL but its record{beside}"),
             "nothing",
         ),
         (true, false) => {
             let left = format!(
-                "{}: there until dropped, behind a guard that refuses every write",
+                "{}: there until dropped, behind a guard that refuses every write{beside}",
                 seen.left.join(", ")
             );
             Finding::attention("the migration is complete", left, "nothing")

@@ -29,8 +29,12 @@ pub struct Observation {
     pub newest_target_epoch: Option<Epoch>,
     /// Tables whose id counters in DynamoDB would hand out ids that are in use.
     pub ids_set_back: Vec<String>,
-    /// What PostgreSQL remembers of a migration that is complete.
+    /// What PostgreSQL remembers of this migration, if it is complete.
     pub completed: Option<Completed>,
+    /// Whether schema `lockstep` is there, and is that of a migration that began after this one was complete.
+    pub followed: bool,
+    /// The other migrations that are complete in this database, while this one has no schema there.
+    pub earlier: Vec<String>,
     /// The source tables that are there still after it.
     pub left: Vec<String>,
     /// Who holds which lock.

@@ -13,7 +13,7 @@ use crate::truth::set_back;
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE, Asked};
 use crate::error::Result;
-use crate::{continuity, moving, records};
+use crate::{continuity, moving, waves};
 
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(4);
@@ -36,7 +36,9 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         }
     }
     if seen.installed {
-        records::claim(source, target).await?;
+        waves::claim(source, target).await?;
+        // It may be that of a migration that began when this one was complete.
+        (seen.installed, seen.followed) = (source.has_schema().await?, source.is_aside());
     }
     let mut asked = Asked::of(Some(target));
     // A table that was never made says nothing; one that cannot be asked is told of by the tables.
@@ -58,7 +60,8 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     }
     if !seen.installed {
         if seen.source_error.is_none() {
-            seen.completed = source.completed().await?;
+            seen.completed = waves::completion(source, target).await?;
+            seen.earlier = waves::earlier(source, target).await?;
             for binding in tables.iter().filter(|_| seen.completed.is_some()) {
                 if source.is_left(binding).await? {
                     seen.left.push(binding.relation.to_string());

@@ -7,9 +7,10 @@
 //! writes as well, and an epoch is acknowledged once none of an older one is under way; see
 //! [`truth`](mod@lockstep_core::truth).
 //!
-//! What is known of the phase is in `phase`. In reading order: `keeper` (renews), `listener` (hears of
-//! changes).
+//! What is known of the phase is in `phase`. In reading order: `earlier` (whether PostgreSQL is another
+//! migration's by now), `keeper` (renews), `listener` (hears of changes).
 
+mod earlier;
 mod keeper;
 mod listener;
 
@@ -28,6 +29,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::central::Central;
 use crate::phase::{Known, Moment, PhaseView};
 use keeper::Keeper;
+
+#[doc(hidden)]
+pub use earlier::completion_of;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);

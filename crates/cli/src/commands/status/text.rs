@@ -24,6 +24,13 @@ pub(super) fn text(status: &Status) -> String {
                  which, and could not be read: {error}"
             );
         }
+        if !status.earlier.is_empty() {
+            return format!(
+                "This migration has not begun in this source: everything is as it was. `cargo xtask migrate` or \
+                 `cargo xtask backfill` begins. Complete there before it: {}.",
+                status.earlier.join("; ")
+            );
+        }
         return "Lockstep was never installed in this source: everything is as it was. `cargo xtask migrate` or \
                 `cargo xtask backfill` begins."
             .to_owned();

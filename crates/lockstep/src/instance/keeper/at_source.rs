@@ -5,10 +5,11 @@ use std::time::Duration;
 use lockstep_core::{Doing, Error, Kind, Phase, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{register, renew};
-use lockstep_postgres::{connect_own, read_control, read_migration_id, read_settings, report};
+use lockstep_postgres::{connect_own, read_control, read_settings, read_whose, report};
 
 use super::{Home, Keeper, PgConnection};
 use crate::central::Central;
+use crate::instance::earlier::completion_of;
 use crate::phase::Moment;
 
 impl Keeper {
@@ -103,7 +104,16 @@ async fn where_truth_is(
     at_most: Duration,
 ) -> Result<Home> {
     let Some(target) = target else { return Ok(Home::Source) };
-    if let Some(id) = read_migration_id(source).await? {
+    let whose = read_whose(source).await?;
+    // 1. Our migration is complete. 2. A second one of other tables begins in this PostgreSQL. 3. This process
+    // starts, and the phase that PostgreSQL says is that of the second.
+    if let Some(done) = completion_of(&whose, target).await? {
+        if let Some(id) = done.migration_id {
+            target.target().belongs_to(&id)?;
+        }
+        return Ok(Home::Target);
+    }
+    if let Some(id) = whose.id {
         target.target().belongs_to(&id)?;
     }
     let record = match tokio::time::timeout(at_most, target.record()).await {
