@@ -42,7 +42,8 @@ pub struct Args {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder]
+    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder,
+    /// with -2 and so on where that is the journal of another migration]
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
     /// Take out of DynamoDB as well what only a migration needs

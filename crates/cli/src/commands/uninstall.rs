@@ -48,7 +48,8 @@ pub struct Args {
     /// it
     #[arg(long, value_name = "ID", requires = "copy")]
     pub migration_id: Option<String>,
-    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder]
+    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder,
+    /// with -2 and so on where that is the journal of another migration]
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 }
