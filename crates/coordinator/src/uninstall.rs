@@ -16,6 +16,7 @@ use crate::complete::Archive;
 use crate::error::{Error, Result};
 use crate::gate::{Collector, GateResult, Observer};
 use crate::options::Migration;
+use crate::records;
 use crate::status::late_writes_until;
 use crate::waves;
 
@@ -87,8 +88,8 @@ async fn nothing_there(migration: &Migration, options: &UninstallOptions) -> Res
     };
     if completion.is_some() {
         return refused(format!(
-            "the migration of control table {} is complete: DynamoDB is the truth, and only guards are left in PostgreSQL. \
-             `cleanup --drop-source` drops the tables that they guard",
+            "the migration of control table {} is complete: DynamoDB is the truth, and only guards are left \
+             in PostgreSQL. `cleanup --drop-source` drops the tables that they guard",
             migration.target.control().table()
         ));
     }
@@ -120,6 +121,11 @@ async fn take_out(
     observer: &dyn Observer,
 ) -> Result<Uninstall> {
     let source = &migration.source;
+    if !options.copy {
+        // 1. A migration is in DualWrite. 2. An operator of the next one, whose turn has not come, takes it
+        // out with its own configuration. 3. The first has no capture any more.
+        records::refuse_a_second(migration).await?;
+    }
     let mut gates = Collector::new(observer);
     if options.copy {
         is_a_copy(migration, options, &mut gates).await?;

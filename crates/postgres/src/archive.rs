@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
 use super::completions::{MEMORY, MEMORY_OF_JOURNALS};
-use super::guard::{GUARD, is_guarded};
+use super::guard::{GUARD, is_guarded, is_guarded_as_moved};
 use super::partitions;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive};
@@ -147,13 +147,17 @@ impl Source {
             .doing("reading the journal")
     }
 
-    /// Whether the source table of a migration that is complete is there still.
+    /// Whether the source table of a migration that is complete is there still. One that was made under its
+    /// name since, and was moved by another migration, is not that table.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn is_left(&self, binding: &TableBinding) -> Result<bool> {
-        is_there(&mut *self.pool().acquire().await.doing("looking for what is left")?, binding).await
+        let mut connection = self.pool().acquire().await.doing("looking for what is left")?;
+        Ok(is_there(&mut connection, binding).await?
+            && (is_guarded_as_moved(&mut connection, binding).await?
+                || !is_guarded(&mut connection, binding).await?))
     }
 
     /// Drops a source table that a migration has left behind its guard; says whether it was there.
@@ -172,8 +176,9 @@ impl Source {
             return Ok(false);
         }
         limit_lock_waits(&mut transaction, lock_timeout).await?;
-        if !is_guarded(&mut transaction, binding).await? {
-            let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";
+        if !is_guarded_as_moved(&mut transaction, binding).await? {
+            let message =
+                "it does not carry the guard that this migration left: it is another table, and stays";
             return Err(Error::source(Kind::Refused, doing, message));
         }
         // Without CASCADE: what depends on it is not Lockstep's, and PostgreSQL names it.

@@ -260,13 +260,18 @@ async fn tidy(
     observer: &dyn Observer,
 ) -> Result<String> {
     let source = &migration.source;
-    if !source.has_schema().await?
-        && let Some(done) = waves::named_completion(migration, record.epoch).await?
-    {
-        return Ok(done.journal_file);
+    if let Some(file) = tidied(migration, record).await? {
+        return Ok(file);
     }
     observer.note("waiting for the reverse feed to end");
     let feed_lock = feed_is_over(migration).await?;
+    // 1. Two runs go on with a completion, and one waits for the other's lock. 2. That one ends, and a second
+    // migration begins. 3. This one would keep the journal of the second as that of the first.
+    waves::claim(source, &migration.target).await?;
+    if let Some(file) = tidied(migration, record).await? {
+        feed_lock.release().await;
+        return Ok(file);
+    }
     let id = intent(migration).await?;
     let detail = json!({ "epoch": record.epoch, "completed_at": record.completed_at });
     source.journal_outcome(&migration.actor, id, EntryKind::Done, COMPLETE, &detail).await?;
@@ -299,6 +304,14 @@ async fn tidy(
     steps.while_busy(archive).await?;
     feed_lock.release().await;
     Ok(ending.journal_file)
+}
+
+/// Where the journal was kept, if everything was taken out of the source by an earlier run.
+async fn tidied(migration: &Migration, record: &TargetRecord) -> Result<Option<String>> {
+    if migration.source.has_schema().await? {
+        return Ok(None);
+    }
+    Ok(waves::named_completion(migration, record.epoch).await?.map(|done| done.journal_file))
 }
 
 /// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.
