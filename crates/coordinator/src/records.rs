@@ -33,8 +33,8 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
         Some(since) => {
             let message = format!(
                 "the migration is complete since {}: DynamoDB is the truth for good, and nothing is moved any more. `complete` again \
-                 finishes what it may have left; `cleanup --drop-source` drops the source tables. A migration of other tables needs a \
-                 control table of its own: set target.control_table",
+                 finishes what it may have left; `cleanup --drop-source` drops the source tables. A \
+                 migration of other tables needs a control table of its own: set target.control_table",
                 since.format("%Y-%m-%d %H:%M:%S UTC")
             );
             Err(StoreError::target(Kind::Refused, "going on with the migration", message).into())

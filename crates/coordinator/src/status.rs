@@ -1,11 +1,12 @@
 //! Where a migration stands, for people and for programs. Reads only.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
+use lockstep_core::{Epoch, InstanceRow, Kind, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::reverse::FeedStanding;
 use lockstep_postgres::{
-    CaptureState, ComparisonProgress, Entry, RelayRow, Source, TableBinding, VerdictWord, WorkerRow,
+    CaptureState, ComparisonProgress, Completed, Entry, RelayRow, Source, TableBinding, VerdictWord,
+    WorkerRow,
 };
 use serde::Serialize;
 
@@ -21,8 +22,10 @@ use crate::waves;
 pub struct Status {
     /// Whether Lockstep was ever installed in this source.
     pub installed: bool,
-    /// The other migrations that are complete in this source, where this one has no schema there.
+    /// The other migrations that are complete in this source, a line for each.
     pub earlier: Vec<String>,
+    /// What the source remembers of this one, if it is complete.
+    pub completed: Option<Completed>,
     /// The phase of all tables.
     pub phase: Option<Phase>,
     /// The epoch.
@@ -132,15 +135,23 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         // A source that is another database than it was says so to what moves something.
         tracing::debug!("whose schema lockstep is: {error}");
     }
+    let earlier = match target {
+        Some(target) => waves::earlier(source, target).await?,
+        None => Vec::new(),
+    };
     if !source.has_schema().await? {
         // Schema `lockstep` is gone as well where the migration is complete.
         let target_record = record_of(&mut asked).await;
         let target_error = asked.text().filter(|_| asked.is_away());
-        let earlier = match target {
-            Some(target) => waves::earlier(source, target).await?,
-            None => Vec::new(),
+        let completed = match target {
+            Some(target) if target_record.is_some() => match waves::completion(source, target).await {
+                // Who may not read it is told the rest.
+                Err(error) if error.kind == Kind::Denied => None,
+                found => found?,
+            },
+            _ => None,
         };
-        return Ok(Status { target_record, target_error, earlier, ..Status::default() });
+        return Ok(Status { target_record, target_error, earlier, completed, ..Status::default() });
     }
     let control = source.control().await?;
     let verdict = source.latest_verdict().await?;
@@ -169,7 +180,8 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     };
     Ok(Status {
         installed: true,
-        earlier: Vec::new(),
+        earlier,
+        completed: None,
         phase: Some(control.phase),
         // Pauses there are epochs of their own.
         epoch: Some(target_record.map_or(control.epoch, |record| record.epoch.max(control.epoch))),

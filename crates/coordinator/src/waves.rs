@@ -15,10 +15,11 @@ const BEGINNING: &str = "looking which migrations were here";
 
 /// Tells the target which migration it is used for, where the source knows: a control record of another one
 /// is refused from then on. Where this one is complete, and schema `lockstep` is by now that of a later one,
-/// the source is told that.
+/// the source is told that. A target that does not answer keeps no command from the source: what an earlier
+/// version completed, and only the target's record can tell, is not told from it then.
 ///
 /// # Errors
-/// The stores'; [`Kind::Misconfigured`] where the target is used for another migration already.
+/// The source's; [`Kind::Misconfigured`] where the target is used for another migration already.
 #[crate::boxed]
 pub async fn claim(source: &Source, target: &Target) -> Result<()> {
     if !source.is_schema_taken().await? {
@@ -26,7 +27,11 @@ pub async fn claim(source: &Source, target: &Target) -> Result<()> {
         return Ok(());
     }
     let whose = source.whose().await?;
-    if let Some(done) = completion_of(&whose, &target.control()).await? {
+    let done = completion_of(&whose, &target.control()).await.unwrap_or_else(|error| {
+        tracing::debug!("which migration this is, is not known: {error}");
+        None
+    });
+    if let Some(done) = done {
         source.set_aside(true);
         return done.migration_id.map_or(Ok(()), |id| target.belongs_to(&id));
     }
@@ -61,8 +66,8 @@ pub(crate) async fn named_completion(migration: &Migration, epoch: Epoch) -> Res
     source.completion_of(control.table(), Some(epoch)).await
 }
 
-/// The names of the migrations that were complete in this database before this one, for people; none where
-/// the role may not read them.
+/// The migrations that were complete in this database before this one, a line for each; none where the role
+/// may not read them.
 ///
 /// # Errors
 /// The source's.
@@ -73,7 +78,7 @@ pub(crate) async fn earlier(source: &Source, target: &Target) -> Result<Vec<Stri
     };
     let control = target.control();
     let others = completed.iter().filter(|done| done.control_table.as_deref() != Some(control.table()));
-    Ok(others.map(Completed::title).collect())
+    Ok(others.map(Completed::told).collect())
 }
 
 /// Refuses to begin, or to go on with, a migration under the name or with a table of one that is complete.
@@ -100,7 +105,8 @@ pub(crate) async fn refuse_completed(migration: &Migration) -> Result<()> {
     let relations: Vec<String> = guarded.iter().map(|binding| binding.relation.to_string()).collect();
     refused(format!(
         "{} was moved by a migration that is complete, and its guard refuses every write: take it out of \
-         this configuration. Applications go on with it in DynamoDB, with the control table of its migration",
+         this configuration. Applications go on with it in DynamoDB, with the control table of its \
+         migration. Once `cleanup --drop-source` of that one has dropped it, another table may have its name here",
         relations.join(" and ")
     ))
 }

@@ -24,8 +24,8 @@
 //! (what was delivered since a pass, and since a moment), `clock` (whether a stored time is young),
 //! `late_requests`, `glance` (whether anything has happened at all), `load` and `activity` (how busy it is,
 //! and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is noticed, and what
-//! it leaves to be decided), `remembered` and `completions` (migrations that are complete), `guard`, `archive`
-//! and `uninstall` (the end).
+//! it leaves to be decided), `remembered` and `completions` (migrations that are complete), `guard`,
+//! `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;

@@ -60,6 +60,22 @@ impl Completed {
         }
     }
 
+    /// What is remembered of it, in a line for people: name, tables, since when, and where its journal is.
+    pub fn told(&self) -> String {
+        let mut told = self.title();
+        if !self.tables.is_empty() {
+            let names: Vec<&str> = self.tables.iter().map(|table| table.name.as_str()).collect();
+            told += &format!(", of {}", names.join(", "));
+        }
+        if self.control_table.is_some() {
+            told += &format!(", since {}", self.completed_at.format("%Y-%m-%d %H:%M:%S UTC"));
+        }
+        if !self.journal_file.is_empty() {
+            told += &format!(", its journal in {}", self.journal_file);
+        }
+        told
+    }
+
     /// Whether a table of this name was part of it.
     pub fn has(&self, name: &str) -> bool {
         self.tables.iter().any(|table| table.name == name)

@@ -14,7 +14,7 @@ use lockstep_core::{Epoch, MigratableTable, Phase};
 use lockstep_dynamo::{Purge, Target, TargetOptions};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
-use lockstep_postgres::{Entry, TableBinding};
+use lockstep_postgres::{Ending, Entry, TableBinding};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log_row, logs, payment_row, payments};
 use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, backfill, eventually, within};
@@ -115,14 +115,34 @@ async fn refused(migration: &Migration) -> String {
     Coordinator::open(migration.clone()).await.err().expect("refused").to_string()
 }
 
-async fn app(world: &World, control_table: &str) -> Result<App, lockstep_core::Error> {
+/// While the first is under way, nothing of the second is begun, and its commands take nothing of the first.
+async fn is_not_beside(world: &World) {
+    let before: String = world.value("SELECT phase || epoch FROM lockstep.control").await;
+    let said = refused(&second(world).await).await;
+    for part in ["one migration at a", "payments", "`complete` it", "`uninstall`"] {
+        assert!(said.contains(part), "not beside one another: {said}");
+    }
+    let second = second(world).await;
+    let taken = uninstall(&second, &UninstallOptions::default(), &Kept::default(), &()).await;
+    let said = taken.expect_err("it is another one's").to_string();
+    assert!(said.contains("payments"), "{said}");
+    completed(&second).await.expect_err("it is another one's");
+    let now: String = world.value("SELECT phase || epoch FROM lockstep.control").await;
+    assert_eq!(now, before, "the first is untouched");
+}
+
+fn app_options(world: &World, control_table: &str, lease: Duration) -> MigrationOptions {
     let options = MigrationOptions::new(world.source_options(), target(world, control_table))
-        .instance(InstanceOptions { name: control_table.to_owned(), lease: LEASE });
+        .instance(InstanceOptions { name: control_table.to_owned(), lease });
     let options = match control_table {
         FIRST => options.table(Payments::default(), PAYMENTS, PAYMENTS),
         _ => options.table(IntegrationLogs::default(), LOGS, LOGS),
     };
-    App::connect(options.expect("plain names")).await
+    options.expect("plain names")
+}
+
+async fn app(world: &World, control_table: &str) -> Result<App, lockstep_core::Error> {
+    App::connect(app_options(world, control_table, LEASE)).await
 }
 
 /// A payment that the first one's application writes is read by it, and is in DynamoDB alone.
@@ -148,6 +168,11 @@ async fn first_is_as_it_was(world: &World) {
     assert!(said.findings.iter().any(|finding| finding.means.contains("another migration")), "{said:#?}");
     let status = status(&first.source, &first.target, &first.tables).await.expect("asked");
     assert!(!status.installed && status.target_record.is_some_and(|record| record.completed_at.is_some()));
+    let remembered = status.completed.expect("PostgreSQL remembers it");
+    assert_eq!(
+        (remembered.journal_file.as_str(), remembered.control_table.as_deref()),
+        ("memory", Some(FIRST))
+    );
     for copy in [false, true] {
         let options = UninstallOptions { copy, ..UninstallOptions::default() };
         let taken = uninstall(&first, &options, &Kept::default(), &()).await;
@@ -158,6 +183,15 @@ async fn first_is_as_it_was(world: &World) {
     }
     let said = refused(&first).await;
     assert!(said.contains("the migration is complete since"), "{said}");
+    // A run that was overtaken, and does not know it.
+    let ending = Ending {
+        control_table: FIRST.to_owned(),
+        epoch: again.epoch,
+        actor: "late".to_owned(),
+        journal_file: "another".to_owned(),
+    };
+    let late = world.another_source().await;
+    late.archive(&first.tables, &ending, Duration::from_secs(1)).await.expect("nothing is left to do");
     let now: String = world.value("SELECT phase || epoch FROM lockstep.control").await;
     assert_eq!(now, before, "the second is untouched");
 }
@@ -170,11 +204,7 @@ async fn a_second_one_goes_the_whole_way_while_applications_of_the_first_go_on()
     moved_to(&world, &first, Phase::DynamoOnly).await;
     // One process, two handles; that of the first was there before the completion.
     let of_first = app(&world, FIRST).await.expect("it starts");
-    let said = refused(&second).await;
-    assert!(
-        said.contains("one migration at a") && said.contains("payments"),
-        "not beside one another: {said}"
-    );
+    is_not_beside(&world).await;
     completed(&first).await.expect("both stores hold the same");
 
     let over = Cancel::new();
@@ -194,6 +224,11 @@ async fn a_second_one_goes_the_whole_way_while_applications_of_the_first_go_on()
         assert_eq!(before.next, ["cargo xtask migrate"]);
         moved_to(&world, &second, Phase::DualWrite).await;
         first_is_as_it_was(&world).await;
+        let seen = status(&second.source, &second.target, &second.tables).await.expect("asked");
+        assert_eq!((seen.phase, seen.earlier.len()), (Some(Phase::DualWrite), 1));
+        for part in [FIRST, PAYMENTS, "its journal in memory"] {
+            assert!(seen.earlier[0].contains(part), "{part}: {:?}", seen.earlier);
+        }
         let restarted = app(&world, FIRST).await.expect("it starts beside the second");
         let of_second = app(&world, SECOND).await.expect("it starts");
         payments_go_on(&world, &restarted, "restarted").await;
@@ -369,4 +404,155 @@ async fn a_second_one_is_taken_out_again_and_the_first_is_remembered() {
     assert!(completed(&first(&world).await).await.expect("nothing is left to do").resumed);
     world.sql("DELETE FROM integration_logs").await;
     world.try_sql("DELETE FROM payments").await.expect_err("guarded");
+}
+
+/// Payments are moved, their copy is cleaned up, and logs are made under the name `payments`.
+#[tokio::test]
+async fn a_relation_of_the_first_is_refused_until_it_was_cleaned_up_and_is_the_seconds_from_then_on() {
+    let world = after_the_first().await;
+    let first = first(&world).await;
+    let made_again = TableBinding { relation: world.payments_table().relation, ..world.logs_table() };
+    let second = async || migration(&world, SECOND, vec![made_again.clone()]).await;
+    let said = refused(&second().await).await;
+    assert!(
+        said.contains("public.payments was moved by") && said.contains("cleanup --drop-source"),
+        "{said}"
+    );
+    let yes = async || Ok::<_, String>("it is there".to_owned());
+    assert_eq!(drop_source(&first, yes, &()).await.expect("dropped").dropped, ["public.payments"]);
+    world
+        .sql(
+            "CREATE TABLE payments (LIKE integration_logs INCLUDING ALL);
+             INSERT INTO payments SELECT * FROM integration_logs",
+        )
+        .await;
+    let second = second().await;
+    let is_the_seconds = async || {
+        let said = drop_source(&first, yes, &()).await.expect_err("another table").to_string();
+        assert!(said.contains("it is another table, and stays"), "{said}");
+        assert_eq!(world.count("payments").await, 20);
+    };
+    moved_to(&world, &second, Phase::DynamoOnly).await;
+    is_the_seconds().await;
+    completed(&second).await.expect("both stores hold the same");
+    is_the_seconds().await;
+    let seen = observe(&first.source, &first.target, &first.tables).await.expect("seen");
+    assert!(seen.completed.is_some() && seen.left.is_empty(), "{:?}", seen.left);
+    assert_eq!(drop_source(&second, yes, &()).await.expect("dropped").dropped, ["public.payments"]);
+}
+
+#[tokio::test]
+async fn the_beginning_of_the_second_broken_off_anywhere_goes_on_and_is_never_taken_for_the_first() {
+    let world = after_the_first().await;
+    let first = first(&world).await;
+    let (mut cut, mut polls) = (0, 6);
+    loop {
+        // Each try is a process of its own.
+        let second = second(&world).await;
+        let begun = async {
+            let coordinator = Coordinator::open(second).await?;
+            let prepared = coordinator.prepare(&()).await.map(drop);
+            coordinator.close().await;
+            prepared
+        };
+        match CutShort::after(polls, begun).await {
+            // The one before is not quite gone.
+            Some(Err(Error::Store(error))) if error.kind == lockstep_core::Kind::Busy => continue,
+            Some(ended) => break ended.expect("it goes on"),
+            None => cut += 1,
+        }
+        assert!(completed(&first).await.expect("nothing is left to do").resumed);
+        let of_first = app(&world, FIRST).await.expect("it starts beside what there is of the second");
+        payments_go_on(&world, &of_first, &format!("after {polls}")).await;
+        of_first.shutdown().await;
+        polls += polls / 3;
+    }
+    assert!(cut > 5, "{cut}");
+    first_is_as_it_was(&world).await;
+    let instances: i64 = world.value("SELECT count(*) FROM lockstep.instances").await;
+    assert_eq!(instances, 0, "that of the first is registered with the first alone");
+    moved_to(&world, &second(&world).await, Phase::DualWrite).await;
+    // What a process that is killed between two schema migrations leaves: a part of it, without an identity.
+    let all = world.source.migrate_schema_as_of(usize::MAX).await.expect("there");
+    uninstall(&second(&world).await, &UninstallOptions::default(), &Kept::default(), &())
+        .await
+        .expect("taken out");
+    for known in 1..all.min(9) {
+        world.source.migrate_schema_as_of(known).await.expect("a part of it");
+        let of_first = app(&world, FIRST).await.expect("it starts beside what there is of the second");
+        payments_go_on(&world, &of_first, &format!("with {known} of them")).await;
+        of_first.shutdown().await;
+        world.sql("DROP SCHEMA lockstep CASCADE").await;
+    }
+}
+
+/// A process of its own, stopped as a machine that is suspended is: nothing of it runs until it is woken.
+#[tokio::test]
+async fn an_application_of_the_first_that_slept_through_its_end_wakes_up_in_the_first() {
+    let world = World::start().await;
+    world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+    let first = first(&world).await;
+    moved_to(&world, &first, Phase::DualWrite).await;
+    let options = app_options(&world, FIRST, Duration::from_secs(1));
+    let (tell, asleep) = tokio::sync::oneshot::channel();
+    let (wake, woken) = std::sync::mpsc::channel::<()>();
+    let process = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let app = runtime.block_on(App::connect(options)).expect("it starts");
+        let written = runtime.block_on(app.store::<Payments>().put(&payment_row(5, 5, "before")));
+        tell.send(written.expect("written").control.phase).expect("heard");
+        woken.recv().expect("woken");
+        runtime.block_on(async {
+            let store = app.store::<Payments>();
+            let (mut refused, row) = (0, payment_row(5, 6, "woken"));
+            let put = loop {
+                match store.put(&row).await {
+                    Ok(put) => break put,
+                    Err(_) => refused += 1,
+                }
+                assert!(refused < 1_000, "it never learns");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            };
+            let read = store.get(&Payments::key(&row)).await.expect("read").expect("a row");
+            app.shutdown().await;
+            (put.control.phase, read.transaction_reference)
+        })
+    });
+    assert_eq!(asleep.await.expect("it runs"), Phase::DualWrite);
+    moved_to(&world, &first, Phase::DynamoOnly).await;
+    // Decided, and what it leaves is not taken out yet: the second waits for that.
+    let epoch = first.target.control().record().await.expect("read").expect("a record").epoch;
+    first.target.control().complete(epoch).await.expect("decided");
+    is_not_beside(&world).await;
+    assert!(completed(&first).await.expect("it goes on").resumed);
+    let second = second(&world).await;
+    moved_to(&world, &second, Phase::DualWrite).await;
+    wake.send(()).expect("it sleeps");
+    let (phase, read) =
+        tokio::task::spawn_blocking(|| process.join()).await.expect("ended").expect("no panic");
+    assert_eq!((phase, read.as_deref()), (Phase::DynamoOnly, Some("woken")));
+    let old: i64 = world.value("SELECT count(*) FROM payments WHERE transaction_reference = 'woken'").await;
+    assert_eq!(old, 0, "PostgreSQL has none of it");
+    let instances: i64 = world.value("SELECT count(*) FROM lockstep.instances").await;
+    assert_eq!(instances, 0, "it is not registered with the second");
+}
+
+#[tokio::test]
+async fn a_dump_before_the_second_and_one_within_it_carry_what_is_remembered_of_the_first() {
+    for without_rights in [false, true] {
+        let mut world = after_the_first().await;
+        let dump = world.dump_source(without_rights).await;
+        world.restore_dump(&dump).await;
+        world.try_sql("DELETE FROM payments").await.expect_err("guarded");
+        assert!(completed(&first(&world).await).await.expect("nothing is left to do").resumed);
+        let said = refused(&migration(&world, SECOND, world.tables()).await).await;
+        assert!(said.contains("payments was moved to payments"), "{said}");
+        moved_to(&world, &second(&world).await, Phase::DualWrite).await;
+        let dump = world.dump_source(without_rights).await;
+        world.restore_dump(&dump).await;
+        first_is_as_it_was(&world).await;
+        let of_first = app(&world, FIRST).await.expect("it starts beside the second");
+        payments_go_on(&world, &of_first, "after the dump").await;
+        of_first.shutdown().await;
+    }
 }

@@ -30,7 +30,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     let why = source.why_away(WHY_WITHIN).await;
     seen.source_error = why.as_ref().filter(|why| why.kind == Kind::Unavailable).map(ToString::to_string);
     if seen.source_error.is_none() {
-        match source.has_schema().await {
+        match source.is_schema_taken().await {
             Ok(installed) => seen.installed = installed,
             Err(error) => seen.source_error = Some(why.unwrap_or(error).to_string()),
         }

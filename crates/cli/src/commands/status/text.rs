@@ -12,8 +12,12 @@ use crate::ui::{count, seconds};
 
 pub(super) fn text(status: &Status) -> String {
     if let Some(since) = status.target_record.and_then(|record| record.completed_at) {
+        let journal = status.completed.as_ref().map_or_else(String::new, |done| {
+            format!(" Its journal is in {}, and in lockstep_archive.journal.", done.journal_file)
+        });
         return format!(
-            "Complete since {}: DynamoDB is the truth for good. `cargo xtask doctor` says whether anything is left to do.",
+            "Complete since {}: DynamoDB is the truth for good.{journal} `cargo xtask doctor` says whether \
+             anything is left to do.",
             since.format("%Y-%m-%d %H:%M:%S UTC")
         );
     }
@@ -26,8 +30,8 @@ pub(super) fn text(status: &Status) -> String {
         }
         if !status.earlier.is_empty() {
             return format!(
-                "This migration has not begun in this source: everything is as it was. `cargo xtask migrate` or \
-                 `cargo xtask backfill` begins. Complete there before it: {}.",
+                "This migration has not begun in this source: everything is as it was. `cargo xtask migrate` \
+                 or `cargo xtask backfill` begins. Complete there before it: {}.",
                 status.earlier.join("; ")
             );
         }
@@ -81,6 +85,9 @@ pub(super) fn text(status: &Status) -> String {
             "\nleft open by a crash: `{}` by {} at {}; the next command settles it",
             intent.step, intent.actor, intent.at
         );
+    }
+    for earlier in &status.earlier {
+        text += &format!("\ncomplete in this database before: {earlier}");
     }
     if !status.journal.is_empty() {
         text += "\njournal, newest first:";

@@ -105,8 +105,8 @@ async fn where_truth_is(
 ) -> Result<Home> {
     let Some(target) = target else { return Ok(Home::Source) };
     let whose = read_whose(source).await?;
-    // 1. Our migration is complete. 2. A second one of other tables begins in this PostgreSQL. 3. This process
-    // starts, and the phase that PostgreSQL says is that of the second.
+    // 1. Our migration is complete. 2. A second one of other tables begins in this PostgreSQL. 3. This
+    // process starts, and the phase that PostgreSQL says is that of the second.
     if let Some(done) = completion_of(&whose, target).await? {
         if let Some(id) = done.migration_id {
             target.target().belongs_to(&id)?;
