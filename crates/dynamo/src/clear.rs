@@ -11,6 +11,15 @@ use aws_smithy_types::config_bag::ConfigBag;
 #[derive(Debug)]
 pub(super) struct NoTokenInClear;
 
+/// Why it was not sent. A type of its own: the SDK gives it back like what a connection says, which may have
+/// sent the request.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the endpoint is plain HTTP on another machine, and these credentials have a session token, which is not \
+    sent in clear: use https://, or set target.emulator_credentials for an emulator"
+)]
+pub(super) struct TokenInClear;
+
 const TOKEN: &str = "x-amz-security-token";
 
 #[dyn_dispatch_hint]
@@ -27,11 +36,7 @@ impl Intercept for NoTokenInClear {
     ) -> Result<(), BoxError> {
         let request = context.request();
         if request.headers().contains_key(TOKEN) && is_in_clear(request.uri()) {
-            return Err(
-                "the endpoint is plain HTTP on another machine, and these credentials have a session token, which is not \
-                        sent in clear: use https://, or set target.emulator_credentials for an emulator"
-                    .into(),
-            );
+            return Err(TokenInClear.into());
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use lockstep_core::{Error, Kind, Side};
 
+use super::clear::TokenInClear;
 use super::{codes, without_values};
 
 /// Reads an SDK error while `doing` something.
@@ -31,11 +32,25 @@ where
             (kind, advised(kind, &error))
         }
         _ => {
-            let kind = of_credentials(&error).unwrap_or_else(|| of_dispatch(&error));
+            let kind = before_a_connection(&error).or_else(|| of_credentials(&error));
+            let kind = kind.unwrap_or_else(|| of_dispatch(&error));
             (kind, advised(kind, &error))
         }
     };
     Error::of_driver(Side::Target, kind, doing, message, error)
+}
+
+/// What ended a request before it had a connection, and was none of a provider's own words: the SDK gives it
+/// back like what a connection says. 1. STS takes longer than the SDK waits for an identity. 2. Taken for a
+/// lost answer, the caller of a write in DynamoOnly hears that it may have happened.
+fn before_a_connection(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+    chain(error).find_map(|cause| {
+        if cause.is::<TokenInClear>() {
+            return Some(Kind::Misconfigured);
+        }
+        // Its type is the SDK's own; a test holds the words against the SDK.
+        cause.to_string().starts_with("identity resolver timed out").then_some(Kind::Unavailable)
+    })
 }
 
 /// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there

@@ -388,6 +388,31 @@ async fn what_the_stream_has_lost_closes_the_way_back_until_the_whole_target_was
 }
 
 #[tokio::test]
+async fn a_stream_that_is_switched_off_and_on_is_followed_by_the_feed_that_runs() {
+    use aws_sdk_dynamodb::types::StreamSpecification;
+    let (world, epoch) = dynamo_only(World::start().await).await;
+    let (of_logs, cancel) = (IntegrationLogs::default(), CancellationToken::new());
+    let is_fed =
+        async |user: &str| world.count(&format!("integration_logs WHERE user_id = '{user}'")).await == 1;
+    let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), async {
+        world.put_item(&of_logs, &log_row(1, "a", "before"), epoch).await;
+        eventually("the feed runs", || async { is_fed("before").await }).await;
+        let off = StreamSpecification::builder().stream_enabled(false).build().expect("built");
+        let ending = world.plain_target.client().update_table().table_name(LOGS).stream_specification(off);
+        ending.send().await.expect("switched off");
+        world.plain_target.enable_stream(LOGS).await.expect("switched on");
+        world.put_item(&of_logs, &log_row(1, "a", "after"), epoch).await;
+        let following = eventually("the new stream is followed", || async { is_fed("after").await });
+        within(Duration::from_secs(30), following).await;
+        cancel.cancel();
+    });
+    let fed = fed.expect("the feed goes on");
+    let standing = fed.tables[0].standing.as_ref().expect("it stands somewhere");
+    let why = standing.lost_why.as_deref();
+    assert_eq!(why, Some("the stream was ended and begun again"), "{standing:?}");
+}
+
+#[tokio::test]
 async fn a_feed_that_is_begun_only_after_the_step_says_that_it_has_missed_something() {
     let world = World::start().await;
     world.prepared().await.close().await;

@@ -100,3 +100,50 @@ fn what_a_credential_process_printed_is_not_shown() {
     assert!(error.message.contains("exited with code 1"), "{error}");
     assert!(!format!("{error} {error:?}").contains("Planted"), "{error}");
 }
+
+/// A provider of credentials that says nothing.
+#[derive(Debug)]
+struct Silent;
+
+impl aws_credential_types::provider::ProvideCredentials for Silent {
+    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        aws_credential_types::provider::future::ProvideCredentials::new(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_does_not_come_in_time_has_sent_nothing() {
+    let cache = aws_sdk_dynamodb::config::IdentityCache::lazy().load_timeout(Duration::from_millis(20));
+    let shared = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region(aws_sdk_dynamodb::config::Region::new("eu-central-1"))
+        .endpoint_url("http://127.0.0.1:1")
+        .identity_cache(cache.build())
+        .credentials_provider(Silent)
+        .load()
+        .await;
+    let config = aws_sdk_dynamodb::config::Builder::from(&shared)
+        .retry_config(aws_sdk_dynamodb::config::retry::RetryConfig::disabled());
+    let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+    let error = super::error("writing", client.list_tables().send().await.expect_err("no identity"));
+    assert_eq!(error.kind, Kind::Unavailable, "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_sent_in_clear_is_a_setting_to_mend() {
+    let shared = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region(aws_sdk_dynamodb::config::Region::new("eu-central-1"))
+        .endpoint_url("http://dynamodb.example.invalid:8000")
+        .credentials_provider(aws_credential_types::Credentials::from_keys("a", "b", Some("c".to_owned())))
+        .load()
+        .await;
+    let config = aws_sdk_dynamodb::config::Builder::from(&shared)
+        .retry_config(aws_sdk_dynamodb::config::retry::RetryConfig::disabled())
+        .interceptor(crate::clear::NoTokenInClear);
+    let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+    let error = super::error("writing", client.list_tables().send().await.expect_err("not sent"));
+    assert_eq!(error.kind, Kind::Misconfigured, "{error}");
+    assert!(error.message.contains("https://"), "{error}");
+}
