@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use lockstep_validator::private_file;
+
 /// Writes a file that its owner alone may read: whole or not at all, and never through a link that a user
 /// put in its place.
 ///
@@ -20,16 +22,8 @@ pub(crate) fn write_private(
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
     let beside = Path::new(&beside);
-    // Of a run that was killed, or a link to somewhere else: the name goes, not what it leads to.
-    match std::fs::remove_file(beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut out = io::BufWriter::new(options.open(beside)?);
+    // What a killed run left there, or a link to somewhere else, gives way by its name.
+    let mut out = io::BufWriter::new(private_file(beside)?);
     write(&mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     std::fs::rename(beside, path)?;
