@@ -88,6 +88,7 @@ pub use query::PartitionRange;
 pub use raw_scan::ScanBody;
 pub use read::{Page, READ_KEYS_MAX};
 pub use rights::{Request, Resources, Role, policy, requests};
+pub use served::Looked;
 pub use tables::{TableStanding, TargetTable};
 pub use transact::TRANSACTION_ITEMS_MAX;
 

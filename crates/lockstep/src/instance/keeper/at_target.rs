@@ -89,16 +89,19 @@ impl Keeper {
         if !record.holds_truth() || record.completed_at.is_some() {
             return Ok(());
         }
-        // Leases are renewed each second, and a look is a request for each table.
+        // Leases are renewed each second, and a look is a request for each table. A table that was opened since
+        // the last look is looked at by the next renewal: one that is made again before it was ever seen with
+        // its mark would be answered from as if it were empty.
         let between = self.who.lease / LOOKS_IN_A_LEASE;
-        if self.registered_in_target && self.same_tables_at.is_some_and(|at| at.elapsed() < between) {
+        let is_recent = self.same_tables_at.is_some_and(|at| at.elapsed() < between);
+        if self.registered_in_target && is_recent && !target.target().serves_unseen() {
             return Ok(());
         }
-        // A look that takes long must leave time for the lease.
-        let looking = target.target().served_otherwise();
-        let otherwise = tokio::time::timeout(self.who.lease / 12, looking).await.unwrap_or_default();
+        // A look that takes long must leave time for the lease. One that shows too little is no look.
+        let looked = target.target().look_at_served(self.who.lease / 12).await;
+        self.same_tables_at = looked.all.then(Instant::now);
+        let otherwise = looked.otherwise;
         if otherwise.is_empty() {
-            self.same_tables_at = Some(Instant::now());
             return Ok(());
         }
         self.same_tables_at = None;
