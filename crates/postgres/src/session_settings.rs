@@ -94,13 +94,13 @@ pub(crate) async fn make_a_session(
         .await?;
     // Not every version of PostgreSQL has these, and a setting that it does not know ends a connection.
     //
-    // Our statements about all tables look costly to the planner, so that it would compile them for seconds,
-    // and run them for milliseconds: in a pause, while every writer waits.
+    // Our statements about all tables look costly to the planner, so that it would compile them for a second,
+    // and run them for milliseconds: of seven tables each time, and in a pause while every writer waits.
     let sql = "SELECT pg_catalog.set_config(s.name, CASE s.name WHEN 'jit' THEN 'off' ELSE '0' END, false)
                FROM pg_catalog.pg_settings s
                WHERE s.name IN ('idle_session_timeout', 'transaction_timeout') AND s.setting <> '0'
-                   OR s.name = 'jit' AND $1";
-    sqlx::query(sql).bind(path == Path::Own).execute(connection).await.map(drop)
+                   OR s.name = 'jit' AND s.setting <> 'off'";
+    sqlx::query(sql).execute(connection).await.map(drop)
 }
 
 /// Makes a session one that asks for tables of ours only, as those that hold a lease or listen.
