@@ -81,7 +81,7 @@ impl<T: MigratableTable> Store<T> {
         key.map_err(|reason| Error::unholdable(T::NAME, &reason))
     }
 
-    /// Whether the target key has more in it than the primary key, so that a row may be in different places.
+    /// Says whether the target key has more in it than the primary key, so that a row may move.
     pub(super) const fn has_places() -> bool {
         T::Key::COLUMNS.len() > T::PRIMARY_KEY_COLUMNS
     }
@@ -150,7 +150,7 @@ impl<T: MigratableTable> Store<T> {
         Ok(place_now.as_ref() == place && read.flatten().all(|item| !self.is_alive(&item, id)))
     }
 
-    /// Where the index has the row, if it has it.
+    /// The places at which the index has the row.
     async fn indexed(&self, id: &Id) -> Result<Vec<TargetKey>> {
         let (index, [partition]) = (Self::index_by_id()?, id.values.as_slice()) else {
             return Ok(Vec::new());
