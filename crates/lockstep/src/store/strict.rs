@@ -15,6 +15,7 @@ use lockstep_core::{Error, Kind, Result, Version};
 use lockstep_postgres::{Mark, MarkedKey, TransactionId, resolve_in_transaction};
 
 use super::acknowledge::{Held, Started};
+use super::change::Change;
 use super::commit::Commit;
 use super::counters::count;
 use super::deliver::{Put, Sent, not_due, puts};
@@ -81,15 +82,15 @@ impl Writer {
     ) -> Result<Written> {
         let keys = write.keys();
         let mut deliveries = not_due(&write.changes);
-        let puts =
-            match puts(&write.changes, &marks, &mut deliveries, |change, error| match change.is_gone() {
-                // Nothing of this key ever was in the target; the relay takes the mark out.
-                true => Ok(Delivery::deferred(error)),
-                false => Err(error),
-            }) {
-                Ok(puts) => puts,
-                Err(error) => return self.unholdable(write, recorded.then_some(id), error).await,
-            };
+        // Nothing of a key that is gone ever was in the target; the relay takes its mark out.
+        let unholdable = |change: &Change, error| match change.is_gone() {
+            true => Ok(Delivery::deferred(error)),
+            false => Err(error),
+        };
+        let puts = match puts(&write.changes, &marks, &mut deliveries, unholdable) {
+            Ok(puts) => puts,
+            Err(error) => return self.unholdable(write, recorded.then_some(id), error).await,
+        };
         // Any failure up to here drops the transaction, and nothing has left.
         if !recorded {
             let is_put = |mark: &&Mark| puts.iter().any(|put| put.of == mark.of);
