@@ -79,9 +79,10 @@ use tokio::sync::OnceCell;
 
 /// An application's handle on one table; cheap to clone.
 ///
-/// In the phases that write both stores, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit decides;
-/// the new state is then put into DynamoDB at once, and if that does not work out the key simply stays
-/// pending, and a relay delivers it. *Strict*: DynamoDB has it before PostgreSQL commits, or the write fails.
+/// In the phases that write both stores, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit
+/// decides; the new state is then put into DynamoDB at once, and if that does not work out the key simply
+/// stays pending, and a relay delivers it. *Strict*: DynamoDB has it before PostgreSQL commits, or the write
+/// fails.
 pub struct Store<T: MigratableTable> {
     shared: Arc<Shared<T>>,
 }

@@ -94,8 +94,8 @@ impl Permit {
     }
 
     /// The question of a request under this permit after its signature, right before it leaves: does the
-    /// lease still last, by both clocks? [`Permit::covers`] is asked before the signature, and a process can be
-    /// stopped between the two.
+    /// lease still last, by both clocks? [`Permit::covers`] is asked before the signature, and a process can
+    /// be stopped between the two.
     pub(super) fn fence(&self) -> Fence {
         let (view, control, lease) = (self.view.clone(), self.control, self.lease);
         Fence::new(move || match &view.renewal {
@@ -104,9 +104,9 @@ impl Permit {
         })
     }
 
-    /// Says whether an answer that is here now may be told. 1. A write is answered; its process is stopped. 2.
-    /// A step waits its lease out, drains the feed, and goes back. 3. It wakes; was the write applied before
-    /// the feed was drained? The lease says so only while it lasts, by the clocks of this process.
+    /// Says whether an answer that is here now may be told. 1. A write is answered; its process is stopped.
+    /// 2. A step waits its lease out, drains the feed, and goes back. 3. It wakes; was the write applied
+    /// before the feed was drained? The lease says so only while it lasts, by the clocks of this process.
     pub(super) async fn is_answered_in_time(&self) -> bool {
         match &self.view.renewal {
             // The lease of a later epoch counts too: it is not acknowledged while this permit is held.
