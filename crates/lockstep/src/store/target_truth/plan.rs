@@ -18,6 +18,7 @@ pub(super) enum Wanted<R, F> {
 }
 
 /// The next thing to do for a verb.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
 pub(super) enum Planned<R> {
     /// Send this change, after which the row is as given.
     Change(Option<R>, Change),
