@@ -61,9 +61,9 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Writes new rows whose primary keys PostgreSQL gives, as [`Store::insert`] does, up to `batch_rows_max`
-    /// of them in one statement and one transaction. The outcomes are in the order of `rows` and have the rows
-    /// with their keys; those of one transaction that failed share its error, and the transactions after it
-    /// are still tried.
+    /// of them in one statement and one transaction. The outcomes are in the order of `rows` and have the
+    /// rows with their keys; those of one transaction that failed share its error, and the transactions after
+    /// it are still tried.
     ///
     /// In DynamoOnly each row is a write of its own, with an id of this process's block.
     ///

@@ -13,7 +13,9 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// ```no_run
     /// # use lockstep::{Delivery, MigratableTable, Result, Store};
-    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, payment: Payments::Row) -> Result<()> {
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
     /// let outcome = payments.put(&payment).await?;
     /// if let Delivery::Deferred(why) = outcome.target {
     ///     eprintln!("a relay brings it to DynamoDB: {why}");
@@ -38,7 +40,9 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// ```no_run
     /// # use lockstep::{MigratableTable, Result, Store};
-    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, payment: Payments::Row) -> Result<()> {
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
     /// let with_its_key = payments.insert(&payment).await?.row;
     /// # Ok(())
     /// # }
@@ -67,7 +71,9 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// ```no_run
     /// # use lockstep::{MigratableTable, Result, Store};
-    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, settle: fn(&mut Payments::Row)) -> Result<()> {
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, settle: fn(&mut Payments::Row),
+    /// # ) -> Result<()> {
     /// let outcome = payments.update(42_i64, settle).await?;
     /// assert!(outcome.found, "there is no payment 42");
     /// # Ok(())

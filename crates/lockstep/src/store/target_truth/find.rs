@@ -5,8 +5,8 @@
 //! right for a row that stays where it is. The *index* by primary key is right for rows that were here
 //! before, as long as it has caught up with what was written before the flip; it is eventually consistent, so
 //! what it does not show yet must not have been made since. A writer that finds nothing asks for the place
-//! and all these items once more, as they were at one moment: 1. We read the place. 2. Another moves the row. 3.
-//! We read its tombstone. Nothing is alive, and yet the row is there.
+//! and all these items once more, as they were at one moment: 1. We read the place. 2. Another moves the row.
+//! 3. We read its tombstone. Nothing is alive, and yet the row is there.
 
 use std::borrow::Cow;
 
