@@ -5,11 +5,11 @@
 //! refused, before anything is done; an [`Operation`](crate::Operation) is what works in every phase.
 
 use lockstep_core::{Error, Kind, MigratableTable, Result};
-use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::postgres::PgConnection;
 
 use crate::migration::Migration;
-use crate::operation::OperationOutcome;
-use crate::store::{Begun, Delivery, PrimaryKey, Store, WriteTransaction, Writer};
+use crate::operation::{OperationOutcome, swallowed};
+use crate::store::{Calling, Met, PrimaryKey, Store, Verb, WriteTransaction, Writer, once};
 
 const DOING: &str = "working in a transaction";
 
@@ -51,17 +51,8 @@ impl Migration {
     /// Nothing is written by it.
     pub async fn begin(&self) -> Result<Transaction> {
         let writer = self.writer().clone();
-        match writer.begin_where_the_truth_is().await? {
-            Begun::Source(write) => Ok(Transaction { writer, write: write.numbered().await? }),
-            Begun::Target(permit) => {
-                drop(permit);
-                let message = "DynamoDB is the truth, and a transaction of PostgreSQL cannot write there; \
-                use `Operation::run`, \
-                               which works in every phase, and write to tables that stay in a transaction \
-                               apart";
-                Err(Error::target(Kind::Refused, "beginning a transaction", message))
-            }
-        }
+        let write = writer.begin(Calling::Own).await?.in_source()?;
+        Ok(Transaction { writer, write: write.numbered().await? })
     }
 }
 
@@ -104,8 +95,7 @@ impl Transaction {
     /// Nothing is committed before [`Transaction::commit`]. Whether the transaction has this write is not
     /// known: roll it back, or drop it.
     pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.check(store);
-        store.put_in(&mut self.write, row).await?.row.ok_or_else(|| swallowed(T::NAME))
+        self.change(store, Verb::put(row)).await?.touched().row.ok_or_else(|| swallowed(T::NAME))
     }
 
     /// Writes a new row, as [`Store::insert`] does; returns it with its key.
@@ -126,8 +116,7 @@ impl Transaction {
     /// # Cancel safety
     /// As for [`Transaction::put`]; an id may be used up.
     pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.check(store);
-        store.insert_in(&mut self.write, row).await?.row.ok_or_else(|| swallowed(T::NAME))
+        self.change(store, Verb::insert(row)).await?.touched().row.ok_or_else(|| swallowed(T::NAME))
     }
 
     /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the
@@ -156,8 +145,7 @@ impl Transaction {
         key: impl PrimaryKey,
         change: impl FnOnce(&mut T::Row),
     ) -> Result<Option<T::Row>> {
-        self.check(store);
-        Ok(store.update_in(&mut self.write, bound(&key), change).await?.row)
+        Ok(self.change(store, Verb::Update(&key, once(change))).await?.touched().row)
     }
 
     /// Deletes a row, as [`Store::delete`] does; says whether there was one.
@@ -182,8 +170,7 @@ impl Transaction {
         store: &Store<T>,
         key: impl PrimaryKey,
     ) -> Result<bool> {
-        self.check(store);
-        Ok(store.delete_in(&mut self.write, bound(&key)).await?.found())
+        Ok(self.change(store, Verb::delete(&key)).await?.touched().found)
     }
 
     /// Commits what the application's SQL and the stores have written, together, and brings the rows of moved
@@ -215,11 +202,7 @@ impl Transaction {
                            delivered by a relay: end it by `commit` or `rollback` of this handle alone";
             return Err(Error::source(Kind::Invalid, DOING, message));
         }
-        let written = self.writer.finish(self.write).await?;
-        let keys = written.deliveries.len();
-        let late = written.deliveries.iter().position(|d| matches!(d, Delivery::Deferred(_)));
-        let target = written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
-        Ok(OperationOutcome { control: written.control, target, keys })
+        Ok(OperationOutcome::of(self.writer.finish(self.write, None).await?))
     }
 
     /// Rolls everything back.
@@ -245,23 +228,12 @@ impl Transaction {
         let _ = self.write.sql.rollback().await;
     }
 
-    /// A store of another migration writes to other stores, perhaps in another phase.
-    fn check<T: MigratableTable>(&self, store: &Store<T>) {
-        assert!(
-            store.writer().is_same(&self.writer),
-            "I5: the store of {} is of another migration handle",
-            T::NAME
-        );
+    async fn change<T: MigratableTable, K: PrimaryKey, F: FnMut(&mut T::Row) -> bool>(
+        &mut self,
+        store: &Store<T>,
+        verb: Verb<'_, T::Row, K, F>,
+    ) -> Result<Met<T::Row>> {
+        self.writer.require_own(store);
+        store.change_in_source(&mut self.write, verb).await
     }
-}
-
-fn bound(key: &impl PrimaryKey) -> PgArguments {
-    let mut arguments = PgArguments::default();
-    key.bind(&mut arguments);
-    arguments
-}
-
-fn swallowed(table: &str) -> Error {
-    let message = "a trigger or rule of the table swallowed the row";
-    Error::source(Kind::Invalid, format!("writing {table}"), message)
 }

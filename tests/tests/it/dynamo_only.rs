@@ -296,6 +296,27 @@ async fn an_operation_that_cannot_be_one_transaction_writes_nothing_and_says_why
     assert_eq!(all(app.store::<Payments>().by_customer(40, ..)).await.len(), 0, "neither was put");
 }
 
+/// 1. An operation is shown a row. 2. Another writer changes it before the operation has changed it. 3. Had
+/// the operation read it again to replace it, it would replace what 2 wrote, which it was never shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_replaces_the_very_row_that_it_was_shown() {
+    let (world, app) = stage().await;
+    let (payments, sink) = (app.store::<Payments>(), Arc::new(OperationLogs::of("payments")));
+    let customer = living(&world, 2).await[0].customer_id;
+    let raced = Operation::run(&app, sink, "Pay", "op-shown", async |operation| {
+        let change = |shown: &mut Payment| {
+            let other = payments.update(2, |p| p.loan_id = 77);
+            let handle = tokio::runtime::Handle::current();
+            applied(&tokio::task::block_in_place(|| handle.block_on(other)).expect("written"));
+            shown.customer_id = 41;
+        };
+        operation.update(&payments, 2, change).await.map(drop)
+    });
+    assert_eq!(raced.await.expect_err("its row was changed").kind, Kind::Busy);
+    let there = &living(&world, 2).await[0];
+    assert_eq!((there.loan_id, there.customer_id), (77, customer), "the acknowledged write is there");
+}
+
 #[tokio::test]
 async fn a_handle_without_an_instance_follows_the_truth_as_well() {
     let world = World::start().await.dynamo_only(&payments(1, 3)).await;

@@ -1,4 +1,4 @@
-//! What is logged of an operation, whatever the table.
+//! Events of an operation that are logged, for any table.
 
 use std::time::Duration;
 

@@ -7,21 +7,24 @@
 //! unknown how the commit ended (I8).
 //!
 //! In DynamoOnly there is only the target transaction: rows are read without a lock, and the operation fails
-//! with [`Kind::Busy`] when one of them was changed before it commits. Run it again then. It holds at most
-//! 100 items (a new or moved row counts two or three) and 4 MB.
+//! with [`Kind::Busy`](lockstep_core::Kind::Busy) when one of them was changed before it commits. Run it
+//! again then. It holds at most 100 items (a new or moved row counts two or three) and 4 MB.
 
+mod end;
 mod log;
 mod own_log;
+mod verbs;
 
+pub use end::OperationOutcome;
 pub use log::{LogSink, OperationEvent, Stage};
+pub(crate) use verbs::swallowed;
 
 use std::sync::Arc;
 
-use lockstep_core::{Control, Error, Kind, MigratableTable, Result};
-use sqlx::postgres::PgArguments;
+use lockstep_core::Result;
 
 use crate::migration::Migration;
-use crate::store::{Begun, Delivery, PrimaryKey, Store, TargetTransaction, WriteTransaction, Writer};
+use crate::store::{Begun, Calling, Store, Writer};
 
 use own_log::OwnLog;
 
@@ -29,39 +32,7 @@ use own_log::OwnLog;
 pub struct Operation<S: LogSink> {
     writer: Writer,
     log: OwnLog<S>,
-    write: Write,
-}
-
-/// The writes of an operation so far, in the store that is the truth.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one a running operation; a box would cost each write an allocation"
-)]
-enum Write {
-    Source(WriteTransaction),
-    Target(TargetTransaction),
-}
-
-impl Write {
-    /// A rollback that fails is one all the same: no commit was sent.
-    async fn roll_back(self, writer: &Writer) {
-        if let Self::Source(mut write) = self {
-            let _ = write.sql.rollback().await;
-            writer.acknowledge(write.beside.delivered().await);
-        }
-    }
-}
-
-/// How an operation that committed ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct OperationOutcome {
-    /// The phase that it happened in.
-    pub control: Control,
-    /// Delivery to the target: of several states, the one that is not there yet is the one to tell.
-    pub target: Delivery,
-    /// Number of keys it changed, its log included.
-    pub keys: usize,
+    write: Begun,
 }
 
 impl Migration {
@@ -156,234 +127,11 @@ impl<S: LogSink> Operation<S> {
         let log = OwnLog::new(logs, sink, name, correlation_id);
         let started = log.start().await?;
         writer.central().count("", "operation.begun");
-        let write = match writer.begin_where_the_truth_is().await? {
-            Begun::Source(mut write) => {
-                write.together = true;
-                write.beside = started;
-                Write::Source(write)
-            }
-            Begun::Target(permit) => Write::Target(TargetTransaction::new(permit)),
-        };
+        let mut write = writer.begin(Calling::Operation).await?;
+        if let Begun::Source(write) = &mut write {
+            write.beside = started;
+        }
         Ok(Self { writer, log, write })
-    }
-
-    /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.
-    ///
-    /// ```no_run
-    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
-    /// # async fn example<Payments: MigratableTable, S: LogSink>(
-    /// #     operation: &mut Operation<S>, payments: &Store<Payments>, payment: Payments::Row,
-    /// # ) -> Result<()> {
-    /// let as_held = operation.put(payments, &payment).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// PostgreSQL's. The operation can then only fail.
-    ///
-    /// # Cancel safety
-    /// Nothing is in a store before [`Operation::commit`]. Whether the operation has this write is not known:
-    /// let it fail, or drop it.
-    pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.check(store);
-        match &mut self.write {
-            Write::Source(write) => store.put_in(write, row).await?.row.ok_or_else(|| vanished(T::NAME)),
-            Write::Target(write) => store.put_staged(write, row).await,
-        }
-    }
-
-    /// Writes a new row, as [`Store::insert`] does; returns it with its key.
-    ///
-    /// ```no_run
-    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
-    /// # async fn example<Payments: MigratableTable, S: LogSink>(
-    /// #     operation: &mut Operation<S>, payments: &Store<Payments>, payment: Payments::Row,
-    /// # ) -> Result<()> {
-    /// let with_its_key = operation.insert(payments, &payment).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// PostgreSQL's. The operation can then only fail.
-    ///
-    /// # Cancel safety
-    /// As for [`Operation::put`]; an id may be used up.
-    pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.check(store);
-        match &mut self.write {
-            Write::Source(write) => store.insert_in(write, row).await?.row.ok_or_else(|| vanished(T::NAME)),
-            Write::Target(write) => store.insert_staged(write, row).await,
-        }
-    }
-
-    /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the
-    /// operation ends.
-    ///
-    /// ```no_run
-    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
-    /// # async fn example<Payments: MigratableTable, S: LogSink>(
-    /// #     operation: &mut Operation<S>, payments: &Store<Payments>, book: fn(&mut Payments::Row),
-    /// # ) -> Result<()> {
-    /// if operation.update(payments, 42_i64, book).await?.is_none() {
-    ///     println!("there is no payment 42");
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// PostgreSQL's. The operation can then only fail.
-    ///
-    /// # Cancel safety
-    /// As for [`Operation::put`].
-    pub async fn update<T: MigratableTable>(
-        &mut self,
-        store: &Store<T>,
-        key: impl PrimaryKey,
-        change: impl FnOnce(&mut T::Row),
-    ) -> Result<Option<T::Row>> {
-        self.check(store);
-        match &mut self.write {
-            Write::Source(write) => {
-                let mut arguments = PgArguments::default();
-                key.bind(&mut arguments);
-                Ok(store.update_in(write, arguments, change).await?.row)
-            }
-            Write::Target(write) => store.update_staged(write, &key, change).await,
-        }
-    }
-
-    /// Deletes a row, as [`Store::delete`] does; says whether there was one.
-    ///
-    /// ```no_run
-    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
-    /// # async fn example<Payments: MigratableTable, S: LogSink>(
-    /// #     operation: &mut Operation<S>, payments: &Store<Payments>,
-    /// # ) -> Result<()> {
-    /// let was_there = operation.delete(payments, 42_i64).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// PostgreSQL's. The operation can then only fail.
-    ///
-    /// # Cancel safety
-    /// As for [`Operation::put`].
-    pub async fn delete<T: MigratableTable>(
-        &mut self,
-        store: &Store<T>,
-        key: impl PrimaryKey,
-    ) -> Result<bool> {
-        self.check(store);
-        match &mut self.write {
-            Write::Source(write) => {
-                let mut arguments = PgArguments::default();
-                key.bind(&mut arguments);
-                Ok(store.delete_in(write, arguments).await?.found())
-            }
-            Write::Target(write) => store.delete_staged(write, &key).await,
-        }
-    }
-
-    /// Logs the success inside the operation, and commits.
-    ///
-    /// ```no_run
-    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
-    /// # async fn example<Payments: MigratableTable, S: LogSink>(
-    /// #     mut operation: Operation<S>, payments: Store<Payments>, payment: Payments::Row,
-    /// # ) -> Result<()> {
-    /// operation.put(&payments, &payment).await?;
-    /// let outcome = operation.commit().await?;
-    /// println!("{} keys in {}", outcome.keys, outcome.control.phase);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Nothing was written, and the failure is logged; or, with [`Kind::Unknown`], it is unknown whether
-    /// anything was, and nothing is logged.
-    ///
-    /// # Cancel safety
-    /// As for [`Store::put`], for all rows together.
-    pub async fn commit(mut self) -> Result<OperationOutcome> {
-        let row = self.log.row(Stage::Success, None);
-        let logged = match &mut self.write {
-            Write::Source(write) => self.log.store().insert_in(write, &row).await.map(drop),
-            Write::Target(write) => self.log.store().insert_staged(write, &row).await.map(drop),
-        };
-        let Self { writer, log, write } = self;
-        let ended = match (logged, write) {
-            (Ok(()), Write::Source(write)) => writer.finish(write).await.map(|written| {
-                let keys = written.deliveries.len();
-                let late = written.deliveries.iter().position(|d| matches!(d, Delivery::Deferred(_)));
-                let target =
-                    written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
-                OperationOutcome { control: written.control, target, keys }
-            }),
-            (Ok(()), Write::Target(write)) => {
-                let control = write.control();
-                let committed = write.commit(&writer).await;
-                committed.map(|keys| OperationOutcome { control, target: Delivery::Applied, keys })
-            }
-            (Err(error), write) => {
-                // The failure must not wait for the locks of what it reports.
-                write.roll_back(&writer).await;
-                Err(error)
-            }
-        };
-        match ended {
-            Ok(outcome) => {
-                counted(&writer, "operation.committed");
-                Ok(outcome)
-            }
-            Err(error) if error.kind == Kind::Unknown => {
-                counted(&writer, "operation.unknown");
-                Err(error)
-            }
-            Err(error) => {
-                counted(&writer, "operation.failed");
-                log.failure(&error).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Rolls the operation back, and logs that it failed and why.
-    ///
-    /// ```no_run
-    /// # use lockstep::{LogSink, MigratableTable, Operation, Result, Store};
-    /// # async fn example<Payments: MigratableTable, S: LogSink>(
-    /// #     mut operation: Operation<S>, payments: Store<Payments>, payment: Payments::Row,
-    /// # ) -> Result<()> {
-    /// if let Err(error) = operation.put(&payments, &payment).await {
-    ///     operation.fail(&error).await;
-    ///     return Err(error);
-    /// }
-    /// operation.commit().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Cancel safety
-    /// It is rolled back all the same; the log of its failure may be missing.
-    pub async fn fail(self, reason: &Error) {
-        let Self { writer, log, write } = self;
-        write.roll_back(&writer).await;
-        // It has ended as the application wanted: nothing of it is open.
-        writer.central().count("", "operation.given_up");
-        log.failure(reason).await;
-    }
-
-    /// A store of another migration writes to other stores, perhaps in another phase.
-    fn check<T: MigratableTable>(&self, store: &Store<T>) {
-        assert!(
-            store.writer().is_same(&self.writer),
-            "I5: the store of {} is of another migration handle",
-            T::NAME
-        );
     }
 }
 
@@ -393,12 +141,4 @@ fn counted(writer: &Writer, outcome: &'static str) {
     writer.central().count("", outcome);
     let outcome = outcome.trim_start_matches("operation.");
     metrics::counter!("lockstep_coordinated_operations_total", "outcome" => outcome).increment(1);
-}
-
-fn vanished(table: &str) -> Error {
-    Error::source(
-        Kind::Invalid,
-        format!("writing {table}"),
-        "a trigger or rule of the table swallowed the row",
-    )
 }

@@ -19,13 +19,13 @@ pub(super) struct OwnLog<S: LogSink> {
 }
 
 impl<S: LogSink> OwnLog<S> {
-    /// Of an operation that begins now.
+    /// The log of an operation that begins now.
     pub(super) fn new(store: Store<S::Table>, sink: Arc<S>, name: &str, correlation_id: &str) -> Self {
         let (name, correlation_id) = (name.to_owned(), correlation_id.to_owned());
         Self { store, sink, name, correlation_id, began: Instant::now() }
     }
 
-    /// Where it is written.
+    /// The store of the log's table.
     pub(super) fn store(&self) -> &Store<S::Table> {
         &self.store
     }

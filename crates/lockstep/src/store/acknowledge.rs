@@ -30,9 +30,9 @@ pub(crate) struct Held {
     pub(super) delivered: Delivered,
 }
 
-/// Where a write beside an operation leaves what it delivers while the operation goes on: the operation takes
-/// it out of the pending set together with its own keys, in the transaction that it has anyway.
-pub(super) struct Beside(Mutex<Option<oneshot::Sender<Vec<Held>>>>);
+/// The place at which a write beside an operation leaves what it delivers while the operation goes on: the
+/// operation takes it out of the pending set with its own keys, in the transaction that it has anyway.
+pub(crate) struct Beside(Mutex<Option<oneshot::Sender<Vec<Held>>>>);
 
 /// The other end of it.
 #[derive(Default)]

@@ -16,11 +16,13 @@ use sqlx::postgres::PgArguments;
 
 use super::acknowledge::{Beside, Started};
 use super::best_effort::Committed;
+use super::change::{Change, State};
 use super::commit::Commit;
-use super::route::{Calling, Route, route};
-use super::transaction::{Change, State, WriteTransaction, Written};
-use super::write::Touched;
-use super::{Begun, Delivery, Store, WriteFailed, WriteOutcome};
+use super::outcome::Written;
+use super::route::{Calling, Ending, Route};
+use super::transaction::WriteTransaction;
+use super::verb::{Statement, Touched};
+use super::{Delivery, PrimaryKey, Store, WriteFailed, WriteOutcome};
 
 /// The calls of a table, built once.
 pub(super) struct Calls {
@@ -48,42 +50,10 @@ impl Calls {
     }
 }
 
-/// How far a call came at once.
-#[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
-pub(super) enum Reached<R> {
-    /// The write is done.
-    Done(WriteOutcome<R>),
-    /// The write has begun where the truth is, and is still to be made.
-    Begun(Begun),
-}
-
 impl<T: MigratableTable> Store<T> {
-    /// Makes the call at once where that is possible, or begins it where the truth is. The permit is asked
-    /// for first: where the truth is in the target nothing else counts, and it waits while writes are paused.
-    ///
-    /// # Errors
-    /// As for [`Store::put`].
-    ///
-    /// # Cancel safety
-    /// As for [`Store::put`].
-    pub(super) async fn reach(
-        &self,
-        kind: Call,
-        beside: Option<&Beside>,
-        arguments: impl Fn() -> PgArguments,
-    ) -> Result<Reached<T::Row>> {
-        if !self.shared.phase.is_in_target()
-            && let Some(outcome) = self.at_once(kind, beside, arguments).await?
-        {
-            return Ok(Reached::Done(outcome));
-        }
-        // Apart, for the same reason as below; the way of most calls ends above.
-        Box::pin(self.shared.writer.begin_where_the_truth_is()).await.map(Reached::Begun)
-    }
-
-    /// Tries the one-round-trip path that [`route`] names. Returns `None`, with nothing written, when the
-    /// phase as this process knows it, or a missing function of PostgreSQL, rules it out; the caller then
-    /// opens a transaction.
+    /// Tries the one-round-trip path that `route` names. Returns `None`, with nothing written, when the phase
+    /// as this process knows it, or a missing function of PostgreSQL, rules it out; the caller then begins
+    /// the write where the truth is.
     ///
     /// # Errors
     /// As for [`Store::put`]. A lost answer leaves no transaction to be looked up, so it is
@@ -91,27 +61,31 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// # Cancel safety
     /// As for [`Store::put`].
-    async fn at_once(
+    pub(super) async fn at_once<K: PrimaryKey>(
         &self,
-        kind: Call,
+        Statement { call, operand }: Statement<'_, T::Row, K>,
+        calling: Calling,
         beside: Option<&Beside>,
-        arguments: impl Fn() -> PgArguments,
     ) -> Result<Option<WriteOutcome<T::Row>>> {
+        // If the target had the truth last, the caller asks for a permit: that waits while a step has paused
+        // writes, and asks both stores once the lease is over.
+        if self.shared.phase.is_in_target() {
+            return Ok(None);
+        }
         // If the phase is not known here, the caller asks for it in its transaction.
         let Ok(control) = self.shared.phase.current().await else { return Ok(None) };
+        let Route::Statement(ending) = self.shared.writer.route(control, calling) else { return Ok(None) };
         let missing_in =
             self.shared.writes.get().map(|writes| writes.calls.missing_in.load(Ordering::Relaxed));
-        let calling = match beside {
-            _ if missing_in == Some(control.epoch.0) => Calling::Several,
-            Some(_) => Calling::Beside,
-            None => Calling::One,
-        };
-        let ended = match route(control.phase, self.shared.writer.mode(control.phase), calling) {
-            Route::Statement { then_put } => {
-                self.freely(kind, arguments(), control, then_put, beside).await?
+        if missing_in == Some(control.epoch.0) {
+            return Ok(None);
+        }
+        let ended = match ending {
+            Ending::Alone | Ending::ThenPut => {
+                let then_put = ending == Ending::ThenPut;
+                self.freely(call, operand.arguments(), control, then_put, beside).await?
             }
-            Route::StatementThenCommit => self.strictly(kind, arguments(), control).await?,
-            Route::Transaction { .. } | Route::PutThenCommit | Route::Target => return Ok(None),
+            Ending::PutFirst => self.strictly(call, operand.arguments(), control, calling).await?,
         };
         match ended {
             Ended::Done(outcome) => Ok(Some(outcome)),
@@ -131,7 +105,7 @@ impl<T: MigratableTable> Store<T> {
         kind: Call,
         arguments: PgArguments,
         control: Control,
-        writes_both: bool,
+        then_put: bool,
         beside: Option<&Beside>,
     ) -> Result<Ended<T::Row>> {
         let writer = &self.shared.writer;
@@ -141,7 +115,7 @@ impl<T: MigratableTable> Store<T> {
         self.require_place(&mut connection, control.epoch).await?;
         let calls = &self.writes(&mut connection).await?.calls;
         let asked_at = Instant::now();
-        let marks = if writes_both { Marks::Versions } else { Marks::Unasked };
+        let marks = if then_put { Marks::Versions } else { Marks::Unasked };
         let ended = call(&mut connection, calls.sql(kind), arguments, control.epoch, marks, &doing).await;
         if matches!(ended, CallEnd::Done(_) | CallEnd::NoRow(_)) {
             connection.keep();
@@ -168,7 +142,13 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// The call inside a transaction, which commits when the target has its state.
-    async fn strictly(&self, kind: Call, arguments: PgArguments, control: Control) -> Result<Ended<T::Row>> {
+    async fn strictly(
+        &self,
+        kind: Call,
+        arguments: PgArguments,
+        control: Control,
+        calling: Calling,
+    ) -> Result<Ended<T::Row>> {
         let writer = &self.shared.writer;
         let doing = format!("writing {}", T::NAME);
         let mut sql = writer.source().begin(&doing).await?;
@@ -201,7 +181,7 @@ impl<T: MigratableTable> Store<T> {
             control,
             id: Some(called.id),
             changes: noted.changes,
-            together: false,
+            calling,
             beside: Started::default(),
         };
         // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks
@@ -224,9 +204,9 @@ impl<T: MigratableTable> Store<T> {
         };
         let binding = &self.shared.binding;
         let changes = std::iter::once(key).chain(left).map(|key| (state(&key), key));
-        let places =
+        let indices =
             changes.map(|(state, key)| Change::note(&mut noted.changes, binding, key, state)).collect();
-        let touched = Touched::of(row.filter(|_| kind != Call::Delete), places);
+        let touched = Touched::in_source(row.filter(|_| kind != Call::Delete), indices);
         // The row's own change is noted first, and the key that it left after it.
         let marks = [called.key, called.old_key];
         noted.marks.extend(marks.into_iter().enumerate().filter_map(|(of, marked)| mark(of, marked)));

@@ -8,7 +8,11 @@ use lockstep_postgres::{WITH_ID, id_of};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 
-use super::{Begun, Store, WriteOutcome, WriteTransaction};
+use super::route::Calling;
+use super::transaction::WriteTransaction;
+use super::verb::Verb;
+use super::ways::Begun;
+use super::{Store, WriteOutcome};
 
 /// Most parameters of one statement, by PostgreSQL's protocol.
 const PARAMETERS_MAX: usize = 65_535;
@@ -35,10 +39,10 @@ impl<T: MigratableTable> Store<T> {
     pub async fn put_batch(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
         let mut outcomes = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(self.shared.writer.options().batch_rows_max.max(1)) {
-            let written = match self.shared.writer.begin_where_the_truth_is().await {
-                Ok(Begun::Target(permit)) => {
+            let written = match self.shared.writer.begin(Calling::Batch).await {
+                Ok(Begun::Target(write)) => {
                     // Each takes its own, and a pause waits for no more than is under way.
-                    drop(permit);
+                    drop(write);
                     outcomes.extend(self.put_each(chunk).await);
                     continue;
                 }
@@ -57,9 +61,9 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Writes new rows whose primary keys PostgreSQL gives, as [`Store::insert`] does, up to `batch_rows_max`
-    /// of them in one statement and one transaction. The outcomes are in the order of `rows` and have the rows
-    /// with their keys; those of one transaction that failed share its error, and the transactions after it
-    /// are still tried.
+    /// of them in one statement and one transaction. The outcomes are in the order of `rows` and have the
+    /// rows with their keys; those of one transaction that failed share its error, and the transactions after
+    /// it are still tried.
     ///
     /// In DynamoOnly each row is a write of its own, with an id of this process's block.
     ///
@@ -82,10 +86,10 @@ impl<T: MigratableTable> Store<T> {
         let size = self.shared.writer.options().batch_rows_max.clamp(1, of_statement.max(1));
         let mut outcomes = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(size) {
-            let written = match self.shared.writer.begin_where_the_truth_is().await {
-                Ok(Begun::Target(permit)) => {
+            let written = match self.shared.writer.begin(Calling::Batch).await {
+                Ok(Begun::Target(write)) => {
                     // Each takes its own, and a pause waits for no more than is under way.
-                    drop(permit);
+                    drop(write);
                     Ok(None)
                 }
                 Ok(Begun::Source(write)) => self.insert_chunk(write, chunk).await,
@@ -101,6 +105,17 @@ impl<T: MigratableTable> Store<T> {
             }
         }
         outcomes
+    }
+
+    /// Puts each row by itself, several at once; one after another where a row comes twice.
+    async fn put_each(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
+        let width = match self.are_distinct(rows) {
+            true => self.shared.writer.options().puts_in_flight_max.max(1),
+            false => 1,
+        };
+        let putting: Vec<_> =
+            rows.iter().map(|row| Box::pin(async { self.put(row).await.map_err(Arc::new) })).collect();
+        stream::iter(putting).buffered(width).collect().await
     }
 
     async fn insert_each(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
@@ -137,7 +152,7 @@ impl<T: MigratableTable> Store<T> {
             let row = self.read_row(row)?;
             touched.push(self.note(&mut write.changes, Some(row), None));
         }
-        let written = writer.finish(write).await?;
+        let written = writer.finish(write, None).await?;
         Ok(Some(touched.into_iter().map(|touched| touched.outcome(&written)).collect()))
     }
 
@@ -149,9 +164,9 @@ impl<T: MigratableTable> Store<T> {
         let writer = &self.shared.writer;
         let mut touched = Vec::with_capacity(rows.len());
         for row in rows {
-            touched.push(self.put_in(&mut write, row).await?);
+            touched.push(self.change_in_source(&mut write, Verb::put(row)).await?.touched());
         }
-        let written = writer.finish(write).await?;
+        let written = writer.finish(write, None).await?;
         Ok(touched.into_iter().map(|touched| touched.outcome(&written)).collect())
     }
 }

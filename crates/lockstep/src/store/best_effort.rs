@@ -2,18 +2,20 @@
 //!
 //! A crash anywhere after the commit changes nothing: the key is pending, and a relay delivers it (I1, I7).
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::time::Instant;
 
-use lockstep_core::{Control, Error, Result};
+use lockstep_core::{Control, Result};
 use lockstep_postgres::{Delivered, Mark};
 
 use super::acknowledge::{Beside, Held};
+use super::change::Change;
 use super::commit::Commit;
 use super::counters::count;
-use super::deliver::{Put, Sent};
+use super::deliver::{Sent, not_due, puts};
+use super::outcome::Written;
 use super::reads::Owed;
-use super::transaction::{Change, WriteTransaction, Written, read_left};
+use super::transaction::{WriteTransaction, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
 /// Changes that have committed, and are to be delivered.
@@ -23,25 +25,25 @@ pub(super) struct Committed {
     pub(super) marks: Vec<Mark>,
     /// Debt of the target for each of `marks`.
     pub(super) owed: Owed,
-    /// Whether the changes become visible together.
+    /// Visibility of the changes in the target: all at one time, or each by itself.
     pub(super) together: bool,
 }
 
 impl Writer {
-    /// Commits, then delivers.
+    /// Commits, then delivers if the phase writes both stores (`then_put`).
     pub(super) async fn best_effort(
         &self,
         mut write: WriteTransaction,
+        then_put: bool,
         beside: Option<&Beside>,
     ) -> Result<Written> {
         let id = write.number().await?;
-        let WriteTransaction { mut sql, control, mut changes, together, beside: mut started, .. } = write;
+        let WriteTransaction { mut sql, control, mut changes, calling, beside: mut started, .. } = write;
         // A deferred trigger that writes at the commit marks its keys once more: they stay pending for
         // the relay.
-        let marks = if control.phase.writes_both() && !changes.is_empty() {
-            read_left(&mut sql, &mut changes).await?
-        } else {
-            Vec::new()
+        let marks = match then_put && !changes.is_empty() {
+            true => read_left(&mut sql, &mut changes).await?,
+            false => Vec::new(),
         };
         // From here on, unless the target gets them inline, this handle reads these keys from the source.
         let owed = self.owe(marks.iter().map(|mark| &changes[mark.of]));
@@ -56,7 +58,7 @@ impl Writer {
             Commit::Unknown(error) => return Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
         }
         self.phase().learn(control, asked_at);
-        let committed = Committed { control, changes, marks, owed, together };
+        let committed = Committed { control, changes, marks, owed, together: calling.is_together() };
         let written = self.after_commit(committed, beside).await;
         self.acknowledge(started.delivered().await);
         Ok(written)
@@ -74,7 +76,7 @@ impl Writer {
             return written;
         };
         let (control, writer, way) = (committed.control, self.clone(), beside.way());
-        let deliveries = committed.changes.iter().map(|_| Delivery::NotDue).collect();
+        let deliveries = not_due(&committed.changes);
         tokio::spawn(async move {
             let (written, held) = writer.deliver(committed).await;
             let deferred = written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
@@ -92,27 +94,10 @@ impl Writer {
     async fn deliver(&self, committed: Committed) -> (Written, Vec<Held>) {
         let Committed { control, changes, marks, owed, together } = committed;
         let mut held = Vec::new();
-        let mut deliveries: Vec<Delivery> = changes.iter().map(|_| Delivery::NotDue).collect();
-        let mut puts = Vec::with_capacity(marks.len());
-        for mark in &marks {
-            let change = &changes[mark.of];
-            if change.is_put_by_another(&changes) {
-                deliveries[mark.of] = Delivery::Applied;
-                continue;
-            }
-            match change.item(mark) {
-                Ok(item) => {
-                    puts.push(Put {
-                        of: mark.of,
-                        table: change.binding.target_name.clone(),
-                        item,
-                        version: mark.version,
-                    });
-                }
-                // The relay's: it knows what to do about dead letters.
-                Err(reason) => deliveries[mark.of] = deferred(Error::unholdable(change.key.table, &reason)),
-            }
-        }
+        let mut deliveries = not_due(&changes);
+        // A row that no item can hold is the relay's: it knows what to do about dead letters.
+        let Ok::<_, Infallible>(puts) =
+            puts(&changes, &marks, &mut deliveries, |_, error| Ok(Delivery::deferred(error)));
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
         let sent = self.send(&puts, WriteMode::BestEffort, together, deadline).await;
         for (put, sent) in puts.iter().zip(sent) {
@@ -123,22 +108,12 @@ impl Writer {
                     held.push(Held { marked: change.key.clone(), delivered });
                     Delivery::Applied
                 }
-                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error) => deferred(error),
+                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error) => {
+                    Delivery::deferred(error)
+                }
             };
         }
         owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
         (Written { control, deliveries }, held)
     }
-
-    /// Lets what the target holds be taken out of the pending set.
-    pub(crate) fn acknowledge(&self, held: Vec<Held>) {
-        for held in held {
-            self.acknowledger().held(self.source(), held);
-        }
-    }
-}
-
-pub(super) fn deferred(error: Error) -> Delivery {
-    tracing::debug!(kind = ?error.kind, "deferred to the relay: {error}");
-    Delivery::Deferred(Arc::new(error))
 }

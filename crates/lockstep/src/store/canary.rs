@@ -1,4 +1,4 @@
-//! What canary reads ask of a table beside its keys.
+//! Queries that canary reads ask of a table beside its keys.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ use super::counters::count;
 /// half a minute.
 const LOOK_UP_MAX: Duration = Duration::from_secs(4);
 
-/// How a commit ended.
+/// The end of a commit.
 pub(super) enum Commit {
     Committed,
     RolledBack(Error),

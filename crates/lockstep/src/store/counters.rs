@@ -1,4 +1,4 @@
-//! What became of writes, counted (R17, R18): for a caller that asks the handle, and as
+//! Outcomes of writes, counted (R17, R18): for a caller that asks the handle, and as
 //! `lockstep_write_outcomes_total` for the recorder of metrics that the application has, if it has one (R47).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -3,9 +3,11 @@
 use futures::stream::{self, StreamExt};
 use lockstep_core::{Error, Item, Kind, Result, Retry, Version};
 use lockstep_dynamo::{Backoff, Landed, ReadAt, TRANSACTION_ITEMS_MAX};
+use lockstep_postgres::Mark;
 use tokio::time::{Instant, timeout_at};
 
-use super::{WriteMode, Writer};
+use super::change::Change;
+use super::{Delivery, WriteMode, Writer};
 
 /// One state on its way.
 #[derive(Clone)]
@@ -17,7 +19,7 @@ pub(super) struct Put {
     pub(super) version: Version,
 }
 
-/// How it ended.
+/// The end of a put.
 pub(super) enum Sent {
     /// The target holds it.
     Landed,
@@ -29,6 +31,39 @@ pub(super) enum Sent {
     Outranked(Error),
     /// The state may be in the target, or arrive there yet (I8).
     Lost(Error),
+}
+
+/// The deliveries of `changes` before any of them was put.
+pub(super) fn not_due(changes: &[Change]) -> Vec<Delivery> {
+    changes.iter().map(|_| Delivery::NotDue).collect()
+}
+
+/// The puts of `changes`, under the versions of their `marks`. A key whose row another key has brought to
+/// their common place counts as delivered.
+///
+/// # Errors
+/// The error of `unholdable`, which decides about a change that no item can hold.
+pub(super) fn puts<E>(
+    changes: &[Change],
+    marks: &[Mark],
+    deliveries: &mut [Delivery],
+    unholdable: impl Fn(&Change, Error) -> Result<Delivery, E>,
+) -> Result<Vec<Put>, E> {
+    let mut puts = Vec::with_capacity(marks.len());
+    for mark in marks {
+        let (of, version, change) = (mark.of, mark.version, &changes[mark.of]);
+        if change.is_put_by_another(changes) {
+            deliveries[of] = Delivery::Applied;
+            continue;
+        }
+        match change.item(mark) {
+            Ok(item) => puts.push(Put { of, table: change.binding.target_name.clone(), item, version }),
+            Err(reason) => {
+                deliveries[of] = unholdable(change, Error::unholdable(change.key.table, &reason))?;
+            }
+        }
+    }
+    Ok(puts)
 }
 
 impl Writer {
@@ -131,7 +166,7 @@ fn all_failed(puts: usize, error: Error, lost: bool) -> Vec<Sent> {
     (0..puts).map(|_| sent(again(&error))).collect()
 }
 
-/// What is said of a state that something else is in the place of. A strict write may try again: 1. Its
+/// The error of a state in whose place something else is. A strict write may try again: 1. Its
 /// session dies while it puts. 2. A sweep has the truth put back, under a version above its own. 3. Its put
 /// arrives.
 fn outranked() -> Error {

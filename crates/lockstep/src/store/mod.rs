@@ -1,32 +1,47 @@
-//! What an application holds: one handle a table, the same calls in every phase (R14).
+//! The handle of an application on a table: the same calls in every phase (R14).
 //!
-//! Which phase a call goes by is in `phase`. In reading order: `route` (which way a write goes),
-//! [`WriteOptions`], [`WriteOutcome`]; `write` (what a call changes), `at_once` (in one round trip),
-//! `transaction` (what a source transaction changed), `best_effort` and `strict` (how it ends), `deliver`
-//! (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of
-//! that in DynamoOnly); `read` (one row), [`query`] (many), [`reads`] (which store answers, and why).
+//! The phase that a call goes by is in `phase`. In reading order, each above those before it:
+//!
+//! - values: [`WriteOptions`] (`options`), [`WriteOutcome`] (`outcome`), `route` (which way a write goes),
+//!   `primary_key`, `verb` (one call on one row), `change` (one key that a transaction changed);
+//! - what a process keeps: `acknowledge`, `counters`, `ids`, `retiring`, and `writer`, which holds them;
+//! - the ways: `transaction` (behind the barrier), `in_source` (a verb in it), `deliver` (puts), `commit` (a
+//!   lost answer is looked up), `best_effort` and `strict` (how it ends), `at_once` (in one round trip),
+//!   `target_truth` (all of that in DynamoOnly);
+//! - `ways` (each is entered by the answer of `route`), `write` (the calls), `swap` (compare and set),
+//!   `batch`;
+//! - `read` (one row), `count`, [`query`] (many), [`reads`] (which store answers, and why), `canary` and
+//!   `timing` (what gates ask).
 
 mod acknowledge;
 mod at_once;
 mod batch;
 mod best_effort;
 mod canary;
+mod change;
 mod commit;
 mod count;
 mod counters;
 mod deliver;
+mod ids;
+mod in_source;
 mod options;
 mod outcome;
+mod primary_key;
 pub mod query;
 mod read;
 pub mod reads;
+mod retiring;
 mod route;
 mod strict;
 mod swap;
 mod target_truth;
 mod timing;
 mod transaction;
+mod verb;
+mod ways;
 mod write;
+mod writer;
 
 #[doc(hidden)]
 pub use crate::phase::{PHASE_LEASE, PhaseView};
@@ -38,16 +53,18 @@ pub use canary::{CanaryStore, StoreRead};
 pub use counters::WriteCounters;
 pub use counters::WriteCounts;
 pub use options::{WriteMode, WriteOptions};
+pub(crate) use outcome::Written;
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};
+pub use primary_key::PrimaryKey;
 pub use query::{Cursor, Page, Query, Selection};
 pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
+pub(crate) use route::Calling;
 pub use swap::Swap;
-use target_truth::Fit;
-pub(crate) use target_truth::{Begun, TargetTransaction};
 pub(crate) use transaction::WriteTransaction;
+pub(crate) use verb::{Met, Verb, once};
+pub(crate) use ways::Begun;
 #[doc(hidden)]
-pub use transaction::Writer;
-pub use write::PrimaryKey;
+pub use writer::Writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -57,13 +74,15 @@ use lockstep_core::{Epoch, MigratableTable, Result};
 use lockstep_dynamo::Target;
 use lockstep_postgres::{Computed, Contract, RowStatements, Source, TableBinding};
 use sqlx::postgres::PgConnection;
+use target_truth::Fit;
 use tokio::sync::OnceCell;
 
 /// An application's handle on one table; cheap to clone.
 ///
-/// Where both stores are written, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit decides; the
-/// new state is then put into DynamoDB at once, and if that does not work out the key simply stays pending,
-/// and a relay delivers it. *Strict*: DynamoDB has it before PostgreSQL commits, or the write fails.
+/// In the phases that write both stores, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit
+/// decides; the new state is then put into DynamoDB at once, and if that does not work out the key simply
+/// stays pending, and a relay delivers it. *Strict*: DynamoDB has it before PostgreSQL commits, or the write
+/// fails.
 pub struct Store<T: MigratableTable> {
     shared: Arc<Shared<T>>,
 }
@@ -89,8 +108,8 @@ struct Shared<T> {
     fit: Fit,
 }
 
-/// The statements that write rows: which they are depends on which columns PostgreSQL computes, so it is made
-/// at the first write.
+/// Statements that write rows. They depend on the columns that PostgreSQL computes, so the first write makes
+/// them.
 struct Writes {
     sql: RowStatements,
     calls: Calls,
@@ -188,7 +207,7 @@ impl<T: MigratableTable> Store<T> {
         &self.shared.writer
     }
 
-    /// How this handle reads: to be turned while it runs, and counted.
+    /// The reads of this handle: a caller turns them while it runs, and sees them counted.
     ///
     /// ```no_run
     /// # use lockstep::{MigratableTable, Store};

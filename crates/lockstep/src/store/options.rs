@@ -1,4 +1,4 @@
-//! How writes are made: settings that an application chooses once.
+//! Settings of writes, which an application chooses once.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub struct WriteOptions {
     pub retry_delay_ms: u64,
     /// Longest pause between attempts.
     pub retry_delay_ms_max: u64,
-    /// Whether a strict write whose put fails is made all the same, best effort, instead of failing.
+    /// Choice of a strict write whose put fails: it commits all the same, best effort, instead of failing.
     pub continue_on_write_failure: bool,
     /// Most puts of one transaction that are under way at once.
     pub puts_in_flight_max: usize,

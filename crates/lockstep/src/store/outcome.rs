@@ -1,4 +1,4 @@
-//! How a write ended, for each store.
+//! The outcome of a write in each store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,15 @@ pub enum Delivery {
     Unknown(Arc<Error>),
 }
 
-/// How a write ended. That there is an outcome at all means that PostgreSQL has committed.
+impl Delivery {
+    /// A state that a relay delivers, because of `error`.
+    pub(super) fn deferred(error: Error) -> Self {
+        tracing::debug!(kind = ?error.kind, "deferred to the relay: {error}");
+        Self::Deferred(Arc::new(error))
+    }
+}
+
+/// The outcome of a write. That there is one at all means that the store that decides has committed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct WriteOutcome<R> {
@@ -32,7 +40,7 @@ pub struct WriteOutcome<R> {
     /// no row was. What AFTER triggers did is in it where a call takes one round trip and both stores are
     /// written; elsewhere it is the row as the statement returned it. The item has it all in every case.
     pub row: Option<R>,
-    /// Whether there was a row to write to.
+    /// Presence of a row to write to.
     pub found: bool,
     /// The phase that the write happened in.
     pub control: Control,
@@ -41,13 +49,19 @@ pub struct WriteOutcome<R> {
 }
 
 impl<R> WriteOutcome<R> {
-    /// Whether the target has it too, or need not.
+    /// Says whether the target has it too, or need not.
     pub fn is_settled(&self) -> bool {
         !matches!(self.target, Delivery::Deferred(_))
     }
 }
 
-/// How a write that has no [`WriteOutcome`] ended in each store; see [`WriteFailed::of`].
+/// The outcome of a transaction that committed, for each of its changes.
+pub(crate) struct Written {
+    pub(crate) control: Control,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+/// The outcome in each store of a write that has no [`WriteOutcome`]; see [`WriteFailed::of`].
 #[derive(Clone, Debug)]
 pub struct WriteFailed {
     /// Outcome in PostgreSQL: failed, or unknown.

@@ -9,9 +9,8 @@ use lockstep_dynamo::Backoff;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 
-use super::Store;
 use super::reads::{Answer, Asked, Comparison, ReadFrom, Route, SourceCause, hash_of_place};
-use super::write::PrimaryKey;
+use super::{PrimaryKey, Store};
 
 impl<T: MigratableTable> Store<T> {
     /// Reads the row of a whole key.
@@ -174,7 +173,7 @@ impl<T: MigratableTable> Store<T> {
         self.fetch_source(&self.shared.sql.select, arguments).await
     }
 
-    /// Whether DynamoDB may have removed the row by now. By whole seconds, as DynamoDB does.
+    /// Says whether DynamoDB may have removed the row by now. By whole seconds, as DynamoDB does.
     pub(super) fn is_expired(&self, row: &T::Row) -> bool {
         self.shared.table.expires_at(row).is_some_and(|at| at.timestamp() <= Utc::now().timestamp())
     }
@@ -214,7 +213,7 @@ impl<T: MigratableTable> Store<T> {
     /// ```
     ///
     /// # Errors
-    /// Of the store that did not answer.
+    /// The error of the store that did not answer.
     ///
     /// # Cancel safety
     /// Reading has no effect.

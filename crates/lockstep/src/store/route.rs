@@ -1,104 +1,193 @@
-//! Which way a write goes, by the phase, the mode in force and the call: the page to read first. It decides
-//! nothing else and sends nothing; what each way does is in the module that its variant names.
+//! The way of a write, by phase, mode and call: the page to read first. It sends nothing and asks nothing.
+//! Every way is entered by its answer alone, in `at_once` and `ways`, and its test reads this table:
+//!
+//! | call | PostgresOnly | best effort | strict | DynamoOnly | paused |
+//! |---|---|---|---|---|---|
+//! | Row | Statement(Alone) | Statement(ThenPut) | Statement(PutFirst) | Target(EachRow) | Wait |
+//! | Log | Statement(Alone) | Statement(ThenPut) | Statement(ThenPut) | Target(EachRow) | Wait |
+//! | Update | Transaction(Alone) | Transaction(ThenPut) | Transaction(PutFirst) | Target(EachRow) | Wait |
+//! | Batch | Transaction(Alone) | Transaction(ThenPut) | Transaction(PutFirst) | Target(EachRow) | Wait |
+//! | Operation | Transaction(Alone) | Transaction(ThenPut) | Transaction(PutFirst) | Target(AsOne) | Wait |
+//! | Own | Transaction(Alone) | Transaction(ThenPut) | Transaction(PutFirst) | Refused | Wait |
+//!
+//! *best effort* and *strict* are the modes of DualWrite and HybridRead, each of which has its own. *paused*
+//! is DynamoOnly while a step moves the truth. Up to HybridRead no write is paused: the step holds the
+//! barrier, and a transaction waits there.
 
-use lockstep_core::Phase;
+use lockstep_core::{Control, Phase};
 
 use super::WriteMode;
 
 /// The call that is to be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Calling {
+pub(crate) enum Calling {
     /// `put`, `insert`, `delete`: one statement says all there is to say.
-    One,
+    Row,
     /// The log of an operation, which must be there whatever becomes of the operation.
-    Beside,
-    /// `update`, `update_if`, batches, operations, transactions of an application's own; and a single call
-    /// that PostgreSQL has no function for yet.
-    Several,
+    Log,
+    /// `update`, `update_if`: the caller sees the row before it is written.
+    Update,
+    /// `put_batch`, `insert_batch`: rows that need not become visible together.
+    Batch,
+    /// An operation: its rows become visible together, in the target as well.
+    Operation,
+    /// A transaction with an application's own SQL.
+    Own,
 }
 
-/// The way that it goes.
+/// The way that the call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// One statement that commits by itself (`at_once`), then the put where both stores are written
-    /// (`best_effort`).
-    Statement {
-        /// Whether both stores are written.
-        then_put: bool,
-    },
-    /// One statement in a transaction, which commits once the target has its state (`at_once`, `strict`).
-    StatementThenCommit,
-    /// A transaction that commits, then the puts where both stores are written (`best_effort`).
-    Transaction {
-        /// Whether both stores are written.
-        then_put: bool,
-    },
-    /// A transaction that commits once the target has everything (`strict`).
-    PutThenCommit,
-    /// DynamoDB alone, under the lease (`target_truth`).
-    Target,
+    /// PostgreSQL decides: one statement in one round trip (`at_once`). Where this process is behind, or
+    /// PostgreSQL has no function for it yet, a transaction does the same.
+    Statement(Ending),
+    /// PostgreSQL decides: a transaction behind the barrier (`transaction`).
+    Transaction(Ending),
+    /// DynamoDB decides, under the lease (`target_truth`).
+    Target(Sends),
+    /// The write waits, for as long as the options say, and is then routed once more.
+    Wait,
+    /// The call cannot be made in this phase; nothing is done.
+    Refused,
 }
 
-/// Says which way.
-pub(super) fn route(phase: Phase, mode: Option<WriteMode>, calling: Calling) -> Route {
-    let then_put = mode.is_some();
-    match (phase, mode, calling) {
-        (Phase::DynamoOnly, ..) => Route::Target,
+/// The order of PostgreSQL's commit and the put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Commit alone: the target is not written (`best_effort`).
+    Alone,
+    /// Commit, then put; a relay delivers what is late (`best_effort`).
+    ThenPut,
+    /// Put, then commit; both or neither (`strict`).
+    PutFirst,
+}
+
+/// The requests by which the target gets the rows of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sends {
+    /// Each row is a write of its own, and is read and tried again when another writer was faster.
+    EachRow,
+    /// All rows leave in one transaction at the end, which fails when another writer was faster.
+    AsOne,
+}
+
+/// Says which way. `mode` is the mode in force in the phase of `control`; `None` where it has none.
+pub(super) fn route(control: Control, mode: Option<WriteMode>, calling: Calling) -> Route {
+    if control.phase == Phase::DynamoOnly {
+        return match calling {
+            _ if control.writes_paused => Route::Wait,
+            Calling::Row | Calling::Log | Calling::Update | Calling::Batch => Route::Target(Sends::EachRow),
+            Calling::Operation => Route::Target(Sends::AsOne),
+            Calling::Own => Route::Refused,
+        };
+    }
+    let ending = match (mode, calling) {
+        (None, _) => Ending::Alone,
         // A target that is away must not keep the log of a failure out.
-        (.., Calling::Beside) => Route::Statement { then_put },
-        (_, Some(WriteMode::Strict), Calling::One) => Route::StatementThenCommit,
-        (_, Some(WriteMode::Strict), Calling::Several) => Route::PutThenCommit,
-        (.., Calling::One) => Route::Statement { then_put },
-        (.., Calling::Several) => Route::Transaction { then_put },
+        (Some(_), Calling::Log) | (Some(WriteMode::BestEffort), _) => Ending::ThenPut,
+        (Some(WriteMode::Strict), _) => Ending::PutFirst,
+    };
+    match calling {
+        Calling::Row | Calling::Log => Route::Statement(ending),
+        Calling::Update | Calling::Batch | Calling::Operation | Calling::Own => Route::Transaction(ending),
+    }
+}
+
+impl Route {
+    /// The order of commit and put; `None` where PostgreSQL does not decide.
+    pub(super) fn ending(self) -> Option<Ending> {
+        match self {
+            Self::Statement(ending) | Self::Transaction(ending) => Some(ending),
+            Self::Target(_) | Self::Wait | Self::Refused => None,
+        }
+    }
+}
+
+impl Calling {
+    /// Says whether the changes of one transaction become visible together in the target as well.
+    pub(super) fn is_together(self) -> bool {
+        self == Self::Operation
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use lockstep_core::Epoch;
+
     use super::super::WriteOptions;
     use super::*;
-    use Calling::{Beside, One, Several};
-    use Phase::{DualWrite, DynamoOnly, HybridRead, PostgresOnly};
-    use Route::{PutThenCommit, Statement, StatementThenCommit, Target, Transaction};
 
-    /// Every phase, with the mode it has, and every call.
+    const CALLS: [Calling; 6] =
+        [Calling::Row, Calling::Log, Calling::Update, Calling::Batch, Calling::Operation, Calling::Own];
+
+    /// The table above: for each call and each column the way that it says.
+    fn table() -> BTreeMap<(&'static str, &'static str), &'static str> {
+        let rows = include_str!("route.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
+        let mut rows = rows.map(|row| row.trim_end_matches('|').split('|').map(str::trim));
+        let columns: Vec<&str> = rows.next().into_iter().flatten().skip(1).collect();
+        let cells = rows.flat_map(|mut row| {
+            let call = row.next().unwrap_or_default();
+            columns.clone().into_iter().zip(row).map(move |(column, way)| ((call, column), way))
+        });
+        cells.collect()
+    }
+
+    fn column(phase: Phase, mode: WriteMode, writes_paused: bool) -> &'static str {
+        match (phase, mode) {
+            (Phase::PostgresOnly, _) => "PostgresOnly",
+            (Phase::DualWrite | Phase::HybridRead, WriteMode::BestEffort) => "best effort",
+            (Phase::DualWrite | Phase::HybridRead, WriteMode::Strict) => "strict",
+            (Phase::DynamoOnly, _) if writes_paused => "paused",
+            (Phase::DynamoOnly, _) => "DynamoOnly",
+        }
+    }
+
     #[test]
-    fn the_way_of_every_call_in_every_phase_and_mode() {
-        const ALONE: bool = false;
-        const BOTH: bool = true;
-        let (free, strict) = (Some(WriteMode::BestEffort), Some(WriteMode::Strict));
-        let table = [
-            (PostgresOnly, None, One, Statement { then_put: ALONE }),
-            (PostgresOnly, None, Beside, Statement { then_put: ALONE }),
-            (PostgresOnly, None, Several, Transaction { then_put: ALONE }),
-            (DualWrite, free, One, Statement { then_put: BOTH }),
-            (DualWrite, free, Beside, Statement { then_put: BOTH }),
-            (DualWrite, free, Several, Transaction { then_put: BOTH }),
-            (DualWrite, strict, One, StatementThenCommit),
-            (DualWrite, strict, Beside, Statement { then_put: BOTH }),
-            (DualWrite, strict, Several, PutThenCommit),
-            (HybridRead, free, One, Statement { then_put: BOTH }),
-            (HybridRead, free, Beside, Statement { then_put: BOTH }),
-            (HybridRead, free, Several, Transaction { then_put: BOTH }),
-            (HybridRead, strict, One, StatementThenCommit),
-            (HybridRead, strict, Beside, Statement { then_put: BOTH }),
-            (HybridRead, strict, Several, PutThenCommit),
-            (DynamoOnly, None, One, Target),
-            (DynamoOnly, None, Beside, Target),
-            (DynamoOnly, None, Several, Target),
-        ];
-        for (phase, mode, calling, expected) in table {
-            // Of the other phase, the other mode: only this one's counts.
-            let other = if mode == free { WriteMode::Strict } else { WriteMode::BestEffort };
-            let of = |at: Phase| if at == phase { mode.unwrap_or(other) } else { other };
-            let options = WriteOptions {
-                dual_write: of(DualWrite),
-                hybrid_read: of(HybridRead),
-                ..WriteOptions::default()
-            };
-            assert_eq!(route(phase, options.mode(phase), calling), expected, "{phase} {mode:?} {calling:?}");
-            assert_eq!(options.mode(phase), mode, "{phase}");
-            assert_eq!(options.mode(phase).is_some(), phase.writes_both(), "{phase}");
+    fn every_call_in_every_phase_and_mode_goes_the_way_that_the_table_says_and_the_table_says_no_more() {
+        let table = table();
+        let mut told = BTreeSet::new();
+        for phase in Phase::ALL {
+            for (set, other) in
+                [(WriteMode::BestEffort, WriteMode::Strict), (WriteMode::Strict, WriteMode::BestEffort)]
+            {
+                // The other phase has the other mode: only this one's counts.
+                let of = |at: Phase| if at == phase { set } else { other };
+                let options = WriteOptions {
+                    dual_write: of(Phase::DualWrite),
+                    hybrid_read: of(Phase::HybridRead),
+                    ..WriteOptions::default()
+                };
+                let mode = options.mode(phase);
+                assert_eq!(mode, phase.writes_both().then_some(set), "{phase}");
+                for (writes_paused, calling) in CALLS.iter().flat_map(|c| [(false, c), (true, c)]) {
+                    let changed_at = chrono::DateTime::UNIX_EPOCH;
+                    let control = Control { phase, epoch: Epoch(3), changed_at, writes_paused };
+                    let (call, column) = (format!("{calling:?}"), column(phase, set, writes_paused));
+                    let way = format!("{:?}", route(control, mode, *calling));
+                    let (cell, expected) = table
+                        .get_key_value(&(call.as_str(), column))
+                        .unwrap_or_else(|| panic!("no cell for {call} in {column}"));
+                    assert_eq!(way, *expected, "{call} in {phase}, {column}");
+                    told.insert(*cell);
+                }
+            }
+        }
+        assert_eq!(told, table.keys().copied().collect(), "the table has cells of no call");
+    }
+
+    #[test]
+    fn a_target_that_is_not_written_is_no_part_of_the_commit_and_only_operations_are_together() {
+        for calling in CALLS {
+            for phase in Phase::ALL {
+                let changed_at = chrono::DateTime::UNIX_EPOCH;
+                let control = Control { phase, epoch: Epoch(3), changed_at, writes_paused: false };
+                let ending = route(control, WriteOptions::default().mode(phase), calling).ending();
+                assert_eq!(ending.is_none(), phase == Phase::DynamoOnly, "{calling:?} in {phase}");
+                assert_eq!(ending == Some(Ending::Alone), phase == Phase::PostgresOnly, "{calling:?}");
+            }
+            assert_eq!(calling.is_together(), calling == Calling::Operation);
         }
     }
 }

@@ -15,18 +15,19 @@ use lockstep_core::{Error, Kind, Result, Version};
 use lockstep_postgres::{Mark, MarkedKey, TransactionId, resolve_in_transaction};
 
 use super::acknowledge::{Held, Started};
-use super::best_effort::deferred;
+use super::change::Change;
 use super::commit::Commit;
 use super::counters::count;
-use super::deliver::{Put, Sent};
-use super::transaction::{WriteTransaction, Written, read_left};
+use super::deliver::{Put, Sent, not_due, puts};
+use super::outcome::Written;
+use super::transaction::{WriteTransaction, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
 /// The state that a strict write goes on with.
 struct Marked {
     id: TransactionId,
     marks: Vec<Mark>,
-    /// Whether the intents of all its keys are durable already.
+    /// Durability of the intents of all its keys: recorded already, or to be recorded.
     recorded: bool,
 }
 
@@ -34,8 +35,11 @@ impl Writer {
     /// Puts, then commits. While it reads what it left, its intents become durable: which keys it changed is
     /// known by then, and so is its number.
     pub(super) async fn strict(&self, mut write: WriteTransaction) -> Result<Written> {
-        // Without a number it has changed nothing.
-        let Some(id) = write.number().await? else { return self.best_effort(write, None).await };
+        // Without a change of a row, or without a number, there is nothing to put.
+        if write.changes.is_empty() {
+            return self.best_effort(write, true, None).await;
+        }
+        let Some(id) = write.number().await? else { return self.best_effort(write, true, None).await };
         let keys = write.keys();
         let intents: Vec<(&MarkedKey, Option<Version>)> = keys.iter().map(|key| (key, None)).collect();
         let (marks, recorded) = tokio::join!(
@@ -61,7 +65,7 @@ impl Writer {
         let (mut started, mut beside) = (std::mem::take(&mut write.beside), Vec::new());
         let written = self.put_then_commit(write, marked, &mut started, &mut beside).await;
         if written.is_err() {
-            // That was committed by itself.
+            // The row beside it was committed by itself.
             beside.extend(started.delivered().await);
             self.acknowledge(beside);
         }
@@ -77,80 +81,27 @@ impl Writer {
         beside: &mut Vec<Held>,
     ) -> Result<Written> {
         let keys = write.keys();
-        let mut deliveries: Vec<Delivery> = write.changes.iter().map(|_| Delivery::NotDue).collect();
-        let mut puts = Vec::with_capacity(marks.len());
-        let mut intents: Vec<(&MarkedKey, Option<Version>)> = Vec::with_capacity(marks.len());
-        for mark in &marks {
-            let change = &write.changes[mark.of];
-            if change.is_put_by_another(&write.changes) {
-                deliveries[mark.of] = Delivery::Applied;
-                continue;
-            }
-            match change.item(mark) {
-                Ok(item) => {
-                    puts.push(Put {
-                        of: mark.of,
-                        table: change.binding.target_name.clone(),
-                        item,
-                        version: mark.version,
-                    });
-                    intents.push((&keys[mark.of], mark.repair));
-                }
-                // Nothing of this key ever was in the target; the relay takes the mark out.
-                Err(reason) if change.is_gone() => {
-                    deliveries[mark.of] = deferred(Error::unholdable(change.key.table, &reason));
-                }
-                Err(reason) => {
-                    let error = Error::unholdable(change.key.table, &reason);
-                    return self.unholdable(write, recorded.then_some(id), error).await;
-                }
-            }
-        }
+        let mut deliveries = not_due(&write.changes);
+        // Nothing of a key that is gone ever was in the target; the relay takes its mark out.
+        let unholdable = |change: &Change, error| match change.is_gone() {
+            true => Ok(Delivery::deferred(error)),
+            false => Err(error),
+        };
+        let puts = match puts(&write.changes, &marks, &mut deliveries, unholdable) {
+            Ok(puts) => puts,
+            Err(error) => return self.unholdable(write, recorded.then_some(id), error).await,
+        };
         // Any failure up to here drops the transaction, and nothing has left.
         if !recorded {
-            self.source().record_intents(id, &intents).await?;
+            let is_put = |mark: &&Mark| puts.iter().any(|put| put.of == mark.of);
+            let intents = marks.iter().filter(is_put).map(|mark| (&keys[mark.of], mark.repair));
+            self.source().record_intents(id, &intents.collect::<Vec<_>>()).await?;
         }
         // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is
         // not to be met.
         let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
-        let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
-        let sending = self.send(&puts, WriteMode::Strict, write.together, deadline);
-        // All or nothing: what to take out is known before the answer is, and is only taken out by the
-        // commit.
-        let (sent, settled) = if self.options().continue_on_write_failure {
-            let sent = sending.await;
-            *beside = started.delivered().await;
-            (sent, None)
-        } else {
-            let settling = async {
-                *beside = started.delivered().await;
-                let own = puts.iter().map(|put| (&keys[put.of], put.version));
-                let all: Vec<(&MarkedKey, Version)> = own.chain(marked(beside)).collect();
-                resolve_in_transaction(&mut write.sql, &all).await
-            };
-            let (sent, settled) = tokio::join!(sending, settling);
-            (sent, Some(settled))
-        };
-        let mut held: Vec<(&MarkedKey, Version)> = marked(beside).collect();
-        let mut failure = Failure::default();
-        for (put, sent) in puts.iter().zip(sent) {
-            deliveries[put.of] = match sent {
-                Sent::Landed => {
-                    failure.left = Left::Phantom;
-                    held.push((&keys[put.of], put.version));
-                    Delivery::Applied
-                }
-                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error)
-                    if self.options().continue_on_write_failure =>
-                {
-                    failure.continued = true;
-                    deferred(error)
-                }
-                Sent::Refused(error) => failure.because(error, Left::Nothing),
-                Sent::Outranked(error) => failure.because(error, Left::Another),
-                Sent::Lost(error) => failure.because(error, Left::Phantom),
-            };
-        }
+        let (sent, settled) = self.put_and_settle(&mut write, &keys, &puts, started, beside).await;
+        let failure = self.judged(&puts, sent, &mut deliveries);
         if let Some(error) = failure.error {
             if failure.left != Left::Phantom {
                 owed.paid_but(|_| false);
@@ -159,26 +110,85 @@ impl Writer {
         }
         let settled = match settled {
             Some(settled) => settled,
-            None => resolve_in_transaction(&mut write.sql, &held).await,
+            None => {
+                let landed = puts.iter().filter(|put| matches!(deliveries[put.of], Delivery::Applied));
+                let own = landed.map(|put| (&keys[put.of], put.version));
+                let held: Vec<(&MarkedKey, Version)> = marked(beside).chain(own).collect();
+                resolve_in_transaction(&mut write.sql, &held).await
+            }
         };
         if let Err(error) = settled {
             return Err(self.roll_back(write, id, error, Left::Phantom).await);
         }
-        let (control, asked_at) = (write.control, Instant::now());
+        let control = write.control;
+        self.commit_put(write, id, failure.continued).await?;
+        owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
+        Ok(Written { control, deliveries })
+    }
+
+    /// Sends the puts, and takes marks and intents out of the transaction meanwhile: all or nothing, so what
+    /// to take out is known before the answer is, and is only taken out by the commit. A write that goes on
+    /// without some of its puts takes them out once it knows which; `None` says so.
+    async fn put_and_settle(
+        &self,
+        write: &mut WriteTransaction,
+        keys: &[MarkedKey],
+        puts: &[Put],
+        started: &mut Started,
+        beside: &mut Vec<Held>,
+    ) -> (Vec<Sent>, Option<Result<()>>) {
+        let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
+        let sending = self.send(puts, WriteMode::Strict, write.calling.is_together(), deadline);
+        if self.options().continue_on_write_failure {
+            let sent = sending.await;
+            *beside = started.delivered().await;
+            return (sent, None);
+        }
+        let settling = async {
+            *beside = started.delivered().await;
+            let own = puts.iter().map(|put| (&keys[put.of], put.version));
+            let all: Vec<(&MarkedKey, Version)> = own.chain(marked(beside)).collect();
+            resolve_in_transaction(&mut write.sql, &all).await
+        };
+        let (sent, settled) = tokio::join!(sending, settling);
+        (sent, Some(settled))
+    }
+
+    /// Notes how each put ended, and says what that means for the write.
+    fn judged(&self, puts: &[Put], sent: Vec<Sent>, deliveries: &mut [Delivery]) -> Failure {
+        let mut failure = Failure::default();
+        for (put, sent) in puts.iter().zip(sent) {
+            deliveries[put.of] = match sent {
+                Sent::Landed => {
+                    failure.left = Left::Phantom;
+                    Delivery::Applied
+                }
+                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error)
+                    if self.options().continue_on_write_failure =>
+                {
+                    failure.continued = true;
+                    Delivery::deferred(error)
+                }
+                Sent::Refused(error) => failure.because(error, Left::Nothing),
+                Sent::Outranked(error) => failure.because(error, Left::Another),
+                Sent::Lost(error) => failure.because(error, Left::Phantom),
+            };
+        }
+        failure
+    }
+
+    /// Commits what the target has; `continued` says that it lacks some of it.
+    async fn commit_put(&self, write: WriteTransaction, id: TransactionId, continued: bool) -> Result<()> {
+        let (control, asked_at, counters) = (write.control, Instant::now(), self.counters());
         match self.commit(write.sql, Some(id)).await {
             Commit::Committed => {
                 self.phase().learn(control, asked_at);
-                owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
-                let counters = self.counters();
-                count(
-                    if failure.continued { &counters.strict_continued } else { &counters.strict_committed },
-                    1,
-                );
-                Ok(Written { control, deliveries })
+                count(if continued { &counters.strict_continued } else { &counters.strict_committed }, 1);
+                Ok(())
             }
             Commit::RolledBack(error) => {
                 self.undo(id, Left::Phantom).await;
-                count(&self.counters().strict_failed, 1);
+                count(&counters.strict_failed, 1);
                 Err(WriteFailed::rolled_back(error, true))
             }
             // Intents and marks say by themselves which of both it was, once it is over.
@@ -196,7 +206,7 @@ impl Writer {
     ) -> Result<Written> {
         let written = if self.options().continue_on_write_failure {
             count(&self.counters().strict_continued, 1);
-            self.best_effort(write, None).await
+            self.best_effort(write, true, None).await
         } else {
             count(&self.counters().strict_failed, 1);
             // A rollback that fails is one all the same: no commit was sent.
@@ -264,7 +274,7 @@ enum Left {
 impl Failure {
     fn because(&mut self, error: Error, left: Left) -> Delivery {
         self.left = self.left.max(left);
-        // Of several, one that will not pass by itself is the one to tell.
+        // An error that will not pass by itself is told before one that will.
         if self.error.as_ref().is_none_or(|known| known.kind == Kind::Unknown) {
             self.error = Some(error);
         }

@@ -1,11 +1,11 @@
 //! Compare and set: a change that is made only while the row is as expected.
 
 use lockstep_core::{MigratableTable, Result};
-use sqlx::postgres::PgArguments;
 
-use super::{Begun, PrimaryKey, Store, WriteOutcome};
+use super::verb::{Met, Verb};
+use super::{PrimaryKey, Store, WriteOutcome};
 
-/// How a compare-and-set ended.
+/// The outcome of a compare-and-set.
 #[derive(Debug)]
 pub enum Swap<R> {
     /// The row was as expected, and was changed.
@@ -17,7 +17,7 @@ pub enum Swap<R> {
 }
 
 impl<R> Swap<R> {
-    /// Whether the change was made.
+    /// Says whether the change was made.
     pub fn is_changed(&self) -> bool {
         matches!(self, Self::Changed(_))
     }
@@ -49,23 +49,18 @@ impl<T: MigratableTable> Store<T> {
         mut expected: impl FnMut(&T::Row) -> bool,
         mut change: impl FnMut(&mut T::Row),
     ) -> Result<Swap<T::Row>> {
-        let writer = &self.shared.writer;
-        let mut write = match writer.begin_where_the_truth_is().await? {
-            Begun::Source(write) => write,
-            Begun::Target(permit) => {
-                return Box::pin(self.swap_in_target(permit, &key, expected, change)).await;
+        let verb = Verb::Update(&key, |row: &mut T::Row| {
+            let is_expected = expected(row);
+            if is_expected {
+                change(row);
             }
-        };
-        let mut arguments = PgArguments::default();
-        key.bind(&mut arguments);
-        let Some((old_key, mut row)) = self.lock(&mut write, arguments).await? else {
-            return Ok(Swap::NotFound);
-        };
-        if !expected(&row) {
-            return Ok(Swap::WasOther(row));
+            is_expected
+        });
+        let mut begun = self.shared.writer.begin(verb.calling()).await?;
+        match self.change(&mut begun, verb).await? {
+            Met::Changed(touched) => Ok(Swap::Changed(self.end(begun, touched, None).await?)),
+            Met::Nothing => Ok(Swap::NotFound),
+            Met::Other(row) => Ok(Swap::WasOther(row)),
         }
-        change(&mut row);
-        let touched = self.replace_in(&mut write, old_key, &row).await?;
-        Ok(Swap::Changed(touched.outcome(&writer.finish(write).await?)))
     }
 }

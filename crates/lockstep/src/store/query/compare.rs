@@ -29,7 +29,7 @@ impl<T: MigratableTable> Selection<T> {
     /// drift.
     ///
     /// # Errors
-    /// Of the store that did not answer.
+    /// The error of the store that did not answer.
     ///
     /// # Cancel safety
     /// Reading has no effect.
@@ -111,8 +111,8 @@ impl<T: MigratableTable> Selection<T> {
         Ok(what.map_or(Found::Same, |what| Found::Differ(keys, what)))
     }
 
-    /// Whether the row of the first of `keys` is a dead letter: that it is not in the target, or as it was,
-    /// is known then.
+    /// Says whether the row of the first of `keys` is a dead letter: that it is not in the target, or as it
+    /// was, is known then.
     async fn is_set_aside(&self, keys: &[T::Key]) -> Result<bool> {
         let Some(key) = keys.first() else { return Ok(false) };
         let mut primary_key = key.literals().map_err(|reason| Error::unholdable(T::NAME, &reason))?;

@@ -12,7 +12,7 @@ use crate::store::reads::{Answer, Asked, ReadFrom, Route, SourceCause};
 const AT_ONCE: usize = 8;
 
 impl<T: MigratableTable> Selection<T> {
-    /// How many rows there are. Zero in the target is asked for again in the source, in HybridRead.
+    /// The number of rows. Zero in the target is asked for again in the source, in HybridRead.
     ///
     /// A query with a [`Query::keeping`](super::Query::keeping) reads its rows to count them. Rows past their
     /// expiry are left out if the query's range leaves them out, as those of the table crates do.

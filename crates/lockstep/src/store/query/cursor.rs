@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use lockstep_core::{Error, Kind, MigratableTable, Result, Row, SourceKey, Unholdable};
 
-/// Where a page ended. Opaque, URL-safe, and good in every phase: a page may come from another store than the
+/// The end of a page. Opaque, URL-safe, and good in every phase: a page may come from another store than the
 /// one before it.
 ///
 /// It may come from any client: it can move within its query, and never out of it. A row that is deleted or

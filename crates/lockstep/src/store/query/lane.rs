@@ -34,7 +34,7 @@ pub(super) struct Lane<T: MigratableTable> {
     after: Option<Place>,
     pub(super) rows: VecDeque<Placed<T::Row>>,
     run: Vec<Placed<T::Row>>,
-    /// Whether rows of the run were left out.
+    /// Gap in the run: rows of it were left out.
     is_cut: bool,
     start: Option<Attributes>,
     pub(super) at_end: bool,
@@ -187,7 +187,7 @@ impl<T: MigratableTable> Lane<T> {
     }
 }
 
-/// Whether a partition is kept in the order of a sort key. A table without one has one item in each.
+/// Says whether a partition is kept in the order of a sort key. A table without one has one item in each.
 fn is_ordered<T: MigratableTable>(query: &Query<T>) -> bool {
     query.index.is_none_or(|index| index.sort.is_some())
 }

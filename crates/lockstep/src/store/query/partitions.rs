@@ -1,4 +1,4 @@
-//! Which partitions of the target a query reads, and in which order.
+//! The partitions of the target that a query reads, in their order.
 
 use std::fmt;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use lockstep_postgres::quote_identifier;
 use super::Query;
 use crate::store::Store;
 
-/// Where a row is.
+/// The place of a row.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// The sort key of its item; empty in a table without one.

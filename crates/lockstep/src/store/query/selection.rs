@@ -1,4 +1,4 @@
-//! What callers hold: a query on a handle, to be read as they like.
+//! A query on a handle, which callers hold and read as they like.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ const GROUPS_AT_ONCE_MAX: usize = 8;
 /// Most lanes read at once, so that a query of many shards and days does not take all connections.
 const LANES_AT_ONCE_MAX: usize = 32;
 
-/// Where a query is in the target.
+/// The progress of a query in the target.
 pub(super) struct TargetReader<T: MigratableTable> {
     open: VecDeque<Vec<Lane<T>>>,
     next_group: usize,

@@ -78,7 +78,7 @@ impl TimeRange {
         (text(self.from), text(self.before))
     }
 
-    /// Whether a sort key of that form lies within it.
+    /// Says whether a sort key of that form lies within it.
     pub(super) fn holds(&self, sort: &str) -> bool {
         let (from, to) = self.sort_bounds();
         from.is_none_or(|from| *sort >= *from) && to.is_none_or(|to| *sort <= *to)

@@ -20,7 +20,7 @@ pub(super) struct Walk<T: MigratableTable> {
     reader: Option<TargetReader<T>>,
     /// Reason why this walk left the target; it does not go back while the phase stays.
     fallen: Option<SourceCause>,
-    /// Whether a row came before the next one, on this page or one before.
+    /// Presence of a row before the next one, on this page or one before.
     begun: bool,
     counted: Option<ReadFrom>,
     /// The phase that the last batch was read in.

@@ -23,7 +23,7 @@ pub(super) struct Base {
 
 /// The new state of one row, and what it replaces.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(super) struct Change {
     pub(super) table: &'static str,
     pub(super) target_name: String,
     pub(super) id: String,
@@ -31,7 +31,7 @@ pub(crate) struct Change {
     pub(super) from: Option<(TargetKey, Base)>,
     /// Place where it is to be; `None` deletes it.
     pub(super) to: Option<(TargetKey, Item, Base)>,
-    /// Whether rows of this table have a place of record, and what was read of this row's.
+    /// Place of record of the row as it was read; the outer `None` where rows of this table have none.
     pub(super) place: Option<Option<Place>>,
 }
 
@@ -69,7 +69,7 @@ impl Base {
     fn next(&self, epoch: Epoch) -> Result<Version> {
         let present = self.version.unwrap_or(Version::HISTORY);
         if present.epoch() > epoch {
-            // Its writer knows of a phase that this instance does not.
+            // The writer of this version knows of a phase that this instance does not.
             return Err(Error::target(
                 Kind::Fenced,
                 "writing",
@@ -109,12 +109,17 @@ impl Base {
 }
 
 impl Change {
-    /// Whether it leaves a tombstone where the row was.
+    /// Says whether there is a row afterwards.
+    pub(super) fn has_row(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// Says whether it leaves a tombstone at the place that the row had.
     pub(super) fn leaves_a_tombstone(&self) -> bool {
         self.from.is_some() && !self.stays()
     }
 
-    /// Whether the row is put where it is already.
+    /// Says whether the row stays at its place.
     fn stays(&self) -> bool {
         matches!((&self.from, &self.to), (Some((from, _)), Some((to, ..))) if from == to)
     }
@@ -151,7 +156,7 @@ impl Change {
         Ok(puts)
     }
 
-    /// Whether both were made from the same state of the row.
+    /// Says whether both were made from the same state of the row.
     pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
         self.from == other.from && self.place == other.place
     }

@@ -5,8 +5,8 @@
 //! right for a row that stays where it is. The *index* by primary key is right for rows that were here
 //! before, as long as it has caught up with what was written before the flip; it is eventually consistent, so
 //! what it does not show yet must not have been made since. A writer that finds nothing asks for the place
-//! and all these items once more, as they were at one moment: 1. We read the place. 2. Another moves the row. 3.
-//! We read its tombstone. Nothing is alive, and yet the row is there.
+//! and all these items once more, as they were at one moment: 1. We read the place. 2. Another moves the row.
+//! 3. We read its tombstone. Nothing is alive, and yet the row is there.
 
 use std::borrow::Cow;
 
@@ -81,7 +81,7 @@ impl<T: MigratableTable> Store<T> {
         key.map_err(|reason| Error::unholdable(T::NAME, &reason))
     }
 
-    /// Whether the target key has more in it than the primary key, so that a row may be in different places.
+    /// Says whether the target key has more in it than the primary key, so that a row may move.
     pub(super) const fn has_places() -> bool {
         T::Key::COLUMNS.len() > T::PRIMARY_KEY_COLUMNS
     }
@@ -150,7 +150,7 @@ impl<T: MigratableTable> Store<T> {
         Ok(place_now.as_ref() == place && read.flatten().all(|item| !self.is_alive(&item, id)))
     }
 
-    /// Where the index has the row, if it has it.
+    /// The places at which the index has the row.
     async fn indexed(&self, id: &Id) -> Result<Vec<TargetKey>> {
         let (index, [partition]) = (Self::index_by_id()?, id.values.as_slice()) else {
             return Ok(Vec::new());

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use lockstep_core::{Control, Error, Kind, Phase, Result};
+use lockstep_core::{Control, Error, Kind, Result};
 use lockstep_dynamo::Fence;
 
 use crate::phase::{Moment, PHASE_LEASE, PhaseView, Renewal, fenced};
+use crate::store::route::Route;
 
 /// Pause between two looks at a record that says that writes wait.
 const LOOK: Duration = Duration::from_millis(5);
@@ -13,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// The right to write by one epoch. While it is held, the epoch after it is not acknowledged, so that a pause
 /// waits for what is under way.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(in crate::store) struct Permit {
     pub(crate) control: Control,
     view: PhaseView,
     lease: u64,
@@ -26,17 +27,24 @@ impl Drop for Permit {
 }
 
 impl PhaseView {
-    /// A permit, once writes are open; `None` where the truth is in the source as far as is known.
+    /// A permit and the answer of `route` that it is for, once that is not to wait; `None` where the truth is
+    /// in the source as far as is known.
     ///
     /// # Errors
     /// [`Kind::Fenced`] when the lease is over; [`Kind::Busy`] when writes still wait at `deadline`.
-    pub(super) async fn permit(&self, deadline: Instant) -> Result<Option<Permit>> {
+    pub(in crate::store) async fn permit(
+        &self,
+        deadline: Instant,
+        route: impl Fn(Control) -> Route,
+    ) -> Result<Option<(Permit, Route)>> {
         loop {
             // The lease first: what is forgotten meanwhile has no epoch to enter.
             let lease = self.known.lease();
-            let Some(last) = self.known.last().filter(|last| last.phase == Phase::DynamoOnly) else {
+            let Some(last) = self.known.last() else { return Ok(None) };
+            let way = route(last);
+            if way.ending().is_some() {
                 return Ok(None);
-            };
+            }
             let left = self.known.left(Moment::now());
             match &self.renewal {
                 Renewal::Asking { .. } if left.is_none_or(|left| left < PHASE_LEASE / 2) => {
@@ -48,8 +56,8 @@ impl PhaseView {
                 }
                 _ => {}
             }
-            if !last.writes_paused && self.known.enter(last.epoch) {
-                return Ok(Some(Permit { control: last, view: self.clone(), lease }));
+            if way != Route::Wait && self.known.enter(last.epoch) {
+                return Ok(Some((Permit { control: last, view: self.clone(), lease }, way)));
             }
             if Instant::now() >= deadline {
                 let message =
@@ -58,7 +66,7 @@ impl PhaseView {
             }
             tokio::time::sleep(LOOK).await;
             if let Renewal::Asking { .. } = &self.renewal
-                && last.writes_paused
+                && way == Route::Wait
             {
                 self.ask().await?;
             }
@@ -85,9 +93,9 @@ impl Permit {
         }
     }
 
-    /// What a request under this permit asks after its signature, right before it leaves: whether the lease
-    /// still is, by both clocks. [`Permit::covers`] is asked before the signature, and a process can be
-    /// stopped between the two.
+    /// The question of a request under this permit after its signature, right before it leaves: does the
+    /// lease still last, by both clocks? [`Permit::covers`] is asked before the signature, and a process can
+    /// be stopped between the two.
     pub(super) fn fence(&self) -> Fence {
         let (view, control, lease) = (self.view.clone(), self.control, self.lease);
         Fence::new(move || match &view.renewal {
@@ -96,12 +104,12 @@ impl Permit {
         })
     }
 
-    /// Whether an answer that is here now may be told. 1. A write is answered, and its process is stopped. 2.
-    /// A step waits its lease out, drains the feed, and goes back. 3. It wakes; was the write applied before
-    /// the feed was drained? The lease says so only while it lasts, by the clocks of this process.
+    /// Says whether an answer that is here now may be told. 1. A write is answered; its process is stopped.
+    /// 2. A step waits its lease out, drains the feed, and goes back. 3. It wakes; was the write applied
+    /// before the feed was drained? The lease says so only while it lasts, by the clocks of this process.
     pub(super) async fn is_answered_in_time(&self) -> bool {
         match &self.view.renewal {
-            // Of a later epoch as well: it is not acknowledged while this permit is held.
+            // The lease of a later epoch counts too: it is not acknowledged while this permit is held.
             Renewal::Kept(_) => self.is_same_lease() && self.view.known.left(Moment::now()).is_some(),
             Renewal::Asking { .. } if self.view.holds(&self.control) => true,
             Renewal::Asking { .. } => self.view.ask().await.is_ok_and(|now| now.epoch == self.control.epoch),
@@ -118,10 +126,11 @@ mod tests {
     use std::sync::Arc;
 
     use chrono::DateTime;
-    use lockstep_core::Epoch;
+    use lockstep_core::{Epoch, Phase};
 
     use super::*;
     use crate::phase::Known;
+    use crate::store::route::{Calling, route};
 
     #[tokio::test]
     async fn an_answer_after_the_lease_is_not_told_and_a_request_after_it_does_not_leave() {
@@ -135,7 +144,9 @@ mod tests {
         let lease = Some(Duration::from_secs(3600));
         known.learn(control, Moment::now(), lease);
         let view = PhaseView::kept(known.clone(), Arc::default(), Arc::default());
-        let permit = view.permit(Instant::now()).await.expect("a lease").expect("writes are open");
+        let by_row = |control| route(control, None, Calling::Row);
+        let granted = view.permit(Instant::now(), by_row).await.expect("a lease");
+        let (permit, _) = granted.expect("writes are open");
         assert!(
             permit.is_answered_in_time().await && permit.fence().is_open() && permit.covers().await.is_ok()
         );

@@ -1,5 +1,5 @@
-//! When a tombstone goes by itself: only once the migration is complete, and long after any request that it
-//! outranks.
+//! The expiry of tombstones: one goes by itself only once the migration is complete, and long after any
+//! request that it outranks.
 //!
 //! Before the completion a tombstone has no expiry. 1. A backfill, a relay or a way back may bring a state
 //! that is older than the deletion. 2. How old it can be has no bound that holds for all of them: a backfill
@@ -12,7 +12,6 @@
 //! insert into an empty place can pass, and only until its request is dead, half an hour after it was signed;
 //! [`KEPT_S`] is four thousand times that, so a clock may be wrong by weeks.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -28,24 +27,9 @@ const KEPT_S: i64 = 90 * 24 * 3_600;
 /// Longest wait for the record: the deletion itself has to be sent within the same deadline.
 const ASKED_FOR: Duration = Duration::from_millis(250);
 
-/// The answer of the record in an epoch: the time since which the migration is complete, if it is.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Retiring(Mutex<Option<(Epoch, Option<DateTime<Utc>>)>>);
-
-impl Retiring {
-    fn known(&self, epoch: Epoch) -> Option<Option<DateTime<Utc>>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.filter(|(of, _)| *of == epoch).map(|(_, since)| since)
-    }
-
-    fn learn(&self, epoch: Epoch, since: Option<DateTime<Utc>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, since));
-    }
-}
-
 impl Writer {
-    /// When a tombstone that is put now may go, in seconds since 1970; `None` where it has to stay, and where
-    /// that cannot be told until `deadline`. Asks once an epoch.
+    /// The time, in seconds since 1970, at which a tombstone that is put now may go; `None` where it stays,
+    /// and where that cannot be told until `deadline`. Asks once an epoch.
     pub(super) async fn tombstones_go_at_s(&self, epoch: Epoch, deadline: Instant) -> Option<i64> {
         let since = match self.retiring().known(epoch) {
             Some(since) => since,
@@ -100,13 +84,5 @@ mod tests {
             let left_s = goes_at_s(completed, now) - completed.max(now).timestamp();
             assert!(left_s > 1_000 * request_s, "{late_days} days after the completion by this clock");
         }
-    }
-
-    #[test]
-    fn what_the_record_said_counts_for_its_epoch_alone() {
-        let retiring = Retiring::default();
-        assert_eq!(retiring.known(Epoch(3)), None);
-        retiring.learn(Epoch(3), None);
-        assert_eq!((retiring.known(Epoch(3)), retiring.known(Epoch(4))), (Some(None), None));
     }
 }

@@ -11,7 +11,7 @@ use super::change::{Base, Change, Trace};
 use crate::store::Writer;
 use crate::store::counters::count;
 
-/// How it ended.
+/// The end of a sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     /// All of it is in the target.

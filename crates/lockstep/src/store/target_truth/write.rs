@@ -1,20 +1,29 @@
-//! The calls that change rows, in DynamoOnly. Each reads what is there, and replaces exactly that, or tries
-//! again.
+//! Verbs in DynamoOnly. Each reads what is there and replaces exactly that: at once, and again when another
+//! writer was faster, or together with other rows.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
-use lockstep_core::{AttributeValue, Error, Item, Kind, MigratableTable, Result, Row, TargetKey};
+use lockstep_core::{Control, Error, Kind, MigratableTable, Result};
 use lockstep_dynamo::{Backoff, TargetControl};
 use tokio::time::Instant;
 
 use super::Permit;
-use super::change::{Base, Change};
-use super::find::{Found, Id};
+use super::change::Change;
+use super::find::Id;
+use super::plan::{Planned, Wanted};
 use super::send::Sent;
-use crate::store::{Delivery, PrimaryKey, Store, Swap, WriteOutcome};
+use crate::store::route::Sends;
+use crate::store::verb::{Met, Touched, Verb};
+use crate::store::{PrimaryKey, Store, Writer};
+
+/// A write in the target. Dropped, what has not been sent has not happened.
+pub(crate) struct TargetWrite {
+    permit: Permit,
+    sends: Sends,
+    /// Changes that were read for and not sent yet, of distinct rows.
+    changes: Vec<Change>,
+}
 
 /// The tries of one call.
 struct Tries {
@@ -22,189 +31,103 @@ struct Tries {
     deadline: Instant,
 }
 
+impl TargetWrite {
+    pub(in crate::store) fn new(permit: Permit, sends: Sends) -> Self {
+        Self { permit, sends, changes: Vec::new() }
+    }
+
+    /// The phase and epoch that it goes by.
+    pub(crate) fn control(&self) -> Control {
+        self.permit.control
+    }
+
+    /// Sends every change that waits, all of them or none; says how many rows that changed.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when one of the rows was changed meanwhile, [`Kind::Invalid`] when it is too large for
+    /// one transaction: nothing was written. [`Kind::Unknown`]: it is unknown whether anything was.
+    pub(crate) async fn commit(self, writer: &Writer) -> Result<usize> {
+        let deadline = Instant::now() + writer.options().inline_timeout();
+        match writer.send_changes(&self.permit, &self.changes, deadline).await? {
+            Sent::Applied => Ok(self.changes.len()),
+            Sent::Raced => Err(overtaken("committing an operation")),
+        }
+    }
+
+    /// Index of the change of this row so far.
+    fn noted(&self, table: &str, id: Option<&Id>) -> Option<usize> {
+        let id = id?;
+        self.changes.iter().position(|change| change.table == table && change.id == id.text)
+    }
+
+    /// Notes the new state of a row; `noted` is the index of its change so far. Noted again, it still
+    /// replaces what was read first.
+    fn note(&mut self, noted: Option<usize>, change: Change) -> Result<()> {
+        match noted {
+            None => self.changes.push(change),
+            Some(at) if change.is_of_the_same(&self.changes[at]) => self.changes[at] = change,
+            Some(_) => return Err(overtaken("writing in an operation")),
+        }
+        Ok(())
+    }
+}
+
 impl<T: MigratableTable> Store<T> {
-    pub(in crate::store) async fn put_in_target(
+    /// Does what `verb` says in the target: sends it, or notes it to be sent together with other rows.
+    ///
+    /// # Errors
+    /// Nothing was written, except for [`Kind::Unknown`]: then it is unknown (I8).
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome where the row is sent by itself; else nothing has happened.
+    pub(crate) async fn change_in_target<K: PrimaryKey, F: FnMut(&mut T::Row) -> bool>(
         &self,
-        permit: Permit,
-        row: &T::Row,
-    ) -> Result<WriteOutcome<T::Row>> {
-        let row = &self.fitted(&permit, row.clone()).await?;
-        let id = self.id_of_row(row)?;
-        self.keep_ids_clear_of(&id).await?;
-        let likely = self.target_key_of(row)?;
+        write: &mut TargetWrite,
+        verb: Verb<'_, T::Row, K, F>,
+    ) -> Result<Met<T::Row>> {
+        let mut wanted = self.wanted(&write.permit, verb).await?;
+        match write.sends {
+            Sends::EachRow => self.send(&write.permit, &mut wanted).await,
+            Sends::AsOne => {
+                let noted = write.noted(T::NAME, wanted.id());
+                let so_far = noted.map(|at| &write.changes[at]);
+                match self.plan(&write.permit, &mut wanted, so_far).await? {
+                    Planned::Change(row, change) => {
+                        write.note(noted, change)?;
+                        Ok(Met::Changed(Touched::in_target(row)))
+                    }
+                    Planned::Nothing => Ok(Met::Nothing),
+                    Planned::Other(row) => Ok(Met::Other(row)),
+                }
+            }
+        }
+    }
+
+    /// Sends the change of one row, and plans it once more for as long as another writer is faster. An id
+    /// that another caller chose after this process had taken it is that caller's.
+    async fn send<F: FnMut(&mut T::Row) -> bool>(
+        &self,
+        permit: &Permit,
+        wanted: &mut Wanted<T::Row, F>,
+    ) -> Result<Met<T::Row>> {
         let mut tries = self.tries();
         loop {
-            let found = self.find(&id, Some(&likely)).await?;
-            let change = self.change_to(found, Some(row)).await?;
-            match self.shared.writer.send_changes(&permit, &[change], tries.deadline).await? {
-                Sent::Applied => return Ok(outcome(&permit, Some(row.clone()), true)),
+            let (row, change) = match self.plan(permit, wanted, None).await? {
+                Planned::Change(row, change) => (row, change),
+                Planned::Nothing => return answered(permit, Met::Nothing).await,
+                Planned::Other(row) => return answered(permit, Met::Other(row)).await,
+            };
+            match self.shared.writer.send_changes(permit, &[change], tries.deadline).await? {
+                Sent::Applied => return Ok(Met::Changed(Touched::in_target(row))),
                 Sent::Raced => tries.again().await?,
             }
         }
     }
 
-    pub(crate) async fn insert_in_target(
-        &self,
-        permit: Permit,
-        row: &T::Row,
-    ) -> Result<WriteOutcome<T::Row>> {
-        let row = &self.fitted(&permit, row.clone()).await?;
-        let mut tries = self.tries();
-        loop {
-            let (row, change) = self.numbered(row).await?;
-            match self.shared.writer.send_changes(&permit, &[change], tries.deadline).await? {
-                Sent::Applied => return Ok(outcome(&permit, Some(row), true)),
-                // Another caller chose this very id after we had taken it: it has it.
-                Sent::Raced => tries.again().await?,
-            }
-        }
-    }
-
-    pub(in crate::store) async fn update_in_target(
-        &self,
-        permit: Permit,
-        key: &impl PrimaryKey,
-        change: impl FnMut(&mut T::Row),
-    ) -> Result<WriteOutcome<T::Row>> {
-        let control = permit.control;
-        Ok(match self.swap_in_target(permit, key, |_| true, change).await? {
-            Swap::Changed(outcome) => outcome,
-            Swap::NotFound | Swap::WasOther(_) => {
-                WriteOutcome { row: None, found: false, control, target: Delivery::NotDue }
-            }
-        })
-    }
-
-    pub(in crate::store) async fn swap_in_target(
-        &self,
-        permit: Permit,
-        key: &impl PrimaryKey,
-        mut expected: impl FnMut(&T::Row) -> bool,
-        mut change: impl FnMut(&mut T::Row),
-    ) -> Result<Swap<T::Row>> {
-        let id = self.id_of_key(key)?;
-        let mut tries = self.tries();
-        loop {
-            let found = self.find(&id, None).await?;
-            let Some((_, item)) = &found.live else { return answered(&permit, Swap::NotFound).await };
-            let mut row = self.decoded(item)?;
-            if !expected(&row) {
-                return answered(&permit, Swap::WasOther(row)).await;
-            }
-            change(&mut row);
-            let row = self.fitted(&permit, row).await?;
-            let changed = self.change_to(found, Some(&row)).await?;
-            match self.shared.writer.send_changes(&permit, &[changed], tries.deadline).await? {
-                Sent::Applied => return Ok(Swap::Changed(outcome(&permit, Some(row), true))),
-                Sent::Raced => tries.again().await?,
-            }
-        }
-    }
-
-    pub(in crate::store) async fn delete_in_target(
-        &self,
-        permit: Permit,
-        key: &impl PrimaryKey,
-    ) -> Result<WriteOutcome<T::Row>> {
-        let id = self.id_of_key(key)?;
-        let mut tries = self.tries();
-        loop {
-            let found = self.find(&id, None).await?;
-            if found.live.is_none() {
-                let target = Delivery::NotDue;
-                return answered(
-                    &permit,
-                    WriteOutcome { row: None, found: false, control: permit.control, target },
-                )
-                .await;
-            }
-            let change = self.change_to(found, None).await?;
-            match self.shared.writer.send_changes(&permit, &[change], tries.deadline).await? {
-                Sent::Applied => return Ok(outcome(&permit, None, true)),
-                Sent::Raced => tries.again().await?,
-            }
-        }
-    }
-
-    /// Puts each row by itself, several at once; one after another where a row comes twice.
-    pub(in crate::store) async fn put_each(
-        &self,
-        rows: &[T::Row],
-    ) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
-        let ids: HashSet<String> =
-            rows.iter().filter_map(|row| self.id_of_row(row).ok()).map(|id| id.text).collect();
-        let width =
-            if ids.len() == rows.len() { self.shared.writer.options().puts_in_flight_max.max(1) } else { 1 };
-        let putting: Vec<_> =
-            rows.iter().map(|row| Box::pin(async { self.put(row).await.map_err(Arc::new) })).collect();
-        stream::iter(putting).buffered(width).collect().await
-    }
-
-    /// The row with an id of its own, and the change that makes it. Nothing is read: no other row has the id.
-    pub(super) async fn numbered(&self, row: &T::Row) -> Result<(T::Row, Change)> {
-        let unholdable = |reason| Error::unholdable(T::NAME, &reason);
-        let writer = &self.shared.writer;
-        let ([column], true) = (&T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS], Self::has_number()) else {
-            let message =
-                "its primary key is no number that could be counted up; use `put` with a key of your own";
-            return Err(Error::target(Kind::Invalid, format!("inserting into {}", T::NAME), message));
-        };
-        let id = writer.ids().next(&self.control(), T::NAME, writer.options().id_block).await?;
-        let mut item = Item::default();
-        row.clone().into_item(&mut item).map_err(unholdable)?;
-        let mut attributes = item.into_attributes();
-        attributes.insert(column.name.to_owned(), AttributeValue::N(id.to_string()));
-        let row = T::Row::from_item(&attributes).map_err(unholdable)?;
-        let found = Found { id: self.id_of_row(&row)?, place: None, live: None };
-        let to =
-            (self.target_key_of(&row)?, self.shared.table.encode(&row).map_err(unholdable)?, Base::default());
-        let change = self.change_of(found, Some(to))?;
-        Ok((row, change))
-    }
-
-    /// The change that gives what was found a new state, or none.
-    pub(super) async fn change_to(&self, found: Found, row: Option<&T::Row>) -> Result<Change> {
-        let Some(row) = row else { return self.change_of(found, None) };
-        if self.id_of_row(row)? != found.id {
-            let message = "the primary key of a row does not change; delete it and put another";
-            return Err(Error::target(Kind::Invalid, format!("writing {}", T::NAME), message));
-        }
-        let item = self.shared.table.encode(row).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
-        let key = self.target_key_of(row)?;
-        let base = match &found.live {
-            Some((from, there)) if *from == key => Base::of(Some(there))?,
-            // Most often nothing, or the tombstone of an earlier stay.
-            _ => {
-                let name = &self.shared.binding.target_name;
-                Base::of(Backoff::brief().retry(|| self.shared.target.get(name, &key)).await?.as_ref())?
-            }
-        };
-        self.change_of(found, Some((key, item, base)))
-    }
-
-    fn change_of(&self, found: Found, to: Option<(TargetKey, Item, Base)>) -> Result<Change> {
-        let from = found.live.map(|(key, item)| Base::of(Some(&item)).map(|base| (key, base))).transpose()?;
-        Ok(Change {
-            table: T::NAME,
-            target_name: self.shared.binding.target_name.clone(),
-            id: found.id.text,
-            from,
-            to,
-            place: Self::has_places().then_some(found.place),
-        })
-    }
-
-    /// Before a row of an id that the caller chose is written.
-    pub(super) async fn keep_ids_clear_of(&self, id: &Id) -> Result<()> {
-        match id.number().filter(|_| Self::has_number()) {
-            Some(number) => self.shared.writer.ids().keep_clear_of(&self.control(), T::NAME, number).await,
-            None => Ok(()),
-        }
-    }
-
-    fn has_number() -> bool {
-        T::PRIMARY_KEY_COLUMNS == 1
-            && matches!(T::Key::COLUMNS[0].sql_type, "bigint" | "integer" | "smallint")
+    /// Says whether no two of the rows have one primary key.
+    pub(in crate::store) fn are_distinct(&self, rows: &[T::Row]) -> bool {
+        let ids = rows.iter().filter_map(|row| self.id_of_row(row).ok()).map(|id| id.text);
+        ids.collect::<HashSet<String>>().len() == rows.len()
     }
 
     pub(super) fn control(&self) -> TargetControl {
@@ -238,8 +161,10 @@ impl Tries {
     }
 }
 
-fn outcome<R>(permit: &Permit, row: Option<R>, found: bool) -> WriteOutcome<R> {
-    WriteOutcome { row, found, control: permit.control, target: Delivery::Applied }
+/// The error of a transaction in which a row is not as it was read.
+fn overtaken(doing: &str) -> Error {
+    let message = "another changed one of its rows meanwhile; nothing was written, run the operation again";
+    Error::target(Kind::Busy, doing, message)
 }
 
 /// A value that was only read, and may be told only while it was the truth.

@@ -9,7 +9,7 @@ use lockstep_dynamo::control::IdBlock;
 
 /// The ids that this process has taken and not used, table by table.
 #[derive(Debug, Default)]
-pub(in crate::store) struct IdBlocks {
+pub(super) struct IdBlocks {
     tables: Mutex<HashMap<&'static str, Arc<tokio::sync::Mutex<Ids>>>>,
 }
 

@@ -1,0 +1,188 @@
+//! From a verb to the change of one row: what it has to know first, what is there, and what is to be there.
+
+use lockstep_core::{AttributeValue, Error, Item, Kind, MigratableTable, Result, Row, TargetKey};
+use lockstep_dynamo::Backoff;
+
+use super::Permit;
+use super::change::{Base, Change};
+use super::find::{Found, Id};
+use crate::store::verb::Verb;
+use crate::store::{PrimaryKey, Store};
+
+/// A verb, with what is known of it before anything is read: its row as PostgreSQL would hold it, its id.
+pub(super) enum Wanted<R, F> {
+    Put(Id, R),
+    Insert(R),
+    Update(Id, F),
+    Delete(Id),
+}
+
+/// The next thing to do for a verb.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
+pub(super) enum Planned<R> {
+    /// Send this change, after which the row is as given.
+    Change(Option<R>, Change),
+    /// Nothing: there is no such row.
+    Nothing,
+    /// Nothing: the function of an update has left the row alone.
+    Other(R),
+}
+
+impl<R, F> Wanted<R, F> {
+    /// The id of the row; `None` where the store gives one.
+    pub(super) fn id(&self) -> Option<&Id> {
+        match self {
+            Self::Put(id, _) | Self::Update(id, _) | Self::Delete(id) => Some(id),
+            Self::Insert(_) => None,
+        }
+    }
+}
+
+impl<T: MigratableTable> Store<T> {
+    /// Takes what a verb says, once, before its tries.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a row or a key that one of the stores cannot hold; the driver's.
+    pub(super) async fn wanted<K: PrimaryKey, F>(
+        &self,
+        permit: &Permit,
+        verb: Verb<'_, T::Row, K, F>,
+    ) -> Result<Wanted<T::Row, F>> {
+        Ok(match verb {
+            Verb::Put(row) => {
+                let row = self.fitted(permit, row.clone()).await?;
+                let id = self.id_of_row(&row)?;
+                self.keep_ids_clear_of(&id).await?;
+                Wanted::Put(id, row)
+            }
+            Verb::Insert(row) => Wanted::Insert(self.fitted(permit, row.clone()).await?),
+            Verb::Update(key, change) => Wanted::Update(self.id_of_key(key)?, change),
+            Verb::Delete(key) => Wanted::Delete(self.id_of_key(key)?),
+        })
+    }
+
+    /// Reads what is there, and says what is to be there. `noted` is the change of this row that its
+    /// transaction has noted before and not sent: its row counts, and what it was read over.
+    ///
+    /// The row that a function is shown is the one that is replaced, so it is read once: read again for the
+    /// replacement, what another writer changed in between would be replaced unseen.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a row that one of the stores cannot hold, or with another primary key; the
+    /// driver's.
+    pub(super) async fn plan<F: FnMut(&mut T::Row) -> bool>(
+        &self,
+        permit: &Permit,
+        wanted: &mut Wanted<T::Row, F>,
+        noted: Option<&Change>,
+    ) -> Result<Planned<T::Row>> {
+        match wanted {
+            Wanted::Put(id, row) => {
+                let likely = self.target_key_of(row)?;
+                let found = self.find(id, Some(&likely)).await?;
+                let change = self.change_to(found, Some(row)).await?;
+                Ok(Planned::Change(Some(row.clone()), change))
+            }
+            Wanted::Insert(row) => {
+                let (row, change) = self.numbered(row).await?;
+                Ok(Planned::Change(Some(row), change))
+            }
+            Wanted::Update(id, change) => {
+                let found = self.find(id, None).await?;
+                let Some(mut row) = self.seen(&found, noted)? else { return Ok(Planned::Nothing) };
+                if !change(&mut row) {
+                    return Ok(Planned::Other(row));
+                }
+                let row = self.fitted(permit, row).await?;
+                let change = self.change_to(found, Some(&row)).await?;
+                Ok(Planned::Change(Some(row), change))
+            }
+            Wanted::Delete(id) => {
+                let found = self.find(id, None).await?;
+                match noted.map_or(found.live.is_some(), Change::has_row) {
+                    true => Ok(Planned::Change(None, self.change_to(found, None).await?)),
+                    false => Ok(Planned::Nothing),
+                }
+            }
+        }
+    }
+
+    /// The row as its transaction sees it.
+    fn seen(&self, found: &Found, noted: Option<&Change>) -> Result<Option<T::Row>> {
+        match (noted, &found.live) {
+            (Some(noted), _) => {
+                let item = noted.to.as_ref().map(|(_, item, _)| item.clone().into_attributes());
+                item.map(|item| self.decoded(&item)).transpose()
+            }
+            (None, Some((_, item))) => self.decoded(item).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The row with an id of its own, and the change that makes it. Nothing is read: no other row has the id.
+    async fn numbered(&self, row: &T::Row) -> Result<(T::Row, Change)> {
+        let unholdable = |reason| Error::unholdable(T::NAME, &reason);
+        let writer = &self.shared.writer;
+        let ([column], true) = (&T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS], Self::has_number()) else {
+            let message =
+                "its primary key is no number that could be counted up; use `put` with a key of your own";
+            return Err(Error::target(Kind::Invalid, format!("inserting into {}", T::NAME), message));
+        };
+        let id = writer.ids().next(&self.control(), T::NAME, writer.options().id_block).await?;
+        let mut item = Item::default();
+        row.clone().into_item(&mut item).map_err(unholdable)?;
+        let mut attributes = item.into_attributes();
+        attributes.insert(column.name.to_owned(), AttributeValue::N(id.to_string()));
+        let row = T::Row::from_item(&attributes).map_err(unholdable)?;
+        let found = Found { id: self.id_of_row(&row)?, place: None, live: None };
+        let to =
+            (self.target_key_of(&row)?, self.shared.table.encode(&row).map_err(unholdable)?, Base::default());
+        let change = self.change_of(found, Some(to))?;
+        Ok((row, change))
+    }
+
+    /// The change that gives what was found a new state, or none.
+    async fn change_to(&self, found: Found, row: Option<&T::Row>) -> Result<Change> {
+        let Some(row) = row else { return self.change_of(found, None) };
+        if self.id_of_row(row)? != found.id {
+            let message = "the primary key of a row does not change; delete it and put another";
+            return Err(Error::target(Kind::Invalid, format!("writing {}", T::NAME), message));
+        }
+        let item = self.shared.table.encode(row).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
+        let key = self.target_key_of(row)?;
+        let base = match &found.live {
+            Some((from, there)) if *from == key => Base::of(Some(there))?,
+            // Most often nothing, or the tombstone of an earlier stay.
+            _ => {
+                let name = &self.shared.binding.target_name;
+                Base::of(Backoff::brief().retry(|| self.shared.target.get(name, &key)).await?.as_ref())?
+            }
+        };
+        self.change_of(found, Some((key, item, base)))
+    }
+
+    fn change_of(&self, found: Found, to: Option<(TargetKey, Item, Base)>) -> Result<Change> {
+        let from = found.live.map(|(key, item)| Base::of(Some(&item)).map(|base| (key, base))).transpose()?;
+        Ok(Change {
+            table: T::NAME,
+            target_name: self.shared.binding.target_name.clone(),
+            id: found.id.text,
+            from,
+            to,
+            place: Self::has_places().then_some(found.place),
+        })
+    }
+
+    /// Before a row of an id that the caller chose is written.
+    async fn keep_ids_clear_of(&self, id: &Id) -> Result<()> {
+        match id.number().filter(|_| Self::has_number()) {
+            Some(number) => self.shared.writer.ids().keep_clear_of(&self.control(), T::NAME, number).await,
+            None => Ok(()),
+        }
+    }
+
+    fn has_number() -> bool {
+        T::PRIMARY_KEY_COLUMNS == 1
+            && matches!(T::Key::COLUMNS[0].sql_type, "bigint" | "integer" | "smallint")
+    }
+}
