@@ -5,11 +5,11 @@ use lockstep_core::{Doing, Epoch, Error, Folded, Kind, Phase, Result, Version};
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
-use super::apply::{Applied, Guard, apply};
+use super::apply::{Applied, apply};
 use super::entry;
 use super::feeding::finish_feeding;
 use super::foreign::note_ahead;
-use super::remember::{Why, forget, note_again, note_earlier};
+use super::remember::{Guard, Why, forget, note_again, note_earlier};
 use crate::Source;
 use crate::repair::mark;
 

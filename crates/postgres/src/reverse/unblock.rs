@@ -8,8 +8,8 @@ use lockstep_core::{AnyRow, Doing, Result, Version};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
-use super::again::{Found, Next, compare_later, look};
 use super::epochs::Epochs;
+use super::noted::{Found, Next, compare_later, look};
 use super::rows::is_about_the_row;
 use super::writer::{How, Writer};
 

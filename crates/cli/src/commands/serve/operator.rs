@@ -9,8 +9,9 @@ use lockstep_validator::{Report, Sample, ValidateOptions};
 use serde_json::{Value, json};
 
 use crate::Context;
+use crate::commands::direction::Direction;
 use crate::commands::shared::RESUME;
-use crate::commands::step::{self, Direction, Walked};
+use crate::commands::step::{self, Walked};
 use crate::commands::validate::{is_same, one_key};
 use crate::exit::{Exit, Failure, exit_of};
 use crate::report::sentence;

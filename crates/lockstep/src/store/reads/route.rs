@@ -5,7 +5,6 @@ use lockstep_core::{Phase, TargetKey};
 
 use super::answer::{ReadFrom, SourceCause};
 use super::options::Share;
-use super::standing::Seen;
 
 /// The question of a read, as far as the route depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +24,22 @@ pub(in crate::store) enum Route {
     TargetThenSource(ReadFrom),
     /// The target, which is the truth.
     TargetOnly,
+}
+
+/// Assumptions that a reader may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing pending is older than the bound.
+    Fresh {
+        /// There are rows that the target cannot hold.
+        dead_letters: bool,
+    },
+    /// Something pending is older than the bound.
+    Stale,
+    /// The source did not answer.
+    Alone,
+    /// The last answer is too old to say anything.
+    UsedUp,
 }
 
 /// Whether a write of this instance may not be in the target yet.
