@@ -92,8 +92,8 @@ pub use doctor::{
 };
 pub use error::{Error, Result};
 pub use estimate::{
-    Assumptions, Estimate, ItemSample, Largest, LoadPathEstimate, LoadTook, Mean, PhaseEstimate, PlanOptions,
-    Saving, Share, TableFacts, estimate, load_took,
+    Assumptions, Estimate, ItemSample, Largest, LoadCost, LoadPathEstimate, LoadTook, Mean, PhaseEstimate,
+    PlanOptions, Saving, TableFacts, estimate, load_took,
 };
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
@@ -113,7 +113,7 @@ pub use progress::{Progress, TableProgress};
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair_rows::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
-pub use repair_state::{StateRepaired, Taken, planned as planned_remedies, repair_state, take_target};
+pub use repair_state::{RowsTaken, StateRepaired, planned as planned_remedies, repair_state, take_target};
 pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, Renumbered,
     ReverseBackfill, drained, keep_feeding, renumber_foreign, reverse_backfill, reverse_feed,

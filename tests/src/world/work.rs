@@ -146,7 +146,7 @@ impl World {
             ..ValidateOptions::default()
         };
         let tables = self.tables();
-        let progress = lockstep_validator::Progress::new(&tables);
+        let progress = lockstep_validator::ValidationProgress::new(&tables);
         validate(&self.source, &self.plain_target, &tables, &options, &progress, &CancellationToken::new())
             .await
     }

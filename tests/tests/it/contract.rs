@@ -103,7 +103,7 @@ async fn whatever_writes_or_judges_the_target_refuses_settings_that_are_not_the_
             &migration.target,
             &migration.tables,
             &ValidateOptions::default(),
-            &lockstep_validator::Progress::new(&migration.tables),
+            &lockstep_validator::ValidationProgress::new(&migration.tables),
             &cancel,
         )
         .await;

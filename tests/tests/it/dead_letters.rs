@@ -295,7 +295,7 @@ async fn a_byte_that_is_no_utf_8_costs_its_row_and_no_other() {
     );
     migration.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
     let options = ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
-    let progress = lockstep_validator::Progress::new(&migration.tables);
+    let progress = lockstep_validator::ValidationProgress::new(&migration.tables);
     let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);
     let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
     assert_eq!(report.verdict.reasons(), [] as [String; 0]);

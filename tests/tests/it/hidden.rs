@@ -63,7 +63,7 @@ async fn compared(migration: &Migration, incremental: bool) -> Report {
         wait_for_pending: false,
         ..ValidateOptions::default()
     };
-    let progress = lockstep_validator::Progress::new(tables);
+    let progress = lockstep_validator::ValidationProgress::new(tables);
     let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
     lockstep_validator::record(source, target, tables, &report).await.expect("recorded");
     report

@@ -195,7 +195,7 @@ impl Context {
         stores.source.migrate_schema().await?;
         let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
-        let progress = lockstep_validator::Progress::new(&tables);
+        let progress = lockstep_validator::ValidationProgress::new(&tables);
         let board = self.ui.board("compare", {
             let progress = progress.clone();
             move || progress.snapshot().iter().map(validation_sample).collect()

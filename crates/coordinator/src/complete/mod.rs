@@ -26,7 +26,7 @@ use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{Entry, EntryKind, IntentId};
-use lockstep_validator::{Progress as Compared, Report, ValidateOptions, validate};
+use lockstep_validator::{Report, ValidateOptions, ValidationProgress, validate};
 use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -219,7 +219,7 @@ async fn with_feed(
     observer.note("seeing the reverse feed through");
     feed.see_through(migration, migration.options.steps.catch_up_max).await?;
     observer.note("comparing both stores whole, one last time");
-    let progress = Compared::new(&migration.tables);
+    let progress = ValidationProgress::new(&migration.tables);
     let everything = options.clone().of_everything();
     let report = validate(source, &migration.target, &migration.tables, &everything, &progress, cancel).await;
     if cancel.is_cancelled() {

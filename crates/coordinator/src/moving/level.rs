@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::Advice::{ReverseBackfill, Validate};
 use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
-use lockstep_postgres::reverse::{Compared, FedTable, Taken};
+use lockstep_postgres::reverse::{Compared, FedTable, TakenItem};
 
 use crate::error::{Error, Result};
 use crate::gate::Observer;
@@ -152,21 +152,21 @@ async fn compare(
     }
 }
 
-async fn batches(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Result<Vec<Taken>> {
-    let pieces: Vec<Vec<Taken>> = taken.chunks(READ_KEYS_MAX).map(<[Taken]>::to_vec).collect();
+async fn batches(migration: &Migration, table: &FedTable, taken: Vec<TakenItem>) -> Result<Vec<TakenItem>> {
+    let pieces: Vec<Vec<TakenItem>> = taken.chunks(READ_KEYS_MAX).map(<[TakenItem]>::to_vec).collect();
     let compared = pieces.into_iter().map(|piece| Ok(batch(migration, table, piece)));
-    let found: Vec<Vec<Taken>> =
+    let found: Vec<Vec<TakenItem>> =
         stream::iter(compared).try_buffer_unordered(BATCHES_IN_FLIGHT).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
 /// Those of a batch whose row and item are not equal.
-async fn batch(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Result<Vec<Taken>> {
+async fn batch(migration: &Migration, table: &FedTable, taken: Vec<TakenItem>) -> Result<Vec<TakenItem>> {
     let binding = table.binding();
     let places: Vec<_> = taken.iter().filter_map(|taken| key_of_place(&taken.place)).collect();
     let items = migration.target.get_many(&binding.target_name, &places, Backoff::brief()).await?;
     // A key without a place in the target belongs to no item.
-    let keyed: Vec<(Taken, Vec<String>)> = taken
+    let keyed: Vec<(TakenItem, Vec<String>)> = taken
         .into_iter()
         .filter_map(|taken| binding.table.literals_of_key(&taken.key).ok().map(|literals| (taken, literals)))
         .collect();

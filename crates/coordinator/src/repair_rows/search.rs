@@ -4,7 +4,7 @@ use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{AttributeValue, KeyType, Kind, Phase, TargetKey};
 use lockstep_postgres::TableBinding;
 use lockstep_validator::{
-    FindingClass, Progress as Compared, Report, ValidateOptions, ValidateSettings, validate,
+    FindingClass, Report, ValidateOptions, ValidateSettings, ValidationProgress, validate,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,7 @@ pub(crate) async fn search(
     }
     let settings = ValidateSettings { findings_max: LISTED_MAX, ..options.settings.clone() };
     let options = ValidateOptions { settings, quality: false, ..options.clone() };
-    let progress = Compared::new(&migration.tables);
+    let progress = ValidationProgress::new(&migration.tables);
     let report =
         validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await;
     record_found(migration, &report).await?;

@@ -17,7 +17,7 @@ mod return_to_source;
 mod take_target;
 mod undecided;
 
-pub use take_target::{Taken, take_target};
+pub use take_target::{RowsTaken, take_target};
 
 use lockstep_postgres::{EntryKind, IntentId};
 use lockstep_validator::ValidateOptions;

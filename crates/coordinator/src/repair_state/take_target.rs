@@ -24,7 +24,7 @@ const READING: &str = "reading an item";
 
 /// What was brought back.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Taken {
+pub struct RowsTaken {
     /// Rows that were written to PostgreSQL as their items are, or deleted as DynamoDB says.
     pub rows: u64,
     /// Findings that have no item to take, whose row was changed since, or whose row PostgreSQL refused, and
@@ -44,7 +44,7 @@ pub struct Taken {
 /// # Cancel safety
 /// Each row is a transaction of its own; taken twice it is the same row.
 #[crate::boxed]
-pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Result<Taken> {
+pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Result<RowsTaken> {
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
         return Err(StoreError::source(
@@ -55,7 +55,7 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
         .into());
     }
     crate::continuity::require_kept(migration).await?;
-    let mut taken = Taken::default();
+    let mut taken = RowsTaken::default();
     let keys: Vec<_> = findings.iter().map(|finding| json!([finding.table, finding.key])).collect();
     let id = migration.source.journal_intent(&migration.actor, STEP, &json!({ "keys": keys })).await?;
     for binding in &migration.tables {

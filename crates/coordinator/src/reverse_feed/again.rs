@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep_core::{Result, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX, Target};
-use lockstep_postgres::reverse::{FedTable, Found};
+use lockstep_postgres::reverse::{FedTable, ItemNow};
 use lockstep_postgres::{Source, TableBinding};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -94,7 +94,7 @@ pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> 
     }
     let found = noted.into_iter().map(|again| {
         let item = items.remove(&again.place);
-        Found { again, item }
+        ItemNow { again, item }
     });
     source.apply_again(table, &found.collect::<Vec<_>>()).await.map(drop)
 }

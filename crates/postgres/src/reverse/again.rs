@@ -14,7 +14,7 @@ use super::FedTable;
 use super::epochs::Epochs;
 use super::feeding::finish_feeding;
 use super::foreign;
-use super::noted::{Again, Found, Next, compare_later, look};
+use super::noted::{Again, ItemNow, Next, compare_later, look};
 use super::remember::note_others;
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::unblock::unblock;
@@ -45,7 +45,7 @@ impl Source {
     /// # Errors
     /// The driver's. A row that PostgreSQL refuses once more stays noted, and is no error.
     #[crate::boxed]
-    pub async fn apply_again(&self, table: &FedTable, found: &[Found]) -> Result<u64> {
+    pub async fn apply_again(&self, table: &FedTable, found: &[ItemNow]) -> Result<u64> {
         let (mut transaction, epochs, writer) = self.begin_feeding(table).await?;
         if epochs.now.phase != Phase::DynamoOnly {
             // The source decides again: what was left is for the validator to find.
@@ -79,7 +79,7 @@ impl Source {
                 Err(error) => return Err(error),
             }
         }
-        let waiting: Vec<&Found> =
+        let waiting: Vec<&ItemNow> =
             refused.iter().filter(|refused| refused.is_taken).map(|refused| refused.found).collect();
         let together = unblock(&mut transaction, &writer, &epochs, &waiting).await?;
         refused.retain(|refused| !together.iter().any(|found| std::ptr::eq(*found, refused.found)));
@@ -97,7 +97,7 @@ impl Source {
 
 /// An item whose row PostgreSQL does not take now.
 struct Refused<'a> {
-    found: &'a Found,
+    found: &'a ItemNow,
     why: String,
     for_good: bool,
     /// Another row has a value of it.
@@ -107,7 +107,7 @@ struct Refused<'a> {
 }
 
 impl<'a> Refused<'a> {
-    fn of(found: &'a Found, why: String) -> Self {
+    fn of(found: &'a ItemNow, why: String) -> Self {
         Self { found, why, for_good: false, is_taken: false, foreign: false }
     }
 }
@@ -159,7 +159,7 @@ async fn settle(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     epochs: &Epochs,
-    found: &Found,
+    found: &ItemNow,
 ) -> Result<Left> {
     match look(connection, writer.table, epochs, found).await? {
         Next::Nothing => {}

@@ -35,10 +35,10 @@ mod unblock;
 mod writer;
 
 pub use apply::Applied;
-pub use changed::{Since, Taken};
+pub use changed::{Since, TakenItem};
 pub use kept::Compared;
-pub use noted::{Again, Found};
-pub use page::Page;
+pub use noted::{Again, ItemNow};
+pub use page::FedPage;
 pub(crate) use positions::lose;
 pub use put_back::{PutBack, Undelivered};
 pub(crate) use riders::note_riders_sql;

@@ -21,7 +21,7 @@ pub struct Again {
 
 /// What is at that place now; `None` when nothing is.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct ItemNow {
     /// What was asked for.
     pub again: Again,
     /// The item.
@@ -49,7 +49,7 @@ pub(super) async fn look(
     connection: &mut PgConnection,
     table: &FedTable,
     epochs: &Epochs,
-    found: &Found,
+    found: &ItemNow,
 ) -> Result<Next> {
     // The feed may have had a newer state of this item since it was read. It takes this note out before it
     // writes the row, so who holds the note has the row to himself; and a note made again since is recognised
@@ -105,7 +105,7 @@ pub(super) async fn look(
 pub(super) async fn compare_later(
     connection: &mut PgConnection,
     table: &FedTable,
-    found: &Found,
+    found: &ItemNow,
     row: Box<dyn AnyRow>,
     version: Version,
 ) -> Result<()> {

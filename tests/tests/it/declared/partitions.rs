@@ -105,7 +105,7 @@ impl Moved {
         let Migration { source, target, .. } = &self.migration;
         let pass = lockstep_validator::begin(source).await.expect("a pass begins");
         let options = ValidateOptions { pass, incremental, ..options() };
-        let progress = lockstep_validator::Progress::new(&self.tables);
+        let progress = lockstep_validator::ValidationProgress::new(&self.tables);
         let report =
             validate(source, target, &self.tables, &options, &progress, &CancellationToken::new()).await;
         lockstep_validator::record(source, target, &self.tables, &report).await.expect("recorded");

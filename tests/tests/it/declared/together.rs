@@ -84,7 +84,7 @@ impl Many {
         let options =
             ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
         let tables = &self.migration.tables;
-        let progress = lockstep_validator::Progress::new(tables);
+        let progress = lockstep_validator::ValidationProgress::new(tables);
         let (source, target) = (&self.migration.source, &self.world.plain_target);
         let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
         let epoch = source.control().await.expect("a phase").epoch;
