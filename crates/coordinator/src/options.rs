@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lockstep_postgres::{Source, TableBinding};
+use lockstep_postgres::{LockTries, Source, TableBinding};
 
 use lockstep_core::written::{ms, seconds, zero_is_none};
-use lockstep_core::{Error as StoreError, Kind, Moment, Phase, Result as StoreResult, Window};
+use lockstep_core::{Kind, Moment, Phase, Result as StoreResult, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
@@ -207,23 +207,15 @@ impl StepOptions {
     pub(crate) async fn tries<T, F, G>(
         &self,
         attempt: impl Fn() -> F,
-        again: impl Fn(u32, StoreError) -> G,
+        again: impl Fn(u32, Error) -> G,
     ) -> Result<(u32, T)>
     where
         F: Future<Output = Result<T>>,
         G: Future<Output = Result<()>>,
     {
-        let mut tries = 1;
-        loop {
-            match attempt().await {
-                Err(Error::Store(error)) if error.kind == Kind::Busy && tries < self.lock_tries => {
-                    again(tries, error).await?;
-                }
-                done => return done.map(|done| (tries, done)),
-            }
-            tokio::time::sleep(self.lock_pause).await;
-            tries += 1;
-        }
+        let tries = LockTries { tries: self.lock_tries, first: self.lock_pause, longest: self.lock_pause };
+        let is_busy = |error: &Error| matches!(error, Error::Store(error) if error.kind == Kind::Busy);
+        tries.repeat_if(attempt, is_busy, again).await
     }
 
     /// [`StepOptions::tries`] of one call to a store, with nothing to do between.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{Entry, EntryKind, IntentId};
+use lockstep_postgres::{Entry, EntryKind, IntentId, LockTries};
 use lockstep_validator::{Report, ValidateOptions, ValidationProgress, validate};
 use serde::Serialize;
 use serde_json::json;
@@ -299,13 +299,6 @@ async fn tidy(
 
 /// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.
 async fn feed_is_over(migration: &Migration) -> Result<lockstep_postgres::FeedLock> {
-    let pause = Duration::from_millis(100);
-    let tries = u32::try_from(FEED_ENDS_WITHIN.as_millis() / pause.as_millis()).unwrap_or(u32::MAX);
-    let mut pauses = Backoff::new(pause, pause, tries * 2);
-    loop {
-        match migration.source.lock_reverse_feed().await {
-            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
-            locked => return Ok(locked?),
-        }
-    }
+    let tries = LockTries::within(FEED_ENDS_WITHIN, Duration::from_millis(100));
+    Ok(tries.repeat(|| migration.source.lock_reverse_feed()).await?)
 }

@@ -68,12 +68,16 @@ async fn with_feed(
     relay_most(migration).await?;
     indexed.approach(migration, steps.catch_up_max).await?;
     note(migration, id, "stop writes and move the truth").await?;
-    let again = |tries: u32, error: StoreError| async move {
+    let again = |tries: u32, error: Error| async move {
+        let why = match &error {
+            Error::Store(error) => error.message.clone(),
+            other => other.to_string(),
+        };
         observer.note(&format!(
             "the step waits {} ms and tries again (try {tries} of {}): {}",
             steps.lock_pause.as_millis(),
             steps.lock_tries,
-            error.message
+            why
         ));
         migration.source.sweep_intents(Duration::ZERO).await?;
         take_in_partitions(migration).await
