@@ -16,7 +16,7 @@ use lockstep_dynamo::{Backoff, ContinuityMark, TableStanding, Target};
 use lockstep_postgres::{KnownMarks, Source, TableBinding, TableState};
 
 use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::loss::{Continuity, Found, Loss, TableContinuity};
 use crate::options::Migration;
 use crate::watch::Ask;
@@ -147,7 +147,7 @@ pub async fn lost_history(source: &Source, target: &Target, bindings: &[TableBin
 /// Refuses to go on where a store has lost history.
 ///
 /// # Errors
-/// [`Error::HistoryLost`]; the source's.
+/// [`CoordinatorError::HistoryLost`]; the source's.
 pub(crate) async fn require_kept(migration: &Migration) -> Result<()> {
     require(Ask::Everything, migration).await?;
     migration.watch.asked(Ask::Everything);
@@ -164,7 +164,7 @@ pub(crate) async fn require_marks(migration: &Migration) -> Result<()> {
 
 async fn require(ask: Ask, migration: &Migration) -> Result<()> {
     let losses = look_for(ask, &migration.source, Ok(&migration.target), &migration.tables).await?.losses();
-    if losses.is_empty() { Ok(()) } else { Err(Error::HistoryLost(losses)) }
+    if losses.is_empty() { Ok(()) } else { Err(CoordinatorError::HistoryLost(losses)) }
 }
 
 /// Makes a mark in every adopted table that needs one. History must have been found kept just before.
@@ -223,7 +223,7 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
 /// Does nothing until it is time to ask; then asks, and makes marks. For what runs long.
 ///
 /// # Errors
-/// [`Error::HistoryLost`]; the source's.
+/// [`CoordinatorError::HistoryLost`]; the source's.
 #[crate::boxed]
 pub async fn turn(migration: &Migration) -> Result<()> {
     let Some(ask) = migration.watch.due() else { return Ok(()) };

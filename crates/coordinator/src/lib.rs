@@ -90,7 +90,7 @@ pub use doctor::{
     AtWork, CaptureSeen, Diagnosis, ExpirySeen, Finding, Observation, Remedy, Severity, TableSeen,
     TargetSeen, VerdictSeen, examine, observe, plan as remedies,
 };
-pub use error::{Error, Result};
+pub use error::{CoordinatorError, Result};
 pub use estimate::{
     Assumptions, Estimate, ItemSample, Largest, LoadCost, LoadPathEstimate, LoadTook, Mean, PhaseEstimate,
     PlanOptions, Saving, TableFacts, estimate, load_took,

@@ -9,7 +9,7 @@ use lockstep_core::{Kind, Moment, Phase, Result as StoreResult, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_options::ReverseFeedOptions;
 use crate::import_options::ImportOptions;
 use crate::watch::Watch;
@@ -207,14 +207,17 @@ impl StepOptions {
     pub(crate) async fn tries<T, F, G>(
         &self,
         attempt: impl Fn() -> F,
-        again: impl Fn(u32, Error) -> G,
+        again: impl Fn(u32, CoordinatorError) -> G,
     ) -> Result<(u32, T)>
     where
         F: Future<Output = Result<T>>,
         G: Future<Output = Result<()>>,
     {
         let tries = LockTries { tries: self.lock_tries, first: self.lock_pause, longest: self.lock_pause };
-        let is_busy = |error: &Error| matches!(error, Error::Store(error) if error.kind == Kind::Busy);
+        let is_busy = |error: &CoordinatorError| match error {
+            CoordinatorError::Store(error) => error.kind == Kind::Busy,
+            _ => false,
+        };
         tries.repeat_if(attempt, is_busy, again).await
     }
 
@@ -231,12 +234,12 @@ impl StepOptions {
     }
 
     /// What a caller is told when a step to `to` found the barrier busy at every try.
-    pub(crate) fn barrier_busy(&self, error: Error, to: Phase) -> Error {
+    pub(crate) fn barrier_busy(&self, error: CoordinatorError, to: Phase) -> CoordinatorError {
         match error {
-            Error::Store(error) if error.kind == Kind::Busy => {
+            CoordinatorError::Store(error) if error.kind == Kind::Busy => {
                 tracing::debug!("the last try ended so: {error}");
                 let lock_timeout_ms = self.lock_timeout.as_millis() as u64;
-                Error::BarrierBusy { to, tries: self.lock_tries, lock_timeout_ms }
+                CoordinatorError::BarrierBusy { to, tries: self.lock_tries, lock_timeout_ms }
             }
             other => other,
         }

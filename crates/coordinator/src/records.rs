@@ -8,7 +8,7 @@ use lockstep_postgres::{
     hold_shapes, read_control, require_open,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::journal::Intent;
 use crate::options::Migration;
 
@@ -118,7 +118,7 @@ async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doin
         let Some(wrong) = shape.wrong() else { continue };
         let message = format!("{}: {wrong}; {}", binding.relation, shape.next());
         let kind = if matches!(shape, Shape::Grown(_)) { Kind::Busy } else { Kind::Refused };
-        return Err(Error::Store(StoreError::source(kind, doing, message)));
+        return Err(CoordinatorError::Store(StoreError::source(kind, doing, message)));
     }
     Ok(())
 }
@@ -136,7 +136,8 @@ pub(crate) async fn require_flippable(
     intent: &Intent,
     doing: &str,
 ) -> Result<()> {
-    let refused = |message: String| Error::Store(StoreError::source(Kind::Refused, doing, message));
+    let refused =
+        |message: String| CoordinatorError::Store(StoreError::source(Kind::Refused, doing, message));
     let now = read_control(transaction).await?;
     if now.epoch != intent.epoch_before || now.phase != intent.from {
         return Err(refused(format!("another process changed the phase to {} meanwhile", now.phase)));

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::import;
@@ -69,7 +69,7 @@ pub(crate) async fn step(
         return Ok(nothing_to_do(&control));
     }
     if !from.is_next_to(to) {
-        return Err(Error::NotAdjacent { from, to });
+        return Err(CoordinatorError::NotAdjacent { from, to });
     }
     require_one_migration(migration, from, to).await?;
     let gates = all_gates(migration, &control, to, rehearsal, observer).await?;
@@ -174,7 +174,7 @@ async fn refuse_by(
         let detail = json!({ "from": from, "to": to, "gates": gates });
         let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
         source.journal_outcome(&migration.actor, id, EntryKind::Refused, CHANGE_PHASE, &detail).await?;
-        return Err(Error::Refused(gates.clone()));
+        return Err(CoordinatorError::Refused(gates.clone()));
     }
     Ok(())
 }
@@ -204,7 +204,7 @@ fn outcome(
     gates: GateReport,
     taken: Taken,
     settled: Result<Settled>,
-    error: Option<Error>,
+    error: Option<CoordinatorError>,
 ) -> Result<StepOutcome> {
     match (settled, error) {
         (Ok(Settled { now, instances, late_until }), _) if now.phase == intent.to => Ok(StepOutcome {
@@ -225,11 +225,11 @@ fn outcome(
                 CHANGE_PHASE,
                 "the flip did not happen; try again",
             );
-            Err(Error::Store(error))
+            Err(CoordinatorError::Store(error))
         }
         // Where not even the records can be read, the intent stays open, and the next coordinator settles it.
         (Err(unsettled), Some(error)) if intent.moves_truth() => {
-            Err(Error::Unsettled { why: error.to_string(), unsettled: unsettled.to_string() })
+            Err(CoordinatorError::Unsettled { why: error.to_string(), unsettled: unsettled.to_string() })
         }
         (Err(unsettled), error) => Err(error.unwrap_or(unsettled)),
     }

@@ -17,7 +17,7 @@ use lockstep_postgres::Uninstalled;
 use serde::Serialize;
 
 use crate::complete::Archive;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{Collector, GateResult, Observer};
 use crate::options::Migration;
 use crate::records;
@@ -53,7 +53,7 @@ pub struct Uninstall {
 /// asked for.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Refused`] where there is nothing that this can take out;
+/// [`CoordinatorError::Refused`] by a gate; [`Kind::Refused`] where there is nothing that this can take out;
 /// [`Kind::Busy`] when a lock could not be acquired; the stores'.
 ///
 /// # Cancel safety
@@ -129,7 +129,7 @@ async fn take_out(
         holds_nothing_else(migration, &mut gates).await?;
     }
     if !gates.report.passed() {
-        return Err(Error::Refused(gates.report));
+        return Err(CoordinatorError::Refused(gates.report));
     }
     let epoch = source.control().await?.epoch;
     let journal_file = archive.keep(epoch, &source.whole_journal().await?).map_err(|error| {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backfill::{self, Who};
 use crate::continuity;
 use crate::coordinator::Coordinator;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::options::Migration;
 use crate::outage::Outage;
@@ -67,8 +67,8 @@ pub struct WorkedTable {
 /// Works until no range is left, or, if it stays, until cancelled. A store that is away is waited for.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Error::Interrupted`] when cancelled before everything was done; what no
-/// waiting mends.
+/// [`CoordinatorError::Refused`] by a gate; [`CoordinatorError::Interrupted`] when cancelled before
+/// everything was done; what no waiting mends.
 ///
 /// # Cancel safety
 /// Cancelling, dropping and killing are all safe. Its ranges are free at once after the first, and else after
@@ -104,7 +104,7 @@ pub async fn work(
             if options.stay {
                 break;
             }
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
     }
     let tables = progress.tables.iter().map(|table| WorkedTable {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use lockstep_coordinator::{Error, Status, status, status_of_source};
+use lockstep_coordinator::{CoordinatorError, Status, status, status_of_source};
 use lockstep_core::settings::{PAUSE, SPEND_CAP_USD};
 use lockstep_core::{Kind, Phase, Side};
 use lockstep_postgres::{Glance, SettingRow};
@@ -271,7 +271,9 @@ impl Reader {
         let status = match tokio::time::timeout(ANSWER_WITHIN, both).await {
             Ok(Ok(read)) => read,
             // PostgreSQL had answered a moment ago, so this is the target's, or a source that is slow.
-            Ok(Err(Error::Store(error))) if error.side == Side::Source => return Err(error.to_string()),
+            Ok(Err(CoordinatorError::Store(error))) if error.side == Side::Source => {
+                return Err(error.to_string());
+            }
             _ => {
                 is_whole = false;
                 match tokio::time::timeout(ANSWER_WITHIN, status_of_source(source, tables)).await {

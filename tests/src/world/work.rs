@@ -74,7 +74,7 @@ impl World {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             match Coordinator::open(migration.clone()).await {
-                Err(lockstep_coordinator::Error::Store(e))
+                Err(lockstep_coordinator::CoordinatorError::Store(e))
                     if e.kind == lockstep_core::Kind::Busy && tokio::time::Instant::now() < deadline =>
                 {
                     tokio::time::sleep(Duration::from_millis(20)).await;

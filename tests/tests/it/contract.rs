@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as Application, MigrationOptions};
 use lockstep::store::Store;
-use lockstep_coordinator::{Error, FeedProgress, FeedUntil, Migration, ReverseFeedOptions};
+use lockstep_coordinator::{CoordinatorError, FeedProgress, FeedUntil, Migration, ReverseFeedOptions};
 use lockstep_coordinator::{
     Progress, RelayUntil, examine, find_repairs, observe, relay, repair, reverse_feed, test_operation,
 };
@@ -72,9 +72,11 @@ fn assert_named(what: &str, error: &impl std::fmt::Display, names: &str) {
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(what: &str, ended: Result<T, Error>, names: &str) {
+fn refused<T: std::fmt::Debug>(what: &str, ended: Result<T, CoordinatorError>, names: &str) {
     match ended {
-        Err(Error::Store(error)) if error.kind == Kind::Misconfigured => assert_named(what, &error, names),
+        Err(CoordinatorError::Store(error)) if error.kind == Kind::Misconfigured => {
+            assert_named(what, &error, names)
+        }
         other => panic!("{what} with another {names}: {other:?}"),
     }
 }

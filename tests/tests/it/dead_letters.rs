@@ -1,7 +1,7 @@
 //! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict
 //! overlooks them.
 
-use lockstep_coordinator::{Coordinator, Error, Migration, Progress, RelayUntil, relay};
+use lockstep_coordinator::{Coordinator, CoordinatorError, Migration, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, SourceKey};
 use lockstep_postgres::{RangeRead, Source, SourceOptions};
 use lockstep_tests::World;
@@ -149,7 +149,7 @@ async fn too_many_dead_letters_stop_the_run_and_a_higher_bound_resumes_it() {
     let coordinator = world.coordinator_of(migration).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     match coordinator.backfill(&CancellationToken::new()).await {
-        Err(Error::TooManyErrors { table, found, allowed }) => {
+        Err(CoordinatorError::TooManyErrors { table, found, allowed }) => {
             assert!(table == PAYMENTS && found > allowed && allowed == 10)
         }
         other => panic!("a run that only sets rows aside is a mistake of ours: {other:?}"),

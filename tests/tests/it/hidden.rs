@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Error, Migration, Progress, RelaySummary, RelayUntil, Remedy, relay,
+    Coordinator, CoordinatorError, Migration, Progress, RelaySummary, RelayUntil, Remedy, relay,
 };
 use lockstep_core::{Kind, Phase};
 use lockstep_postgres::{Source, SourceOptions};
@@ -42,7 +42,7 @@ async fn refused_preparation(migration: Migration) -> String {
     let refused = coordinator.prepare(&()).await;
     coordinator.close().await;
     match refused {
-        Err(Error::Refused(report)) => report.refusals(),
+        Err(CoordinatorError::Refused(report)) => report.refusals(),
         other => panic!("preparation was not refused: {other:?}"),
     }
 }
@@ -199,7 +199,7 @@ async fn a_backfill_stops_at_a_policy_that_comes_under_way() {
         .await
         .expect_err("half of the rows are not all of them");
     assert!(
-        matches!(&refused, Error::Store(e) if matches!(e.kind, Kind::Denied | Kind::Refused)),
+        matches!(&refused, CoordinatorError::Store(e) if matches!(e.kind, Kind::Denied | Kind::Refused)),
         "{refused:?}"
     );
     assert_eq!(world.live_items(PAYMENTS).await, 0);

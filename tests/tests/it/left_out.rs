@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep::migration::Migration as Application;
-use lockstep_coordinator::{Error, Migration, repair_state};
+use lockstep_coordinator::{CoordinatorError, Migration, repair_state};
 use lockstep_core::{Kind, Phase};
 use lockstep_payments::Payments;
 use lockstep_tests::World;
@@ -17,9 +17,9 @@ fn of_logs_only(world: &World) -> Migration {
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(ended: Result<T, Error>) {
+fn refused<T: std::fmt::Debug>(ended: Result<T, CoordinatorError>) {
     match ended {
-        Err(Error::Store(error)) if error.kind == Kind::Misconfigured => {
+        Err(CoordinatorError::Store(error)) if error.kind == Kind::Misconfigured => {
             assert!(error.to_string().contains("the migration has payments too"), "{error}");
         }
         other => panic!("{other:?}"),

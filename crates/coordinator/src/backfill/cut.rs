@@ -4,7 +4,7 @@ use lockstep_core::Advice::BackfillAgain;
 use lockstep_core::{Error as StoreError, Kind, Window};
 use lockstep_postgres::{KeyBound, RangePlan, RangeRow, Source, TableBinding};
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::options::Migration;
 use crate::plan;
 
@@ -123,7 +123,7 @@ async fn require_window(source: &Source, binding: &TableBinding, window: &Window
 }
 
 /// What work on a plan ends with that was made for another window of days than this process has.
-pub(super) fn for_another_window(table: &str) -> Error {
+pub(super) fn for_another_window(table: &str) -> CoordinatorError {
     let message =
         format!("the plan was made for another window of days; run {BackfillAgain} to make a new plan");
     StoreError::source(Kind::Misconfigured, format!("resuming the backfill of {table}"), message).into()

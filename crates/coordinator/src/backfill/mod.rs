@@ -39,7 +39,7 @@ use self::budget::Budget;
 use self::lease::KeptLease;
 pub(crate) use self::lease::Who;
 use self::table::Table;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::import;
 use crate::options::Migration;
 use crate::progress::Progress;
@@ -184,7 +184,9 @@ async fn work_on(
             kept.end().await;
             match ended {
                 Ok(()) => return Ok(ended_leases),
-                Err(Error::Store(error)) if error.kind == Kind::Fenced && !cancel.is_cancelled() => {
+                Err(CoordinatorError::Store(error))
+                    if error.kind == Kind::Fenced && !cancel.is_cancelled() =>
+                {
                     ended_leases += 1;
                     tracing::warn!("{error}");
                 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::cut::{plan_once, ranges_of_its_file};
 use super::lease::WorkerLease;
 use super::{BackfillSummary, Shared};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::import;
 use crate::options::Migration;
 use crate::plan;
@@ -203,7 +203,11 @@ impl TableRun {
         let found = self.shared.errors.fetch_add(1, Relaxed) + 1;
         let allowed = self.migration.options.backfill.errors_max;
         if found > allowed {
-            return Err(Error::TooManyErrors { table: self.binding.name().to_owned(), found, allowed });
+            return Err(CoordinatorError::TooManyErrors {
+                table: self.binding.name().to_owned(),
+                found,
+                allowed,
+            });
         }
         Ok(())
     }

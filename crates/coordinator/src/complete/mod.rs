@@ -31,7 +31,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{GateReport, Observer};
 use crate::journal::COMPLETE;
 use crate::moving::Feed;
@@ -71,9 +71,9 @@ pub struct Completion {
 /// count that say how to compare: what is compared is everything.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired; [`Kind::Misconfigured`]
-/// where the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is
-/// complete; the stores'.
+/// [`CoordinatorError::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired;
+/// [`Kind::Misconfigured`] where the control table is another migration's; [`Kind::Refused`] where only
+/// DynamoDB says that it is complete; the stores'.
 ///
 /// # Cancel safety
 /// Run it again.
@@ -175,14 +175,14 @@ async fn prove(
         source
             .journal_outcome(&migration.actor, id, EntryKind::Refused, COMPLETE, &json!({ "gates": gates }))
             .await?;
-        return Err(Error::Refused(gates));
+        return Err(CoordinatorError::Refused(gates));
     };
     let feed = Feed::begin(migration, id).await?;
     let decided = with_feed(migration, &feed, &record, (options, archive), observer, cancel).await;
     feed.end().await;
     match decided {
         Ok((report, record)) => Ok((gates, report, record)),
-        Err(Error::Refused(refused)) => {
+        Err(CoordinatorError::Refused(refused)) => {
             source
                 .journal_outcome(
                     &migration.actor,
@@ -192,7 +192,7 @@ async fn prove(
                     &json!({ "gates": refused }),
                 )
                 .await?;
-            Err(Error::Refused(refused))
+            Err(CoordinatorError::Refused(refused))
         }
         Err(error) => Err(error),
     }
@@ -223,7 +223,7 @@ async fn with_feed(
     let everything = options.clone().of_everything();
     let report = validate(source, &migration.target, &migration.tables, &everything, &progress, cancel).await;
     if cancel.is_cancelled() {
-        return Err(Error::Interrupted);
+        return Err(CoordinatorError::Interrupted);
     }
     let verdict = gates::verdict(&report);
     observer.gate(&verdict);
@@ -234,7 +234,7 @@ async fn with_feed(
         .record_verdict(Epoch(report.epoch.unwrap_or_default()), report.verdict.is_consistent(), &json)
         .await?;
     if !gates.passed() {
-        return Err(Error::Refused(gates));
+        return Err(CoordinatorError::Refused(gates));
     }
     let kept = keep(migration, archive, Epoch(record.epoch.0 + 1)).await?;
     observer.note(&format!("the journal is in {kept}"));

@@ -16,7 +16,7 @@ use lockstep_postgres::TableBinding;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::options::Migration;
 use crate::rate::Rate;
 use crate::records;
@@ -59,7 +59,8 @@ pub struct Purged {
 ///
 /// # Errors
 /// [`Kind::Refused`] where it is not complete, while a request of before could still arrive, and, for
-/// versions, while an application holds a lease; [`Error::Interrupted`] when cancelled; the target's.
+/// versions, while an application holds a lease; [`CoordinatorError::Interrupted`] when cancelled; the
+/// target's.
 ///
 /// # Cancel safety
 /// Run it again: it goes on with the page where it stopped.
@@ -99,7 +100,7 @@ async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
         .ok_or_else(|| refused("the migration is not complete"))
 }
 
-fn refused(message: impl Into<String>) -> Error {
+fn refused(message: impl Into<String>) -> CoordinatorError {
     StoreError::target(Kind::Refused, "purging", message).into()
 }
 
@@ -155,7 +156,7 @@ async fn table(
     let mut start = cursor.map(|key| key.to_attributes());
     loop {
         if cancel.is_cancelled() {
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
         // One that was started meanwhile, or while this process slept.
         if options.what == Purge::Versions {

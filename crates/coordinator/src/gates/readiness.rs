@@ -10,7 +10,7 @@ use lockstep_postgres::{CaptureState, Relation, TableBinding};
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_alarm::closed;
 use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
@@ -109,12 +109,12 @@ pub(crate) async fn readiness(
 /// it.
 ///
 /// # Errors
-/// [`Error::NotAdjacent`]; the stores'.
+/// [`CoordinatorError::NotAdjacent`]; the stores'.
 #[crate::boxed]
 pub async fn ready(migration: &Migration, to: Phase) -> Result<GateReport> {
     let control = migration.source.control().await?;
     if !control.phase.is_next_to(to) {
-        return Err(Error::NotAdjacent { from: control.phase, to });
+        return Err(CoordinatorError::NotAdjacent { from: control.phase, to });
     }
     readiness(migration, control.phase, to, control.epoch, &()).await
 }

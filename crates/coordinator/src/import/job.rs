@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ready::ready;
 use super::{failed, under_way};
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::options::Migration;
 use crate::progress::Progress;
 
@@ -31,8 +31,8 @@ enum Ended {
 /// through again, because a job left something out.
 ///
 /// # Errors
-/// [`Error::ImportFailed`] where a job failed and left nothing, or where an operator has to copy the parts;
-/// [`Error::Interrupted`]; the stores'. Each is gone on from by the next call.
+/// [`CoordinatorError::ImportFailed`] where a job failed and left nothing, or where an operator has to
+/// copy the parts; [`CoordinatorError::Interrupted`]; the stores'. Each is gone on from by the next call.
 ///
 /// # Cancel safety
 /// Repeat it: the token is durable before the job is asked for.
@@ -82,7 +82,7 @@ async fn load(
     let (ended, outcome) = match loaded {
         Ok(ended) => ended,
         Err(error) => {
-            let why = json!({ "why": Error::to_string(&error) });
+            let why = json!({ "why": CoordinatorError::to_string(&error) });
             source.journal_outcome(&migration.actor, id, EntryKind::Undone, &step, &why).await?;
             return Err(error);
         }
@@ -225,7 +225,7 @@ async fn until_ended(
         }
         waits(format!("DynamoDB imports: {} items so far", job.imported));
         let pause = tokio::time::sleep(migration.options.import.poll);
-        cancel.run_until_cancelled(pause).await.ok_or(Error::Interrupted)?;
+        cancel.run_until_cancelled(pause).await.ok_or(CoordinatorError::Interrupted)?;
     }
 }
 

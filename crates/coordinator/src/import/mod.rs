@@ -34,7 +34,7 @@ use lockstep_postgres::{ImportPlace, ImportRow, TableBinding};
 
 pub(crate) use self::folder::{Part, lines_of};
 pub(crate) use self::job::finish;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{GateResult, Observer};
 use crate::options::{LoadPathChoice, Migration};
 
@@ -200,6 +200,6 @@ fn absolute(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
-fn failed(binding: &TableBinding, why: impl Into<String>) -> Error {
-    Error::ImportFailed { table: binding.name().to_owned(), why: why.into() }
+fn failed(binding: &TableBinding, why: impl Into<String>) -> CoordinatorError {
+    CoordinatorError::ImportFailed { table: binding.name().to_owned(), why: why.into() }
 }

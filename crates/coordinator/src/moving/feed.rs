@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::note;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::options::Migration;
 use crate::reverse_feed::{FeedProgress, all_drained, keep_feeding, streams};
 
@@ -46,7 +46,7 @@ impl Feed {
     pub(crate) async fn see_through(&self, migration: &Migration, within: Duration) -> Result<()> {
         match self.missing(migration, within).await? {
             None => Ok(()),
-            Some(why) => Err(Error::Store(StoreError::target(
+            Some(why) => Err(CoordinatorError::Store(StoreError::target(
                 Kind::Refused,
                 "seeing the reverse feed through",
                 format!(

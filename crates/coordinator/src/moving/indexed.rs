@@ -14,7 +14,7 @@ use lockstep_core::{Error as StoreError, Index, Kind, TargetKey};
 use lockstep_dynamo::{Backoff, PartitionRange};
 use lockstep_postgres::TableBinding;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::options::Migration;
 
 /// Most keys of a table that are looked at. An index that lags shows none of what is new, so more would tell
@@ -50,7 +50,11 @@ impl Indexed {
             Err(_) => {
                 let message =
                     format!("{}; everything is as it was. Try again when it has caught up", self.why());
-                Err(Error::Store(StoreError::target(Kind::Refused, "waiting for the indexes", message)))
+                Err(CoordinatorError::Store(StoreError::target(
+                    Kind::Refused,
+                    "waiting for the indexes",
+                    message,
+                )))
             }
         }
     }
@@ -83,7 +87,7 @@ impl Indexed {
             for keys in keys.chunks(KEYS_AT_ONCE) {
                 unseen.extend(places(migration, binding, &index, keys).await?);
             }
-            Ok::<_, Error>((binding, index, unseen))
+            Ok::<_, CoordinatorError>((binding, index, unseen))
         };
         let looking: Vec<BoxFuture<'_, Result<Unseen<'_>>>> =
             with_keys.map(|found| look_up(found).boxed()).collect();
@@ -157,7 +161,7 @@ async fn not_shown(
         let ask = || migration.target.query_page(&binding.target_name, &range, true, None, None);
         let page = Backoff::brief().retry(ask).await?;
         let shown = page.items.iter().any(|item| TargetKey::of(item).is_some_and(|key| key == place.1));
-        Ok::<_, Error>((!shown).then_some(place))
+        Ok::<_, CoordinatorError>((!shown).then_some(place))
     };
     let left: Vec<Option<Place>> = stream::iter(unseen.into_iter().map(|place| Ok(look(place))))
         .try_buffer_unordered(REQUESTS_IN_FLIGHT)

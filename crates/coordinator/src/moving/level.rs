@@ -13,7 +13,7 @@ use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
 use lockstep_postgres::reverse::{Compared, FedTable, TakenItem};
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::options::Migration;
 
@@ -86,7 +86,7 @@ impl Level {
             self.tables.into_iter().zip(taken).filter(|((_, at), taken)| *taken || !at.unequal.is_empty());
         let finish = |(table, mut at): (FedTable, Compared)| async move {
             compare(migration, &table, &mut at, None).await?;
-            Ok::<_, Error>((table.binding().name(), at.unequal.len()))
+            Ok::<_, CoordinatorError>((table.binding().name(), at.unequal.len()))
         };
         let settling: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
             left.map(|(left, _)| finish(left).boxed()).collect();

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Feed;
 use super::indexed::Indexed;
 use super::{Moved, OPEN, Pause, note};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::Intent;
@@ -68,9 +68,9 @@ async fn with_feed(
     relay_most(migration).await?;
     indexed.approach(migration, steps.catch_up_max).await?;
     note(migration, id, "stop writes and move the truth").await?;
-    let again = |tries: u32, error: Error| async move {
+    let again = |tries: u32, error: CoordinatorError| async move {
         let why = match &error {
-            Error::Store(error) => error.message.clone(),
+            CoordinatorError::Store(error) => error.message.clone(),
             other => other.to_string(),
         };
         observer.note(&format!(
@@ -115,7 +115,7 @@ async fn check(
     intent: &Intent,
 ) -> Result<()> {
     require_flippable(transaction, migration, id, intent, DOING).await?;
-    let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
+    let refused = |kind, message: String| CoordinatorError::Store(StoreError::source(kind, DOING, message));
     let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     for (name, found) in names.iter().zip(migration.source.unsettled(&names).await?) {
         // Those of an older one know nothing of DynamoOnly and would let raw writers through.
@@ -194,7 +194,7 @@ async fn finish(
         note(migration, id, "count ids on").await?;
         let mut connection =
             source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
-        Ok::<_, Error>(seed_identities(&mut connection, &control, &migration.tables).await?)
+        Ok::<_, CoordinatorError>(seed_identities(&mut connection, &control, &migration.tables).await?)
     };
     // Index reads may lag, and rows without a place are found by an index. The step waits until the newest
     // deliveries are visible in the indexes, and `index_settle` longer for unrecorded ones. And a reader

@@ -16,7 +16,7 @@ use crate::truth::flip_to_source;
 use super::feed::Feed;
 use super::level::Level;
 use super::{Moved, Pause, STOP, note};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_alarm;
 use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
@@ -63,7 +63,7 @@ async fn with_feed(
     pause.ended("the reverse feed to be through");
     nothing_lost(migration).await?;
     if let Some(why) = pause.within("a comparison of what changed last", level.finish(migration)).await? {
-        return Err(Error::Store(StoreError::source(Kind::Refused, DOING, why)));
+        return Err(CoordinatorError::Store(StoreError::source(Kind::Refused, DOING, why)));
     }
     note(migration, id, "move the truth").await?;
     let moving = flip_to_source(&migration.source, &control, &migration.tables, paused, steps.lock_timeout);
@@ -77,7 +77,7 @@ async fn open_record(migration: &Migration) -> Result<TargetRecord> {
     record.filter(|record| record.holds_truth() && record.writes == Writes::Open).ok_or_else(|| {
         let message =
             format!("DynamoDB's control record says {record:?}; run the command again, which settles what was broken off");
-        Error::Store(StoreError::target(Kind::Refused, DOING, message))
+        CoordinatorError::Store(StoreError::target(Kind::Refused, DOING, message))
     })
 }
 
@@ -103,7 +103,8 @@ async fn stopped(
 /// with a partition.
 pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
     take_in_partitions(migration).await?;
-    let refused = |message: String| Error::Store(StoreError::source(Kind::Refused, DOING, message));
+    let refused =
+        |message: String| CoordinatorError::Store(StoreError::source(Kind::Refused, DOING, message));
     let shapes = migration.source.shapes(&migration.tables).await?;
     let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     let standings = migration.source.reverse_standings(&names).await?;

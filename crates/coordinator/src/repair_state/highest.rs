@@ -5,7 +5,7 @@ use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord, Version};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{KnownMarks, Source, SourceTransaction, TableBinding};
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::loss::{Continuity, Found};
 use crate::options::Migration;
@@ -76,7 +76,7 @@ async fn of_table(migration: &Migration, binding: &TableBinding, segments: usize
             highest = highest.max(of_page);
             start = next;
             if start.is_none() {
-                return Ok::<_, Error>(highest);
+                return Ok::<_, CoordinatorError>(highest);
             }
         }
     };

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backfill::BackfillSummary;
 use crate::coordinator::Coordinator;
 use crate::doctor::{Diagnosis, Remedy, examine, observe, plan};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
@@ -172,7 +172,7 @@ async fn once(
     };
     for remedy in &remedies {
         if cancel.is_cancelled() {
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
         if is_long(remedy) {
             continue;
@@ -228,7 +228,7 @@ async fn copy_and_compare(
         for _ in 0..ROUNDS_MAX {
             let found = find_repairs(migration, &options, cancel).await?;
             if cancel.is_cancelled() {
-                return Err(Error::Interrupted);
+                return Err(CoordinatorError::Interrupted);
             }
             // A row that may have been deleted in a time that is lost stays listed: a person decides.
             let sure: Vec<_> = found.repairable.iter().filter(|key| !key.may_be_deleted()).cloned().collect();
@@ -242,5 +242,5 @@ async fn copy_and_compare(
         }
         mended.done.push(Remedy::Compare);
     }
-    if cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    if cancel.is_cancelled() { Err(CoordinatorError::Interrupted) } else { Ok(()) }
 }

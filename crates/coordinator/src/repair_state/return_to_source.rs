@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::highest::{accept_marks, highest_epoch};
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::instances::{self, Leases};
 use crate::loss::Continuity;
@@ -86,7 +86,7 @@ async fn settle_what_waited(
     // A pass takes the thousand least often tried.
     while left > 0 && idle <= left / 1_000 + 2 {
         if cancel.is_cancelled() {
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
         bring_back(migration).await?;
         let now = migration.source.reverse_left(&names).await?;

@@ -39,7 +39,7 @@ pub struct RowsTaken {
 /// # Errors
 /// [`Kind::Refused`] where PostgreSQL is not the truth; [`Kind::Busy`] where an application has a write
 /// transaction open for long, or a row locked; [`Kind::Unavailable`] where DynamoDB does not answer at once;
-/// [`crate::Error::HistoryLost`]; the stores'. Rows before the one that failed are written.
+/// [`crate::CoordinatorError::HistoryLost`]; the stores'. Rows before the one that failed are written.
 ///
 /// # Cancel safety
 /// Each row is a transaction of its own; taken twice it is the same row.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::begun;
 use super::renumber::renumber_page;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::options::Migration;
 
 /// Rows of one chunk; their keys are asked for a hundred at a time.
@@ -46,7 +46,7 @@ pub struct ReverseBackfill {
 /// Reads a table's whole target into the source. With `delete_absent`, rows without an item are deleted.
 ///
 /// # Errors
-/// The stores'; [`Error::Interrupted`] when cancelled: run it again.
+/// The stores'; [`CoordinatorError::Interrupted`] when cancelled: run it again.
 ///
 /// # Cancel safety
 /// It may be broken off at any point; it begins again then.
@@ -235,5 +235,5 @@ async fn look_up(
 }
 
 fn stop_if(cancel: &CancellationToken) -> Result<()> {
-    if cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    if cancel.is_cancelled() { Err(CoordinatorError::Interrupted) } else { Ok(()) }
 }

@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_alarm::alarm;
 use crate::feed_options::ReverseFeedOptions;
 use crate::options::Migration;
@@ -89,8 +89,8 @@ pub struct FeedTableSummary {
 /// from what was saved (I18): a stream keeps what is missed for a day.
 ///
 /// # Errors
-/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what fails before it has
-/// once worked; what no retry can mend. Cancellation is not an error.
+/// [`lockstep_core::Kind::Busy`] when another feed runs; [`CoordinatorError::HistoryLost`]; what fails
+/// before it has once worked; what no retry can mend. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
@@ -110,7 +110,7 @@ pub async fn reverse_feed(
         // 1. A page cannot be taken, and the feed's own tries are used up. 2. It begins again, opens every
         // stream, and fails at that page. If opening the streams ended the outage, the failure would never be
         // reported.
-        let is_stuck = matches!(&ended, Err(Error::Store(error)) if outage.is_again(error));
+        let is_stuck = matches!(&ended, Err(CoordinatorError::Store(error)) if outage.is_again(error));
         if opened.times() > before && !is_stuck {
             outage.over();
         }
@@ -204,7 +204,7 @@ pub async fn keep_feeding(
 ) -> Result<()> {
     loop {
         match reverse_feed(migration, options, FeedUntil::Cancelled, progress, cancel).await {
-            Err(Error::Store(error)) if error.kind == Kind::Busy => {
+            Err(CoordinatorError::Store(error)) if error.kind == Kind::Busy => {
                 if cancel.run_until_cancelled(tokio::time::sleep(STAND_BY)).await.is_none() {
                     return Ok(());
                 }
@@ -247,7 +247,7 @@ async fn run(
         let ended = tokio::select! {
             task = tasks.join_next() => match task {
                 None => break,
-                Some(task) => task.map_err(Error::from).and_then(|fed| fed),
+                Some(task) => task.map_err(CoordinatorError::from).and_then(|fed| fed),
             },
             drained = &mut through, if !stop.is_cancelled() => {
                 stop.cancel();

@@ -171,7 +171,7 @@ async fn try_renumber(
     migration.target.control().renumber(&binding.target_name, item, version, record.epoch).await
 }
 
-fn refused(binding: &TableBinding, why: String) -> crate::Error {
+fn refused(binding: &TableBinding, why: String) -> crate::CoordinatorError {
     let doing = format!("giving items of {} versions of ours", binding.name());
-    crate::Error::Store(StoreError::source(Kind::Refused, doing, why))
+    crate::CoordinatorError::Store(StoreError::source(Kind::Refused, doing, why))
 }

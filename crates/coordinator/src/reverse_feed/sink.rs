@@ -62,7 +62,7 @@ impl TableSink<'_> {
     /// epoch in which applications wrote. 2. What they wrote is passed over. 3. The way back is taken.
     async fn apply_ahead(&self, page: FedPage<'_>) -> Result<Applied> {
         let begun = begun::newest(self.migration).await.map_err(|error| match error {
-            crate::Error::Store(error) => error,
+            crate::CoordinatorError::Store(error) => error,
             other => Error::source(Kind::Busy, "asking for epochs", other.to_string()),
         });
         let why = match begun? {

@@ -7,7 +7,7 @@ use lockstep_postgres::{EntryKind, IntentId};
 use serde_json::json;
 
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{CHANGE_PHASE, Intent};
@@ -140,7 +140,9 @@ async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result
     let mut backoff = Backoff::patient();
     loop {
         match Box::pin(moving::settle(migration, id, intent.from)).await {
-            Err(Error::Store(error)) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
+            Err(CoordinatorError::Store(error)) if error.kind.retry() != Retry::Never => {
+                backoff.pause(error).await?
+            }
             done => return done,
         }
     }

@@ -150,9 +150,11 @@ fn reported(report: Report) -> anyhow::Result<Value> {
 }
 
 fn unsuccessful(error: anyhow::Error) -> Unsuccessful {
-    let gates = error.chain().find_map(|cause| match cause.downcast_ref::<lockstep_coordinator::Error>() {
-        Some(lockstep_coordinator::Error::Refused(report)) => Some(report.clone()),
-        _ => None,
+    let gates = error.chain().find_map(|cause| {
+        match cause.downcast_ref::<lockstep_coordinator::CoordinatorError>() {
+            Some(lockstep_coordinator::CoordinatorError::Refused(report)) => Some(report.clone()),
+            _ => None,
+        }
     });
     let exit = exit_of(&error);
     let cancelled = exit == Exit::Interrupted;
