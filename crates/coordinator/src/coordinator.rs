@@ -19,7 +19,7 @@ use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::import;
 use crate::journal::CHANGE_PHASE;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::records;
 use crate::rehearsal::Rehearsal;
@@ -32,7 +32,7 @@ const LOCK_CHECK: Duration = Duration::from_secs(1);
 /// The one process that may backfill and change the phase. Close it when done; dropping it gives the lock
 /// back as well, as soon as PostgreSQL notices.
 pub struct Coordinator {
-    migration: Arc<Migration>,
+    migration: Arc<MigrationContext>,
     progress: Arc<Progress>,
     lock_lost: CancellationToken,
     keeper: JoinHandle<()>,
@@ -49,7 +49,7 @@ impl Coordinator {
     /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`lockstep_core::Kind::Refused`]
     /// where a migration of other tables is under way in this database; [`CoordinatorError::HistoryLost`].
     #[crate::boxed]
-    pub async fn open(migration: Migration) -> Result<Self> {
+    pub async fn open(migration: MigrationContext) -> Result<Self> {
         records::claim(&migration.source, &migration.target).await?;
         records::require_going_on(&migration).await?;
         let known = migration.target.has_owner();
@@ -80,7 +80,7 @@ impl Coordinator {
     }
 
     /// Settles what a crash left, and brings what an older version made up to date.
-    async fn settled(migration: &Migration) -> Result<Recovered> {
+    async fn settled(migration: &MigrationContext) -> Result<Recovered> {
         // Once more, under the lock: another may have begun its tables since.
         records::refuse_a_second(migration).await?;
         continuity::require_kept(migration).await?;
@@ -143,7 +143,7 @@ impl Coordinator {
     }
 
     /// What this coordinator works on.
-    pub fn migration(&self) -> &Migration {
+    pub fn migration(&self) -> &MigrationContext {
         &self.migration
     }
 

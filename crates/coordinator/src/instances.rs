@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Pause between two looks; an acknowledgement comes a few milliseconds after the notification.
 const LOOK: Duration = Duration::from_millis(25);
@@ -113,12 +113,12 @@ pub(crate) struct Leases<'a> {
 
 impl<'a> Leases<'a> {
     /// Of a step between phases in which PostgreSQL is the truth: DynamoDB may be away then.
-    pub(crate) fn of_source(migration: &'a Migration) -> Self {
+    pub(crate) fn of_source(migration: &'a MigrationContext) -> Self {
         Self { source: &migration.source, target: None }
     }
 
     /// Of a step that moves the truth.
-    pub(crate) fn of_both(migration: &'a Migration) -> Self {
+    pub(crate) fn of_both(migration: &'a MigrationContext) -> Self {
         Self { source: &migration.source, target: Some(migration.target.control()) }
     }
 

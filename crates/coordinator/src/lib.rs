@@ -104,7 +104,7 @@ pub use latency::measure_latency;
 pub use loss::{Continuity, Found, Loss, TableContinuity, losses};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{
-    BackfillOptions, LoadPathChoice, Migration, Options, RangesChoice, RelayOptions, StepOptions,
+    BackfillOptions, LoadPathChoice, MigrationContext, Options, RangesChoice, RelayOptions, StepOptions,
 };
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use outage::Outage;
@@ -139,7 +139,7 @@ mod tests {
     #[allow(dead_code)]
     fn long_running_calls_can_be_spawned(
         coordinator: &Coordinator,
-        migration: &Migration,
+        migration: &MigrationContext,
         cancel: &CancellationToken,
     ) {
         assert_send(&coordinator.backfill(cancel));

@@ -16,7 +16,7 @@ use crate::watch::Watch;
 
 /// Everything a coordinator works on.
 #[derive(Clone, Debug)]
-pub struct Migration {
+pub struct MigrationContext {
     /// PostgreSQL.
     pub source: Source,
     /// DynamoDB.

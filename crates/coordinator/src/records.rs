@@ -10,7 +10,7 @@ use lockstep_postgres::{
 
 use crate::error::{CoordinatorError, Result};
 use crate::journal::Intent;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Tells the target which migration it is used for, where the source knows: a control record of another one
 /// is refused from then on.
@@ -30,7 +30,7 @@ pub(crate) async fn claim(source: &Source, target: &Target) -> Result<()> {
 /// # Errors
 /// [`Kind::Refused`], with what is left to do; [`Kind::Misconfigured`] over the record of another migration,
 /// or one that does not parse.
-pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
+pub(crate) async fn require_going_on(migration: &MigrationContext) -> Result<()> {
     let control = migration.target.control();
     let record = match control.record().await {
         Ok(Some(record)) => record,
@@ -64,7 +64,7 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
 ///
 /// # Errors
 /// [`Kind::Refused`], with the tables of both; the source's.
-pub(crate) async fn refuse_a_second(migration: &Migration) -> Result<()> {
+pub(crate) async fn refuse_a_second(migration: &MigrationContext) -> Result<()> {
     let recorded = migration.source.recorded_tables().await?;
     let configured: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     match beside(&recorded, &configured) {
@@ -94,7 +94,7 @@ fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
 
 /// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and
 /// would let raw writers through.
-pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) -> Result<bool> {
+pub(crate) async fn is_current(migration: &MigrationContext, binding: &TableBinding) -> Result<bool> {
     let state = migration.source.table_state(binding.name()).await?;
     Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))
 }
@@ -131,7 +131,7 @@ async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doin
 /// partition.
 pub(crate) async fn require_flippable(
     transaction: &mut SourceTransaction,
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     doing: &str,
@@ -159,7 +159,7 @@ pub(crate) async fn require_flippable(
 }
 
 /// Takes in partitions that were added since. What is locked is left for the next time.
-pub(crate) async fn take_in_partitions(migration: &Migration) -> Result<()> {
+pub(crate) async fn take_in_partitions(migration: &MigrationContext) -> Result<()> {
     for at in migration.source.shapes_to_record(&migration.tables).await? {
         let binding = &migration.tables[at];
         match migration.source.record_shape(binding).await {

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::continuity;
 use crate::error::{CoordinatorError, Result};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
 use inserts::Inserts;
@@ -71,7 +71,7 @@ pub struct RelaySummary {
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
 #[crate::boxed]
 pub async fn relay(
-    migration: &Migration,
+    migration: &MigrationContext,
     until: RelayUntil,
     progress: &Progress,
     cancel: &CancellationToken,
@@ -83,7 +83,7 @@ pub async fn relay(
 /// soon goes the other way.
 pub(crate) async fn relay_in(
     order: KeyOrder,
-    migration: &Migration,
+    migration: &MigrationContext,
     until: RelayUntil,
     progress: &Progress,
     cancel: &CancellationToken,
@@ -106,7 +106,7 @@ pub(crate) async fn relay_in(
 #[derive(Clone, Copy)]
 struct Run<'a> {
     order: KeyOrder,
-    migration: &'a Migration,
+    migration: &'a MigrationContext,
     until: RelayUntil,
     progress: &'a Progress,
     cancel: &'a CancellationToken,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as Application, MigrationOptions};
 use lockstep::store::Store;
-use lockstep_coordinator::{CoordinatorError, FeedProgress, FeedUntil, Migration, ReverseFeedOptions};
+use lockstep_coordinator::{CoordinatorError, FeedProgress, FeedUntil, MigrationContext, ReverseFeedOptions};
 use lockstep_coordinator::{
     Progress, RelayUntil, examine, find_repairs, observe, relay, repair, reverse_feed, test_operation,
 };
@@ -59,7 +59,7 @@ async fn moving(phase: Phase) -> World {
     world
 }
 
-fn migration_with(world: &World, binding: &TableBinding) -> Migration {
+fn migration_with(world: &World, binding: &TableBinding) -> MigrationContext {
     let mut migration = world.migration();
     migration.tables[0] = binding.clone();
     migration

@@ -1,7 +1,7 @@
 //! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict
 //! overlooks them.
 
-use lockstep_coordinator::{Coordinator, CoordinatorError, Migration, Progress, RelayUntil, relay};
+use lockstep_coordinator::{Coordinator, CoordinatorError, MigrationContext, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, SourceKey};
 use lockstep_postgres::{RangeRead, Source, SourceOptions};
 use lockstep_tests::World;
@@ -267,7 +267,7 @@ async fn a_byte_that_is_no_utf_8_costs_its_row_and_no_other() {
     let mut stranger = PgConnection::connect(&url).await.expect("a stranger connects");
     lockstep_sample::load::create_tables(&mut stranger).await.expect("the sample's tables");
     let source = Source::connect(&SourceOptions { url, ..world.source_options() }).await.expect("connects");
-    let migration = Migration { source, ..world.migration() };
+    let migration = MigrationContext { source, ..world.migration() };
     let spoil = |id: i64| {
         format!(
             "UPDATE integration_logs SET error_message = convert_from('\\x446566656e7365e9'::bytea, 'SQL_ASCII') WHERE log_id = {id}"

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillSummary, Coordinator, CoordinatorError, ImportOptions, LoadPathChoice, Migration, Progress,
-    RangesChoice, RelayUntil, relay,
+    BackfillSummary, Coordinator, CoordinatorError, ImportOptions, LoadPathChoice, MigrationContext,
+    Progress, RangesChoice, RelayUntil, relay,
 };
 use lockstep_core::{Kind, Phase};
 use lockstep_dynamo::{LoadPath, Target, TargetOptions};
@@ -40,8 +40,8 @@ impl Importing {
         Self { world, server, folder, target }
     }
 
-    fn migration(&self) -> Migration {
-        let mut migration = Migration { target: self.target.clone(), ..self.world.migration() };
+    fn migration(&self) -> MigrationContext {
+        let mut migration = MigrationContext { target: self.target.clone(), ..self.world.migration() };
         migration.options.backfill.load_path = LoadPathChoice::Import;
         let bucket = self.folder.path().join("bucket");
         let key = r#"key="${LOCKSTEP_TO#s3://bucket/}""#;

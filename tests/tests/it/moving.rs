@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep::instance::{Instance, InstanceOptions};
-use lockstep_coordinator::{Coordinator, CoordinatorError, Migration, StepOptions, StepOutcome};
+use lockstep_coordinator::{Coordinator, CoordinatorError, MigrationContext, StepOptions, StepOutcome};
 use lockstep_core::{Kind, Phase, Writes};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const CONTROL: &str = "lockstep_control";
 
 /// A migration whose pauses may last so long.
-fn pausing(world: &World, pause_max: Duration) -> Migration {
+fn pausing(world: &World, pause_max: Duration) -> MigrationContext {
     let mut migration = world.migration();
     migration.options.steps =
         StepOptions { pause_max, catch_up_max: Duration::from_mins(1), ..migration.options.steps };

@@ -6,7 +6,7 @@ use lockstep::store::{Store, WriteOptions};
 use lockstep::sweeper::SweeperOptions;
 use lockstep_cli::config::TableSections;
 use lockstep_cli::sample::registry;
-use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil, Watch};
+use lockstep_coordinator::{Coordinator, MigrationContext as Moved, Options, RelayUntil, Watch};
 use lockstep_core::{Epoch, MigratableTable, Phase};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
 use lockstep_payments::{Payment, Payments};

@@ -35,7 +35,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::gate::{GateReport, Observer};
 use crate::journal::COMPLETE;
 use crate::moving::Feed;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::records;
 
 /// Longest wait for a reverse feed of another process to see that it is over.
@@ -79,7 +79,7 @@ pub struct Completion {
 /// Run it again.
 #[crate::boxed]
 pub async fn complete(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -140,7 +140,7 @@ pub async fn complete(
 /// 1. The control table is another migration's, of a version that wrote no identity into it, and that one
 /// completes. 2. `complete` of this one, in DualWrite, finds the record. 3. It takes triggers and pending
 /// changes out of a source that is the truth.
-async fn require_decided_here(migration: &Migration) -> Result<()> {
+async fn require_decided_here(migration: &MigrationContext) -> Result<()> {
     let source = &migration.source;
     let found = match source.has_schema().await? {
         true => match source.control().await?.phase {
@@ -162,7 +162,7 @@ async fn require_decided_here(migration: &Migration) -> Result<()> {
 
 /// Proves that both stores hold the same, keeps the journal, and decides.
 async fn prove(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -199,7 +199,7 @@ async fn prove(
 }
 
 /// The intent of this step, or the one of a run that was broken off.
-async fn intent(migration: &Migration) -> Result<IntentId> {
+async fn intent(migration: &MigrationContext) -> Result<IntentId> {
     let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == COMPLETE);
     match open {
         Some(entry) => Ok(IntentId(entry.id)),
@@ -208,7 +208,7 @@ async fn intent(migration: &Migration) -> Result<IntentId> {
 }
 
 async fn with_feed(
-    migration: &Migration,
+    migration: &MigrationContext,
     feed: &Feed,
     record: &TargetRecord,
     (options, archive): (&ValidateOptions, &dyn Archive),
@@ -246,7 +246,7 @@ async fn with_feed(
     Ok((report, completed))
 }
 
-async fn keep(migration: &Migration, archive: &dyn Archive, epoch: Epoch) -> Result<String> {
+async fn keep(migration: &MigrationContext, archive: &dyn Archive, epoch: Epoch) -> Result<String> {
     let journal = migration.source.whole_journal().await?;
     archive.keep(epoch, &journal).map_err(|error| {
         let message = format!("{error}; nothing was completed");
@@ -256,7 +256,7 @@ async fn keep(migration: &Migration, archive: &dyn Archive, epoch: Epoch) -> Res
 
 /// Whatever is left to do once it is decided. Each part is done already, or is done now.
 async fn tidy(
-    migration: &Migration,
+    migration: &MigrationContext,
     record: &TargetRecord,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -298,7 +298,7 @@ async fn tidy(
 }
 
 /// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.
-async fn feed_is_over(migration: &Migration) -> Result<lockstep_postgres::FeedLock> {
+async fn feed_is_over(migration: &MigrationContext) -> Result<lockstep_postgres::FeedLock> {
     let tries = LockTries::within(FEED_ENDS_WITHIN, Duration::from_millis(100));
     Ok(tries.repeat(|| migration.source.lock_reverse_feed()).await?)
 }

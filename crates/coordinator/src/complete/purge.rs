@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CoordinatorError, Result};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::rate::Rate;
 use crate::records;
 
@@ -65,7 +65,7 @@ pub struct Purged {
 /// # Cancel safety
 /// Run it again: it goes on with the page where it stopped.
 pub async fn purge(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: PurgeOptions,
     progress: &PurgeProgress,
     cancel: &CancellationToken,
@@ -87,12 +87,12 @@ pub async fn purge(
 }
 
 /// How many instances of applications hold leases.
-async fn alive(migration: &Migration) -> Result<usize> {
+async fn alive(migration: &MigrationContext) -> Result<usize> {
     let rows = migration.target.control().instances().await?;
     Ok(rows.into_iter().filter(|row| row.lease_left_ms > 0).count())
 }
 
-async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
+async fn completed(migration: &MigrationContext) -> Result<(Epoch, DateTime<Utc>)> {
     records::claim(&migration.source, &migration.target).await?;
     let record = migration.target.control().record().await?;
     record
@@ -136,7 +136,7 @@ fn needs_no_versions(alive: usize) -> Result<()> {
 }
 
 async fn table(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     epoch: Epoch,
     options: PurgeOptions,
@@ -184,7 +184,7 @@ async fn table(
 }
 
 async fn one(
-    migration: &Migration,
+    migration: &MigrationContext,
     name: &str,
     what: Purge,
     key: &TargetKey,

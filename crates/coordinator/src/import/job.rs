@@ -13,7 +13,7 @@ use super::ready::ready;
 use super::{failed, under_way};
 use crate::continuity;
 use crate::error::{CoordinatorError, Result};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 
 /// What is made of a job that has ended.
@@ -37,7 +37,7 @@ enum Ended {
 /// # Cancel safety
 /// Repeat it: the token is durable before the job is asked for.
 pub(crate) async fn finish(
-    migration: &Migration,
+    migration: &MigrationContext,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<bool> {
@@ -64,7 +64,7 @@ pub(crate) async fn finish(
 
 /// From parts to a table. Says whether everything is in it.
 async fn load(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     mut import: ImportRow,
     waits: impl Fn(String),
@@ -129,7 +129,7 @@ async fn load(
 
 /// Everything up to the end of the job. `import` has the token of the job afterwards.
 async fn bring(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     import: &mut ImportRow,
     parts: &[PartRow],
@@ -170,7 +170,7 @@ async fn bring(
 }
 
 async fn begin(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     import: &ImportRow,
     from: &ImportSource,
@@ -211,7 +211,7 @@ async fn begin(
 }
 
 async fn until_ended(
-    migration: &Migration,
+    migration: &MigrationContext,
     arn: &str,
     waits: &impl Fn(String),
     cancel: &CancellationToken,
@@ -230,7 +230,7 @@ async fn until_ended(
 }
 
 /// Whether the table that is there is the one that the job made.
-async fn is_its_table(migration: &Migration, binding: &TableBinding, job: &ImportJob) -> Result<bool> {
+async fn is_its_table(migration: &MigrationContext, binding: &TableBinding, job: &ImportJob) -> Result<bool> {
     let schema = binding.table.target();
     let found = Backoff::patient().retry(|| migration.target.describe(&binding.target_name, &schema)).await?;
     Ok(match found {

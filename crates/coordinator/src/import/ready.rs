@@ -9,11 +9,11 @@ use lockstep_postgres::{ImportRow, PartRow, TableBinding};
 
 use super::{failed, folder};
 use crate::error::{CoordinatorError, Result};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Makes sure that the parts are whole and where DynamoDB reads them. Gives the token of the job.
 pub(super) async fn ready(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     import: &ImportRow,
     parts: &[PartRow],

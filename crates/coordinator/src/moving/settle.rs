@@ -18,7 +18,7 @@ use crate::truth::copy_to_source;
 
 use crate::error::{CoordinatorError, Result};
 use crate::journal::{CHANGE_PHASE, Intent};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 use super::{OPEN, STOP, part};
 
@@ -65,7 +65,7 @@ pub(crate) async fn may_be_written(source: &Source, id: IntentId, from: Phase) -
 /// # Errors
 /// The stores': then applications may be unable to write, and the caller repeats it. [`Kind::Misconfigured`]
 /// where a record was lost.
-pub(crate) async fn settle(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
+pub(crate) async fn settle(migration: &MigrationContext, id: IntentId, from: Phase) -> Result<Control> {
     let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
     // A feed's transaction holds the barrier now and then, and never for long.
     let steps = &migration.options.steps;
@@ -90,7 +90,7 @@ pub(crate) async fn settle(migration: &Migration, id: IntentId, from: Phase) -> 
 }
 
 /// Does what the records ask for, where both agree where the truth is.
-async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -> Result<Control> {
+async fn look(migration: &MigrationContext, id: IntentId, from: Phase, written: bool) -> Result<Control> {
     let (source, control) = (&migration.source, migration.target.control());
     let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
     let record = match (truth(&now, there.as_ref()), there) {
@@ -129,7 +129,7 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
 }
 
 /// No application has written DynamoDB as the truth, so PostgreSQL has everything.
-async fn copy_back(migration: &Migration) -> Result<()> {
+async fn copy_back(migration: &MigrationContext) -> Result<()> {
     let steps = &migration.options.steps;
     let (source, control) = (&migration.source, migration.target.control());
     let copied =

@@ -14,7 +14,7 @@ use super::batch::{BATCH, Batch, journal, open_batches};
 use super::search::Repairable;
 use crate::error::{CoordinatorError, Result};
 use crate::journal::REPAIR_KEYS;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::relay::{RelayUntil, relay};
 
@@ -53,7 +53,7 @@ impl Repaired {
 /// As for an error.
 #[crate::boxed]
 pub async fn repair(
-    migration: &Migration,
+    migration: &MigrationContext,
     repairs: &[Repairable],
     options: &ValidateOptions,
     cancel: &CancellationToken,
@@ -113,7 +113,7 @@ fn batches_of(repairs: &[Repairable]) -> Vec<Batch> {
 }
 
 async fn one_batch(
-    migration: &Migration,
+    migration: &MigrationContext,
     intent: IntentId,
     batch: &Batch,
     options: &ValidateOptions,

@@ -31,7 +31,7 @@ use crate::doctor::{Diagnosis, Remedy, examine, observe, plan};
 use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::journal::REPAIR_STATE;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::repair_rows::{Repaired, Repairs, find_repairs, repair};
 
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
@@ -73,7 +73,7 @@ impl StateRepaired {
 /// # Errors
 /// The source's.
 #[crate::boxed]
-pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
+pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
     let mut remedies = plan(&diagnosis.findings);
     if let Some((_, earlier)) = open(migration).await? {
         // Remedies that are done are not found any more; the ones after them still have to be carried out.
@@ -102,7 +102,7 @@ fn is_long(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Backfill | Remedy::Compare | Remedy::List)
 }
 
-async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
+async fn open(migration: &MigrationContext) -> Result<Option<(IntentId, Planned)>> {
     let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == REPAIR_STATE);
     Ok(open.and_then(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))))
 }
@@ -120,7 +120,7 @@ const PASSES_MAX: usize = 3;
 /// Run it again.
 #[crate::boxed]
 pub async fn repair_state(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
@@ -139,7 +139,7 @@ pub async fn repair_state(
 }
 
 async fn once(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
@@ -197,7 +197,7 @@ async fn once(
 }
 
 async fn copy_and_compare(
-    migration: &Migration,
+    migration: &MigrationContext,
     remedies: &[Remedy],
     options: &ValidateOptions,
     observer: &dyn Observer,

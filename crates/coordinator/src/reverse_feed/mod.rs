@@ -37,7 +37,7 @@ use crate::continuity;
 use crate::error::{CoordinatorError, Result};
 use crate::feed_alarm::alarm;
 use crate::feed_options::ReverseFeedOptions;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::records;
 
@@ -96,7 +96,7 @@ pub struct FeedTableSummary {
 /// Dropping the future is safe at any point: what was not saved comes again.
 #[crate::boxed]
 pub async fn reverse_feed(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ReverseFeedOptions,
     until: FeedUntil,
     progress: &Arc<FeedProgress>,
@@ -162,7 +162,7 @@ impl Opened {
 }
 
 async fn feed_once(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ReverseFeedOptions,
     until: FeedUntil,
     progress: &Arc<FeedProgress>,
@@ -197,7 +197,7 @@ const STAND_BY: Duration = Duration::from_millis(200);
 /// As for [`reverse_feed`].
 #[crate::boxed]
 pub async fn keep_feeding(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ReverseFeedOptions,
     progress: &Arc<FeedProgress>,
     cancel: &CancellationToken,
@@ -216,7 +216,7 @@ pub async fn keep_feeding(
 
 /// Waits for the end of all tables; the first that fails, or a lost lock, stops the others.
 async fn run(
-    migration: &Migration,
+    migration: &MigrationContext,
     until: FeedUntil,
     mut tasks: JoinSet<Result<()>>,
     mut lock: FeedLock,
@@ -285,7 +285,7 @@ async fn run(
 }
 
 /// Warns while a feed is so far behind that the stream could lose what it has not read.
-async fn raise_alarms(migration: &Migration) -> Result<()> {
+async fn raise_alarms(migration: &MigrationContext) -> Result<()> {
     // In other phases nothing is written that PostgreSQL has not.
     if migration.source.control().await.is_ok_and(|control| control.phase != Phase::DynamoOnly) {
         return Ok(());

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::begun;
 use super::progress::FeedTableProgress;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// How often it is noted that a shard has nothing new: what the lag is measured by.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ fn briefly() -> Backoff {
 
 /// Where the pages of one table's stream go.
 pub(super) struct TableSink<'a> {
-    pub(super) migration: &'a Migration,
+    pub(super) migration: &'a MigrationContext,
     pub(super) source: &'a Source,
     pub(super) table: &'a FedTable,
     pub(super) stream: &'a str,

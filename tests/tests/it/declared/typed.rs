@@ -11,7 +11,7 @@ use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as App, MigrationOptions};
 use lockstep::store::{Delivery, PrimaryKey, Store, WriteMode, WriteOptions};
 use lockstep_coordinator::{
-    Coordinator, FeedProgress, FeedUntil, Migration, RelayUntil, relay, reverse_feed, test_operation,
+    Coordinator, FeedProgress, FeedUntil, MigrationContext, RelayUntil, relay, reverse_feed, test_operation,
 };
 use lockstep_core::{AttributeValue, Column, Fields, Kind, MigratableTable, PgArguments, Phase, Unholdable};
 use lockstep_postgres::{RangeRead, TableBinding};
@@ -26,7 +26,7 @@ use super::naive::disagreements;
 
 struct Stage {
     world: World,
-    migration: Migration,
+    migration: MigrationContext,
     app: App,
 }
 
@@ -43,7 +43,7 @@ impl Stage {
             table,
         };
         let tables = vec![binding(Arc::new(Every)), binding(Arc::new(Visits)), binding(Arc::new(Blobs))];
-        let migration = Migration { tables, ..world.migration() };
+        let migration = MigrationContext { tables, ..world.migration() };
         let coordinator = world.coordinator_of(migration.clone()).await;
         coordinator.prepare(&()).await.expect("nothing refuses");
         let set_aside: u64 = backfill(&coordinator).await.iter().map(|summary| summary.dead_letters).sum();

@@ -21,7 +21,7 @@ mod way_on;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, CoordinatorError, Diagnosis, FeedUntil, Migration, RelayUntil, Remedy, StateRepaired,
+    Coordinator, CoordinatorError, Diagnosis, FeedUntil, MigrationContext, RelayUntil, Remedy, StateRepaired,
     examine, find_repairs, observe, relay, repair, repair_state, status, take_target,
 };
 use lockstep_core::{Epoch, Phase, version_of};
@@ -50,7 +50,7 @@ pub(crate) async fn mended(world: &World) -> StateRepaired {
 }
 
 /// Breaks the repair of the state off, later each time, until it comes to its end; how many awaits that took.
-async fn mended_after_many_crashes(migration: &Migration, mut after_each: impl AsyncFnMut()) -> usize {
+async fn mended_after_many_crashes(migration: &MigrationContext, mut after_each: impl AsyncFnMut()) -> usize {
     let mut polls = 1;
     loop {
         let mending = async { repair_state(migration, &options(), &(), &CancellationToken::new()).await };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillOptions, CoordinatorError, Migration, Progress, RangesChoice, WorkOptions, WorkSummary, work,
+    BackfillOptions, CoordinatorError, MigrationContext, Progress, RangesChoice, WorkOptions, WorkSummary,
+    work,
 };
 use lockstep_core::{Kind, Phase, Window};
 use lockstep_postgres::{Registering, Tuning};
@@ -26,7 +27,7 @@ async fn worker(
     backfill: impl FnOnce(&mut BackfillOptions),
     cancel: &CancellationToken,
 ) -> JoinHandle<Result<WorkSummary, CoordinatorError>> {
-    let mut migration = Migration { source: world.another_source().await, ..world.migration() };
+    let mut migration = MigrationContext { source: world.another_source().await, ..world.migration() };
     migration.options.backfill.lease = Duration::from_secs(2);
     backfill(&mut migration.options.backfill);
     let (options, cancel) = (options(name), cancel.clone());

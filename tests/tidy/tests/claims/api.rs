@@ -111,7 +111,7 @@ fn no_two_libraries_export_types_of_one_name() {
         assert!(!own.is_empty(), "{library}");
         own.into_iter().for_each(|name| by_name.entry(name).or_default().push(library));
     }
-    // Each crate has a `Result` of its own kind of error, as every reader of Rust expects.
+    // Shorthands for the error of their own crate, as every reader of Rust expects.
     let twice = by_name.into_iter().filter(|(name, of)| of.len() > 1 && name != "Result");
     let twice: Vec<String> = twice.map(|(name, of)| format!("{name}: {}", of.join(", "))).collect();
     lists::check("twice", &twice, "Two libraries export a type of this name. Name one by what it is.");

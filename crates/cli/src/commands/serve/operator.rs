@@ -2,7 +2,7 @@
 //! rows.
 
 use async_trait::async_trait;
-use lockstep_coordinator::{Coordinator, Migration, find_repairs, repair, repairs_of};
+use lockstep_coordinator::{Coordinator, MigrationContext, find_repairs, repair, repairs_of};
 use lockstep_core::Phase;
 use lockstep_daemon::{Act, Compare, Operator, Unsuccessful, Walk, summary};
 use lockstep_validator::{Report, Sample, ValidateOptions};
@@ -33,8 +33,8 @@ impl Commands {
         Context { cancel: act.cancel.clone(), ..self.context.clone() }
     }
 
-    fn migration_of(&self, act: &Act) -> anyhow::Result<Migration> {
-        Ok(Migration { actor: act.actor.clone(), ..self.context.migration(&self.stores)? })
+    fn migration_of(&self, act: &Act) -> anyhow::Result<MigrationContext> {
+        Ok(MigrationContext { actor: act.actor.clone(), ..self.context.migration(&self.stores)? })
     }
 
     async fn try_walk(&self, ask: &Walk, act: &Act) -> anyhow::Result<Value> {
