@@ -22,7 +22,7 @@ pub struct Applied {
     /// Items that wait to be read again.
     pub again: u64,
     /// Whether nothing was done, as there are records of an epoch that may be one that the source forgot; see
-    /// [`FedPage::begun`](super::Page::begun).
+    /// [`FedPage::begun`](super::FedPage::begun).
     pub ahead: bool,
 }
 
