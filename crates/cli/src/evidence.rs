@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chrono::Utc;
 use lockstep_postgres::{Entry, Source, TableBinding};
-use lockstep_report::{Moment, Page, html};
+use lockstep_report::{ReportPage, TimelineMoment, html};
 use lockstep_validator::{LagSample, Report};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -83,8 +83,8 @@ pub(crate) fn hash_of(config: &Config) -> anyhow::Result<String> {
 
 /// Writes the page of a report.
 pub(crate) async fn write_page(path: &Path, report: &Report, source: &Source) -> anyhow::Result<()> {
-    let timeline: Vec<Moment> = source.journal(JOURNAL_MAX).await?.into_iter().map(moment).collect();
-    let page = html(&Page { report, timeline: &timeline, made_at: Utc::now() });
+    let timeline: Vec<TimelineMoment> = source.journal(JOURNAL_MAX).await?.into_iter().map(moment).collect();
+    let page = html(&ReportPage { report, timeline: &timeline, made_at: Utc::now() });
     // A viewer of pages turns text around as a terminal does.
     let page = printable(&page);
     write_private(path, |out| out.write_all(page.as_bytes()))
@@ -92,7 +92,7 @@ pub(crate) async fn write_page(path: &Path, report: &Report, source: &Source) ->
 }
 
 /// An entry in words. Of its detail, what says how it went: the phases, a force's reason, counts; never keys.
-fn moment(entry: Entry) -> Moment {
+fn moment(entry: Entry) -> TimelineMoment {
     let text = |name: &str| match entry.detail.get(name)? {
         serde_json::Value::Null => None,
         serde_json::Value::String(text) => Some(text.clone()),
@@ -114,7 +114,7 @@ fn moment(entry: Entry) -> Moment {
         Some((end, _)) => format!("{}…", &detail[..end]),
         None => detail,
     };
-    Moment { at: entry.at, kind: entry.kind, step: entry.step, detail, actor: entry.actor }
+    TimelineMoment { at: entry.at, kind: entry.kind, step: entry.step, detail, actor: entry.actor }
 }
 
 #[cfg(test)]

@@ -84,27 +84,27 @@ fn known(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if error.is::<ConfigError>() {
         return Some(Exit::Usage);
     }
-    if let Some(error) = error.downcast_ref::<lockstep_coordinator::Error>() {
+    if let Some(error) = error.downcast_ref::<lockstep_coordinator::CoordinatorError>() {
         return Some(of_coordinator(error));
     }
     error.downcast_ref::<lockstep_core::Error>().map(|error| of_kind(error.kind))
 }
 
-fn of_coordinator(error: &lockstep_coordinator::Error) -> Exit {
-    use lockstep_coordinator::Error;
+fn of_coordinator(error: &lockstep_coordinator::CoordinatorError) -> Exit {
+    use lockstep_coordinator::CoordinatorError;
     match error {
-        Error::Store(error) => of_kind(error.kind),
-        Error::Refused(_)
-        | Error::TooManyErrors { .. }
-        | Error::SchemaChanged { .. }
-        | Error::ImportFailed { .. }
-        | Error::HistoryLost(_)
-        | Error::BarrierBusy { .. }
-        | Error::PauseMissed { .. }
-        | Error::InstanceBehind { .. } => Exit::Refused,
-        Error::Interrupted => Exit::Interrupted,
-        Error::NotAdjacent { .. } => Exit::Usage,
-        Error::Panicked(_) | Error::Unsettled { .. } => Exit::Infrastructure,
+        CoordinatorError::Store(error) => of_kind(error.kind),
+        CoordinatorError::Refused(_)
+        | CoordinatorError::TooManyErrors { .. }
+        | CoordinatorError::SchemaChanged { .. }
+        | CoordinatorError::ImportFailed { .. }
+        | CoordinatorError::HistoryLost(_)
+        | CoordinatorError::BarrierBusy { .. }
+        | CoordinatorError::PauseMissed { .. }
+        | CoordinatorError::InstanceBehind { .. } => Exit::Refused,
+        CoordinatorError::Interrupted => Exit::Interrupted,
+        CoordinatorError::NotAdjacent { .. } => Exit::Usage,
+        CoordinatorError::Panicked(_) | CoordinatorError::Unsettled { .. } => Exit::Infrastructure,
     }
 }
 
@@ -138,8 +138,8 @@ mod tests {
         check(lockstep_core::Error::source(Kind::Unavailable, "connecting", "x"), Exit::Infrastructure);
         check(lockstep_core::Error::source(Kind::Misconfigured, "describing", "x"), Exit::Usage);
         check(lockstep_core::Error::target(Kind::Denied, "describing", "expired"), Exit::Infrastructure);
-        check(lockstep_coordinator::Error::Interrupted, Exit::Interrupted);
-        let missed = lockstep_coordinator::Error::PauseMissed {
+        check(lockstep_coordinator::CoordinatorError::Interrupted, Exit::Interrupted);
+        let missed = lockstep_coordinator::CoordinatorError::PauseMissed {
             to: lockstep_core::Phase::DynamoOnly,
             allowed_ms: 5_000,
             why: "x".to_owned(),

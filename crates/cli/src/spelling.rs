@@ -1,7 +1,7 @@
 //! How this command line spells what the libraries advise: the one place that knows both.
 
 use lockstep_core::Advice;
-use lockstep_core::advice::{Form, spell_by};
+use lockstep_core::advice::{AdviceForm, spell_by};
 
 /// Says that advice is spelled as it is typed here; a test that runs the libraries by themselves calls it, to
 /// see what an operator sees.
@@ -18,10 +18,10 @@ enum Spelled {
 
 /// A command is put in quotes within a sentence, and has the program before it where it is a line to type;
 /// `program::spoken` puts the name of the running one there.
-fn spelled(advice: &Advice, form: Form) -> String {
+fn spelled(advice: &Advice, form: AdviceForm) -> String {
     match (spell(advice), form) {
-        (Spelled::Command(command), Form::Named) => format!("`{command}`"),
-        (Spelled::Command(command), Form::Typed) => format!("cargo xtask {command}"),
+        (Spelled::Command(command), AdviceForm::Named) => format!("`{command}`"),
+        (Spelled::Command(command), AdviceForm::Typed) => format!("cargo xtask {command}"),
         (Spelled::Bare(text), _) => text,
     }
 }

@@ -16,9 +16,9 @@ use lockstep_dynamo::{Backoff, ContinuityMark, TableStanding, Target};
 use lockstep_postgres::{KnownMarks, Source, TableBinding, TableState};
 
 use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::loss::{Continuity, Found, Loss, TableContinuity};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::watch::Ask;
 
 /// How old the newest mark may become while versions are handed out. What is lost in a shorter time than this
@@ -147,8 +147,8 @@ pub async fn lost_history(source: &Source, target: &Target, bindings: &[TableBin
 /// Refuses to go on where a store has lost history.
 ///
 /// # Errors
-/// [`Error::HistoryLost`]; the source's.
-pub(crate) async fn require_kept(migration: &Migration) -> Result<()> {
+/// [`CoordinatorError::HistoryLost`]; the source's.
+pub(crate) async fn require_kept(migration: &MigrationContext) -> Result<()> {
     require(Ask::Everything, migration).await?;
     migration.watch.asked(Ask::Everything);
     Ok(())
@@ -158,20 +158,20 @@ pub(crate) async fn require_kept(migration: &Migration) -> Result<()> {
 ///
 /// # Errors
 /// As for [`require_kept`].
-pub(crate) async fn require_marks(migration: &Migration) -> Result<()> {
+pub(crate) async fn require_marks(migration: &MigrationContext) -> Result<()> {
     require(Ask::Mark, migration).await
 }
 
-async fn require(ask: Ask, migration: &Migration) -> Result<()> {
+async fn require(ask: Ask, migration: &MigrationContext) -> Result<()> {
     let losses = look_for(ask, &migration.source, Ok(&migration.target), &migration.tables).await?.losses();
-    if losses.is_empty() { Ok(()) } else { Err(Error::HistoryLost(losses)) }
+    if losses.is_empty() { Ok(()) } else { Err(CoordinatorError::HistoryLost(losses)) }
 }
 
 /// Makes a mark in every adopted table that needs one. History must have been found kept just before.
 ///
 /// # Errors
 /// The source's. That a target was not to be reached is none: the mark before stands.
-pub(crate) async fn mark(migration: &Migration) -> Result<()> {
+pub(crate) async fn mark(migration: &MigrationContext) -> Result<()> {
     mark_every(migration, MARK_CHANGED_EVERY, MARK_EVERY).await
 }
 
@@ -179,11 +179,11 @@ pub(crate) async fn mark(migration: &Migration) -> Result<()> {
 ///
 /// # Errors
 /// As for [`mark`].
-pub(crate) async fn mark_now(migration: &Migration) -> Result<()> {
+pub(crate) async fn mark_now(migration: &MigrationContext) -> Result<()> {
     mark_every(migration, Duration::ZERO, Duration::ZERO).await
 }
 
-async fn mark_every(migration: &Migration, changed_every: Duration, every: Duration) -> Result<()> {
+async fn mark_every(migration: &MigrationContext, changed_every: Duration, every: Duration) -> Result<()> {
     let source = &migration.source;
     if source.source_continuity().await?.is_none() {
         return Ok(());
@@ -223,9 +223,9 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
 /// Does nothing until it is time to ask; then asks, and makes marks. For what runs long.
 ///
 /// # Errors
-/// [`Error::HistoryLost`]; the source's.
+/// [`CoordinatorError::HistoryLost`]; the source's.
 #[crate::boxed]
-pub async fn turn(migration: &Migration) -> Result<()> {
+pub async fn turn(migration: &MigrationContext) -> Result<()> {
     let Some(ask) = migration.watch.due() else { return Ok(()) };
     // Before the answer: others need not ask the same meanwhile.
     migration.watch.asked(ask);
@@ -253,7 +253,7 @@ pub(crate) struct MarksLooked {
 impl MarksLooked {
     /// Looks at the next mark, if it is time to. Says no where it is older than one that was seen, or gone:
     /// then both stores are to be asked. What cannot be asked now shows nothing.
-    pub(crate) async fn are_kept(&mut self, migration: &Migration) -> bool {
+    pub(crate) async fn are_kept(&mut self, migration: &MigrationContext) -> bool {
         let tables = &migration.tables;
         let every = LOOK_EVERY.max(LOOK_AT_EACH / tables.len().max(1) as u32);
         if tables.is_empty() || self.looked_at.is_some_and(|at| at.elapsed() < every) {

@@ -13,13 +13,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backfill::{self, BackfillSummary};
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::estimate;
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::import;
 use crate::journal::CHANGE_PHASE;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::records;
 use crate::rehearsal::Rehearsal;
@@ -32,7 +32,7 @@ const LOCK_CHECK: Duration = Duration::from_secs(1);
 /// The one process that may backfill and change the phase. Close it when done; dropping it gives the lock
 /// back as well, as soon as PostgreSQL notices.
 pub struct Coordinator {
-    migration: Arc<Migration>,
+    migration: Arc<MigrationContext>,
     progress: Arc<Progress>,
     lock_lost: CancellationToken,
     keeper: JoinHandle<()>,
@@ -47,9 +47,9 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`lockstep_core::Kind::Refused`]
-    /// where a migration of other tables is under way in this database; [`Error::HistoryLost`].
+    /// where a migration of other tables is under way in this database; [`CoordinatorError::HistoryLost`].
     #[crate::boxed]
-    pub async fn open(migration: Migration) -> Result<Self> {
+    pub async fn open(migration: MigrationContext) -> Result<Self> {
         records::claim(&migration.source, &migration.target).await?;
         records::require_going_on(&migration).await?;
         let known = migration.target.has_owner();
@@ -80,7 +80,7 @@ impl Coordinator {
     }
 
     /// Settles what a crash left, and brings what an older version made up to date.
-    async fn settled(migration: &Migration) -> Result<Recovered> {
+    async fn settled(migration: &MigrationContext) -> Result<Recovered> {
         // Once more, under the lock: another may have begun its tables since.
         records::refuse_a_second(migration).await?;
         continuity::require_kept(migration).await?;
@@ -143,19 +143,19 @@ impl Coordinator {
     }
 
     /// What this coordinator works on.
-    pub fn migration(&self) -> &Migration {
+    pub fn migration(&self) -> &MigrationContext {
         &self.migration
     }
 
     /// Runs preflight, installs capture, and creates or adopts the target tables. Safe to repeat.
     ///
     /// # Errors
-    /// [`Error::Refused`] when a gate says no; nothing has been touched then.
+    /// [`CoordinatorError::Refused`] when a gate says no; nothing has been touched then.
     #[crate::boxed]
     pub async fn prepare(&self, observer: &dyn Observer) -> Result<GateReport> {
         let report = gates::preflight(&self.migration, observer).await?;
         if !report.passed() {
-            return Err(Error::Refused(report));
+            return Err(CoordinatorError::Refused(report));
         }
         self.take_no_table_too_late().await?;
         for binding in &self.migration.tables {
@@ -254,7 +254,8 @@ impl Coordinator {
     /// Copies the initial load of every table; resumes where an earlier run stopped.
     ///
     /// # Errors
-    /// See [`Error`]; [`Error::Interrupted`] when cancelled, or when the coordinator's lock was lost.
+    /// See [`CoordinatorError`]; [`CoordinatorError::Interrupted`] when cancelled, or when the
+    /// coordinator's lock was lost.
     ///
     /// # Cancel safety
     /// Cancelling, dropping and killing are all safe: what is not behind a watermark is read again.
@@ -276,7 +277,7 @@ impl Coordinator {
             result = &mut run => result,
             () = self.lock_lost.cancelled() => {
                 stop.cancel();
-                run.await.and(Err(Error::Interrupted))
+                run.await.and(Err(CoordinatorError::Interrupted))
             }
         };
         let (kind, detail) = match &result {
@@ -320,8 +321,9 @@ impl Coordinator {
     /// Takes all tables one phase forward or back, or leaves everything as it was and says why.
     ///
     /// # Errors
-    /// [`Error::Refused`] by a gate, unless `force` gives a reason, which the journal keeps;
-    /// [`Error::BarrierBusy`] when a write transaction stayed open; [`Error::NotAdjacent`].
+    /// [`CoordinatorError::Refused`] by a gate, unless `force` gives a reason, which the journal keeps;
+    /// [`CoordinatorError::BarrierBusy`] when a write transaction stayed open;
+    /// [`CoordinatorError::NotAdjacent`].
     ///
     /// # Cancel safety
     /// A step broken off is finished or undone by the next [`Coordinator::open`].
@@ -338,7 +340,7 @@ impl Coordinator {
         // A step that another coordinator may have called undone is not taken after that.
         match self.lock_lost.run_until_cancelled(taken).await {
             Some(taken) => taken,
-            None => Err(Error::Interrupted),
+            None => Err(CoordinatorError::Interrupted),
         }
     }
 

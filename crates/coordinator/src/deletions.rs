@@ -11,7 +11,7 @@ use lockstep_postgres::TableBinding;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// The deletion that DynamoDB has of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ pub struct Deletion {
 /// # Errors
 /// The stores'.
 pub(crate) async fn of(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     keys: &[Vec<String>],
 ) -> Result<Vec<Option<Deletion>>> {

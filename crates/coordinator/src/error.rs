@@ -8,7 +8,7 @@ use crate::loss::Loss;
 
 /// An error of the coordinator.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CoordinatorError {
     /// A store did not do as asked.
     #[error(transparent)]
     Store(#[from] lockstep_core::Error),
@@ -132,7 +132,7 @@ pub enum Error {
     Panicked(String),
 }
 
-impl From<tokio::task::JoinError> for Error {
+impl From<tokio::task::JoinError> for CoordinatorError {
     fn from(error: tokio::task::JoinError) -> Self {
         if error.is_cancelled() {
             Self::Interrupted
@@ -143,7 +143,7 @@ impl From<tokio::task::JoinError> for Error {
 }
 
 /// Shorthand of this crate.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = CoordinatorError> = std::result::Result<T, E>;
 
 /// Number of times that partitions that keep coming are taken in before a caller is told to try again.
 const TAKEN_IN_AT_MOST: u32 = 5;
@@ -179,14 +179,14 @@ pub(crate) async fn require_shape_now(
 /// Refuses a source table that is not the one that was captured, or that hides rows.
 ///
 /// # Errors
-/// [`Error::SchemaChanged`]; [`Kind::Refused`](lockstep_core::Kind::Refused) where values were rewritten, or
-/// rows cannot be seen.
+/// [`CoordinatorError::SchemaChanged`]; [`Kind::Refused`](lockstep_core::Kind::Refused) where values were
+/// rewritten, or rows cannot be seen.
 pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -> Result<()> {
     let shape = Shape::of(captured, now);
     let Some(wrong) = shape.wrong() else { return Ok(()) };
     if shape == Shape::Changed {
         let (captured, now) = (columns_of(captured).to_owned(), columns_of(now).to_owned());
-        return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now });
+        return Err(CoordinatorError::SchemaChanged { table: binding.name().to_owned(), captured, now });
     }
     let doing = format!("reading {}", binding.relation);
     let kind = match shape {

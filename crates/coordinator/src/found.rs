@@ -5,7 +5,7 @@ use lockstep_validator::Report;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Most findings of a table that are kept in the record: what a gate asks is whether there are any.
 const RECORDED_MAX: usize = 100;
@@ -18,7 +18,7 @@ const RECORDED_MAX: usize = 100;
 ///
 /// # Errors
 /// The stores'.
-pub(crate) async fn record_found(migration: &Migration, report: &Report) -> Result<()> {
+pub(crate) async fn record_found(migration: &MigrationContext, report: &Report) -> Result<()> {
     let (Some(epoch), true) = (report.epoch, report.is_found()) else { return Ok(()) };
     let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);
     let recording = async {

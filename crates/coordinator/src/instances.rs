@@ -12,9 +12,9 @@ use lockstep_core::{Epoch, InstanceRow, InstanceState, Phase};
 use lockstep_dynamo::{Backoff, TargetControl};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Pause between two looks; an acknowledgement comes a few milliseconds after the notification.
 const LOOK: Duration = Duration::from_millis(25);
@@ -113,12 +113,12 @@ pub(crate) struct Leases<'a> {
 
 impl<'a> Leases<'a> {
     /// Of a step between phases in which PostgreSQL is the truth: DynamoDB may be away then.
-    pub(crate) fn of_source(migration: &'a Migration) -> Self {
+    pub(crate) fn of_source(migration: &'a MigrationContext) -> Self {
         Self { source: &migration.source, target: None }
     }
 
     /// Of a step that moves the truth.
-    pub(crate) fn of_both(migration: &'a Migration) -> Self {
+    pub(crate) fn of_both(migration: &'a MigrationContext) -> Self {
         Self { source: &migration.source, target: Some(migration.target.control()) }
     }
 
@@ -181,7 +181,7 @@ pub(crate) async fn behind(leases: &Leases<'_>, epoch: Epoch) -> String {
 /// the clock starts at our first look, which is late rather than early.
 ///
 /// # Errors
-/// [`Error::InstanceBehind`] for one that renews and does not acknowledge; the source's.
+/// [`CoordinatorError::InstanceBehind`] for one that renews and does not acknowledge; the source's.
 ///
 /// # Cancel safety
 /// May be dropped and repeated.
@@ -249,7 +249,11 @@ pub(crate) async fn wait(
         for (place, _) in behind {
             let row = &list[place].row;
             if begun.elapsed() > row.lease() * LEASES_MAX + margin(row.lease()) {
-                return Err(Error::InstanceBehind { instance: row.title(), acknowledged: row.epoch, epoch });
+                return Err(CoordinatorError::InstanceBehind {
+                    instance: row.title(),
+                    acknowledged: row.epoch,
+                    epoch,
+                });
             }
         }
         tokio::time::sleep(LOOK).await;

@@ -11,7 +11,7 @@ use lockstep_validator::{Percentiles, QueryLatency};
 use tokio_util::sync::CancellationToken;
 
 use crate::canary::CanaryRead;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 
 /// What was measured of one kind of query.
 #[derive(Default)]
@@ -25,7 +25,7 @@ struct Samples {
 /// table.
 ///
 /// # Errors
-/// Of a store that does not answer; [`Error::Interrupted`].
+/// Of a store that does not answer; [`CoordinatorError::Interrupted`].
 ///
 /// # Cancel safety
 /// Reading has no effect.
@@ -39,7 +39,7 @@ pub async fn measure_latency(
     for round in 0..=rounds {
         for read in reads {
             if cancel.is_cancelled() {
-                return Err(Error::Interrupted);
+                return Err(CoordinatorError::Interrupted);
             }
             let Some(timed) = &read.timed else { continue };
             let (source, target, rows) = if round % 2 == 0 {

@@ -90,10 +90,10 @@ pub use doctor::{
     AtWork, CaptureSeen, Diagnosis, ExpirySeen, Finding, Observation, Remedy, Severity, TableSeen,
     TargetSeen, VerdictSeen, examine, observe, plan as remedies,
 };
-pub use error::{Error, Result};
+pub use error::{CoordinatorError, Result};
 pub use estimate::{
-    Assumptions, Estimate, ItemSample, Largest, LoadPathEstimate, LoadTook, Mean, PhaseEstimate, PlanOptions,
-    Saving, Share, TableFacts, estimate, load_took,
+    Assumptions, Estimate, ItemSample, Largest, LoadCost, LoadPathEstimate, LoadTook, Mean, PhaseEstimate,
+    PlanOptions, Saving, TableFacts, estimate, load_took,
 };
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
@@ -104,7 +104,7 @@ pub use latency::measure_latency;
 pub use loss::{Continuity, Found, Loss, TableContinuity, losses};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{
-    BackfillOptions, LoadPathChoice, Migration, Options, RangesChoice, RelayOptions, StepOptions,
+    BackfillOptions, LoadPathChoice, MigrationContext, Options, RangesChoice, RelayOptions, StepOptions,
 };
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use outage::Outage;
@@ -113,7 +113,7 @@ pub use progress::{Progress, TableProgress};
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair_rows::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
-pub use repair_state::{StateRepaired, Taken, planned as planned_remedies, repair_state, take_target};
+pub use repair_state::{RowsTaken, StateRepaired, planned as planned_remedies, repair_state, take_target};
 pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, Renumbered,
     ReverseBackfill, drained, keep_feeding, renumber_foreign, reverse_backfill, reverse_feed,
@@ -139,7 +139,7 @@ mod tests {
     #[allow(dead_code)]
     fn long_running_calls_can_be_spawned(
         coordinator: &Coordinator,
-        migration: &Migration,
+        migration: &MigrationContext,
         cancel: &CancellationToken,
     ) {
         assert_send(&coordinator.backfill(cancel));

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use lockstep_postgres::{Source, TableBinding};
+use lockstep_postgres::{LockTries, Source, TableBinding};
 
 use lockstep_core::written::{ms, seconds, zero_is_none};
-use lockstep_core::{Error as StoreError, Kind, Moment, Phase, Result as StoreResult, Window};
+use lockstep_core::{Kind, Moment, Phase, Result as StoreResult, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_options::ReverseFeedOptions;
 use crate::import_options::ImportOptions;
 use crate::watch::Watch;
 
 /// Everything a coordinator works on.
 #[derive(Clone, Debug)]
-pub struct Migration {
+pub struct MigrationContext {
     /// PostgreSQL.
     pub source: Source,
     /// DynamoDB.
@@ -207,23 +207,18 @@ impl StepOptions {
     pub(crate) async fn tries<T, F, G>(
         &self,
         attempt: impl Fn() -> F,
-        again: impl Fn(u32, StoreError) -> G,
+        again: impl Fn(u32, CoordinatorError) -> G,
     ) -> Result<(u32, T)>
     where
         F: Future<Output = Result<T>>,
         G: Future<Output = Result<()>>,
     {
-        let mut tries = 1;
-        loop {
-            match attempt().await {
-                Err(Error::Store(error)) if error.kind == Kind::Busy && tries < self.lock_tries => {
-                    again(tries, error).await?;
-                }
-                done => return done.map(|done| (tries, done)),
-            }
-            tokio::time::sleep(self.lock_pause).await;
-            tries += 1;
-        }
+        let tries = LockTries { tries: self.lock_tries, first: self.lock_pause, longest: self.lock_pause };
+        let is_busy = |error: &CoordinatorError| match error {
+            CoordinatorError::Store(error) => error.kind == Kind::Busy,
+            _ => false,
+        };
+        tries.repeat_if(attempt, is_busy, again).await
     }
 
     /// [`StepOptions::tries`] of one call to a store, with nothing to do between.
@@ -239,12 +234,12 @@ impl StepOptions {
     }
 
     /// What a caller is told when a step to `to` found the barrier busy at every try.
-    pub(crate) fn barrier_busy(&self, error: Error, to: Phase) -> Error {
+    pub(crate) fn barrier_busy(&self, error: CoordinatorError, to: Phase) -> CoordinatorError {
         match error {
-            Error::Store(error) if error.kind == Kind::Busy => {
+            CoordinatorError::Store(error) if error.kind == Kind::Busy => {
                 tracing::debug!("the last try ended so: {error}");
                 let lock_timeout_ms = self.lock_timeout.as_millis() as u64;
-                Error::BarrierBusy { to, tries: self.lock_tries, lock_timeout_ms }
+                CoordinatorError::BarrierBusy { to, tries: self.lock_tries, lock_timeout_ms }
             }
             other => other,
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::repair_rows::{failures, mark, search};
 
 /// In which store alone it is.
@@ -56,7 +56,7 @@ pub struct Orphans {
 /// Searching has no effect but that what was found is recorded.
 #[crate::boxed]
 pub async fn find_orphans(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> Result<Orphans> {
@@ -97,7 +97,7 @@ pub async fn find_orphans(
 /// # Cancel safety
 /// What was marked stays marked; marking again is harmless.
 #[crate::boxed]
-pub async fn repair_orphans(migration: &Migration, orphans: &[Orphan]) -> Result<u64> {
+pub async fn repair_orphans(migration: &MigrationContext, orphans: &[Orphan]) -> Result<u64> {
     if migration.source.is_loss_undecided().await? {
         let message = "PostgreSQL lost history, and no comparison of everything has agreed since: what \
                        only DynamoDB has may be what PostgreSQL forgot, and what only PostgreSQL has may \

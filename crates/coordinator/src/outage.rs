@@ -13,7 +13,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Error;
+use crate::error::CoordinatorError;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
@@ -45,9 +45,9 @@ impl Outage {
     ///
     /// # Errors
     /// `error`, unchanged.
-    pub fn passing(error: Error, began_well: bool) -> Result<StoreError, Error> {
+    pub fn passing(error: CoordinatorError, began_well: bool) -> Result<StoreError, CoordinatorError> {
         match error {
-            Error::Store(error) if error.kind.may_pass(error.side, began_well) => Ok(error),
+            CoordinatorError::Store(error) if error.kind.may_pass(error.side, began_well) => Ok(error),
             other => Err(other),
         }
     }
@@ -150,7 +150,7 @@ mod tests {
                 Side::Source => StoreError::source(kind, "asking", "why"),
                 Side::Target => error(kind, "why"),
             };
-            Outage::passing(Error::Store(store), began_well).is_ok()
+            Outage::passing(CoordinatorError::Store(store), began_well).is_ok()
         };
         for side in [Side::Source, Side::Target] {
             for began_well in [false, true] {
@@ -165,6 +165,6 @@ mod tests {
             passes(Kind::Misconfigured, Side::Target, true)
                 && !passes(Kind::Misconfigured, Side::Source, true)
         );
-        assert!(Outage::passing(Error::HistoryLost(Vec::new()), true).is_err());
+        assert!(Outage::passing(CoordinatorError::HistoryLost(Vec::new()), true).is_err());
     }
 }

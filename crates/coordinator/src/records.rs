@@ -8,9 +8,9 @@ use lockstep_postgres::{
     hold_shapes, read_control, require_open,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::journal::Intent;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Tells the target which migration it is used for, where the source knows: a control record of another one
 /// is refused from then on.
@@ -30,7 +30,7 @@ pub(crate) async fn claim(source: &Source, target: &Target) -> Result<()> {
 /// # Errors
 /// [`Kind::Refused`], with what is left to do; [`Kind::Misconfigured`] over the record of another migration,
 /// or one that does not parse.
-pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
+pub(crate) async fn require_going_on(migration: &MigrationContext) -> Result<()> {
     let control = migration.target.control();
     let record = match control.record().await {
         Ok(Some(record)) => record,
@@ -64,7 +64,7 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
 ///
 /// # Errors
 /// [`Kind::Refused`], with the tables of both; the source's.
-pub(crate) async fn refuse_a_second(migration: &Migration) -> Result<()> {
+pub(crate) async fn refuse_a_second(migration: &MigrationContext) -> Result<()> {
     let recorded = migration.source.recorded_tables().await?;
     let configured: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     match beside(&recorded, &configured) {
@@ -94,7 +94,7 @@ fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
 
 /// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and
 /// would let raw writers through.
-pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) -> Result<bool> {
+pub(crate) async fn is_current(migration: &MigrationContext, binding: &TableBinding) -> Result<bool> {
     let state = migration.source.table_state(binding.name()).await?;
     Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))
 }
@@ -118,7 +118,7 @@ async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doin
         let Some(wrong) = shape.wrong() else { continue };
         let message = format!("{}: {wrong}; {}", binding.relation, shape.next());
         let kind = if matches!(shape, Shape::Grown(_)) { Kind::Busy } else { Kind::Refused };
-        return Err(Error::Store(StoreError::source(kind, doing, message)));
+        return Err(CoordinatorError::Store(StoreError::source(kind, doing, message)));
     }
     Ok(())
 }
@@ -131,12 +131,13 @@ async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doin
 /// partition.
 pub(crate) async fn require_flippable(
     transaction: &mut SourceTransaction,
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     doing: &str,
 ) -> Result<()> {
-    let refused = |message: String| Error::Store(StoreError::source(Kind::Refused, doing, message));
+    let refused =
+        |message: String| CoordinatorError::Store(StoreError::source(Kind::Refused, doing, message));
     let now = read_control(transaction).await?;
     if now.epoch != intent.epoch_before || now.phase != intent.from {
         return Err(refused(format!("another process changed the phase to {} meanwhile", now.phase)));
@@ -158,7 +159,7 @@ pub(crate) async fn require_flippable(
 }
 
 /// Takes in partitions that were added since. What is locked is left for the next time.
-pub(crate) async fn take_in_partitions(migration: &Migration) -> Result<()> {
+pub(crate) async fn take_in_partitions(migration: &MigrationContext) -> Result<()> {
     for at in migration.source.shapes_to_record(&migration.tables).await? {
         let binding = &migration.tables[at];
         match migration.source.record_shape(binding).await {

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use crate::canary::{CanaryRead, canary_gates};
 use crate::error::Result;
 use crate::gate::GateResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::test_operation::test_operation;
 
 type Choose = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Vec<CanaryRead>>> + Send + Sync>;
@@ -38,7 +38,7 @@ impl Rehearsal {
     }
 
     /// Tries everything, reads first: they change nothing.
-    pub(crate) async fn gates(&self, migration: &Migration) -> Result<Vec<GateResult>> {
+    pub(crate) async fn gates(&self, migration: &MigrationContext) -> Result<Vec<GateResult>> {
         let mut gates = Vec::new();
         if let Some(choose) = &self.reads {
             match choose().await {

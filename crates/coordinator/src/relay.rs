@@ -26,8 +26,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::continuity;
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
 use inserts::Inserts;
@@ -64,14 +64,14 @@ pub struct RelaySummary {
 /// missing right ends it only before it has once worked.
 ///
 /// # Errors
-/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Until the set is empty: any
-/// failure of a store that lasts for minutes. Cancellation is not an error.
+/// What no retry can mend; [`CoordinatorError::SchemaChanged`]; [`CoordinatorError::HistoryLost`]. Until
+/// the set is empty: any failure of a store that lasts for minutes. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
 #[crate::boxed]
 pub async fn relay(
-    migration: &Migration,
+    migration: &MigrationContext,
     until: RelayUntil,
     progress: &Progress,
     cancel: &CancellationToken,
@@ -83,7 +83,7 @@ pub async fn relay(
 /// soon goes the other way.
 pub(crate) async fn relay_in(
     order: KeyOrder,
-    migration: &Migration,
+    migration: &MigrationContext,
     until: RelayUntil,
     progress: &Progress,
     cancel: &CancellationToken,
@@ -106,7 +106,7 @@ pub(crate) async fn relay_in(
 #[derive(Clone, Copy)]
 struct Run<'a> {
     order: KeyOrder,
-    migration: &'a Migration,
+    migration: &'a MigrationContext,
     until: RelayUntil,
     progress: &'a Progress,
     cancel: &'a CancellationToken,
@@ -226,7 +226,9 @@ impl Run<'_> {
             match (Table { run: *self, binding, progress, inserts, share, read_at }).pass(summary).await {
                 Ok(met) => seen += met,
                 // A row that one table's target does not take holds up no other table.
-                Err(Error::Store(error)) if error.side == Side::Target => failure = failure.or(Some(error)),
+                Err(CoordinatorError::Store(error)) if error.side == Side::Target => {
+                    failure = failure.or(Some(error))
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -16,14 +16,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::import;
 use crate::instances::{self, InstanceWait};
 use crate::journal::{CHANGE_PHASE, Intent};
 use crate::moving::{self, PauseSummary};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::records::{require_flippable, take_in_partitions};
 use crate::rehearsal::Rehearsal;
 use settle::{Settled, Taken, leases, settle};
@@ -56,7 +56,7 @@ pub struct StepOutcome {
 /// Takes one step.
 #[tracing::instrument(level = "error", skip_all, fields(to = %to, by = %migration.actor))]
 pub(crate) async fn step(
-    migration: &Migration,
+    migration: &MigrationContext,
     to: Phase,
     force: Option<&str>,
     rehearsal: &Rehearsal,
@@ -69,7 +69,7 @@ pub(crate) async fn step(
         return Ok(nothing_to_do(&control));
     }
     if !from.is_next_to(to) {
-        return Err(Error::NotAdjacent { from, to });
+        return Err(CoordinatorError::NotAdjacent { from, to });
     }
     require_one_migration(migration, from, to).await?;
     let gates = all_gates(migration, &control, to, rehearsal, observer).await?;
@@ -114,7 +114,7 @@ fn nothing_to_do(control: &Control) -> StepOutcome {
 }
 
 /// Refuses where this process and both stores are not of one migration with one history.
-async fn require_one_migration(migration: &Migration, from: Phase, to: Phase) -> Result<()> {
+async fn require_one_migration(migration: &MigrationContext, from: Phase, to: Phase) -> Result<()> {
     let source = &migration.source;
     // 1. The truth is in DynamoDB, and a process leaves a table out. 2. It sees the feed through, of the
     // others, and compares those. 3. PostgreSQL is the truth, also for the table of which it has not
@@ -139,7 +139,7 @@ async fn require_one_migration(migration: &Migration, from: Phase, to: Phase) ->
 }
 
 async fn all_gates(
-    migration: &Migration,
+    migration: &MigrationContext,
     control: &Control,
     to: Phase,
     rehearsal: &Rehearsal,
@@ -158,7 +158,7 @@ async fn all_gates(
 
 /// Ends a step that gates refuse, unless it may be forced and is.
 async fn refuse_by(
-    migration: &Migration,
+    migration: &MigrationContext,
     intent: &Intent,
     gates: &GateReport,
     force: Option<&str>,
@@ -174,14 +174,14 @@ async fn refuse_by(
         let detail = json!({ "from": from, "to": to, "gates": gates });
         let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
         source.journal_outcome(&migration.actor, id, EntryKind::Refused, CHANGE_PHASE, &detail).await?;
-        return Err(Error::Refused(gates.clone()));
+        return Err(CoordinatorError::Refused(gates.clone()));
     }
     Ok(())
 }
 
 /// Takes it the way that its two phases ask for.
 async fn take(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     observer: &dyn Observer,
@@ -204,7 +204,7 @@ fn outcome(
     gates: GateReport,
     taken: Taken,
     settled: Result<Settled>,
-    error: Option<Error>,
+    error: Option<CoordinatorError>,
 ) -> Result<StepOutcome> {
     match (settled, error) {
         (Ok(Settled { now, instances, late_until }), _) if now.phase == intent.to => Ok(StepOutcome {
@@ -225,11 +225,11 @@ fn outcome(
                 CHANGE_PHASE,
                 "the flip did not happen; try again",
             );
-            Err(Error::Store(error))
+            Err(CoordinatorError::Store(error))
         }
         // Where not even the records can be read, the intent stays open, and the next coordinator settles it.
         (Err(unsettled), Some(error)) if intent.moves_truth() => {
-            Err(Error::Unsettled { why: error.to_string(), unsettled: unsettled.to_string() })
+            Err(CoordinatorError::Unsettled { why: error.to_string(), unsettled: unsettled.to_string() })
         }
         (Err(unsettled), error) => Err(error.unwrap_or(unsettled)),
     }
@@ -237,7 +237,7 @@ fn outcome(
 
 /// Opens the tables for inline writes where this step begins them, then flips.
 async fn open_and_flip(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     observer: &dyn Observer,
@@ -254,7 +254,7 @@ async fn open_and_flip(
 /// Flips phase and epoch under the exclusive barrier; returns the tries it took and how long the barrier was
 /// held.
 async fn flip(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     observer: &dyn Observer,
@@ -273,7 +273,7 @@ async fn flip(
     flipped.map_err(|error| steps.barrier_busy(error, intent.to))
 }
 
-async fn try_flip(migration: &Migration, id: IntentId, intent: &Intent) -> Result<f64> {
+async fn try_flip(migration: &MigrationContext, id: IntentId, intent: &Intent) -> Result<f64> {
     let doing = "changing the phase";
     let mut transaction = migration.source.begin(doing).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::gate::GateResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Name in the journal.
 const STEP: &str = "test operation";
@@ -56,7 +56,7 @@ pub struct TestReport {
 /// # Cancel safety
 /// Broken off, it may leave its probe in the target, which every reader passes over and the next run removes.
 #[crate::boxed]
-pub async fn test_operation(migration: &Migration) -> Result<TestReport> {
+pub async fn test_operation(migration: &MigrationContext) -> Result<TestReport> {
     let source = &migration.source;
     source.require_contract(&migration.tables).await?;
     let phase = source.control().await?.phase;
@@ -83,7 +83,7 @@ impl TestReport {
         self.checks.push(TestCheck { table, what, passed, detail });
     }
 
-    async fn capture(&mut self, migration: &Migration, binding: &TableBinding) {
+    async fn capture(&mut self, migration: &MigrationContext, binding: &TableBinding) {
         let what = "captured in PostgreSQL";
         if self.phase == Phase::DynamoOnly {
             let why = "PostgreSQL takes no writes in DynamoOnly";
@@ -104,7 +104,7 @@ impl TestReport {
         self.note(binding, what, Some(passed), detail);
     }
 
-    async fn target(&mut self, migration: &Migration, binding: &TableBinding, run: &str) {
+    async fn target(&mut self, migration: &MigrationContext, binding: &TableBinding, run: &str) {
         let schema = binding.table.target();
         let probe = migration.target.probe(&binding.target_name, &schema, run.to_owned());
         match probe.put().await {

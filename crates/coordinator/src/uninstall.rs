@@ -17,9 +17,9 @@ use lockstep_postgres::Uninstalled;
 use serde::Serialize;
 
 use crate::complete::Archive;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{Collector, GateResult, Observer};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::records;
 use crate::status::late_writes_until;
 
@@ -53,14 +53,14 @@ pub struct Uninstall {
 /// asked for.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Refused`] where there is nothing that this can take out;
+/// [`CoordinatorError::Refused`] by a gate; [`Kind::Refused`] where there is nothing that this can take out;
 /// [`Kind::Busy`] when a lock could not be acquired; the stores'.
 ///
 /// # Cancel safety
 /// Run it again. DynamoDB's tables go first, so that PostgreSQL knows until the end whose they are.
 #[crate::boxed]
 pub async fn uninstall(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &UninstallOptions,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -75,7 +75,7 @@ pub async fn uninstall(
     done
 }
 
-async fn nothing_there(migration: &Migration, options: &UninstallOptions) -> Result<Uninstall> {
+async fn nothing_there(migration: &MigrationContext, options: &UninstallOptions) -> Result<Uninstall> {
     let refused = |message: String| Err(StoreError::source(Kind::Refused, DOING, message).into());
     if !options.copy && migration.source.completed().await?.is_some() {
         return refused(format!(
@@ -93,19 +93,19 @@ async fn nothing_there(migration: &Migration, options: &UninstallOptions) -> Res
     Ok(Uninstall { was_gone: true, triggers: Vec::new(), target_tables: Vec::new(), journal_file: None })
 }
 
-fn deletions(migration: &Migration) -> String {
+fn deletions(migration: &MigrationContext) -> String {
     let names = target_tables(migration).into_iter();
     names.map(|name| format!("aws dynamodb delete-table --table-name {name}")).collect::<Vec<_>>().join("; ")
 }
 
 /// Everything of this migration in DynamoDB; the control table last, because it says whose the others are.
-fn target_tables(migration: &Migration) -> Vec<String> {
+fn target_tables(migration: &MigrationContext) -> Vec<String> {
     let names = migration.tables.iter().map(|binding| binding.target_name.clone());
     names.chain([migration.target.control().table().to_owned()]).collect()
 }
 
 async fn take_out(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &UninstallOptions,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -129,7 +129,7 @@ async fn take_out(
         holds_nothing_else(migration, &mut gates).await?;
     }
     if !gates.report.passed() {
-        return Err(Error::Refused(gates.report));
+        return Err(CoordinatorError::Refused(gates.report));
     }
     let epoch = source.control().await?.epoch;
     let journal_file = archive.keep(epoch, &source.whole_journal().await?).map_err(|error| {
@@ -147,13 +147,13 @@ async fn take_out(
     Ok(Uninstall { was_gone: false, triggers, target_tables, journal_file: Some(journal_file) })
 }
 
-async fn take_out_of_source(migration: &Migration) -> Result<Uninstalled> {
+async fn take_out_of_source(migration: &MigrationContext) -> Result<Uninstalled> {
     let steps = &migration.options.steps;
     steps.while_busy(|| migration.source.uninstall(steps.lock_timeout)).await
 }
 
 /// PostgreSQL is read, and has every write that was acknowledged.
-async fn is_the_truth(migration: &Migration, gates: &mut Collector<'_>) -> Result<()> {
+async fn is_the_truth(migration: &MigrationContext, gates: &mut Collector<'_>) -> Result<()> {
     records::claim(&migration.source, &migration.target).await?;
     let control = migration.source.control().await?;
     let is_early = matches!(control.phase, Phase::PostgresOnly | Phase::DualWrite);
@@ -208,7 +208,7 @@ async fn is_the_truth(migration: &Migration, gates: &mut Collector<'_>) -> Resul
 /// 1. An operator means the copy, and `source.url` leads to the source, in HybridRead. 2. Its triggers go. 3.
 /// No write is captured any more, and applications read rows in DynamoDB that grow older.
 async fn is_a_copy(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &UninstallOptions,
     gates: &mut Collector<'_>,
 ) -> Result<()> {
@@ -242,7 +242,7 @@ async fn is_a_copy(
     Ok(())
 }
 
-async fn none_is_at_work(migration: &Migration, gates: &mut Collector<'_>) -> Result<()> {
+async fn none_is_at_work(migration: &MigrationContext, gates: &mut Collector<'_>) -> Result<()> {
     let instances = migration.source.instances().await?;
     // One that was killed is not waited for longer than its lease.
     let live = instances.iter().filter(|row| row.state == InstanceState::Live && row.lease_left_ms > 0);
@@ -263,7 +263,7 @@ async fn none_is_at_work(migration: &Migration, gates: &mut Collector<'_>) -> Re
 }
 
 /// Nothing that Lockstep did not put into a table is deleted with it.
-async fn holds_nothing_else(migration: &Migration, gates: &mut Collector<'_>) -> Result<()> {
+async fn holds_nothing_else(migration: &MigrationContext, gates: &mut Collector<'_>) -> Result<()> {
     migration.source.require_contract(&migration.tables).await?;
     for binding in &migration.tables {
         let (name, schema) = (&binding.target_name, binding.table.target());
@@ -281,7 +281,7 @@ async fn holds_nothing_else(migration: &Migration, gates: &mut Collector<'_>) ->
     Ok(())
 }
 
-async fn delete_targets(migration: &Migration, observer: &dyn Observer) -> Result<Vec<String>> {
+async fn delete_targets(migration: &MigrationContext, observer: &dyn Observer) -> Result<Vec<String>> {
     let mut deleted = Vec::new();
     for name in target_tables(migration) {
         if migration.target.remove_table(&name).await? {

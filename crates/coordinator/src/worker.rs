@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::backfill::{self, Who};
 use crate::continuity;
 use crate::coordinator::Coordinator;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::progress::Progress;
 use crate::records;
@@ -67,15 +67,15 @@ pub struct WorkedTable {
 /// Works until no range is left, or, if it stays, until cancelled. A store that is away is waited for.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Error::Interrupted`] when cancelled before everything was done; what no
-/// waiting mends.
+/// [`CoordinatorError::Refused`] by a gate; [`CoordinatorError::Interrupted`] when cancelled before
+/// everything was done; what no waiting mends.
 ///
 /// # Cancel safety
 /// Cancelling, dropping and killing are all safe. Its ranges are free at once after the first, and else after
 /// its lease; what is not behind a watermark is read again.
 #[crate::boxed]
 pub async fn work(
-    migration: Migration,
+    migration: MigrationContext,
     options: &WorkOptions,
     progress: &Arc<Progress>,
     observer: &dyn Observer,
@@ -104,7 +104,7 @@ pub async fn work(
             if options.stay {
                 break;
             }
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
     }
     let tables = progress.tables.iter().map(|table| WorkedTable {
@@ -121,7 +121,7 @@ pub async fn work(
 
 /// Everything there is to do now. Says how often a lease ended meanwhile.
 async fn turn(
-    migration: &Arc<Migration>,
+    migration: &Arc<MigrationContext>,
     options: &WorkOptions,
     progress: &Arc<Progress>,
     observer: &dyn Observer,
@@ -159,18 +159,18 @@ async fn turn(
     Err(StoreError::source(Kind::Busy, "copying the initial load", message).into())
 }
 
-async fn look_at_plan(migration: &Migration) -> Result<PlanLook> {
+async fn look_at_plan(migration: &MigrationContext) -> Result<PlanLook> {
     let names: Vec<&str> = migration.tables.iter().map(|binding| binding.name()).collect();
     Ok(migration.source.look_at_plan(&names, &migration.options.backfill.window()).await?)
 }
 
 /// Whether each table has a plan.
-fn is_planned(migration: &Migration, look: &PlanLook) -> bool {
+fn is_planned(migration: &MigrationContext, look: &PlanLook) -> bool {
     usize::try_from(look.planned) == Ok(migration.tables.len())
 }
 
 /// Prepares the migration as `backfill` does, and makes its plan.
-async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()> {
+async fn make_plan(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
     let coordinator = Coordinator::open(migration.clone()).await?;
     let planned = async {
         coordinator.prepare(observer).await?;
@@ -183,7 +183,7 @@ async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()>
 }
 
 /// Refuses to copy from a store that follows.
-async fn require_truth(migration: &Migration) -> Result<()> {
+async fn require_truth(migration: &MigrationContext) -> Result<()> {
     if migration.source.control().await?.phase == Phase::DynamoOnly {
         let message = format!(
             "DynamoDB is the truth, and PostgreSQL follows it: there is no history \
@@ -195,7 +195,7 @@ async fn require_truth(migration: &Migration) -> Result<()> {
 }
 
 /// Refuses to copy where changes made meanwhile would be lost, or where a store is not the one it was.
-async fn require_whole(migration: &Migration) -> Result<()> {
+async fn require_whole(migration: &MigrationContext) -> Result<()> {
     let source = &migration.source;
     for binding in &migration.tables {
         source.capture_state(binding).await?.require_on(binding.name())?;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 /// How advice stands in its sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum AdviceForm {
     /// Named within a sentence: `{}`.
     Named,
     /// A whole line that can be typed into a shell as it stands: `{:#}`.
@@ -20,7 +20,7 @@ pub enum Form {
 }
 
 /// Spells one piece of advice.
-pub type Spelling = fn(&Advice, Form) -> String;
+pub type Spelling = fn(&Advice, AdviceForm) -> String;
 
 static SPELLING: OnceLock<Spelling> = OnceLock::new();
 
@@ -142,7 +142,7 @@ advice! {
 
 impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = if f.alternate() { Form::Typed } else { Form::Named };
+        let form = if f.alternate() { AdviceForm::Typed } else { AdviceForm::Named };
         match SPELLING.get() {
             Some(spelling) => f.write_str(&spelling(self, form)),
             None => f.write_str(&self.words()),

@@ -49,7 +49,7 @@ pub use spend::{Spend, TableSpend};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_coordinator::Migration;
+use lockstep_coordinator::MigrationContext;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +90,7 @@ impl Daemon {
     /// # Errors
     /// When the socket has no address.
     pub fn start(
-        migration: Migration,
+        migration: MigrationContext,
         operator: Arc<dyn Operator>,
         listener: TcpListener,
         options: DaemonOptions,

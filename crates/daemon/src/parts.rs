@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use lockstep_coordinator::{Migration, RelayUntil, keep_continuity, keep_feeding, relay};
+use lockstep_coordinator::{MigrationContext, RelayUntil, keep_continuity, keep_feeding, relay};
 use lockstep_core::Phase;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -145,7 +145,7 @@ async fn deliver(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Str
 }
 
 /// Tells the target whose it is: when the daemon was started, the source may have been away.
-async fn claim(migration: &Migration) -> lockstep_core::Result<()> {
+async fn claim(migration: &MigrationContext) -> lockstep_core::Result<()> {
     match migration.source.migration_id().await? {
         Some(id) => migration.target.belongs_to(&id),
         None => Ok(()),

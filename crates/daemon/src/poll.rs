@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use lockstep_coordinator::{Error, Status, status, status_of_source};
+use lockstep_coordinator::{CoordinatorError, Status, status, status_of_source};
 use lockstep_core::settings::{PAUSE, SPEND_CAP_USD};
 use lockstep_core::{Kind, Phase, Side};
 use lockstep_postgres::{Glance, SettingRow};
@@ -165,14 +165,7 @@ impl Reader {
         let (probed, (latency, read)) = tokio::join!(probing, reading);
         if let Some((took, answer)) = probed {
             self.probed_at = Some(Instant::now());
-            let answer = match answer {
-                Err(_) => Err("no answer within 4 s".to_owned()),
-                // It answered; what is wrong with what it said, other parts say.
-                Ok(Err(error)) if !matches!(error.kind, Kind::Unavailable | Kind::Unknown | Kind::Denied) => {
-                    Ok(())
-                }
-                Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
-            };
+            let answer = of_probe(answer);
             if answer.is_ok() {
                 gauges::latency("dynamodb", took);
             }
@@ -209,24 +202,29 @@ impl Reader {
         self.rests(false);
         next.read_at = Some((now, Utc::now()));
         if let Some(settings) = settings {
-            if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTS_EVERY) {
-                self.counted_at = Some(Instant::now());
-                self.count(&status, &settings).await;
-            }
-            self.shared.settings.send_if_modified(|known| {
-                let differs = *known != settings;
-                known.clone_from(&settings);
-                differs
-            });
-            self.shared.pauses.send_if_modified(|known| {
-                let new = pauses_of(settings);
-                let differs = *known != new;
-                *known = new;
-                differs
-            });
+            self.follow(&status, settings).await;
         }
         next.rates = self.rates(now, &status);
         next.status = Some(status);
+    }
+
+    /// Tells the parts the settings that were read, and counts when it is time to.
+    async fn follow(&mut self, status: &Status, settings: Vec<SettingRow>) {
+        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTS_EVERY) {
+            self.counted_at = Some(Instant::now());
+            self.count(status, &settings).await;
+        }
+        self.shared.settings.send_if_modified(|known| {
+            let differs = *known != settings;
+            known.clone_from(&settings);
+            differs
+        });
+        self.shared.pauses.send_if_modified(|known| {
+            let new = pauses_of(settings);
+            let differs = *known != new;
+            *known = new;
+            differs
+        });
     }
 
     /// Whether everything is as it was when it was read last, with what was counted by then.
@@ -273,7 +271,9 @@ impl Reader {
         let status = match tokio::time::timeout(ANSWER_WITHIN, both).await {
             Ok(Ok(read)) => read,
             // PostgreSQL had answered a moment ago, so this is the target's, or a source that is slow.
-            Ok(Err(Error::Store(error))) if error.side == Side::Source => return Err(error.to_string()),
+            Ok(Err(CoordinatorError::Store(error))) if error.side == Side::Source => {
+                return Err(error.to_string());
+            }
             _ => {
                 is_whole = false;
                 match tokio::time::timeout(ANSWER_WITHIN, status_of_source(source, tables)).await {
@@ -336,6 +336,16 @@ fn pauses_of(settings: Vec<SettingRow>) -> Vec<Pause> {
             Some(Pause { part, actor: row.actor, reason: row.reason, until: row.until })
         })
         .collect()
+}
+
+/// Whether the target answered a probe, or why not.
+fn of_probe<T, E>(answer: Result<Result<T, lockstep_core::Error>, E>) -> Result<(), String> {
+    match answer {
+        Err(_) => Err("no answer within 4 s".to_owned()),
+        // It answered; what is wrong with what it said, other parts say.
+        Ok(Err(error)) if !matches!(error.kind, Kind::Unavailable | Kind::Unknown | Kind::Denied) => Ok(()),
+        Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
+    }
 }
 
 fn store(before: Option<StoreView>, answer: Result<(), String>, took: Duration) -> StoreView {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lockstep_coordinator::{FeedProgress, GateReport, Migration, Progress};
+use lockstep_coordinator::{FeedProgress, GateReport, MigrationContext, Progress};
 use lockstep_core::Phase;
 use lockstep_postgres::SettingRow;
 use tokio::sync::{Notify, watch};
@@ -22,7 +22,7 @@ use crate::spend::Spend;
 
 /// What everything here works with.
 pub(crate) struct Shared {
-    pub(crate) migration: Arc<Migration>,
+    pub(crate) migration: Arc<MigrationContext>,
     pub(crate) operator: Arc<dyn Operator>,
     pub(crate) demo: bool,
     pub(crate) started_at: DateTime<Utc>,
@@ -63,7 +63,7 @@ pub(crate) const LOOK_IDLE: Duration = Duration::from_secs(5);
 
 impl Shared {
     pub(crate) fn new(
-        migration: Migration,
+        migration: MigrationContext,
         operator: Arc<dyn Operator>,
         monitor: MonitorOptions,
         demo: bool,

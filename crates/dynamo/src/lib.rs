@@ -86,7 +86,7 @@ pub use protection::Protection;
 pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;
 pub use raw_scan::ScanBody;
-pub use read::{Page, READ_KEYS_MAX};
+pub use read::{READ_KEYS_MAX, ScanPage};
 pub use rights::{Request, Resources, Role, policy, requests};
 pub use served::Looked;
 pub use tables::{TableStanding, TargetTable};

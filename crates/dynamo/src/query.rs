@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use lockstep_core::{Attributes, DELETED_ATTRIBUTE, Index, PK, Result, SK};
 
-use super::{Page, Target, fault};
+use super::{ScanPage, Target, fault};
 
 /// One partition of a table or of one of its indexes, or a part of it.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ impl Target {
         ascending: bool,
         limit: Option<i32>,
         start: Option<Attributes>,
-    ) -> Result<Page> {
+    ) -> Result<ScanPage> {
         if range.is_empty() {
-            return Ok(Page::default());
+            return Ok(ScanPage::default());
         }
         let request = self
             .query(table, range)
@@ -48,7 +48,7 @@ impl Target {
             .set_limit(limit)
             .set_exclusive_start_key(start);
         let output = request.send().await.map_err(|e| fault::error(format!("querying {table}"), e))?;
-        Ok(Page {
+        Ok(ScanPage {
             next: output.last_evaluated_key.filter(|key| !key.is_empty()),
             capacity_units: output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default(),
             items: output.items.unwrap_or_default(),

@@ -15,7 +15,7 @@ const PAGE_ITEMS_MAX: i32 = 1_000;
 
 /// One page of a scan.
 #[derive(Clone, Debug, Default)]
-pub struct Page {
+pub struct ScanPage {
     /// Items of the page, tombstones included.
     pub items: Vec<Attributes>,
     /// Start of the next page; `None` at the end of the segment.
@@ -98,10 +98,10 @@ impl Target {
         table: &str,
         segment: (usize, usize),
         start: Option<Attributes>,
-    ) -> Result<Page> {
+    ) -> Result<ScanPage> {
         let sent = self.scan_segment(table, segment, start).send().await;
         let output = sent.map_err(|e| fault::error(format!("scanning {table}"), e))?;
-        Ok(Page {
+        Ok(ScanPage {
             next: output.last_evaluated_key.filter(|key| !key.is_empty()),
             capacity_units: output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default(),
             items: output.items.unwrap_or_default(),

@@ -150,25 +150,25 @@ pub fn render(
 }
 
 /// A time, or one that may be NULL.
-pub trait Moment {
+pub trait ExpiryColumn {
     /// The time.
     fn moment(self) -> Option<DateTime<Utc>>;
 }
 
-impl Moment for DateTime<Utc> {
+impl ExpiryColumn for DateTime<Utc> {
     fn moment(self) -> Option<DateTime<Utc>> {
         Some(self)
     }
 }
 
-impl Moment for Option<DateTime<Utc>> {
+impl ExpiryColumn for Option<DateTime<Utc>> {
     fn moment(self) -> Option<DateTime<Utc>> {
         self
     }
 }
 
 /// `after_s` seconds after a column; `None` keeps the item.
-pub fn expiry(column: impl Moment, after_s: i64) -> Option<DateTime<Utc>> {
+pub fn expiry(column: impl ExpiryColumn, after_s: i64) -> Option<DateTime<Utc>> {
     column.moment()?.checked_add_signed(TimeDelta::seconds(after_s))
 }
 

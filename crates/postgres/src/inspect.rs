@@ -1,9 +1,10 @@
 //! What a source table looks like: its columns, its key, what hangs on it.
 
+mod described;
+
 use std::collections::BTreeMap;
 
-use lockstep_core::Advice::{Seed, TableSource};
-use lockstep_core::{ColumnSpec, Doing, Error, Kind, RESERVED_ATTRIBUTES, Result, Window};
+use lockstep_core::{ColumnSpec, Doing, RESERVED_ATTRIBUTES, Result, Window};
 
 use super::window::window_sql;
 use sqlx::Row as _;
@@ -176,90 +177,15 @@ impl Source {
     /// Describes the relation of `binding`.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] when there is no such table.
+    /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) when there is no such table.
     #[crate::boxed]
     pub async fn describe(&self, binding: &TableBinding) -> Result<SourceTable> {
         let what = format!("describing {}", binding.relation);
-        let class = sqlx::query(
-            "SELECT c.oid, c.relkind::text AS kind, p.rows, p.pages, p.bytes
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             CROSS JOIN LATERAL (SELECT pg_catalog.sum(CASE WHEN l.reltuples > 0::float4 AND l.relpages > 0
-                     THEN l.reltuples::float8 / l.relpages::float8 * h.pages::float8
-                     ELSE 0::float8 END)::bigint AS rows,
-                     pg_catalog.sum(h.pages)::bigint AS pages,
-                     pg_catalog.sum(pg_catalog.pg_table_size(l.oid))::bigint AS bytes
-                 FROM pg_class l CROSS JOIN LATERAL (SELECT pg_catalog.pg_relation_size(l.oid)
-                         / pg_catalog.current_setting('block_size')::bigint AS pages) AS h
-                 WHERE l.oid = c.oid AND c.relkind <> 'p'
-                     OR l.oid IN (SELECT t.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p')) AS p
-             WHERE n.nspname = $1 AND c.relname = $2",
-        )
-        .bind(&binding.relation.schema)
-        .bind(&binding.relation.name)
-        .fetch_optional(self.pool())
-        .await
-        .doing(&what)?;
-        let missing = |message: String| Error::source(Kind::Misconfigured, what.clone(), message);
-        let Some(class) = class else {
-            return Err(missing(format!(
-                "there is no table {}; set {} to where it is, or run {Seed} to create \
-                 the sample",
-                binding.relation,
-                TableSource(binding.name().to_owned())
-            )));
-        };
-        let kind: String = class.get("kind");
-        if kind != "r" && kind != "p" {
-            let what = match kind.as_str() {
-                "f" => "a foreign table: its rows are written where no trigger of this server sees it",
-                "v" | "m" => "a view: name the table under it",
-                _ => "no table",
-            };
-            return Err(missing(format!("{} is {what} (relkind {kind})", binding.relation)));
-        }
-        let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
-        let columns = sqlx::query(
-            "SELECT attname::text AS name, pg_catalog.format_type(atttypid, atttypmod) AS type,
-                NOT attnotnull AS nullable,
-                (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e
-                    WHERE e.enumtypid = a.atttypid) AS labels
-             FROM pg_attribute a WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        )
-        .bind(oid)
-        .fetch_all(self.pool())
-        .await
-        .doing(&what)?;
-        let key = sqlx::query(
-            "SELECT c.condeferrable AS deferrable, pg_catalog.array_agg(a.attname::text
-                ORDER BY k.position) AS columns
-             FROM pg_constraint c CROSS JOIN pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, position)
-             JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
-             WHERE c.conrelid = $1 AND c.contype = 'p' GROUP BY c.condeferrable",
-        )
-        .bind(oid)
-        .fetch_optional(self.pool())
-        .await
-        .doing(&what)?;
-        // Of the key by which it is moved, which may be another unique index.
-        let names: Vec<&str> = binding.primary_key().collect();
-        let odd = sqlx::query(
-            "WITH RECURSIVE typed (name, number, folded, type) AS (
-                 SELECT a.attname::text, a.attnum, EXISTS (SELECT FROM pg_collation o
-                     WHERE o.oid = a.attcollation AND NOT o.collisdeterministic), a.atttypid
-                 FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = ANY ($2::text[]) AND NOT a.attisdropped
-                 UNION ALL SELECT d.name, d.number, d.folded, t.typbasetype FROM typed d
-                     JOIN pg_type t ON t.oid = d.type WHERE t.typtype = 'd')
-             SELECT d.name, pg_catalog.bool_or(d.folded) AS folded, pg_catalog.bool_or(EXISTS (
-                 SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod WHERE m.amname = 'btree'
-                     AND o.opcdefault AND o.opcintype = d.type AND o.opcnamespace <> 'pg_catalog'::regnamespace))
-                 AS own_order
-             FROM typed d GROUP BY d.name, d.number ORDER BY d.number",
-        )
-        .bind(oid)
-        .bind(&names)
-        .fetch_all(self.pool())
-        .await
-        .doing(&what)?;
+        let class = self.class(binding, &what).await?;
+        let oid: Oid = class.get("oid");
+        let columns = self.columns_there(oid, &what).await?;
+        let key = self.key_there(oid, &what).await?;
+        let odd = self.oddities(binding, oid, &what).await?;
         let those = |what: &str| odd.iter().filter(|row| row.get(what)).map(|row| row.get("name")).collect();
         Ok(SourceTable {
             oid: oid.0,

@@ -163,6 +163,7 @@ pub use journal::{Entry, EntryKind, IntentId, require_open};
 pub use late_requests::begin_late_requests;
 pub use left::{KeysOfTable, Left, left_under};
 pub use load::Load;
+pub use lock_tries::LockTries;
 pub use lookup::KeyState;
 pub use password::Password;
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};

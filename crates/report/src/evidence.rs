@@ -6,7 +6,7 @@ use lockstep_validator::Report;
 use maud::{Markup, html};
 
 use crate::text::{count, milliseconds, moment};
-use crate::{Moment, chart};
+use crate::{TimelineMoment, chart};
 
 /// Most entries of the journal that are shown, the newest.
 const MOMENTS_MAX: usize = 60;
@@ -35,8 +35,8 @@ pub(crate) fn latency(report: &Report) -> Markup {
     }
 }
 
-pub(crate) fn timeline(moments: &[Moment]) -> Markup {
-    let mut moments: Vec<&Moment> = moments.iter().collect();
+pub(crate) fn timeline(moments: &[TimelineMoment]) -> Markup {
+    let mut moments: Vec<&TimelineMoment> = moments.iter().collect();
     moments.sort_by_key(|moment| moment.at);
     let shown = &moments[moments.len().saturating_sub(MOMENTS_MAX)..];
     html! {

@@ -4,7 +4,7 @@
 //! report and nothing of stores; what else it shows is given to it as plain values. Every value is escaped,
 //! and values are masked before they come here.
 //!
-//! Read the modules in this order: [`Page`] here; `page` (the whole, in the order of reading); `tables`
+//! Read the modules in this order: [`ReportPage`] here; `page` (the whole, in the order of reading); `tables`
 //! (coverage and findings); `quality`; `evidence` (latency, timeline, lag, manifest); `chart` (the drawings);
 //! `text` (numbers and moments).
 
@@ -23,18 +23,18 @@ use lockstep_validator::Report;
 
 /// What a page is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub struct ReportPage<'a> {
     /// Report of a comparison.
     pub report: &'a Report,
     /// Moments of the migration before, in any order.
-    pub timeline: &'a [Moment],
+    pub timeline: &'a [TimelineMoment],
     /// Time at which the page is made.
     pub made_at: DateTime<Utc>,
 }
 
 /// An entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct TimelineMoment {
     /// Time of the moment.
     pub at: DateTime<Utc>,
     /// `intent`, `done`, `undone`, `refused` or `note`.
@@ -48,6 +48,6 @@ pub struct Moment {
 }
 
 /// The page as HTML.
-pub fn html(page: &Page<'_>) -> String {
+pub fn html(page: &ReportPage<'_>) -> String {
     page::page(page).into_string()
 }

@@ -4,12 +4,12 @@ use lockstep_validator::{Report, TableReport, Verdict};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::text::{count, moment, seconds};
-use crate::{Page, evidence, quality, tables};
+use crate::{ReportPage, evidence, quality, tables};
 
 /// Embedded: the page has nothing beside it.
 const STYLE: &str = include_str!("style.css");
 
-pub(crate) fn page(page: &Page<'_>) -> Markup {
+pub(crate) fn page(page: &ReportPage<'_>) -> Markup {
     let report = page.report;
     html! {
         (DOCTYPE)

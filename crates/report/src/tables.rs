@@ -1,6 +1,6 @@
 //! What was compared of each table, and what was found.
 
-use lockstep_validator::{Finding, Report, TableReport};
+use lockstep_validator::{Report, RowFinding, TableReport};
 use maud::{Markup, html};
 
 use crate::chart;
@@ -51,7 +51,7 @@ fn classes(t: &TableReport) -> [(&'static str, u64, &'static str); 8] {
 }
 
 pub(crate) fn findings(report: &Report) -> Markup {
-    let listed: Vec<(&str, &Finding)> = report
+    let listed: Vec<(&str, &RowFinding)> = report
         .tables
         .iter()
         .flat_map(|t| t.findings.iter().map(|finding| (t.name.as_str(), finding)))
@@ -73,7 +73,7 @@ pub(crate) fn findings(report: &Report) -> Markup {
     }
 }
 
-fn one(table: &str, finding: &Finding) -> Markup {
+fn one(table: &str, finding: &RowFinding) -> Markup {
     let lines = finding.fields.len().max(1);
     html! {
         tr class="first" {

@@ -5,7 +5,7 @@ use lockstep_validator::{Report, Sample};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::{Moment, Page, html};
+use crate::{ReportPage, TimelineMoment, html};
 
 fn report(verdict: &str, text: &str) -> Report {
     let field = json!({ "column": "amount", "path": "$.a", "source": { "is": "masked" }, "target": { "is": "value", "value": text } });
@@ -50,14 +50,14 @@ fn report(verdict: &str, text: &str) -> Report {
 }
 
 fn page(verdict: &str, text: &str) -> String {
-    let moment = Moment {
+    let moment = TimelineMoment {
         at: DateTime::UNIX_EPOCH,
         kind: "done".to_owned(),
         step: text.to_owned(),
         detail: text.to_owned(),
         actor: text.to_owned(),
     };
-    html(&Page { report: &report(verdict, text), timeline: &[moment], made_at: DateTime::UNIX_EPOCH })
+    html(&ReportPage { report: &report(verdict, text), timeline: &[moment], made_at: DateTime::UNIX_EPOCH })
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn it_asks_no_server_and_runs_nothing() {
 #[test]
 fn a_sample_is_not_called_everything() {
     let report = Report { sample: Some(Sample { rows: 10, seed: 7 }), ..report("consistent", "x") };
-    let page = html(&Page { report: &report, timeline: &[], made_at: DateTime::UNIX_EPOCH });
+    let page = html(&ReportPage { report: &report, timeline: &[], made_at: DateTime::UNIX_EPOCH });
     assert!(page.contains("chosen by seed 7") && !page.contains("Every row of both stores was compared"));
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::options::ValidateOptions;
-use crate::progress::Progress;
+use crate::progress::ValidationProgress;
 use crate::reader::Reader;
 use crate::recheck::{BATCH, recheck};
 use crate::suspect::{Subject, Suspect, Suspects};
@@ -42,7 +42,7 @@ pub async fn validate_keys(
         Ok(control) => control,
         Err(error) => return failed(binding, error.to_string()),
     };
-    let run = TableRun::new(&reader, binding, &options, (&control, None), &Progress::new(&[]));
+    let run = TableRun::new(&reader, binding, &options, (&control, None), &ValidationProgress::new(&[]));
     let compared = cancel.run_until_cancelled(compare(&run, keys, &control)).await;
     run.close(compared.unwrap_or_else(|| Err("it was cancelled".to_owned()))).await
 }

@@ -93,7 +93,7 @@ pub use evidence::{
 pub use keys::validate_keys;
 pub use options::{Sample, Sharing, ValidateOptions};
 pub use private::{private_file, private_folder};
-pub use progress::{Progress, ProgressSnapshot, TableProgress};
+pub use progress::{ProgressSnapshot, TableValidationProgress, ValidationProgress};
 pub use quality::{
     DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck,
     SumTotal, rate,
@@ -102,7 +102,7 @@ pub use report::Report;
 pub use run::validate;
 pub use settings::{Kept, ValidateSettings};
 pub use shared::{Helped, HelpedTable, help};
-pub use table_report::{Finding, FindingClass, TableReport};
+pub use table_report::{FindingClass, RowFinding, TableReport};
 pub use verdict::{Verdict, decide};
 pub use verified::{begin, record, starting_point};
 

@@ -8,36 +8,38 @@ use serde::Serialize;
 
 /// Progress of a validation, shared between it and the code that shows it.
 #[derive(Debug)]
-pub struct Progress {
-    tables: Vec<TableProgress>,
+pub struct ValidationProgress {
+    tables: Vec<TableValidationProgress>,
 }
 
-impl Progress {
+impl ValidationProgress {
     /// Counters at zero for `tables`.
     pub fn new(tables: &[TableBinding]) -> Arc<Self> {
-        let tables =
-            tables.iter().map(|binding| TableProgress { name: binding.name(), ..TableProgress::default() });
+        let tables = tables.iter().map(|binding| TableValidationProgress {
+            name: binding.name(),
+            ..TableValidationProgress::default()
+        });
         Arc::new(Self { tables: tables.collect() })
     }
 
     /// One entry a table, in the order they were given.
-    pub fn tables(&self) -> &[TableProgress] {
+    pub fn tables(&self) -> &[TableValidationProgress] {
         &self.tables
     }
 
     /// All counters as they are now.
     pub fn snapshot(&self) -> Vec<ProgressSnapshot> {
-        self.tables.iter().map(TableProgress::snapshot).collect()
+        self.tables.iter().map(TableValidationProgress::snapshot).collect()
     }
 
-    pub(crate) fn of(&self, name: &str) -> Option<&TableProgress> {
+    pub(crate) fn of(&self, name: &str) -> Option<&TableValidationProgress> {
         self.tables.iter().find(|table| table.name == name)
     }
 }
 
 /// Progress of one table. The counters only grow.
 #[derive(Debug, Default)]
-pub struct TableProgress {
+pub struct TableValidationProgress {
     name: &'static str,
     pub(crate) rows_expected: AtomicU64,
     pub(crate) source_rows: AtomicU64,
@@ -47,7 +49,7 @@ pub struct TableProgress {
     pub(crate) findings: AtomicU64,
 }
 
-impl TableProgress {
+impl TableValidationProgress {
     /// The table's name.
     pub fn name(&self) -> &'static str {
         self.name
@@ -97,21 +99,21 @@ impl TableProgress {
     }
 }
 
-/// [`TableProgress`] at one moment.
+/// [`TableValidationProgress`] at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ProgressSnapshot {
-    /// See [`TableProgress::name`].
+    /// See [`TableValidationProgress::name`].
     pub name: &'static str,
-    /// See [`TableProgress::rows_expected`].
+    /// See [`TableValidationProgress::rows_expected`].
     pub rows_expected: u64,
-    /// See [`TableProgress::source_rows`].
+    /// See [`TableValidationProgress::source_rows`].
     pub source_rows: u64,
-    /// See [`TableProgress::rows_resumed`].
+    /// See [`TableValidationProgress::rows_resumed`].
     pub rows_resumed: u64,
-    /// See [`TableProgress::target_items`].
+    /// See [`TableValidationProgress::target_items`].
     pub target_items: u64,
-    /// See [`TableProgress::suspects`].
+    /// See [`TableValidationProgress::suspects`].
     pub suspects: u64,
-    /// See [`TableProgress::findings`].
+    /// See [`TableValidationProgress::findings`].
     pub findings: u64,
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
-use lockstep_dynamo::{Backoff, CountPage, CountWhat, Page, PageEnd, READ_KEYS_MAX, ScanBody, Target};
+use lockstep_dynamo::{Backoff, CountPage, CountWhat, PageEnd, READ_KEYS_MAX, ScanBody, ScanPage, Target};
 use lockstep_postgres::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
 use tokio::sync::Semaphore;
 
@@ -145,7 +145,7 @@ impl Reader {
         table: &str,
         segment: (usize, usize),
         start: Option<&Attributes>,
-    ) -> Result<Page> {
+    ) -> Result<ScanPage> {
         self.paced().await;
         let page =
             insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;

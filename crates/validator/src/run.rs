@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::evidence::{Manifest, ManifestTable, SCHEMA_VERSION};
 use crate::options::ValidateOptions;
-use crate::progress::Progress;
+use crate::progress::ValidationProgress;
 use crate::reader::Reader;
 use crate::report::Report;
 use crate::table_report::TableReport;
@@ -40,7 +40,7 @@ pub async fn validate(
     target: &Target,
     tables: &[TableBinding],
     options: &ValidateOptions,
-    progress: &Arc<Progress>,
+    progress: &Arc<ValidationProgress>,
     cancel: &CancellationToken,
 ) -> Report {
     let (started_at, begun) = (Utc::now(), Instant::now());
@@ -125,7 +125,7 @@ async fn one_table(
     binding: &TableBinding,
     options: &ValidateOptions,
     begun: (&Control, Option<i64>),
-    progress: &Arc<Progress>,
+    progress: &Arc<ValidationProgress>,
     cancel: &CancellationToken,
 ) -> TableReport {
     let run = TableRun::new(reader, binding, options, begun, progress);

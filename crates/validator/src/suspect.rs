@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::name::{Borrowed, written};
 use crate::reader::text_of;
-use crate::table_report::{Finding, FindingClass};
+use crate::table_report::{FindingClass, RowFinding};
 use crate::tasks::Stopped;
 
 /// A key to be read again.
@@ -57,7 +57,7 @@ pub(crate) enum Subject {
 /// A finding, and whether it came of comparing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
-    pub(crate) finding: Finding,
+    pub(crate) finding: RowFinding,
     /// Whether a row was held against an item, or against its absence.
     pub(crate) compared: bool,
 }
@@ -109,9 +109,9 @@ impl Subject {
     }
 
     /// A finding about it.
-    pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> Finding {
+    pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> RowFinding {
         let is_source_key = self.key().is_some();
-        Finding {
+        RowFinding {
             class,
             key: self.shown(),
             is_source_key,
@@ -209,7 +209,7 @@ pub(crate) fn place_of(item: &Item) -> TargetKey {
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
     let key = array(&place.map(parts_of).unwrap_or_default());
     Found {
-        finding: Finding {
+        finding: RowFinding {
             class,
             key,
             is_source_key: false,

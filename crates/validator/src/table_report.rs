@@ -99,7 +99,7 @@ pub struct TableReport {
     #[serde(default)]
     pub digests: Option<Digests>,
     /// The first findings, up to the number asked for.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<RowFinding>,
     /// Whether both passes and the recheck came to their end.
     pub complete: bool,
     /// Reason why it is not complete, and parts that were not compared.
@@ -121,7 +121,7 @@ impl TableReport {
 /// One key on which the stores disagree. Of row values it holds what the table reveals, unless more was asked
 /// for (R36).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct RowFinding {
     /// Class of the finding.
     pub class: FindingClass,
     /// The source key as a JSON array of literals; of an item that has none, its target key.
@@ -139,7 +139,7 @@ pub struct Finding {
     pub fields: Vec<FieldDiff>,
 }
 
-impl Finding {
+impl RowFinding {
     /// The source key, a literal a column, if it has one.
     pub fn source_key(&self) -> Option<Vec<String>> {
         self.is_source_key.then(|| serde_json::from_str(&self.key).ok()).flatten()

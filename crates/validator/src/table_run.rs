@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::evidence::{Digests, ExportSeen};
 use crate::ledger::Begun;
 use crate::options::ValidateOptions;
-use crate::progress::{Progress, TableProgress};
+use crate::progress::{TableValidationProgress, ValidationProgress};
 use crate::quality::Judge;
 use crate::reader::Reader;
 use crate::table_report::TableReport;
@@ -44,9 +44,9 @@ pub(crate) struct TableRun {
     rests_on: OnceLock<Option<String>>,
     /// In which order rows are read, as it was before the first of them.
     read_order: OnceLock<String>,
-    progress: Arc<Progress>,
+    progress: Arc<ValidationProgress>,
     /// Stands in where the caller watches other tables.
-    unwatched: TableProgress,
+    unwatched: TableValidationProgress,
 }
 
 impl TableRun {
@@ -55,7 +55,7 @@ impl TableRun {
         binding: &TableBinding,
         options: &ValidateOptions,
         (control, number): (&Control, Option<i64>),
-        progress: &Arc<Progress>,
+        progress: &Arc<ValidationProgress>,
     ) -> Arc<Self> {
         Arc::new(Self {
             reader: reader.clone(),
@@ -74,7 +74,7 @@ impl TableRun {
             rests_on: OnceLock::new(),
             read_order: OnceLock::new(),
             progress: Arc::clone(progress),
-            unwatched: TableProgress::default(),
+            unwatched: TableValidationProgress::default(),
         })
     }
 
@@ -85,10 +85,16 @@ impl TableRun {
         let control =
             Control { phase: self.phase, epoch: Epoch(self.epoch), changed_at: now, writes_paused: false };
         let options = ValidateOptions { quality: false, ..self.options.clone() };
-        Self::new(&self.reader, &self.binding, &options, (&control, self.number), &Progress::new(&[]))
+        Self::new(
+            &self.reader,
+            &self.binding,
+            &options,
+            (&control, self.number),
+            &ValidationProgress::new(&[]),
+        )
     }
 
-    pub(crate) fn progress(&self) -> &TableProgress {
+    pub(crate) fn progress(&self) -> &TableValidationProgress {
         self.progress.of(self.binding.name()).unwrap_or(&self.unwatched)
     }
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::progress::TableProgress;
+use crate::progress::TableValidationProgress;
 use crate::suspect::Found;
-use crate::table_report::{Finding, FindingClass, TableReport};
+use crate::table_report::{FindingClass, RowFinding, TableReport};
 
 /// The counters of one table. Shared by its passes, and what they hold survives a pass that is stopped.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ pub(crate) struct Tally {
     keys_changed: AtomicU64,
     /// In thousandths.
     read_units: AtomicU64,
-    findings: Mutex<Vec<Finding>>,
+    findings: Mutex<Vec<RowFinding>>,
     findings_max: usize,
 }
 
@@ -100,7 +100,7 @@ impl Tally {
 
     /// Counts what became of a suspect. `of_row`: it was a source row that made it one, so it counts as
     /// compared.
-    pub(crate) fn record(&self, outcome: Outcome, of_row: bool, progress: &TableProgress) {
+    pub(crate) fn record(&self, outcome: Outcome, of_row: bool, progress: &TableValidationProgress) {
         let add = |counter: &AtomicU64| {
             counter.fetch_add(1, Ordering::Relaxed);
         };

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use lockstep_coordinator::{Coordinator, Migration, Options, RelayUntil, Watch};
+use lockstep_coordinator::{Coordinator, MigrationContext, Options, RelayUntil, Watch};
 use lockstep_core::{MigratableTable, Phase, TableHandle};
 use lockstep_dynamo::Target;
 use lockstep_integration_logs::IntegrationLogs;
@@ -59,7 +59,7 @@ async fn the_service_answers_the_same_in_every_phase_there_and_back() {
         bind(Arc::new(IntegrationLogs::default()), IntegrationLogs::NAME),
         bind(Arc::new(Payments::default()), Payments::NAME),
     ];
-    let operator = Migration {
+    let operator = MigrationContext {
         source,
         target,
         tables,

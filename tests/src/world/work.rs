@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillOptions, BackfillSummary, Coordinator, GateResult, ImportOptions, Migration, Observer, Options,
-    Progress, RelayOptions, RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, Watch,
-    relay,
+    BackfillOptions, BackfillSummary, Coordinator, GateResult, ImportOptions, MigrationContext, Observer,
+    Options, Progress, RelayOptions, RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome,
+    Watch, relay,
 };
 use lockstep_core::Phase;
 use lockstep_dynamo::streams::FollowOptions;
@@ -37,8 +37,8 @@ impl Observer for Notes {
 
 impl World {
     /// A migration of both tables, with short pauses and small pieces.
-    pub fn migration(&self) -> Migration {
-        Migration {
+    pub fn migration(&self) -> MigrationContext {
+        MigrationContext {
             source: self.source.clone(),
             target: self.target.clone(),
             tables: self.tables(),
@@ -70,11 +70,11 @@ impl World {
     }
 
     /// A coordinator on a migration of your own making. An earlier one of this process may still be going.
-    pub async fn coordinator_of(&self, migration: Migration) -> Coordinator {
+    pub async fn coordinator_of(&self, migration: MigrationContext) -> Coordinator {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             match Coordinator::open(migration.clone()).await {
-                Err(lockstep_coordinator::Error::Store(e))
+                Err(lockstep_coordinator::CoordinatorError::Store(e))
                     if e.kind == lockstep_core::Kind::Busy && tokio::time::Instant::now() < deadline =>
                 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -146,7 +146,7 @@ impl World {
             ..ValidateOptions::default()
         };
         let tables = self.tables();
-        let progress = lockstep_validator::Progress::new(&tables);
+        let progress = lockstep_validator::ValidationProgress::new(&tables);
         validate(&self.source, &self.plain_target, &tables, &options, &progress, &CancellationToken::new())
             .await
     }

@@ -6,7 +6,9 @@ use aws_sdk_dynamodb::types::{
     GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, LocalSecondaryIndex, Projection, ProjectionType,
     ScalarAttributeType, TimeToLiveSpecification,
 };
-use lockstep_coordinator::{Error, GateReport, Progress, RelayUntil, Remedy, Severity, relay, remedies};
+use lockstep_coordinator::{
+    CoordinatorError, GateReport, Progress, RelayUntil, Remedy, Severity, relay, remedies,
+};
 use lockstep_core::{Kind, MigratableTable, Phase};
 use lockstep_dynamo::TableExpiry;
 use lockstep_integration_logs::IntegrationLogs;
@@ -22,7 +24,7 @@ use crate::history::{diagnosis, mended};
 
 async fn refused(world: &World) -> GateReport {
     match world.coordinator().await.prepare(&()).await {
-        Err(Error::Refused(report)) => report,
+        Err(CoordinatorError::Refused(report)) => report,
         other => panic!("preparation was not refused: {other:?}"),
     }
 }
@@ -69,7 +71,7 @@ async fn expiry_that_is_off_is_refused_told_of_and_switched_on_by_the_repair_of_
     world.record_verdict().await;
     expire_by(&world, LOGS, "ttl", false).await;
     match coordinator.step(Phase::HybridRead, None, &()).await {
-        Err(Error::Refused(report)) => {
+        Err(CoordinatorError::Refused(report)) => {
             check(&report, Some(LOGS), "expiry is on", "removes none of them", "run `backfill`");
         }
         other => panic!("it was not refused: {other:?}"),
@@ -141,7 +143,7 @@ async fn an_index_of_another_program_is_refused_told_of_and_named_by_the_rows_th
     world.plain_target.until_active(LOGS, &IntegrationLogs::TARGET).await.expect("it is there");
     world.record_verdict().await;
     match coordinator.step(Phase::HybridRead, None, &()).await {
-        Err(Error::Refused(report)) => {
+        Err(CoordinatorError::Refused(report)) => {
             check(
                 &report,
                 Some(LOGS),
@@ -229,7 +231,7 @@ async fn a_partition_that_is_full_sets_new_rows_aside_keeps_old_ones_pending_and
     let migration = world.migration();
     let (progress, never) = (Progress::new(&migration.tables), CancellationToken::new());
     let stays = relay(&migration, RelayUntil::Empty, &progress, &never).await.expect_err("it stays pending");
-    assert!(matches!(&stays, Error::Store(e) if e.kind == Kind::Unavailable), "{stays}");
+    assert!(matches!(&stays, CoordinatorError::Store(e) if e.kind == Kind::Unavailable), "{stays}");
     assert_eq!(world.pending(LOGS).await.len(), 1);
     assert_eq!(world.source.count_dead_letters(LOGS).await.expect("counted").0, 1);
     world.proxy().clear();

@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use lockstep_coordinator::{BackfillSummary, Coordinator, Error};
+use lockstep_coordinator::{BackfillSummary, Coordinator, CoordinatorError};
 use lockstep_core::Kind;
 use lockstep_dynamo::LoadPath;
 use lockstep_sample::writers::{WriterOptions, write_until};
@@ -170,7 +170,7 @@ async fn what_is_behind_a_watermark_is_never_read_again() {
         gate.until_held(1).await;
         cancel.cancel();
     });
-    assert!(matches!(broken_off, Err(Error::Interrupted)), "{broken_off:?}");
+    assert!(matches!(broken_off, Err(CoordinatorError::Interrupted)), "{broken_off:?}");
     coordinator.close().await;
     world.proxy().clear();
     gate.open();
@@ -252,7 +252,7 @@ async fn a_second_coordinator_is_refused_while_the_first_works() {
     let world = World::start().await;
     let first = world.prepared().await;
     match Coordinator::open(world.migration()).await {
-        Err(Error::Store(e)) => {
+        Err(CoordinatorError::Store(e)) => {
             assert!(e.kind == Kind::Busy && e.message.contains("another Lockstep coordinator"), "{e}")
         }
         other => panic!("two coordinators: {:?}", other.map(|_| ())),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{Coordinator, Migration, RangesChoice};
+use lockstep_coordinator::{Coordinator, MigrationContext, RangesChoice};
 use lockstep_core::Window;
 use lockstep_postgres::{
     HeldRange, RangePlan, RangeProgress, RangeRead, RangeRow, Registering, Source, SourceOptions,
@@ -28,7 +28,7 @@ const SWAPPED: &str = "SET LOCAL allow_system_table_mods = on;
     REINDEX TABLE integration_logs; COMMIT";
 
 /// A migration that reads one chunk at a time.
-fn one_at_a_time(world: &World, ranges: RangesChoice, ranges_per_table: usize) -> Migration {
+fn one_at_a_time(world: &World, ranges: RangesChoice, ranges_per_table: usize) -> MigrationContext {
     let mut migration = world.migration();
     let backfill = &mut migration.options.backfill;
     (backfill.ranges, backfill.ranges_per_table, backfill.readers) = (ranges, ranges_per_table, 1);
@@ -48,7 +48,7 @@ fn file(ranges: &[RangeRow]) -> String {
 }
 
 /// Runs a backfill up to its `requests`th request with logs, and stops it there as a kill does.
-async fn killed_after(world: &World, migration: Migration, requests: u64) {
+async fn killed_after(world: &World, migration: MigrationContext, requests: u64) {
     let coordinator = world.coordinator_of(migration).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     let gate = Gate::new();

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_coordinator::{Coordinator, Error, Progress, RelayUntil, relay};
+use lockstep_coordinator::{Coordinator, CoordinatorError, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, Retry};
 use lockstep_integration_logs::IntegrationLog;
 use lockstep_payments::Payment;
@@ -105,10 +105,10 @@ fn relaying(world: &World, stop: &CancellationToken) -> JoinHandle<()> {
 
 /// An error after which the same command is run again; any other is a bug.
 #[track_caller]
-pub(crate) fn passing(error: &Error) {
+pub(crate) fn passing(error: &CoordinatorError) {
     match error {
-        Error::Store(e) if e.kind.retry() != Retry::Never => {}
-        Error::BarrierBusy { .. } => {}
+        CoordinatorError::Store(e) if e.kind.retry() != Retry::Never => {}
+        CoordinatorError::BarrierBusy { .. } => {}
         other => panic!("not of the kind that passes: {other}"),
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use lockstep::store::{CanaryQueries, Store, WriteOptions, Writer};
-use lockstep_coordinator::{Migration, canary_reads_of, measure_latency, test_operation};
+use lockstep_coordinator::{MigrationContext, canary_reads_of, measure_latency, test_operation};
 use lockstep_core::{
     AttributeValue, Item, KeyType, MigratableTable, Phase, TargetKey, TargetSchema, Unholdable,
 };
@@ -141,7 +141,7 @@ async fn a_third_table_with_a_key_of_texts_is_asked_timed_and_probed() {
         .await;
     let relation = "public.Notes".parse().expect("a name");
     let binding = TableBinding { table: Arc::new(Notes), relation, target_name: "notes".to_owned() };
-    let migration = Migration { tables: vec![binding.clone()], ..world.migration() };
+    let migration = MigrationContext { tables: vec![binding.clone()], ..world.migration() };
     let coordinator = world.coordinator_of(migration.clone()).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     backfill(&coordinator).await;

@@ -1,7 +1,7 @@
 //! The cold load path of earlier versions wrote without a condition. There is none any more: a configuration
 //! that asks for it is taken for the guarded one, and what an earlier version broke off is waited out.
 
-use lockstep_coordinator::{LoadPathChoice, Migration};
+use lockstep_coordinator::{LoadPathChoice, MigrationContext};
 use lockstep_core::{Kind, Phase};
 use lockstep_dynamo::LoadPath;
 use lockstep_tests::World;
@@ -9,7 +9,7 @@ use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::logs;
 use lockstep_tests::world::{LOGS, WorldOptions, backfill};
 
-fn cold(world: &World) -> Migration {
+fn cold(world: &World) -> MigrationContext {
     let mut migration = world.migration();
     migration.options.backfill.load_path = LoadPathChoice::Cold;
     migration

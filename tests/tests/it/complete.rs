@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Archive, Completion, Coordinator, Error, PurgeOptions, PurgeProgress, complete, drop_source, purge,
+    Archive, Completion, Coordinator, CoordinatorError, PurgeOptions, PurgeProgress, complete, drop_source,
+    purge,
 };
 use lockstep_core::{Epoch, Kind, MigratableTable, Phase, is_tombstone, version_of};
 use lockstep_dynamo::Purge;
@@ -54,7 +55,7 @@ async fn dynamo_only() -> World {
     world
 }
 
-async fn completed(world: &World, kept: &Kept) -> Result<Completion, Error> {
+async fn completed(world: &World, kept: &Kept) -> Result<Completion, CoordinatorError> {
     let migration = world.migration();
     within(Duration::from_mins(3), async {
         complete(&migration, &options(), kept, &(), &Cancel::new()).await
@@ -166,7 +167,7 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
         .await
         .expect_err("they differ");
     assert!(
-        matches!(&refused, Error::Refused(_)) && refused.to_string().contains("last verdict"),
+        matches!(&refused, CoordinatorError::Refused(_)) && refused.to_string().contains("last verdict"),
         "{refused}"
     );
     let record = world.control().record().await.expect("read").expect("a record");
@@ -193,7 +194,7 @@ async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
     while !decided().await {
         match completing(polls).await {
             // The one before is not quite gone.
-            Some(Err(Error::Store(error))) if error.kind == Kind::Busy => continue,
+            Some(Err(CoordinatorError::Store(error))) if error.kind == Kind::Busy => continue,
             Some(ended) => panic!("it ended while the table was read: {ended:?}"),
             None => before += 1,
         }
@@ -203,7 +204,7 @@ async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
     let (mut after, mut polls) = (0, 1);
     loop {
         match completing(polls).await {
-            Some(Err(Error::Store(error))) if error.kind == Kind::Busy => continue,
+            Some(Err(CoordinatorError::Store(error))) if error.kind == Kind::Busy => continue,
             Some(ended) => break drop(ended.expect("it ended well")),
             None => after += 1,
         }
@@ -248,7 +249,7 @@ async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
         lifetime.tick().await;
         match purge(&migration, of(Purge::Tombstones), &progress, &Cancel::new()).await {
             // `request_lifetime` of this world is two seconds.
-            Err(Error::Store(error)) if error.message.contains("could still arrive") => {}
+            Err(CoordinatorError::Store(error)) if error.message.contains("could still arrive") => {}
             done => break done.expect("purged"),
         }
     };
@@ -275,7 +276,7 @@ async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
     let cancelled = Cancel::new();
     cancelled.cancel();
     let stopped = purge(&migration, of(Purge::Versions), &progress, &cancelled).await;
-    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    assert!(matches!(stopped, Err(CoordinatorError::Interrupted)), "{stopped:?}");
     purge(&migration, of(Purge::Versions), &progress, &Cancel::new()).await.expect("purged");
     for table in [LOGS, PAYMENTS] {
         let items = world.items(table).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as Application, MigrationOptions};
 use lockstep::store::Store;
-use lockstep_coordinator::{Error, FeedProgress, FeedUntil, Migration, ReverseFeedOptions};
+use lockstep_coordinator::{CoordinatorError, FeedProgress, FeedUntil, MigrationContext, ReverseFeedOptions};
 use lockstep_coordinator::{
     Progress, RelayUntil, examine, find_repairs, observe, relay, repair, reverse_feed, test_operation,
 };
@@ -59,7 +59,7 @@ async fn moving(phase: Phase) -> World {
     world
 }
 
-fn migration_with(world: &World, binding: &TableBinding) -> Migration {
+fn migration_with(world: &World, binding: &TableBinding) -> MigrationContext {
     let mut migration = world.migration();
     migration.tables[0] = binding.clone();
     migration
@@ -72,9 +72,11 @@ fn assert_named(what: &str, error: &impl std::fmt::Display, names: &str) {
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(what: &str, ended: Result<T, Error>, names: &str) {
+fn refused<T: std::fmt::Debug>(what: &str, ended: Result<T, CoordinatorError>, names: &str) {
     match ended {
-        Err(Error::Store(error)) if error.kind == Kind::Misconfigured => assert_named(what, &error, names),
+        Err(CoordinatorError::Store(error)) if error.kind == Kind::Misconfigured => {
+            assert_named(what, &error, names)
+        }
         other => panic!("{what} with another {names}: {other:?}"),
     }
 }
@@ -103,7 +105,7 @@ async fn whatever_writes_or_judges_the_target_refuses_settings_that_are_not_the_
             &migration.target,
             &migration.tables,
             &ValidateOptions::default(),
-            &lockstep_validator::Progress::new(&migration.tables),
+            &lockstep_validator::ValidationProgress::new(&migration.tables),
             &cancel,
         )
         .await;

@@ -1,7 +1,7 @@
 //! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict
 //! overlooks them.
 
-use lockstep_coordinator::{Coordinator, Error, Migration, Progress, RelayUntil, relay};
+use lockstep_coordinator::{Coordinator, CoordinatorError, MigrationContext, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, SourceKey};
 use lockstep_postgres::{RangeRead, Source, SourceOptions};
 use lockstep_tests::World;
@@ -149,7 +149,7 @@ async fn too_many_dead_letters_stop_the_run_and_a_higher_bound_resumes_it() {
     let coordinator = world.coordinator_of(migration).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     match coordinator.backfill(&CancellationToken::new()).await {
-        Err(Error::TooManyErrors { table, found, allowed }) => {
+        Err(CoordinatorError::TooManyErrors { table, found, allowed }) => {
             assert!(table == PAYMENTS && found > allowed && allowed == 10)
         }
         other => panic!("a run that only sets rows aside is a mistake of ours: {other:?}"),
@@ -267,7 +267,7 @@ async fn a_byte_that_is_no_utf_8_costs_its_row_and_no_other() {
     let mut stranger = PgConnection::connect(&url).await.expect("a stranger connects");
     lockstep_sample::load::create_tables(&mut stranger).await.expect("the sample's tables");
     let source = Source::connect(&SourceOptions { url, ..world.source_options() }).await.expect("connects");
-    let migration = Migration { source, ..world.migration() };
+    let migration = MigrationContext { source, ..world.migration() };
     let spoil = |id: i64| {
         format!(
             "UPDATE integration_logs SET error_message = convert_from('\\x446566656e7365e9'::bytea, 'SQL_ASCII') WHERE log_id = {id}"
@@ -295,7 +295,7 @@ async fn a_byte_that_is_no_utf_8_costs_its_row_and_no_other() {
     );
     migration.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
     let options = ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
-    let progress = lockstep_validator::Progress::new(&migration.tables);
+    let progress = lockstep_validator::ValidationProgress::new(&migration.tables);
     let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);
     let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
     assert_eq!(report.verdict.reasons(), [] as [String; 0]);

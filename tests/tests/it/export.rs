@@ -12,7 +12,7 @@ use lockstep_core::Attributes;
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, PAYMENTS};
 use lockstep_validator::{
-    CancellationToken, FindingClass, Progress, Report, ValidateOptions, ValidateSettings, validate,
+    CancellationToken, FindingClass, Report, ValidateOptions, ValidateSettings, ValidationProgress, validate,
 };
 use serde_json::{Value, json};
 
@@ -82,7 +82,8 @@ async fn compare(world: &World, exports: &[PathBuf]) -> Report {
         ..ValidateOptions::default()
     };
     let never = CancellationToken::new();
-    validate(&world.source, &world.plain_target, &tables, &options, &Progress::new(&tables), &never).await
+    validate(&world.source, &world.plain_target, &tables, &options, &ValidationProgress::new(&tables), &never)
+        .await
 }
 
 /// Adds a cent to an item, past every guard.

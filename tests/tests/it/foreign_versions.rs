@@ -183,23 +183,27 @@ async fn items_of_an_epoch_that_never_began_are_set_aside_and_given_a_version_of
     assert!(!doctor.contains("another program") && !doctor.contains("went round"), "{doctor}");
     app.shutdown().await;
 
-    // PostgreSQL is the truth, and a feed runs still, as before the step and after the way back.
     world.stepped_to(Phase::HybridRead).await;
-    write(&world, 8, number(never())).await;
+    set_aside_while_postgres_is_the_truth(&world).await;
+}
+
+/// PostgreSQL is the truth, and a feed runs still, as before the step and after the way back.
+async fn set_aside_while_postgres_is_the_truth(world: &World) {
+    write(world, 8, number(never())).await;
     let cancel = CancellationToken::new();
     let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), async {
-        eventually("it is set aside", || async { set_aside(&world).await == 1 }).await;
+        eventually("it is set aside", || async { set_aside(world).await == 1 }).await;
         cancel.cancel();
     });
     fed.expect("it ends well");
-    let (code, doctor) = said(&world, &["doctor"]).await;
+    let (code, doctor) = said(world, &["doctor"]).await;
     assert!(code == Some(1) && doctor.contains("dead-letters --retry"), "{code:?} {doctor}");
-    let (code, retried) = said(&world, &["dead-letters", "--table", "payments", "--retry"]).await;
+    let (code, retried) = said(world, &["dead-letters", "--table", "payments", "--retry"]).await;
     assert_eq!(code, Some(0), "{retried}");
     world.relay_until_empty().await;
     world.assert_converged().await;
-    assert!(version_of(&item(&world, 8).await).is_some_and(|version| version < never()));
-    assert_eq!(set_aside(&world).await, 0);
+    assert!(version_of(&item(world, 8).await).is_some_and(|version| version < never()));
+    assert_eq!(set_aside(world).await, 0);
 }
 
 /// 1. A pause is given up, so applications write in an epoch of its own. 2. PostgreSQL is set back to before

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use lockstep_coordinator::{Coordinator, Error, GateReport};
+use lockstep_coordinator::{Coordinator, CoordinatorError, GateReport};
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_integration_logs::{IntegrationLogs, IntegrationLogsOptions};
 use lockstep_payments::Payments;
@@ -29,7 +29,7 @@ pub(crate) fn check(report: &GateReport, table: Option<&str>, gate: &str, found:
 async fn refused(world: &World, coordinator: &Coordinator, to: Phase) -> GateReport {
     let before = world.source.control().await.expect("a phase");
     let report = match coordinator.step(to, None, &()).await {
-        Err(Error::Refused(report)) => report,
+        Err(CoordinatorError::Refused(report)) => report,
         other => panic!("the step to {to} was not refused: {other:?}"),
     };
     assert_eq!(world.source.control().await.expect("a phase"), before, "a refused step changes nothing");
@@ -40,7 +40,7 @@ async fn refused(world: &World, coordinator: &Coordinator, to: Phase) -> GateRep
 
 async fn refused_preparation(world: &World) -> GateReport {
     match world.coordinator().await.prepare(&()).await {
-        Err(Error::Refused(report)) => report,
+        Err(CoordinatorError::Refused(report)) => report,
         other => panic!("preparation was not refused: {other:?}"),
     }
 }
@@ -195,7 +195,7 @@ async fn a_target_that_is_gone_or_another_one_is_refused() {
     world.record_verdict().await;
     world.plain_target.client().delete_table().table_name(PAYMENTS).send().await.expect("deleted");
     let preparing = async || match coordinator.prepare(&()).await {
-        Err(Error::Refused(report)) => report,
+        Err(CoordinatorError::Refused(report)) => report,
         other => panic!("not refused by a gate: {:?}", other.map(|_| ())),
     };
     check(&preparing().await, Some(PAYMENTS), "target table", "payments is gone", "run `doctor`");
@@ -205,7 +205,7 @@ async fn a_target_that_is_gone_or_another_one_is_refused() {
         .step(Phase::HybridRead, Some("no gate is asked"), &())
         .await
         .expect_err("history is lost");
-    assert!(matches!(lost, Error::HistoryLost(_)), "{lost}");
+    assert!(matches!(lost, CoordinatorError::HistoryLost(_)), "{lost}");
 }
 
 #[tokio::test]
@@ -301,7 +301,10 @@ async fn only_neighbours_are_stepped_to_and_dynamo_only_cannot_be_forced() {
     let coordinator = world.migrated_to(Phase::PostgresOnly).await;
     let skipped = coordinator.step(Phase::HybridRead, Some("in a hurry"), &()).await;
     assert!(
-        matches!(skipped, Err(Error::NotAdjacent { from: Phase::PostgresOnly, to: Phase::HybridRead })),
+        matches!(
+            skipped,
+            Err(CoordinatorError::NotAdjacent { from: Phase::PostgresOnly, to: Phase::HybridRead })
+        ),
         "{skipped:?}"
     );
     coordinator.step(Phase::DualWrite, None, &()).await.expect("nothing refuses");
@@ -313,7 +316,8 @@ async fn only_neighbours_are_stepped_to_and_dynamo_only_cannot_be_forced() {
     let refused =
         coordinator.step(Phase::DynamoOnly, Some("please"), &()).await.expect_err("there is no way back");
     assert!(
-        matches!(&refused, Error::Refused(_)) && refused.to_string().contains("verdict is clean and fresh"),
+        matches!(&refused, CoordinatorError::Refused(_))
+            && refused.to_string().contains("verdict is clean and fresh"),
         "{refused}"
     );
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Error, Migration, Progress, RelaySummary, RelayUntil, Remedy, relay,
+    Coordinator, CoordinatorError, MigrationContext, Progress, RelaySummary, RelayUntil, Remedy, relay,
 };
 use lockstep_core::{Kind, Phase};
 use lockstep_postgres::{Source, SourceOptions};
@@ -16,7 +16,7 @@ use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidateSet
 use crate::history::{diagnosis, mended};
 
 /// A role that owns the database and its tables, as the runbook asks, and is no superuser.
-async fn owner(world: &World) -> (String, Migration) {
+async fn owner(world: &World) -> (String, MigrationContext) {
     let database: String = world.value("SELECT current_database()::text").await;
     let role = format!("{database}_owner");
     world
@@ -29,7 +29,7 @@ async fn owner(world: &World) -> (String, Migration) {
     let (_, place) = world.url().split_once('@').expect("a URL with a password");
     let options = SourceOptions { url: format!("postgres://{role}:role@{place}"), ..world.source_options() };
     let source = Source::connect(&options).await.expect("the role connects");
-    (role, Migration { source, ..world.migration() })
+    (role, MigrationContext { source, ..world.migration() })
 }
 
 const POLICY: &str =
@@ -37,24 +37,24 @@ const POLICY: &str =
                       CREATE POLICY tenant ON payments USING (payment_id <= 10) WITH CHECK (true)";
 
 /// Why nothing may be prepared.
-async fn refused_preparation(migration: Migration) -> String {
+async fn refused_preparation(migration: MigrationContext) -> String {
     let coordinator = Coordinator::open(migration).await.expect("a coordinator");
     let refused = coordinator.prepare(&()).await;
     coordinator.close().await;
     match refused {
-        Err(Error::Refused(report)) => report.refusals(),
+        Err(CoordinatorError::Refused(report)) => report.refusals(),
         other => panic!("preparation was not refused: {other:?}"),
     }
 }
 
-async fn relayed(migration: &Migration) -> lockstep_coordinator::Result<RelaySummary> {
+async fn relayed(migration: &MigrationContext) -> lockstep_coordinator::Result<RelaySummary> {
     let progress = Progress::new(&migration.tables);
     relay(migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await
 }
 
 /// What the command does: begins a pass, compares, records.
-async fn compared(migration: &Migration, incremental: bool) -> Report {
-    let Migration { source, target, tables, .. } = migration;
+async fn compared(migration: &MigrationContext, incremental: bool) -> Report {
+    let MigrationContext { source, target, tables, .. } = migration;
     let pass = lockstep_validator::begin(source).await.expect("a pass begins");
     let options = ValidateOptions {
         settings: ValidateSettings { settle_timeout: Duration::from_secs(5), ..ValidateSettings::default() },
@@ -63,14 +63,14 @@ async fn compared(migration: &Migration, incremental: bool) -> Report {
         wait_for_pending: false,
         ..ValidateOptions::default()
     };
-    let progress = lockstep_validator::Progress::new(tables);
+    let progress = lockstep_validator::ValidationProgress::new(tables);
     let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
     lockstep_validator::record(source, target, tables, &report).await.expect("recorded");
     report
 }
 
 /// Everything that would go on refuses, in these words, and no verdict is consistent.
-async fn stands_still(migration: &Migration, words: &str) {
+async fn stands_still(migration: &MigrationContext, words: &str) {
     for (what, error) in [
         ("the relay", relayed(migration).await.expect_err("it stands still").to_string()),
         ("a step", {
@@ -148,7 +148,7 @@ async fn a_role_whose_sessions_fire_no_triggers_is_refused() {
     let (_, place) = world.url().split_once('@').expect("a URL with a password");
     let options = SourceOptions { url: format!("postgres://{role}:role@{place}"), ..world.source_options() };
     let source = Source::connect(&options).await.expect("the role connects");
-    let refusals = refused_preparation(Migration { source, ..world.migration() }).await;
+    let refusals = refused_preparation(MigrationContext { source, ..world.migration() }).await;
     assert!(refusals.contains("session_replication_role = replica"), "{refusals}");
 }
 
@@ -199,7 +199,7 @@ async fn a_backfill_stops_at_a_policy_that_comes_under_way() {
         .await
         .expect_err("half of the rows are not all of them");
     assert!(
-        matches!(&refused, Error::Store(e) if matches!(e.kind, Kind::Denied | Kind::Refused)),
+        matches!(&refused, CoordinatorError::Store(e) if matches!(e.kind, Kind::Denied | Kind::Refused)),
         "{refused:?}"
     );
     assert_eq!(world.live_items(PAYMENTS).await, 0);

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillSummary, Coordinator, Error, ImportOptions, LoadPathChoice, Migration, Progress, RangesChoice,
-    RelayUntil, relay,
+    BackfillSummary, Coordinator, CoordinatorError, ImportOptions, LoadPathChoice, MigrationContext,
+    Progress, RangesChoice, RelayUntil, relay,
 };
 use lockstep_core::{Kind, Phase};
 use lockstep_dynamo::{LoadPath, Target, TargetOptions};
@@ -40,8 +40,8 @@ impl Importing {
         Self { world, server, folder, target }
     }
 
-    fn migration(&self) -> Migration {
-        let mut migration = Migration { target: self.target.clone(), ..self.world.migration() };
+    fn migration(&self) -> MigrationContext {
+        let mut migration = MigrationContext { target: self.target.clone(), ..self.world.migration() };
         migration.options.backfill.load_path = LoadPathChoice::Import;
         let bucket = self.folder.path().join("bucket");
         let key = r#"key="${LOCKSTEP_TO#s3://bucket/}""#;
@@ -67,7 +67,7 @@ impl Importing {
 
     async fn fails(&self, coordinator: &Coordinator) -> String {
         match coordinator.backfill(&CancellationToken::new()).await {
-            Err(error @ Error::ImportFailed { .. }) => error.to_string(),
+            Err(error @ CoordinatorError::ImportFailed { .. }) => error.to_string(),
             other => panic!("it ended with {other:?}"),
         }
     }
@@ -213,7 +213,7 @@ async fn a_run_that_stops_anywhere_goes_on_and_no_step_is_taken_before_the_table
         cancel.cancel();
     };
     let (ended, ()) = tokio::join!(coordinator.backfill(&cancel), stopped);
-    assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+    assert!(matches!(ended, Err(CoordinatorError::Interrupted)), "{ended:?}");
     coordinator.close().await;
     let mut guarded = importing.migration();
     guarded.options.backfill.load_path = LoadPathChoice::Guarded;
@@ -314,7 +314,7 @@ async fn a_plan_that_is_made_again_while_a_job_is_at_work_waits_for_its_table() 
     assert!(why.contains("ListImports"), "{why}");
     // 2. No step is forced while the table is being made: what is acknowledged in it could go with it.
     let refused = coordinator.step(Phase::DualWrite, Some("at once"), &()).await.expect_err("no table yet");
-    assert!(matches!(refused, Error::Refused(_)), "{refused}");
+    assert!(matches!(refused, CoordinatorError::Refused(_)), "{refused}");
     // 3. The plan is made again. No part can go into that job any more, so the ranges wait for its table.
     coordinator.restart_backfill().await.expect("the job goes on");
     importing.server.set(ImportRules::default());

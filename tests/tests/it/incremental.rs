@@ -13,8 +13,8 @@ use lockstep_tests::faults::{Fault as NetworkFault, Gate, Rule};
 use lockstep_tests::world::rows::{log_row, logs, payment, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill, eventually, within};
 use lockstep_validator::{
-    CancellationToken, FindingClass, Kept, Progress, Report, ValidateOptions, ValidateSettings, Verdict,
-    validate,
+    CancellationToken, FindingClass, Kept, Report, ValidateOptions, ValidateSettings, ValidationProgress,
+    Verdict, validate,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -31,7 +31,7 @@ async fn compared(world: &World, options: ValidateOptions) -> Report {
         pass,
         ..options
     };
-    let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
+    let (progress, cancel) = (ValidationProgress::new(&tables), CancellationToken::new());
     let validating = validate(&world.source, &world.target, &tables, &options, &progress, &cancel);
     let report = within(Duration::from_mins(3), validating).await;
     lockstep_validator::record(&world.source, &world.target, &tables, &report).await.expect("recorded");
@@ -264,7 +264,7 @@ async fn what_could_not_be_read_stays_noted_and_is_never_clean() {
 
     // Without a number of its own no relay notes what is delivered while it reads.
     let tables = world.tables();
-    let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
+    let (progress, cancel) = (ValidationProgress::new(&tables), CancellationToken::new());
     let options = ValidateOptions { incremental: true, ..at_rest() };
     let report = validate(&world.source, &world.target, &tables, &options, &progress, &cancel).await;
     assert!(matches!(report.verdict, Verdict::Incomplete { .. }));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep::migration::Migration as Application;
-use lockstep_coordinator::{Error, Migration, repair_state};
+use lockstep_coordinator::{CoordinatorError, MigrationContext, repair_state};
 use lockstep_core::{Kind, Phase};
 use lockstep_payments::Payments;
 use lockstep_tests::World;
@@ -12,14 +12,14 @@ use lockstep_tests::world::rows::{logs, payment_row, payments};
 use lockstep_validator::{CancellationToken, ValidateOptions};
 
 /// What a process does whose configuration leaves the payments out.
-fn of_logs_only(world: &World) -> Migration {
-    Migration { tables: vec![world.logs_table()], ..world.migration() }
+fn of_logs_only(world: &World) -> MigrationContext {
+    MigrationContext { tables: vec![world.logs_table()], ..world.migration() }
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(ended: Result<T, Error>) {
+fn refused<T: std::fmt::Debug>(ended: Result<T, CoordinatorError>) {
     match ended {
-        Err(Error::Store(error)) if error.kind == Kind::Misconfigured => {
+        Err(CoordinatorError::Store(error)) if error.kind == Kind::Misconfigured => {
             assert!(error.to_string().contains("the migration has payments too"), "{error}");
         }
         other => panic!("{other:?}"),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep::instance::{Instance, InstanceOptions};
-use lockstep_coordinator::{Coordinator, Error, Migration, StepOptions, StepOutcome};
+use lockstep_coordinator::{Coordinator, CoordinatorError, MigrationContext, StepOptions, StepOutcome};
 use lockstep_core::{Kind, Phase, Writes};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const CONTROL: &str = "lockstep_control";
 
 /// A migration whose pauses may last so long.
-fn pausing(world: &World, pause_max: Duration) -> Migration {
+fn pausing(world: &World, pause_max: Duration) -> MigrationContext {
     let mut migration = world.migration();
     migration.options.steps =
         StepOptions { pause_max, catch_up_max: Duration::from_mins(1), ..migration.options.steps };
@@ -91,10 +91,12 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
 }
 
 #[track_caller]
-fn missed(error: &Error, why: &str) {
+fn missed(error: &CoordinatorError, why: &str) {
     let told = error.to_string();
     assert!(
-        matches!(error, Error::PauseMissed { .. }) && told.contains(why) && told.contains("as it was"),
+        matches!(error, CoordinatorError::PauseMissed { .. })
+            && told.contains(why)
+            && told.contains("as it was"),
         "{told}"
     );
 }
@@ -204,8 +206,10 @@ async fn a_throttled_control_record_delays_the_step_or_undoes_it_and_loses_nothi
         loop {
             match coordinator.step(to, None, &()).await {
                 Ok(_) => break,
-                Err(Error::Store(error)) if error.kind != Kind::Misconfigured => println!("undone: {error}"),
-                Err(error @ Error::Refused(_)) => {
+                Err(CoordinatorError::Store(error)) if error.kind != Kind::Misconfigured => {
+                    println!("undone: {error}")
+                }
+                Err(error @ CoordinatorError::Refused(_)) => {
                     // It was undone in a later epoch, and a verdict counts in its own.
                     println!("{error}");
                     let _rest = fleet.at_rest().await;
@@ -236,7 +240,7 @@ async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
         loop {
             match CutShort::after(polls, coordinator.step(to, None, &())).await {
                 Some(Ok(_)) => break,
-                Some(Err(Error::Refused(_))) => {
+                Some(Err(CoordinatorError::Refused(_))) => {
                     // It was undone in a later epoch, and a verdict counts in its own.
                     let _rest = fleet.at_rest().await;
                     world.relay_until_empty().await;
@@ -317,7 +321,10 @@ async fn the_way_back_is_refused_while_records_are_lost_or_sides_differ() {
         .step(Phase::HybridRead, Some("I know better"), &())
         .await
         .expect_err("PostgreSQL lacks writes");
-    assert!(matches!(&error, Error::Refused(gates) if gates.refusals().contains("--backfill")), "{error}");
+    assert!(
+        matches!(&error, CoordinatorError::Refused(gates) if gates.refusals().contains("--backfill")),
+        "{error}"
+    );
     world.sql("UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL").await;
 
     // A trigger of the application's that changes what the feed writes, on replicas as well.

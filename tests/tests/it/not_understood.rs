@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep::store::WriteOptions;
-use lockstep_coordinator::{Error, FeedUntil, Progress, RelaySummary, RelayUntil, ReverseFeedOptions, relay};
+use lockstep_coordinator::{
+    CoordinatorError, FeedUntil, Progress, RelaySummary, RelayUntil, ReverseFeedOptions, relay,
+};
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A relay that runs until it is told to stop.
 struct Relaying {
-    task: JoinHandle<Result<RelaySummary, Error>>,
+    task: JoinHandle<Result<RelaySummary, CoordinatorError>>,
     progress: Arc<Progress>,
     cancel: CancellationToken,
 }

@@ -31,7 +31,7 @@ use plant::{ALL, Expected, Fault, check, found, items_of, moved, plant, table_of
 
 /// Validates while writers may go on.
 async fn validate_live(world: &World, tables: &[TableBinding], options: ValidateOptions) -> Report {
-    let progress = lockstep_validator::Progress::new(tables);
+    let progress = lockstep_validator::ValidationProgress::new(tables);
     validate(&world.source, &world.target, tables, &options, &progress, &CancellationToken::new()).await
 }
 
@@ -289,7 +289,7 @@ async fn a_source_that_fails_half_way_leaves_the_verdict_incomplete() {
     world.sql(&logs(1, 400)).await;
     lockstep_tests::world::backfill(&world.prepared().await).await;
     let tables = vec![world.logs_table()];
-    let progress = lockstep_validator::Progress::new(&tables);
+    let progress = lockstep_validator::ValidationProgress::new(&tables);
     // A row a statement, so that there is a middle to be met.
     let options =
         ValidateOptions::from(ValidateSettings { chunk_rows: 1, parallel: 1, ..ValidateSettings::default() });

@@ -1,6 +1,6 @@
 //! A relay that has nothing to deliver asks little, and misses nothing: not a change, and no loss of history.
 
-use lockstep_coordinator::{Error, Progress, RelayUntil, relay};
+use lockstep_coordinator::{CoordinatorError, Progress, RelayUntil, relay};
 use lockstep_core::Phase;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, payments};
@@ -52,5 +52,5 @@ async fn at_rest_a_round_is_one_statement_and_a_change_or_a_target_without_its_m
         ended = within(Duration::from_mins(3), running) => ended,
         () = watching => unreachable!("it waits for ever"),
     };
-    assert!(matches!(ended, Err(Error::HistoryLost(_))), "{ended:?}");
+    assert!(matches!(ended, Err(CoordinatorError::HistoryLost(_))), "{ended:?}");
 }

@@ -7,7 +7,7 @@ use lockstep_payments::Payments;
 use lockstep_tests::World;
 use lockstep_tests::world::within;
 use lockstep_validator::{
-    CancellationToken, Progress, Report, ValidateOptions, ValidateSettings, Verdict, validate,
+    CancellationToken, Report, ValidateOptions, ValidateSettings, ValidationProgress, Verdict, validate,
 };
 
 use crate::reverse_feed::{dynamo_only, payment_row};
@@ -19,7 +19,7 @@ async fn compared(world: &World, settle_timeout: Duration) -> Report {
         wait_for_pending: false,
         ..ValidateOptions::default()
     };
-    let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
+    let (progress, cancel) = (ValidationProgress::new(&tables), CancellationToken::new());
     let comparing = validate(&world.source, &world.target, &tables, &options, &progress, &cancel);
     within(Duration::from_mins(3), comparing).await
 }

@@ -10,8 +10,8 @@ use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};
 use lockstep_tests::world::{LOGS, backfill, eventually, within};
 use lockstep_validator::{
-    CancellationToken, Kept, Progress, Report, TableReport, ValidateOptions, ValidateSettings, Verdict,
-    validate,
+    CancellationToken, Kept, Report, TableReport, ValidateOptions, ValidateSettings, ValidationProgress,
+    Verdict, validate,
 };
 use serde_json::Value;
 
@@ -106,7 +106,7 @@ async fn broken_off(world: &World, options: &ValidateOptions) -> Report {
 
 async fn run(world: &World, options: &ValidateOptions) -> Report {
     let tables = vec![world.logs_table()];
-    let progress = Progress::new(&tables);
+    let progress = ValidationProgress::new(&tables);
     let cancel = CancellationToken::new();
     let validating = validate(&world.source, &world.target, &tables, options, &progress, &cancel);
     within(Duration::from_mins(3), validating).await

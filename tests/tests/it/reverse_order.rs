@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use lockstep_core::{Attributes, Epoch, MigratableTable, Phase, key_of_place, tombstone};
 use lockstep_dynamo::streams::{StreamRecord, changes_of};
 use lockstep_integration_logs::IntegrationLogs;
-use lockstep_postgres::reverse::{Applied, FedTable, Found, Page};
+use lockstep_postgres::reverse::{Applied, FedPage, FedTable, ItemNow};
 use lockstep_tests::World;
 use lockstep_tests::world::LOGS;
 use rand::rngs::StdRng;
@@ -68,7 +68,7 @@ impl Shards {
         let from = (self.page > 0).then(|| self.page.to_string());
         self.page += 1;
         let (to, folded) = (self.page.to_string(), changes_of(records));
-        let page = Page {
+        let page = FedPage {
             shard,
             from: from.as_deref(),
             to: Some(&to),
@@ -104,7 +104,7 @@ impl Shards {
         for again in self.world.source.reverse_again(LOGS, 100).await.expect("lists") {
             let key = key_of_place(&again.place).expect("our own");
             let item = self.world.plain_target.get(LOGS, &key).await.expect("reads");
-            found.push(Found { again, item });
+            found.push(ItemNow { again, item });
         }
         self.world.source.apply_again(&self.table, &found).await.expect("applies");
     }
@@ -210,7 +210,7 @@ async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
     }
     // Another feed has gone on: this one is behind.
     let folded = changes_of(&records);
-    let page = Page {
+    let page = FedPage {
         shard: "one",
         from: Some("elsewhere"),
         to: Some("further"),
@@ -223,7 +223,7 @@ async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
         shards.world.source.apply_reverse(&shards.table, page).await.expect_err("it does not follow");
     assert!(behind.message.contains("another reverse feed"), "{behind}");
     // The answer to a commit was lost, and the page comes again.
-    let page = Page { to: Some("1"), ..page };
+    let page = FedPage { to: Some("1"), ..page };
     assert_eq!(shards.world.source.apply_reverse(&shards.table, page).await.expect("is done").applied, 0);
 }
 
@@ -233,7 +233,7 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
     shards.epoch = Epoch(shards.epoch.0 + 1);
     shards.write(0, Some("early")).await;
     let folded = changes_of(shards.queues[0].make_contiguous());
-    let page = Page {
+    let page = FedPage {
         shard: "one",
         from: None,
         to: Some("1"),
@@ -244,7 +244,7 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
     };
     // Neither without a word of what was begun, nor where that epoch was: the flip is still under way.
     for begun in [None, Some(shards.epoch)] {
-        let page = Page { begun, ..page };
+        let page = FedPage { begun, ..page };
         let early = shards.world.source.apply_reverse(&shards.table, page).await.expect("it is asked again");
         assert_eq!(early, Applied { ahead: true, ..Applied::default() });
     }
@@ -261,7 +261,7 @@ async fn a_page_whose_rows_are_not_applied_leaves_no_position() {
     let mut shards = Shards::start().await;
     shards.write(0, Some("here")).await;
     let folded = changes_of(shards.queues[0].make_contiguous());
-    let page = Page {
+    let page = FedPage {
         shard: "one",
         from: None,
         to: Some("1"),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep_coordinator::truth::copy_to_source;
-use lockstep_coordinator::{Error, FeedUntil, StepOptions, drained};
+use lockstep_coordinator::{CoordinatorError, FeedUntil, StepOptions, drained};
 use lockstep_core::{Epoch, Kind, MigratableTable, Phase};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
@@ -191,7 +191,7 @@ async fn a_trigger_that_stamps_rows_closes_no_way_back_and_one_that_would_is_ref
     let error =
         coordinator.step(Phase::DynamoOnly, None, &()).await.expect_err("it fires on replicas as well");
     assert!(
-        matches!(&error, Error::Refused(gates) if gates.refusals().contains("stamp (public.stamp)")
+        matches!(&error, CoordinatorError::Refused(gates) if gates.refusals().contains("stamp (public.stamp)")
             || gates.refusals().contains("stamp (stamp)")),
         "{error}"
     );

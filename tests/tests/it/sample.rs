@@ -8,7 +8,8 @@ use lockstep_tests::World;
 use lockstep_tests::world::rows::payments;
 use lockstep_tests::world::within;
 use lockstep_validator::{
-    CancellationToken, Progress, Report, Sample, ValidateOptions, ValidateSettings, Verdict, validate,
+    CancellationToken, Report, Sample, ValidateOptions, ValidateSettings, ValidationProgress, Verdict,
+    validate,
 };
 
 use crate::planted::plant::{ALL, Fault, found, items_of, moved, plant};
@@ -22,7 +23,7 @@ async fn sampled(world: &World, sample: Sample, scan_segments: usize) -> Report 
         quiescent: true,
         ..ValidateOptions::default()
     };
-    let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
+    let (progress, cancel) = (ValidationProgress::new(&tables), CancellationToken::new());
     let validating = validate(&world.source, &world.target, &tables, &options, &progress, &cancel);
     within(std::time::Duration::from_secs(60), validating).await
 }

@@ -10,7 +10,7 @@ use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{PAYMENTS, eventually, within};
 use lockstep_validator::{
-    CancellationToken, Kept, Progress, ValidateOptions, ValidateSettings, begin, validate,
+    CancellationToken, Kept, ValidateOptions, ValidateSettings, ValidationProgress, begin, validate,
 };
 
 use crate::process::{command, ended};
@@ -51,7 +51,7 @@ async fn a_comparison_over_a_step_back_is_no_verdict_and_is_not_gone_on_with() {
     let few = ValidateSettings { scan_segments: 4, ..ValidateSettings::default() };
     let options = ValidateOptions { kept: Some(kept), ..ValidateOptions::from(few.clone()) };
     let (tables, cancel) = (world.tables(), CancellationToken::new());
-    let progress = Progress::new(&tables);
+    let progress = ValidationProgress::new(&tables);
 
     world.proxy().script(Rule::new(Fault::AccessDenied).on("Scan").after(1));
     let broken_off = validate(&world.source, &world.target, &tables, &options, &progress, &cancel).await;
@@ -61,7 +61,7 @@ async fn a_comparison_over_a_step_back_is_no_verdict_and_is_not_gone_on_with() {
     world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("Scan"));
     let (source, target) = (world.another_source().await, world.target.clone());
     let running = tokio::spawn({
-        let (tables, progress, cancel) = (tables.clone(), Progress::new(&tables), cancel.clone());
+        let (tables, progress, cancel) = (tables.clone(), ValidationProgress::new(&tables), cancel.clone());
         async move {
             let options = ValidateOptions::from(few);
             validate(&source, &target, &tables, &options, &progress, &cancel).await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use lockstep::store::{Store, WriteMode, WriteOptions, Writer};
-use lockstep_coordinator::{Coordinator, Migration, Progress, RelayUntil, relay};
+use lockstep_coordinator::{Coordinator, MigrationContext, Progress, RelayUntil, relay};
 use lockstep_core::{Epoch, Phase};
 use lockstep_integration_logs::{IntegrationLogs, IntegrationLogsOptions};
 use lockstep_payments::Payments;
@@ -18,7 +18,7 @@ use lockstep_validator::CancellationToken;
 pub(crate) struct Stage {
     pub(crate) world: World,
     coordinator: Coordinator,
-    migration: Migration,
+    migration: MigrationContext,
     table: IntegrationLogs,
 }
 
@@ -29,7 +29,7 @@ impl Stage {
             options: IntegrationLogsOptions { write_shards, ..IntegrationLogsOptions::default() },
         };
         let logs = TableBinding { table: Arc::new(table), ..world.logs_table() };
-        let migration = Migration { tables: vec![logs, world.payments_table()], ..world.migration() };
+        let migration = MigrationContext { tables: vec![logs, world.payments_table()], ..world.migration() };
         let coordinator = world.coordinator_of(migration.clone()).await;
         coordinator.prepare(&()).await.expect("nothing refuses");
         Self { world, coordinator, migration, table }

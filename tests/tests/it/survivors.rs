@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lockstep::instance::{Instance, InstanceOptions};
 use lockstep::migration::Migration;
 use lockstep::store::{Delivery, WriteOptions};
-use lockstep_coordinator::{BackfillOptions, Error};
+use lockstep_coordinator::{BackfillOptions, CoordinatorError};
 use lockstep_core::{Attributes, Kind, MigratableTable, Phase, Version, tombstone};
 use lockstep_dynamo::Landed;
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
@@ -67,7 +67,7 @@ async fn a_range_that_is_broken_off_in_its_middle_goes_on_right_behind_what_was_
         }
         cancel.cancel();
     });
-    assert!(matches!(broken_off, Err(Error::Interrupted)), "{broken_off:?}");
+    assert!(matches!(broken_off, Err(CoordinatorError::Interrupted)), "{broken_off:?}");
     coordinator.close().await;
     // What is at the gate stays there: the process that sent it is gone, and the network lost it.
     world.proxy().clear();
@@ -99,7 +99,7 @@ async fn a_column_that_is_added_while_a_chunk_is_read_ends_the_backfill() {
         gate.open();
     });
     let error = ended.expect_err("the column is not in what was read");
-    assert!(matches!(error, Error::SchemaChanged { .. }), "{error}");
+    assert!(matches!(error, CoordinatorError::SchemaChanged { .. }), "{error}");
 }
 
 /// M18. Version and row are one reading (I14): a row that changes right after it was read keeps its mark.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lockstep::store::{WriteOptions, Writer};
 use lockstep_cli::config::TableSections;
 use lockstep_cli::sample::registry;
-use lockstep_coordinator::{Error, Rehearsal, TestReport, canary_reads_of, test_operation};
+use lockstep_coordinator::{CoordinatorError, Rehearsal, TestReport, canary_reads_of, test_operation};
 use lockstep_core::{AttributeValue, MigratableTable, Phase, Version, is_tombstone};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
@@ -164,7 +164,7 @@ async fn hybrid_read_wants_a_passed_test_operation() {
     // No other gate removes single items, so everything else passes.
     world.proxy().script(Rule::new(Fault::ServerError).on("DeleteItem"));
     let report = match coordinator.step(Phase::HybridRead, None, &()).await {
-        Err(Error::Refused(report)) => report,
+        Err(CoordinatorError::Refused(report)) => report,
         other => panic!("not refused: {other:?}"),
     };
     let refused: Vec<_> =
@@ -216,7 +216,7 @@ async fn hybrid_read_wants_canary_reads_that_agree() {
         }
     }));
     let report = match coordinator.step(Phase::HybridRead, None, &()).await {
-        Err(Error::Refused(report)) => report,
+        Err(CoordinatorError::Refused(report)) => report,
         other => panic!("not refused: {other:?}"),
     };
     let refused: Vec<&str> =

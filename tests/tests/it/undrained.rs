@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{Coordinator, Error, StepOptions};
+use lockstep_coordinator::{Coordinator, CoordinatorError, StepOptions};
 use lockstep_core::Phase;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
@@ -68,7 +68,8 @@ async fn a_write_that_the_feed_has_not_brought_when_writes_are_stopped_misses_th
     let error = stepped.expect_err("the feed is not through");
     let told = error.to_string();
     assert!(
-        matches!(error, Error::PauseMissed { .. }) && told.contains("the reverse feed is not through"),
+        matches!(error, CoordinatorError::PauseMissed { .. })
+            && told.contains("the reverse feed is not through"),
         "{told}"
     );
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DynamoOnly);
@@ -93,7 +94,10 @@ async fn an_intent_that_is_open_behind_the_barrier_keeps_the_truth_where_it_is()
     );
     assert_eq!(world.sql(&intent).await, 1);
     let error = coordinator.step(Phase::DynamoOnly, None, &()).await.expect_err("an intent is open");
-    assert!(matches!(error, Error::BarrierBusy { to: Phase::DynamoOnly, tries: 3, .. }), "{error}");
+    assert!(
+        matches!(error, CoordinatorError::BarrierBusy { to: Phase::DynamoOnly, tries: 3, .. }),
+        "{error}"
+    );
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead);
     assert_eq!(world.intents().await, 1);
     run(&mut holder, "ROLLBACK").await;

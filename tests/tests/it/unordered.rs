@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use lockstep::store::query::Partitions;
 use lockstep::store::reads::Comparison;
 use lockstep::store::{Query, Selection, Store, WriteOptions, Writer};
-use lockstep_coordinator::{Migration, Progress, RelayUntil, relay};
+use lockstep_coordinator::{MigrationContext, Progress, RelayUntil, relay};
 use lockstep_core::{AttributeValue, Epoch, MigratableTable, Phase};
 use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
@@ -61,7 +61,7 @@ const SCHEMA: &str = "
 
 struct Stage {
     world: World,
-    migration: Migration,
+    migration: MigrationContext,
 }
 
 impl Stage {
@@ -78,7 +78,7 @@ impl Stage {
             table,
         };
         let tables = vec![binding(Arc::new(Parts)), binding(Arc::new(Tasks))];
-        let migration = Migration { tables, ..world.migration() };
+        let migration = MigrationContext { tables, ..world.migration() };
         let coordinator = world.coordinator_of(migration.clone()).await;
         coordinator.prepare(&()).await.expect("nothing refuses");
         backfill(&coordinator).await;

@@ -7,7 +7,9 @@ use lockstep_postgres::{TableBinding, VerdictWord};
 use lockstep_tests::World;
 use lockstep_tests::world::PAYMENTS;
 use lockstep_tests::world::rows::{logs, payments};
-use lockstep_validator::{CancellationToken, Progress, Report, ValidateOptions, begin, record, validate};
+use lockstep_validator::{
+    CancellationToken, Report, ValidateOptions, ValidationProgress, begin, record, validate,
+};
 
 use crate::planted::plant::items_of;
 
@@ -16,7 +18,7 @@ pub(crate) async fn compared(world: &World, tables: &[TableBinding]) -> Report {
     let pass = begin(&world.source).await.expect("a pass begins");
     let options =
         ValidateOptions { pass, quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
-    let (progress, cancel) = (Progress::new(tables), CancellationToken::new());
+    let (progress, cancel) = (ValidationProgress::new(tables), CancellationToken::new());
     validate(&world.source, &world.plain_target, tables, &options, &progress, &cancel).await
 }
 

@@ -11,7 +11,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use index::Index;
-pub use walk::exported;
+pub use walk::{exported, own_types};
 
 /// One item that can be named or held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

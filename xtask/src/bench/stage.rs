@@ -6,13 +6,13 @@ use lockstep::store::{Store, WriteOptions};
 use lockstep::sweeper::SweeperOptions;
 use lockstep_cli::config::TableSections;
 use lockstep_cli::sample::registry;
-use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil, Watch};
+use lockstep_coordinator::{Coordinator, MigrationContext as Moved, Options, RelayUntil, Watch};
 use lockstep_core::{Epoch, MigratableTable, Phase};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
 use lockstep_payments::{Payment, Payments};
 use lockstep_sample::generate::History;
 use lockstep_sample::load;
-use lockstep_validator::{Progress, ValidateOptions, validate};
+use lockstep_validator::{ValidateOptions, ValidationProgress, validate};
 use tokio_util::sync::CancellationToken;
 
 use super::bare::Bare;
@@ -79,7 +79,7 @@ impl Stage {
         let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);
         let pass = lockstep_validator::begin(source).await?;
         let options = ValidateOptions { pass, ..ValidateOptions::default() };
-        let (progress, cancel) = (Progress::new(tables), CancellationToken::new());
+        let (progress, cancel) = (ValidationProgress::new(tables), CancellationToken::new());
         let report = validate(source, target, tables, &options, &progress, &cancel).await;
         lockstep_validator::record(source, target, tables, &report).await?;
         anyhow::ensure!(

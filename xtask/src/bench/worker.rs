@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_coordinator::{
-    BackfillOptions, Coordinator, LoadPathChoice, Migration, Options, RangesChoice, Watch,
+    BackfillOptions, Coordinator, LoadPathChoice, MigrationContext, Options, RangesChoice, Watch,
 };
 use lockstep_dynamo::{Target, TargetOptions};
 use lockstep_integration_logs::IntegrationLogs;
@@ -129,8 +129,8 @@ pub async fn migration(
     endpoint_url: &str,
     binding: TableBinding,
     backfill: BackfillOptions,
-) -> Migration {
-    Migration {
+) -> MigrationContext {
+    MigrationContext {
         source,
         target: target(endpoint_url).await,
         tables: vec![binding],

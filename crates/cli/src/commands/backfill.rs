@@ -113,9 +113,9 @@ async fn until_moved(
             Err(error) if !began_well || context.cancel.is_cancelled() => return Err(error),
             Err(error) => error,
         };
-        let error = match error.downcast::<lockstep_coordinator::Error>() {
+        let error = match error.downcast::<lockstep_coordinator::CoordinatorError>() {
             // Its lock was lost, with the session that held it.
-            Ok(lockstep_coordinator::Error::Interrupted) => lockstep_core::Error::source(
+            Ok(lockstep_coordinator::CoordinatorError::Interrupted) => lockstep_core::Error::source(
                 lockstep_core::Kind::Unavailable,
                 "holding the coordinator's lock",
                 "it was lost",

@@ -4,7 +4,7 @@ use lockstep_coordinator::{Observer as _, ready};
 use lockstep_core::Phase;
 use serde_json::json;
 
-use super::step::{Direction, path};
+use super::direction::{Direction, path};
 use crate::Context;
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};

@@ -11,7 +11,7 @@ use lockstep_postgres::{IntentId, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::step::Direction;
+use super::direction::Direction;
 use crate::exit::Failure;
 
 /// The note with which an errand begins.

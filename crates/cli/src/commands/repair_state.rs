@@ -8,7 +8,7 @@ use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
 use super::doctor;
-use super::repair::{listed, told};
+use super::repair_list::{listed, told};
 use crate::Context;
 use crate::exit::Exit;
 use crate::report::{print, print_json};

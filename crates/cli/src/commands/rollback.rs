@@ -2,8 +2,9 @@
 
 use lockstep_core::Phase;
 
+use super::direction::Direction;
 use super::dry_run;
-use super::step::{self, Asked, Direction};
+use super::step::{self, Asked};
 use crate::exit::Exit;
 use crate::{Context, help};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockstep::store::Writer;
 use lockstep_coordinator::{
-    CanaryRead, Coordinator, Migration, Observer, Progress, Rehearsal, StepOutcome, Watch,
+    CanaryRead, Coordinator, MigrationContext, Observer, Progress, Rehearsal, StepOutcome, Watch,
     canary_reads_of_binding, canary_reads_with_indexes, measure_latency,
 };
 use lockstep_core::Phase;
@@ -27,13 +27,13 @@ impl Context {
     }
 
     /// The migration of this configuration on `stores`.
-    pub(super) fn migration(&self, stores: &Stores) -> anyhow::Result<Migration> {
+    pub(super) fn migration(&self, stores: &Stores) -> anyhow::Result<MigrationContext> {
         Ok(self.migration_of(stores, self.tables()?))
     }
 
     /// The same, of these tables.
-    pub(super) fn migration_of(&self, stores: &Stores, tables: Vec<TableBinding>) -> Migration {
-        Migration {
+    pub(super) fn migration_of(&self, stores: &Stores, tables: Vec<TableBinding>) -> MigrationContext {
+        MigrationContext {
             source: stores.source.clone(),
             target: stores.target.clone(),
             tables,
@@ -195,7 +195,7 @@ impl Context {
         stores.source.migrate_schema().await?;
         let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
-        let progress = lockstep_validator::Progress::new(&tables);
+        let progress = lockstep_validator::ValidationProgress::new(&tables);
         let board = self.ui.board("compare", {
             let progress = progress.clone();
             move || progress.snapshot().iter().map(validation_sample).collect()

@@ -1,6 +1,5 @@
 //! What `advance` and `rollback` share: one step after the other, in one direction.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,50 +9,14 @@ use lockstep_coordinator::{
 };
 use lockstep_core::{Epoch, Phase};
 use lockstep_validator::{Report, ValidateOptions};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::direction::{Direction, path};
 use super::errand::Errand;
 use crate::Context;
-use crate::exit::{Exit, Failure, exit_of};
+use crate::exit::{Exit, exit_of};
 use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
-
-/// Which way to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Direction {
-    Forward,
-    Back,
-}
-
-impl Direction {
-    pub(super) fn next(self, from: Phase) -> Option<Phase> {
-        match self {
-            Self::Forward => from.next(),
-            Self::Back => from.previous(),
-        }
-    }
-
-    /// Steps from one phase to another; `None` if they lie the other way.
-    fn path(self, from: Phase, to: Phase) -> Option<Vec<Phase>> {
-        let ahead = match self {
-            Self::Forward => Ordering::Greater,
-            Self::Back => Ordering::Less,
-        };
-        match to.cmp(&from) {
-            Ordering::Equal => Some(Vec::new()),
-            way if way == ahead => Some(
-                std::iter::successors(
-                    self.next(from),
-                    |phase| if *phase == to { None } else { self.next(*phase) },
-                )
-                .collect(),
-            ),
-            _ => None,
-        }
-    }
-}
 
 /// What is asked for.
 pub(super) struct Asked {
@@ -105,14 +68,6 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
     errand.end(&stores.source).await?;
     stores.close(false).await?;
     Ok(check.map_or(Exit::Done, |check| exit_of_verdict(&check.verdict)))
-}
-
-/// The steps from one phase to another.
-pub(super) fn path(way: Direction, from: Phase, to: Phase) -> anyhow::Result<Vec<Phase>> {
-    way.path(from, to).ok_or_else(|| {
-        let other = if way == Direction::Forward { "rollback" } else { "advance" };
-        Failure::usage(format!("the phase is {from}: to get to {to}, use `{other} --to {to}`"))
-    })
 }
 
 /// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by its caller,
@@ -238,25 +193,4 @@ pub(super) fn describe(step: &StepOutcome) -> String {
         pause.allowed_ms,
         parts.join(", ")
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use Phase::{DualWrite, DynamoOnly, HybridRead, PostgresOnly};
-
-    #[track_caller]
-    fn check(way: Direction, from: Phase, to: Phase, expected: Option<&[Phase]>) {
-        assert_eq!(way.path(from, to).as_deref(), expected);
-    }
-
-    #[test]
-    fn every_phase_between_is_visited_and_only_that_way() {
-        check(Direction::Forward, PostgresOnly, HybridRead, Some(&[DualWrite, HybridRead]));
-        check(Direction::Forward, PostgresOnly, DynamoOnly, Some(&[DualWrite, HybridRead, DynamoOnly]));
-        check(Direction::Back, HybridRead, PostgresOnly, Some(&[DualWrite, PostgresOnly]));
-        check(Direction::Back, DualWrite, DualWrite, Some(&[]));
-        check(Direction::Forward, HybridRead, DualWrite, None);
-        check(Direction::Back, PostgresOnly, DualWrite, None);
-    }
 }

@@ -1,6 +1,6 @@
 //! What the initial load was planned to take and what it took, as text: of `cost`, `status` and `backfill`.
 
-use lockstep_coordinator::{LoadTook, Share};
+use lockstep_coordinator::{LoadCost, LoadTook};
 
 use crate::report::table;
 use crate::ui::{EACH_MAX, count, seconds};
@@ -11,7 +11,7 @@ pub(super) fn text(histories: &[LoadTook]) -> String {
         return String::new();
     }
     let headers = ["initial load", "", "rows", "write units", "dollars", "time", "rows/s"];
-    let line = |name: &str, side: &str, share: &Share, band: f64| {
+    let line = |name: &str, side: &str, share: &LoadCost, band: f64| {
         let units = count(share.write_units as u64);
         vec![
             name.to_owned(),
@@ -39,7 +39,7 @@ fn fold(histories: &[LoadTook]) -> Vec<LoadTook> {
     if histories.len() <= EACH_MAX {
         return histories.to_vec();
     }
-    let sum = |side: fn(&LoadTook) -> &Share| Share {
+    let sum = |side: fn(&LoadTook) -> &LoadCost| LoadCost {
         rows: histories.iter().map(|h| side(h).rows).sum(),
         write_units: histories.iter().map(|h| side(h).write_units).sum(),
         usd: histories.iter().map(|h| side(h).usd).sum(),

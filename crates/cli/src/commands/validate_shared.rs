@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lockstep_validator::{Helped, Progress, Sharing, ValidateOptions, help};
+use lockstep_validator::{Helped, Sharing, ValidateOptions, ValidationProgress, help};
 
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +65,7 @@ async fn take_part(
     stop: &CancellationToken,
 ) -> anyhow::Result<Helped> {
     let tables = context.tables()?;
-    let progress = Progress::new(&tables);
+    let progress = ValidationProgress::new(&tables);
     let board = context.ui.board("compare", {
         let progress = progress.clone();
         move || progress.snapshot().iter().map(validation_sample).collect()

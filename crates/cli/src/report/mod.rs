@@ -66,16 +66,18 @@ pub fn sentence(error: &anyhow::Error) -> String {
 
 fn of_store<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a lockstep_core::Error> {
     match cause.downcast_ref() {
-        Some(lockstep_coordinator::Error::Store(error)) => Some(error),
+        Some(lockstep_coordinator::CoordinatorError::Store(error)) => Some(error),
         _ => cause.downcast_ref(),
     }
 }
 
 /// An error as a report.
 pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
-    let gates = error.chain().find_map(|cause| match cause.downcast_ref::<lockstep_coordinator::Error>() {
-        Some(lockstep_coordinator::Error::Refused(report)) => Some(json!(report.results)),
-        _ => None,
+    let gates = error.chain().find_map(|cause| {
+        match cause.downcast_ref::<lockstep_coordinator::CoordinatorError>() {
+            Some(lockstep_coordinator::CoordinatorError::Refused(report)) => Some(json!(report.results)),
+            _ => None,
+        }
     });
     json!({ "error": sentence(error), "exit_code": exit as u8, "gates": gates })
 }
@@ -305,7 +307,7 @@ mod tests {
         );
         of_store.cause = Some(Box::new(std::io::Error::other("permission denied, at line 3655 of acl.c")));
         let said = of_store.to_string();
-        let coordinator = lockstep_coordinator::Error::Store(of_store);
+        let coordinator = lockstep_coordinator::CoordinatorError::Store(of_store);
         let error = anyhow::Error::from(coordinator).context("while comparing");
         assert_eq!(sentence(&error), format!("while comparing: {said}"));
     }

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::cut;
 use super::piece::Piece;
 use super::table::TableRun;
-use crate::error::{Error, Result, require_shape_now};
+use crate::error::{CoordinatorError, Result, require_shape_now};
 
 /// A chunk, and the room in the queue that it takes until it is settled.
 pub(super) type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
@@ -19,7 +19,7 @@ impl TableRun {
     pub(super) async fn next_chunk(&self, piece: Piece) -> Result<Option<ReadChunk>> {
         let backfill = &self.migration.options.backfill;
         let kib = (backfill.chunk_bytes / 1024).clamp(1, (backfill.queue_bytes_max / 1024).max(1));
-        let closed = |_| Error::Interrupted;
+        let closed = |_| CoordinatorError::Interrupted;
         let room = Arc::clone(&self.shared.queue_kib).acquire_many_owned(kib as u32).await.map_err(closed)?;
         let _reader = self.shared.readers.acquire().await.map_err(closed)?;
         self.lease.require()?;

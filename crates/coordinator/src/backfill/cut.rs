@@ -4,8 +4,8 @@ use lockstep_core::Advice::BackfillAgain;
 use lockstep_core::{Error as StoreError, Kind, Window};
 use lockstep_postgres::{KeyBound, RangePlan, RangeRow, Source, TableBinding};
 
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 use crate::plan;
 
 /// Whether a plan is the first one of a table, or follows one whose file is gone.
@@ -20,7 +20,7 @@ enum Cut {
 /// # Errors
 /// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.
 pub(super) async fn plan_once(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     rows_estimate: i64,
 ) -> Result<()> {
@@ -39,7 +39,7 @@ pub(super) async fn plan_once(
 /// # Errors
 /// The source's.
 pub(super) async fn ranges_of_its_file(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
 ) -> Result<Vec<RangeRow>> {
     let source = &migration.source;
@@ -60,7 +60,11 @@ pub(super) async fn ranges_of_its_file(
 ///
 /// # Errors
 /// The source's.
-pub(super) async fn begin_again(migration: &Migration, binding: &TableBinding, file: &str) -> Result<()> {
+pub(super) async fn begin_again(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+    file: &str,
+) -> Result<()> {
     let source = &migration.source;
     let rows_estimate = source.describe(binding).await?.rows_likely();
     let plan = choose(migration, binding, rows_estimate, Cut::Again).await?;
@@ -79,7 +83,7 @@ pub(super) async fn begin_again(migration: &Migration, binding: &TableBinding, f
 }
 
 async fn choose(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     rows_estimate: i64,
     cut: Cut,
@@ -123,7 +127,7 @@ async fn require_window(source: &Source, binding: &TableBinding, window: &Window
 }
 
 /// What work on a plan ends with that was made for another window of days than this process has.
-pub(super) fn for_another_window(table: &str) -> Error {
+pub(super) fn for_another_window(table: &str) -> CoordinatorError {
     let message =
         format!("the plan was made for another window of days; run {BackfillAgain} to make a new plan");
     StoreError::source(Kind::Misconfigured, format!("resuming the backfill of {table}"), message).into()

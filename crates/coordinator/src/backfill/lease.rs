@@ -102,7 +102,7 @@ impl WorkerLease {
     }
 
     /// What work under a lease ends with that is over.
-    pub(super) fn ended() -> crate::error::Error {
+    pub(super) fn ended() -> crate::error::CoordinatorError {
         let message = format!(
             "it is over: this process was stopped, or did not reach the source, for \
             longer than {BackfillLease}; its ranges are free, and it takes new ones"

@@ -39,9 +39,9 @@ use self::budget::Budget;
 use self::lease::KeptLease;
 pub(crate) use self::lease::Who;
 use self::table::Table;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::import;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::spent::Spent;
@@ -91,7 +91,7 @@ struct Shared {
 /// Moves the history of every table, beside what workers move of it. Capture must be on, and the
 /// coordinator's lock held.
 pub(crate) async fn run(
-    migration: &Arc<Migration>,
+    migration: &Arc<MigrationContext>,
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> Result<Vec<BackfillSummary>> {
@@ -118,7 +118,7 @@ pub(crate) async fn run(
 /// Moves ranges of the plan until each is done, by this worker or by others. Says how often a lease ended
 /// meanwhile.
 pub(crate) async fn help(
-    migration: &Arc<Migration>,
+    migration: &Arc<MigrationContext>,
     who: &Who,
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
@@ -139,7 +139,7 @@ pub(crate) async fn help(
 }
 
 /// Makes the plan of every table, unless there is one. The coordinator's lock must be held.
-pub(crate) async fn plan_all(migration: &Migration) -> Result<()> {
+pub(crate) async fn plan_all(migration: &MigrationContext) -> Result<()> {
     for binding in &migration.tables {
         let described = migration.source.describe(binding).await?;
         cut::plan_once(migration, binding, described.rows_likely()).await?;
@@ -147,13 +147,13 @@ pub(crate) async fn plan_all(migration: &Migration) -> Result<()> {
     Ok(())
 }
 
-async fn begin(migration: &Arc<Migration>, progress: &Progress) -> Result<Vec<Table>> {
+async fn begin(migration: &Arc<MigrationContext>, progress: &Progress) -> Result<Vec<Table>> {
     try_join_all(migration.tables.iter().map(|binding| Table::begin(migration, binding, progress))).await
 }
 
 /// One shift after the other, each under a lease of its own, until no range is left.
 async fn work_on(
-    migration: &Arc<Migration>,
+    migration: &Arc<MigrationContext>,
     tables: &[&Table],
     who: &Who,
     progress: &Arc<Progress>,
@@ -184,7 +184,9 @@ async fn work_on(
             kept.end().await;
             match ended {
                 Ok(()) => return Ok(ended_leases),
-                Err(Error::Store(error)) if error.kind == Kind::Fenced && !cancel.is_cancelled() => {
+                Err(CoordinatorError::Store(error))
+                    if error.kind == Kind::Fenced && !cancel.is_cancelled() =>
+                {
                     ended_leases += 1;
                     tracing::warn!("{error}");
                 }
@@ -204,7 +206,12 @@ async fn work_on(
 }
 
 /// Applies changes of the tuning within a second, for as long as it is polled.
-async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progress, spent: &mut Spent) {
+async fn follow_tuning(
+    migration: &MigrationContext,
+    shared: &Shared,
+    progress: &Progress,
+    spent: &mut Spent,
+) {
     let mut was_paused = false;
     let mut strain = Strain::default();
     loop {

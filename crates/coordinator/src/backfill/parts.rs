@@ -12,7 +12,7 @@ use super::lease::WorkerLease;
 use super::piece::{Chunk, Piece};
 use super::range::RangeEnd;
 use super::table::TableRun;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::import::{Part, lines_of};
 
 /// What has been read and is not behind the watermark.
@@ -34,7 +34,7 @@ impl TableRun {
         while !at_end {
             let next = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return Err(Error::Interrupted),
+                () = self.cancel.cancelled() => return Err(CoordinatorError::Interrupted),
                 () = self.lease.over() => return Err(WorkerLease::ended()),
                 next = self.next_chunk(piece.clone()) => next?,
             };
@@ -130,8 +130,8 @@ impl TableRun {
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let done = tokio::task::spawn_blocking(work).await.map_err(Error::from)?;
-        done.map_err(|error| Error::ImportFailed {
+        let done = tokio::task::spawn_blocking(work).await.map_err(CoordinatorError::from)?;
+        done.map_err(|error| CoordinatorError::ImportFailed {
             table: self.binding.name().to_owned(),
             why: format!(
                 "a part could not be written: {error}; make room, or set \

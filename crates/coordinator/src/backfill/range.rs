@@ -15,7 +15,7 @@ use super::lease::WorkerLease;
 use super::piece::{Chunk, Piece};
 use super::table::TableRun;
 use super::watermark::Watermark;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 
 /// Chunks of a range that are moved before it is split, and that what is left must have.
 const SPLIT_CHUNKS: usize = 4;
@@ -68,7 +68,7 @@ impl TableRun {
             }
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return Err(Error::Interrupted),
+                () = self.cancel.cancelled() => return Err(CoordinatorError::Interrupted),
                 () = self.lease.over() => return Err(WorkerLease::ended()),
                 Some(settled) = delivering.next(), if !delivering.is_empty() => {
                     match self.settle(&held, &mut watermark, &settled?).await? {

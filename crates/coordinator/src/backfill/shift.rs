@@ -12,7 +12,7 @@ use super::cut::for_another_window;
 use super::lease::WorkerLease;
 use super::range::RangeEnd;
 use super::table::TableRun;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 
 /// Pause before a worker that found nothing looks again, about: a range may have been split, or a worker
 /// gone. It doubles for as long as nothing is found. Fifty idle workers ask a dozen times a second with the
@@ -66,7 +66,7 @@ pub(super) async fn shift(
         lease.set_idle(moving.is_empty());
         let pause = look_again.mul_f64(rand::rng().random_range(0.75..=1.25));
         tokio::select! {
-            () = cancel.cancelled() => return Err(Error::Interrupted),
+            () = cancel.cancelled() => return Err(CoordinatorError::Interrupted),
             () = lease.over() => return Err(WorkerLease::ended()),
             Some(ended) = moving.join_next() => {
                 if let RangeEnd::Lost { table, number } = ended?? {

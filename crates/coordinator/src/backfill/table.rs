@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::cut::{plan_once, ranges_of_its_file};
 use super::lease::WorkerLease;
 use super::{BackfillSummary, Shared};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::import;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::plan;
 use crate::progress::{Progress, TableProgress};
 
@@ -36,7 +36,7 @@ pub(super) struct Table {
 
 /// One table under one lease.
 pub(super) struct TableRun {
-    pub(super) migration: Arc<Migration>,
+    pub(super) migration: Arc<MigrationContext>,
     pub(super) binding: TableBinding,
     pub(super) fingerprint: String,
     pub(super) window: Window,
@@ -63,7 +63,7 @@ impl Table {
     /// # Errors
     /// Either store's; [`Kind::Misconfigured`] where the plan was made for another window of days.
     pub(super) async fn begin(
-        migration: &Migration,
+        migration: &MigrationContext,
         binding: &TableBinding,
         progress: &Progress,
     ) -> Result<Self> {
@@ -106,7 +106,7 @@ impl Table {
     /// What works on it under this lease.
     pub(super) fn under(
         &self,
-        migration: &Arc<Migration>,
+        migration: &Arc<MigrationContext>,
         lease: &Arc<WorkerLease>,
         shared: &Arc<Shared>,
         all_progress: &Arc<Progress>,
@@ -137,7 +137,7 @@ impl Table {
     /// The source's.
     pub(super) async fn summary(
         &self,
-        migration: &Migration,
+        migration: &MigrationContext,
         progress: &Progress,
     ) -> Result<BackfillSummary> {
         let name = self.binding.name();
@@ -160,7 +160,7 @@ impl Table {
 }
 
 async fn choose_path(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     import: Option<&ImportRow>,
 ) -> Result<LoadPath> {
@@ -203,7 +203,11 @@ impl TableRun {
         let found = self.shared.errors.fetch_add(1, Relaxed) + 1;
         let allowed = self.migration.options.backfill.errors_max;
         if found > allowed {
-            return Err(Error::TooManyErrors { table: self.binding.name().to_owned(), found, allowed });
+            return Err(CoordinatorError::TooManyErrors {
+                table: self.binding.name().to_owned(),
+                found,
+                allowed,
+            });
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::gate::Observer;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Name of the step in the journal.
 const STEP: &str = "drop source";
@@ -34,7 +34,7 @@ pub struct Dropped {
 /// # Cancel safety
 /// Run it again: what is gone is gone, and the backup is checked again.
 pub async fn drop_source(
-    migration: &Migration,
+    migration: &MigrationContext,
     backed_up: impl AsyncFnOnce() -> std::result::Result<String, String>,
     observer: &dyn Observer,
 ) -> Result<Dropped> {

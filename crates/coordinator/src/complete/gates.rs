@@ -10,11 +10,11 @@ use crate::doctor::{Severity, examine, observe};
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::gates::state_is_whole;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Checks everything but the comparison; returns the record as it was.
 pub(super) async fn check(
-    migration: &Migration,
+    migration: &MigrationContext,
     observer: &dyn Observer,
 ) -> Result<(GateReport, Option<TargetRecord>)> {
     // 1. A process is configured for some of the tables. 2. It compares those, one last time. 3. What it

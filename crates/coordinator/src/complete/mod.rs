@@ -25,17 +25,17 @@ use std::time::Duration;
 use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{Entry, EntryKind, IntentId};
-use lockstep_validator::{Progress as Compared, Report, ValidateOptions, validate};
+use lockstep_postgres::{Entry, EntryKind, IntentId, LockTries};
+use lockstep_validator::{Report, ValidateOptions, ValidationProgress, validate};
 use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{GateReport, Observer};
 use crate::journal::COMPLETE;
 use crate::moving::Feed;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::records;
 
 /// Longest wait for a reverse feed of another process to see that it is over.
@@ -71,15 +71,15 @@ pub struct Completion {
 /// count that say how to compare: what is compared is everything.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired; [`Kind::Misconfigured`]
-/// where the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is
-/// complete; the stores'.
+/// [`CoordinatorError::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired;
+/// [`Kind::Misconfigured`] where the control table is another migration's; [`Kind::Refused`] where only
+/// DynamoDB says that it is complete; the stores'.
 ///
 /// # Cancel safety
 /// Run it again.
 #[crate::boxed]
 pub async fn complete(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -140,7 +140,7 @@ pub async fn complete(
 /// 1. The control table is another migration's, of a version that wrote no identity into it, and that one
 /// completes. 2. `complete` of this one, in DualWrite, finds the record. 3. It takes triggers and pending
 /// changes out of a source that is the truth.
-async fn require_decided_here(migration: &Migration) -> Result<()> {
+async fn require_decided_here(migration: &MigrationContext) -> Result<()> {
     let source = &migration.source;
     let found = match source.has_schema().await? {
         true => match source.control().await?.phase {
@@ -162,7 +162,7 @@ async fn require_decided_here(migration: &Migration) -> Result<()> {
 
 /// Proves that both stores hold the same, keeps the journal, and decides.
 async fn prove(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -175,14 +175,14 @@ async fn prove(
         source
             .journal_outcome(&migration.actor, id, EntryKind::Refused, COMPLETE, &json!({ "gates": gates }))
             .await?;
-        return Err(Error::Refused(gates));
+        return Err(CoordinatorError::Refused(gates));
     };
     let feed = Feed::begin(migration, id).await?;
     let decided = with_feed(migration, &feed, &record, (options, archive), observer, cancel).await;
     feed.end().await;
     match decided {
         Ok((report, record)) => Ok((gates, report, record)),
-        Err(Error::Refused(refused)) => {
+        Err(CoordinatorError::Refused(refused)) => {
             source
                 .journal_outcome(
                     &migration.actor,
@@ -192,14 +192,14 @@ async fn prove(
                     &json!({ "gates": refused }),
                 )
                 .await?;
-            Err(Error::Refused(refused))
+            Err(CoordinatorError::Refused(refused))
         }
         Err(error) => Err(error),
     }
 }
 
 /// The intent of this step, or the one of a run that was broken off.
-async fn intent(migration: &Migration) -> Result<IntentId> {
+async fn intent(migration: &MigrationContext) -> Result<IntentId> {
     let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == COMPLETE);
     match open {
         Some(entry) => Ok(IntentId(entry.id)),
@@ -208,7 +208,7 @@ async fn intent(migration: &Migration) -> Result<IntentId> {
 }
 
 async fn with_feed(
-    migration: &Migration,
+    migration: &MigrationContext,
     feed: &Feed,
     record: &TargetRecord,
     (options, archive): (&ValidateOptions, &dyn Archive),
@@ -219,11 +219,11 @@ async fn with_feed(
     observer.note("seeing the reverse feed through");
     feed.see_through(migration, migration.options.steps.catch_up_max).await?;
     observer.note("comparing both stores whole, one last time");
-    let progress = Compared::new(&migration.tables);
+    let progress = ValidationProgress::new(&migration.tables);
     let everything = options.clone().of_everything();
     let report = validate(source, &migration.target, &migration.tables, &everything, &progress, cancel).await;
     if cancel.is_cancelled() {
-        return Err(Error::Interrupted);
+        return Err(CoordinatorError::Interrupted);
     }
     let verdict = gates::verdict(&report);
     observer.gate(&verdict);
@@ -234,7 +234,7 @@ async fn with_feed(
         .record_verdict(Epoch(report.epoch.unwrap_or_default()), report.verdict.is_consistent(), &json)
         .await?;
     if !gates.passed() {
-        return Err(Error::Refused(gates));
+        return Err(CoordinatorError::Refused(gates));
     }
     let kept = keep(migration, archive, Epoch(record.epoch.0 + 1)).await?;
     observer.note(&format!("the journal is in {kept}"));
@@ -246,7 +246,7 @@ async fn with_feed(
     Ok((report, completed))
 }
 
-async fn keep(migration: &Migration, archive: &dyn Archive, epoch: Epoch) -> Result<String> {
+async fn keep(migration: &MigrationContext, archive: &dyn Archive, epoch: Epoch) -> Result<String> {
     let journal = migration.source.whole_journal().await?;
     archive.keep(epoch, &journal).map_err(|error| {
         let message = format!("{error}; nothing was completed");
@@ -256,7 +256,7 @@ async fn keep(migration: &Migration, archive: &dyn Archive, epoch: Epoch) -> Res
 
 /// Whatever is left to do once it is decided. Each part is done already, or is done now.
 async fn tidy(
-    migration: &Migration,
+    migration: &MigrationContext,
     record: &TargetRecord,
     archive: &dyn Archive,
     observer: &dyn Observer,
@@ -298,14 +298,7 @@ async fn tidy(
 }
 
 /// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.
-async fn feed_is_over(migration: &Migration) -> Result<lockstep_postgres::FeedLock> {
-    let pause = Duration::from_millis(100);
-    let tries = u32::try_from(FEED_ENDS_WITHIN.as_millis() / pause.as_millis()).unwrap_or(u32::MAX);
-    let mut pauses = Backoff::new(pause, pause, tries * 2);
-    loop {
-        match migration.source.lock_reverse_feed().await {
-            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
-            locked => return Ok(locked?),
-        }
-    }
+async fn feed_is_over(migration: &MigrationContext) -> Result<lockstep_postgres::FeedLock> {
+    let tries = LockTries::within(FEED_ENDS_WITHIN, Duration::from_millis(100));
+    Ok(tries.repeat(|| migration.source.lock_reverse_feed()).await?)
 }

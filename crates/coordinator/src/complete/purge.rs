@@ -16,8 +16,8 @@ use lockstep_postgres::TableBinding;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 use crate::rate::Rate;
 use crate::records;
 
@@ -59,12 +59,13 @@ pub struct Purged {
 ///
 /// # Errors
 /// [`Kind::Refused`] where it is not complete, while a request of before could still arrive, and, for
-/// versions, while an application holds a lease; [`Error::Interrupted`] when cancelled; the target's.
+/// versions, while an application holds a lease; [`CoordinatorError::Interrupted`] when cancelled; the
+/// target's.
 ///
 /// # Cancel safety
 /// Run it again: it goes on with the page where it stopped.
 pub async fn purge(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: PurgeOptions,
     progress: &PurgeProgress,
     cancel: &CancellationToken,
@@ -86,12 +87,12 @@ pub async fn purge(
 }
 
 /// How many instances of applications hold leases.
-async fn alive(migration: &Migration) -> Result<usize> {
+async fn alive(migration: &MigrationContext) -> Result<usize> {
     let rows = migration.target.control().instances().await?;
     Ok(rows.into_iter().filter(|row| row.lease_left_ms > 0).count())
 }
 
-async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
+async fn completed(migration: &MigrationContext) -> Result<(Epoch, DateTime<Utc>)> {
     records::claim(&migration.source, &migration.target).await?;
     let record = migration.target.control().record().await?;
     record
@@ -99,7 +100,7 @@ async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
         .ok_or_else(|| refused("the migration is not complete"))
 }
 
-fn refused(message: impl Into<String>) -> Error {
+fn refused(message: impl Into<String>) -> CoordinatorError {
     StoreError::target(Kind::Refused, "purging", message).into()
 }
 
@@ -135,7 +136,7 @@ fn needs_no_versions(alive: usize) -> Result<()> {
 }
 
 async fn table(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     epoch: Epoch,
     options: PurgeOptions,
@@ -155,7 +156,7 @@ async fn table(
     let mut start = cursor.map(|key| key.to_attributes());
     loop {
         if cancel.is_cancelled() {
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
         // One that was started meanwhile, or while this process slept.
         if options.what == Purge::Versions {
@@ -183,7 +184,7 @@ async fn table(
 }
 
 async fn one(
-    migration: &Migration,
+    migration: &MigrationContext,
     name: &str,
     what: Purge,
     key: &TargetKey,

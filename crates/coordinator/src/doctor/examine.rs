@@ -9,17 +9,14 @@ use lockstep_postgres::ForeignHolder;
 use super::compared;
 use super::continuity;
 use super::control_table;
-use super::finding::{Diagnosis, Finding, Severity};
+use super::finding::{Diagnosis, Finding, Severity, WAITS_S};
 use super::observation::Observation;
-use super::remedy::{Remedy, plan};
+use super::plan::plan;
+use super::remedy::Remedy;
 use super::table::of_table;
 use super::truth::{self, phase};
 use super::words::{next, safe, state};
 use crate::journal;
-
-/// Age from which something waits because no process is working on it, in seconds. A relay takes a fraction
-/// of a second.
-pub(super) const WAITS_S: f64 = 60.0;
 
 /// Says what an observation means.
 pub fn examine(seen: &Observation) -> Diagnosis {

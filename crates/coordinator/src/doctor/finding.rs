@@ -4,6 +4,10 @@ use serde::Serialize;
 
 use super::remedy::Remedy;
 
+/// Age from which something waits because no process is working on it, in seconds. A relay takes a fraction
+/// of a second.
+pub(super) const WAITS_S: f64 = 60.0;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

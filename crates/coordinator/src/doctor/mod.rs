@@ -1,10 +1,11 @@
 //! The doctor: says in plain words what state a migration is in, what is safe to do, and what to run next.
 //!
-//! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state`
-//! can do), `finding` (what a finding is), `examine` (from observations to findings; pure), `table` (of one
-//! table), `target` (what its target table does by itself), `foreign` (versions of other programs), `compared`
-//! (what comparisons found), `control_table` (what of it cannot be read), `continuity` (its part about lost
-//! history), `truth` (what the two control records say together), `words` (state, safety, what comes next).
+//! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair
+//! --state` can do), `finding` (what a finding is), `plan` (what to do about findings; pure), `examine`
+//! (from observations to findings; pure), `table` (of one table), `target` (what its target table does by
+//! itself), `foreign` (versions of other programs), `compared` (what comparisons found), `control_table`
+//! (what of it cannot be read), `continuity` (its part about lost history), `truth` (what the two control
+//! records say together), `words` (state, safety, what comes next).
 
 mod compared;
 mod continuity;
@@ -16,6 +17,7 @@ mod observation;
 mod observe;
 #[cfg(test)]
 mod pairs;
+mod plan;
 mod remedy;
 mod table;
 mod target;
@@ -28,4 +30,5 @@ pub use examine::examine;
 pub use finding::{Diagnosis, Finding, Severity};
 pub use observation::{AtWork, CaptureSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 pub use observe::observe;
-pub use remedy::{Remedy, plan};
+pub use plan::plan;
+pub use remedy::Remedy;

@@ -6,8 +6,7 @@ use lockstep_core::Advice::{
 };
 use lockstep_core::Phase;
 
-use super::examine::WAITS_S;
-use super::finding::Finding;
+use super::finding::{Finding, WAITS_S};
 use super::foreign;
 use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
 use super::remedy::Remedy;

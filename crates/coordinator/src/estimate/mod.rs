@@ -14,7 +14,7 @@ pub use arithmetic::{LoadPathEstimate, PhaseEstimate, Saving};
 pub(crate) use note::note_plan;
 pub use options::PlanOptions;
 pub use sample::{ItemSample, Largest, Mean};
-pub use took::{LoadTook, Share, load_took};
+pub use took::{LoadCost, LoadTook, load_took};
 
 use arithmetic::{PARTITION_UNITS_PER_S, TABLE_QUOTA_UNITS_PER_S};
 

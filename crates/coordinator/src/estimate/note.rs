@@ -6,7 +6,7 @@ use lockstep_postgres::LoadPlan;
 
 use super::arithmetic::NEW_TABLE_UNITS_PER_S;
 use super::{TableFacts, facts_of};
-use crate::options::{LoadPathChoice, Migration};
+use crate::options::{LoadPathChoice, MigrationContext};
 
 /// Rows looked at in each of three parts of a table: the initial load waits for it.
 const SAMPLE_ROWS: usize = 200;
@@ -15,7 +15,7 @@ const COUNTED_PAGES_MAX: i64 = 1_000;
 
 /// Notes the plan of each table that has none. It is a bill: where it does not work out, the initial load is
 /// copied without one.
-pub(crate) async fn note_plan(migration: &Migration) {
+pub(crate) async fn note_plan(migration: &MigrationContext) {
     if let Err(error) = note(migration).await {
         tracing::warn!(
             "what the initial load will take was not noted, so that it is not held against what it takes: \
@@ -24,7 +24,7 @@ pub(crate) async fn note_plan(migration: &Migration) {
     }
 }
 
-async fn note(migration: &Migration) -> Result<()> {
+async fn note(migration: &MigrationContext) -> Result<()> {
     let (source, options) = (&migration.source, &migration.options.backfill);
     // Of an import nothing is counted, and of some days no statistics tell how many rows they have.
     if options.load_path == LoadPathChoice::Import || !options.window().is_whole() {

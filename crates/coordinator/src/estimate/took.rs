@@ -8,7 +8,7 @@ use super::PlanOptions;
 
 /// One side of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Share {
+pub struct LoadCost {
     /// Rows.
     pub rows: f64,
     /// Write units, those of indexes included. Zero may mean that the endpoint does not report units.
@@ -27,18 +27,18 @@ pub struct LoadTook {
     /// The table.
     pub table: String,
     /// The plan, made when the copying began.
-    pub planned: Share,
+    pub planned: LoadCost,
     /// Distance of the true write units from the planned ones, not exceeded nineteen times of twenty.
     pub write_units_plus_minus: f64,
     /// The actual cost, as it was counted.
-    pub took: Share,
+    pub took: LoadCost,
     /// Whether it is all copied.
     pub ended: bool,
 }
 
 impl LoadTook {
     fn of(row: &PlannedLoad, prices: &PlanOptions) -> Self {
-        let share = |rows: f64, write_units: f64, seconds: f64| Share {
+        let share = |rows: f64, write_units: f64, seconds: f64| LoadCost {
             rows,
             write_units,
             usd: write_units / 1e6 * prices.write_units_million_usd,

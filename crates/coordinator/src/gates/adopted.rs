@@ -8,14 +8,14 @@ use lockstep_postgres::TableBinding;
 
 use crate::error::Result;
 use crate::gate::GateResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 const EXPIRY: &str = "expiry";
 
 /// By what items expire, and whether it may be switched on. Of a table that is yet to be made, only whether
 /// it may.
 pub(super) async fn expiry(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     is_there: bool,
 ) -> Result<Option<GateResult>> {
@@ -51,7 +51,7 @@ pub(super) async fn expiry(
 }
 
 /// Whether a table whose rows expire has expiry switched on, before it is read.
-pub(super) async fn is_expiring(migration: &Migration, binding: &TableBinding) -> Result<GateResult> {
+pub(super) async fn is_expiring(migration: &MigrationContext, binding: &TableBinding) -> Result<GateResult> {
     let name = &binding.target_name;
     let found = Backoff::brief().retry(|| migration.target.expiry(name)).await?;
     let is_on = !binding.table.expires() || found == TableExpiry::Ours;

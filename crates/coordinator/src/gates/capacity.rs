@@ -8,13 +8,13 @@ use lockstep_postgres::TableBinding;
 
 use crate::error::Result;
 use crate::gate::GateResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 const NAME: &str = "capacity for the initial load";
 
 /// The gate of a table that is there. Of one whose initial load is copied nothing is asked any more.
 pub(super) async fn gate(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     capacities: &[WriteCapacity],
 ) -> Result<GateResult> {

@@ -10,9 +10,9 @@ use lockstep_postgres::{VerdictRow, VerdictWord};
 
 use crate::error::Result;
 use crate::gate::GateResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
-pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
+pub(super) async fn fresh_verdict(migration: &MigrationContext, epoch: Epoch) -> Result<GateResult> {
     let age_max = migration.options.steps.verdict_age_max;
     let name = "verdict is clean and fresh";
     let Some(verdict) = migration.source.latest_verdict().await? else {
@@ -89,7 +89,7 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
 
 /// The gate of the shadow reads that applications made since the newest verdict. The verdict covers the
 /// moment of comparison; shadow reads cover answers given since then.
-pub(super) async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
+pub(super) async fn shadow_reads(migration: &MigrationContext, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
         // The full pass under an incremental one is older, and changes since were compared again.

@@ -8,7 +8,7 @@ use lockstep_postgres::sequences::{identity_of, increment_of};
 use lockstep_postgres::{TableBinding, column_types};
 
 use crate::gate::{GateResult, Observer};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Whether the row of a primary key can be found.
 pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
@@ -42,7 +42,7 @@ fn finder(columns: &[&str], primary: usize, indexes: &[Index]) -> Result<String,
 
 /// Whether new rows can be numbered, where PostgreSQL numbers them.
 pub(super) async fn can_be_made(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     observer: &dyn Observer,
 ) -> StoreResult<GateResult> {

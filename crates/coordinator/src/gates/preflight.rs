@@ -9,13 +9,13 @@ use super::{adopted as beside, capacity, source_tables};
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::import;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Oldest server that the control SQL runs on.
 const SERVER_VERSION_MIN: i32 = 130_000;
 
 /// Checks both stores and every table. Store failures are errors, findings are gates.
-pub(crate) async fn preflight(migration: &Migration, observer: &dyn Observer) -> Result<GateReport> {
+pub(crate) async fn preflight(migration: &MigrationContext, observer: &dyn Observer) -> Result<GateReport> {
     let mut gates = Collector::new(observer);
     let version = migration.source.server_version().await?;
     gates.add(GateResult::check(
@@ -51,7 +51,7 @@ pub(crate) async fn preflight(migration: &Migration, observer: &dyn Observer) ->
     Ok(gates.report)
 }
 
-async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let source_table = match migration.source.describe(binding).await {
         Ok(found) => found,
         Err(e) if e.kind == Kind::Misconfigured => {
@@ -139,7 +139,7 @@ fn source_gates(table: &SourceTable, binding: &TableBinding) -> Vec<GateResult> 
 }
 
 async fn target_gates(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     adopted: Option<(&str, Option<&str>)>,
 ) -> Result<Vec<GateResult>> {
@@ -229,7 +229,7 @@ async fn target_gates(
 }
 
 /// The right to write, proven by a dry call.
-async fn write_gate(migration: &Migration, binding: &TableBinding) -> Result<GateResult> {
+async fn write_gate(migration: &MigrationContext, binding: &TableBinding) -> Result<GateResult> {
     let name = &binding.target_name;
     let probe = binding.table.target().unused_key();
     match Backoff::brief().retry(|| migration.target.prove_write(name, probe.clone())).await {

@@ -10,10 +10,10 @@ use lockstep_postgres::{CaptureState, Relation, TableBinding};
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_alarm::closed;
 use crate::journal::REPAIR_STATE;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::records::how_set_back;
 use crate::records::is_current;
 
@@ -22,7 +22,7 @@ use super::riders::rides_along;
 
 /// Checks what the table of steps in the protocol asks for, per table. Preflight has run before.
 pub(crate) async fn readiness(
-    migration: &Migration,
+    migration: &MigrationContext,
     from: Phase,
     to: Phase,
     epoch: Epoch,
@@ -109,18 +109,18 @@ pub(crate) async fn readiness(
 /// it.
 ///
 /// # Errors
-/// [`Error::NotAdjacent`]; the stores'.
+/// [`CoordinatorError::NotAdjacent`]; the stores'.
 #[crate::boxed]
-pub async fn ready(migration: &Migration, to: Phase) -> Result<GateReport> {
+pub async fn ready(migration: &MigrationContext, to: Phase) -> Result<GateReport> {
     let control = migration.source.control().await?;
     if !control.phase.is_next_to(to) {
-        return Err(Error::NotAdjacent { from: control.phase, to });
+        return Err(CoordinatorError::NotAdjacent { from: control.phase, to });
     }
     readiness(migration, control.phase, to, control.epoch, &()).await
 }
 
 /// What must hold of the source before it is frozen.
-async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+async fn frozen_source(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let current = is_current(migration, binding).await?;
     let detail = if current {
         "they know DynamoOnly"
@@ -153,7 +153,7 @@ async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<
 /// Without the record it is unknown which instance still has a lease to write there, nor which ids were
 /// handed out: a step back over a lost one would have to take the phase, the leases and the counters for what
 /// they were never seen to be.
-async fn control_table(migration: &Migration) -> Result<GateResult> {
+async fn control_table(migration: &MigrationContext) -> Result<GateResult> {
     let (source, control) = (&migration.source, migration.target.control());
     let (now, record) = (source.control().await?, control.record().await?);
     let wrong = match (truth(&now, record.as_ref()), record) {
@@ -178,7 +178,7 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
 }
 
 /// What must hold before the truth goes back. How far the feed is, is seen later.
-async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+async fn way_back(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
     migration.source.record_shape(binding).await?;
     let captured = migration.source.capture_state(binding).await?;
     let next = format!(
@@ -203,7 +203,7 @@ async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<G
     Ok(gates)
 }
 
-async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<GateResult> {
+async fn backfilled(migration: &MigrationContext, table: &str, to: Phase) -> Result<GateResult> {
     let ranges = migration.source.ranges(table).await?;
     let state = migration.source.table_state(table).await?;
     let planned = state.as_ref().is_some_and(|state| state.planned_at.is_some());
@@ -231,7 +231,7 @@ async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<Gat
     Ok(GateResult::check("backfill", done, detail, format!("run {Backfill}")))
 }
 
-async fn drained(migration: &Migration, table: &str) -> Result<GateResult> {
+async fn drained(migration: &MigrationContext, table: &str) -> Result<GateResult> {
     let lag = migration.source.lag(table).await?;
     let steps = &migration.options.steps;
     let passed = lag.keys <= steps.pending_keys_max && lag.oldest_s <= steps.pending_age_max.as_secs_f64();
@@ -244,7 +244,7 @@ async fn drained(migration: &Migration, table: &str) -> Result<GateResult> {
     ))
 }
 
-async fn no_dead_letters(migration: &Migration, table: &str) -> Result<GateResult> {
+async fn no_dead_letters(migration: &MigrationContext, table: &str) -> Result<GateResult> {
     let (all, unacknowledged) = migration.source.count_dead_letters(table).await?;
     let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
     let next = format!(
@@ -255,7 +255,7 @@ async fn no_dead_letters(migration: &Migration, table: &str) -> Result<GateResul
 }
 
 /// The gate that keeps a step forward from being taken over a repair that was broken off.
-pub(crate) async fn state_is_whole(migration: &Migration) -> Result<GateResult> {
+pub(crate) async fn state_is_whole(migration: &MigrationContext) -> Result<GateResult> {
     let next = format!("run {RepairStateAtOnce} again: it goes on where it stopped");
     let is_open = migration.source.open_intents().await?.iter().any(|entry| entry.step == REPAIR_STATE);
     Ok(match is_open {

@@ -7,10 +7,13 @@ use lockstep_postgres::reverse::Trigger;
 
 use crate::error::Result;
 use crate::gate::GateResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// The gates of one table.
-pub(super) async fn rides_along(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+pub(super) async fn rides_along(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+) -> Result<Vec<GateResult>> {
     let around = migration.source.surroundings(binding).await?;
     let may_silence = migration.source.may_silence().await?;
     let ours: Vec<String> = migration.tables.iter().map(|table| table.relation.to_string()).collect();

@@ -9,11 +9,11 @@ use lockstep_postgres::{Shape, SourceTable, TableBinding, hides};
 
 use crate::error::Result;
 use crate::gate::GateResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// The gates of one table.
 pub(super) async fn gates(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     table: &SourceTable,
 ) -> Result<Vec<GateResult>> {

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::ready::ready;
 use super::{failed, under_way};
 use crate::continuity;
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 
 /// What is made of a job that has ended.
@@ -31,13 +31,13 @@ enum Ended {
 /// through again, because a job left something out.
 ///
 /// # Errors
-/// [`Error::ImportFailed`] where a job failed and left nothing, or where an operator has to copy the parts;
-/// [`Error::Interrupted`]; the stores'. Each is gone on from by the next call.
+/// [`CoordinatorError::ImportFailed`] where a job failed and left nothing, or where an operator has to
+/// copy the parts; [`CoordinatorError::Interrupted`]; the stores'. Each is gone on from by the next call.
 ///
 /// # Cancel safety
 /// Repeat it: the token is durable before the job is asked for.
 pub(crate) async fn finish(
-    migration: &Migration,
+    migration: &MigrationContext,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<bool> {
@@ -64,7 +64,7 @@ pub(crate) async fn finish(
 
 /// From parts to a table. Says whether everything is in it.
 async fn load(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     mut import: ImportRow,
     waits: impl Fn(String),
@@ -82,7 +82,7 @@ async fn load(
     let (ended, outcome) = match loaded {
         Ok(ended) => ended,
         Err(error) => {
-            let why = json!({ "why": Error::to_string(&error) });
+            let why = json!({ "why": CoordinatorError::to_string(&error) });
             source.journal_outcome(&migration.actor, id, EntryKind::Undone, &step, &why).await?;
             return Err(error);
         }
@@ -129,7 +129,7 @@ async fn load(
 
 /// Everything up to the end of the job. `import` has the token of the job afterwards.
 async fn bring(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     import: &mut ImportRow,
     parts: &[PartRow],
@@ -170,7 +170,7 @@ async fn bring(
 }
 
 async fn begin(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     import: &ImportRow,
     from: &ImportSource,
@@ -211,7 +211,7 @@ async fn begin(
 }
 
 async fn until_ended(
-    migration: &Migration,
+    migration: &MigrationContext,
     arn: &str,
     waits: &impl Fn(String),
     cancel: &CancellationToken,
@@ -225,12 +225,12 @@ async fn until_ended(
         }
         waits(format!("DynamoDB imports: {} items so far", job.imported));
         let pause = tokio::time::sleep(migration.options.import.poll);
-        cancel.run_until_cancelled(pause).await.ok_or(Error::Interrupted)?;
+        cancel.run_until_cancelled(pause).await.ok_or(CoordinatorError::Interrupted)?;
     }
 }
 
 /// Whether the table that is there is the one that the job made.
-async fn is_its_table(migration: &Migration, binding: &TableBinding, job: &ImportJob) -> Result<bool> {
+async fn is_its_table(migration: &MigrationContext, binding: &TableBinding, job: &ImportJob) -> Result<bool> {
     let schema = binding.table.target();
     let found = Backoff::patient().retry(|| migration.target.describe(&binding.target_name, &schema)).await?;
     Ok(match found {

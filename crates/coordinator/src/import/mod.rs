@@ -34,12 +34,15 @@ use lockstep_postgres::{ImportPlace, ImportRow, TableBinding};
 
 pub(crate) use self::folder::{Part, lines_of};
 pub(crate) use self::job::finish;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::{GateResult, Observer};
-use crate::options::{LoadPathChoice, Migration};
+use crate::options::{LoadPathChoice, MigrationContext};
 
 /// Imports that are not over yet.
-pub(crate) async fn under_way(migration: &Migration, binding: &TableBinding) -> Result<Option<ImportRow>> {
+pub(crate) async fn under_way(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+) -> Result<Option<ImportRow>> {
     let import = migration.source.import(binding.name()).await?;
     Ok(import.filter(|import| import.state != "done"))
 }
@@ -50,7 +53,7 @@ pub(crate) async fn under_way(migration: &Migration, binding: &TableBinding) -> 
 /// # Errors
 /// [`Kind::Busy`] where guarded writes are asked for by name while a job is at work.
 pub(crate) async fn takes(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     observer: &dyn Observer,
 ) -> Result<bool> {
@@ -82,7 +85,7 @@ pub(crate) async fn takes(
 
 /// Why a job may be at work; `None` where none is. A job that is at work has its table, and a call that is
 /// still on its way was signed within the lifetime of a request.
-async fn at_work(migration: &Migration, binding: &TableBinding) -> Result<Option<String>> {
+async fn at_work(migration: &MigrationContext, binding: &TableBinding) -> Result<Option<String>> {
     let (source, target) = (&migration.source, &migration.target);
     let import = source.import(binding.name()).await?;
     if import.is_none_or(|import| import.client_token.is_none()) {
@@ -112,7 +115,7 @@ async fn at_work(migration: &Migration, binding: &TableBinding) -> Result<Option
 
 /// Begins again with what is configured now, unless DynamoDB may be at work on a job: that is waited for, and
 /// the ranges are gone through after it.
-pub(crate) async fn restart(migration: &Migration, binding: &TableBinding) -> Result<()> {
+pub(crate) async fn restart(migration: &MigrationContext, binding: &TableBinding) -> Result<()> {
     let name = binding.name();
     let import = migration.source.import(name).await?;
     let is_open = import.is_some_and(|import| ["writing", "importing"].contains(&import.state.as_str()));
@@ -124,7 +127,7 @@ pub(crate) async fn restart(migration: &Migration, binding: &TableBinding) -> Re
 
 /// What preflight says of a target that an import makes, or is to make; `None` where the usual gates hold.
 pub(crate) async fn gate(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     is_there: bool,
 ) -> Result<Option<GateResult>> {
@@ -161,13 +164,13 @@ pub(crate) async fn gate(
     )))
 }
 
-fn is_configured(migration: &Migration) -> bool {
+fn is_configured(migration: &MigrationContext) -> bool {
     let import = &migration.options.import;
     !import.folder.as_os_str().is_empty() && import.place().is_some()
 }
 
 /// Whether an import makes the target of any table.
-pub(crate) async fn any(migration: &Migration) -> Result<bool> {
+pub(crate) async fn any(migration: &MigrationContext) -> Result<bool> {
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
         if state.is_some_and(|state| state.importing) {
@@ -181,7 +184,7 @@ pub(crate) async fn any(migration: &Migration) -> Result<bool> {
 /// in S3 under a name that no import had before. 1. Parts are copied, and written again after `--restart`.
 /// 2. They are copied again, but for one, and one of before stays that has as many items. 3. The counts of
 /// the job are those of the manifest, and a part is missing.
-async fn place(migration: &Migration, binding: &TableBinding) -> Result<ImportPlace> {
+async fn place(migration: &MigrationContext, binding: &TableBinding) -> Result<ImportPlace> {
     let import = &migration.options.import;
     let id = migration.source.migration_id().await?.unwrap_or_else(|| "unnamed".to_owned());
     let (bucket, prefix) = import.place().unwrap_or_default();
@@ -200,6 +203,6 @@ fn absolute(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
-fn failed(binding: &TableBinding, why: impl Into<String>) -> Error {
-    Error::ImportFailed { table: binding.name().to_owned(), why: why.into() }
+fn failed(binding: &TableBinding, why: impl Into<String>) -> CoordinatorError {
+    CoordinatorError::ImportFailed { table: binding.name().to_owned(), why: why.into() }
 }

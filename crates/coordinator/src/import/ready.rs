@@ -8,12 +8,12 @@ use lockstep_dynamo::IMPORT_OBJECTS_MAX;
 use lockstep_postgres::{ImportRow, PartRow, TableBinding};
 
 use super::{failed, folder};
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 
 /// Makes sure that the parts are whole and where DynamoDB reads them. Gives the token of the job.
 pub(super) async fn ready(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     import: &ImportRow,
     parts: &[PartRow],
@@ -33,7 +33,7 @@ pub(super) async fn ready(
     }
     let (folder, known) = (PathBuf::from(&import.folder), parts.to_vec());
     let reconciled = tokio::task::spawn_blocking(move || folder::reconcile(&folder, &known)).await;
-    reconciled.map_err(Error::from)?.map_err(|e| failed(binding, e.to_string()))?;
+    reconciled.map_err(CoordinatorError::from)?.map_err(|e| failed(binding, e.to_string()))?;
     let place = format!("s3://{}/{}", import.bucket, import.prefix);
     match options.upload.as_deref().filter(|command| !command.trim().is_empty()) {
         Some(command) => {

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::note;
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 use crate::reverse_feed::{FeedProgress, all_drained, keep_feeding, streams};
 
 /// A feed that runs: another process's, or ours as soon as there is none.
@@ -25,7 +25,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Begins a feed before anything that it must not miss, and runs it here where no other process does.
-    pub(crate) async fn begin(migration: &Migration, id: IntentId) -> Result<Self> {
+    pub(crate) async fn begin(migration: &MigrationContext, id: IntentId) -> Result<Self> {
         note(migration, id, "begin the reverse feed").await?;
         let streams = streams(migration).await?;
         for (binding, stream) in migration.tables.iter().zip(&streams) {
@@ -43,10 +43,10 @@ impl Feed {
 
     /// Waits until everything that was written before this call has come through, for at most `within`. It
     /// also proves that the way from the target to the source is open from end to end.
-    pub(crate) async fn see_through(&self, migration: &Migration, within: Duration) -> Result<()> {
+    pub(crate) async fn see_through(&self, migration: &MigrationContext, within: Duration) -> Result<()> {
         match self.missing(migration, within).await? {
             None => Ok(()),
-            Some(why) => Err(Error::Store(StoreError::target(
+            Some(why) => Err(CoordinatorError::Store(StoreError::target(
                 Kind::Refused,
                 "seeing the reverse feed through",
                 format!(
@@ -58,7 +58,11 @@ impl Feed {
     }
 
     /// What of that has not come through `within`, if anything.
-    pub(crate) async fn missing(&self, migration: &Migration, within: Duration) -> Result<Option<String>> {
+    pub(crate) async fn missing(
+        &self,
+        migration: &MigrationContext,
+        within: Duration,
+    ) -> Result<Option<String>> {
         let drained = all_drained(migration, &self.streams, within).await?;
         if self.standby.is_finished() {
             return Ok(Some("the reverse feed has ended".to_owned()));

@@ -14,8 +14,8 @@ use lockstep_core::{Error as StoreError, Index, Kind, TargetKey};
 use lockstep_dynamo::{Backoff, PartitionRange};
 use lockstep_postgres::TableBinding;
 
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 
 /// Most keys of a table that are looked at. An index that lags shows none of what is new, so more would tell
 /// no more.
@@ -35,7 +35,7 @@ pub(super) struct Indexed {
 
 impl Indexed {
     /// From here on deliveries are noted. To be called some time before the pause.
-    pub(super) async fn begin(migration: &Migration) -> Result<Self> {
+    pub(super) async fn begin(migration: &MigrationContext) -> Result<Self> {
         Ok(Self { since: migration.source.note_deliveries().await?, missing: AtomicUsize::new(0) })
     }
 
@@ -44,19 +44,23 @@ impl Indexed {
     ///
     /// # Errors
     /// [`Kind::Refused`] where they do not `within`; the stores'.
-    pub(super) async fn approach(&self, migration: &Migration, within: Duration) -> Result<()> {
+    pub(super) async fn approach(&self, migration: &MigrationContext, within: Duration) -> Result<()> {
         match tokio::time::timeout(within, self.wait(migration, 0)).await {
             Ok(seen) => seen,
             Err(_) => {
                 let message =
                     format!("{}; everything is as it was. Try again when it has caught up", self.why());
-                Err(Error::Store(StoreError::target(Kind::Refused, "waiting for the indexes", message)))
+                Err(CoordinatorError::Store(StoreError::target(
+                    Kind::Refused,
+                    "waiting for the indexes",
+                    message,
+                )))
             }
         }
     }
 
     /// Sees that they show everything that was delivered since [`Indexed::begin`]. Waits without an end.
-    pub(super) async fn caught_up(&self, migration: &Migration) -> Result<()> {
+    pub(super) async fn caught_up(&self, migration: &MigrationContext) -> Result<()> {
         self.wait(migration, self.since).await
     }
 
@@ -72,7 +76,7 @@ impl Indexed {
         )
     }
 
-    async fn wait(&self, migration: &Migration, since: i64) -> Result<()> {
+    async fn wait(&self, migration: &MigrationContext, since: i64) -> Result<()> {
         let found_by = |binding| by_primary_key(binding).map(|index| (binding, index));
         let found_by: Vec<(&TableBinding, Index)> = migration.tables.iter().filter_map(found_by).collect();
         let names: Vec<&str> = found_by.iter().map(|(binding, _)| binding.name()).collect();
@@ -83,7 +87,7 @@ impl Indexed {
             for keys in keys.chunks(KEYS_AT_ONCE) {
                 unseen.extend(places(migration, binding, &index, keys).await?);
             }
-            Ok::<_, Error>((binding, index, unseen))
+            Ok::<_, CoordinatorError>((binding, index, unseen))
         };
         let looking: Vec<BoxFuture<'_, Result<Unseen<'_>>>> =
             with_keys.map(|found| look_up(found).boxed()).collect();
@@ -106,7 +110,7 @@ impl Indexed {
 /// What the index of one table does not show yet.
 type Unseen<'a> = (&'a TableBinding, Index, Vec<Place>);
 
-async fn still_unseen<'a>(migration: &Migration, unseen: Unseen<'a>) -> Result<Unseen<'a>> {
+async fn still_unseen<'a>(migration: &MigrationContext, unseen: Unseen<'a>) -> Result<Unseen<'a>> {
     let (binding, index, places) = unseen;
     let places = not_shown(migration, binding, &index, places).await?;
     Ok((binding, index, places))
@@ -125,7 +129,7 @@ type Place = (lockstep_core::AttributeValue, TargetKey, Vec<String>);
 /// Where the rows of these keys are. Those that are gone, that no item can hold, or whose items have expired,
 /// are nowhere; those that are pending again will be noted again.
 async fn places(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     index: &Index,
     keys: &[Vec<String>],
@@ -147,7 +151,7 @@ async fn places(
 
 /// Those that the index does not show, and that have not changed meanwhile.
 async fn not_shown(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     index: &Index,
     unseen: Vec<Place>,
@@ -157,7 +161,7 @@ async fn not_shown(
         let ask = || migration.target.query_page(&binding.target_name, &range, true, None, None);
         let page = Backoff::brief().retry(ask).await?;
         let shown = page.items.iter().any(|item| TargetKey::of(item).is_some_and(|key| key == place.1));
-        Ok::<_, Error>((!shown).then_some(place))
+        Ok::<_, CoordinatorError>((!shown).then_some(place))
     };
     let left: Vec<Option<Place>> = stream::iter(unseen.into_iter().map(|place| Ok(look(place))))
         .try_buffer_unordered(REQUESTS_IN_FLIGHT)

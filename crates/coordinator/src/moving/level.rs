@@ -11,11 +11,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::Advice::{ReverseBackfill, Validate};
 use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
-use lockstep_postgres::reverse::{Compared, FedTable, Taken};
+use lockstep_postgres::reverse::{Compared, FedTable, TakenItem};
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Batches that are compared at once.
 const BATCHES_IN_FLIGHT: usize = 8;
@@ -41,7 +41,7 @@ pub(super) struct Level {
 
 impl Level {
     /// Compares while writers go on, until little is left.
-    pub(super) async fn approach(migration: &Migration, observer: &dyn Observer) -> Result<Self> {
+    pub(super) async fn approach(migration: &MigrationContext, observer: &dyn Observer) -> Result<Self> {
         let mut tables = Vec::new();
         for binding in &migration.tables {
             let table = migration.source.fed_table(binding).await?;
@@ -78,7 +78,7 @@ impl Level {
 
     /// Compares the rest, while no application writes and the feed is through; says what differs, if
     /// anything.
-    pub(super) async fn finish(self, migration: &Migration) -> Result<Option<String>> {
+    pub(super) async fn finish(self, migration: &MigrationContext) -> Result<Option<String>> {
         let asked: Vec<_> = self.tables.iter().map(|(table, at)| (table, at.since.as_ref())).collect();
         let taken = migration.source.reverse_taken_any(&asked).await?;
         // Where nothing came since, and everything agreed, nothing is left to be asked.
@@ -86,7 +86,7 @@ impl Level {
             self.tables.into_iter().zip(taken).filter(|((_, at), taken)| *taken || !at.unequal.is_empty());
         let finish = |(table, mut at): (FedTable, Compared)| async move {
             compare(migration, &table, &mut at, None).await?;
-            Ok::<_, Error>((table.binding().name(), at.unequal.len()))
+            Ok::<_, CoordinatorError>((table.binding().name(), at.unequal.len()))
         };
         let settling: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
             left.map(|(left, _)| finish(left).boxed()).collect();
@@ -103,7 +103,7 @@ impl Level {
     }
 }
 
-async fn keep(migration: &Migration, table: &FedTable, at: &Compared) -> Result<()> {
+async fn keep(migration: &MigrationContext, table: &FedTable, at: &Compared) -> Result<()> {
     if at.unequal.len() <= KEPT_UNEQUAL_MAX {
         migration.source.keep_compared(table, at).await?;
     }
@@ -113,7 +113,7 @@ async fn keep(migration: &Migration, table: &FedTable, at: &Compared) -> Result<
 /// Compares what was not equal before and what was taken at `at.since` or later, after `at.after`; says how
 /// many, and leaves in `at` which are not equal. With an observer, how far it has come is kept and told.
 async fn compare(
-    migration: &Migration,
+    migration: &MigrationContext,
     table: &FedTable,
     at: &mut Compared,
     observer: Option<&dyn Observer>,
@@ -152,21 +152,29 @@ async fn compare(
     }
 }
 
-async fn batches(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Result<Vec<Taken>> {
-    let pieces: Vec<Vec<Taken>> = taken.chunks(READ_KEYS_MAX).map(<[Taken]>::to_vec).collect();
+async fn batches(
+    migration: &MigrationContext,
+    table: &FedTable,
+    taken: Vec<TakenItem>,
+) -> Result<Vec<TakenItem>> {
+    let pieces: Vec<Vec<TakenItem>> = taken.chunks(READ_KEYS_MAX).map(<[TakenItem]>::to_vec).collect();
     let compared = pieces.into_iter().map(|piece| Ok(batch(migration, table, piece)));
-    let found: Vec<Vec<Taken>> =
+    let found: Vec<Vec<TakenItem>> =
         stream::iter(compared).try_buffer_unordered(BATCHES_IN_FLIGHT).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
 /// Those of a batch whose row and item are not equal.
-async fn batch(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Result<Vec<Taken>> {
+async fn batch(
+    migration: &MigrationContext,
+    table: &FedTable,
+    taken: Vec<TakenItem>,
+) -> Result<Vec<TakenItem>> {
     let binding = table.binding();
     let places: Vec<_> = taken.iter().filter_map(|taken| key_of_place(&taken.place)).collect();
     let items = migration.target.get_many(&binding.target_name, &places, Backoff::brief()).await?;
     // A key without a place in the target belongs to no item.
-    let keyed: Vec<(Taken, Vec<String>)> = taken
+    let keyed: Vec<(TakenItem, Vec<String>)> = taken
         .into_iter()
         .filter_map(|taken| binding.table.literals_of_key(&taken.key).ok().map(|literals| (taken, literals)))
         .collect();

@@ -31,7 +31,7 @@ use lockstep_postgres::IntentId;
 use crate::error::Result;
 use crate::instances::InstanceWait;
 use crate::journal::CHANGE_PHASE;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// A step that is over.
 pub(crate) struct Moved {
@@ -52,6 +52,6 @@ fn part(what: &str) -> String {
 
 /// Journals a part of a step before it begins; refused where another coordinator has settled the step: this
 /// one has lost its lock then, and takes no part more.
-async fn note(migration: &Migration, id: IntentId, what: &str) -> Result<()> {
+async fn note(migration: &MigrationContext, id: IntentId, what: &str) -> Result<()> {
     Ok(migration.source.journal_part(&migration.actor, &part(what), id).await?)
 }

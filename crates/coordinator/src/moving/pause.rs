@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lockstep_core::Phase;
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 
 /// How long writes waited, and for what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -50,8 +50,8 @@ impl Pause {
     }
 
     /// The error of a pause whose bound was missed over something.
-    pub(crate) fn missed(&self, why: impl Into<String>) -> Error {
-        Error::PauseMissed {
+    pub(crate) fn missed(&self, why: impl Into<String>) -> CoordinatorError {
+        CoordinatorError::PauseMissed {
             to: self.to,
             allowed_ms: u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX),
             why: why.into(),
@@ -61,7 +61,7 @@ impl Pause {
     /// Does a part of it, within what is left.
     ///
     /// # Errors
-    /// The part's; [`Error::PauseMissed`] when it takes too long. It is dropped then.
+    /// The part's; [`CoordinatorError::PauseMissed`] when it takes too long. It is dropped then.
     pub(crate) async fn within<T>(
         &mut self,
         what: &'static str,

@@ -16,9 +16,9 @@ use lockstep_postgres::{Entry, IntentId, Source};
 use crate::reverse_feed::once_brought_back;
 use crate::truth::copy_to_source;
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::journal::{CHANGE_PHASE, Intent};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 use super::{OPEN, STOP, part};
 
@@ -65,7 +65,7 @@ pub(crate) async fn may_be_written(source: &Source, id: IntentId, from: Phase) -
 /// # Errors
 /// The stores': then applications may be unable to write, and the caller repeats it. [`Kind::Misconfigured`]
 /// where a record was lost.
-pub(crate) async fn settle(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
+pub(crate) async fn settle(migration: &MigrationContext, id: IntentId, from: Phase) -> Result<Control> {
     let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
     // A feed's transaction holds the barrier now and then, and never for long.
     let steps = &migration.options.steps;
@@ -78,7 +78,7 @@ pub(crate) async fn settle(migration: &Migration, id: IntentId, from: Phase) -> 
         match look(migration, id, from, written).await {
             // A request of a coordinator that is gone has arrived meanwhile, so something else is to be done
             // now: a decision would have to be copied first.
-            Err(Error::Store(error)) if error.kind == Kind::Refused => {
+            Err(CoordinatorError::Store(error)) if error.kind == Kind::Refused => {
                 tracing::debug!("looked at again: {error}")
             }
             done => return done,
@@ -86,11 +86,11 @@ pub(crate) async fn settle(migration: &Migration, id: IntentId, from: Phase) -> 
     }
     let message =
         "another process changes DynamoDB's control record again and again; is another Lockstep at work?";
-    Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)))
+    Err(CoordinatorError::Store(StoreError::target(Kind::Refused, "settling a step", message)))
 }
 
 /// Does what the records ask for, where both agree where the truth is.
-async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -> Result<Control> {
+async fn look(migration: &MigrationContext, id: IntentId, from: Phase, written: bool) -> Result<Control> {
     let (source, control) = (&migration.source, migration.target.control());
     let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
     let record = match (truth(&now, there.as_ref()), there) {
@@ -101,7 +101,11 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
                 "PostgreSQL says {} in epoch {}, and DynamoDB says {there:?} since",
                 now.phase, now.epoch
             );
-            return Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)));
+            return Err(CoordinatorError::Store(StoreError::target(
+                Kind::Refused,
+                "settling a step",
+                message,
+            )));
         }
     };
     let may_pause = from == Phase::DynamoOnly && source.was_noted(id, &part(STOP)).await?;
@@ -125,17 +129,17 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
 }
 
 /// No application has written DynamoDB as the truth, so PostgreSQL has everything.
-async fn copy_back(migration: &Migration) -> Result<()> {
+async fn copy_back(migration: &MigrationContext) -> Result<()> {
     let steps = &migration.options.steps;
     let (source, control) = (&migration.source, migration.target.control());
     let copied =
         steps.while_busy(|| copy_to_source(source, &control, &migration.tables, steps.lock_timeout)).await;
     copied.map_err(|error| match error {
-        Error::Store(error) if error.kind == Kind::Busy => {
+        CoordinatorError::Store(error) if error.kind == Kind::Busy => {
             let message =
                 "a transaction is open for long (see pg_stat_activity), and no application can write until \
                  the truth is back; try again";
-            Error::Store(StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message))
+            CoordinatorError::Store(StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message))
         }
         other => other,
     })

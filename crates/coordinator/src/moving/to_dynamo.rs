@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Feed;
 use super::indexed::Indexed;
 use super::{Moved, OPEN, Pause, note};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::Intent;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::records::{require_flippable, take_in_partitions};
 use crate::relay::{RelayUntil, relay_in};
@@ -40,7 +40,7 @@ const NO_FEWER: Duration = Duration::from_secs(1);
 
 /// Takes the step. After an error the caller looks at the records, and settles by them.
 pub(crate) async fn to_dynamo(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     observer: &dyn Observer,
@@ -54,7 +54,7 @@ pub(crate) async fn to_dynamo(
 }
 
 async fn with_feed(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     feed: &Feed,
@@ -68,12 +68,16 @@ async fn with_feed(
     relay_most(migration).await?;
     indexed.approach(migration, steps.catch_up_max).await?;
     note(migration, id, "stop writes and move the truth").await?;
-    let again = |tries: u32, error: StoreError| async move {
+    let again = |tries: u32, error: CoordinatorError| async move {
+        let why = match &error {
+            CoordinatorError::Store(error) => error.message.clone(),
+            other => other.to_string(),
+        };
         observer.note(&format!(
             "the step waits {} ms and tries again (try {tries} of {}): {}",
             steps.lock_pause.as_millis(),
             steps.lock_tries,
-            error.message
+            why
         ));
         migration.source.sweep_intents(Duration::ZERO).await?;
         take_in_partitions(migration).await
@@ -86,7 +90,11 @@ async fn with_feed(
 
 /// Closes the barrier, empties the pending set behind it, and decides. An error leaves everything as it was,
 /// unless the commit was sent: the record tells.
-async fn close_and_decide(migration: &Migration, id: IntentId, intent: &Intent) -> Result<(Pause, Epoch)> {
+async fn close_and_decide(
+    migration: &MigrationContext,
+    id: IntentId,
+    intent: &Intent,
+) -> Result<(Pause, Epoch)> {
     let mut transaction = migration.source.begin(DOING).await?;
     // Writers queue behind a transaction that waits for the barrier.
     let mut pause = Pause::begin(intent.to, migration.options.steps.pause_max);
@@ -106,12 +114,12 @@ async fn close_and_decide(migration: &Migration, id: IntentId, intent: &Intent) 
 /// What must hold beside, for this flip alone.
 async fn check(
     transaction: &mut SourceTransaction,
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
 ) -> Result<()> {
     require_flippable(transaction, migration, id, intent, DOING).await?;
-    let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
+    let refused = |kind, message: String| CoordinatorError::Store(StoreError::source(kind, DOING, message));
     let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     for (name, found) in names.iter().zip(migration.source.unsettled(&names).await?) {
         // Those of an older one know nothing of DynamoOnly and would let raw writers through.
@@ -141,7 +149,7 @@ async fn check(
 }
 
 /// Delivers until little is pending, or no less will be: while writers go on, it may never be quite empty.
-async fn relay_most(migration: &Migration) -> Result<()> {
+async fn relay_most(migration: &MigrationContext) -> Result<()> {
     let (progress, stop) = (Progress::new(&migration.tables), CancellationToken::new());
     let watch = async {
         let begun = Instant::now();
@@ -164,19 +172,19 @@ async fn relay_most(migration: &Migration) -> Result<()> {
 }
 
 /// Delivers everything that is pending.
-async fn relay_all(migration: &Migration) -> Result<()> {
+async fn relay_all(migration: &MigrationContext) -> Result<()> {
     let (progress, never) = (Progress::new(&migration.tables), CancellationToken::new());
     relay_in(KeyOrder::Descending, migration, RelayUntil::Empty, &progress, &never).await.map(drop)
 }
 
-async fn pending(migration: &Migration) -> Result<i64> {
+async fn pending(migration: &MigrationContext) -> Result<i64> {
     let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     Ok(migration.source.waiting(&names).await?)
 }
 
 /// From the decision to the first write: no application writes, so everything can still be undone.
 async fn finish(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     epoch: Epoch,
     pause: &mut Pause,
@@ -190,7 +198,7 @@ async fn finish(
         note(migration, id, "count ids on").await?;
         let mut connection =
             source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
-        Ok::<_, Error>(seed_identities(&mut connection, &control, &migration.tables).await?)
+        Ok::<_, CoordinatorError>(seed_identities(&mut connection, &control, &migration.tables).await?)
     };
     // Index reads may lag, and rows without a place are found by an index. The step waits until the newest
     // deliveries are visible in the indexes, and `index_settle` longer for unrecorded ones. And a reader

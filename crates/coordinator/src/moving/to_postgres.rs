@@ -16,18 +16,18 @@ use crate::truth::flip_to_source;
 use super::feed::Feed;
 use super::level::Level;
 use super::{Moved, Pause, STOP, note};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_alarm;
 use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::records::take_in_partitions;
 
 const DOING: &str = "moving the truth back to PostgreSQL";
 
 /// Takes the step. After an error the caller looks at the records, and settles by them.
 pub(crate) async fn to_postgres(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     observer: &dyn Observer,
 ) -> Result<Moved> {
@@ -38,7 +38,7 @@ pub(crate) async fn to_postgres(
 }
 
 async fn with_feed(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     feed: &Feed,
     observer: &dyn Observer,
@@ -63,7 +63,7 @@ async fn with_feed(
     pause.ended("the reverse feed to be through");
     nothing_lost(migration).await?;
     if let Some(why) = pause.within("a comparison of what changed last", level.finish(migration)).await? {
-        return Err(Error::Store(StoreError::source(Kind::Refused, DOING, why)));
+        return Err(CoordinatorError::Store(StoreError::source(Kind::Refused, DOING, why)));
     }
     note(migration, id, "move the truth").await?;
     let moving = flip_to_source(&migration.source, &control, &migration.tables, paused, steps.lock_timeout);
@@ -72,18 +72,18 @@ async fn with_feed(
 }
 
 /// The record as it must be to begin with.
-async fn open_record(migration: &Migration) -> Result<TargetRecord> {
+async fn open_record(migration: &MigrationContext) -> Result<TargetRecord> {
     let record = migration.target.control().record().await?;
     record.filter(|record| record.holds_truth() && record.writes == Writes::Open).ok_or_else(|| {
         let message =
             format!("DynamoDB's control record says {record:?}; run the command again, which settles what was broken off");
-        Error::Store(StoreError::target(Kind::Refused, DOING, message))
+        CoordinatorError::Store(StoreError::target(Kind::Refused, DOING, message))
     })
 }
 
 /// Waits until no application writes any more, requests under way included.
 async fn stopped(
-    migration: &Migration,
+    migration: &MigrationContext,
     paused: Epoch,
     pause: &mut Pause,
     observer: &dyn Observer,
@@ -101,9 +101,10 @@ async fn stopped(
 
 /// Refuses where the feed does not have everything: then PostgreSQL has not either (I7). Nor has it what went
 /// with a partition.
-pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
+pub(crate) async fn nothing_lost(migration: &MigrationContext) -> Result<()> {
     take_in_partitions(migration).await?;
-    let refused = |message: String| Error::Store(StoreError::source(Kind::Refused, DOING, message));
+    let refused =
+        |message: String| CoordinatorError::Store(StoreError::source(Kind::Refused, DOING, message));
     let shapes = migration.source.shapes(&migration.tables).await?;
     let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     let standings = migration.source.reverse_standings(&names).await?;

@@ -10,7 +10,7 @@ use lockstep_postgres::{PendingBatch, PendingRow};
 
 use super::Table;
 use super::deliver::{Due, Fate};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 
 /// Fewer rows than this are through as soon by puts.
 const INSERTS_FROM: usize = 2 * STATEMENTS_MAX;
@@ -21,7 +21,7 @@ pub(super) struct Sent {
     pub(super) delivered: u64,
     pub(super) set_aside: u64,
     /// Reason why one of them stayed pending.
-    pub(super) error: Option<Error>,
+    pub(super) error: Option<CoordinatorError>,
 }
 
 impl<'a> Table<'a> {
@@ -58,7 +58,7 @@ impl<'a> Table<'a> {
         if !contradicted.is_empty() {
             // Others have to hear of it as well.
             self.run.migration.watch.forget();
-            sent.error = Some(Error::HistoryLost(contradicted));
+            sent.error = Some(CoordinatorError::HistoryLost(contradicted));
         }
         Ok(sent)
     }

@@ -15,7 +15,7 @@ use lockstep_postgres::PendingBatch;
 
 use super::batch::Sent;
 use super::{RelaySummary, RelayUntil, Table};
-use crate::error::{Error, Result, require_shape_now};
+use crate::error::{CoordinatorError, Result, require_shape_now};
 
 /// Time between two measurements of the lag: it counts the pending set, which is not free.
 const LAG_EVERY: Duration = Duration::from_secs(1);
@@ -86,7 +86,12 @@ impl<'a> Table<'a> {
     }
 
     /// What ends the pass comes before what stayed pending in it.
-    fn end(&self, shared: &Shared, before: Option<Error>, error: Error) -> Option<Error> {
+    fn end(
+        &self,
+        shared: &Shared,
+        before: Option<CoordinatorError>,
+        error: CoordinatorError,
+    ) -> Option<CoordinatorError> {
         let first = !shared.over.swap(true, Relaxed);
         if first { Some(error) } else { before.or(Some(error)) }
     }

@@ -14,7 +14,7 @@ use lockstep_postgres::Glance;
 use tokio_util::sync::CancellationToken;
 
 use crate::continuity::MarksLooked;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Nothing is looked at more rarely than this, so the first change after a long calm waits for so long at
 /// most.
@@ -48,7 +48,7 @@ impl Quiet {
     }
 
     /// The last turn met nothing: waits until another one may.
-    pub(super) async fn rest(&mut self, migration: &Migration, cancel: &CancellationToken) {
+    pub(super) async fn rest(&mut self, migration: &MigrationContext, cancel: &CancellationToken) {
         let turned_at = Instant::now();
         let since = *self.since.get_or_insert(turned_at);
         loop {

@@ -12,7 +12,7 @@ use lockstep_postgres::{JoiningRelay, RelayShare, Source};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Time for which a relay is believed without a word. Until then the share of one that was killed waits.
 const LEASE: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ enum State {
 
 impl Shares {
     /// One that `joins`, or one that goes through everything.
-    pub(super) fn new(joins: bool, migration: &Migration) -> Self {
+    pub(super) fn new(joins: bool, migration: &MigrationContext) -> Self {
         let state = if joins { State::Joining(Instant::now()) } else { State::Alone };
         Self {
             source: migration.source.clone(),

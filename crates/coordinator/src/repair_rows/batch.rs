@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::journal::REPAIR_KEYS;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Keys of one batch: one statement marks them, one entry of the journal names them.
 pub(super) const BATCH: usize = 500;
@@ -22,7 +22,7 @@ pub(super) struct Batch {
 /// Marks keys and leaves delivery to the relay that runs elsewhere; returns how many were marked. Journalled
 /// before.
 pub(crate) async fn mark(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     keys: Vec<Vec<String>>,
 ) -> Result<u64> {
@@ -42,12 +42,12 @@ pub(crate) async fn mark(
     Ok(marked)
 }
 
-pub(super) async fn journal(migration: &Migration, batch: &Batch) -> Result<IntentId> {
+pub(super) async fn journal(migration: &MigrationContext, batch: &Batch) -> Result<IntentId> {
     Ok(migration.source.journal_intent(&migration.actor, REPAIR_KEYS, &json!(batch)).await?)
 }
 
 /// Batches that were broken off before their keys were read again.
-pub(super) async fn open_batches(migration: &Migration) -> Result<Vec<(IntentId, Batch)>> {
+pub(super) async fn open_batches(migration: &MigrationContext) -> Result<Vec<(IntentId, Batch)>> {
     let open = migration.source.open_intents().await?.into_iter().filter(|entry| entry.step == REPAIR_KEYS);
     Ok(open
         .filter_map(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?)))
@@ -57,7 +57,7 @@ pub(super) async fn open_batches(migration: &Migration) -> Result<Vec<(IntentId,
 /// Calls batches of before a loss undone: their keys were found wrong in a history that is no more, and what
 /// the target has under them may be the only copy of what the source forgot. The comparison that follows a
 /// loss lists what differs now.
-pub(crate) async fn forget_batches(migration: &Migration) -> Result<()> {
+pub(crate) async fn forget_batches(migration: &MigrationContext) -> Result<()> {
     for (intent, _) in open_batches(migration).await? {
         let detail = json!({ "why": "a store has lost history since" });
         let source = &migration.source;

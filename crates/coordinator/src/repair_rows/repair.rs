@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{BATCH, Batch, journal, open_batches};
 use super::search::Repairable;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::journal::REPAIR_KEYS;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::relay::{RelayUntil, relay};
 
@@ -53,7 +53,7 @@ impl Repaired {
 /// As for an error.
 #[crate::boxed]
 pub async fn repair(
-    migration: &Migration,
+    migration: &MigrationContext,
     repairs: &[Repairable],
     options: &ValidateOptions,
     cancel: &CancellationToken,
@@ -84,7 +84,7 @@ pub async fn repair(
             let intent = journal(migration, &batch).await?;
             one_batch(migration, intent, &batch, &options, cancel, &mut repaired).await?;
         }
-        Ok::<_, Error>(repaired)
+        Ok::<_, CoordinatorError>(repaired)
     };
     tokio::select! {
         biased;
@@ -94,7 +94,7 @@ pub async fn repair(
         relayed = relay(migration, RelayUntil::Cancelled, &progress, cancel) => {
             relayed?;
             // It ends by itself only when it is told to.
-            Err(Error::Interrupted)
+            Err(CoordinatorError::Interrupted)
         }
     }
 }
@@ -113,7 +113,7 @@ fn batches_of(repairs: &[Repairable]) -> Vec<Batch> {
 }
 
 async fn one_batch(
-    migration: &Migration,
+    migration: &MigrationContext,
     intent: IntentId,
     batch: &Batch,
     options: &ValidateOptions,
@@ -133,7 +133,7 @@ async fn one_batch(
     repaired.marked += marked;
     let report = validate_keys(source, &migration.target, binding, &batch.keys, options, cancel).await;
     if cancel.is_cancelled() {
-        return Err(Error::Interrupted);
+        return Err(CoordinatorError::Interrupted);
     }
     let name = binding.name();
     let mut unverified: Vec<String> = Vec::new();

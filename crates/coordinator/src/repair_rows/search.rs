@@ -4,7 +4,7 @@ use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{AttributeValue, KeyType, Kind, Phase, TargetKey};
 use lockstep_postgres::TableBinding;
 use lockstep_validator::{
-    FindingClass, Progress as Compared, Report, ValidateOptions, ValidateSettings, validate,
+    FindingClass, Report, ValidateOptions, ValidateSettings, ValidationProgress, validate,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deletions::{self, Deletion};
 use crate::error::Result;
 use crate::found::record_found;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Most findings of a table that a search lists; repaired, the next one finds the next ones.
 const LISTED_MAX: usize = 10_000;
@@ -76,7 +76,7 @@ pub struct Repairs {
 /// Searching has no effect but that what was found is recorded.
 #[crate::boxed]
 pub async fn find_repairs(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> Result<Repairs> {
@@ -91,7 +91,7 @@ pub async fn find_repairs(
 /// In a phase that does not write both stores a row without an item is only one that has not been copied yet,
 /// so nothing is looked for.
 pub(crate) async fn search(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> Result<std::result::Result<Report, String>> {
@@ -105,7 +105,7 @@ pub(crate) async fn search(
     }
     let settings = ValidateSettings { findings_max: LISTED_MAX, ..options.settings.clone() };
     let options = ValidateOptions { settings, quality: false, ..options.clone() };
-    let progress = Compared::new(&migration.tables);
+    let progress = ValidationProgress::new(&migration.tables);
     let report =
         validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await;
     record_found(migration, &report).await?;
@@ -118,7 +118,7 @@ pub(crate) async fn search(
 /// # Errors
 /// The stores'.
 #[crate::boxed]
-pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repairs> {
+pub async fn repairs_of(migration: &MigrationContext, report: &Report) -> Result<Repairs> {
     let mut repairs = Repairs { failures: failures(report), ..Repairs::default() };
     for table in &report.tables {
         repairs.unlisted += table.findings_total().saturating_sub(table.findings.len() as u64);
@@ -155,7 +155,7 @@ pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repair
 }
 
 /// Notes in findings of missing items the deletions that DynamoDB has of them.
-async fn note_deletions(migration: &Migration, repairable: &mut [Repairable]) -> Result<()> {
+async fn note_deletions(migration: &MigrationContext, repairable: &mut [Repairable]) -> Result<()> {
     for binding in &migration.tables {
         let is_missing =
             |finding: &Repairable| finding.class == FindingClass::Missing && finding.table == binding.name();
@@ -202,7 +202,7 @@ fn next(class: FindingClass) -> String {
 /// The source key of the item at a place, if that is where the row of its key belongs: then the row is
 /// written over it.
 async fn name_item(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     parts: &[String],
 ) -> Result<Option<Vec<String>>> {

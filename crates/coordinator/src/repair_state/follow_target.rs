@@ -18,13 +18,17 @@ use crate::continuity;
 use crate::error::Result;
 use crate::gate::Observer;
 use crate::loss::Continuity;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::repair_rows::forget_batches;
 
 const DOING: &str = "making PostgreSQL follow DynamoDB again";
 
 /// Makes the source's record follow the target's. The reverse backfill that comes after fills the rows.
-pub(super) async fn follow(migration: &Migration, segments: usize, observer: &dyn Observer) -> Result<()> {
+pub(super) async fn follow(
+    migration: &MigrationContext,
+    segments: usize,
+    observer: &dyn Observer,
+) -> Result<()> {
     let steps = &migration.options.steps;
     let histories = continuity::look(&migration.source, &migration.target, &migration.tables).await?;
     let record = migration.target.control().record().await?;
@@ -59,7 +63,7 @@ fn require(now: &Control, record: Option<&TargetRecord>) -> StoreResult<()> {
 }
 
 async fn try_follow(
-    migration: &Migration,
+    migration: &MigrationContext,
     histories: &Continuity,
     record: Option<&TargetRecord>,
     highest: Epoch,

@@ -5,17 +5,17 @@ use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord, Version};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{KnownMarks, Source, SourceTransaction, TableBinding};
 
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::loss::{Continuity, Found};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// The highest version that any item or mark of any table has. Reads every item.
 ///
 /// # Errors
 /// [`Kind::Unavailable`] where a table could not be asked; the stores'.
 pub(super) async fn highest_version(
-    migration: &Migration,
+    migration: &MigrationContext,
     histories: &Continuity,
     segments: usize,
     observer: &dyn Observer,
@@ -48,7 +48,7 @@ pub(super) async fn highest_version(
 /// # Errors
 /// As [`highest_version`].
 pub(super) async fn highest_epoch(
-    migration: &Migration,
+    migration: &MigrationContext,
     histories: &Continuity,
     record: Option<&TargetRecord>,
     segments: usize,
@@ -60,7 +60,7 @@ pub(super) async fn highest_epoch(
     Ok(known.into_iter().flatten().fold(Epoch::FIRST, Epoch::max))
 }
 
-async fn of_table(migration: &Migration, binding: &TableBinding, segments: usize) -> Result<Version> {
+async fn of_table(migration: &MigrationContext, binding: &TableBinding, segments: usize) -> Result<Version> {
     let segments = segments.max(1);
     let of_segment = |segment| async move {
         let (mut highest, mut start) = (Version::HISTORY, None);
@@ -76,7 +76,7 @@ async fn of_table(migration: &Migration, binding: &TableBinding, segments: usize
             highest = highest.max(of_page);
             start = next;
             if start.is_none() {
-                return Ok::<_, Error>(highest);
+                return Ok::<_, CoordinatorError>(highest);
             }
         }
     };

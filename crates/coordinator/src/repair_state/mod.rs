@@ -17,7 +17,7 @@ mod return_to_source;
 mod take_target;
 mod undecided;
 
-pub use take_target::{Taken, take_target};
+pub use take_target::{RowsTaken, take_target};
 
 use lockstep_postgres::{EntryKind, IntentId};
 use lockstep_validator::ValidateOptions;
@@ -28,10 +28,10 @@ use tokio_util::sync::CancellationToken;
 use crate::backfill::BackfillSummary;
 use crate::coordinator::Coordinator;
 use crate::doctor::{Diagnosis, Remedy, examine, observe, plan};
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::journal::REPAIR_STATE;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::repair_rows::{Repaired, Repairs, find_repairs, repair};
 
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
@@ -73,7 +73,7 @@ impl StateRepaired {
 /// # Errors
 /// The source's.
 #[crate::boxed]
-pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
+pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
     let mut remedies = plan(&diagnosis.findings);
     if let Some((_, earlier)) = open(migration).await? {
         // Remedies that are done are not found any more; the ones after them still have to be carried out.
@@ -102,7 +102,7 @@ fn is_long(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Backfill | Remedy::Compare | Remedy::List)
 }
 
-async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
+async fn open(migration: &MigrationContext) -> Result<Option<(IntentId, Planned)>> {
     let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == REPAIR_STATE);
     Ok(open.and_then(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))))
 }
@@ -120,7 +120,7 @@ const PASSES_MAX: usize = 3;
 /// Run it again.
 #[crate::boxed]
 pub async fn repair_state(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
@@ -139,7 +139,7 @@ pub async fn repair_state(
 }
 
 async fn once(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
@@ -172,7 +172,7 @@ async fn once(
     };
     for remedy in &remedies {
         if cancel.is_cancelled() {
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
         if is_long(remedy) {
             continue;
@@ -197,7 +197,7 @@ async fn once(
 }
 
 async fn copy_and_compare(
-    migration: &Migration,
+    migration: &MigrationContext,
     remedies: &[Remedy],
     options: &ValidateOptions,
     observer: &dyn Observer,
@@ -228,7 +228,7 @@ async fn copy_and_compare(
         for _ in 0..ROUNDS_MAX {
             let found = find_repairs(migration, &options, cancel).await?;
             if cancel.is_cancelled() {
-                return Err(Error::Interrupted);
+                return Err(CoordinatorError::Interrupted);
             }
             // A row that may have been deleted in a time that is lost stays listed: a person decides.
             let sure: Vec<_> = found.repairable.iter().filter(|key| !key.may_be_deleted()).cloned().collect();
@@ -242,5 +242,5 @@ async fn copy_and_compare(
         }
         mended.done.push(Remedy::Compare);
     }
-    if cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    if cancel.is_cancelled() { Err(CoordinatorError::Interrupted) } else { Ok(()) }
 }

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::gate::Observer;
 use crate::instances::{self, Leases};
 use crate::loss::{Continuity, Found};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::repair_rows::forget_batches;
 
 /// Begins a new epoch above everything that the target has seen, and takes the present history for the right
@@ -26,7 +26,7 @@ use crate::repair_rows::forget_batches;
 /// marked at version 7 before the moment that the source was restored to. 2. In the time that is lost it was
 /// delivered at 9. 3. Under its 7 the row of now would be refused.
 pub(super) async fn raise(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ValidateOptions,
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -74,7 +74,7 @@ pub(super) async fn raise(
 }
 
 async fn try_raise(
-    migration: &Migration,
+    migration: &MigrationContext,
     histories: &Continuity,
     server: Option<&str>,
     least: Epoch,

@@ -6,13 +6,13 @@ use lockstep_postgres::Source;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::truth::seed_identities_again;
 
 /// The control table was set back to a DynamoOnly that is over: its record is made to say what PostgreSQL's
 /// does. A new epoch and a list of what differs come after: an instance that began while PostgreSQL did not
 /// answer has believed it.
-pub(super) async fn close(migration: &Migration) -> Result<()> {
+pub(super) async fn close(migration: &MigrationContext) -> Result<()> {
     const DOING: &str = "closing the control record of DynamoDB";
     let (source, control) = (&migration.source, migration.target.control());
     let now = source.control_behind_barrier().await?;
@@ -37,7 +37,7 @@ pub(super) async fn close(migration: &Migration) -> Result<()> {
 
 /// A pause was left behind by a step that the journal knows nothing of: writes go on, once ids are counted
 /// above all that PostgreSQL knows.
-pub(super) async fn let_go_on(migration: &Migration) -> Result<()> {
+pub(super) async fn let_go_on(migration: &MigrationContext) -> Result<()> {
     const DOING: &str = "letting writes go on";
     let (source, control) = (&migration.source, migration.target.control());
     let (now, record) = (source.control_behind_barrier().await?, control.record().await?);

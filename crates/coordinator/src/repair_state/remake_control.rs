@@ -17,13 +17,17 @@ use serde_json::json;
 use crate::error::Result;
 use crate::gate::Observer;
 use crate::moving::Feed;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 const DOING: &str = "creating the control table again";
 
 /// Creates it again: first the ids, so that an instance that still has a lease takes none that is in use, and
 /// the record last.
-pub(super) async fn remake(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<()> {
+pub(super) async fn remake(
+    migration: &MigrationContext,
+    id: IntentId,
+    observer: &dyn Observer,
+) -> Result<()> {
     let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
     if source.control_behind_barrier().await?.phase != Phase::DynamoOnly {
         // It was made, this repair was broken off, and a step back came before the repair went on.

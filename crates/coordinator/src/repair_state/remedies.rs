@@ -9,14 +9,14 @@ use super::{follow_target, record, remake_control, return_to_source};
 use crate::doctor::Remedy;
 use crate::error::{Result, require_shape};
 use crate::gate::Observer;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::reverse_feed::reverse_backfill;
 use crate::step;
 use tokio_util::sync::CancellationToken;
 
 /// Carries out one remedy. The coordinator's lock is held.
 pub(super) async fn apply(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     remedy: &Remedy,
     options: &ValidateOptions,
@@ -62,12 +62,12 @@ pub(super) async fn apply(
     }
 }
 
-async fn settle(migration: &Migration, observer: &dyn Observer) -> Result<()> {
+async fn settle(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
     step::recover_all(migration).await?.told.iter().for_each(|settled| observer.note(settled));
     Ok(())
 }
 
-fn binding<'a>(migration: &'a Migration, table: &str) -> Result<&'a TableBinding> {
+fn binding<'a>(migration: &'a MigrationContext, table: &str) -> Result<&'a TableBinding> {
     let found = migration.tables.iter().find(|binding| binding.name() == table);
     found.ok_or_else(|| {
         let message = format!("{table} is not part of this migration");
@@ -77,7 +77,7 @@ fn binding<'a>(migration: &'a Migration, table: &str) -> Result<&'a TableBinding
 
 /// Installs the triggers again. From then on everything is captured; the comparison that follows finds what
 /// was not.
-async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> {
+async fn recapture(migration: &MigrationContext, binding: &TableBinding) -> Result<()> {
     let source = &migration.source;
     let fingerprint = source.fingerprint(binding).await?;
     let captured =
@@ -97,7 +97,7 @@ async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> 
 
 /// Installs the triggers again while PostgreSQL is frozen. What SQL has written meanwhile is overwritten by
 /// the reverse backfill that follows; nothing is copied from here.
-async fn refreeze(migration: &Migration, binding: &TableBinding) -> Result<()> {
+async fn refreeze(migration: &MigrationContext, binding: &TableBinding) -> Result<()> {
     let source = &migration.source;
     let fingerprint = source.fingerprint(binding).await?;
     let captured =
@@ -109,7 +109,7 @@ async fn refreeze(migration: &Migration, binding: &TableBinding) -> Result<()> {
 }
 
 /// Takes the target table that is there for the one in use, and forgets what was copied to the one before.
-async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
+async fn adopt(migration: &MigrationContext, binding: &TableBinding) -> Result<()> {
     let (source, target) = (&migration.source, &migration.target);
     // One that is there is waited for, and its expiry switched on: a table that was restored has none.
     let there = target.create(&binding.target_name, &binding.table.target(), binding.table.expires()).await?;

@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::highest::{accept_marks, highest_epoch};
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::instances::{self, Leases};
 use crate::loss::Continuity;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::repair_rows::forget_batches;
 use crate::reverse_feed::{bring_back, once_brought_back, reverse_backfill_news};
 use crate::truth::raise_source_sequences;
@@ -36,7 +36,7 @@ const DOING: &str = "making PostgreSQL the truth again";
 
 /// Makes PostgreSQL the truth. Repeated, it goes on where it stopped.
 pub(super) async fn run(
-    migration: &Migration,
+    migration: &MigrationContext,
     segments: usize,
     observer: &dyn Observer,
     cancel: &CancellationToken,
@@ -77,7 +77,7 @@ pub(super) async fn run(
 /// Reads again what PostgreSQL refused, for as long as that helps: a row may refer to one of a table that was
 /// read after its own.
 async fn settle_what_waited(
-    migration: &Migration,
+    migration: &MigrationContext,
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<()> {
@@ -86,7 +86,7 @@ async fn settle_what_waited(
     // A pass takes the thousand least often tried.
     while left > 0 && idle <= left / 1_000 + 2 {
         if cancel.is_cancelled() {
-            return Err(Error::Interrupted);
+            return Err(CoordinatorError::Interrupted);
         }
         bring_back(migration).await?;
         let now = migration.source.reverse_left(&names).await?;
@@ -104,7 +104,7 @@ async fn settle_what_waited(
 
 /// From when this returns, no application writes DynamoDB as the truth.
 async fn stop_writes(
-    migration: &Migration,
+    migration: &MigrationContext,
     record: Option<&TargetRecord>,
     truth: Truth,
     observer: &dyn Observer,
@@ -136,7 +136,7 @@ async fn stop_writes(
 
 /// Takes the present history for the right one, and everything that DynamoDB has had since for news.
 async fn accept(
-    migration: &Migration,
+    migration: &MigrationContext,
     histories: &Continuity,
     highest: Epoch,
     server: Option<&str>,
@@ -158,7 +158,7 @@ async fn accept(
 }
 
 /// Ids first, so that none is repeated, then versions, then the phase.
-async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
+async fn take_over(migration: &MigrationContext, least: Epoch) -> StoreResult<Epoch> {
     let control = migration.target.control();
     let mut transaction = migration.source.begin(DOING).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;

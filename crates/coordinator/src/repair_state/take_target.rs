@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::repair_rows::Repairable;
 
 /// Name of the step in the journal.
@@ -24,7 +24,7 @@ const READING: &str = "reading an item";
 
 /// What was brought back.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Taken {
+pub struct RowsTaken {
     /// Rows that were written to PostgreSQL as their items are, or deleted as DynamoDB says.
     pub rows: u64,
     /// Findings that have no item to take, whose row was changed since, or whose row PostgreSQL refused, and
@@ -39,12 +39,12 @@ pub struct Taken {
 /// # Errors
 /// [`Kind::Refused`] where PostgreSQL is not the truth; [`Kind::Busy`] where an application has a write
 /// transaction open for long, or a row locked; [`Kind::Unavailable`] where DynamoDB does not answer at once;
-/// [`crate::Error::HistoryLost`]; the stores'. Rows before the one that failed are written.
+/// [`crate::CoordinatorError::HistoryLost`]; the stores'. Rows before the one that failed are written.
 ///
 /// # Cancel safety
 /// Each row is a transaction of its own; taken twice it is the same row.
 #[crate::boxed]
-pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Result<Taken> {
+pub async fn take_target(migration: &MigrationContext, findings: &[Repairable]) -> Result<RowsTaken> {
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
         return Err(StoreError::source(
@@ -55,7 +55,7 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
         .into());
     }
     crate::continuity::require_kept(migration).await?;
-    let mut taken = Taken::default();
+    let mut taken = RowsTaken::default();
     let keys: Vec<_> = findings.iter().map(|finding| json!([finding.table, finding.key])).collect();
     let id = migration.source.journal_intent(&migration.actor, STEP, &json!({ "keys": keys })).await?;
     for binding in &migration.tables {
@@ -74,7 +74,11 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
 }
 
 /// Brings one row back; if it was left, says why.
-async fn take_one(migration: &Migration, table: &FedTable, finding: &Repairable) -> Result<Option<String>> {
+async fn take_one(
+    migration: &MigrationContext,
+    table: &FedTable,
+    finding: &Repairable,
+) -> Result<Option<String>> {
     let binding = table.binding();
     let left = |why: &str| Ok(Some(why.to_owned()));
     match finding.class {
@@ -122,7 +126,7 @@ async fn take_one(migration: &Migration, table: &FedTable, finding: &Repairable)
 /// Reads the row that the item at a place holds, or says why it holds none, while writers wait. `deleted`:
 /// the finding was that the row was deleted, and `None` says that it still is.
 async fn read_row(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     place: &TargetKey,
     deleted: bool,
@@ -155,7 +159,7 @@ async fn read_row(
 }
 
 async fn place_of(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     key: &[String],
 ) -> Result<Option<TargetKey>> {

@@ -10,7 +10,7 @@ use lockstep_postgres::WaitingMark;
 
 use crate::error::Result;
 use crate::loss::{Continuity, Found};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// What is left to be decided.
 pub(super) struct Undecided {
@@ -24,7 +24,7 @@ pub(super) struct Undecided {
 ///
 /// # Errors
 /// The stores'.
-pub(super) async fn of(migration: &Migration, histories: &Continuity) -> Result<Option<Undecided>> {
+pub(super) async fn of(migration: &MigrationContext, histories: &Continuity) -> Result<Option<Undecided>> {
     if histories.losses().iter().all(|loss| loss.side() == Side::Target) {
         return Ok(None);
     }

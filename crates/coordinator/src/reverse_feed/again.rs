@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lockstep_core::{Result, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX, Target};
-use lockstep_postgres::reverse::{FedTable, Found};
+use lockstep_postgres::reverse::{FedTable, ItemNow};
 use lockstep_postgres::{Source, TableBinding};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result as StepResult;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL
 /// refused.
@@ -41,7 +41,7 @@ pub(super) async fn settle_again(
 ///
 /// # Errors
 /// The stores'. A row that PostgreSQL refuses stays noted, and is no error.
-pub(crate) async fn bring_back(migration: &Migration) -> Result<()> {
+pub(crate) async fn bring_back(migration: &MigrationContext) -> Result<()> {
     let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     if migration.source.reverse_left(&names).await? == 0 {
         return Ok(());
@@ -58,7 +58,10 @@ pub(crate) async fn bring_back(migration: &Migration) -> Result<()> {
 ///
 /// # Errors
 /// The stores'; those of `attempt`.
-pub(crate) async fn once_brought_back<T, F>(migration: &Migration, attempt: impl Fn() -> F) -> StepResult<T>
+pub(crate) async fn once_brought_back<T, F>(
+    migration: &MigrationContext,
+    attempt: impl Fn() -> F,
+) -> StepResult<T>
 where
     F: Future<Output = Result<T>>,
 {
@@ -94,7 +97,7 @@ pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> 
     }
     let found = noted.into_iter().map(|again| {
         let item = items.remove(&again.place);
-        Found { again, item }
+        ItemNow { again, item }
     });
     source.apply_again(table, &found.collect::<Vec<_>>()).await.map(drop)
 }

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::begun;
 use super::renumber::renumber_page;
-use crate::error::{Error, Result};
-use crate::options::Migration;
+use crate::error::{CoordinatorError, Result};
+use crate::options::MigrationContext;
 
 /// Rows of one chunk; their keys are asked for a hundred at a time.
 const CHUNK_ROWS: usize = 500;
@@ -46,13 +46,13 @@ pub struct ReverseBackfill {
 /// Reads a table's whole target into the source. With `delete_absent`, rows without an item are deleted.
 ///
 /// # Errors
-/// The stores'; [`Error::Interrupted`] when cancelled: run it again.
+/// The stores'; [`CoordinatorError::Interrupted`] when cancelled: run it again.
 ///
 /// # Cancel safety
 /// It may be broken off at any point; it begins again then.
 #[crate::boxed]
 pub async fn reverse_backfill(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     delete_absent: bool,
     cancel: &CancellationToken,
@@ -67,7 +67,7 @@ pub async fn reverse_backfill(
 /// # Errors
 /// As [`reverse_backfill`].
 pub(crate) async fn reverse_backfill_news(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     cancel: &CancellationToken,
 ) -> Result<ReverseBackfill> {
@@ -83,7 +83,7 @@ struct Reading {
 }
 
 async fn read_back(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     reading: Reading,
     cancel: &CancellationToken,
@@ -105,7 +105,7 @@ async fn read_back(
 }
 
 async fn items(
-    migration: &Migration,
+    migration: &MigrationContext,
     table: &FedTable,
     overwrite: bool,
     done: &mut ReverseBackfill,
@@ -136,7 +136,11 @@ async fn items(
 }
 
 /// Brings rows that differ from live items of a page to what these say; how many.
-async fn put_back_differing(migration: &Migration, table: &FedTable, items: &[Attributes]) -> Result<u64> {
+async fn put_back_differing(
+    migration: &MigrationContext,
+    table: &FedTable,
+    items: &[Attributes],
+) -> Result<u64> {
     let binding = table.binding();
     let live = items.iter().filter(|item| !is_tombstone(item) && version_of(item).is_some());
     let keyed: Vec<(&Attributes, Vec<String>)> =
@@ -159,7 +163,7 @@ async fn put_back_differing(migration: &Migration, table: &FedTable, items: &[At
 }
 
 async fn rows(
-    migration: &Migration,
+    migration: &MigrationContext,
     table: &FedTable,
     delete_absent: bool,
     done: &mut ReverseBackfill,
@@ -204,7 +208,7 @@ struct Wanted {
 }
 
 async fn look_up(
-    migration: &Migration,
+    migration: &MigrationContext,
     table: &FedTable,
     wanted: &[Wanted],
     delete_absent: bool,
@@ -235,5 +239,5 @@ async fn look_up(
 }
 
 fn stop_if(cancel: &CancellationToken) -> Result<()> {
-    if cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    if cancel.is_cancelled() { Err(CoordinatorError::Interrupted) } else { Ok(()) }
 }

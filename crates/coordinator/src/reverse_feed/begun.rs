@@ -12,7 +12,7 @@ use lockstep_core::{Epoch, TargetRecord, Truth, truth};
 use crate::continuity;
 use crate::error::Result;
 use crate::loss::Found;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::records::how_set_back;
 use crate::truth::set_back;
 
@@ -29,7 +29,7 @@ pub(super) struct Begun {
 ///
 /// # Errors
 /// The stores'.
-pub(super) async fn newest(migration: &Migration) -> Result<std::result::Result<Begun, String>> {
+pub(super) async fn newest(migration: &MigrationContext) -> Result<std::result::Result<Begun, String>> {
     let (source, target) = (&migration.source, &migration.target);
     let histories = continuity::look(source, target, &migration.tables).await?;
     if let Some(loss) = histories.losses().first() {

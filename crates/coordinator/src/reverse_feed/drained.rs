@@ -24,7 +24,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::error::Result;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// How often it is looked at how far the feed has come, and how often more markers are written.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -67,7 +67,11 @@ pub struct Drained {
 /// Markers may be left behind; they are tombstones, which every reader passes over, and the next round
 /// overwrites them.
 #[crate::boxed]
-pub async fn drained(migration: &Migration, binding: &TableBinding, within: Duration) -> Result<Drained> {
+pub async fn drained(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+    within: Duration,
+) -> Result<Drained> {
     let stream = migration.target.enable_stream(&binding.target_name).await?;
     let mut drained = round(migration, &[binding], &[stream], within).await?;
     Ok(drained.remove(0))
@@ -77,7 +81,7 @@ pub async fn drained(migration: &Migration, binding: &TableBinding, within: Dura
 /// is not enough: an item of one table that is settled last may drag rows of another along, which was
 /// through.
 pub(crate) async fn all_drained(
-    migration: &Migration,
+    migration: &MigrationContext,
     streams: &[TableStream],
     within: Duration,
 ) -> Result<Vec<Drained>> {
@@ -102,7 +106,7 @@ pub(crate) async fn all_drained(
 }
 
 /// The streams of all tables, in their order; those that are off are switched on.
-pub(crate) async fn streams(migration: &Migration) -> Result<Vec<TableStream>> {
+pub(crate) async fn streams(migration: &MigrationContext) -> Result<Vec<TableStream>> {
     let enable = |binding: &TableBinding| {
         let name = binding.target_name.clone();
         async move { migration.target.enable_stream(&name).await }
@@ -142,7 +146,7 @@ enum Need {
 /// Sees each of these tables through for at most `within`. All are looked at by one statement, and what
 /// DynamoDB is asked of one table waits for no other's answer.
 async fn round(
-    migration: &Migration,
+    migration: &MigrationContext,
     tables: &[&TableBinding],
     streams: &[TableStream],
     within: Duration,
@@ -216,7 +220,7 @@ async fn round(
 
 /// Asks DynamoDB for what tables need, with a bound on how many are asked at once.
 async fn meet(
-    migration: &Migration,
+    migration: &MigrationContext,
     waiting: &mut [Waiting<'_>],
     needs: Vec<(usize, Need)>,
     round: &str,
@@ -258,7 +262,7 @@ enum Met {
 }
 
 /// Takes the markers of a round away.
-async fn take_away(migration: &Migration, waiting: &[Waiting<'_>]) {
+async fn take_away(migration: &MigrationContext, waiting: &[Waiting<'_>]) {
     let left: Vec<(TableBinding, u32)> =
         waiting.iter().map(|table| (table.binding.clone(), table.markers)).collect();
     let all: u32 = left.iter().map(|(_, markers)| markers).sum();
@@ -333,7 +337,7 @@ async fn list(
 }
 
 async fn write(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     numbers: std::ops::Range<u32>,
     round: &str,
@@ -350,7 +354,7 @@ async fn write(
 }
 
 /// Takes the markers away. One that stays is a tombstone, and the next round takes it up.
-async fn remove(migration: &Migration, binding: &TableBinding, markers: u32) {
+async fn remove(migration: &MigrationContext, binding: &TableBinding, markers: u32) {
     let schema = binding.table.target();
     let gone = stream::iter(0..markers)
         .map(|number| migration.target.remove_marker(&binding.target_name, &schema, number));

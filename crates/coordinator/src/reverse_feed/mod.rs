@@ -34,10 +34,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::feed_alarm::alarm;
 use crate::feed_options::ReverseFeedOptions;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::records;
 
@@ -89,14 +89,14 @@ pub struct FeedTableSummary {
 /// from what was saved (I18): a stream keeps what is missed for a day.
 ///
 /// # Errors
-/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what fails before it has
-/// once worked; what no retry can mend. Cancellation is not an error.
+/// [`lockstep_core::Kind::Busy`] when another feed runs; [`CoordinatorError::HistoryLost`]; what fails
+/// before it has once worked; what no retry can mend. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
 #[crate::boxed]
 pub async fn reverse_feed(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ReverseFeedOptions,
     until: FeedUntil,
     progress: &Arc<FeedProgress>,
@@ -110,7 +110,7 @@ pub async fn reverse_feed(
         // 1. A page cannot be taken, and the feed's own tries are used up. 2. It begins again, opens every
         // stream, and fails at that page. If opening the streams ended the outage, the failure would never be
         // reported.
-        let is_stuck = matches!(&ended, Err(Error::Store(error)) if outage.is_again(error));
+        let is_stuck = matches!(&ended, Err(CoordinatorError::Store(error)) if outage.is_again(error));
         if opened.times() > before && !is_stuck {
             outage.over();
         }
@@ -162,7 +162,7 @@ impl Opened {
 }
 
 async fn feed_once(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ReverseFeedOptions,
     until: FeedUntil,
     progress: &Arc<FeedProgress>,
@@ -197,14 +197,14 @@ const STAND_BY: Duration = Duration::from_millis(200);
 /// As for [`reverse_feed`].
 #[crate::boxed]
 pub async fn keep_feeding(
-    migration: &Migration,
+    migration: &MigrationContext,
     options: &ReverseFeedOptions,
     progress: &Arc<FeedProgress>,
     cancel: &CancellationToken,
 ) -> Result<()> {
     loop {
         match reverse_feed(migration, options, FeedUntil::Cancelled, progress, cancel).await {
-            Err(Error::Store(error)) if error.kind == Kind::Busy => {
+            Err(CoordinatorError::Store(error)) if error.kind == Kind::Busy => {
                 if cancel.run_until_cancelled(tokio::time::sleep(STAND_BY)).await.is_none() {
                     return Ok(());
                 }
@@ -216,7 +216,7 @@ pub async fn keep_feeding(
 
 /// Waits for the end of all tables; the first that fails, or a lost lock, stops the others.
 async fn run(
-    migration: &Migration,
+    migration: &MigrationContext,
     until: FeedUntil,
     mut tasks: JoinSet<Result<()>>,
     mut lock: FeedLock,
@@ -247,7 +247,7 @@ async fn run(
         let ended = tokio::select! {
             task = tasks.join_next() => match task {
                 None => break,
-                Some(task) => task.map_err(Error::from).and_then(|fed| fed),
+                Some(task) => task.map_err(CoordinatorError::from).and_then(|fed| fed),
             },
             drained = &mut through, if !stop.is_cancelled() => {
                 stop.cancel();
@@ -285,7 +285,7 @@ async fn run(
 }
 
 /// Warns while a feed is so far behind that the stream could lose what it has not read.
-async fn raise_alarms(migration: &Migration) -> Result<()> {
+async fn raise_alarms(migration: &MigrationContext) -> Result<()> {
     // In other phases nothing is written that PostgreSQL has not.
     if migration.source.control().await.is_ok_and(|control| control.phase != Phase::DynamoOnly) {
         return Ok(());

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::again;
 use super::begun::{self, Begun};
 use crate::error::Result;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// How far above what is known of its place a version is chosen: more than a partition takes writes in the
 /// day for which a stream keeps them (1,000 a second). 1. A row is written seven times, and the feed is
@@ -46,7 +46,7 @@ pub struct Renumbered {
 /// # Cancel safety
 /// Run it again.
 #[crate::boxed]
-pub async fn renumber_foreign(migration: &Migration, binding: &TableBinding) -> Result<Renumbered> {
+pub async fn renumber_foreign(migration: &MigrationContext, binding: &TableBinding) -> Result<Renumbered> {
     let (source, mut done) = (&migration.source, Renumbered::default());
     source.migrate_schema().await?;
     if source.foreign_versions(binding.name(), None, 1).await?.is_empty() {
@@ -86,7 +86,7 @@ pub async fn renumber_foreign(migration: &Migration, binding: &TableBinding) -> 
 
 /// Renumbers, among items of a page that are rows of the table, those whose version is none of ours, in place.
 pub(super) async fn renumber_page(
-    migration: &Migration,
+    migration: &MigrationContext,
     table: &FedTable,
     begun: Begun,
     items: &mut [Attributes],
@@ -120,7 +120,7 @@ fn is_foreign(item: &Attributes, begun: Begun) -> bool {
 
 /// Returns the item as it is then; `None` where it was left.
 async fn renumber_one(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     begun: Begun,
     mut item: Attributes,
@@ -149,7 +149,7 @@ async fn renumber_one(
 }
 
 async fn try_renumber(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     begun: Begun,
     item: &Attributes,
@@ -171,7 +171,7 @@ async fn try_renumber(
     migration.target.control().renumber(&binding.target_name, item, version, record.epoch).await
 }
 
-fn refused(binding: &TableBinding, why: String) -> crate::Error {
+fn refused(binding: &TableBinding, why: String) -> crate::CoordinatorError {
     let doing = format!("giving items of {} versions of ours", binding.name());
-    crate::Error::Store(StoreError::source(Kind::Refused, doing, why))
+    crate::CoordinatorError::Store(StoreError::source(Kind::Refused, doing, why))
 }

@@ -10,12 +10,12 @@ use lockstep_core::{Error, Kind, Result, Saved};
 use lockstep_dynamo::Backoff;
 use lockstep_dynamo::streams::{Shard, ShardPage, Sink, changes_of};
 use lockstep_postgres::Source;
-use lockstep_postgres::reverse::{Applied, FedTable, Page};
+use lockstep_postgres::reverse::{Applied, FedPage, FedTable};
 use tokio::sync::Notify;
 
 use super::begun;
 use super::progress::FeedTableProgress;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// How often it is noted that a shard has nothing new: what the lag is measured by.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ fn briefly() -> Backoff {
 
 /// Where the pages of one table's stream go.
 pub(super) struct TableSink<'a> {
-    pub(super) migration: &'a Migration,
+    pub(super) migration: &'a MigrationContext,
     pub(super) source: &'a Source,
     pub(super) table: &'a FedTable,
     pub(super) stream: &'a str,
@@ -60,14 +60,14 @@ impl TableSink<'_> {
     /// Applies a page with records of an epoch that PostgreSQL has never begun, if both stores show that they
     /// are another program's. Or else the feed stands still before it: 1. PostgreSQL is set back to before an
     /// epoch in which applications wrote. 2. What they wrote is passed over. 3. The way back is taken.
-    async fn apply_ahead(&self, page: Page<'_>) -> Result<Applied> {
+    async fn apply_ahead(&self, page: FedPage<'_>) -> Result<Applied> {
         let begun = begun::newest(self.migration).await.map_err(|error| match error {
-            crate::Error::Store(error) => error,
+            crate::CoordinatorError::Store(error) => error,
             other => Error::source(Kind::Busy, "asking for epochs", other.to_string()),
         });
         let why = match begun? {
             Ok(begun) => {
-                let page = Page { begun: Some(begun.epoch), ..page };
+                let page = FedPage { begun: Some(begun.epoch), ..page };
                 let applied = briefly().retry(|| self.source.apply_reverse(self.table, page)).await?;
                 if !applied.ahead {
                     return Ok(applied);
@@ -95,7 +95,7 @@ impl Sink for TableSink<'_> {
             return Ok(());
         }
         let folded = changes_of(&page.records);
-        let to_apply = Page {
+        let to_apply = FedPage {
             shard: &shard.id,
             from: page.from.as_deref(),
             to: page.to.as_deref(),

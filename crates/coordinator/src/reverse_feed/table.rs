@@ -13,11 +13,11 @@ use super::progress::FeedTableProgress;
 use super::sink::TableSink;
 use crate::error::Result;
 use crate::feed_options::ReverseFeedOptions;
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// Feeds one table until told to stop. Calls `opened` when its stream has answered.
 pub(super) async fn feed(
-    migration: &Migration,
+    migration: &MigrationContext,
     binding: &TableBinding,
     options: &ReverseFeedOptions,
     progress: &FeedTableProgress,

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::settle::{Recovery, Settled, Taken, recover, settle};
 use crate::error::Result;
 use crate::journal::{self, CHANGE_PHASE, Intent};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 
 /// What was left open, and is settled.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Recovered {
 
 /// Settles every step that a crash left open. The coordinator's lock is held, so no other process works on
 /// it.
-pub(crate) async fn recover_all(migration: &Migration) -> Result<Recovered> {
+pub(crate) async fn recover_all(migration: &MigrationContext) -> Result<Recovered> {
     let source: &Source = &migration.source;
     let mut settled = Recovered::default();
     for entry in source.open_intents().await? {

@@ -7,16 +7,16 @@ use lockstep_postgres::{EntryKind, IntentId};
 use serde_json::json;
 
 use crate::continuity;
-use crate::error::{Error, Result};
+use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{CHANGE_PHASE, Intent};
 use crate::moving::{self, Moved, PauseSummary};
-use crate::options::Migration;
+use crate::options::MigrationContext;
 use crate::status::late_writes_until;
 
 /// Where the leases are of those who may serve by the phase before or after.
-pub(super) fn leases<'a>(intent: &Intent, migration: &'a Migration) -> Leases<'a> {
+pub(super) fn leases<'a>(intent: &Intent, migration: &'a MigrationContext) -> Leases<'a> {
     if intent.moves_truth() { Leases::of_both(migration) } else { Leases::of_source(migration) }
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Settled {
 
 /// Settles an intent by what the control record says, and records the outcome.
 pub(super) async fn settle(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     taken: &Taken,
@@ -81,7 +81,7 @@ pub(super) async fn settle(
 
 /// The same, with `parts` of it noted; `None` where another part was begun meanwhile.
 async fn settle_once(
-    migration: &Migration,
+    migration: &MigrationContext,
     id: IntentId,
     intent: &Intent,
     taken: &Taken,
@@ -136,11 +136,13 @@ async fn settle_once(
 
 /// Brings the records of both stores to an end of the step. Applications may be unable to write meanwhile, so
 /// it is tried for as long as that can help.
-async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
+async fn records(migration: &MigrationContext, id: IntentId, intent: &Intent) -> Result<Control> {
     let mut backoff = Backoff::patient();
     loop {
         match Box::pin(moving::settle(migration, id, intent.from)).await {
-            Err(Error::Store(error)) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
+            Err(CoordinatorError::Store(error)) if error.kind.retry() != Retry::Never => {
+                backoff.pause(error).await?
+            }
             done => return done,
         }
     }

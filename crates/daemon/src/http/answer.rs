@@ -117,9 +117,9 @@ impl Refusal {
     }
 
     /// The coordinator did not do as asked.
-    pub(crate) fn of_coordinator(error: &lockstep_coordinator::Error) -> Self {
+    pub(crate) fn of_coordinator(error: &lockstep_coordinator::CoordinatorError) -> Self {
         match error {
-            lockstep_coordinator::Error::Store(error) => Self::of_store(error),
+            lockstep_coordinator::CoordinatorError::Store(error) => Self::of_store(error),
             other => Self::conflict(other.to_string()),
         }
     }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use lockstep_core::Advice::Doctor;
 use lockstep_core::{Error, Kind, Result, Retry};
 
-use super::owner::OWNER;
+use super::attributes::OWNER;
 use super::{TargetControl, key, number, number_at, text};
 use crate::{Backoff, fault};
 

@@ -18,15 +18,11 @@ use lockstep_core::{
     Attributes, Epoch, InstanceRow, InstanceState, Kind, Registration, Result, TargetRecord,
 };
 
+use super::attributes::{LEASES, OWNER, SPREAD};
 use super::lease_item::{PARTITIONS, TOGETHER, parse, renewals, spread, spread_of, stamp, told};
-use super::owner::OWNER;
 use super::{PK, TargetControl, key, number, text, text_at};
 
 use crate::fault;
-
-/// The attribute of the record that says that leases are spread, and its value.
-pub(super) const LEASES: &str = "leases";
-pub(super) const SPREAD: &str = "spread";
 
 /// Where leases are to be kept, as the record said last, and where those of this process are.
 #[derive(Clone, Debug, Default)]

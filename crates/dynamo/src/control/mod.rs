@@ -1,11 +1,13 @@
 //! The control table: what an application must know of its migration while PostgreSQL may be down.
 //!
 //! A small table of its own, so that streams, scans and validation of the target tables never meet it.
-//! Everything in it is read strongly consistent. In reading order: `record` (phase, epoch, whether writes
-//! wait), `owner` (whose it is), `leases` (who serves by it), `lease_item` (what an item says of that), `ids`
-//! (counters of identity keys), `columns` (what PostgreSQL can hold), `places` (where the row of an id lives),
-//! `renumber` (items with versions of others), `purges` (how far one has come).
+//! Everything in it is read strongly consistent. In reading order: `attributes` (names that several modules
+//! use), `record` (phase, epoch, whether writes wait), `owner` (whose it is), `leases` (who serves by it),
+//! `lease_item` (what an item says of that), `ids` (counters of identity keys), `columns` (what PostgreSQL
+//! can hold), `places` (where the row of an id lives), `renumber` (items with versions of others), `purges`
+//! (how far one has come).
 
+mod attributes;
 mod columns;
 mod ids;
 mod lease_item;
@@ -110,14 +112,14 @@ impl TargetControl {
         let request = self.target.client.put_item().table_name(&self.table);
         let request = match self.if_own() {
             Some((if_own, owner)) => {
-                item.insert(owner::OWNER.to_owned(), text(owner));
+                item.insert(attributes::OWNER.to_owned(), text(owner));
                 request.condition_expression(if_own).expression_attribute_values(":owner", text(owner))
             }
             // That it has no owner is all that can be asked.
             None => request.condition_expression("attribute_not_exists(#owner)"),
         };
         let sent =
-            request.expression_attribute_names("#owner", owner::OWNER).set_item(Some(item)).send().await;
+            request.expression_attribute_names("#owner", attributes::OWNER).set_item(Some(item)).send().await;
         match sent.map(drop).map_err(|e| fault::error(doing, e)) {
             Err(error) if error.kind == Kind::Refused => {
                 let (partition, sort) = (text_at(&place, PK), text_at(&place, SK));

@@ -13,11 +13,9 @@ use std::sync::{Arc, OnceLock};
 use lockstep_core::Advice::{ControlTable, SourceUrl, TargetTablePrefix};
 use lockstep_core::{Attributes, Error, Kind, Result};
 
-use super::record::CONTROL;
+use super::attributes::{CONTROL, OWNER};
 use super::{TargetControl, text_at};
 use crate::Target;
-
-pub(super) const OWNER: &str = "owner";
 
 /// The identity of the migration that a target is used for, as far as it is known; clones know the same.
 #[derive(Clone, Debug, Default)]

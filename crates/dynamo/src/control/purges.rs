@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Result, TargetKey};
 
-use super::owner::OWNER;
+use super::attributes::OWNER;
 use super::{TargetControl, key, text};
 use crate::{Purge, fault};
 

@@ -7,12 +7,9 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::{Attributes, Epoch, Error, Kind, Phase, Result, Retry, TargetRecord, Version, Writes};
 
-use super::leases::{LEASES, SPREAD};
-use super::owner::OWNER;
+use super::attributes::{CONTROL, LEASES, OWNER, SPREAD};
 use super::{TargetControl, key, number, number_at, text, text_at};
 use crate::{Backoff, fault};
-
-pub(super) const CONTROL: &str = "CONTROL";
 
 impl TargetControl {
     /// The record; `None` where the truth was never in the target.

@@ -10,7 +10,7 @@ use lockstep_core::{
     WRITERS_ATTRIBUTE,
 };
 
-use super::record::CONTROL;
+use super::attributes::CONTROL;
 use super::{TargetControl, key, number, text};
 use crate::transact::cancelled;
 use crate::{Target, fault};

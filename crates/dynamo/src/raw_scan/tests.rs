@@ -6,22 +6,22 @@ use proptest::prelude::*;
 
 use super::answering::{Answer, Answering};
 use super::any_page::{Style, any_item, page};
-use crate::Page;
+use crate::ScanPage;
 
 /// What the SDK makes of an answer.
-async fn by_the_sdk(server: &Answering, answer: Answer) -> Result<Page> {
+async fn by_the_sdk(server: &Answering, answer: Answer) -> Result<ScanPage> {
     server.answer(answer);
     server.target.scan_page("t", (0, 1), None).await
 }
 
 /// What we make of it.
-async fn by_us(server: &Answering, answer: Answer) -> Result<Page> {
+async fn by_us(server: &Answering, answer: Answer) -> Result<ScanPage> {
     server.answer(answer);
     let body = server.target.scan_body("t", (0, 1), None).await?;
     let mut items = Vec::new();
     let end = body.read(|item| items.push(item.to_attributes()))?;
     assert_eq!(body.end()?, end, "the same for who passes over the items");
-    Ok(Page { items, next: end.next, capacity_units: end.capacity_units })
+    Ok(ScanPage { items, next: end.next, capacity_units: end.capacity_units })
 }
 
 /// Both, as something that can be compared: items, the next key and the units, or the kind of the error and
@@ -30,7 +30,7 @@ async fn both(
     server: &Answering,
     answer: Answer,
 ) -> [std::result::Result<(Vec<Attributes>, Option<Attributes>, f64), Kind>; 2] {
-    let known = |page: Result<Page>| {
+    let known = |page: Result<ScanPage>| {
         page.map(|page| (page.items, page.next, page.capacity_units)).map_err(|error| error.kind)
     };
     [known(by_the_sdk(server, answer.clone()).await), known(by_us(server, answer).await)]

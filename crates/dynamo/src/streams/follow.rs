@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::Backoff;
 use super::api::{Shard, StreamApi, StreamError};
 use super::lineage::readable;
+use super::options::FollowOptions;
 use super::reader::{ShardPage, ShardReader};
 
 /// A shard that is gone, and listed all the same, is asked for again after this.
@@ -24,22 +25,6 @@ const GONE_PAUSE: Duration = Duration::from_millis(500);
 /// its pause, each time. Most such answers are empty; one that is not waits for its turn like every page,
 /// and until then nothing else is asked in its stead, so no more pages than this are held besides.
 const POLLS_AT_ONCE: usize = 32;
-
-/// How a stream is followed.
-#[derive(Clone, Copy, Debug)]
-pub struct FollowOptions {
-    /// Pause after an answer without records.
-    pub idle_pause: Duration,
-    /// Shortest time between two requests of a shard. DynamoDB allows five a second, for all who read it.
-    pub page_every: Duration,
-    /// Time between two lists of the shards.
-    pub list_every: Duration,
-    /// Most pages of shards that have had records lately which are read, or taken by the sink, at once: each
-    /// has at most a megabyte.
-    pub pages_at_once: usize,
-    /// Most records of a page.
-    pub page_records: usize,
-}
 
 /// Who takes the records.
 #[async_trait]

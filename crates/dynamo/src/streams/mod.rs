@@ -4,9 +4,10 @@
 //! a *position* is the sequence number of the last record that was taken; a *marker* is a tombstone at a
 //! place that no row can have, written to see whether everything before it has come through.
 //!
-//! In reading order: `api` (what is asked of a stream, a trait so that shards can be split at will in tests),
-//! `enable`, `sdk` (the real one), `listing` (what it asks seldom), `convert`, `reader` (one shard),
-//! `lineage` (which shards may be read), `follow` (all of them), `change` (what a record says), `marker`.
+//! In reading order: `api` (what is asked of a stream, a trait so that shards can be split at will in
+//! tests), `enable`, `sdk` (the real one), `listing` (what it asks seldom), `convert`, `options`, `reader`
+//! (one shard), `lineage` (which shards may be read), `follow` (all of them), `change` (what a record
+//! says), `marker`.
 
 mod api;
 mod change;
@@ -16,6 +17,7 @@ mod follow;
 mod lineage;
 mod listing;
 mod marker;
+mod options;
 mod reader;
 mod sdk;
 #[cfg(test)]
@@ -27,8 +29,9 @@ mod wide;
 
 pub use api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
 pub use change::{change_of, changes_of};
-pub use follow::{FollowOptions, Sink, follow};
+pub use follow::{Sink, follow};
 pub use lineage::{childless, readable};
 pub(super) use listing::Listings;
+pub use options::FollowOptions;
 pub use reader::ShardPage;
 pub use sdk::TableStream;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::super::Backoff;
 use super::api::{StreamApi, StreamError, StreamRecord};
-use super::follow::FollowOptions;
+use super::options::FollowOptions;
 
 /// About half a minute; then the follower tells of it, and begins again from what was saved.
 const TRIES_MAX: u32 = 14;

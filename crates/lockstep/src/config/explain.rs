@@ -3,6 +3,7 @@
 use figment::error::{Actual, Kind};
 use figment::value::Value;
 use figment::{Figment, Metadata};
+use strsim::levenshtein;
 
 use super::secret::mask_passwords;
 use super::{DECLARED, ENVIRONMENT};
@@ -86,8 +87,8 @@ fn sentence(figment: &Figment, error: &figment::Error) -> String {
             known.extend(["source", "target"].iter().filter(|_| is_table));
             known.sort_unstable();
             known.dedup();
-            let nearest = known.iter().min_by_key(|candidate| distance(name, candidate));
-            let hint = match nearest.filter(|candidate| distance(name, candidate) <= 3) {
+            let nearest = known.iter().min_by_key(|candidate| levenshtein(name, candidate));
+            let hint = match nearest.filter(|candidate| levenshtein(name, candidate) <= 3) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => format!("there are: {}", known.join(", ")),
             };
@@ -154,18 +155,4 @@ fn plain(expected: &str) -> &str {
         "a nonzero u32" => "a whole number, 1 or more",
         other => other,
     }
-}
-
-/// Edits that turn one name into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::entry::{Entry, State};
-use super::remember::{Why, clear_again, note_again, note_others, remember, remembered};
+use super::remember::{Guard, Why, clear_again, note_again, note_others, remember, remembered};
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::writer::{How, Writer};
 
@@ -22,18 +22,8 @@ pub struct Applied {
     /// Items that wait to be read again.
     pub again: u64,
     /// Whether nothing was done, as there are records of an epoch that may be one that the source forgot; see
-    /// [`Page::begun`](super::Page::begun).
+    /// [`FedPage::begun`](super::FedPage::begun).
     pub ahead: bool,
-}
-
-/// What is news.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Guard {
-    /// A version above the one that is remembered.
-    Newer,
-    /// The same version as well, for states that were read from the target: an item that was changed by hand
-    /// has kept it.
-    AtLeast,
 }
 
 /// Applies entries: all at once; only if PostgreSQL refuses a row, or what is to be remembered of one, one by

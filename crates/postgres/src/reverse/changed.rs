@@ -9,7 +9,7 @@ use crate::binding::text_digest_sql;
 
 /// An item that was taken in this DynamoOnly.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Taken {
+pub struct TakenItem {
     /// Its key, as [`place`](lockstep_core::place) prints it.
     pub place: String,
     /// The source key of its row.
@@ -22,8 +22,8 @@ pub struct Taken {
 pub struct Since(pub(super) String);
 
 /// Places and keys, as they are kept.
-pub(super) fn parsed(found: Vec<(String, String)>, doing: &str) -> Result<Vec<Taken>> {
-    let parsed = found.into_iter().map(|(place, key)| Ok(Taken { place, key: SourceKey::parse(&key)? }));
+pub(super) fn parsed(found: Vec<(String, String)>, doing: &str) -> Result<Vec<TakenItem>> {
+    let parsed = found.into_iter().map(|(place, key)| Ok(TakenItem { place, key: SourceKey::parse(&key)? }));
     parsed
         .collect::<Result<_, lockstep_core::Unholdable>>()
         .map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
@@ -55,7 +55,7 @@ impl Source {
         since: Option<&Since>,
         after: Option<&str>,
         limit: i64,
-    ) -> Result<Vec<Taken>> {
+    ) -> Result<Vec<TakenItem>> {
         let doing = "listing items that came back";
         let digest = text_digest_sql("place");
         let sql = format!(

@@ -3,11 +3,11 @@
 use lockstep_core::{Attributes, Phase, Result, Version, is_tombstone, place, version_of};
 
 use super::FedTable;
-use super::apply::{Applied, Guard, apply};
+use super::apply::{Applied, apply};
 use super::entry::{Entry, State};
 use super::feeding::finish_feeding;
 use super::foreign::note_ahead;
-use super::remember::{Why, note_again};
+use super::remember::{Guard, Why, note_again};
 use crate::Source;
 
 impl Source {

@@ -7,7 +7,7 @@
 use lockstep_core::{Doing, Result};
 
 use super::FedTable;
-use super::changed::{Since, Taken, parsed};
+use super::changed::{Since, TakenItem, parsed};
 use crate::Source;
 use crate::clock::is_younger;
 
@@ -21,7 +21,7 @@ pub struct Compared {
     /// The place up to which it has come, in the order of [`Source::reverse_taken`].
     pub after: Option<String>,
     /// What was not equal, and is to be looked at again.
-    pub unequal: Vec<Taken>,
+    pub unequal: Vec<TakenItem>,
 }
 
 impl Source {

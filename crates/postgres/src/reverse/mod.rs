@@ -1,14 +1,15 @@
 //! The source's side of the way back: rows that come from the target in DynamoOnly.
 //!
-//! A *place* is the key of an item, as text. A row may have had several places: one that its target key moved
-//! from holds a tombstone. In reading order: `table` (what is fed), `positions` (how far the streams were
-//! read), `epochs` (where a version came from), `entry` (what a page asks for, decided without I/O),
-//! `feeding` (the transactions), `foreign` (items of an epoch that never began), `page` (one page of a shard), `apply` (states become rows), `remember` (what
-//! is known of items), `rows` (the SQL that changes rows), `writer` (rows become what their
-//! items say, whatever fires), `riders` (rows that were dragged along), `again` (items to be read once more),
-//! `unblock` (those that wait for each other), `items` (the reverse backfill's), `changed` (which items were
-//! taken, for the step that compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL
-//! forgot), `standing` (what `status` shows).
+//! A *place* is the key of an item, as text. A row may have had several places: one that its target key
+//! moved from holds a tombstone. In reading order: `table` (what is fed), `positions` (how far the streams
+//! were read), `epochs` (where a version came from), `entry` (what a page asks for, decided without I/O),
+//! `feeding` (the transactions), `foreign` (items of an epoch that never began), `page` (one page of a
+//! shard), `apply` (states become rows), `remember` (what is known of items), `rows` (the SQL that changes
+//! rows), `writer` (rows become what their items say, whatever fires), `riders` (rows that were dragged
+//! along), `noted` (one item to be read once more), `again` (all of those), `unblock` (those that wait for
+//! each other), `items` (the reverse backfill's), `changed` (which items were taken, for the step that
+//! compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL forgot), `standing` (what
+//! `status` shows).
 
 mod again;
 mod apply;
@@ -20,6 +21,7 @@ mod feeding;
 mod foreign;
 mod items;
 mod kept;
+mod noted;
 mod page;
 mod positions;
 mod put_back;
@@ -32,11 +34,11 @@ mod table;
 mod unblock;
 mod writer;
 
-pub use again::{Again, Found};
 pub use apply::Applied;
-pub use changed::{Since, Taken};
+pub use changed::{Since, TakenItem};
 pub use kept::Compared;
-pub use page::Page;
+pub use noted::{Again, ItemNow};
+pub use page::FedPage;
 pub(crate) use positions::lose;
 pub use put_back::{PutBack, Undelivered};
 pub(crate) use riders::note_riders_sql;

@@ -5,17 +5,17 @@ use lockstep_core::{Doing, Epoch, Error, Folded, Kind, Phase, Result, Version};
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
-use super::apply::{Applied, Guard, apply};
+use super::apply::{Applied, apply};
 use super::entry;
 use super::feeding::finish_feeding;
 use super::foreign::note_ahead;
-use super::remember::{Why, forget, note_again, note_earlier};
+use super::remember::{Guard, Why, forget, note_again, note_earlier};
 use crate::Source;
 use crate::repair::mark;
 
 /// A page of a shard, ready to be applied.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub struct FedPage<'a> {
     /// The shard.
     pub shard: &'a str,
     /// The position that it was read from.
@@ -45,7 +45,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// All of it is done, or nothing.
-    pub async fn apply_reverse(&self, table: &FedTable, page: Page<'_>) -> Result<Applied> {
+    pub async fn apply_reverse(&self, table: &FedTable, page: FedPage<'_>) -> Result<Applied> {
         let name = table.binding.name();
         let (mut transaction, mut epochs, mut writer) = self.begin_feeding(table).await?;
         let mut plan = entry::plan(&*table.binding.table, page.folded, &epochs);
@@ -110,7 +110,7 @@ async fn note_late(connection: &mut PgConnection, name: &str, keys: &[Vec<String
 
 /// Moves the position of a shard from where the page was read to after it; says `false` where it has moved
 /// there already, as after a commit whose answer was lost (I8).
-async fn save_position(connection: &mut PgConnection, name: &str, page: &Page<'_>) -> Result<bool> {
+async fn save_position(connection: &mut PgConnection, name: &str, page: &FedPage<'_>) -> Result<bool> {
     let doing = format!("saving a position of {name}");
     let saved = sqlx::query(
         "INSERT INTO lockstep.reverse_shards AS s (table_name, shard, position, finished, marker, newest_at, empty_at)

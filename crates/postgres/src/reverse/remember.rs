@@ -7,10 +7,19 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::FedTable;
-use super::apply::Guard;
 use super::entry::{Entry, State};
 use crate::binding::{digest_sql, list, text_digest_sql};
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
+
+/// What is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// A version above the one that is remembered.
+    Newer,
+    /// The same version as well, for states that were read from the target: an item that was changed by hand
+    /// has kept it.
+    AtLeast,
+}
 
 /// The condition that a row is of table `$1` and of one of the places `$2`.
 fn among() -> String {

@@ -8,8 +8,8 @@ use lockstep_core::{AnyRow, Doing, Result, Version};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
-use super::again::{Found, Next, compare_later, look};
 use super::epochs::Epochs;
+use super::noted::{ItemNow, Next, compare_later, look};
 use super::rows::is_about_the_row;
 use super::writer::{How, Writer};
 
@@ -23,8 +23,8 @@ pub(super) async fn unblock<'a>(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     epochs: &Epochs,
-    waiting: &[&'a Found],
-) -> Result<Vec<&'a Found>> {
+    waiting: &[&'a ItemNow],
+) -> Result<Vec<&'a ItemNow>> {
     let mut group = waiting.to_vec();
     for _ in 0..TRIES_MAX {
         if group.len() < 2 || !writer.can_displace() {
@@ -35,7 +35,7 @@ pub(super) async fn unblock<'a>(
         let together: Vec<&dyn AnyRow> = rows.iter().map(|row| &*row.row).collect();
         match writer.put(&mut savepoint, &together, How::Displacing).await {
             Ok(()) => {
-                let written: Vec<&Found> = rows.iter().map(|row| row.found).collect();
+                let written: Vec<&ItemNow> = rows.iter().map(|row| row.found).collect();
                 for row in rows.drain(..).filter(|row| row.ridden) {
                     compare_later(&mut savepoint, writer.table, row.found, row.row, row.version).await?;
                 }
@@ -55,7 +55,7 @@ pub(super) async fn unblock<'a>(
 }
 
 struct Waiting<'a> {
-    found: &'a Found,
+    found: &'a ItemNow,
     row: Box<dyn AnyRow>,
     version: Version,
     ridden: bool,
@@ -66,7 +66,7 @@ async fn read<'a>(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     epochs: &Epochs,
-    group: &[&'a Found],
+    group: &[&'a ItemNow],
 ) -> Result<Vec<Waiting<'a>>> {
     let parts = writer.table.binding.table.primary_key_columns();
     let (mut rows, mut keys) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ async fn fitting<'a>(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     rows: &[Waiting<'a>],
-) -> Result<Vec<&'a Found>> {
+) -> Result<Vec<&'a ItemNow>> {
     let mut savepoint = connection.begin().await.doing(DOING)?;
     let all: Vec<&dyn AnyRow> = rows.iter().map(|row| &*row.row).collect();
     let mut fitting = Vec::new();

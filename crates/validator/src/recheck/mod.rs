@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::suspect::{Found, Suspect};
-use crate::table_report::{Finding, FindingClass};
+use crate::table_report::{FindingClass, RowFinding};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::tasks::{Stopped, ended, join};
@@ -149,7 +149,7 @@ async fn decide(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
             };
             let shares_place_with = one.suspect.shares_place_with.take().filter(|_| compared);
             let finding =
-                Finding { fields, shares_place_with, ..one.suspect.subject.finding(class, columns) };
+                RowFinding { fields, shares_place_with, ..one.suspect.subject.finding(class, columns) };
             run.record(Outcome::Found(Found { finding, compared }), one.suspect.of_row);
         }
         waiting = again;

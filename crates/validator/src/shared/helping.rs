@@ -17,7 +17,7 @@ use super::lease::Registered;
 use super::portion::Portion;
 use super::terms::Terms;
 use crate::options::{Sharing, ValidateOptions};
-use crate::progress::Progress;
+use crate::progress::ValidationProgress;
 use crate::reader::Reader;
 use crate::settings::ValidateSettings;
 use crate::table_run::TableRun;
@@ -70,7 +70,7 @@ pub async fn help(
     target: &Target,
     tables: &[TableBinding],
     (options, sharing, stay): (&ValidateOptions, &Sharing, bool),
-    progress: &Arc<Progress>,
+    progress: &Arc<ValidationProgress>,
     cancel: &CancellationToken,
 ) -> Result<Helped> {
     let reader = Reader::new(source, target, options);
@@ -138,7 +138,7 @@ async fn help_one(
     reader: &Reader,
     binding: &TableBinding,
     of: &SharedComparison,
-    (options, sharing, progress): (&ValidateOptions, &Sharing, &Arc<Progress>),
+    (options, sharing, progress): (&ValidateOptions, &Sharing, &Arc<ValidationProgress>),
     leases_ended: &AtomicU64,
     cancel: &CancellationToken,
 ) -> std::result::Result<(), Stopped> {
@@ -162,7 +162,7 @@ async fn help_once(
     reader: &Reader,
     binding: &TableBinding,
     of: &SharedComparison,
-    (options, sharing, progress): (&ValidateOptions, &Sharing, &Arc<Progress>),
+    (options, sharing, progress): (&ValidateOptions, &Sharing, &Arc<ValidationProgress>),
     cancel: &CancellationToken,
 ) -> std::result::Result<(), Stopped> {
     let source = &reader.source;

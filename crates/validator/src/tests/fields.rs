@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::table::{NOTES, Note, item, note, tuple};
 use crate::diff::{SourceRow, explain};
-use crate::table_report::{Finding, FindingClass};
+use crate::table_report::{FindingClass, RowFinding};
 
 fn explained(row: &Note, item: &Attributes, unmasked: bool) -> Vec<FieldDiff> {
     explain(&NOTES as &dyn AnyTable, &SourceRow::Copied(&tuple(row)), item, unmasked)
@@ -94,7 +94,7 @@ proptest! {
         }
         let fields = explained(&row, &found, false);
         prop_assert!(!fields.is_empty() || ours == theirs);
-        let finding = Finding {
+        let finding = RowFinding {
             class: FindingClass::Different,
             key: "[]".to_owned(),
             is_source_key: true,

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::evidence::{Manifest, SCHEMA_VERSION};
 use crate::report::Report;
-use crate::table_report::{Finding, FindingClass, TableReport};
+use crate::table_report::{FindingClass, RowFinding, TableReport};
 use crate::verdict::Verdict;
 
 fn report(verdict: Verdict) -> Report {
-    let finding = Finding {
+    let finding = RowFinding {
         class: FindingClass::Missing,
         key: r#"["7","Ada"]"#.to_owned(),
         is_source_key: true,

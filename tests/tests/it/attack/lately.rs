@@ -5,7 +5,7 @@ use lockstep_core::Phase;
 use lockstep_postgres::Source;
 use lockstep_tests::World;
 use lockstep_tests::world::{PAYMENTS, run};
-use lockstep_validator::{CancellationToken, Progress, Report, ValidateOptions, validate};
+use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidationProgress, validate};
 use sqlx::{Connection, PgConnection};
 
 use super::{DENIED, attacker, refused, world};
@@ -110,7 +110,7 @@ async fn compared(world: &World, incremental: bool) -> Report {
     let pass = lockstep_validator::begin(&world.source).await.expect("a pass begins");
     let options =
         ValidateOptions { pass, incremental, wait_for_pending: false, ..ValidateOptions::default() };
-    let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
+    let (progress, cancel) = (ValidationProgress::new(&tables), CancellationToken::new());
     let report = validate(&world.source, &world.target, &tables, &options, &progress, &cancel).await;
     lockstep_validator::record(&world.source, &world.target, &tables, &report).await.expect("recorded");
     report

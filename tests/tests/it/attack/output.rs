@@ -41,6 +41,25 @@ fn scan_file(path: &Path) {
     }
 }
 
+/// Plants a row that differs, under a key that is hostile; an item that belongs to no row; a row that
+/// DynamoDB cannot hold.
+async fn differ(world: &World) {
+    world.sql("ALTER TABLE integration_logs DISABLE TRIGGER ALL").await;
+    world
+        .sql(
+            "UPDATE integration_logs SET user_id = 'another' WHERE log_id = 9; DELETE FROM payments WHERE
+            payment_id = 3",
+        )
+        .await;
+    world.sql("ALTER TABLE integration_logs ENABLE TRIGGER ALL").await;
+    world
+        .sql("ALTER TABLE integration_logs ENABLE ALWAYS TRIGGER zz_lockstep_capture_integration_logs")
+        .await;
+    world
+        .sql("ALTER TABLE integration_logs ENABLE ALWAYS TRIGGER zz_lockstep_truncate_integration_logs")
+        .await;
+}
+
 /// S9, S10, S19, S23, F22: the real commands, with everything logged that can be.
 #[tokio::test]
 async fn no_planted_secret_and_no_planted_escape_is_in_what_any_command_says_or_writes() {
@@ -84,22 +103,7 @@ async fn no_planted_secret_and_no_planted_escape_is_in_what_any_command_says_or_
         stderr.contains(&format!("as {role}")) && stderr.contains(&format!("{LOGS} → {LOGS}")),
         "it says what it acts on"
     );
-    // A row that differs, under a key that is hostile; an item that belongs to no row; a row that DynamoDB
-    // cannot hold.
-    world.sql("ALTER TABLE integration_logs DISABLE TRIGGER ALL").await;
-    world
-        .sql(
-            "UPDATE integration_logs SET user_id = 'another' WHERE log_id = 9; DELETE FROM payments WHERE
-            payment_id = 3",
-        )
-        .await;
-    world.sql("ALTER TABLE integration_logs ENABLE TRIGGER ALL").await;
-    world
-        .sql("ALTER TABLE integration_logs ENABLE ALWAYS TRIGGER zz_lockstep_capture_integration_logs")
-        .await;
-    world
-        .sql("ALTER TABLE integration_logs ENABLE ALWAYS TRIGGER zz_lockstep_truncate_integration_logs")
-        .await;
+    differ(&world).await;
     let html = page.display().to_string();
     for arguments in [
         &["validate", "--no-relay", "--unmasked"][..],

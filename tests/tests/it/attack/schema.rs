@@ -1,4 +1,4 @@
-use lockstep_coordinator::Error;
+use lockstep_coordinator::CoordinatorError;
 use lockstep_core::Kind;
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, run};
@@ -85,7 +85,7 @@ async fn code_of_another_role_that_a_write_would_run_is_refused_by_a_gate() {
     ];
     for (named, make, undo) in kinds {
         world.sql(&make).await;
-        let Err(Error::Refused(report)) = world.coordinator().await.prepare(&()).await else {
+        let Err(CoordinatorError::Refused(report)) = world.coordinator().await.prepare(&()).await else {
             panic!("{named} is not refused")
         };
         let refusals = report.refusals();

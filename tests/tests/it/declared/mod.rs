@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use lockstep_cli::config::{Config, Inputs};
 use lockstep_cli::sample::registry;
-use lockstep_coordinator::Migration;
+use lockstep_coordinator::MigrationContext;
 use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::world::eventually;
@@ -69,8 +69,8 @@ async fn bound(world: &World, text: &str) -> Result<Vec<TableBinding>, String> {
 }
 
 /// A migration of these tables.
-fn migration(world: &World, tables: &[TableBinding]) -> Migration {
-    Migration { tables: tables.to_vec(), ..world.migration() }
+fn migration(world: &World, tables: &[TableBinding]) -> MigrationContext {
+    MigrationContext { tables: tables.to_vec(), ..world.migration() }
 }
 
 /// Waits until a condition in SQL holds.

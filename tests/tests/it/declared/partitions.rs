@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, FeedProgress, FeedUntil, Migration, Progress, RelayUntil, Remedy, StateRepaired,
-    examine, observe, relay, repair_state, reverse_feed,
+    Coordinator, Diagnosis, FeedProgress, FeedUntil, MigrationContext, Progress, RelayUntil, Remedy,
+    StateRepaired, examine, observe, relay, repair_state, reverse_feed,
 };
 use lockstep_core::Phase;
 use lockstep_postgres::{CaptureState, TableBinding};
@@ -42,7 +42,7 @@ fn options() -> ValidateOptions {
 pub(super) struct Moved {
     pub(super) world: World,
     pub(super) tables: Vec<TableBinding>,
-    migration: Migration,
+    migration: MigrationContext,
 }
 
 impl Moved {
@@ -102,10 +102,10 @@ impl Moved {
 
     /// What the command does: begins a pass, compares, records.
     pub(super) async fn compared(&self, incremental: bool) -> Report {
-        let Migration { source, target, .. } = &self.migration;
+        let MigrationContext { source, target, .. } = &self.migration;
         let pass = lockstep_validator::begin(source).await.expect("a pass begins");
         let options = ValidateOptions { pass, incremental, ..options() };
-        let progress = lockstep_validator::Progress::new(&self.tables);
+        let progress = lockstep_validator::ValidationProgress::new(&self.tables);
         let report =
             validate(source, target, &self.tables, &options, &progress, &CancellationToken::new()).await;
         lockstep_validator::record(source, target, &self.tables, &report).await.expect("recorded");

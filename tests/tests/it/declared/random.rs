@@ -174,7 +174,7 @@ async fn random_rows_of_random_schemas_under_random_templates_read_back_as_they_
         }),
         CancellationToken::new(),
     );
-    let progress = lockstep_validator::Progress::new(&tables);
+    let progress = lockstep_validator::ValidationProgress::new(&tables);
     let report = validate(&world.source, &world.plain_target, &tables, &options, &progress, &cancel).await;
     assert!(report.verdict.is_consistent(), "{declared}{report:#?}");
 }

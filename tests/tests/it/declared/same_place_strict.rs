@@ -149,6 +149,6 @@ async fn lost(world: &World, visits: &TableBinding, change: &str) {
     let progress = Progress::new(&here.tables);
     let relaying = within(Duration::from_secs(60), relay(&here, RelayUntil::Empty, &progress, &cancel));
     let error = relaying.await.expect_err("a state of no history of ours");
-    assert!(matches!(error, lockstep_coordinator::Error::HistoryLost(_)), "{error:?}");
+    assert!(matches!(error, lockstep_coordinator::CoordinatorError::HistoryLost(_)), "{error:?}");
     world.sql("DELETE FROM lockstep.contradicted; DELETE FROM lockstep.pending").await;
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_coordinator::{FeedProgress, Migration, Progress, RelayUntil, StepOutcome, keep_feeding, relay};
+use lockstep_coordinator::{
+    FeedProgress, MigrationContext, Progress, RelayUntil, StepOutcome, keep_feeding, relay,
+};
 use lockstep_core::Phase;
 use lockstep_postgres::{Source, SourceOptions};
 use lockstep_tests::World;
@@ -55,7 +57,7 @@ fn schema(tables: usize) -> (String, String) {
 
 struct Many {
     world: World,
-    migration: Migration,
+    migration: MigrationContext,
     tables: usize,
 }
 
@@ -84,7 +86,7 @@ impl Many {
         let options =
             ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
         let tables = &self.migration.tables;
-        let progress = lockstep_validator::Progress::new(tables);
+        let progress = lockstep_validator::ValidationProgress::new(tables);
         let (source, target) = (&self.migration.source, &self.world.plain_target);
         let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
         let epoch = source.control().await.expect("a phase").epoch;
@@ -125,7 +127,7 @@ impl Many {
             SourceOptions { url: self.world.url().to_owned(), ..self.world.source_options() };
         let beside = Source::connect(&past_the_proxy).await.expect("the source answers");
         let (of_feed, stop) =
-            (Migration { source: beside, ..self.migration.clone() }, CancellationToken::new());
+            (MigrationContext { source: beside, ..self.migration.clone() }, CancellationToken::new());
         let until = stop.clone();
         let feeding = tokio::spawn(async move {
             let progress = Arc::new(FeedProgress::new(&of_feed.tables));

@@ -11,7 +11,7 @@ use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as App, MigrationOptions};
 use lockstep::store::{Delivery, PrimaryKey, Store, WriteMode, WriteOptions};
 use lockstep_coordinator::{
-    Coordinator, FeedProgress, FeedUntil, Migration, RelayUntil, relay, reverse_feed, test_operation,
+    Coordinator, FeedProgress, FeedUntil, MigrationContext, RelayUntil, relay, reverse_feed, test_operation,
 };
 use lockstep_core::{AttributeValue, Column, Fields, Kind, MigratableTable, PgArguments, Phase, Unholdable};
 use lockstep_postgres::{RangeRead, TableBinding};
@@ -26,7 +26,7 @@ use super::naive::disagreements;
 
 struct Stage {
     world: World,
-    migration: Migration,
+    migration: MigrationContext,
     app: App,
 }
 
@@ -43,7 +43,7 @@ impl Stage {
             table,
         };
         let tables = vec![binding(Arc::new(Every)), binding(Arc::new(Visits)), binding(Arc::new(Blobs))];
-        let migration = Migration { tables, ..world.migration() };
+        let migration = MigrationContext { tables, ..world.migration() };
         let coordinator = world.coordinator_of(migration.clone()).await;
         coordinator.prepare(&()).await.expect("nothing refuses");
         let set_aside: u64 = backfill(&coordinator).await.iter().map(|summary| summary.dead_letters).sum();
@@ -70,7 +70,7 @@ impl Stage {
             assert_eq!(disagreements(&self.world, &relation, table.name(), &[]).await, [] as [String; 0]);
         }
         let options = ValidateOptions { quiescent: true, ..ValidateOptions::default() };
-        let progress = lockstep_validator::Progress::new(tables);
+        let progress = lockstep_validator::ValidationProgress::new(tables);
         let (source, target) = (&self.world.source, &self.world.plain_target);
         let report = validate(source, target, tables, &options, &progress, &cancel).await;
         assert!(report.verdict.is_consistent(), "{report:#?}");
@@ -297,7 +297,7 @@ async fn what_a_column_in_rust_cannot_hold_is_set_aside_by_its_name_and_a_label_
     let cancel = CancellationToken::new();
     let relayed = relay(&stage.migration, RelayUntil::Empty, &progress, &cancel).await;
     assert!(relayed.is_err(), "{relayed:?}");
-    let progress = lockstep_validator::Progress::new(&stage.migration.tables);
+    let progress = lockstep_validator::ValidationProgress::new(&stage.migration.tables);
     let (source, target) = (&world.source, &world.plain_target);
     let options = ValidateOptions { wait_for_pending: false, ..ValidateOptions::default() };
     let report = validate(source, target, &stage.migration.tables, &options, &progress, &cancel).await;

@@ -241,7 +241,7 @@ async fn a_row_whose_key_is_no_number_is_set_aside_and_the_others_go_on() {
             settle_timeout: Duration::from_secs(5),
             ..ValidateSettings::default()
         });
-        let compared = lockstep_validator::Progress::new(&tables);
+        let compared = lockstep_validator::ValidationProgress::new(&tables);
         let report =
             validate(&world.source, &world.plain_target, &tables, &options, &compared, &cancel).await;
         assert!(report.verdict.is_consistent(), "{kind} {strange}: {report:#?}");

@@ -1,6 +1,6 @@
 //! What a repair of the state is made of, broken off or not.
 
-use lockstep_coordinator::{Repairable, Taken};
+use lockstep_coordinator::{Repairable, RowsTaken};
 use lockstep_core::{AttributeValue, Attributes, Kind};
 
 use super::*;
@@ -112,7 +112,7 @@ async fn found(world: &World) -> Vec<Repairable> {
     found.expect("searched").repairable
 }
 
-async fn take(world: &World, chosen: &[Repairable]) -> Taken {
+async fn take(world: &World, chosen: &[Repairable]) -> RowsTaken {
     take_target(&world.migration(), chosen).await.expect("taken")
 }
 

@@ -21,8 +21,8 @@ mod way_on;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, Error, FeedUntil, Migration, RelayUntil, Remedy, StateRepaired, examine,
-    find_repairs, observe, relay, repair, repair_state, status, take_target,
+    Coordinator, CoordinatorError, Diagnosis, FeedUntil, MigrationContext, RelayUntil, Remedy, StateRepaired,
+    examine, find_repairs, observe, relay, repair, repair_state, status, take_target,
 };
 use lockstep_core::{Epoch, Phase, version_of};
 use lockstep_postgres::{EntryKind, IntentId, TableBinding};
@@ -50,13 +50,13 @@ pub(crate) async fn mended(world: &World) -> StateRepaired {
 }
 
 /// Breaks the repair of the state off, later each time, until it comes to its end; how many awaits that took.
-async fn mended_after_many_crashes(migration: &Migration, mut after_each: impl AsyncFnMut()) -> usize {
+async fn mended_after_many_crashes(migration: &MigrationContext, mut after_each: impl AsyncFnMut()) -> usize {
     let mut polls = 1;
     loop {
         let mending = async { repair_state(migration, &options(), &(), &CancellationToken::new()).await };
         match CutShort::after(polls, mending).await {
             // The one before is not quite gone.
-            Some(Err(Error::Store(error))) if error.kind == lockstep_core::Kind::Busy => continue,
+            Some(Err(CoordinatorError::Store(error))) if error.kind == lockstep_core::Kind::Busy => continue,
             Some(ended) => {
                 ended.expect("it ended well");
                 return polls;
@@ -87,7 +87,7 @@ async fn refusals(world: &World) -> Vec<String> {
     ];
     said.into_iter()
         .map(|error| match error {
-            Some(error @ Error::HistoryLost(_)) => error.to_string(),
+            Some(error @ CoordinatorError::HistoryLost(_)) => error.to_string(),
             other => panic!("it went on, or failed at something else: {other:?}"),
         })
         .collect()

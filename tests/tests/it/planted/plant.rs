@@ -204,19 +204,10 @@ async fn plant_one(
                 set(MARK_ATTRIBUTE, AttributeValue::N("7".to_owned()));
                 set(MARKER_ATTRIBUTE, AttributeValue::S("round".to_owned()));
             }
-            if fault != Fault::Foreign {
-                (FindingClass::Extra, &[])
-            } else {
-                wrong.remove(VERSION_ATTRIBUTE);
-                let place = TargetKey::of(&wrong).expect("a key");
-                let text = |part: &AttributeValue| {
-                    part.as_s().or_else(|_| part.as_n()).expect("a string or a number").clone()
-                };
-                let key = serde_json::json!([text(&place.partition), text(&place.sort.expect("a sort key"))])
-                    .to_string();
-                put(world, binding, wrong).await;
-                return Some((binding.name().to_owned(), FindingClass::Foreign, key, Vec::new()));
+            if fault == Fault::Foreign {
+                return Some(plant_foreign(world, binding, wrong).await);
             }
+            (FindingClass::Extra, &[])
         }
     };
     put(world, binding, wrong.clone()).await;
@@ -226,6 +217,17 @@ async fn plant_one(
         if class == FindingClass::Extra && fault != Fault::Resurrected { &wrong } else { item },
         columns,
     )
+}
+
+/// Puts an item without a version; it is found by its place, for it has no key that is sure.
+async fn plant_foreign(world: &World, binding: &TableBinding, mut item: Attributes) -> Expected {
+    item.remove(VERSION_ATTRIBUTE);
+    let place = TargetKey::of(&item).expect("a key");
+    let text =
+        |part: &AttributeValue| part.as_s().or_else(|_| part.as_n()).expect("a string or a number").clone();
+    let key = serde_json::json!([text(&place.partition), text(&place.sort.expect("a sort key"))]).to_string();
+    put(world, binding, item).await;
+    (binding.name().to_owned(), FindingClass::Foreign, key, Vec::new())
 }
 
 async fn put(world: &World, binding: &TableBinding, item: Attributes) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_coordinator::{Coordinator, Error, Progress, RelayUntil, relay};
+use lockstep_coordinator::{Coordinator, CoordinatorError, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, Retry};
 use lockstep_tests::World;
 use lockstep_tests::world::CutShort;
@@ -34,7 +34,7 @@ pub(super) async fn coordinator(world: &World) -> Coordinator {
         match Coordinator::open(world.migration()).await {
             Ok(coordinator) => return coordinator,
             // The session of the one before may not have ended yet.
-            Err(Error::Store(e)) if e.kind.retry() != Retry::Never => {
+            Err(CoordinatorError::Store(e)) if e.kind.retry() != Retry::Never => {
                 tokio::time::sleep(Duration::from_millis(5)).await
             }
             Err(error) => panic!("a coordinator cannot be opened: {error}"),
@@ -69,7 +69,7 @@ pub(crate) async fn backfill_and_wander(world: Arc<World>, seed: u64) {
             }
         });
         // Without an end but by an error or by death.
-        let done: Option<Result<std::convert::Infallible, Error>> = done.await;
+        let done: Option<Result<std::convert::Infallible, CoordinatorError>> = done.await;
         if let Some(Err(error)) = done {
             passing(&error);
         }

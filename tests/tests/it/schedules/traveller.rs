@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_coordinator::{Coordinator, Error, FeedUntil};
+use lockstep_coordinator::{Coordinator, CoordinatorError, FeedUntil};
 use lockstep_core::{Kind, Phase, Retry};
 use lockstep_tests::World;
 use lockstep_tests::world::CutShort;
@@ -113,16 +113,16 @@ async fn phase(world: &World) -> Phase {
 
 /// What an operator would try again after a while; anything else is a bug.
 #[track_caller]
-fn may_happen(what: &str, error: &Error) {
+fn may_happen(what: &str, error: &CoordinatorError) {
     eprintln!("{what}: {error}");
     match error {
-        Error::Store(e) if e.kind.retry() != Retry::Never || e.kind == Kind::Refused => {}
+        CoordinatorError::Store(e) if e.kind.retry() != Retry::Never || e.kind == Kind::Refused => {}
         // The session that holds the coordinator's lock was cut.
-        Error::Interrupted
-        | Error::BarrierBusy { .. }
-        | Error::PauseMissed { .. }
-        | Error::Refused(_)
-        | Error::Unsettled { .. } => {}
+        CoordinatorError::Interrupted
+        | CoordinatorError::BarrierBusy { .. }
+        | CoordinatorError::PauseMissed { .. }
+        | CoordinatorError::Refused(_)
+        | CoordinatorError::Unsettled { .. } => {}
         other => panic!("{what}: not of the kind that passes: {other}"),
     }
 }

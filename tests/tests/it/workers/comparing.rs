@@ -10,7 +10,8 @@ use lockstep_postgres::{ComparisonPiece, Registering, SharedComparison};
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, PAYMENTS, eventually, within};
 use lockstep_validator::{
-    CancellationToken, Helped, Progress, Report, Sharing, ValidateOptions, ValidateSettings, help, validate,
+    CancellationToken, Helped, Report, Sharing, ValidateOptions, ValidateSettings, ValidationProgress, help,
+    validate,
 };
 use serde_json::Value;
 use sqlx::Connection;
@@ -43,7 +44,7 @@ fn options(sharing: Option<Sharing>) -> ValidateOptions {
 
 async fn compare(world: &World, sharing: Option<Sharing>) -> Report {
     let (tables, options) = (world.tables(), options(sharing));
-    let progress = Progress::new(&tables);
+    let progress = ValidationProgress::new(&tables);
     let never = CancellationToken::new();
     validate(&world.source, &world.plain_target, &tables, &options, &progress, &never).await
 }
@@ -53,7 +54,7 @@ async fn helper(world: &World, name: &str) -> JoinHandle<lockstep_core::Result<H
     let (source, target, tables) = (world.another_source().await, world.plain_target.clone(), world.tables());
     let sharing = sharing(name);
     tokio::spawn(async move {
-        let (progress, never) = (Progress::new(&tables), CancellationToken::new());
+        let (progress, never) = (ValidationProgress::new(&tables), CancellationToken::new());
         let options = ValidateOptions::from(ValidateSettings { parallel: 4, ..ValidateSettings::default() });
         let helping = (&options, &sharing, false);
         help(&source, &target, &tables, helping, &progress, &never).await

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillOptions, Error, Migration, Progress, RangesChoice, WorkOptions, WorkSummary, work,
+    BackfillOptions, CoordinatorError, MigrationContext, Progress, RangesChoice, WorkOptions, WorkSummary,
+    work,
 };
 use lockstep_core::{Kind, Phase, Window};
 use lockstep_postgres::{Registering, Tuning};
@@ -25,8 +26,8 @@ async fn worker(
     name: &str,
     backfill: impl FnOnce(&mut BackfillOptions),
     cancel: &CancellationToken,
-) -> JoinHandle<Result<WorkSummary, Error>> {
-    let mut migration = Migration { source: world.another_source().await, ..world.migration() };
+) -> JoinHandle<Result<WorkSummary, CoordinatorError>> {
+    let mut migration = MigrationContext { source: world.another_source().await, ..world.migration() };
     migration.options.backfill.lease = Duration::from_secs(2);
     backfill(&mut migration.options.backfill);
     let (options, cancel) = (options(name), cancel.clone());
@@ -36,7 +37,7 @@ async fn worker(
     })
 }
 
-async fn done(worker: JoinHandle<Result<WorkSummary, Error>>) -> WorkSummary {
+async fn done(worker: JoinHandle<Result<WorkSummary, CoordinatorError>>) -> WorkSummary {
     let done = within(Duration::from_mins(3), worker).await.expect("no panic");
     done.unwrap_or_else(|error| panic!("the worker failed: {error}"))
 }
@@ -287,7 +288,10 @@ async fn a_worker_copies_nothing_where_postgresql_is_not_the_truth() {
     world.sql("UPDATE lockstep.ranges SET done = false").await;
     world.flip(Phase::DynamoOnly).await;
     let refused = worker(&world, "late", |_| {}, &CancellationToken::new()).await.await.expect("no panic");
-    assert!(matches!(&refused, Err(Error::Store(error)) if error.kind == Kind::Refused), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(CoordinatorError::Store(error)) if error.kind == Kind::Refused),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -318,7 +322,7 @@ async fn status_names_the_workers_what_each_holds_and_the_slowest() {
     stop.cancel();
     for one in crew {
         let ended = within(Duration::from_secs(20), one).await.expect("no panic");
-        assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+        assert!(matches!(ended, Err(CoordinatorError::Interrupted)), "{ended:?}");
     }
     assert!(world.source.workers().await.expect("asked").is_empty(), "stopped ones give their leases back");
 }

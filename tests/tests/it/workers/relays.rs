@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::DateTime;
-use lockstep_coordinator::{Error, Progress, RelaySummary, RelayUntil, relay, status_of_source};
+use lockstep_coordinator::{CoordinatorError, Progress, RelaySummary, RelayUntil, relay, status_of_source};
 use lockstep_core::{SourceKey, Version};
 use lockstep_postgres::{Delivered, JoiningRelay, KeyOrder, RelayShare};
 use lockstep_tests::World;
@@ -269,7 +269,7 @@ async fn a_relay_that_wakes_after_its_lease_acknowledges_nothing_even_where_no_o
     assert!(world.pending(LOGS).await.is_empty());
 }
 
-fn started(world: &World, stop: &CancellationToken) -> JoinHandle<Result<RelaySummary, Error>> {
+fn started(world: &World, stop: &CancellationToken) -> JoinHandle<Result<RelaySummary, CoordinatorError>> {
     let (migration, stop) = (world.migration(), stop.clone());
     tokio::spawn(async move {
         let progress = Progress::new(&migration.tables);
@@ -277,7 +277,7 @@ fn started(world: &World, stop: &CancellationToken) -> JoinHandle<Result<RelaySu
     })
 }
 
-async fn delivered(relay: JoinHandle<Result<RelaySummary, Error>>) -> u64 {
+async fn delivered(relay: JoinHandle<Result<RelaySummary, CoordinatorError>>) -> u64 {
     within(Duration::from_secs(20), relay).await.expect("no panic").expect("it ends well").delivered
 }
 

@@ -1,8 +1,9 @@
 //! What an application can name: little, and nothing that moves or ends a migration.
 
+use std::collections::BTreeMap;
 use std::fs;
 
-use lockstep_tidy::{api, files};
+use lockstep_tidy::{api, files, lists};
 
 const LIST: &str = "tests/tidy/lists/public-api.txt";
 /// Two screens.
@@ -84,4 +85,43 @@ fn the_listing_knows_what_is_there() {
     assert!(of("MigratableTable").members.contains("target_key"), "re-exported from another crate");
     assert!(of("TargetOptions").members.contains(".region"), "a public field");
     assert_eq!((of("tables").kind, of("Table").kind), ("macro", "derive"));
+}
+
+/// The libraries whose types meet in one file of another crate.
+const LIBRARIES: [&str; 10] = [
+    "core",
+    "postgres",
+    "dynamo",
+    "lockstep",
+    "coordinator",
+    "validator",
+    "report",
+    "template",
+    "declared",
+    "daemon",
+];
+
+/// 1. A file names `Migration` of one crate. 2. A reader looks it up, and finds the other one's. So a type's
+/// name says which it is.
+#[test]
+fn no_two_libraries_export_types_of_one_name() {
+    let mut by_name: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for library in LIBRARIES {
+        let own = api::own_types(library);
+        assert!(!own.is_empty(), "{library}");
+        own.into_iter().for_each(|name| by_name.entry(name).or_default().push(library));
+    }
+    // Shorthands for the error of their own crate, as every reader of Rust expects.
+    let twice = by_name.into_iter().filter(|(name, of)| of.len() > 1 && name != "Result");
+    let twice: Vec<String> = twice.map(|(name, of)| format!("{name}: {}", of.join(", "))).collect();
+    lists::check("twice", &twice, "Two libraries export a type of this name. Name one by what it is.");
+}
+
+#[test]
+fn a_library_has_the_types_that_are_its_own_and_no_others() {
+    let own = api::own_types("lockstep");
+    assert!(own.contains("Store") && own.contains("Migration"), "{own:?}");
+    assert!(own.contains("PhaseView"), "hidden from applications, and named by our own crates");
+    assert!(!own.contains("Phase") && !own.contains("Error"), "those are of core");
+    assert!(!own.contains("LEASE_MAX"), "a constant");
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use lockstep_validator::{CancellationToken, Progress, ValidateOptions, validate};
+use lockstep_validator::{CancellationToken, ValidateOptions, ValidationProgress, validate};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::subject::Subject;
@@ -75,7 +75,7 @@ pub async fn compare(url: &str, endpoint_url: &str, subject: Subject) -> anyhow:
         source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
     }
     let tables = [binding];
-    let (options, progress) = (ValidateOptions::default(), Progress::new(&tables));
+    let (options, progress) = (ValidateOptions::default(), ValidationProgress::new(&tables));
     let started = Instant::now();
     let report = validate(&source, &target, &tables, &options, &progress, &CancellationToken::new()).await;
     let seconds = started.elapsed().as_secs_f64();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_coordinator::{Coordinator, Error, Progress, RelaySummary, RelayUntil};
+use lockstep_coordinator::{Coordinator, CoordinatorError, Progress, RelaySummary, RelayUntil};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The relay, and what tells it to start and to stop.
 #[derive(Debug)]
 pub(super) struct BackgroundRelay {
-    task: JoinHandle<Result<RelaySummary, Error>>,
+    task: JoinHandle<Result<RelaySummary, CoordinatorError>>,
     /// Cancelled when the initial load has been moved.
     backfilled: CancellationToken,
     stop: CancellationToken,
@@ -51,7 +51,7 @@ impl BackgroundRelay {
     }
 
     /// Stops it after the batch under way; returns why it ended if that was before.
-    pub(super) async fn stop(self) -> Result<RelaySummary, Error> {
+    pub(super) async fn stop(self) -> Result<RelaySummary, CoordinatorError> {
         self.stop.cancel();
         self.task.await?
     }

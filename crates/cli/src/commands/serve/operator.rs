@@ -2,15 +2,16 @@
 //! rows.
 
 use async_trait::async_trait;
-use lockstep_coordinator::{Coordinator, Migration, find_repairs, repair, repairs_of};
+use lockstep_coordinator::{Coordinator, MigrationContext, find_repairs, repair, repairs_of};
 use lockstep_core::Phase;
 use lockstep_daemon::{Act, Compare, Operator, Unsuccessful, Walk, summary};
 use lockstep_validator::{Report, Sample, ValidateOptions};
 use serde_json::{Value, json};
 
 use crate::Context;
+use crate::commands::direction::Direction;
 use crate::commands::shared::RESUME;
-use crate::commands::step::{self, Direction, Walked};
+use crate::commands::step::{self, Walked};
 use crate::commands::validate::{is_same, one_key};
 use crate::exit::{Exit, Failure, exit_of};
 use crate::report::sentence;
@@ -32,8 +33,8 @@ impl Commands {
         Context { cancel: act.cancel.clone(), ..self.context.clone() }
     }
 
-    fn migration_of(&self, act: &Act) -> anyhow::Result<Migration> {
-        Ok(Migration { actor: act.actor.clone(), ..self.context.migration(&self.stores)? })
+    fn migration_of(&self, act: &Act) -> anyhow::Result<MigrationContext> {
+        Ok(MigrationContext { actor: act.actor.clone(), ..self.context.migration(&self.stores)? })
     }
 
     async fn try_walk(&self, ask: &Walk, act: &Act) -> anyhow::Result<Value> {
@@ -149,9 +150,11 @@ fn reported(report: Report) -> anyhow::Result<Value> {
 }
 
 fn unsuccessful(error: anyhow::Error) -> Unsuccessful {
-    let gates = error.chain().find_map(|cause| match cause.downcast_ref::<lockstep_coordinator::Error>() {
-        Some(lockstep_coordinator::Error::Refused(report)) => Some(report.clone()),
-        _ => None,
+    let gates = error.chain().find_map(|cause| {
+        match cause.downcast_ref::<lockstep_coordinator::CoordinatorError>() {
+            Some(lockstep_coordinator::CoordinatorError::Refused(report)) => Some(report.clone()),
+            _ => None,
+        }
     });
     let exit = exit_of(&error);
     let cancelled = exit == Exit::Interrupted;

@@ -5,14 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockstep_core::{SourceKey, TableHandle};
 
-use super::hash_of_place;
-use super::route::{Asked, OwnWrites};
-use super::standing::Watch;
+use super::route::{Asked, OwnWrites, hash_of_place};
 
 /// Most keys remembered one by one: about a second of writes of a busy instance, and what one question to the
 /// source can ask about. Beyond it every read goes to the source, which is right, if slower, until what was
@@ -37,9 +35,9 @@ struct State {
     turn: Turn,
 }
 
-/// Counts additions. 1. A question to the source starts, naming k. 2. k is delivered, and the source says so. 3.
-/// k is written and deferred again. 4. The answer arrives; it is about the earlier write, so k must stay.
-/// Turns tell the two apart.
+/// Counts additions. 1. A question to the source starts, naming k. 2. k is delivered, and the source says
+/// so. 3. k is written and deferred again. 4. The answer arrives; it is about the earlier write, so k must
+/// stay. Turns tell the two apart.
 type Turn = u64;
 
 /// The keys that a question to the source names.
@@ -144,37 +142,6 @@ impl State {
         } else {
             keys.push((key, turn));
             self.held += 1;
-        }
-    }
-}
-
-/// The debt of a write to the target from its commit on. Dropped unpaid, its keys are deferred: also when the
-/// write was cancelled, or its commit was not answered and so may have happened (I8).
-#[must_use = "dropped, it says that the write did not reach the target"]
-pub(in crate::store) struct Owed {
-    keys: Vec<Option<(Arc<Watch>, SourceKey)>>,
-}
-
-impl Owed {
-    pub(super) fn new(keys: Vec<Option<(Arc<Watch>, SourceKey)>>) -> Self {
-        Self { keys }
-    }
-
-    /// The target has each of them, or a newer state, or need not have it, but for those at the places that
-    /// are `deferred`.
-    pub(in crate::store) fn paid_but(mut self, deferred: impl Fn(usize) -> bool) {
-        for (place, key) in self.keys.iter_mut().enumerate() {
-            if !deferred(place) {
-                *key = None;
-            }
-        }
-    }
-}
-
-impl Drop for Owed {
-    fn drop(&mut self) {
-        for (watch, key) in self.keys.drain(..).flatten() {
-            watch.deferred.add(vec![key]);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Which store answers a read, why, and how often (R5, R18).
 //!
 //! Words: the *policy* is what an operator may turn while the application runs; the *route* is what it says
-//! of one read; the *standing* is how far the target is behind, as this instance last asked. A key is *deferred*
-//! when a write of this instance has not reached the target.
+//! of one read; the *standing* is how far the target is behind, as this instance last asked. A key is
+//! *deferred* when a write of this instance has not reached the target.
 //!
-//! In reading order: `answer` (what a caller is told), `options`, `route` (pure), `deferred` and `registry`
-//! (own writes), `standing`, `counters`, `shadow`.
+//! In reading order: `answer` (what a caller is told), `options`, `route` (pure), `deferred` (own writes),
+//! `standing`, `owed` and `registry` (whose writes those are), `counters`, `shadow`.
 //!
 //! What is promised in HybridRead, where PostgreSQL is the truth and DynamoDB answers: an answer of the
 //! target is at most [`ReadOptions::max_staleness_ms`] behind, it has every write that this handle has
@@ -16,6 +16,7 @@ mod answer;
 mod counters;
 mod deferred;
 mod options;
+mod owed;
 mod registry;
 mod route;
 mod shadow;
@@ -26,7 +27,7 @@ pub use counters::ReadCounts;
 pub use options::{ReadOptions, Share};
 pub use shadow::{Comparison, ShadowCounts, ShadowSummary};
 
-pub(super) use deferred::Owed;
+pub(super) use owed::Owed;
 pub(super) use registry::ReadsOfTables;
 pub(super) use route::{Asked, Route, hash_of_place, hash_of_text};
 pub(super) use shadow::Shadow;
@@ -37,7 +38,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use counters::Counters;
 use lockstep_core::Phase;
 use lockstep_postgres::{Source, TableBinding};
-use standing::{Seen, Watch};
+use route::Seen;
+use standing::Watch;
 
 use crate::central::Central;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use lockstep_core::SourceKey;
 use lockstep_postgres::{Source, TableBinding};
 
-use super::deferred::Owed;
+use super::owed::Owed;
 use super::{ReadOptions, Reads};
 use crate::central::Central;
 

@@ -15,26 +15,11 @@ use tokio::sync::Mutex;
 
 use super::ReadOptions;
 use super::deferred::Deferred;
+use super::route::Seen;
 use crate::central::Central;
 
 /// Longest that a read waits to learn how far the target is behind; the source is taken to be away after it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Assumptions that a reader may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Nothing pending is older than the bound.
-    Fresh {
-        /// There are rows that the target cannot hold.
-        dead_letters: bool,
-    },
-    /// Something pending is older than the bound.
-    Stale,
-    /// The source did not answer.
-    Alone,
-    /// The last answer is too old to say anything.
-    UsedUp,
-}
 
 /// The one who asks, for one table.
 pub(super) struct Watch {

@@ -1,0 +1,53 @@
+//! From findings to what `repair --state` does about them. Pure.
+
+use super::finding::Finding;
+use super::remedy::Remedy;
+
+/// What to do about findings, in order, each once.
+pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
+    let mut plan: Vec<Remedy> = findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
+    // A target table that was the truth, and lost something: the one that is there is taken first.
+    let adopted = findings.iter().filter(|finding| finding.remedy == Some(Remedy::ReturnToSource));
+    plan.extend(adopted.filter_map(|finding| Some(Remedy::AdoptTarget { table: finding.table.clone()? })));
+    // Whatever was off or lost, what was concluded before is no longer true; a new epoch ends every verdict
+    // of the one before.
+    if plan.iter().any(|remedy| matches!(remedy, Remedy::Recapture { .. } | Remedy::AdoptTarget { .. })) {
+        plan.extend([Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare]);
+    } else if plan.iter().any(|remedy| matches!(remedy, Remedy::TakePartitions { .. })) {
+        plan.extend([Remedy::RaiseEpoch, Remedy::Compare]);
+    } else if plan.contains(&Remedy::RaiseEpoch) {
+        plan.push(Remedy::List);
+    }
+    if plan.contains(&Remedy::CloseRecord) {
+        plan.extend([Remedy::RaiseEpoch, Remedy::List]);
+    }
+    // What SQL may have changed in a PostgreSQL that was not frozen is overwritten by what is the truth.
+    let refills = |remedy: &Remedy| {
+        matches!(remedy, Remedy::FollowTarget | Remedy::Refreeze { .. } | Remedy::TakeShape { .. })
+    };
+    if plan.iter().any(refills) {
+        plan.push(Remedy::ReverseBackfill);
+    }
+    if plan.contains(&Remedy::ReturnToSource) {
+        // All of that is part of it.
+        let part = [
+            Remedy::RaiseEpoch,
+            Remedy::ReverseBackfill,
+            Remedy::RemakeControl,
+            Remedy::LetGoOn,
+            Remedy::CloseRecord,
+        ];
+        plan.retain(|remedy| !part.contains(remedy));
+        plan.push(Remedy::List);
+    }
+    // Where the source forgot something, it is not for us to say that it is right.
+    if findings.iter().any(|finding| finding.remedy == Some(Remedy::RaiseEpoch)) {
+        plan.push(Remedy::List);
+    }
+    if plan.contains(&Remedy::List) {
+        plan.retain(|remedy| *remedy != Remedy::Compare);
+    }
+    plan.sort();
+    plan.dedup();
+    plan
+}

@@ -1,0 +1,38 @@
+//! What a write that is being committed owes the target.
+
+use std::sync::Arc;
+
+use lockstep_core::SourceKey;
+
+use super::standing::Watch;
+
+/// The debt of a write to the target from its commit on. Dropped unpaid, its keys are deferred: also when the
+/// write was cancelled, or its commit was not answered and so may have happened (I8).
+#[must_use = "dropped, it says that the write did not reach the target"]
+pub(in crate::store) struct Owed {
+    keys: Vec<Option<(Arc<Watch>, SourceKey)>>,
+}
+
+impl Owed {
+    pub(super) fn new(keys: Vec<Option<(Arc<Watch>, SourceKey)>>) -> Self {
+        Self { keys }
+    }
+
+    /// The target has each of them, or a newer state, or need not have it, but for those at the places that
+    /// are `deferred`.
+    pub(in crate::store) fn paid_but(mut self, deferred: impl Fn(usize) -> bool) {
+        for (place, key) in self.keys.iter_mut().enumerate() {
+            if !deferred(place) {
+                *key = None;
+            }
+        }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        for (watch, key) in self.keys.drain(..).flatten() {
+            watch.deferred.add(vec![key]);
+        }
+    }
+}
