@@ -39,7 +39,7 @@ pub const RESERVED_ATTRIBUTES: [&str; 9] = [
     PROBE_ATTRIBUTE,
 ];
 
-/// What DynamoDB returns of an item.
+/// Attributes of an item, as DynamoDB returns them.
 pub type Attributes = HashMap<String, AttributeValue>;
 
 /// Whether an attribute is Lockstep's own and no part of the row.

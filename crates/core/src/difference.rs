@@ -1,4 +1,4 @@
-//! How a row and its item differ, field by field (R22).
+//! Differences of a row and its item, field by field (R22).
 //!
 //! Masking is here as well, because it must not be forgotten anywhere: code that shows a difference to others
 //! calls [`FieldDiff::masked`] first. What it leaves is the column, the path inside a document, and whether a
@@ -62,8 +62,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Of two values as texts. `None` is NULL on the side of the source, and on the side of the target an
-    /// attribute that is not there: NULL is stored as absence.
+    /// Makes the difference of two values as texts. `None` is NULL on the side of the source, and on the side
+    /// of the target an attribute that is not there: NULL is stored as absence.
     pub fn of(source: Option<&str>, target: Option<&str>) -> Self {
         let (source, target) = match (source, target) {
             (Some(source), Some(target)) => shown(source, target),
@@ -106,7 +106,7 @@ impl std::fmt::Display for FieldValue {
 }
 
 impl FieldDiff {
-    /// Where it is: column and path.
+    /// Returns the place of the difference: column and path.
     pub fn place(&self) -> String {
         match &self.path {
             Some(path) => format!("{} at {path}", self.column),

@@ -30,7 +30,7 @@ pub trait AnyTable: Send + Sync {
     fn columns(&self) -> &'static [ColumnSpec];
     /// The primary key, then the other columns of the source key.
     fn key_columns(&self) -> &'static [ColumnSpec];
-    /// How many of [`AnyTable::key_columns`] are the primary key.
+    /// Returns how many of [`AnyTable::key_columns`] are the primary key.
     fn primary_key_columns(&self) -> usize;
     /// Key schema and indexes of the target.
     fn target(&self) -> TargetSchema;
@@ -60,7 +60,7 @@ pub trait AnyTable: Send + Sync {
     /// As [`AnyTable::encode`].
     fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable>;
 
-    /// Where the row of a source key lives in the target.
+    /// Returns the place in the target of the row of a source key.
     ///
     /// # Errors
     /// When no DynamoDB key can be formed; then nothing of that row can be in the target either.
@@ -91,7 +91,8 @@ pub trait AnyTable: Send + Sync {
     /// When the item is not a row of this table.
     fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable>;
 
-    /// Where an item with these attributes belongs. One that is elsewhere was not written by Lockstep.
+    /// Returns the place to which an item with these attributes belongs. One that is elsewhere was not
+    /// written by Lockstep.
     ///
     /// # Errors
     /// When the item is not a row of this table.
@@ -178,7 +179,7 @@ pub trait AnyRow: Send + Sync {
     /// Appends every column as a parameter, in the order of [`AnyTable::columns`].
     fn bind(&self, arguments: &mut PgArguments);
 
-    /// Its source key, as one SQL literal a key column.
+    /// Returns the row's source key, as one SQL literal a key column.
     ///
     /// # Errors
     /// Names the column whose type has none.

@@ -154,8 +154,8 @@ impl Error {
         Self::of_driver(Side::Source, kind, doing, message, error)
     }
 
-    /// What the driver of one `side` said while `doing` something, told as `message`, which holds no value of
-    /// a row. The error itself is kept for [`Error::driver`].
+    /// Makes the error of what the driver of one `side` said while `doing` something, told as `message`,
+    /// which holds no value of a row. The error itself is kept for [`Error::driver`].
     pub fn of_driver(
         side: Side,
         kind: Kind,

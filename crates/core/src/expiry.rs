@@ -1,4 +1,5 @@
-//! How long an item that expires stays at least, so that its version outlives every older state of its row.
+//! Time for which an item that expires stays at least, so that its version outlives every older state of its
+//! row.
 //!
 //! The guard orders states among which the target still has one. 1. A row at version 11 expires next year,
 //! and its put is delayed. 2. Version 12 sets the expiry into the past, and is put. 3. DynamoDB removes the

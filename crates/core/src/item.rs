@@ -128,7 +128,7 @@ fn value_bytes(value: &AttributeValue) -> usize {
     }
 }
 
-/// As [`Item::bytes`].
+/// Counts bytes as [`Item::bytes`] does.
 pub fn attributes_bytes(attributes: &Attributes) -> usize {
     attributes.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
 }

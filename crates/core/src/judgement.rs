@@ -1,5 +1,5 @@
-//! What the rows of one side come to: which business rules they break, what they add up to, how many there
-//! are a day (R25).
+//! Totals of the rows of one side: the business rules they break, what they add up to, how many there are a
+//! day (R25).
 //!
 //! A pass judges each row while it has it at hand, so nothing is read for this. Everything adds up in any
 //! order: each worker has a [`Judgement`] of its own, and they are merged. Sums are exact integers at the

@@ -1,4 +1,4 @@
-//! What is known of a registered instance, in whichever store its lease is.
+//! State of a registered instance, in whichever store its lease is.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub struct InstanceRow {
 }
 
 impl InstanceRow {
-    /// Its lease.
+    /// Returns the duration of the instance's lease.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a migration stands. All its tables are in the same phase, always (I5).
+/// Phase of a migration. All its tables are in the same phase, always (I5).
 ///
 /// | phase | writes | reads | the truth |
 /// |---|---|---|---|

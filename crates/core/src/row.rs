@@ -76,7 +76,7 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     /// The columns whose values differ in meaning.
     fn differing(&self, other: &Self) -> Vec<&'static str>;
 
-    /// How the source's row, which is `self`, and the target's differ, one entry a differing column.
+    /// Returns how the source's row, which is `self`, and the target's differ, one entry a differing column.
     fn differences(&self, other: &Self) -> Vec<FieldDiff>;
 }
 

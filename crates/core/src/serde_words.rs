@@ -1,4 +1,4 @@
-//! What may be told of a document that does not read: what is expected, and never what is there (R36).
+//! Words about a document that does not read: what is expected, and never what is there (R36).
 //!
 //! serde quotes what it found: 1. An operator mixes up two variables, or two fields of a body. 2. `invalid
 //! type: string "s3cret", expected u64` is in a log.

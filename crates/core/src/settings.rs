@@ -1,6 +1,6 @@
-//! What operators turn while a migration runs (R49): the names there are, and what each takes. Where they are
-//! kept, the store of the control record says; who follows them, each name says. Then
-//! those in force ([`Settings`]), and what leads one up by itself ([`Ramp`]).
+//! Settings that operators turn while a migration runs (R49): their names, and the values each takes. Where
+//! they are kept, the store of the control record says; who follows them, each name says. Then those in force
+//! ([`Settings`]), and what leads one up by itself ([`Ramp`]).
 
 mod in_force;
 mod ramp;

@@ -38,7 +38,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// The key of a row.
     fn key(row: &Self::Row) -> Self::Key;
 
-    /// Where the row of this key lives in the target. It must differ for rows with different primary keys.
+    /// Returns the place in the target of the row of this key. It must differ for rows with different primary
+    /// keys.
     ///
     /// # Errors
     /// When the key cannot be a DynamoDB key.
@@ -64,7 +65,7 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// would deliver under that version, which is taken for history that was lost.
     fn expiry(&self) -> String;
 
-    /// When DynamoDB may remove the item; `None` keeps it for ever.
+    /// Returns the time from which DynamoDB may remove the item; `None` keeps it for ever.
     fn expires_at(&self, _row: &Self::Row) -> Option<DateTime<Utc>> {
         None
     }

@@ -1,4 +1,4 @@
-//! In which store the truth is, and how it moves from one to the other.
+//! Store that holds the truth, and how the truth moves from one to the other.
 //!
 //! The control record lives with the truth: in PostgreSQL up to HybridRead, in DynamoDB in DynamoOnly, so
 //! that an application needs only the store that it works on. Each move is *decided* by one write to the
@@ -47,7 +47,7 @@ use crate::control::{Control, TargetRecord};
 use crate::phase::Phase;
 use crate::version::Epoch;
 
-/// Where the truth is, by both records.
+/// Store that holds the truth, by both records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
     /// PostgreSQL is the truth.

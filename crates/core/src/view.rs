@@ -27,7 +27,7 @@ pub trait ItemView {
         self.attribute(DELETED_ATTRIBUTE).is_some()
     }
 
-    /// Where it is.
+    /// Returns the item's place.
     fn place(&self) -> Option<TargetKey> {
         Some(TargetKey { partition: self.attribute(PK)?.into(), sort: self.attribute(SK).map(Into::into) })
     }

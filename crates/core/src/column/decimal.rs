@@ -122,7 +122,7 @@ impl Column for Decimal {
     }
 }
 
-/// What [`from_binary`] reads.
+/// Writes the form that [`from_binary`] reads.
 fn to_binary(value: Decimal) -> Vec<u8> {
     let scale = value.scale();
     let padding = (4 - scale % 4) % 4;

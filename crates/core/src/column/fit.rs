@@ -1,4 +1,4 @@
-//! What PostgreSQL would make of a value, asked where it is not there to be asked (I16).
+//! Value as PostgreSQL would hold it, computed where PostgreSQL cannot be asked (I16).
 //!
 //! In DynamoOnly a row is acknowledged once DynamoDB has it, and PostgreSQL follows through the reverse feed. 1.
 //! A partner sends a text with a NUL in it; DynamoDB takes it. 2. PostgreSQL refuses the row, for good. 3.
@@ -30,7 +30,7 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 pub struct ColumnTypes(BTreeMap<String, String>);
 
 impl ColumnTypes {
-    /// By column.
+    /// Makes the map of column names to their types.
     pub fn new(types: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(types.into_iter().collect())
     }

@@ -12,7 +12,7 @@ pub trait Labelled: Copy + 'static {
     /// Every label.
     const LABELS: &'static [&'static str];
 
-    /// Its label.
+    /// Returns the label of the variant.
     fn label(self) -> &'static str;
 
     /// The value with that label.

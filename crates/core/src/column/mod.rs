@@ -89,7 +89,8 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// Whether two values mean the same: decimals by value and scale, documents by meaning.
     fn same(&self, other: &Self) -> bool;
 
-    /// How two values differ: `self` is the source's and `other` the target's. `None` if they mean the same.
+    /// Returns how two values differ: `self` is the source's and `other` the target's. `None` if they mean
+    /// the same.
     fn difference(&self, other: &Self) -> Option<Difference> {
         (!self.same(other)).then(|| as_texts(self, other))
     }

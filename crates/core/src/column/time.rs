@@ -182,7 +182,7 @@ mod tests {
         assert!(fixed_width(year_10000).is_err());
     }
 
-    /// As PostgreSQL 15 prints them in UTC.
+    /// Literals are as PostgreSQL 15 prints them in UTC.
     #[test]
     fn a_key_of_any_year_has_a_literal() {
         let of = |us: i64| DateTime::<Utc>::literal_of_field(Some(&us.to_be_bytes()));

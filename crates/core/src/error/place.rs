@@ -1,4 +1,4 @@
-//! Where in the server an error came up, read from its CONTEXT.
+//! Place in the server at which an error came up, read from its CONTEXT.
 
 /// The owner of the code of the innermost place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub(super) enum Place {
     Function,
 }
 
-/// What the server says of places that are no functions: a row that is waited for, a line of a COPY, the
-/// parameters of a statement.
+/// Beginnings of lines in which the server names places that are no functions: a row that is waited for, a
+/// line of a COPY, the parameters of a statement.
 const OF_THE_SERVER: &[&str] = &["while ", "COPY ", "unnamed portal ", "portal ", "parallel worker"];
 
 /// The innermost place.

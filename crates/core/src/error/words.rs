@@ -1,4 +1,4 @@
-//! What is said of an error of PostgreSQL by its SQLSTATE, where its own words are not told.
+//! Sentences for an error of PostgreSQL by its SQLSTATE, where its own words are not told.
 
 /// Classes whose messages are the server's own sentence about names, locks, rights, and itself. Of XX only
 /// the two codes of damage: what an extension makes up is XX000, and may quote what it read.

@@ -1,4 +1,4 @@
-//! What leads a percentage up, step by step.
+//! Ramps, which lead a percentage up step by step.
 
 use serde_json::Value;
 

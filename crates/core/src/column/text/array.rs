@@ -34,7 +34,7 @@ fn is_plain(element: &str) -> bool {
     !element.is_empty() && !element.eq_ignore_ascii_case("null") && !element.contains(is_odd)
 }
 
-/// What `array_isspace` of PostgreSQL takes for space.
+/// Tells whether `array_isspace` of PostgreSQL takes the character for space.
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
 }
@@ -95,7 +95,7 @@ mod tests {
         printed(elements.iter().map(|element| element.map(Cow::Borrowed)))
     }
 
-    /// As PostgreSQL 15 prints them.
+    /// Texts are as PostgreSQL 15 prints them.
     #[test]
     fn elements_are_quoted_where_postgresql_quotes_them() {
         let hostile = [

@@ -50,8 +50,8 @@ fn finite(number: f64) -> Result<(), Unholdable> {
     Ok(())
 }
 
-/// As PostgreSQL prints the number: scientific from 15 digits before the point on, 6 for `real`, and below
-/// 0.0001.
+/// Prints the number as PostgreSQL does: scientific from 15 digits before the point on, 6 for `real`, and
+/// below 0.0001.
 pub fn printed(attribute: &str, single: bool) -> String {
     let shortest = if single {
         attribute.parse::<f32>().map(|number| format!("{number:e}"))
