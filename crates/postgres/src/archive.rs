@@ -22,21 +22,21 @@ const GUARD: &str = "zz_lockstep_moved";
 /// The same of each row, for statements that name a partition.
 const GUARD_OF_ROWS: &str = "zz_lockstep_moved_rows";
 
-/// What the source remembers of a migration that is complete.
+/// Record that the source keeps of a migration that is complete.
 #[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
 pub struct Completed {
     /// Time at which it was completed.
     pub completed_at: DateTime<Utc>,
     /// The epoch that began then.
     pub epoch: i64,
-    /// Who did it.
+    /// Name of the operator who completed it.
     pub actor: String,
-    /// Where the journal was exported to.
+    /// Address to which the journal was exported.
     pub journal_file: String,
 }
 
 impl Source {
-    /// What is remembered of a migration that is complete; `None` where none is.
+    /// Returns the record of a migration that is complete; `None` where none is.
     ///
     /// # Errors
     /// The driver's.

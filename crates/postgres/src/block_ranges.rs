@@ -10,11 +10,11 @@ use super::range_plan::{RangePlan, add_ranges, hold_plan};
 use super::{BlockRead, HeldRange, KeyBound, Source};
 
 impl HeldRange {
-    /// What is left to read of a range of blocks; `None` for one of keys.
+    /// Returns what is left to read of a range of blocks; `None` for one of keys.
     pub fn blocks_left(&self, window: &Window) -> Option<BlockRead> {
         let (file, until) = (self.range.file.clone()?, self.range.until_block?);
         let first = self.range.watermark.as_ref().or(self.range.lower.as_ref());
-        // What is no number is read from the start of the file: too much, and never too little.
+        // A text that is no number is read from the start of the file: too much, and never too little.
         let from = first.and_then(|place| place.first()?.parse().ok()).unwrap_or(0);
         Some(BlockRead { from, until, file, window: window.clone(), bytes_expected: 0 })
     }
@@ -62,7 +62,7 @@ impl Source {
         Ok(true)
     }
 
-    /// As [`Source::split_range`], at a block: it is the first one of the new range.
+    /// Splits a range as [`Source::split_range`] does, at a block: it is the first one of the new range.
     ///
     /// # Errors
     /// The driver's.

@@ -53,13 +53,13 @@ impl Call {
         }
     }
 
-    /// As versions before this one named it.
+    /// Returns the name that earlier versions gave the function.
     fn former_name(self, table: &str) -> String {
         format!("lockstep.{}", quote_identifier(&format!("{}_{table}", self.verb())))
     }
 }
 
-/// What the caller wants to hear of the marks.
+/// Marks that the caller wants to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marks {
     /// Nothing: the target is not written.
@@ -73,7 +73,7 @@ pub enum Marks {
 /// The version of a mark, and the one reserved for its repair.
 pub type Marked = Option<(Version, Option<Version>)>;
 
-/// What a call did.
+/// Outcome of a call.
 pub struct Called {
     /// The row's columns as they are after all that the write set off, where there is a row still; the key
     /// that the write gave it is at `key_at` of [`RowStatements`], and the key before it after that.
@@ -89,7 +89,7 @@ pub struct Called {
     pub old_key: Marked,
 }
 
-/// How a call ended.
+/// End of a call.
 pub enum CallEnd {
     /// The call was made, and outside of a transaction it is committed.
     Done(Called),

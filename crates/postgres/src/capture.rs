@@ -187,8 +187,8 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
     .doing(doing)
 }
 
-/// What a key that is printed as text depends on, as our own sessions have it. Each application has its own
-/// `DateStyle`.
+/// Settings on which a key that is printed as text depends, as our own sessions have them. Each application
+/// has its own `DateStyle`.
 const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = 'UTC' SET \"IntervalStyle\" = 'postgres' \
                             SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'";
 

@@ -39,8 +39,8 @@ pub(crate) fn worker_is_live(row: &str) -> String {
     )
 }
 
-/// When a shard was last seen to have no more, where that can be told: of a time that lies ahead by more than
-/// clocks of a fleet differ it cannot, and it counts as seen long ago.
+/// Expression for the time at which a shard was last seen to have no more, where that can be told: of a time
+/// that lies ahead by more than clocks of a fleet differ it cannot, and it counts as seen long ago.
 pub(crate) fn shard_seen_at() -> &'static str {
     "(CASE WHEN empty_at > pg_catalog.clock_timestamp() + interval '1 minute'
       THEN coalesce(newest_at, 'epoch'::timestamptz)

@@ -26,7 +26,7 @@ pub struct SharedComparison {
     pub terms: Value,
     /// The number of the leader's newest wish; zero before the first.
     pub ask: i32,
-    /// What it wishes for.
+    /// Wish of the leader.
     pub asked: String,
     /// For each bucket whether its entries are wanted, a bit each.
     pub wanted: Vec<u8>,
@@ -39,9 +39,9 @@ pub struct SharedComparison {
 pub struct ComparisonPiece {
     /// `source` or `target`.
     pub side: String,
-    /// Its number on that side.
+    /// Number of the piece on that side.
     pub number: i32,
-    /// Its rows come after this key.
+    /// Key after which its rows come.
     pub after: Option<KeyBound>,
     /// The last key that is of it.
     pub until: Option<KeyBound>,
@@ -53,11 +53,11 @@ pub struct ComparisonPiece {
     pub done: bool,
     /// Whether that worker's lease lasts.
     pub held: bool,
-    /// What its worker counted.
+    /// Counts of its worker.
     pub counted: Value,
 }
 
-/// What a new piece begins and ends with.
+/// First and last key of a new piece.
 pub type PieceBounds = (Option<KeyBound>, Option<KeyBound>);
 
 /// Whether the lease of a leader lasts.

@@ -27,7 +27,7 @@ pub struct RefusedPut {
     pub is_same: bool,
 }
 
-/// What tells a state of a time that the source has lost.
+/// Signs by which a state is known to be of a time that the source has lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostBefore {
     /// The epoch that was begun when history was last found to be lost.
@@ -117,7 +117,8 @@ impl Source {
             .doing("judging refused puts")
     }
 
-    /// What tells a state of a time that the source has lost, as far as it is known to have lost any.
+    /// Returns the signs of a state of a time that the source has lost, as far as it is known to have lost
+    /// any.
     ///
     /// # Errors
     /// The driver's.

@@ -54,12 +54,12 @@ const BYTES_EXPECTED_MAX: usize = 16 << 20;
 const HEADER_BYTES: usize = 11 + 4 + 4;
 
 impl CopyChunk {
-    /// How many bytes were read.
+    /// Returns how many bytes were read.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Where its rows are; hand each to [`CopyChunk::row`].
+    /// Returns the ranges of its rows; hand each to [`CopyChunk::row`].
     pub fn rows(&self) -> impl Iterator<Item = Range<usize>> {
         let mut at = HEADER_BYTES;
         std::iter::from_fn(move || {

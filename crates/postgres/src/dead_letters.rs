@@ -40,8 +40,8 @@ pub struct DeadLetter {
     pub acknowledged_by: Option<String>,
 }
 
-/// What tells a state of row `s` from every other: each change makes a row elsewhere, or by another
-/// transaction.
+/// Expression that tells a state of row `s` from every other: each change makes a row elsewhere, or by
+/// another transaction.
 const STATE: &str = "(s.xmin::text || s.ctid::text)";
 /// Number of times that a row may move between being read and being set aside. Only writers and `VACUUM FULL`
 /// move one.
@@ -55,7 +55,7 @@ fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
     })
 }
 
-/// What happens to a row that is a dead letter already.
+/// Clause for a row that is a dead letter already.
 const SET_ASIDE: &str = "DO UPDATE SET
     version = greatest(x.version, excluded.version), stage = excluded.stage, reason = excluded.reason,
     attempts = x.attempts + 1, found_at = pg_catalog.clock_timestamp(), acknowledged_at = NULL,
@@ -203,7 +203,7 @@ impl Source {
             .doing("listing dead letters")
     }
 
-    /// How many dead letters a table has, and how many of them no operator has acknowledged.
+    /// Counts the dead letters of a table, and those of them that no operator has acknowledged.
     ///
     /// # Errors
     /// The driver's.

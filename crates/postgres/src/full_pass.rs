@@ -17,7 +17,7 @@ pub struct FullPass {
     pub phase: String,
     /// The epoch it was made in.
     pub epoch: i64,
-    /// What it was made of; opaque here.
+    /// Identity of what it was made of; opaque here.
     pub identity: String,
     /// Time until which changes have been looked at since.
     pub verified_as_of: DateTime<Utc>,

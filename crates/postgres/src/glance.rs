@@ -11,7 +11,7 @@ use sqlx::AssertSqlSafe;
 use super::Source;
 use super::clock::worker_is_live;
 
-/// What a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
+/// State that a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Glance {
     /// Whether a key is pending, an intent is open, or a worker is at work.
@@ -33,8 +33,8 @@ const OF_CHANGES: &str = "(SELECT s.last_value::text || '/' || c.xmin::text || '
              pg_catalog.hashtextextended(i.inhrelid::text || ' ' || i.inhparent::text, 0))::text
          FROM pg_catalog.pg_inherits i)";
 
-/// What the page shows besides. Moments that pass by themselves (a lease, the end of a setting) are asked for
-/// as yes or no.
+/// Expressions for what the page shows besides. Moments that pass by themselves (a lease, the end of a
+/// setting) are asked for as yes or no.
 const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journal),
      (SELECT pg_catalog.max(id)::text FROM lockstep.verdicts),
      (SELECT pg_catalog.string_agg(

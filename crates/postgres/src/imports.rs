@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::clock::{is_ahead, worker_is_live};
 use super::{HeldRange, KeyBound, RangeProgress, Source};
 
-/// Where the initial load of a table goes on its way to an import.
+/// Place of the initial load of a table on its way to an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportPlace {
     /// Folder on this machine that parts are written to.
@@ -41,7 +41,7 @@ pub struct ImportRow {
     pub client_token: Option<String>,
     /// DynamoDB's name of the job, once it answered.
     pub arn: Option<String>,
-    /// When it was begun, by the source's clock: one that was begun again is another.
+    /// Time at which it was begun, by the source's clock: one that was begun again is another.
     pub begun_at: DateTime<Utc>,
 }
 

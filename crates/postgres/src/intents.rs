@@ -54,8 +54,9 @@ pub struct Mark {
 /// fail.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What a role takes out with its own transaction. Another role can record intents under a number that it has
-/// seen; a transaction that took those out would be refused, and they are the sweeper's once it has ended.
+/// Condition for the intents that a role takes out with its own transaction. Another role can record intents
+/// under a number that it has seen; a transaction that took those out would be refused, and they are the
+/// sweeper's once it has ended.
 const OWN: &str = "(owner IS NULL OR owner = current_user)";
 
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's
@@ -248,7 +249,7 @@ impl Source {
         Ok(())
     }
 
-    /// How many intents are open, and the age of the oldest in seconds.
+    /// Returns how many intents are open, and the age of the oldest in seconds.
     ///
     /// # Errors
     /// The driver's.

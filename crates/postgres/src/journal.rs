@@ -13,7 +13,7 @@ use super::Source;
 #[serde(transparent)]
 pub struct IntentId(pub i64);
 
-/// What an entry says.
+/// Kind of what an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryKind {
@@ -222,7 +222,7 @@ impl Source {
         .doing("reading the journal")
     }
 
-    /// How often `step` was done since entry `id`.
+    /// Counts how often `step` was done since entry `id`.
     ///
     /// # Errors
     /// The driver's.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_core::{Kind, Result};
 use rand::RngExt;
 
-/// How often a lock is tried for, and the pauses between, which double.
+/// Number of tries for a lock, and the pauses between, which double.
 pub(super) struct LockTries {
     tries: u32,
     first: Duration,

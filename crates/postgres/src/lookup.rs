@@ -8,7 +8,7 @@ use sqlx::{Arguments as _, AssertSqlSafe};
 use super::binding::{digest_sql, list, quote_identifier, quote_literal};
 use super::{KeyBound, Source, TableBinding};
 
-/// What the source knows of one key at one moment.
+/// State of one key in the source at one moment.
 pub struct KeyState {
     /// The version under which it is pending, if it is.
     pub pending: Option<Version>,

@@ -61,7 +61,7 @@ pub(super) const LINES: &str = r"(SELECT pg_catalog.string_agg(E'\nlockstep part
         pg_catalog.translate(l.oid::regclass::text, E'\n', ' ')), '' ORDER BY l.oid)
     FROM tree t JOIN pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p')";
 
-/// Why partitions of relation `c` cannot be read or captured, as rows of one sentence.
+/// Query for the reasons why partitions of relation `c` cannot be read or captured, as rows of one sentence.
 pub(super) const HIDES: &str = r"SELECT 'partition: its partition ' || l.oid::regclass::text || CASE
         WHEN l.relkind <> 'r' THEN ' is a foreign table: its rows are written where no trigger of this server sees it'
         WHEN l.relpersistence <> 'p' THEN ' is UNLOGGED: a crash of the server empties it, and no trigger fires'
@@ -176,7 +176,8 @@ pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) 
     Ok(Leaf::all(&found.unwrap_or_default()))
 }
 
-/// Why the partitions of a table are not all captured; `known` are those of the recorded fingerprint.
+/// Returns the reason why the partitions of a table are not all captured; `known` are those of the recorded
+/// fingerprint.
 pub(super) fn uncaptured(known: &[Leaf], now: &[Leaf]) -> Option<String> {
     for leaf in now {
         if !leaf.captured {

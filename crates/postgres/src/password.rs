@@ -1,5 +1,5 @@
-//! Where the password comes from, and keeping it fresh: secrets are rotated and tokens expire while a
-//! migration runs for days.
+//! Origin of the password, and keeping it fresh: secrets are rotated and tokens expire while a migration runs
+//! for days.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use lockstep_core::Advice::{SourcePasswordCommand, SourcePasswordFile};
 use lockstep_core::{Error, Kind, Result, passwords_refused};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
-/// Where the source's password comes from.
+/// Origin of the source's password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Password {
     /// The password is in the URL, or there is none.
@@ -112,7 +112,7 @@ impl Password {
     }
 }
 
-/// What a shell command prints. Neither it nor what it prints is ever shown.
+/// Returns what a shell command prints. Neither it nor what it prints is ever shown.
 async fn run(command: &str) -> Result<String> {
     let failed =
         |why: String| Error::source(Kind::Unavailable, format!("running {SourcePasswordCommand}"), why);

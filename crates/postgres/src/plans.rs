@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What was seen of tables, by their names, and when one was another than before.
+/// Columns of the tables as they were last seen, by the tables' names, and the time when one was another than
+/// before.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
     seen: Mutex<(HashMap<&'static str, String>, Option<Instant>)>,

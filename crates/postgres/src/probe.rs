@@ -24,7 +24,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// publication.
 const PROBE: &str = "lockstep.test_operation_probe";
 
-/// What a probe of capture found.
+/// Result of a probe of capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureProbe {
     /// A write and a deletion were each marked, the deletion under the higher version, and everything was

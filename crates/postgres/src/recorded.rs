@@ -1,4 +1,4 @@
-//! What a captured table is taken for: the recorded fingerprint, and how it follows what changes no value.
+//! Record of a captured table: its fingerprint, and how it follows what changes no value.
 
 use lockstep_core::{Doing, Error, Kind, Result};
 
@@ -28,7 +28,7 @@ pub(super) fn is_to_be_recorded(shape: &Shape, captured: &str, now: &str) -> boo
 }
 
 impl Source {
-    /// How a captured table stands to what was captured. Partitions that were added are taken in first.
+    /// Compares a captured table with what was captured. Partitions that were added are taken in first.
     ///
     /// # Errors
     /// The driver's; [`Kind::Busy`] where rows of a new partition are locked.

@@ -28,7 +28,7 @@ const HIDES: &str = "\nlockstep hides: ";
 /// Begins what such a line says where nothing keeps two rows from having one key.
 const KEYLESS: &str = "key: ";
 
-/// How a relation stands to what was captured.
+/// Relation of a table to what was captured of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// It is the one that was captured, and all of its rows can be seen.
@@ -37,7 +37,7 @@ pub enum Shape {
     /// column in the place of one, and no trigger saw it; or its key has another order by now, so that what
     /// was read of it up to some key is not what lies before that key.
     Rewritten,
-    /// Its columns or its key are others.
+    /// Columns or key are others.
     Changed,
     /// Partitions went, or came with what no trigger saw; a sentence for each.
     Partitions(Vec<String>),
@@ -52,8 +52,8 @@ pub enum Shape {
 struct Parts<'a> {
     /// Columns and key, all that an older Lockstep has recorded.
     columns: &'a str,
-    /// Which columns these are, which transactions touched them, the file of the rows, and the order of the
-    /// key, which is empty in a record of an older Lockstep.
+    /// Identity of the columns, the transactions that touched them, the file of the rows, and the order of
+    /// the key, which is empty in a record of an older Lockstep.
     shape: Option<[&'a str; 4]>,
     leaves: Vec<Leaf>,
     hides: Vec<String>,
@@ -81,7 +81,7 @@ fn sorted(columns: &str) -> Vec<&str> {
     lines
 }
 
-/// What hides rows of a relation with this fingerprint, as `kind: sentence`.
+/// Returns what hides rows of a relation with this fingerprint, as `kind: sentence`.
 pub fn hides(fingerprint: &str) -> Vec<String> {
     Parts::of(fingerprint).hides
 }
@@ -98,9 +98,9 @@ pub(super) fn with_leaves(fingerprint: &str, leaves: &[Leaf]) -> String {
     format!("{columns}{SHAPE}{}{}", shape.join(" ").trim_end(), partitions::lines(leaves))
 }
 
-/// What the order depends on in which rows are read by their key, as one text: while it is the same, two
-/// reads that begin where the one before ended have met every row. It is another one after any change of a
-/// column, and so also after one that was made and undone.
+/// Returns, as one text, what the order depends on in which rows are read by their key: while it is the same,
+/// two reads that begin where the one before ended have met every row. It is another one after any change of
+/// a column, and so also after one that was made and undone.
 pub fn read_order(fingerprint: &str) -> String {
     Parts::of(fingerprint)
         .shape
@@ -129,7 +129,7 @@ fn moved(captured: &Parts<'_>, now: &Parts<'_>) -> bool {
     captured.leaves.iter().any(|leaf| now.leaves.iter().any(|now| leaf.is(now) && leaf.file != now.file))
 }
 
-/// What became of partitions.
+/// Judges what became of partitions.
 fn of_leaves(known: &[Leaf], now: &[Leaf]) -> Shape {
     let mut changes = Vec::new();
     for leaf in known {
@@ -187,7 +187,7 @@ impl Shape {
         }
     }
 
-    /// What is wrong, in a sentence; `None` where nothing is.
+    /// Returns what is wrong, in a sentence; `None` where nothing is.
     pub fn wrong(&self) -> Option<String> {
         Some(match self {
             Self::Same => return None,
@@ -201,7 +201,7 @@ impl Shape {
         })
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn next(&self) -> Cow<'static, str> {
         match self {
             Self::Same => "nothing".into(),
@@ -233,7 +233,7 @@ impl Shape {
     }
 }
 
-/// What row level security and the settings of our role say of a table.
+/// Row level security of a table, with the settings of our role.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct RowSecurity {
     /// The role of this session.
@@ -245,7 +245,7 @@ pub struct RowSecurity {
 }
 
 impl Source {
-    /// Which policies a table has, whether or not they apply to us.
+    /// Returns the policies that a table has, whether or not they apply to us.
     ///
     /// # Errors
     /// The driver's.

@@ -69,7 +69,7 @@ pub struct RowStatements {
     many: ManyRows,
 }
 
-/// What an insert of several rows is made of.
+/// Parts of an insert of several rows.
 struct ManyRows {
     head: String,
     /// Indices, among a row's columns, of those that are given.
@@ -165,7 +165,7 @@ impl RowStatements {
         }
     }
 
-    /// As `insert`, of this many rows, each of which binds all its columns after those of the row before.
+    /// Writes `insert` for this many rows, each of which binds all its columns after those of the row before.
     pub fn insert_many(&self, rows: usize) -> String {
         let ManyRows { head, indices, width, tail } = &self.many;
         let of_row = |nth: usize| indices.iter().map(move |index| format!("${}", nth * width + index));

@@ -1,4 +1,4 @@
-//! What the triggers of a table and their function are called.
+//! Names of the triggers of a table and of their function.
 
 use super::TableBinding;
 use super::binding::quote_identifier;

@@ -1,4 +1,4 @@
-//! What is left to a person after the source lost history: which store is right is decided row by row.
+//! Rows that are left to a person after the source lost history: which store is right is decided row by row.
 //!
 //! Marks and intents come back with a source that is restored. 1. A key waits for delivery, or a strict write
 //! is under way, at the moment that the source is restored to. 2. In the time that is lost it was delivered,
@@ -22,7 +22,7 @@ pub struct WaitingMark {
     pub table: String,
     /// The key.
     pub key: SourceKey,
-    /// Its version.
+    /// Version of the state.
     pub version: Version,
 }
 

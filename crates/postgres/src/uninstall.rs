@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::barrier::limit_lock_waits;
 use super::{Source, take_exclusive, vacuum};
 
-/// What was taken out.
+/// Objects that were taken out.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Uninstalled {
     /// Triggers, each as `trigger on schema.table`.
@@ -94,7 +94,7 @@ const EVENT_TRIGGERS: &str = "
     ORDER BY 2";
 
 impl Source {
-    /// What is not Lockstep's and depends on schema `lockstep`, in PostgreSQL's words.
+    /// Returns what is not Lockstep's and depends on schema `lockstep`, in PostgreSQL's words.
     ///
     /// # Errors
     /// The driver's.

@@ -1,5 +1,4 @@
-//! What was delivered since a pass of the validator began, so that the next pass need not read everything
-//! (R24).
+//! Deliveries since a pass of the validator began, so that the next pass need not read everything (R24).
 //!
 //! A trigger on the pending set notes each key whose mark is taken out, in the same statement, with the
 //! number of the newest pass that it sees. What a pass may conclude from it:

@@ -1,4 +1,4 @@
-//! What validations saw, for the gates.
+//! Verdicts of validations, for the gates.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -63,7 +63,7 @@ pub struct VerdictRow {
     pub report: Value,
 }
 
-/// What a verdict says, in one word.
+/// Verdict in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictWord {
@@ -76,7 +76,7 @@ pub enum VerdictWord {
 }
 
 impl VerdictRow {
-    /// What it says. A report that does not read counts as one that found differences.
+    /// Returns the verdict in one word. A report that does not read counts as one that found differences.
     pub fn word(&self) -> VerdictWord {
         word_of(self.consistent, &self.report)
     }
@@ -188,11 +188,12 @@ impl Source {
     }
 }
 
-/// What of a report decides whether it is the migration's verdict.
+/// Part of a report that decides whether it is the migration's verdict.
 struct Summary {
     began: Option<i64>,
     found: bool,
-    /// Of all days, no sample, and of the table itself: what was lost since an export was made is in none.
+    /// True for a report of all days, no sample, and of the table itself: what was lost since an export was
+    /// made is in none.
     everything: bool,
     incremental: bool,
     tables: Vec<String>,

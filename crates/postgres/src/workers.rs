@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::clock::worker_is_live;
 use super::{RangeRow, Source};
 
-/// How long the row of a worker whose lease is over is kept for people to see.
+/// Time for which the row of a worker whose lease is over is kept for people to see.
 const OVER_KEPT: &str = "1 hour";
 
 /// A worker that is to be known.
@@ -30,7 +30,7 @@ pub struct Registering<'a> {
     pub lease: Duration,
 }
 
-/// What a worker tells with each heartbeat.
+/// Facts that a worker tells with each heartbeat.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pulse {
     /// Whether it has found no range to take.
