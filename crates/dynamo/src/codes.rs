@@ -1,4 +1,4 @@
-//! What an answer of DynamoDB means, by its code: one table.
+//! Meaning of an answer of DynamoDB, by its code: one table.
 //!
 //! Only what is on the list is acted on (I18). Whatever else comes back (a code of next year, the page of a
 //! proxy, a firewall or a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem
@@ -64,9 +64,9 @@ const TABLE: &[(&str, Kind)] = &[
     ("ServiceUnavailableException", Kind::Unknown),
 ];
 
-/// What DynamoDB says of an item that it will never take, in its own words and in lower case. Its
-/// ValidationException has many more that are about the request, the table or an index, and none of those
-/// makes a row one that cannot be held.
+/// Words of DynamoDB about an item that it will never take, in lower case. Its ValidationException has many
+/// more that are about the request, the table or an index, and none of those makes a row one that cannot be
+/// held.
 const OF_THE_ITEM: &[&str] = &[
     "item size",
     "size of hashkey",
@@ -120,7 +120,7 @@ fn is_of_the_clock(message: &str) -> bool {
     message.contains("Signature expired") || message.contains("Signature not yet current")
 }
 
-/// What to do about it, for the reader of the message.
+/// Returns what to do about the error, for the reader of the message.
 pub(super) fn advise(code: &str, status: u16, message: &str) -> String {
     let next = match code {
         "" => {

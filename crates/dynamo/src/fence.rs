@@ -21,13 +21,13 @@ use lockstep_core::{Error, Kind};
 
 use super::Target;
 
-/// How long after it was read a state may leave at most; see [`Target::state_leaves_within`].
+/// Longest time from the reading of a state to its leaving; see [`Target::state_leaves_within`].
 const STATE_LEAVES_WITHIN: Duration = Duration::from_secs(60);
 
 impl Target {
-    /// How long after it was read a state may leave in a put under its guard. The guard orders it among
-    /// states that the target still knows; where a tombstone was purged meanwhile, nothing would, so a purge
-    /// waits this long and the lifetime of a request.
+    /// Returns how long after it was read a state may leave in a put under its guard. The guard orders it
+    /// among states that the target still knows; where a tombstone was purged meanwhile, nothing would, so a
+    /// purge waits this long and the lifetime of a request.
     pub fn state_leaves_within(&self) -> Duration {
         STATE_LEAVES_WITHIN.min(self.request_lifetime())
     }
@@ -38,8 +38,8 @@ impl Target {
     }
 }
 
-/// When a state was read, by both clocks of this machine: the monotonic one stands still while the machine
-/// sleeps.
+/// Time at which a state was read, by both clocks of this machine: the monotonic one stands still while the
+/// machine sleeps.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadAt {
     mono: Instant,
@@ -60,7 +60,8 @@ impl ReadAt {
     }
 }
 
-/// What a request asks between its signature and its sending. Of one request: clones of it are the same one.
+/// Check that a request makes between its signature and its sending. Of one request: clones of it are the
+/// same one.
 #[derive(Clone)]
 pub struct Fence {
     is_open: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -85,7 +86,7 @@ impl Fence {
         (self.is_open)()
     }
 
-    /// What is to be said in place of `error`: where the fence was shut, nothing was sent.
+    /// Returns the error to report in place of `error`: where the fence was shut, nothing was sent.
     pub(super) fn explain(&self, error: Error) -> Error {
         if !self.was_shut.load(SeqCst) {
             return error;

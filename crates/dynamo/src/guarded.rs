@@ -9,7 +9,7 @@ use lockstep_core::{
 
 use super::{ReadAt, Target, fault};
 
-/// How a guarded write ended.
+/// End of a guarded write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landed {
     /// The target now holds this state.
@@ -26,7 +26,7 @@ pub struct Written {
     pub landed: Landed,
     /// Write units it consumed, where the endpoint tells; a refused condition consumes as well.
     pub capacity_units: f64,
-    /// Of a write that was superseded: what is there instead; `None` where that is gone by now.
+    /// Item that stands in the place of a write that was superseded; `None` where that is gone by now.
     pub standing: Option<Box<Attributes>>,
 }
 

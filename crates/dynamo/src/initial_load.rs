@@ -20,7 +20,7 @@ pub const STATEMENTS_MAX: usize = 25;
 /// columns is longer.
 const STATEMENT_CHARACTERS_MAX: usize = 8_192;
 
-/// How the initial load is put into the target.
+/// Way in which the initial load is put into the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPath {
@@ -48,7 +48,7 @@ impl std::fmt::Display for LoadPath {
     }
 }
 
-/// What became of each item of a batch, by its place.
+/// Outcome of each item of a batch, by its index.
 #[derive(Clone, Debug, Default)]
 pub struct BatchOutcome {
     /// Items that are in the target now because of this request.
@@ -63,10 +63,10 @@ pub struct BatchOutcome {
     pub capacity_units: f64,
 }
 
-/// What a batch of inserts came to.
+/// Outcome of a batch of inserts.
 #[derive(Clone, Debug)]
 pub struct Inserted {
-    /// Of each item, by its place: whether it is in the target because of this request.
+    /// Flag of each item, by its index: whether it is in the target because of this request.
     pub written: Vec<bool>,
     /// Number of keys that were there already.
     pub present: usize,
@@ -291,7 +291,7 @@ fn is_too_long(table: &str, item: &Item) -> bool {
     "INSERT INTO \"\" VALUE {}".len() + table.len() + names > STATEMENT_CHARACTERS_MAX
 }
 
-/// What became of one statement.
+/// Outcome of one statement.
 enum Stood {
     Written,
     Present,

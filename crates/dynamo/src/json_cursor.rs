@@ -8,13 +8,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Where one is in a text.
+/// Position in a text.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    /// What a string with escapes says, while it is read. One buffer for all of them, so that none has to
-    /// grow.
+    /// Text of a string with escapes, while it is read. One buffer for all of them, so that none has to grow.
     unescaped: String,
 }
 
@@ -116,7 +115,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What an escape stands for, whose backslash was passed.
+    /// Reads the character that an escape stands for, whose backslash was passed.
     fn escape(&mut self) -> Option<char> {
         let kind = self.next()?;
         self.at += 1;
@@ -162,8 +161,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the first byte is, from `at` on, that a string does not have as it is: a quote, a backslash, a
-/// control character.
+/// Finds the first byte, from `at` on, that a string does not have as it is: a quote, a backslash, a control
+/// character.
 fn end_of_run(bytes: &[u8], mut at: usize) -> usize {
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let found = ends_of_runs(u64::from_le_bytes(*eight));

@@ -100,7 +100,7 @@ const ACCOUNT_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 pub struct Target {
     client: aws_sdk_dynamodb::Client,
     streams: aws_sdk_dynamodbstreams::Client,
-    /// Where requests go to AWS.
+    /// Client that asks AWS who we are; `None` where requests do not go to AWS.
     identity: Option<aws_sdk_sts::Client>,
     options: TargetOptions,
     described: tables::Described,
@@ -116,7 +116,7 @@ impl Target {
         &self.client
     }
 
-    /// Where this target is, for messages.
+    /// Returns the address of this target, for messages.
     pub fn place(&self) -> String {
         match &self.options.endpoint_url {
             // For a proxy in between it may hold a password.
@@ -163,7 +163,7 @@ impl Target {
         self.client.config().region().map(|region| region.as_ref().to_owned())
     }
 
-    /// How long after its last possible sending a request could still be carried out.
+    /// Returns how long after its last possible sending a request could still be carried out.
     pub fn request_lifetime(&self) -> std::time::Duration {
         self.options.request_lifetime
     }

@@ -20,7 +20,7 @@ const HIGHEST: &str = "highest";
 const SERVER: &str = "server";
 const AT: &str = "at";
 
-/// What a target table remembers of the source.
+/// Mark of the source that a target table keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ContinuityMark {
     /// Counts marks.

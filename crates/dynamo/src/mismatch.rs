@@ -1,4 +1,4 @@
-//! How a table that is there differs from what the trait says.
+//! Differences of a table that is there from what the trait says.
 
 use std::fmt;
 
@@ -17,10 +17,10 @@ pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
 /// An index of a table that its schema does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UndeclaredIndex {
-    /// Its name.
+    /// Name of the index.
     pub name: String,
-    /// What it is by that is no key attribute of the schema: an item whose value there is empty, or of
-    /// another type, is refused.
+    /// Attributes that are its key and no key attribute of the schema: an item whose value there is empty, or
+    /// of another type, is refused.
     pub by: Vec<String>,
     /// Whether it shares its partitions with the table, which are bounded to 10 GB then.
     pub is_local: bool,

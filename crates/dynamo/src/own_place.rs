@@ -1,4 +1,4 @@
-//! Where Lockstep keeps items of its own in a target table, and how they are known.
+//! Place at which Lockstep keeps items of its own in a target table, and how they are known.
 //!
 //! By the place, and not by an attribute alone: 1. A table has a column `_mark`. 2. Each of its items has
 //! that attribute, and would be taken for the mark of the table: acknowledged, fed to nothing and compared

@@ -30,7 +30,7 @@ impl<'a> PageItem<'a> {
         self.names = 0;
     }
 
-    /// Of a name that comes twice the last one counts.
+    /// Puts an attribute; of a name that comes twice the last one counts.
     pub(super) fn put(&mut self, name: Cow<'a, str>, value: Held<'a>) {
         let bit = bit_of(&name);
         let known = if self.names & bit == 0 {

@@ -31,8 +31,8 @@ impl ScanBody {
         read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
     }
 
-    /// What the page says beside its items, which are passed over: for a caller that asks for the next page
-    /// before it reads this one.
+    /// Reads what the page says beside its items, which are passed over: for a caller that asks for the next
+    /// page before it reads this one.
     ///
     /// # Errors
     /// As [`read`](ScanBody::read). What is wrong with an item need not show.

@@ -62,7 +62,7 @@ impl Target {
     }
 }
 
-/// Where the body of the answer is put: one request, one answer.
+/// Slot for the body of the answer: one request, one answer.
 #[derive(Clone, Default)]
 struct Slot(Arc<OnceLock<SdkBody>>);
 

@@ -29,7 +29,7 @@ struct Table {
     marked: Option<bool>,
 }
 
-/// What a look at the tables of a process has shown.
+/// Findings of a look at the tables of a process.
 #[derive(Debug)]
 pub struct Looked {
     /// Tables that have lost the mark that they had: they were deleted, made again, or set back to before
@@ -84,7 +84,7 @@ impl Target {
                 looked.otherwise.extend(lost.then_some(name));
             }
         };
-        // What came in time counts.
+        // An answer that came in time counts.
         let _ = tokio::time::timeout(limit, all).await;
         looked.all = answered == asked;
         looked.otherwise.sort();

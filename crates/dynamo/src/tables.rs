@@ -77,8 +77,8 @@ impl Target {
         Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
     }
 
-    /// As [`describe`](Target::describe), but one that was ACTIVE within the last five seconds is taken to be
-    /// as it was.
+    /// Describes the table as [`describe`](Target::describe) does, but takes one that was ACTIVE within the
+    /// last five seconds to be as it was.
     ///
     /// # Errors
     /// As there.
@@ -90,7 +90,7 @@ impl Target {
         }
     }
 
-    /// What DynamoDB says of a table now; `None` where there is none.
+    /// Asks DynamoDB for the description of a table; `None` where there is none.
     pub(super) async fn ask_for_description(&self, table: &str) -> Result<Option<TableDescription>> {
         let asked_at = Instant::now();
         match self.client.describe_table().table_name(table).send().await {
@@ -227,7 +227,7 @@ impl Target {
     }
 }
 
-/// What a table is made as.
+/// Definition as which a table is made.
 pub(super) struct Definition {
     pub(super) attributes: Vec<AttributeDefinition>,
     pub(super) key: Vec<KeySchemaElement>,

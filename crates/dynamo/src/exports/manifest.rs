@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::ExportFile;
 
-/// What an export says of itself.
+/// Summary that an export gives of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSummary {
     /// ARN of the export.

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 pub use manifest::ExportSummary;
 use manifest::{files_of, summary_of};
 
-/// Why an export cannot be used.
+/// Reason why an export cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// A file of it is not there, or cannot be read.

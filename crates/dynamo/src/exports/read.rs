@@ -75,7 +75,7 @@ impl ExportFile {
     }
 }
 
-/// What a line wraps. Whether that is an item shows when the page is read.
+/// Returns the text that a line wraps. Whether that is an item shows when the page is read.
 fn item_of(line: &str) -> Option<&str> {
     let inner = line.strip_prefix('{')?.strip_suffix('}')?.trim_start();
     Some(inner.strip_prefix("\"Item\"")?.trim_start().strip_prefix(':')?.trim())

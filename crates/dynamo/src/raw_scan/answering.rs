@@ -11,12 +11,12 @@ use crate::{Target, TargetOptions};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What is answered.
+/// Answer that is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// How many bytes of the body are sent before the connection is cut.
+    /// Bytes of the body that are sent before the connection is cut.
     pub(crate) cut: Option<usize>,
 }
 
