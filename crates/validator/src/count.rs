@@ -17,7 +17,7 @@ use crate::count_pass::count_target;
 use crate::options::ValidateOptions;
 use crate::reader::Reader;
 
-/// What was counted.
+/// Result of a count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CountReport {
     /// Whether every table agrees within the tolerance.

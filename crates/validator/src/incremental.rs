@@ -88,7 +88,7 @@ fn is_known(run: &TableRun) -> bool {
 async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
     let (reader, name) = (&run.reader, run.binding.name());
     let mut after = None;
-    // What is expected here is what has changed, and that is known page by page.
+    // This pass expects only what has changed, and that is known page by page.
     run.progress().rows_expected.store(0, Ordering::Relaxed);
     loop {
         let page = reader

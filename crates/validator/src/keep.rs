@@ -23,7 +23,7 @@ use crate::{export_pass, source_pass, target_pass};
 /// An unfinished run older than this is begun again: no gate takes a verdict as old as it would be.
 const RESUMED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often, and how long after each other, a folder is asked for: half a second is plenty for a chunk.
+/// Number of times that a folder is asked for, and the pause between: half a second is plenty for a chunk.
 const LETTING_GO_TRIES: u32 = 25;
 const LETTING_GO_PAUSE: Duration = Duration::from_millis(20);
 
@@ -62,8 +62,8 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
         },
     };
     let begun = match run.export.get() {
-        // What went wrong after it may be overlooked, and no pass has noted what was delivered since. It
-        // answers no finding.
+        // This pass may overlook what went wrong after it began, and no pass has noted what was delivered
+        // since. It answers no finding.
         Some(export) => Begun { as_of: now.min(export.at()), pass: None, number: None },
         None => Begun { as_of: now, pass: run.options.pass, number: run.number },
     };
@@ -127,7 +127,7 @@ async fn resumable(
     Ok(age.filter(|age| *age <= RESUMED_AGE_MAX).map(|_| manifest))
 }
 
-/// What prints and pieces depend on, as one text; never shown.
+/// Joins what prints and pieces depend on into one text; never shown.
 fn identity(run: &TableRun, state: Option<&TableState>, history: Option<&str>) -> String {
     let all = (shape(run, state), run.options.digest_seed, history);
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))

@@ -11,7 +11,7 @@ pub(crate) fn written(key: Option<&[String]>, place: Option<Borrowed<'_>>) -> Ve
     let parts = place.map(|(partition, sort)| [Some(partition), sort]);
     let text_bytes = key.into_iter().flatten().map(String::len).sum::<usize>()
         + parts.into_iter().flatten().flatten().map(|(_, text)| text.len()).sum::<usize>();
-    // What is around three texts of a key and two of a place.
+    // The 48 bytes stand around three texts of a key and two of a place.
     let mut out = Vec::with_capacity(text_bytes + 48);
     out.extend_from_slice(br#"{"k":"#);
     match key {

@@ -1,4 +1,4 @@
-//! How far a validation has come: counters that any thread may read at any time.
+//! Progress of a validation: counters that any thread may read at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -68,7 +68,7 @@ impl Reader {
         self.pace.share(u32::try_from(sharers).unwrap_or(1));
     }
 
-    /// Where the target is.
+    /// Returns the address of the target.
     pub(crate) fn place(&self) -> String {
         self.target.place()
     }

@@ -1,4 +1,4 @@
-//! What a validation found. The JSON form is stable: fields are added, never renamed.
+//! Findings of a validation. The JSON form is stable: fields are added, never renamed.
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{FieldDiff, Phase};

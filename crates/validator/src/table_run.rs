@@ -1,4 +1,4 @@
-//! What the passes of one table share, and its report.
+//! State that the passes of one table share, and its report.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +20,7 @@ use crate::tally::{Outcome, Tally};
 use crate::tasks::Stopped;
 use crate::verified::identity;
 
-/// What the passes of one table share.
+/// State that the passes of one table share.
 #[derive(Debug)]
 pub(crate) struct TableRun {
     pub(crate) reader: Reader,
@@ -34,15 +34,15 @@ pub(crate) struct TableRun {
     pub(crate) judge: Judge,
     /// Batches of suspects that may be in memory with their rows and items; the others wait without.
     pub(crate) observing: Semaphore,
-    /// What both sides come down to; set once, when both were read to the end.
+    /// Digests of both sides; set once, when both were read to the end.
     pub(crate) digests: OnceLock<Digests>,
-    /// What is read instead of the target; set once, before anything is read.
+    /// Export that is read instead of the target; set once, before anything is read.
     pub(crate) export: OnceLock<Export>,
     begun: OnceLock<Begun>,
     verified_as_of: OnceLock<DateTime<Utc>>,
-    /// What a full pass rested on before its first reading, if that can be said.
+    /// Identity of what a full pass rested on before its first reading, if that can be said.
     rests_on: OnceLock<Option<String>>,
-    /// In which order rows are read, as it was before the first of them.
+    /// Order in which rows are read, as it was before the first of them.
     read_order: OnceLock<String>,
     progress: Arc<Progress>,
     /// Stands in where the caller watches other tables.
@@ -96,7 +96,7 @@ impl TableRun {
         self.tally.record(outcome, of_row, self.progress());
     }
 
-    /// Why a file of the ledger stops the run.
+    /// Stops the run because of a file of the ledger.
     pub(crate) fn spool(&self, error: std::io::Error) -> Stopped {
         let temporary = || (std::env::temp_dir().display().to_string(), "TMPDIR".to_owned());
         let kept =
@@ -105,7 +105,7 @@ impl TableRun {
         Stopped::Spool { folder, setting, error }
     }
 
-    /// Why an entry that does not read back stops the run.
+    /// Stops the run because of an entry that does not read back.
     pub(crate) fn garbled(&self) -> Stopped {
         self.spool(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not read back"))
     }
@@ -143,7 +143,7 @@ impl TableRun {
         }
     }
 
-    /// In which order rows are read, once [`TableRun::check_source`] has looked.
+    /// Returns the order in which rows are read, once [`TableRun::check_source`] has looked.
     pub(crate) fn read_order(&self) -> Option<&str> {
         self.read_order.get().map(String::as_str)
     }
@@ -155,7 +155,7 @@ impl TableRun {
         let _ = self.verified_as_of.set(verified_as_of);
     }
 
-    /// What this pass is to rest on besides rows and items.
+    /// Returns what this pass is to rest on besides rows and items.
     pub(crate) async fn rests_on(&self) -> Result<Option<String>, String> {
         let reader = &self.reader;
         let identity = reader.ask(|| identity(&reader.source, &reader.target, &self.binding)).await;

@@ -1,4 +1,4 @@
-//! What a later pass goes on from: the newest full pass of each table that found nothing (R24).
+//! Base from which a later pass goes on: the newest full pass of each table that found nothing (R24).
 //!
 //! A full pass takes its number first ([`begin`]); from then on the source notes each key that is delivered.
 //! Why nothing falls between is written in `unverified.rs` of `lockstep-postgres`. What an incremental pass
@@ -82,7 +82,7 @@ fn whole_first() -> String {
     format!("run {Validate} without {Incremental} first")
 }
 
-/// Why a full pass cannot be gone on from. Pure.
+/// Returns why no pass can go on from a full pass. Pure.
 fn refusal(
     full: &FullPass,
     identity: Option<&str>,
@@ -122,8 +122,8 @@ fn steps_to_dynamo_only(from: Phase) -> i64 {
     std::iter::successors(from.next(), |phase| phase.next()).map(|_| 1).sum()
 }
 
-/// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target
-/// table is not the one that was adopted, or the source does not tell its timeline.
+/// Returns what a full pass rests on besides rows and items; `None` where that cannot be said, as when the
+/// target table is not the one that was adopted, or the source does not tell its timeline.
 pub(crate) async fn identity(
     source: &Source,
     target: &Target,
@@ -173,7 +173,7 @@ pub async fn record(
     let (Some(phase), Some(epoch)) = (report.phase, report.epoch) else { return Ok(()) };
     for (binding, table) in tables.iter().zip(&report.tables) {
         if table.findings_total() > 0 {
-            // What an incremental pass found is noted, and every later one looks at it. What has not come to
+            // An incremental pass notes what it finds, and every later one looks at it. What has not come to
             // rest is found by none.
             if !report.incremental || table.findings_total() > table.unsettled {
                 source.note_found(binding.name(), !report.incremental).await?;

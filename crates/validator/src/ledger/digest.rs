@@ -1,4 +1,4 @@
-//! What a whole ledger comes down to.
+//! Digest of a whole ledger.
 
 use super::{Ledger, Side, Sums};
 use crate::evidence::Digests;

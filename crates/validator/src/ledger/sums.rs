@@ -41,7 +41,7 @@ impl Sums {
         number
     }
 
-    /// How many rows or items are in a bucket.
+    /// Returns how many rows or items are in a bucket.
     pub(crate) fn count(&self, number: usize) -> u64 {
         self.0[number].count
     }
@@ -51,7 +51,7 @@ impl Sums {
         self.0[number] == other.0[number]
     }
 
-    /// How many rows or items there are in all, and the sum of their states.
+    /// Returns how many rows or items there are in all, and the sum of their states.
     pub(super) fn total(&self) -> (u64, u128) {
         self.0.iter().fold((0, 0), |(count, sum): (u64, u128), bucket| {
             (count + bucket.count, sum.wrapping_add(bucket.sum))
@@ -79,7 +79,7 @@ impl Sums {
     }
 }
 
-/// By the highest bits, so that the buckets of a partition are neighbours.
+/// Chooses the bucket by the highest bits, so that the buckets of a partition are neighbours.
 pub(crate) fn bucket_of(buckets: usize, place: u128) -> usize {
     (place >> (u128::BITS - buckets.trailing_zeros())) as usize
 }

@@ -26,7 +26,7 @@ use crate::reader::Reader;
 /// Most keys that are named for a reference that leads nowhere.
 const KEYS_MAX: usize = 10;
 
-/// What one table's data is worth.
+/// Quality of one table's data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Rating of the data; `None` where no row was judged. See [`rate`] for the thresholds.
@@ -88,7 +88,7 @@ pub struct ReferenceCheck {
     pub keys: Vec<String>,
 }
 
-/// What the passes of one table judge.
+/// Judge that the passes of one table share.
 #[derive(Debug)]
 pub(crate) struct Judge {
     is_on: bool,
@@ -187,8 +187,8 @@ impl Judge {
         references
     }
 
-    /// What it all comes to; `None` where it was not asked for. `complete` says that the table was compared
-    /// to its end.
+    /// Returns what it all adds up to; `None` where it was not asked for. `complete` says that the table was
+    /// compared to its end.
     pub(crate) fn close(
         &self,
         binding: &TableBinding,
@@ -225,7 +225,7 @@ impl Judge {
     }
 }
 
-/// What was found of references.
+/// Findings about references.
 #[derive(Debug, Default)]
 pub(crate) struct References {
     checks: Vec<ReferenceCheck>,

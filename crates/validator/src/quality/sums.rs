@@ -52,7 +52,7 @@ impl SumCheck {
         (self.source, self.target) = (self.source.masked(agree), self.target.masked(agree));
         for of in &mut self.differing {
             if of.source.rows.max(of.target.rows) < SHOWN_ROWS_MIN {
-                // What only a few rows have in common may be anything, also what should not be there.
+                // A value that only a few rows have in common may be anything, also what should not be there.
                 of.group.iter_mut().for_each(|part| "masked".clone_into(part));
             }
             (of.source.sum, of.target.sum) = (None, None);

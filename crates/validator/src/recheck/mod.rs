@@ -47,7 +47,7 @@ pub(crate) use ruling::{Policy, Ruling, Seen, rule};
 const SUSPECTS_MAX: usize = 10_000;
 /// Suspects of one batch: what one request to the target can ask for.
 pub(crate) const BATCH: usize = 100;
-/// How long a strict write may be in the target before it is committed.
+/// Time for which a strict write may be in the target before it is committed.
 pub(crate) const WRITE_AHEAD: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ struct Waiting {
     suspect: Suspect,
     /// The version of the item on which it disagreed while nothing was pending, and since when it does.
     disagreeing: Option<(Option<Version>, Instant)>,
-    /// What its item was before; of keys that never rest only.
+    /// State of its item before; of keys that never rest only.
     earlier: Earlier,
 }
 

@@ -73,7 +73,7 @@ fn name_items(run: &TableRun, waiting: &mut [Waiting], before: &[Option<Attribut
     }
 }
 
-/// What the readings say of every suspect that has a place.
+/// Compares what the readings say of every suspect that has a place.
 async fn compare(
     run: &TableRun,
     waiting: &[Waiting],

@@ -1,4 +1,4 @@
-//! What a reading of a suspect means. Pure; the reasoning is in the parent module.
+//! Meaning of a reading of a suspect. Pure; the reasoning is in the parent module.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::diff::Class;
 use crate::table_report::FindingClass;
 use crate::tally::Outcome;
 
-/// What the stores said of a suspect, read as the parent module says.
+/// Answers of the stores about a suspect, read as the parent module says.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// The item changed between its two readings, so nothing is known of it at the moment of the snapshot.
@@ -30,7 +30,7 @@ pub(crate) struct Seen {
     pub(crate) fields: Vec<FieldDiff>,
 }
 
-/// What may be concluded in this validation.
+/// Conclusions that this validation allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     /// Whether a pending key is worth waiting for.
@@ -41,7 +41,7 @@ pub(crate) struct Policy {
     pub(crate) writes_ahead: bool,
 }
 
-/// What to do with a suspect.
+/// Ruling on a suspect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ruling {
     /// Nothing is proven yet.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use lockstep_postgres::{Answered, ComparisonPiece};
 
-/// What is to be done about a wish.
+/// Next thing to do about a wish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// A piece is not read, or what was read of it is lost.

@@ -11,7 +11,7 @@ use crate::ledger::{Counted, Layout, Side};
 use crate::table_run::TableRun;
 use crate::tasks::Stopped;
 
-/// Where the leader asks and collects.
+/// Desk at which the leader asks and collects.
 pub(super) struct Desk {
     pub(super) run: Arc<TableRun>,
     pub(super) comparison: SharedComparison,
@@ -99,7 +99,7 @@ impl Whole {
     }
 }
 
-/// What the workers of a whole answer handed over at one place, part by part.
+/// Parts that the workers of a whole answer handed over at one place, one by one.
 pub(super) struct Parts<'a> {
     run: &'a TableRun,
     at: AnswerPlace,

@@ -23,10 +23,10 @@ use crate::settings::ValidateSettings;
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, ended};
 
-/// How long a worker that a store has failed waits before it takes part again.
+/// Time that a worker waits after a store has failed it, before it takes part again.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What a process read for comparisons that others lead.
+/// Readings that a process made for comparisons that others lead.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Helped {
     /// Name of the worker, for people.
@@ -39,7 +39,7 @@ pub struct Helped {
     pub tables: Vec<HelpedTable>,
 }
 
-/// What it read of a table.
+/// Readings of a table.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HelpedTable {
     /// The table.
@@ -167,7 +167,7 @@ async fn help_once(
 ) -> std::result::Result<(), Stopped> {
     let source = &reader.source;
     reader.ask(|| source.require_contract(std::slice::from_ref(binding))).await?;
-    // What has expired is told by it.
+    // Expiry is judged by this time.
     reader.ask(|| source.clock()).await?;
     let control = reader.ask(|| source.control()).await?;
     let terms = terms_of(of)?;
@@ -195,7 +195,7 @@ pub(super) async fn work(
     stop: &CancellationToken,
 ) -> std::result::Result<(), Stopped> {
     loop {
-        // What it reads is counted where all is counted that workers have read.
+        // Its readings are counted where those of all workers are.
         match work_once(&leader.beside(), of, sharing, stop).await {
             Ok(()) if stop.is_cancelled() => return Ok(()),
             // The leader's own lease was over for a while, and may not have cost it the comparison.
