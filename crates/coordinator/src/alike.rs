@@ -20,7 +20,7 @@ pub struct Alike<'a> {
 }
 
 impl Alike<'_> {
-    /// What the first says, with the tables before it.
+    /// Joins the tables before the first one's sentence.
     pub fn sentence(&self, between: &str) -> String {
         let tables = match self.tables.as_slice() {
             [] => String::new(),
@@ -87,7 +87,7 @@ pub fn first_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
     }
 }
 
-/// What two results have in common that say the same of different tables.
+/// Returns the part that two results have in common which say the same of different tables.
 fn pattern(result: &GateResult) -> String {
     let table = result.table.as_deref().unwrap_or_default();
     let mut pattern = format!("{}\n{}\n", result.name, result.passed);

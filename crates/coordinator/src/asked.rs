@@ -11,14 +11,14 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Tables that a target is asked of at once: one that is silent is waited for once, and not once a table.
 pub(crate) const ASKED_AT_ONCE: usize = 64;
 
-/// Why a target does not answer, if it does not within some seconds.
+/// Returns why a target does not answer, if it does not within some seconds.
 pub async fn silence(target: &Target) -> Option<String> {
     let mut asked = Asked::of(Some(target));
     asked.answer(target.control().record()).await;
     asked.silent()
 }
 
-/// What is asked, and what went wrong with it.
+/// Table that is asked about, and the error that was met.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
     target: Option<&'a Target>,
@@ -53,7 +53,8 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Why it does not answer at all, if it does not. One that denies answers, and may deny one thing alone.
+    /// Returns why it does not answer at all, if it does not. One that denies answers, and may deny one thing
+    /// alone.
     pub(crate) fn silent(&self) -> Option<String> {
         let is_silent = |kind| matches!(kind, Kind::Unavailable | Kind::Unknown);
         self.error.as_ref().filter(|error| is_silent(error.kind)).map(ToString::to_string)
@@ -65,7 +66,7 @@ impl<'a> Asked<'a> {
         self.error.as_ref().is_some_and(|error| is_away(error.kind))
     }
 
-    /// What went wrong.
+    /// Returns the error that was met.
     pub(crate) fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
@@ -75,7 +76,7 @@ impl<'a> Asked<'a> {
         self.error.as_ref().map(ToString::to_string)
     }
 
-    /// What there is to say of a table that was not seen.
+    /// Returns the words about a table that was not seen.
     pub(crate) fn unknown(&self) -> &'static str {
         if self.error.is_some() { "not known" } else { "not asked" }
     }

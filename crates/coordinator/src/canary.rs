@@ -87,7 +87,7 @@ impl CanaryRead {
     }
 }
 
-/// What came of all reads of one kind.
+/// Outcome of all reads of one kind.
 struct Kind {
     table: &'static str,
     query: &'static str,

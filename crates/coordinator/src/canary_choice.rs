@@ -1,4 +1,4 @@
-//! Which rows canary reads ask for: of each table its first row, its last one and one between, of those that
+//! Rows that canary reads ask for: of each table its first row, its last one and one between, of those that
 //! can be held.
 
 use lockstep_core::{Error, Fields, Kind, Result, Unholdable};

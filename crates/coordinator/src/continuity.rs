@@ -21,7 +21,7 @@ use crate::loss::{Continuity, Found, Loss, TableContinuity};
 use crate::options::Migration;
 use crate::watch::Ask;
 
-/// How old the newest mark may become while versions are handed out. What is lost in a shorter time than this
+/// Age that the newest mark may reach while versions are handed out. What is lost in a shorter time than this
 /// shows only by the timeline of the source, or by the id of the target table.
 const MARK_CHANGED_EVERY: Duration = Duration::from_secs(5);
 /// The same while none are.
@@ -98,7 +98,7 @@ async fn of_table(
     })
 }
 
-/// What a target table says, or why it says nothing.
+/// Reads the marks of a target table, or why it does not tell them.
 async fn look_at(ask: Ask, target: &Target, binding: &TableBinding, known: KnownMarks) -> Result<Found> {
     let found = tokio::time::timeout(ANSWER_WITHIN, found(ask, target, binding, known)).await;
     match found {
@@ -135,7 +135,7 @@ async fn found(
     })
 }
 
-/// What the stores say is lost of their histories. A target that does not answer says nothing.
+/// Returns what the stores say is lost of their histories. A target that does not answer says nothing.
 ///
 /// # Errors
 /// The source's.
@@ -236,8 +236,8 @@ pub async fn turn(migration: &Migration) -> Result<()> {
     mark(migration).await
 }
 
-/// How often one mark is looked at while nothing is written: one a second for all tables, so that fifty cost
-/// no more than five.
+/// Interval at which one mark is looked at while nothing is written: one a second for all tables, so that
+/// fifty cost no more than five.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same for one table, where there are few.
 const LOOK_AT_EACH: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What can go wrong in a coordinator, by what it means to the operator.
+//! Errors of a coordinator, by what they mean to the operator.
 
 use lockstep_core::{Advice, Phase};
 use lockstep_postgres::{Shape, Source, TableBinding, columns_of};

@@ -1,4 +1,4 @@
-//! What a search for repairs finds is a finding like that of any comparison.
+//! Findings of a search for repairs, which are like those of any comparison.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use lockstep_validator::Report;

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::options::Migration;
 use crate::repair_rows::{failures, mark, search};
 
-/// In which store alone it is.
+/// Store in which alone it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnlyIn {
@@ -31,7 +31,7 @@ pub struct Orphan {
     pub only_in: OnlyIn,
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Orphans {
     /// The first of each table.

@@ -35,7 +35,7 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// Of `what` (`the relay`), which goes well so far.
+    /// Makes the record of `what` (`the relay`), which goes well so far.
     pub fn new(what: &'static str) -> Self {
         Self { what, since: None, told: HashSet::new(), pause: PAUSE_FIRST, last: None }
     }

@@ -1,4 +1,4 @@
-//! What is going on, for those who watch: counters that any thread may read at any time.
+//! Progress for people who watch: counters that any thread may read at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -86,7 +86,7 @@ impl TableProgress {
         rows_written,
         /// Rows that needed nothing: their key was in the target already, or they are past their expiry.
         rows_present,
-        /// Of those, the ones that expired more than a day ago and were not brought over.
+        /// Number of those that expired more than a day ago and were not brought over.
         rows_expired,
         /// Bytes read from the source by this run.
         bytes_read,
@@ -134,17 +134,17 @@ impl TableProgress {
         Some(self.ceiling.load(Relaxed)).filter(|ceiling| *ceiling > 0)
     }
 
-    /// How the initial load goes into this table.
+    /// Returns how the initial load goes into this table.
     pub fn load_path(&self) -> Option<LoadPath> {
         *self.load_path.lock().expect("no panic while holding it")
     }
 
-    /// Why nothing moves, if nothing moves.
+    /// Returns why nothing moves, if nothing moves.
     pub fn pause_reason(&self) -> Option<String> {
         self.pause_reason.lock().expect("no panic while holding it").clone()
     }
 
-    /// Why it moves no faster, if something holds it back.
+    /// Returns why it moves no faster, if something holds it back.
     pub fn slowed_by(&self) -> Option<String> {
         self.slowed_by.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -168,7 +168,7 @@ impl TableProgress {
         }
     }
 
-    /// When the last range of this run came to its end.
+    /// Returns when the last range of this run came to its end.
     pub fn last_range_at(&self) -> Option<Instant> {
         *self.last_range.lock().expect("no panic while holding it")
     }

@@ -1,5 +1,4 @@
-//! What is tried out before reads move to the target: reads of every kind, and a write a table that leaves
-//! nothing.
+//! Rehearsal before reads move to the target: reads of every kind, and a write a table that leaves nothing.
 
 use futures::future::BoxFuture;
 
@@ -11,7 +10,7 @@ use crate::test_operation::test_operation;
 
 type Choose = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Vec<CanaryRead>>> + Send + Sync>;
 
-/// What the step to HybridRead tries out; no other step does. The default tries nothing.
+/// Reads and writes that the step to HybridRead tries out; no other step does. The default tries nothing.
 #[derive(Default)]
 pub struct Rehearsal {
     reads: Option<Choose>,

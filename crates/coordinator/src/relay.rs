@@ -38,7 +38,7 @@ use share::Shares;
 /// Time between two looks at the intents of strict writes.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// When a relay ends.
+/// Condition under which a relay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayUntil {
     /// The relay ends when nothing has been pending in any table during one whole pass.
@@ -47,7 +47,7 @@ pub enum RelayUntil {
     Cancelled,
 }
 
-/// What a relay did.
+/// Counts of what a relay did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RelaySummary {
     /// Changes delivered.
@@ -79,8 +79,8 @@ pub async fn relay(
     relay_in(KeyOrder::Ascending, migration, until, progress, cancel).await
 }
 
-/// As [`relay`], in that order: beside a relay that runs already, a caller that needs the set to be empty
-/// soon goes the other way.
+/// Relays as [`relay`] does, in that order: beside a relay that runs already, a caller that needs the set to
+/// be empty soon goes the other way.
 pub(crate) async fn relay_in(
     order: KeyOrder,
     migration: &Migration,
@@ -102,7 +102,7 @@ pub(crate) async fn relay_in(
     ended
 }
 
-/// What stays the same in one run.
+/// Values that stay the same in one run.
 #[derive(Clone, Copy)]
 struct Run<'a> {
     order: KeyOrder,

@@ -1,4 +1,4 @@
-//! What is spent, noted where every process sees it (R50).
+//! Spending, noted where every process sees it (R50).
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// Of a run of the backfill: beside all write units those of history, and its rows. What was consumed
-    /// before, by an earlier run on the same counters, is noted already.
+    /// Returns what a run of the backfill spent: beside all write units those of the initial load, and its
+    /// rows. What was consumed before, by an earlier run on the same counters, is noted already.
     pub(crate) fn of_initial_load(progress: &Progress) -> Self {
         let mut spent = Self { of_initial_load: true, ..Self::default() };
         spent.noted = spent.now(progress).collect();

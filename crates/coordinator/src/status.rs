@@ -1,4 +1,4 @@
-//! Where a migration stands, for people and for programs. Reads only.
+//! Status of a migration, for people and for programs. Reads only.
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
@@ -199,7 +199,7 @@ fn matters(asked: &Asked<'_>, phase: Phase) -> bool {
     asked.is_away() || phase == Phase::DynamoOnly && asked.error().is_some()
 }
 
-/// Until when a request of DynamoOnly may still land; `None` where none can any more.
+/// Returns until when a request of DynamoOnly may still land; `None` where none can any more.
 pub(crate) async fn late_writes_until(source: &Source) -> Result<Option<DateTime<Utc>>> {
     Ok(source.late_requests().await?.map(|(_, until)| until))
 }

@@ -34,7 +34,7 @@ pub struct TestCheck {
     pub detail: String,
 }
 
-/// What a test operation found.
+/// Findings of a test operation.
 #[derive(Clone, Debug, Serialize)]
 pub struct TestReport {
     /// Whether everything that was looked for was found, and in all tables.
@@ -151,7 +151,7 @@ impl TestReport {
         }
     }
 
-    /// As a gate of a step, one result a table.
+    /// Returns the findings as gates of a step, one result a table.
     pub(crate) fn gates(&self) -> Vec<GateResult> {
         let mut tables: Vec<&str> = self.checks.iter().map(|check| check.table.as_str()).collect();
         tables.dedup();

@@ -25,7 +25,7 @@ use crate::status::late_writes_until;
 
 const DOING: &str = "taking Lockstep out";
 
-/// What is taken out.
+/// Options for what is taken out.
 #[derive(Clone, Debug, Default)]
 pub struct UninstallOptions {
     /// The tables in DynamoDB as well: those that are moved to, and the control table.
@@ -36,7 +36,7 @@ pub struct UninstallOptions {
     pub migration_id: Option<String>,
 }
 
-/// What was taken out.
+/// Record of what was taken out.
 #[derive(Debug, Serialize)]
 pub struct Uninstall {
     /// Whether nothing was there any more.
@@ -45,7 +45,7 @@ pub struct Uninstall {
     pub triggers: Vec<String>,
     /// DynamoDB tables that were deleted by this run.
     pub target_tables: Vec<String>,
-    /// Where the journal was kept; `None` where there was none any more.
+    /// File in which the journal was kept; `None` where there was none any more.
     pub journal_file: Option<String>,
 }
 

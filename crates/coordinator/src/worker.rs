@@ -25,7 +25,7 @@ use crate::records;
 /// Time between two looks of a worker that stays for new work.
 const LOOK_FOR_WORK: Duration = Duration::from_secs(5);
 
-/// How a worker works.
+/// Options of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkOptions {
     /// Name of the worker, for people.
@@ -34,7 +34,7 @@ pub struct WorkOptions {
     pub stay: bool,
 }
 
-/// What a worker did.
+/// Counts of what a worker did.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkSummary {
     /// Name of the worker, for people.
@@ -45,7 +45,7 @@ pub struct WorkSummary {
     pub leases_ended: u64,
 }
 
-/// What a worker did for one table.
+/// Counts of what a worker did for one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkedTable {
     /// The table.

@@ -18,7 +18,7 @@ pub(super) struct Budget {
     left: Mutex<Left>,
 }
 
-/// What is left of the blocks that were taken.
+/// Number of units left of the blocks that were taken.
 #[derive(Debug, Default)]
 struct Left {
     units: f64,

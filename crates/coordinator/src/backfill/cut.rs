@@ -1,4 +1,4 @@
-//! How a table is cut into ranges, and when it is cut again.
+//! Cut of a table into ranges, and when it is cut again.
 
 use lockstep_core::Advice::BackfillAgain;
 use lockstep_core::{Error as StoreError, Kind, Window};
@@ -122,7 +122,7 @@ async fn require_window(source: &Source, binding: &TableBinding, window: &Window
     Err(for_another_window(binding.name()))
 }
 
-/// What work on a plan ends with that was made for another window of days than this process has.
+/// Makes the error for work on a plan that was made for another window of days than this process has.
 pub(super) fn for_another_window(table: &str) -> Error {
     let message =
         format!("the plan was made for another window of days; run {BackfillAgain} to make a new plan");

@@ -144,7 +144,8 @@ impl TableRun {
         Ok(done)
     }
 
-    /// How batches go in now: one by one, once the endpoint has refused statements for no row's fault.
+    /// Returns how batches go in now: one by one, once the endpoint has refused statements for no row's
+    /// fault.
     fn path_now(&self) -> LoadPath {
         if self.shared.no_statements.load(Relaxed) && self.path == LoadPath::GuardedBatch {
             return LoadPath::ConditionalPut;

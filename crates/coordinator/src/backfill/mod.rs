@@ -47,12 +47,12 @@ use crate::rate::Rate;
 use crate::spent::Spent;
 use crate::strain::Strain;
 
-/// What a backfill did for one table.
+/// Counts of what a backfill did for one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackfillSummary {
     /// The table.
     pub table: String,
-    /// How history was put.
+    /// Load path by which the initial load was put.
     pub load_path: LoadPath,
     /// Ranges of the plan.
     pub ranges: u64,
@@ -70,14 +70,14 @@ pub struct BackfillSummary {
     pub dead_letters: u64,
     /// Bytes read by this run.
     pub bytes_read: u64,
-    /// How long it took.
+    /// Seconds that it took.
     pub duration_s: f64,
 }
 
-/// What all tables of a run share: the bounds.
+/// Bounds that all tables of a run share.
 struct Shared {
     rate: Rate,
-    /// What this process and all others may spend together.
+    /// Budget of this process and all others together.
     budget: Budget,
     /// One permit a range being read, so that the source sees a bounded number of readers.
     readers: Semaphore,
@@ -173,7 +173,7 @@ async fn work_on(
         let mut ended_leases = 0;
         loop {
             let kept = KeptLease::register(&migration.source, who, progress).await?;
-            // What is under way ends with the shift.
+            // The end of the shift ends what is under way.
             let stop = cancel.child_token();
             let runs: Vec<_> = tables
                 .iter()
@@ -211,7 +211,7 @@ async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progre
         let mut why = None;
         if let Ok(tuning) = migration.source.tuning().await {
             let tuned = tuning.write_units_per_s_max.and_then(|units| u64::try_from(units).ok());
-            // What is in flight ends; nothing new is begun while an operator has paused it.
+            // The requests in flight end; nothing new is begun while an operator has paused it.
             let paused = tuning.paused.then_some(0);
             if tuning.paused != was_paused {
                 was_paused = tuning.paused;

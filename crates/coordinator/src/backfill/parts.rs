@@ -15,7 +15,7 @@ use super::table::TableRun;
 use crate::error::{Error, Result};
 use crate::import::{Part, lines_of};
 
-/// What has been read and is not behind the watermark.
+/// Rows that have been read and are not behind the watermark.
 #[derive(Default)]
 struct Unsaved {
     part: Option<Part>,

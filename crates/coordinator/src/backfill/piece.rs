@@ -1,4 +1,4 @@
-//! What is left to read of a range, chunk by chunk: in the order of keys, or of blocks.
+//! Rest of a range to read, chunk by chunk: in the order of keys, or of blocks.
 
 use lockstep_core::Window;
 use lockstep_postgres::{BlockRead, HeldRange, KeyBound, RangeRead};
@@ -9,21 +9,21 @@ const ROWS_FIRST: usize = 500;
 const ROWS_MIN: usize = 25;
 const ROWS_MAX: usize = 20_000;
 
-/// By how much the next chunk may have more blocks. 1. The blocks of a chunk are empty. 2. Each row of the
-/// next has 300 KB, stored apart: a block of these is some 30 MB. So what is not known yet is read in small
-/// steps.
+/// Factor by which the next chunk may have more blocks. 1. The blocks of a chunk are empty. 2. Each row of
+/// the next has 300 KB, stored apart: a block of these is some 30 MB. So what is not known yet is read in
+/// small steps.
 const BLOCKS_GROWTH: i64 = 4;
 /// Bytes of a block, as nearly every server has them.
 const BLOCK_BYTES: usize = 8192;
 /// A chunk of blocks without rows goes through this many times the bytes of one with rows.
 const EMPTY_CHUNKS: usize = 8;
 
-/// What is left to read of a range.
+/// Rest of a range to read.
 #[derive(Clone, Debug)]
 pub(super) enum Piece {
-    /// By its keys.
+    /// Range of keys.
     Keys(RangeRead),
-    /// By its blocks.
+    /// Range of blocks.
     Blocks {
         /// The next chunk.
         next: BlockRead,
@@ -40,7 +40,7 @@ pub(super) struct Chunk {
 }
 
 impl Piece {
-    /// From the watermark of a range to its end.
+    /// Makes the piece from the watermark of a range to its end.
     pub(super) fn of(held: &HeldRange, window: &Window) -> Self {
         let Some(left) = held.blocks_left(window) else {
             return Self::Keys(RangeRead {
@@ -78,7 +78,7 @@ impl Piece {
     }
 }
 
-/// How many rows make a chunk of about `target` bytes, judged by the one before.
+/// Returns how many rows make a chunk of about `target` bytes, judged by the one before.
 fn rows_for(target: usize, bytes: usize, rows: usize) -> usize {
     let per_row = bytes / rows.max(1);
     (target / per_row.max(1)).clamp(ROWS_MIN, ROWS_MAX)

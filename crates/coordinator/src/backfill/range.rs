@@ -20,16 +20,16 @@ use crate::error::{Error, Result};
 /// Chunks of a range that are moved before it is split, and that what is left must have.
 const SPLIT_CHUNKS: usize = 4;
 
-/// How a range ended for this worker.
+/// End of a range for this worker.
 #[derive(Debug)]
 pub(super) enum RangeEnd {
     /// It is done.
     Done,
     /// It is no longer this worker's; nothing was acknowledged under a lease that was over.
     Lost {
-        /// Its table.
+        /// Name of the table.
         table: String,
-        /// Its number.
+        /// Number of the range.
         number: i32,
     },
 }

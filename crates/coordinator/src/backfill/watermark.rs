@@ -18,12 +18,12 @@ struct Chunk {
     settled: Option<RangeProgress>,
 }
 
-/// How far a watermark has moved.
+/// Distance that a watermark has moved.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Advance {
     /// The new watermark; `None` when the chunks passed were empty.
     pub(crate) key: Option<KeyBound>,
-    /// What the chunks passed add up to.
+    /// Sum of the chunks passed.
     pub(crate) progress: RangeProgress,
 }
 

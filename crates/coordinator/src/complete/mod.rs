@@ -52,7 +52,7 @@ pub trait Archive: Send + Sync {
     fn keep(&self, epoch: Epoch, journal: &[Entry]) -> std::io::Result<String>;
 }
 
-/// What was done.
+/// Record of what was done.
 #[derive(Debug, Serialize)]
 pub struct Completion {
     /// The epoch that began with it.
@@ -63,7 +63,7 @@ pub struct Completion {
     pub gates: Option<GateReport>,
     /// The last comparison, unless an earlier run had made it.
     pub report: Option<Report>,
-    /// Where the journal was kept.
+    /// File in which the journal was kept.
     pub journal_file: String,
 }
 

@@ -1,5 +1,5 @@
-//! What the initial load is reckoned to take, noted as its copying begins: afterwards the plan stands beside
-//! what it took.
+//! Note of what the initial load is reckoned to take, made as its copying begins: afterwards the plan stands
+//! beside what it took.
 
 use lockstep_core::Result;
 use lockstep_postgres::LoadPlan;

@@ -105,8 +105,8 @@ pub(crate) async fn readiness(
     Ok(gates.report)
 }
 
-/// What a step to `to` would be asked now, without taking it. What a step tries out by writing is not among
-/// it.
+/// Returns what a step to `to` would be asked now, without taking it. What a step tries out by writing is not
+/// among it.
 ///
 /// # Errors
 /// [`Error::NotAdjacent`]; the stores'.
@@ -119,7 +119,7 @@ pub async fn ready(migration: &Migration, to: Phase) -> Result<GateReport> {
     readiness(migration, control.phase, to, control.epoch, &()).await
 }
 
-/// What must hold of the source before it is frozen.
+/// Checks what must hold of the source before it is frozen.
 async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let current = is_current(migration, binding).await?;
     let detail = if current {
@@ -177,7 +177,7 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
     ))
 }
 
-/// What must hold before the truth goes back. How far the feed is, is seen later.
+/// Checks what must hold before the truth goes back. How far the feed is, is seen later.
 async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     migration.source.record_shape(binding).await?;
     let captured = migration.source.capture_state(binding).await?;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::progress::Progress;
 
-/// What is made of a job that has ended.
+/// Judgement of a job that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ended {
     /// Each item of the manifest is in the table.
@@ -62,7 +62,7 @@ pub(crate) async fn finish(
     Ok(again)
 }
 
-/// From parts to a table. Says whether everything is in it.
+/// Loads a table from its parts. Says whether everything is in it.
 async fn load(
     migration: &Migration,
     binding: &TableBinding,
@@ -242,8 +242,8 @@ async fn is_its_table(migration: &Migration, binding: &TableBinding, job: &Impor
     })
 }
 
-/// By counts alone: a job that says that it completed is whole only if it read and put exactly what the
-/// manifest has. One object that was not copied, or one too many, and each key is looked up.
+/// Judges a job by counts alone: one that says that it completed is whole only if it read and put exactly
+/// what the manifest has. One object that was not copied, or one too many, and each key is looked up.
 fn judge(job: &ImportJob, items: i64, is_there: bool) -> Ended {
     let counts_agree = (job.processed, job.imported, job.errors) == (items, items, 0);
     match (is_there, job.state) {

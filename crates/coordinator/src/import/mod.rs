@@ -80,8 +80,8 @@ pub(crate) async fn takes(
     Ok(begun)
 }
 
-/// Why a job may be at work; `None` where none is. A job that is at work has its table, and a call that is
-/// still on its way was signed within the lifetime of a request.
+/// Returns why a job may be at work; `None` where none is. A job that is at work has its table, and a call
+/// that is still on its way was signed within the lifetime of a request.
 async fn at_work(migration: &Migration, binding: &TableBinding) -> Result<Option<String>> {
     let (source, target) = (&migration.source, &migration.target);
     let import = source.import(binding.name()).await?;
@@ -122,7 +122,8 @@ pub(crate) async fn restart(migration: &Migration, binding: &TableBinding) -> Re
     Ok(())
 }
 
-/// What preflight says of a target that an import makes, or is to make; `None` where the usual gates hold.
+/// Returns preflight's result for a target that an import makes, or is to make; `None` where the usual gates
+/// hold.
 pub(crate) async fn gate(
     migration: &Migration,
     binding: &TableBinding,
@@ -177,8 +178,9 @@ pub(crate) async fn any(migration: &Migration) -> Result<bool> {
     Ok(false)
 }
 
-/// Where the parts of a table go: under the name of the migration, so that two of them do not meet (I12), and
-/// in S3 under a name that no import had before. 1. Parts are copied, and written again after `--restart`.
+/// Returns where the parts of a table go: under the name of the migration, so that two of them do not meet
+/// (I12), and in S3 under a name that no import had before. 1. Parts are copied, and written again after
+/// `--restart`.
 /// 2. They are copied again, but for one, and one of before stays that has as many items. 3. The counts of
 /// the job are those of the manifest, and a part is missing.
 async fn place(migration: &Migration, binding: &TableBinding) -> Result<ImportPlace> {

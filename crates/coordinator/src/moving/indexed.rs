@@ -27,14 +27,14 @@ const REQUESTS_IN_FLIGHT: usize = 64;
 const TABLES_IN_FLIGHT: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// What is to be seen in the indexes.
+/// Deliveries that are to be seen in the indexes.
 pub(super) struct Indexed {
     since: i64,
     missing: AtomicUsize,
 }
 
 impl Indexed {
-    /// From here on deliveries are noted. To be called some time before the pause.
+    /// Begins to note deliveries. To be called some time before the pause.
     pub(super) async fn begin(migration: &Migration) -> Result<Self> {
         Ok(Self { since: migration.source.note_deliveries().await?, missing: AtomicUsize::new(0) })
     }
@@ -60,7 +60,7 @@ impl Indexed {
         self.wait(migration, self.since).await
     }
 
-    /// What it waits for, if it does.
+    /// Returns what it waits for, if it does.
     pub(super) fn waits_for(&self) -> Option<String> {
         (self.missing.load(SeqCst) > 0).then(|| self.why())
     }
@@ -103,7 +103,7 @@ impl Indexed {
     }
 }
 
-/// What the index of one table does not show yet.
+/// Table, index and places that the index does not show yet.
 type Unseen<'a> = (&'a TableBinding, Index, Vec<Place>);
 
 async fn still_unseen<'a>(migration: &Migration, unseen: Unseen<'a>) -> Result<Unseen<'a>> {
@@ -119,11 +119,11 @@ fn by_primary_key(binding: &TableBinding) -> Option<Index> {
     binding.table.target().indexes.iter().find(|index| index.partition.name == column.name).copied()
 }
 
-/// Where a row is, and what it is found by.
+/// Value by which a row is found, and the place and key of the row.
 type Place = (lockstep_core::AttributeValue, TargetKey, Vec<String>);
 
-/// Where the rows of these keys are. Those that are gone, that no item can hold, or whose items have expired,
-/// are nowhere; those that are pending again will be noted again.
+/// Returns the places of the rows of these keys. Those that are gone, that no item can hold, or whose items
+/// have expired, are nowhere; those that are pending again will be noted again.
 async fn places(
     migration: &Migration,
     binding: &TableBinding,

@@ -34,7 +34,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 /// time.
 const KEPT_UNEQUAL_MAX: usize = 10_000;
 
-/// What is left to be compared in the pause.
+/// Rows that are left to be compared in the pause.
 pub(super) struct Level {
     tables: Vec<(FedTable, Compared)>,
 }

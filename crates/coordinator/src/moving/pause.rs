@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// How long writes waited, and for what.
+/// Time for which writes waited, and what they waited for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PauseSummary {
     /// Time from when the first write had to wait until writes may go on, in milliseconds.
@@ -44,7 +44,7 @@ impl Pause {
         Self { to, begun, allowed, last: begun, parts: Vec::new() }
     }
 
-    /// What is left of it.
+    /// Returns what is left of it.
     pub(crate) fn left(&self) -> Duration {
         self.allowed.saturating_sub(self.begun.elapsed())
     }

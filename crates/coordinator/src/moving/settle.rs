@@ -26,7 +26,7 @@ use super::{OPEN, STOP, part};
 /// decision.
 const LOOKS_MAX: usize = 4;
 
-/// What to do with a truth that both records say is in DynamoDB.
+/// Way on with a truth that both records say is in DynamoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InTarget {
     /// Writes go on, and nothing is under way that could stop them.

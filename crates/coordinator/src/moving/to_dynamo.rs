@@ -103,7 +103,7 @@ async fn close_and_decide(migration: &Migration, id: IntentId, intent: &Intent) 
     Ok((pause, epoch))
 }
 
-/// What must hold beside, for this flip alone.
+/// Checks what must hold beside, for this flip alone.
 async fn check(
     transaction: &mut SourceTransaction,
     migration: &Migration,
@@ -174,7 +174,8 @@ async fn pending(migration: &Migration) -> Result<i64> {
     Ok(migration.source.waiting(&names).await?)
 }
 
-/// From the decision to the first write: no application writes, so everything can still be undone.
+/// Finishes the step from the decision to the first write: no application writes, so everything can still be
+/// undone.
 async fn finish(
     migration: &Migration,
     id: IntentId,

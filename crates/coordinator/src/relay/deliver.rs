@@ -13,7 +13,7 @@ use lockstep_core::{
 use lockstep_dynamo::{Backoff, Landed, Written};
 use lockstep_postgres::{Delivered, PendingRow, RefusedPut};
 
-/// What is due for one key.
+/// Action that is due for one key.
 pub(super) enum Due {
     /// The row, as an item.
     Item(Item),
@@ -37,7 +37,7 @@ pub(super) fn version_in(there: &Attributes, put: Version) -> Version {
     version_of(there).unwrap_or(put)
 }
 
-/// What became of one pending key.
+/// Fate of one pending key.
 pub(super) enum Fate {
     Delivered(Delivered),
     SetAside,
@@ -121,8 +121,8 @@ impl Table<'_> {
         }
     }
 
-    /// What became of a put that was answered. A refusal by itself proves nothing: where the source was set
-    /// back, what is there may be of the time that is lost.
+    /// Judges a put that was answered. A refusal by itself proves nothing: where the source was set back,
+    /// what is there may be of the time that is lost.
     fn answered(self, row: &PendingRow, written: &Written) -> Fate {
         let Some(there) = &written.standing else {
             // Refused, and gone since: the next pass puts it.
@@ -266,7 +266,7 @@ impl Table<'_> {
     }
 }
 
-/// What stands where the version of an item should be, if that is none of ours.
+/// Returns what stands where the version of an item should be, if that is none of ours.
 fn foreign_version(written: &Written) -> Option<AttributeValue> {
     let there = written.standing.as_deref().filter(|there| version_of(there).is_none())?;
     there.get(VERSION_ATTRIBUTE).cloned()

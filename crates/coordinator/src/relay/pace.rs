@@ -1,4 +1,4 @@
-//! How fast a relay writes: what operators allow, and what that leaves for the initial load (R11).
+//! Pace at which a relay writes: what operators allow, and what that leaves for the initial load (R11).
 //!
 //! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting for
 //! it, since readers see how old they are: what they cost is taken off it, and the backfill gets the rest. A

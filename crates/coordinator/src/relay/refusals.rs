@@ -71,7 +71,7 @@ impl Table<'_> {
         Ok(judged)
     }
 
-    /// What the place of a key holds.
+    /// Reads what the place of a key holds.
     async fn there(self, key: &SourceKey) -> Result<Option<Attributes>> {
         match self.binding.table.target_key(key) {
             Ok(place) => Ok(self.run.migration.target.get(&self.binding.target_name, &place).await?),

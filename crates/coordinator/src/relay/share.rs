@@ -1,4 +1,4 @@
-//! Which of the pending keys this relay delivers, while others deliver the rest (R53).
+//! Share of the pending keys that this relay delivers, while others deliver the rest (R53).
 //!
 //! A relay joins when it begins, and leaves when a turn fails: 1. Two relays run, and one is cut off from the
 //! target. 2. Its share would wait for as long as it says that it lives. So until a turn of it has succeeded
@@ -31,7 +31,7 @@ pub(super) struct Shares {
     keeping: Mutex<Option<(DropGuard, JoinHandle<()>)>>,
 }
 
-/// What a relay goes through.
+/// Keys that a relay goes through.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Everything, always: it is to empty the set, or the schema knows no shares.

@@ -18,14 +18,14 @@ use crate::options::Migration;
 use crate::progress::Progress;
 use crate::relay::{RelayUntil, relay};
 
-/// What a repair did.
+/// Counts of what a repair did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Repaired {
     /// Keys of earlier repairs that were broken off before they were read again; they are among the others.
     pub resumed: u64,
     /// Keys marked for the relay.
     pub marked: u64,
-    /// Of those: read again, and both stores say the same.
+    /// Number of those that were read again, and of which both stores say the same.
     pub verified: u64,
     /// The others, and why they are not believed.
     pub unverified: Vec<String>,

@@ -1,4 +1,4 @@
-//! What there is to repair: a whole comparison, and which of its findings a mark can mend.
+//! Search for what there is to repair: a whole comparison, and the findings of it that a mark can repair.
 
 use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{AttributeValue, KeyType, Kind, Phase, TargetKey};
@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 10_000;
 pub struct Repairable {
     /// The table.
     pub table: String,
-    /// What is wrong.
+    /// Class of the finding.
     pub class: FindingClass,
     /// The source key, one SQL literal a column.
     pub key: Vec<String>,
@@ -45,24 +45,24 @@ impl Repairable {
 pub struct Unrepairable {
     /// The table.
     pub table: String,
-    /// What is wrong.
+    /// Class of the finding.
     pub class: FindingClass,
     /// The key as the report shows it.
     pub key: String,
-    /// Why, and what to do.
+    /// Reason why, and what to do.
     pub next: String,
 }
 
-/// What there is to repair.
+/// Repairs that a search has found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Repairs {
-    /// What a relay can mend.
+    /// Keys that a relay can repair.
     pub repairable: Vec<Repairable>,
-    /// What it cannot.
+    /// Keys that no relay can repair.
     pub unrepairable: Vec<Unrepairable>,
     /// Findings that were counted and not listed; the next search lists them.
     pub unlisted: u64,
-    /// What was not compared to its end, and why; a search with one of these proves nothing (I11).
+    /// Passes that did not compare to their end, and why; a search with one of these proves nothing (I11).
     pub failures: Vec<String>,
 }
 
@@ -112,8 +112,8 @@ pub(crate) async fn search(
     Ok(Ok(report))
 }
 
-/// What of a report can be repaired. The report may be an old one: what has been put right since is marked
-/// for nothing.
+/// Returns what of a report can be repaired. The report may be an old one: what has been put right since is
+/// marked for nothing.
 ///
 /// # Errors
 /// The stores'.
@@ -168,7 +168,7 @@ async fn note_deletions(migration: &Migration, repairable: &mut [Repairable]) ->
     Ok(())
 }
 
-/// What was not compared to its end.
+/// Returns the passes that did not compare to their end.
 pub(crate) fn failures(report: &Report) -> Vec<String> {
     let incomplete = report.tables.iter().filter(|table| !table.complete);
     let mut failures: Vec<String> = incomplete
@@ -220,7 +220,7 @@ async fn name_item(
     };
     let item = match migration.target.get(&binding.target_name, &place).await {
         Ok(item) => item,
-        // What stands for the key of an unholdable row is no key of the target.
+        // The stand-in for the key of an unholdable row is no key of the target.
         Err(error) if error.kind == Kind::Invalid => None,
         Err(error) => return Err(error.into()),
     };

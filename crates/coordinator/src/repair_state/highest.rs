@@ -1,4 +1,4 @@
-//! How far DynamoDB has counted: by its items, its marks and its record.
+//! Highest numbers that DynamoDB has counted: by its items, its marks and its record.
 
 use futures::future::try_join_all;
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord, Version};

@@ -37,13 +37,13 @@ use crate::repair_rows::{Repaired, Repairs, find_repairs, repair};
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
 const ROUNDS_MAX: usize = 1_000;
 
-/// What the journal keeps.
+/// Plan that the journal keeps.
 #[derive(Debug, Serialize, Deserialize)]
 struct Planned {
     remedies: Vec<Remedy>,
 }
 
-/// What was mended.
+/// Record of what was repaired.
 #[derive(Debug, Default, Serialize)]
 pub struct StateRepaired {
     /// Remedies that were carried out, in order.
@@ -68,7 +68,7 @@ impl StateRepaired {
     }
 }
 
-/// What would be done: the remedies of the present state, and of a repair that was broken off.
+/// Returns what would be done: the remedies of the present state, and of a repair that was broken off.
 ///
 /// # Errors
 /// The source's.

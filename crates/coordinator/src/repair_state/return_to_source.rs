@@ -102,7 +102,7 @@ async fn settle_what_waited(
     Ok(())
 }
 
-/// From when this returns, no application writes DynamoDB as the truth.
+/// Stops writes: from when this returns, no application writes DynamoDB as the truth.
 async fn stop_writes(
     migration: &Migration,
     record: Option<&TargetRecord>,

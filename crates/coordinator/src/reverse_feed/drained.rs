@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::error::Result;
 use crate::options::Migration;
 
-/// How often it is looked at how far the feed has come, and how often more markers are written.
+/// Interval between looks at how far the feed has come, and the one at which more markers are written.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const MARKERS_EVERY: Duration = Duration::from_millis(500);
 /// Markers of one go: with eight a shard, one of a thousand shards is missed in three goes.
@@ -37,23 +37,24 @@ const MARKERS_MAX: u32 = 20_000;
 const REQUESTS_IN_FLIGHT: usize = 64;
 /// Tables that DynamoDB is asked about at once.
 const TABLES_IN_FLIGHT: usize = 16;
-/// How often shards are listed: DynamoDB answers ten such questions a second, for all callers together.
+/// Interval at which shards are listed: DynamoDB answers ten such questions a second, for all callers
+/// together.
 const LIST_EVERY: Duration = Duration::from_secs(1);
 /// Number of markers that are taken away at once.
 const FEW_MARKERS: u32 = 64;
 
-/// How far the feed of a table is through.
+/// Result of the wait until the feed of a table is through.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drained {
     /// Whether everything that was written before the question has come through.
     pub through: bool,
-    /// What is missing, if anything.
+    /// Sentences that say what is missing, if anything.
     pub waits_for: Vec<String>,
     /// Shards that the stream has.
     pub shards: usize,
     /// Markers that were written.
     pub markers: u32,
-    /// How long it took, in milliseconds.
+    /// Milliseconds that it took.
     pub took_ms: u64,
 }
 
@@ -115,7 +116,7 @@ pub(crate) async fn streams(migration: &Migration) -> Result<Vec<TableStream>> {
 struct Waiting<'a> {
     binding: &'a TableBinding,
     stream: &'a TableStream,
-    /// Its shards, and when they were listed.
+    /// Shards of the table, and when they were listed.
     listed: Option<(Instant, Vec<Shard>)>,
     markers: u32,
     written_at: Option<Instant>,
@@ -131,9 +132,9 @@ impl Waiting<'_> {
     }
 }
 
-/// What a table needs before it is looked at once more.
+/// Answer that a table needs before it is looked at once more.
 enum Need {
-    /// Its shards as they are at this moment or later.
+    /// List of its shards as they are at this moment or later.
     List(Instant),
     /// This number of markers more.
     Markers(u32),
@@ -251,7 +252,7 @@ async fn meet(
     Ok(())
 }
 
-/// What came of a [`Need`].
+/// Answer to a [`Need`].
 enum Met {
     Listed(Option<(Instant, Vec<Shard>)>),
     Written(u32),
@@ -283,7 +284,7 @@ struct Missing {
     open: usize,
 }
 
-/// What of a table has not come through yet.
+/// Returns what of a table has not come through yet.
 fn missing(read: FeedDrain, shards: &[Shard], round: &str) -> Missing {
     let FeedDrain { shards: read, riders, again, again_why } = read;
     let through = |shard: &&Shard| match read.get(&shard.id) {

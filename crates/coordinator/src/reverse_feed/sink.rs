@@ -17,7 +17,7 @@ use super::begun;
 use super::progress::FeedTableProgress;
 use crate::options::Migration;
 
-/// How often it is noted that a shard has nothing new: what the lag is measured by.
+/// Interval at which the feed notes that a shard has nothing new: what the lag is measured by.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Some seconds, for what passes at once. Then the feed tells of it, and begins again from what was saved.
@@ -25,7 +25,7 @@ fn briefly() -> Backoff {
     Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10)
 }
 
-/// Where the pages of one table's stream go.
+/// Sink of the pages of one table's stream.
 pub(super) struct TableSink<'a> {
     pub(super) migration: &'a Migration,
     pub(super) source: &'a Source,
@@ -53,7 +53,7 @@ impl TableSink<'_> {
     }
 }
 
-/// As the feed says it when it stands still.
+/// Words of the feed when it stands still for this.
 const AHEAD: &str = "the stream has records of an epoch that PostgreSQL's control record has never begun";
 
 impl TableSink<'_> {

@@ -110,7 +110,7 @@ pub async fn set_back(
         // whom the trigger refused has taken an id of it all the same.
         let highest = highest_id_in_use(connection, binding).await?;
         let is_behind = match control.next_id(binding.name()).await {
-            // What stands there is no counter: none can be handed out before it is seeded again.
+            // A value that stands there is no counter: none can be handed out before it is seeded again.
             Err(error) if error.kind == Kind::Misconfigured && error.cause.is_none() => true,
             next => next?.is_some_and(|next| next <= highest),
         };
