@@ -1,4 +1,4 @@
-//! What stands behind the verdict: latency, the way here, lag, and what was compared.
+//! Evidence behind the verdict: latency, the way here, lag, and what was compared.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ mod tests;
 use chrono::{DateTime, Utc};
 use lockstep_validator::Report;
 
-/// What a page is made of.
+/// Parts of which a page is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
     /// Report of a comparison.

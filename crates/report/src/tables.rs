@@ -1,4 +1,4 @@
-//! What was compared of each table, and what was found.
+//! Counts of each table's comparison, and its findings.
 
 use lockstep_validator::{Finding, Report, TableReport};
 use maud::{Markup, html};
