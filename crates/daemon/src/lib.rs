@@ -57,16 +57,16 @@ use tokio_util::sync::CancellationToken;
 use http::Guard;
 use shared::Shared;
 
-/// How a daemon is to be.
+/// Options of a daemon.
 #[derive(Debug)]
 pub struct DaemonOptions {
-    /// Who may ask.
+    /// Tokens of those that may ask.
     pub tokens: Tokens,
     /// Names that it goes by besides its addresses.
     pub hosts: Vec<String>,
-    /// What it watches besides, and who is told.
+    /// Options of what it watches besides, and where alerts go.
     pub monitor: MonitorOptions,
-    /// What it speaks TLS by; plain HTTP where it is `None`.
+    /// Certificate and key by which it speaks TLS; plain HTTP where it is `None`.
     pub tls: Option<Tls>,
     /// Whether its stores are throw-away ones.
     pub demo: bool,

@@ -114,7 +114,7 @@ async fn held_by(shared: &Shared, name: &str, ramp: &Ramp) -> Result<Option<Stri
     else {
         return Ok(Some("it is not known since when this step holds".to_owned()));
     };
-    // What a comparison found to be the same later counts no more.
+    // A read that a comparison later found to be the same counts no more.
     let compared_s =
         status.verdict_age_s.filter(|age_s| age_s.is_finite() && status.verdict_consistent == Some(true));
     let compared = compared_s

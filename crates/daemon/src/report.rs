@@ -30,7 +30,7 @@ fn scalars(value: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// What a report found: table, class, key, names of columns.
+/// Returns what a report found: table, class, key, names of columns.
 pub(crate) fn findings(report: &Value) -> Vec<Value> {
     let tables = report.get("tables").and_then(Value::as_array);
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! What the daemon knows: one reading of the migration.
+//! Snapshot of what the daemon knows: one reading of the migration.
 
 use std::time::Instant;
 

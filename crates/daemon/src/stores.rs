@@ -26,7 +26,7 @@ impl StoresView {
     }
 }
 
-/// How fast a table moves.
+/// Rate at which a table moves.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RateView {
     pub(crate) table: String,

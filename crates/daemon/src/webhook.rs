@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Where to, and by what it is signed.
+/// Address of the webhook, and the secret by which messages are signed.
 #[derive(Clone)]
 pub struct Webhook {
     url: Uri,
@@ -56,7 +56,7 @@ impl Webhook {
         Ok(Self { url, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()) })
     }
 
-    /// What is signed: the moment, so that an old message cannot be sent again, and the body.
+    /// Signs the moment, so that an old message cannot be sent again, and the body.
     fn signature(&self, at: i64, body: &str) -> String {
         let tag = hmac::sign(&self.key, format!("{at}.{body}").as_bytes());
         format!("t={at},v1={}", hex::encode(tag))

@@ -44,7 +44,7 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    /// What was sent does not parse.
+    /// Refuses what was sent because it does not parse.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
@@ -61,7 +61,7 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
 
-    /// What was sent parses, and is not what the route takes.
+    /// Refuses what was sent because it parses and is not what the route takes.
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", message)
     }
@@ -124,7 +124,7 @@ impl Refusal {
         }
     }
 
-    /// As HTTP.
+    /// Makes the HTTP response.
     pub(crate) fn into_response(self) -> Response<Body> {
         let mut error = json!({ "code": self.code, "message": self.message });
         if let Some(operation) = self.operation {
@@ -149,7 +149,7 @@ impl axum::response::IntoResponse for Refusal {
 
 /// A value as JSON.
 pub(crate) fn ok_json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    // What is answered here is made of strings and numbers: it cannot fail to be written.
+    // An answer made here is of strings and numbers: it cannot fail to be written.
     raw_json(status, serde_json::to_vec(value).unwrap_or_default())
 }
 

@@ -18,8 +18,8 @@ use super::answer::Refusal;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A body that takes longer than this to come is given up.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// What is more than is taken is read up to here, and thrown away: a client that is still sending would not
-/// see why it is refused.
+/// Most bytes of a body beyond the limit that are read and thrown away: a client that is still sending would
+/// not see why it is refused.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest idempotency key.
@@ -88,7 +88,8 @@ pub(crate) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
     })
 }
 
-/// What is wrong with a query string, by the sentence of its parser, which may begin with the field's name.
+/// Returns what is wrong with a query string, by the sentence of its parser, which may begin with the field's
+/// name.
 fn why(sentence: &str) -> String {
     let told = sentence.strip_prefix("Failed to deserialize query string: ").unwrap_or(sentence);
     let after = told.split_once(": ").map_or(told, |(_, after)| after);

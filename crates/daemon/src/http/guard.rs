@@ -1,4 +1,4 @@
-//! What is asked of every request before any route sees it: its host name, its token, and how many there are.
+//! Checks of every request before any route sees it: its host name, its token, and how many there are.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +41,7 @@ impl Guard {
         }
     }
 
-    /// What the request may do; `None` for routes that need no token.
+    /// Returns what the request may do; `None` for routes that need no token.
     pub(crate) fn admit(
         &self,
         method: &Method,

@@ -5,12 +5,12 @@ use axum::http::header::AUTHORIZATION;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
-/// What a token allows.
+/// Right that a token gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// To look.
+    /// Right to look.
     Read,
-    /// To look and to act.
+    /// Right to look and to act.
     Operate,
 }
 
@@ -55,7 +55,8 @@ impl Tokens {
         Ok(Self { read: read.map(tag), operate: tag(operate), key })
     }
 
-    /// What the token of a request allows; `None` where there is none of ours. Both are always compared.
+    /// Returns the right of the token of a request; `None` where there is none of ours. Both are always
+    /// compared.
     pub(crate) fn right_of(&self, headers: &HeaderMap) -> Option<Right> {
         let mut sent = headers.get_all(AUTHORIZATION).iter();
         let (first, more) = (sent.next()?, sent.next());
