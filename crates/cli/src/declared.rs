@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use lockstep::config::Names;
 
-/// What is declared, by name, and what became of it.
+/// Declared tables, by name, and what became of each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Declared {
     tables: BTreeMap<String, Declaration>,
     #[serde(skip)]
     bound: Arc<OnceLock<Vec<TableBinding>>>,
-    /// Why they could not be bound, as of the last try.
+    /// Reason why they could not be bound, as of the last try.
     #[serde(skip)]
     away: Arc<Mutex<Option<String>>>,
 }
@@ -35,7 +35,7 @@ impl Declared {
         self.tables.is_empty()
     }
 
-    /// What is declared of a table.
+    /// Returns the declaration of a table.
     pub fn declaration(&self, name: &str) -> Option<&Declaration> {
         self.tables.get(name)
     }
@@ -125,7 +125,7 @@ impl Declared {
     }
 }
 
-/// What is wrong where rows were captured already under another declaration.
+/// Returns what is wrong where rows were captured already under another declaration.
 ///
 /// Told here, because keys of another type do not even reach the gates: DynamoDB refuses the first read by
 /// one.

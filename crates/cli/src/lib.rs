@@ -63,19 +63,19 @@ pub use spelling::spell_advice;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long whatever still runs in the background may take to end once a command has ended.
+/// Time that whatever still runs in the background may take to end once a command has ended.
 const BACKGROUND_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// What every command works with.
+/// Context that every command works with.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// What is configured.
+    /// Configuration of the run.
     pub config: Config,
     /// Whether the report is wanted as JSON.
     pub json: bool,
     /// Cancelled by Ctrl-C and SIGTERM.
     pub cancel: CancellationToken,
-    /// What people see.
+    /// Display for people.
     pub ui: Ui,
     demo: Option<Arc<dyn Demo>>,
 }
@@ -305,7 +305,7 @@ fn log_to(ui: &Ui, verbose: u8, format: LogFormat) {
 fn may_log(target: &str, level: Level) -> bool {
     const DRIVERS: [&str; 9] =
         ["sqlx", "aws_", "hyper", "h2", "rustls", "reqwest", "tower", "figment", "tokio_rustls"];
-    // What a function of the application says with RAISE, at any level: it may hold values of rows.
+    // A notice that a function of the application sends with RAISE, at any level, may hold values of rows.
     let is_raised = target.starts_with("sqlx::postgres::notice");
     !is_raised && (level <= Level::INFO || !DRIVERS.iter().any(|driver| target.starts_with(driver)))
 }

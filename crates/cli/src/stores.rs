@@ -32,9 +32,9 @@ struct Embedded {
 
 #[derive(Debug)]
 enum EmbeddedDynamo {
-    /// In this process, and gone with it.
+    /// Server in this process, and gone with it.
     Ours(Dynamo),
-    /// In a process of its own, because it is to be kept.
+    /// Server in a process of its own, because it is to be kept.
     Detached(DetachedDynamo),
 }
 
@@ -101,10 +101,10 @@ impl Stores {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_lazily_as_operator(&source)?;
-                // What does not answer is waited for once.
+                // A store that does not answer is waited for once.
                 let mut is_away = false;
                 match config.declared.bind(&source, &config.target.table_prefix).await {
-                    // What needs the tables says so.
+                    // A command that needs the tables says so.
                     Err(error) if error.kind != Kind::Misconfigured => {
                         // A pool that timed out does not know why.
                         let why = source.why_away(WHY_WITHIN).await;
@@ -234,7 +234,8 @@ async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a command is about to act on, in a line: an operator with two environments sees which one this is.
+/// Returns what a command is about to act on, in a line: an operator with two environments sees which one
+/// this is.
 async fn acts_on(config: &Config, source: &Source, target: &Target) -> String {
     let names = config.names();
     let tables: Vec<String> =
@@ -262,7 +263,7 @@ impl Embedded {
 }
 
 impl Kept {
-    /// What to type to go on.
+    /// Returns what to type to go on.
     pub fn instructions(&self) -> String {
         let Self { source_url, endpoint_url, removal } = self;
         let program = std::env::var_os("CARGO").map_or_else(
@@ -287,7 +288,8 @@ impl Kept {
     }
 }
 
-/// How to start `psql` without its password among the arguments, which every user of the machine can read.
+/// Returns the line that starts `psql` without its password among the arguments, which every user of the
+/// machine can read.
 fn psql(url: &str) -> String {
     let parts = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
     let Some((Some((user, password)), place)) = parts.map(|(who, place)| (who.split_once(':'), place)) else {

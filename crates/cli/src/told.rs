@@ -1,4 +1,4 @@
-//! What help, documents and the example say of a default is what the options have.
+//! Defaults in help, documents and the example: they are those that the options have.
 
 use clap::CommandFactory as _;
 use lockstep::InstanceOptions;

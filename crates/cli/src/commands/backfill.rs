@@ -29,7 +29,7 @@ use crate::{Context, help};
        cargo xtask backfill --restart                        make a new plan and read everything again"
 ))]
 pub struct Args {
-    /// How the initial load goes in: guarded, by writes that yield to anything newer, which auto is too;
+    /// Load path of the initial load: guarded, by writes that yield to anything newer, which auto is too;
     /// import, by files in S3 from which DynamoDB makes the table. cold, of earlier versions, is taken for
     /// guarded
     ///

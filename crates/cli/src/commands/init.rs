@@ -152,7 +152,7 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
     Ok(proposals)
 }
 
-/// That it is not there, and which of that name are in other schemas.
+/// Says that the table is not there, and which of that name are in other schemas.
 fn no_table(relation: &Relation, known: &[Relation]) -> String {
     let same = known.iter().filter(|other| other.name == relation.name).map(ToString::to_string);
     let same = same.collect::<Vec<_>>().join(" or ");
@@ -163,7 +163,7 @@ fn no_table(relation: &Relation, known: &[Relation]) -> String {
 /// A proposal that was held against rows.
 struct LookedAt {
     proposal: Proposal,
-    /// How many of those rows it could not hold.
+    /// Number of those rows that it could not hold.
     set_aside: usize,
 }
 
@@ -205,7 +205,7 @@ async fn looked_at(
     Ok(LookedAt { proposal, set_aside: 0 })
 }
 
-/// What the gates of `migrate` would refuse of the source, whatever the target is.
+/// Returns what the gates of `migrate` would refuse of the source, whatever the target is.
 async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec<String>> {
     let found = source.describe(binding).await?;
     let mut refused = found.mismatches(binding);
@@ -224,7 +224,7 @@ fn binding_of(table: &CatalogTable, proposal: &Proposal) -> Result<TableBinding,
     Ok(TableBinding { table: std::sync::Arc::new(declared), relation, target_name: name.to_owned() })
 }
 
-/// What rows of a table say of its items, as comments, and how many of them could not be held.
+/// Returns what rows of a table say of its items, as comments, and how many of them could not be held.
 async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Result<(String, usize)> {
     let parts = source.some_rows(binding, SAMPLED).await?;
     let indexes = binding.table.target().indexes;

@@ -1,4 +1,4 @@
-//! What several commands need.
+//! Helpers that several commands need.
 
 use std::sync::Arc;
 
@@ -52,12 +52,12 @@ impl Context {
         Ok(coordinator)
     }
 
-    /// What reads as an application with these settings would.
+    /// Makes a reader like an application with these settings.
     fn reader(&self, stores: &Stores) -> Writer {
         Writer::new(stores.source.clone(), stores.target.clone(), self.config.writes.clone())
     }
 
-    /// What writes as one: its triggers find their names where they do in the application.
+    /// Makes a writer like an application: its triggers find their names where they do in the application.
     pub(crate) fn writer(&self, stores: &Stores) -> Writer {
         Writer::new(stores.source.for_application(), stores.target.clone(), self.config.writes.clone())
     }
@@ -121,7 +121,7 @@ impl Context {
         if self.cancel.is_cancelled() { Err(Failure::interrupted(RESUME)) } else { Ok(()) }
     }
 
-    /// Why an incremental validation cannot begin now, one sentence a table; empty when it can.
+    /// Returns why an incremental validation cannot begin now, one sentence a table; empty when it can.
     pub(super) async fn refusals_of_incremental(
         &self,
         stores: &Stores,
@@ -140,7 +140,7 @@ impl Context {
         }
         let tables = self.tables()?;
         let lost = lockstep_coordinator::lost_history(&stores.source, &stores.target, &tables).await?;
-        // What was delivered in the time that PostgreSQL lost is noted nowhere.
+        // Deliveries in the time that PostgreSQL lost are noted nowhere.
         refusals.extend(lost.iter().map(|loss| format!("{loss}; run `doctor`")));
         for binding in tables {
             let point = lockstep_validator::starting_point(
@@ -191,7 +191,7 @@ impl Context {
         rounds: usize,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Report> {
-        // What is recorded at the end needs it, and that may be hours from now.
+        // The record at the end needs it, and that may be hours from now.
         stores.source.migrate_schema().await?;
         let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
@@ -249,7 +249,7 @@ async fn canary_reads(
     Ok(reads)
 }
 
-/// What an interrupted command says.
+/// Words of an interrupted command.
 pub(super) const RESUME: &str = "interrupted; run the same command again to resume where it stopped";
 
 /// Shows the progress of a backfill or a relay.

@@ -89,8 +89,8 @@ fn without_places(side: Vec<(usize, &TableStatus)>) -> Vec<&TableStatus> {
     side.into_iter().map(|(_, table)| table).collect()
 }
 
-/// Where the reverse feed stands, where there is one: a line a table, and one for those of many of which
-/// there is nothing to say.
+/// Returns where the reverse feed stands, where there is one: a line a table, and one for those of many of
+/// which there is nothing to say.
 pub(super) fn reverse_feed(status: &Status) -> String {
     let fed: Vec<_> =
         status.tables.iter().filter_map(|table| Some((table, table.reverse_feed.as_ref()?))).collect();

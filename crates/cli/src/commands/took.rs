@@ -1,4 +1,4 @@
-//! What the initial load was planned to take and what it took, as text: of `cost`, `status` and `backfill`.
+//! Text about what the initial load was planned to take and what it took: of `cost`, `status` and `backfill`.
 
 use lockstep_coordinator::{LoadTook, Share};
 

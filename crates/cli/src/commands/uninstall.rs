@@ -44,8 +44,8 @@ pub struct Args {
     /// This database is a copy of the source
     #[arg(long, conflicts_with = "drop_target_tables")]
     pub copy: bool,
-    /// What a copy has from its source, where the server does not tell one from the other; the refusal names
-    /// it
+    /// Id that a copy has from its source, where the server does not tell one from the other; the refusal
+    /// names it
     #[arg(long, value_name = "ID", requires = "copy")]
     pub migration_id: Option<String>,
     /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder]

@@ -138,7 +138,7 @@ impl Args {
         rate.into_iter().chain(Setting::of("validate.memory_mb", self.memory_mb)).collect()
     }
 
-    /// How to compare, by the configuration and these flags.
+    /// Returns how to compare, by the configuration and these flags.
     fn options(&self, context: &Context) -> ValidateOptions {
         let config = &context.config;
         let options = config.validate_options();

@@ -15,10 +15,10 @@ use crate::report::{print, print_json, table};
 use crate::stores::Stores;
 use crate::ui::count;
 
-/// How long a worker that could not take part looks for another comparison.
+/// Time for which a worker that could not take part looks for another comparison.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// How this process is known to those that it shares a comparison with.
+/// Returns how this process is known to those that it shares a comparison with.
 pub(super) fn sharing(context: &Context, name: Option<String>) -> Sharing {
     let lease = context.config.options().backfill.lease;
     Sharing { name: name.unwrap_or_else(actor), lease }

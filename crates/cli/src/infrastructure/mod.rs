@@ -18,9 +18,9 @@ pub(crate) use terraform::terraform;
 /// One DynamoDB table.
 #[derive(Clone, Debug)]
 pub(crate) struct Blueprint {
-    /// Its name, prefix included.
+    /// Name of the table, prefix included.
     pub name: String,
-    /// Its keys and indexes.
+    /// Keys and indexes of the table.
     pub schema: TargetSchema,
     /// Whether its items may expire.
     pub expires: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Blueprint {
 }
 
 impl Blueprint {
-    /// That of every table that moves, then that of the control table.
+    /// Returns those of every table that moves, then that of the control table.
     pub(crate) fn all(tables: &[TableBinding], control_table: String) -> Vec<Self> {
         let moved = tables.iter().map(|binding| Self {
             name: binding.target_name.clone(),

@@ -1,4 +1,4 @@
-//! What a command found, for people (tables) and for programs (JSON).
+//! Findings of a command, for people (tables) and for programs (JSON).
 //!
 //! JSON goes to stdout as one document and nothing else does; fields are added, never renamed.
 
@@ -161,7 +161,7 @@ pub(crate) fn validation(report: &Report) -> String {
     format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
 }
 
-/// What was found of each table, and where the two sides differ.
+/// Writes what was found of each table, and where the two sides differ.
 fn findings(report: &Report) -> String {
     let mut text = String::new();
     for t in &report.tables {
@@ -201,7 +201,7 @@ fn quality(report: &Report) -> String {
     text
 }
 
-/// What each query took on both sides.
+/// Writes what each query took on both sides.
 fn latency(report: &Report) -> String {
     let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
     let rows = report.latency.iter().map(|q| {
@@ -260,7 +260,7 @@ pub(crate) fn not_counted() -> String {
     "-".to_owned()
 }
 
-/// How old the full pass is, and how far it was carried on.
+/// Writes how old the full pass is, and how far it was carried on.
 fn carried_on(report: &Report) -> String {
     let until = report.tables.iter().filter_map(|t| t.verified_as_of).min().filter(|_| report.incremental);
     let keys: u64 = report.tables.iter().map(|t| t.keys_changed).sum();
@@ -269,7 +269,7 @@ fn carried_on(report: &Report) -> String {
     })
 }
 
-/// What was compared, where that is not everything; `None` where it is.
+/// Writes what was compared, where that is not everything; `None` where it is.
 fn scope(report: &Report) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(sample) = report.sample {

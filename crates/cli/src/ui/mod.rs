@@ -1,4 +1,4 @@
-//! What people see while a command works. All of it goes to stderr; stdout has the report alone.
+//! Display for people while a command works. All of it goes to stderr; stdout has the report alone.
 //!
 //! In reading order: `text` (numbers as words), `rates` (from counters to rates, pure), `printable` (what a
 //! terminal may be sent), `board` (one line or bar a table).
@@ -91,7 +91,7 @@ impl Ui {
 impl Observer for Ui {
     fn gate(&self, gate: &GateResult) {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner).push(gate.clone());
-        // What is of the migration as a whole is told at once.
+        // A message about the migration as a whole is shown at once.
         if gate.table.is_none() {
             self.show_gates();
         }
@@ -102,7 +102,7 @@ impl Observer for Ui {
     }
 }
 
-/// Where log lines go: above the bars.
+/// Output of log lines: above the bars.
 impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Ui {
     type Writer = LogLine;
     fn make_writer(&'a self) -> LogLine {

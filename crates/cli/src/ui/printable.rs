@@ -1,4 +1,4 @@
-//! What a terminal may be sent.
+//! Text that a terminal may be sent.
 //!
 //! Keys, names and reasons come from rows, and a row may hold anything: a sequence that sets the window's
 //! title or clears the screen, a character that turns the direction of what follows, so that a line reads as

@@ -1,4 +1,4 @@
-//! From counters that grow to rates and an estimate of the end. Pure: time is handed in.
+//! Rates and an estimate of the end, from counters that grow. Pure: time is handed in.
 
 use super::text::{count, seconds, short};
 
@@ -7,7 +7,7 @@ use super::text::{count, seconds, short};
 pub struct Sample {
     /// The table.
     pub name: String,
-    /// What is being counted, and how far it has come.
+    /// Counter of what is being counted.
     pub done: Counter,
     /// Bytes that went with it.
     pub bytes: Option<u64>,
@@ -28,9 +28,9 @@ pub struct Sample {
 pub struct Counter {
     /// So far.
     pub now: u64,
-    /// In the end, as far as is known; 0 if it is not.
+    /// Number in the end, as far as is known; 0 if it is not.
     pub end: u64,
-    /// How much of `now` was there before this run, and says nothing of its speed.
+    /// Part of `now` that was there before this run, and says nothing of its speed.
     pub before: u64,
 }
 

@@ -142,7 +142,7 @@ pub(super) async fn shadow_reads(stores: &Stores, status: &Status) -> anyhow::Re
     let counted = stores.source.counted_in(epoch, DateTime::UNIX_EPOCH).await?;
     let sum = |name: &str| counted.iter().filter(|row| row.name == name).map(|row| row.count).sum::<i64>();
     let (agree, differ) = (sum("shadow.agree"), sum("shadow.differ"));
-    // What saw nothing has proven nothing.
+    // A check that saw nothing has proven nothing.
     let state = match (agree, differ) {
         (_, 1..) => State::Failed,
         (0, _) => State::NotReached,

@@ -1,4 +1,4 @@
-//! What happens in a whole run, in order.
+//! Events of a whole run, in order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,7 +124,7 @@ struct Story<'a> {
     coordinator: &'a Coordinator,
     cancel: &'a CancellationToken,
     last: FinalValidation,
-    /// Where to go, one phase after the other.
+    /// Phases to go to, one after the other.
     legs: Vec<Phase>,
     /// Writes a second, and their seed.
     writers: (u32, u64),
@@ -213,7 +213,7 @@ impl Story<'_> {
         Ok(validation)
     }
 
-    /// From the phase it is in to another one, forward or back; without --round-trip never back.
+    /// Goes from the phase it is in to another one, forward or back; without --round-trip never back.
     async fn walk(&mut self, to: Phase, stages: &mut Stages) -> anyhow::Result<Vec<StepOutcome>> {
         let ui = self.context.ui.clone();
         let mut phase = self.stores.source.control().await?.phase;

@@ -1,4 +1,4 @@
-//! Where the daemon listens, and by which tokens.
+//! Address at which the daemon listens, and the tokens of access to it.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(super) struct Access {
     pub(super) address: SocketAddr,
     pub(super) tokens: Tokens,
     pub(super) monitor: MonitorOptions,
-    /// What it speaks TLS by, if it does.
+    /// Certificate and key by which it speaks TLS, if it does.
     pub(super) tls: Option<Tls>,
     /// The tokens to operate and to read, if they were made up just now and have to be shown.
     pub(super) shown: Option<(String, String)>,
@@ -68,7 +68,7 @@ impl Access {
     }
 }
 
-/// What is watched besides the status, and who is told.
+/// Returns what is watched besides the status, and where alerts go.
 pub(super) async fn monitor(context: &Context) -> anyhow::Result<MonitorOptions> {
     let section = &context.config.serve;
     let webhook = match &section.webhook_url {

@@ -55,7 +55,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 }
 
 async fn serve(context: &Context, stores: &Stores, access: Access, demo: bool) -> anyhow::Result<()> {
-    // What the commands say is in the operations that asked for it.
+    // The output of the commands is in the operations that asked for it.
     let quiet = Context { ui: Ui::stderr(true), json: false, ..context.clone() };
     let operator = Arc::new(Commands::new(quiet, stores.share()));
     let hosts = context.config.serve.hosts.clone();

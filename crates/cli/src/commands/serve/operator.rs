@@ -1,5 +1,4 @@
-//! What the daemon has done: the same calls that the commands make, with the result as JSON without values of
-//! rows.
+//! Acts of the daemon: the same calls that the commands make, with the result as JSON without values of rows.
 
 use async_trait::async_trait;
 use lockstep_coordinator::{Coordinator, Migration, find_repairs, repair, repairs_of};
