@@ -1,5 +1,5 @@
-//! What an instance hears and tells beside its lease (R49): settings that operators have turned for every
-//! process, and what its stores have counted since it told last.
+//! Messages of an instance beside its lease (R49): settings that operators have turned for every process, and
+//! what its stores have counted since it told last.
 //!
 //! A setting that is in force goes before what the process was configured with; taken back, or over, the
 //! configuration counts again. While the source does not answer, what was heard last stays.
@@ -97,8 +97,8 @@ impl Central {
         *self.counts().entry((table, name)).or_default() += 1;
     }
 
-    /// What was counted and is not told yet. It is told once [`Central::told`] says so: what is counted twice
-    /// would be worse than what is told late.
+    /// Returns what was counted and is not told yet. It is told once [`Central::told`] says so: what is
+    /// counted twice would be worse than what is told late.
     pub(crate) fn untold(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.counts().iter().map(|((table, name), count)| (*table, *name, *count)).collect()
     }

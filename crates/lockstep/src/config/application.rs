@@ -1,4 +1,4 @@
-//! What an application takes from the configuration.
+//! Part of the configuration that an application takes.
 
 use figment::Figment;
 use figment::providers::Serialized;

@@ -1,4 +1,4 @@
-//! Where values come from: file, profile, environment, flags.
+//! Origins of values: file, profile, environment, flags.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,7 +11,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::writers::Writers;
 use super::{ConfigError, DECLARED, ENV_PREFIX, ENVIRONMENT, FILE, Registry};
 
-/// What the layers are read from. [`Inputs::of_process`] reads the real environment; tests bring their own.
+/// Inputs from which the layers are read. [`Inputs::of_process`] reads the real environment; tests bring
+/// their own.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// The file that `--config` names.
@@ -186,7 +187,7 @@ fn sections(place: &str, text: &str) -> Result<Dict, ConfigError> {
     })
 }
 
-/// Where a byte of a text is. The line itself may hold a password, and is not shown.
+/// Returns the line and column of a byte of a text. The line itself may hold a password, and is not shown.
 fn line_and_column(text: &str, byte: usize) -> String {
     let before = text.get(..byte).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which phase an operation goes by, and for how long it may.
+//! Phase that an operation goes by, and for how long it may.
 //!
 //! Writes ask inside their transaction, behind the barrier, and need no clock. Reads go by what is known, for
 //! at most one lease. A step waits until every registered instance has acknowledged it or its lease is over,
@@ -29,8 +29,8 @@ use crate::central::Central;
 #[doc(hidden)]
 pub const PHASE_LEASE: Duration = Duration::from_millis(500);
 
-/// How often an operation is begun again because the phase changed under it. A step takes longer than a read,
-/// so twice in a row is rare, and thrice means that this process is hardly running.
+/// Number of times that an operation is begun again because the phase changed under it. A step takes longer
+/// than a read, so twice in a row is rare, and thrice means that this process is hardly running.
 pub(crate) const PHASES_MAX: u32 = 3;
 
 /// The phase as this process knows it; cheap to clone, and clones know the same.
@@ -64,7 +64,7 @@ impl PhaseView {
         }
     }
 
-    /// As [`PhaseView::new`], and follows the truth into `target` and back.
+    /// Makes a view as [`PhaseView::new`] does, and follows the truth into `target` and back.
     #[doc(hidden)]
     pub fn following(source: Source, target: &Target) -> Self {
         let renewal = Renewal::Asking { source, target: Some(target.control()) };

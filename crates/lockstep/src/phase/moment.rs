@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Where the monotonic clock is read from; any fixed point will do.
+/// Point from which the monotonic clock is read; any fixed one will do.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A moment, in microseconds.
@@ -39,7 +39,8 @@ impl Moment {
         Self { mono_us: self.mono_us.saturating_add(us), wall_us: self.wall_us.saturating_add(us) }
     }
 
-    /// How long it is from here to `end`, by the clock that is further on; nothing when one of them is there.
+    /// Returns how long it is from here to `end`, by the clock that is further on; nothing when one of them
+    /// is there.
     pub(super) fn until(self, end: Self) -> Option<Duration> {
         let left = end.mono_us.saturating_sub(self.mono_us).min(end.wall_us.saturating_sub(self.wall_us));
         (left > 0).then(|| Duration::from_micros(left))
