@@ -1,5 +1,5 @@
-//! What a column of a declared table becomes, by its type: the form of its attribute, and how it is read and
-//! written.
+//! Kind that a column of a declared table becomes, by its type: the form of its attribute, and how it is read
+//! and written.
 //!
 //! A value has one form here: its attribute, spelled in one way ([`Kind::of_text`], [`Kind::of_attribute`]).
 //! Whatever has no kind of its own travels as PostgreSQL's own text, and goes back through its type's input
@@ -46,12 +46,12 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// How a column comes from PostgreSQL.
+/// Form in which a column comes from PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// As the binary field of its type.
+    /// Binary field of its type.
     Binary,
-    /// As text, by a cast in the statement.
+    /// Text, by a cast in the statement.
     Printed,
 }
 
@@ -92,7 +92,7 @@ impl Kind {
         (kind, read)
     }
 
-    /// What its text in a key consists of.
+    /// Returns the characters of which its text in a key consists.
     pub(crate) fn alphabet(self) -> Alphabet {
         match self {
             Self::Integer => Alphabet::Integer,

@@ -238,7 +238,7 @@ impl Proposer<'_> {
         }
     }
 
-    /// What is to be known of columns.
+    /// Writes what is to be known of columns.
     fn columns(&self, text: &mut String) {
         for column in &self.table.columns {
             let (name, sql_type) = (&column.name, &column.sql_type);

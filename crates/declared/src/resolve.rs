@@ -230,7 +230,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// What decides keys and items, so that a migration under way refuses to go on with another.
+    /// Writes what decides keys and items, so that a migration under way refuses to go on with another.
     fn layout(&self, partition: &Template, sort: Option<&Template>, columns: &[Column]) -> String {
         let Declaration { indexes, expires, omit, .. } = self.declaration;
         let renamed: BTreeMap<&str, &str> = columns

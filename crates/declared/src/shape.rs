@@ -25,7 +25,7 @@ pub(crate) struct Column {
     pub(crate) name: &'static str,
     /// The attribute that holds it.
     pub(crate) attribute: &'static str,
-    /// Its type as it was when the table was put together.
+    /// Type that it had when the table was put together.
     pub(crate) sql_type: String,
     pub(crate) nullable: bool,
     pub(crate) kind: Kind,
@@ -46,7 +46,7 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct IndexShape {
     pub(crate) index: Index,
-    /// What its partition attribute holds; `None` where that is an attribute that is there anyway.
+    /// Part that its partition attribute holds; `None` where that is an attribute that is there anyway.
     pub(crate) partition: Option<Part>,
     pub(crate) sort: Option<Part>,
     /// Only rows with these values are in it.
@@ -149,7 +149,7 @@ impl Shape {
         self.place_of(&self.key_values_of_item(item)?)
     }
 
-    /// Where a row is in the target.
+    /// Returns the place of a row in the target.
     pub(crate) fn place_of(&self, values: &Values) -> Result<TargetKey, Unholdable> {
         let of = |name: &str, part: &Part| {
             let value = self.part(part, values).map_err(|e| e.of(name))?;

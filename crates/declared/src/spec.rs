@@ -1,5 +1,5 @@
-//! What statements need to know of a column: how it stands in a source key, and how a field of it is spelled
-//! as a literal.
+//! Spelling of a column for statements: how it stands in a source key, and how a field of it is spelled as a
+//! literal.
 
 use lockstep_core::text::{self, decimal, hex, time};
 use lockstep_core::{Column as _, Unholdable};

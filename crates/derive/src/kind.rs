@@ -1,11 +1,11 @@
-//! What the type of a field says. A macro sees no types but their names.
+//! Kind that the type of a field names. A macro sees no types but their names.
 
 use lockstep_template::{Alphabet, Form};
 use syn::{GenericArgument, PathArguments, Type};
 
 use crate::declared::{Column, Index, Table, Written};
 
-/// What keys can be made of.
+/// Kind of value that keys can be made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Integer,
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What its text consists of.
+    /// Returns the characters of which its text consists.
     pub(crate) fn alphabet(self) -> Alphabet {
         match self {
             Self::Integer => Alphabet::Integer,
@@ -55,7 +55,7 @@ const NO_KEYS: [&str; 6] = ["Json", "Scaled", "Decimal", "f32", "f64", "Vec"];
 fn named(ty: &Type) -> Option<(String, bool)> {
     let path = match ty {
         Type::Path(path) => path,
-        // What a macro put together.
+        // A macro put this together.
         Type::Group(group) => return named(&group.elem),
         Type::Paren(paren) => return named(&paren.elem),
         _ => return None,
@@ -75,7 +75,7 @@ fn named(ty: &Type) -> Option<(String, bool)> {
 }
 
 impl Column {
-    /// What its values are in a key; `None` where a key cannot be made of them.
+    /// Returns the kind of its values in a key; `None` where a key cannot be made of them.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match named(&self.ty)?.0.as_str() {
             "i16" | "i32" | "i64" => Some(Kind::Integer),

@@ -1,4 +1,4 @@
-//! Where a log lives in the target, and why there.
+//! Place of a log in the target, and why it is there.
 //!
 //! **Partition** `"{service}#{day}"`: the question asked most is "what did this service do between then and
 //! then". A day bounds the partition, so a range of days is a few queries of known number, and old days cool

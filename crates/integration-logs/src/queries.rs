@@ -1,4 +1,4 @@
-//! What applications ask of the logs (R1), the same in every phase and newest first.
+//! Queries of applications about the logs (R1), the same in every phase and newest first.
 //!
 //! Ties of a microsecond are broken by `log_id`, the higher first. A log past its expiry is not answered; see
 //! [`lockstep::store::query`] for what holds of every query.
@@ -25,14 +25,14 @@ const COUNTS_AT_ONCE: usize = 8;
 const ORDER: &[&str] = &["log_timestamp", "log_id"];
 const TIME: &str = "log_timestamp";
 
-/// How many logs one service wrote on one UTC day.
+/// Number of logs that one service wrote on one UTC day.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DayCount {
     /// The service.
     pub service_name: String,
     /// The day.
     pub day: NaiveDate,
-    /// Its logs.
+    /// Number of its logs.
     pub logs: u64,
 }
 
@@ -87,9 +87,9 @@ pub trait LogQueries {
     /// The logs of one operation. Eventually consistent in the target.
     fn by_correlation(&self, correlation_id: &str) -> Selection<IntegrationLogs>;
 
-    /// How many logs each service wrote on each day, from `first_day` to `last_day`: by service in the order
-    /// given, then by day, days without a log included. Services must be named, because the target keeps no
-    /// list of them. Strongly consistent.
+    /// Counts the logs that each service wrote on each day, from `first_day` to `last_day`: by service in the
+    /// order given, then by day, days without a log included. Services must be named, because the target
+    /// keeps no list of them. Strongly consistent.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for more than [`DAYS_MAX`] days; otherwise as for [`Selection::count`].

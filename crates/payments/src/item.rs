@@ -1,4 +1,4 @@
-//! Where a payment lives in the target, and why there.
+//! Place of a payment in the target, and why it is there.
 //!
 //! **Partition** `customer_id`, a number: payments are asked for by customer first, and no customer pays so
 //! often that one partition would be hot. A number needs no prefix, as nothing else shares the table.

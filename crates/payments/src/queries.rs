@@ -1,4 +1,4 @@
-//! What applications ask of the payments (R2), the same in every phase and newest first, that is by
+//! Queries of applications about the payments (R2), the same in every phase and newest first, that is by
 //! `payment_date`.
 //!
 //! Ties of a date are broken by `payment_id`, the higher first. A payment past its expiry is not answered;

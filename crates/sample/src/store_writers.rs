@@ -25,10 +25,10 @@ const TRIES: u32 = 6;
 /// Pause before another try.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What became of the application's writes.
+/// Outcomes of the application's writes.
 #[derive(Debug, Default)]
 pub struct StoreCounts {
-    /// By kind of operation.
+    /// Counts by kind of operation.
     pub operations: Counts,
     /// Writes that reached DynamoDB at once.
     pub applied: u64,

@@ -11,7 +11,7 @@ use std::fmt;
 use crate::render::is_escaped;
 use crate::{Form, Part, Template};
 
-/// What the text of a column consists of.
+/// Characters of which the text of a column consists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
     /// Digits, perhaps after a minus sign: whole numbers.
@@ -24,7 +24,7 @@ pub enum Alphabet {
     Text,
 }
 
-/// Why templates do not keep rows apart, and what does.
+/// Reason why templates do not keep rows apart, and what does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ambiguity {
     /// The template that is the cause: `partition` or `sort`.
@@ -83,7 +83,7 @@ pub fn check(
     Ok(())
 }
 
-/// What is known of the parts of a key.
+/// Knowledge of the parts of a key.
 struct Reading {
     /// Columns whose value can be told.
     known: Vec<String>,
@@ -115,7 +115,7 @@ fn lossless<'a>(part: &'a Part, alphabet: &impl Fn(&str) -> Alphabet) -> Option<
     }
 }
 
-/// How many characters a part always has.
+/// Returns how many characters a part always has.
 fn width(part: &Part, alphabet: &impl Fn(&str) -> Alphabet) -> Option<usize> {
     match part {
         Part::Literal(text) => Some(text.chars().count()),

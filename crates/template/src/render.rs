@@ -1,4 +1,4 @@
-//! From values to the text of a key.
+//! Renderer from values to the text of a key.
 
 use std::fmt::{self, Write as _};
 
@@ -15,12 +15,12 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
-/// Why a value does not fit its place in a template.
+/// Reason why a value does not fit its place in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
     /// The column.
     pub column: String,
-    /// What is wrong; never the value.
+    /// Description of what is wrong; never the value.
     pub why: String,
 }
 

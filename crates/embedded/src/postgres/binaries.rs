@@ -1,4 +1,4 @@
-//! Where the machine's PostgreSQL programs are.
+//! Search for the machine's PostgreSQL programs.
 
 use std::{
     env,
@@ -31,8 +31,7 @@ pub(super) struct Binaries {
     pub(super) major: u32,
 }
 
-/// What the search came to when nothing would do: the servers that were seen, each with the reason it was
-/// passed over.
+/// Servers that were seen when none would do, each with the reason it was passed over.
 #[derive(Debug, Default)]
 pub(super) struct Rejected(pub(super) Vec<String>);
 

@@ -62,7 +62,7 @@ impl Folder {
         Ok(Folder { path: folder.keep(), _lock: lock, watcher, left: false })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

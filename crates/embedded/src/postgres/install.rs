@@ -1,4 +1,5 @@
-//! What to do on a machine without PostgreSQL: install it where that needs no answer, otherwise say how.
+//! Installation of PostgreSQL on a machine without one: install it where that needs no answer, otherwise say
+//! how.
 
 use std::{
     fs,

@@ -25,7 +25,7 @@ use std::{
 use crate::{Error, blocking};
 use cluster::{Cluster, NAME, ROLE};
 
-/// How to start a cluster. The default is right for runs, tests and most benches.
+/// Options with which a cluster is started. The default is right for runs, tests and most benches.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     /// Whether what is committed survives a crash of the *machine* (`fsync`, `full_page_writes`). Off by
@@ -67,11 +67,11 @@ pub struct Postgres {
 /// A cluster that was left running, and how to get rid of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeptPostgres {
-    /// Its URL, with the password.
+    /// URL of the cluster, with the password.
     pub url: String,
-    /// Its data directory.
+    /// Data directory of the cluster.
     pub data_dir: PathBuf,
-    /// Its postmaster.
+    /// Process id of its postmaster.
     pub pid: u32,
     /// The command that stops it and removes every trace of it.
     pub removal: String,

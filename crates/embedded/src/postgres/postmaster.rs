@@ -29,7 +29,7 @@ pub(super) struct Postmaster {
     child: Child,
 }
 
-/// Why a postmaster did not become ready.
+/// Reason why a postmaster did not become ready.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Another process has the port.
@@ -110,7 +110,7 @@ impl Postmaster {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }

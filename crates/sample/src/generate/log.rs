@@ -20,7 +20,7 @@ pub fn log(rng: &mut impl Rng, log_id: i64, at: DateTime<Utc>) -> IntegrationLog
         log_type: log_type.to_owned(),
         service_name: service_name.to_owned(),
         request_data: chance(rng, 96).then(|| documents::request(rng, log_type)),
-        // Who timed out did not answer.
+        // A service that timed out did not answer.
         response_data: chance(rng, if failure.is_some() { 40 } else { 95 })
             .then(|| documents::response(rng, response_status)),
         status_code: chance(rng, 92).then(|| status_code.to_owned()),

@@ -36,7 +36,8 @@ pub const HISTORY_DAYS: i64 = 30;
 /// megabytes.
 pub const CHUNK_ROWS: u64 = 1_000;
 
-/// Who borrowed; the loan is that of the application with the same number (standing.sql).
+/// Returns the customer who borrowed; the loan is that of the application with the same number
+/// (standing.sql).
 pub const fn customer_of_loan(loan_id: i64) -> i64 {
     1 + loan_id % CUSTOMERS
 }

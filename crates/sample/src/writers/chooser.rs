@@ -11,8 +11,8 @@ use super::operation::{Kind, Operation};
 use crate::generate::words::{chance, weighted};
 use crate::generate::{self, CUSTOMERS, HISTORY_DAYS, SERVICES};
 
-/// How often each kind is drawn. Inserts outweigh deletes, so the tables grow; everything hard happens every
-/// second at 50 operations a second.
+/// Weight with which each kind is drawn. Inserts outweigh deletes, so the tables grow; everything hard
+/// happens every second at 50 operations a second.
 const MIX: [(u32, Kind); 16] = [
     (22, Kind::InsertLog),
     (3, Kind::InsertLogs),
@@ -35,14 +35,14 @@ const MIX: [(u32, Kind); 16] = [
 /// Rows of a multi-row statement, at most.
 const ROWS_MAX: usize = 8;
 
-/// Where ids of new rows come from.
+/// Origin of the ids of new rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewIds {
-    /// From the source's sequences: rows to insert carry the id 0, which the executor leaves out.
+    /// Sequences of the source: rows to insert carry the id 0, which the executor leaves out.
     BySequence,
-    /// From below here on downwards. Give every chooser a range of its own, above what the sequences will
-    /// reach. Downwards, because a way back raises the sequences above all ids that are in use: what they
-    /// then hand out is never what a chooser takes next.
+    /// Range from below this id downwards. Give every chooser a range of its own, above what the sequences
+    /// will reach. Downwards, because a way back raises the sequences above all ids that are in use: what
+    /// they then hand out is never what a chooser takes next.
     From {
         /// The id above the next log's.
         log_id: i64,
@@ -70,7 +70,7 @@ impl Chooser {
         self.known.learn(&mut self.rng, effect);
     }
 
-    /// What it knows.
+    /// Returns what it knows.
     pub fn known(&self) -> &Known {
         &self.known
     }

@@ -16,7 +16,7 @@ impl Ids {
         Self(ids.into_iter().take(KNOWN_MAX).collect())
     }
 
-    /// How many are known.
+    /// Returns how many are known.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -48,7 +48,7 @@ impl Ids {
     }
 }
 
-/// What is known of both tables.
+/// Rows that are known of both tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Logs.
@@ -57,7 +57,7 @@ pub struct Known {
     pub payments: Ids,
 }
 
-/// What an operation did, as far as the next ones need to know.
+/// Effect of an operation, as far as the next ones need to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
     /// Rows inserted, changed and deleted.

@@ -30,10 +30,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Ids drawn at the start, of which those that exist are known.
 const DRAWN: usize = 2_000;
 
-/// What the capture trigger says of a write by SQL in DynamoOnly.
+/// SQLSTATE with which the capture trigger refuses a write by SQL in DynamoOnly.
 const FROZEN: &str = "55000";
 
-/// How a writer behaves.
+/// Options of a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterOptions {
     /// Seed of every choice. Two writers need two seeds, or they do the same.
@@ -108,7 +108,7 @@ struct Writer {
     counts: Counts,
 }
 
-/// Why an attempt did not succeed.
+/// Reason why an attempt did not succeed.
 enum Failure {
     /// Nothing was done; another attempt may succeed.
     Passing,
