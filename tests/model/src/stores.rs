@@ -1,4 +1,4 @@
-//! What both stores do by themselves: versions, locks, the barrier; conditions and the stream.
+//! Behaviour of both stores by themselves: versions, locks, the barrier; conditions and the stream.
 
 use crate::action::Action;
 use crate::invariants::Claim;
@@ -30,7 +30,7 @@ impl State {
             .any(|(n, w)| n != but && w.in_transaction() && w.marks & bit(key) != 0)
     }
 
-    /// What of the stream the reverse feed has not read.
+    /// Returns what the reverse feed has not read of the stream.
     pub fn unread(&self) -> &[(u8, Version, Value)] {
         &self.target.stream[..usize::from(self.target.stream_len)]
     }

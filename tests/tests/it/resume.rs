@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::process::{command, ended};
 
-/// What `validate` has kept of the logs.
+/// Reads what `validate` has kept of the logs.
 fn manifest(folder: &Path) -> Option<Value> {
     let text = std::fs::read(folder.join(LOGS).join("manifest.json")).ok()?;
     serde_json::from_slice(&text).ok()

@@ -1,4 +1,4 @@
-//! How the repository is written: width, and words that do not name who acts.
+//! Language of the repository: width, and words that do not name who acts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ const PHRASES: [&str; 9] =
     ["whoever", "anew", "so many", "to be had", "is told so", "nobody", "somebody", "everybody", "anybody"];
 /// Pages that name the words: the rule itself, and what earlier releases said.
 const UNCHECKED: [&str; 2] = ["CONTRIBUTING.md", "CHANGELOG.md"];
-/// What no person wrote, or none of ours.
+/// Files that no person wrote, or none of ours.
 const FOREIGN: [&str; 3] = ["Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT"];
 /// The account that Unix calls so. It may be named in backquotes, or be a literal of its own.
 const ACCOUNT: &str = "nobody";
@@ -49,7 +49,7 @@ fn no_phrase_hides_who_acts() {
     );
 }
 
-/// What SQL, configuration, `ops`, the workflows and the page say, comments included.
+/// Reads what SQL, configuration, `ops`, the workflows and the page say, comments included.
 fn elsewhere() -> Vec<String> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
