@@ -1,4 +1,4 @@
-//! The command line: global flags and the list of commands. What a command takes is in its own file.
+//! The command line: global flags and the list of commands. The arguments of a command are in its own file.
 
 use std::path::PathBuf;
 

@@ -198,7 +198,7 @@ impl Stores {
     /// Disconnects, and removes or keeps the stores if they are ours.
     ///
     /// # Errors
-    /// When a store does not end. Whatever was moved is not affected.
+    /// When a store does not end. The rows that were moved are not affected.
     pub async fn close(self, keep: bool) -> anyhow::Result<Option<Kept>> {
         self.source.close().await;
         let Some(Embedded { postgres, dynamo }) = self.embedded else { return Ok(None) };

@@ -1,5 +1,5 @@
 //! Fifty tables of which a gate says the same are one sentence, which names the first of them and says how
-//! many more there are. What programs read has each.
+//! many more there are. The output for programs has each.
 
 use crate::gate::{GateReport, GateResult};
 

@@ -21,7 +21,7 @@ use crate::loss::{Continuity, Found, Loss, TableContinuity};
 use crate::options::Migration;
 use crate::watch::Ask;
 
-/// Age that the newest mark may reach while versions are handed out. What is lost in a shorter time than this
+/// Age that the newest mark may reach while versions are handed out. A loss within a shorter time than this
 /// shows only by the timeline of the source, or by the id of the target table.
 const MARK_CHANGED_EVERY: Duration = Duration::from_secs(5);
 /// The same while none are.
@@ -252,7 +252,7 @@ pub(crate) struct MarksLooked {
 
 impl MarksLooked {
     /// Looks at the next mark, if it is time to. Says no where it is older than one that was seen, or gone:
-    /// then both stores are to be asked. What cannot be asked now shows nothing.
+    /// then both stores are to be asked. A table that cannot be asked now shows nothing.
     pub(crate) async fn are_kept(&mut self, migration: &Migration) -> bool {
         let tables = &migration.tables;
         let every = LOOK_EVERY.max(LOOK_AT_EACH / tables.len().max(1) as u32);

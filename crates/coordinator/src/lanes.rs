@@ -64,7 +64,7 @@ impl Lanes {
         (self.lock().allowed, self.most)
     }
 
-    /// A store shows strain: half as many from now on. What is in flight is answered.
+    /// A store shows strain: half as many from now on. The requests in flight are answered.
     pub(crate) fn halve(&self) {
         let now = Instant::now();
         let mut state = self.lock();

@@ -132,7 +132,7 @@ pub enum Loss {
     },
 }
 
-/// Everything that shows a loss; empty when both stores fit each other. What could not be asked shows
+/// Everything that shows a loss; empty when both stores fit each other. A table that could not be asked shows
 /// nothing.
 pub fn losses(source: &SourceContinuity, tables: &[TableContinuity]) -> Vec<Loss> {
     let mut losses = Vec::new();

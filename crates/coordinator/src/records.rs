@@ -158,7 +158,7 @@ pub(crate) async fn require_flippable(
     Ok(())
 }
 
-/// Takes in partitions that were added since. What is locked is left for the next time.
+/// Takes in partitions that were added since. A row that is locked is left for the next time.
 pub(crate) async fn take_in_partitions(migration: &Migration) -> Result<()> {
     for at in migration.source.shapes_to_record(&migration.tables).await? {
         let binding = &migration.tables[at];

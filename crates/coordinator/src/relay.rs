@@ -178,7 +178,7 @@ impl Run<'_> {
     ) -> Result<u64> {
         let migration = self.migration;
         continuity::turn(migration).await?;
-        // 1. A relay with another target name delivers. 2. What it delivered leaves the pending set. 3. The
+        // 1. A relay with another target name delivers. 2. The keys it delivered leave the pending set. 3. The
         //    right table stays old.
         migration.source.require_contract(&migration.tables).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
@@ -235,8 +235,8 @@ impl Run<'_> {
     }
 
     /// Records the shapes of all tables, by one statement where all are as they are recorded: a partition
-    /// that was made for rows of now is known before long, and one that goes again is missed. What is pending
-    /// is read by what is recorded then.
+    /// that was made for rows of now is known before long, and one that goes again is missed. The pending
+    /// rows are read by the record of that time.
     async fn record_shapes(&self) -> Result<()> {
         let source = &self.migration.source;
         for at in source.shapes_to_record(&self.migration.tables).await? {

@@ -18,7 +18,7 @@ pub struct Spent {
 
 impl Spent {
     /// Returns what a run of the backfill spent: beside all write units those of the initial load, and its
-    /// rows. What was consumed before, by an earlier run on the same counters, is noted already.
+    /// rows. Units that an earlier run on the same counters consumed are noted already.
     pub(crate) fn of_initial_load(progress: &Progress) -> Self {
         let mut spent = Self { of_initial_load: true, ..Self::default() };
         spent.noted = spent.now(progress).collect();
@@ -40,7 +40,7 @@ impl Spent {
         })
     }
 
-    /// Notes it. What does not work out is noted next time: it is a bill, and no write waits for it.
+    /// Notes it. A note that does not work out is made next time: it is a bill, and no write waits for it.
     ///
     /// # Cancel safety
     /// What was noted and not remembered here is noted twice: a bill that is too high by one second.

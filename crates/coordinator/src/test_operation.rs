@@ -3,7 +3,7 @@
 //! Capture is fired in a transaction that is rolled back, for a key that no row can have; DynamoDB is written
 //! at a place that no row has, below every version. So no row is read, locked, replaced or removed; no
 //! trigger of an application fires; no id, key or counter is taken; and what a crash leaves is passed over by
-//! every reader. What is not proven is said with the result.
+//! every reader. The result says what is not proven.
 
 use lockstep_core::Advice::TestOperation;
 use lockstep_core::Phase;

@@ -4,8 +4,8 @@
 //! write, so without capture nothing is lost; from HybridRead on that is not so, and the way leads back
 //! first.
 //!
-//! A copy, from a snapshot, a clone or a dump, carries the triggers and says the phase of its original. What
-//! DynamoDB says is the original's, and is neither asked nor changed.
+//! A copy, from a snapshot, a clone or a dump, carries the triggers and says the phase of its original.
+//! DynamoDB is the original's, and is neither asked nor changed.
 
 use lockstep_core::Advice::{
     Complete, Doctor, DropSource, DroppingTargetTables, Relay, ReverseFeed, Rollback, RollbackToPostgresOnly,

@@ -15,7 +15,7 @@ pub struct Control {
     pub epoch: Epoch,
     /// Time of the last change of phase or epoch.
     pub changed_at: DateTime<Utc>,
-    /// Whether writes wait: only in DynamoOnly, around a flip. What PostgreSQL says of DynamoOnly is always
+    /// Whether writes wait: only in DynamoOnly, around a flip. PostgreSQL's answer about DynamoOnly is always
     /// "wait": there, the target's record decides; see [`truth`](crate::truth()).
     pub writes_paused: bool,
 }

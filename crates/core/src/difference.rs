@@ -1,8 +1,8 @@
 //! Differences of a row and its item, field by field (R22).
 //!
 //! Masking is here as well, because it must not be forgotten anywhere: code that shows a difference to others
-//! calls [`FieldDiff::masked`] first. What it leaves is the column, the path inside a document, and whether a
-//! side is NULL, absent or empty; never a value, unless the table says that the column holds nothing to hide.
+//! calls [`FieldDiff::masked`] first. It leaves the column, the path inside a document, and whether a side is
+//! NULL, absent or empty; never a value, unless the table says that the column holds nothing to hide.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,8 +2,8 @@
 //!
 //! A guarded put that is refused says that a version at least as high is there, and no more. 1. PostgreSQL is
 //! restored to a moment, and hands out version 12 again. 2. DynamoDB has another state of the row at 12, or
-//! at 15, of the time that is lost. 3. The put is refused. What is there tells whether that is the state
-//! meant.
+//! at 15, of the time that is lost. 3. The put is refused. The item that is there tells whether that is the
+//! state meant.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 

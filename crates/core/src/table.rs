@@ -61,8 +61,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// fixed once a migration has begun.
     ///
     /// Each table says it itself: 1. A table says no more than that its items expire. 2. Two processes keep
-    /// them for 90 days and for 30, and both are let in. 3. What one has delivered is not what the other
-    /// would deliver under that version, which is taken for history that was lost.
+    /// them for 90 days and for 30, and both are let in. 3. The state that one has delivered is not the one
+    /// that the other would deliver under that version, which is taken for history loss.
     fn expiry(&self) -> String;
 
     /// Returns the time from which DynamoDB may remove the item; `None` keeps it for ever.

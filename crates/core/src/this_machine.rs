@@ -12,8 +12,8 @@ pub fn is_this_machine(host: &str) -> bool {
     }
 }
 
-/// The host of a URL with an authority, without user and port; in brackets as it stands there. What is not
-/// one is the host of no machine.
+/// The host of a URL with an authority, without user and port; in brackets as it stands there. Another text
+/// is the host of no machine.
 pub fn host_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();

@@ -120,7 +120,7 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     if !is_back {
         tracing::error!("{why}");
         let ramp = format!("{RAMP}{CANARY_PERCENT}");
-        // Whatever the share is by now: wrong answers go before it.
+        // The value that the share has by now does not matter: wrong answers go before it.
         let turns = [
             Turn { name: CANARY_PERCENT, value: Some(&none), during: None, expect: None },
             Turn { name: &ramp, value: None, during: None, expect: None },

@@ -2,8 +2,8 @@
 //! and written.
 //!
 //! A value has one form here: its attribute, spelled in one way ([`Kind::of_text`], [`Kind::of_attribute`]).
-//! Whatever has no kind of its own travels as PostgreSQL's own text, and goes back through its type's input
-//! function; so no type is refused.
+//! A type that has no kind of its own travels as PostgreSQL's own text, and goes back through its type's
+//! input function; so no type is refused.
 
 use lockstep_core::text::{decimal, float, hex, time};
 use lockstep_core::{Attribute, AttributeValue, Column, Json, Unholdable};

@@ -1,8 +1,8 @@
 //! Meaning of an answer of DynamoDB, by its code: one table.
 //!
-//! Only what is on the list is acted on (I18). Whatever else comes back (a code of next year, the page of a
-//! proxy, a firewall or a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem
-//! with a 429. 2. "Never seen it, so it is the row" puts a tombstone over a healthy item. So it is
+//! Only what is on the list is acted on (I18). Any other answer (a code of next year, the page of a proxy, a
+//! firewall or a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem with a
+//! 429. 2. "Never seen it, so it is the row" puts a tombstone over a healthy item. So it is
 //! [`Kind::Unknown`]: nothing is known but that it is to be tried again.
 //!
 //! Sources: Amazon DynamoDB Developer Guide, "Error handling with DynamoDB"; API Reference, "Common errors";

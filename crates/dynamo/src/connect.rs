@@ -21,8 +21,8 @@ use super::{Leases, Owner, served::Served};
 /// Name of the control table where nothing else is said.
 pub const CONTROL_TABLE: &str = "lockstep_control";
 
-/// Options by which the target is reached. What is `None` comes from the standard AWS chain: environment,
-/// profile, SSO, instance role.
+/// Options by which the target is reached. An option that is `None` comes from the standard AWS chain:
+/// environment, profile, SSO, instance role.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
     /// Another endpoint than AWS's, for example an emulator.

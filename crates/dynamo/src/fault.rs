@@ -82,8 +82,8 @@ fn advised(kind: Kind, error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// Classifies a failure between us and the endpoint. What failed before there was a connection sent nothing;
-/// what failed later may have.
+/// Classifies a failure between us and the endpoint. A request that failed before there was a connection sent
+/// nothing; one that failed later may have.
 fn of_dispatch(error: &(dyn std::error::Error + 'static)) -> Kind {
     use std::io::ErrorKind;
     let refused = |kind: ErrorKind| {

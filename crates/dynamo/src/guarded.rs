@@ -32,7 +32,7 @@ pub struct Written {
 
 impl Written {
     /// Whether the target holds this very state under this very version: by this write, or by an earlier one
-    /// whose answer was lost. Whatever else is there proves nothing of this state. `sent` is what was put, at
+    /// whose answer was lost. Any other item proves nothing of this state. `sent` is what was put, at
     /// `version`.
     pub fn holds(&self, sent: &Item, version: Version) -> bool {
         let is_this = |there: &Attributes| {

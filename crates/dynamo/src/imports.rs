@@ -28,8 +28,8 @@ pub struct ImportSource {
     /// Every object whose name begins so is read. All are compressed by gzip.
     pub prefix: String,
     /// The account that the bucket must belong to; `None` asks nothing. 1. A bucket is deleted, or its name
-    /// has a slip. 2. A bucket of that name is made in another account, whose owner lets us read it. 3. What
-    /// is imported is another's.
+    /// has a slip. 2. A bucket of that name is made in another account, whose owner lets us read it. 3. The
+    /// import is then of another owner's objects.
     pub owner: Option<String>,
 }
 

@@ -35,7 +35,7 @@ impl ScanBody {
     /// page before it reads this one.
     ///
     /// # Errors
-    /// As [`read`](ScanBody::read). What is wrong with an item need not show.
+    /// As [`read`](ScanBody::read). A fault of an item need not show.
     pub fn end(&self) -> lockstep_core::Result<PageEnd> {
         read_any(self.text()?, None::<fn(&PageItem<'_>)>).map_err(|e| self.no_page(&e))
     }

@@ -34,7 +34,7 @@ impl Target {
 }
 
 impl TargetProbe<'_> {
-    /// Puts the probe the way rows are put. What an earlier run left is removed first.
+    /// Puts the probe the way rows are put. The probe of an earlier run is removed first.
     ///
     /// # Errors
     /// The driver's; [`Kind::Refused`] when something that is no probe is in its place: that is left alone.

@@ -58,7 +58,7 @@ impl Target {
         Ok(Protection { deletion: found.deletion_protection_enabled == Some(true), recovery })
     }
 
-    /// Protects a table as the options say. What is on stays on.
+    /// Protects a table as the options say. A protection that is on stays on.
     ///
     /// # Errors
     /// The driver's.

@@ -73,8 +73,8 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Has the body of a page kept instead of decoded. Whatever is not a page is decoded by the SDK, so that
-/// errors are what they always are.
+/// Has the body of a page kept instead of decoded. Any other answer than a page is decoded by the SDK, so
+/// that errors are what they always are.
 #[derive(Debug)]
 struct KeepBody(Slot);
 

@@ -22,7 +22,7 @@ use super::{Backoff, Target, fault};
 /// Source: Amazon DynamoDB API Reference, DescribeTable.
 const DESCRIBED_LATELY: Duration = Duration::from_secs(5);
 
-/// Tables that were ACTIVE lately. What is missing or being changed is asked for each time.
+/// Tables that were ACTIVE lately. A table that is missing or being changed is asked for each time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Described(Arc<Mutex<HashMap<String, (Instant, TableDescription)>>>);
 

@@ -29,7 +29,8 @@ impl BlockRead {
 
 impl Source {
     /// Puts another plan in the place of one whose blocks are of `file`, with what was acknowledged of it.
-    /// `false` where that plan is no more: another worker was first. Who holds a range of it has lost it.
+    /// `false` where that plan is no more: another worker was first. A worker that holds a range of it has
+    /// lost it.
     ///
     /// # Errors
     /// The driver's.

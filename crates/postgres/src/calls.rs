@@ -93,7 +93,7 @@ pub struct Called {
 pub enum CallEnd {
     /// The call was made, and outside of a transaction it is committed.
     Done(Called),
-    /// There is no such row. What triggers did instead is in the transaction, where one is named.
+    /// There is no such row. The work of triggers in its place is in the transaction, where one is named.
     NoRow(Option<TransactionId>),
     /// The phase is another than was believed; nothing was done.
     Stale,

@@ -33,8 +33,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl Source {
     /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or
-    /// replaced. `fingerprint` is that of the table as it was checked. What was changed while the triggers
-    /// were off stays unknown: a caller that installs them again compares both stores.
+    /// replaced. `fingerprint` is that of the table as it was checked. A change made while the triggers were
+    /// off stays unknown: a caller that installs them again compares both stores.
     ///
     /// When this returns, each change is either visible to every later read or in the pending set: the table
     /// lock is granted only once all earlier writers have ended.
@@ -203,8 +203,8 @@ const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = '
 ///
 /// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could
 /// be made by any role; this table can be written only by who owns the schema, and no other session ever sees
-/// what is in it. What is changed in such a transaction and the feed did not write itself rides along: see
-/// `riders` in [`reverse`](super::reverse).
+/// what is in it. A row that is changed in such a transaction and that the feed did not write itself rides
+/// along: see `riders` in [`reverse`](super::reverse).
 fn functions(binding: &TableBinding) -> Vec<String> {
     let function = function_name(binding);
     let name = quote_literal(binding.name());

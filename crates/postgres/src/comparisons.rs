@@ -2,8 +2,8 @@
 //! (R53).
 //!
 //! A piece is held for as long as its worker's lease lasts ([`Source::renew_worker`]), also when it has been
-//! read: what was read of it is in that worker's process, and is handed over from there. What counts is told
-//! by the number of the lease alone; why is written in `lockstep_validator`'s `shared`.
+//! read: what was read of it is in that worker's process, and is handed over from there. The number of the
+//! lease alone tells what counts; why is written in `lockstep_validator`'s `shared`.
 
 use std::time::Duration;
 

@@ -185,9 +185,9 @@ impl Source {
 
     /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next
     /// epoch be no lower than `least`: every version from then on outranks the lost ones. Where the source is
-    /// the one that `lost` history, what the target holds of before is in doubt from then on. Whatever was
-    /// concluded from the lost history is forgotten: passes of the validator, and that the cold load path is
-    /// open.
+    /// the one that `lost` history, what the target holds of before is in doubt from then on. The source
+    /// forgets all that was concluded from the lost history: passes of the validator, and that the cold load
+    /// path is open.
     ///
     /// # Errors
     /// The driver's.

@@ -11,10 +11,10 @@ use sqlx::postgres::PgConnection;
 
 use super::Source;
 
-/// Time for which a count of a minute is kept. What was spent is kept for good.
+/// Time for which a count of a minute is kept. Spent units are kept for good.
 const KEPT: &str = "1 day";
-/// Condition for rows that no operator distrusts: rows of ours, and of roles that no operator has named. What
-/// a role reports is its choice. 1. One reports differences that it made up, again and again. 2. HybridRead
+/// Condition for rows that no operator distrusts: rows of ours, and of roles that no operator has named. A
+/// role may report what it likes. 1. One reports differences that it made up, again and again. 2. HybridRead
 /// is refused, or stepped back from, and no comparison helps, as each is older than the next report. So there
 /// is a way to pass over a role, and the gate says whose reports it goes by.
 pub(super) const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array(coalesce((

@@ -1,9 +1,9 @@
 //! One statement that says whether anything has happened, for what looks often and mostly finds nothing.
 //!
 //! A relay that meets no change, and a daemon whose page is not open, asked some dozens of statements a
-//! second for the same answers. What is asked here instead is cheap, and says of each thing that they look at
-//! whether it is as it was: a caller that sees a difference asks everything again. A glance decides nothing
-//! else: nothing is delivered, acknowledged or judged by one.
+//! second for the same answers. The question asked here instead is cheap, and its answer says of each thing
+//! that they look at whether it is as it was: a caller that sees a difference asks everything again. A glance
+//! decides nothing else: nothing is delivered, acknowledged or judged by one.
 
 use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;

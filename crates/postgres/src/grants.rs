@@ -63,7 +63,7 @@ pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation])
 }
 
 /// Lets role `name` read what the foreign keys of `tables` refer to: a comparison counts rows that refer to
-/// nothing (R25), and is incomplete where it may not look. Which tables these are only the database knows.
+/// nothing (R25), and is incomplete where it may not look. Only the database knows which tables these are.
 fn read_referred(name: &str, tables: &[&Relation]) -> Option<String> {
     let relations = tables.iter().map(|table| quote_literal(&table.sql()));
     (!tables.is_empty()).then(|| {

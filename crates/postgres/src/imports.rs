@@ -78,7 +78,7 @@ impl Source {
     }
 
     /// Begins an import of a table that has no target yet, and closes the table for changes until its target
-    /// is there. What was planned before is forgotten.
+    /// is there. An earlier plan is forgotten.
     ///
     /// # Errors
     /// The driver's. `false`: the table has a target, and nothing was changed.

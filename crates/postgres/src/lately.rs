@@ -11,8 +11,8 @@ use super::Source;
 const NOTED_FOR_H: i32 = 1;
 
 impl Source {
-    /// Begins to note each key that is delivered with the number that this returns, or a later one. What was
-    /// noted before stays so for a validation that goes on from an earlier pass.
+    /// Begins to note each key that is delivered with the number that this returns, or a later one. Earlier
+    /// notes stay for a validation that goes on from an earlier pass.
     ///
     /// # Errors
     /// The driver's.

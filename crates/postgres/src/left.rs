@@ -37,7 +37,7 @@ impl Left {
 /// 1. `RETURNING` shows a row as it was written.
 /// 2. A trigger, a cascade or a later statement changes it, or takes it away, and marks its key under a newer
 ///    version.
-/// 3. What was returned would leave under that version and be acknowledged.
+/// 3. The returned row would leave under that version and be acknowledged.
 ///
 /// The rows are locked by this transaction, so no other one changes them meanwhile.
 ///

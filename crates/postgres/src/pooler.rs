@@ -3,8 +3,8 @@
 //! Lockstep's own sessions hold locks (coordinator, feed), listen, and depend on settings that they make. 1.
 //! A pooler in transaction mode gives each transaction another server session. 2. The coordinator's lock
 //! stays behind in one that a stranger uses next. 3. Two coordinators are at work, or none ever again. A
-//! pooler in session mode drops the settings of the start, row_security among them. What applications write
-//! through a pooler is captured all the same: the trigger needs no session.
+//! pooler in session mode drops the settings of the start, row_security among them. Writes of applications
+//! through a pooler are captured all the same: the trigger needs no session.
 
 use lockstep_core::Advice::SourceUrl;
 use lockstep_core::{Doing, Error, Kind, Result};

@@ -128,8 +128,8 @@ impl Source {
         transaction.commit().await.doing(doing)
     }
 
-    /// Forgets the plan of a table's backfill and its progress. What was written stays and is met again as
-    /// present.
+    /// Forgets the plan of a table's backfill and its progress. The items that were written stay and are met
+    /// again as present.
     ///
     /// # Errors
     /// The driver's.

@@ -47,7 +47,7 @@ impl Source {
 
     /// Records the shape of a captured table where that of the record is out of date and no value has
     /// changed: after an upgrade from a Lockstep that recorded none, or after `VACUUM FULL`; and takes in
-    /// partitions that were added. What was captured, as it is recorded now.
+    /// partitions that were added. Returns what was captured, as it is recorded now.
     ///
     /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET
     /// STATISTICS` of tomorrow would be taken for one.

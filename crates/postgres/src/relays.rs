@@ -2,8 +2,8 @@
 //!
 //! A share is a range of the keys' digests, the same in every table. All that are registered have the whole
 //! set between them; a relay that joins, leaves, or finds that the lease of another is over deals the shares
-//! out again. What is right never depends on it: two relays that deliver one key cost a unit more, and the
-//! version decides (I2). So a share is given away at once, and not waited for.
+//! out again. No result depends on it: two relays that deliver one key cost a unit more, and the version
+//! decides (I2). So a share is given away at once, and not waited for.
 //!
 //! What a relay acknowledges is checked by the statement that takes marks out: a key that is not in its share
 //! any more, or that comes after its lease, stays pending for the one that has it.

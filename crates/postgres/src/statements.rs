@@ -80,7 +80,7 @@ struct ManyRows {
 }
 
 impl RowStatements {
-    /// Builds them for a table. What is read does not depend on `computed`.
+    /// Builds them for a table. The columns that are read do not depend on `computed`.
     ///
     /// An upsert overrides the system's value: a key that is `GENERATED ALWAYS AS IDENTITY` is the caller's,
     /// as any other.

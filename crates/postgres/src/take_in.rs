@@ -109,8 +109,8 @@ impl Source {
     }
 
     /// Marks the keys that partitions which were detached still hold, so that a relay need not be told by a
-    /// comparison which items have no row any more. What cannot be read, as of a table that has other columns
-    /// by now, is left to the comparison. Nothing in DynamoOnly.
+    /// comparison which items have no row any more. An item that cannot be read, as of a table that has other
+    /// columns by now, is left to the comparison. Nothing in DynamoOnly.
     pub(super) async fn mark_what_is_left_in(
         &self,
         binding: &TableBinding,

@@ -28,7 +28,7 @@ pub struct Tuning {
 }
 
 impl Source {
-    /// The settings in force. What `set` has set goes before what `tune` has.
+    /// The settings in force. A value of `set` goes before one of `tune`.
     ///
     /// # Errors
     /// The driver's.

@@ -20,7 +20,7 @@ pub struct Uninstalled {
     pub triggers: Vec<String>,
 }
 
-/// Whatever outside of schema `lockstep` would go with it, or keep it from going.
+/// Query for whatever outside of schema `lockstep` would go with it, or keep it from going.
 const DEPENDENTS: &str = "
     WITH ours AS (
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass AS class, c.oid FROM pg_catalog.pg_class c
@@ -129,7 +129,7 @@ impl Source {
             let lock = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
             transaction.execute(AssertSqlSafe(lock)).await.doing(doing)?;
         }
-        // Whatever has begun to write ends first, so that no transaction is captured by half.
+        // Every transaction that has begun to write ends first, so that no transaction is captured by half.
         take_exclusive(&mut transaction, lock_timeout).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;
         let mut removed = Uninstalled::default();

@@ -1,7 +1,7 @@
 //! Deliveries since a pass of the validator began, so that the next pass need not read everything (R24).
 //!
 //! A trigger on the pending set notes each key whose mark is taken out, in the same statement, with the
-//! number of the newest pass that it sees. What a pass may conclude from it:
+//! number of the newest pass that it sees. Conclusions of a pass from it:
 //!
 //! 1. A pass takes its number n behind the closed barrier and commits, and only then reads. So each write
 //!    transaction ended before n, or sees it.
@@ -96,15 +96,15 @@ impl Source {
         Ok(Some(number))
     }
 
-    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys. What was noted
-    /// by a transaction that was open when the pass began stays: the pass did not see what it changed. So
-    /// does everything where something was found since it began.
+    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys. A note by a
+    /// transaction that was open when the pass began stays: the pass did not see what it changed. So does
+    /// everything where something was found since it began.
     ///
     /// A key that is locked is being noted again, and stays: no session waits here, so none can wait for us
     /// in a circle.
     ///
     /// # Errors
-    /// The driver's. What is left over is only looked at once more.
+    /// The driver's. A note that is left over only costs one more look.
     #[crate::boxed]
     pub async fn forget_notes(&self, table: &str, pass: i64) -> Result<u64> {
         let mut forgotten = 0;

@@ -15,8 +15,7 @@ const VERDICTS_KEPT: i64 = 100;
 /// Number of days for which every verdict is kept.
 const KEPT_DAYS: i32 = 30;
 
-/// See [`Source::latest_verdict`]. What a version recorded that says nothing of findings is read by its
-/// words.
+/// See [`Source::latest_verdict`]. A record of a version that says nothing of findings is read by its words.
 fn newest() -> String {
     format!(
         "WITH found AS (
@@ -96,7 +95,7 @@ impl Source {
     ///
     /// One that says consistent of some of the migration's tables, of some days or of a sample is stored as
     /// such: it is not the migration's newest verdict. So is one that did not begin here, but in a time that
-    /// this source has lost. What it finds counts as any other finding does.
+    /// this source has lost. Its findings count as any others do.
     ///
     /// # Errors
     /// The driver's.
@@ -144,7 +143,7 @@ impl Source {
 
     /// The newest verdict of the migration: the newest finding, unless a comparison of everything has begun
     /// after that was recorded and found nothing; then, of those that are of everything, the one that began
-    /// last. Which one ended last does not matter, nor does any clock.
+    /// last. The order in which they ended does not matter, nor does any clock.
     ///
     /// # Errors
     /// The driver's.

@@ -2,8 +2,8 @@
 //!
 //! A worker has one lease, and its ranges are held for as long as that lasts, so that a heartbeat is one
 //! small statement however many ranges there are. PostgreSQL judges a lease by its own clock, and the worker
-//! by its own, from before it asked: no two clocks are compared. What a worker acknowledges is checked by the
-//! statement that saves it ([`Source::move_watermark`]), against the number of the lease.
+//! by its own, from before it asked: no two clocks are compared. The statement that saves a worker's
+//! acknowledgement checks it ([`Source::move_watermark`]), against the number of the lease.
 
 use std::time::Duration;
 

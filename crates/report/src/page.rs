@@ -17,7 +17,7 @@ pub(crate) fn page(page: &Page<'_>) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // Whatever a name in it says, a reader's browser asks no server and runs nothing.
+                // A reader's browser asks no server and runs nothing, whatever a name in it says.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
                 title { "Lockstep: " (report.verdict.label()) ", " (moment(report.started_at)) }
                 style { (PreEscaped(STYLE)) }

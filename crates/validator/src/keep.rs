@@ -3,11 +3,11 @@
 //! What may go on with another's prints. Every print was made after `as_of`, and everything that a print
 //! depends on is in the *identity*: columns, layout, window, segments, which target table, since when capture
 //! has been on, the epoch, the history of the source, and the order in which rows are read: pieces end at
-//! keys. Under the same identity a print still says what row or item was at some moment
-//! since `as_of`. If a row changed after that, it is pending or was delivered (I1), and its two prints differ
-//! or say the same of an older moment; what differs is read again. What cannot be seen is a divergence that
-//! began after both prints of a key were made. That holds for a run in one piece too, and it is why the
-//! report says as of when it speaks: a run that rests for a day and goes on speaks of yesterday.
+//! keys. Under the same identity a print still says what row or item was at some moment since `as_of`. If a
+//! row changed after that, it is pending or was delivered (I1), and its two prints differ or say the same of
+//! an older moment; what differs is read again. It cannot see a divergence that began after both prints of a
+//! key were made. That holds for a run in one piece too, and it is why the report says as of when it speaks:
+//! a run that rests for a day and goes on speaks of yesterday.
 
 use std::time::Duration;
 

@@ -40,7 +40,7 @@ pub struct ValidateOptions {
     /// says so.
     pub sample: Option<Sample>,
     /// Whether other processes may read a part of it ([`help`](crate::help)), and how this one is known to
-    /// them; `None` reads all of it here. What is shared is not kept, and the data itself is not judged.
+    /// them; `None` reads all of it here. A shared comparison is not kept, and the data itself is not judged.
     pub sharing: Option<Sharing>,
     /// Folders with exports of the target, one a table, whose items are read instead of the table's; none
     /// reads the table. Nothing of it is kept, and no gate takes the verdict.

@@ -69,7 +69,7 @@ impl Report {
         of_all_days && self.sample.is_none() && !self.from_export
     }
 
-    /// Whether it found that the stores differ, wherever it looked. What has not come to rest is no
+    /// Whether it found that the stores differ, wherever it looked. A key that has not come to rest is no
     /// difference.
     pub fn is_found(&self) -> bool {
         self.findings_total() > self.tables.iter().map(|table| table.unsettled).sum()

@@ -6,8 +6,8 @@ use std::time::Duration;
 use lockstep_core::written::{megabytes, ms, zero_is_none};
 use serde::{Deserialize, Serialize};
 
-/// Settings of every validation, as a file has them. What one of them is asked is
-/// [`ValidateOptions`](crate::ValidateOptions).
+/// Settings of every validation, as a file has them. [`ValidateOptions`](crate::ValidateOptions) are those of
+/// one of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateSettings {
@@ -27,7 +27,7 @@ pub struct ValidateSettings {
     pub count_tolerance_percent: f64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
-    /// About how much memory a table may take while it is compared, in bytes. What there is more goes to
+    /// About how much memory a table may take while it is compared, in bytes. Entries beyond that go to
     /// files; rows and pages under way come on top with `parallel`.
     #[serde(rename = "memory_mb", with = "megabytes")]
     pub memory_bytes: usize,

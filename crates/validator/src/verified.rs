@@ -1,9 +1,9 @@
 //! Base from which a later pass goes on: the newest full pass of each table that found nothing (R24).
 //!
 //! A full pass takes its number first ([`begin`]); from then on the source notes each key that is delivered.
-//! Why nothing falls between is written in `unverified.rs` of `lockstep-postgres`. What an incremental pass
-//! needs besides is that nothing else has changed that the full pass rested on: its *identity*, and the
-//! meaning of the pending set.
+//! Why nothing falls between is written in `unverified.rs` of `lockstep-postgres`. An incremental pass also
+//! needs that nothing else has changed that the full pass rested on: its *identity*, and the meaning of the
+//! pending set.
 //!
 //! A step between phases changes the control record and the version sequence, and no row and no item. So a
 //! full pass is as good after one step as before it, as long as both phases have their truth in the source:
@@ -157,7 +157,7 @@ async fn identity_of(
 /// Records what a report means for passes after it. Called once, by its maker, when it has come to its end.
 ///
 /// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the
-/// notes of before it be forgotten. Whatever else found something takes away what there was to go on from: an
+/// notes of before it be forgotten. Any other pass that finds something takes away the pass to go on from: an
 /// item that was changed past Lockstep is in no set, and an incremental pass would bless it.
 ///
 /// # Errors
@@ -173,8 +173,8 @@ pub async fn record(
     let (Some(phase), Some(epoch)) = (report.phase, report.epoch) else { return Ok(()) };
     for (binding, table) in tables.iter().zip(&report.tables) {
         if table.findings_total() > 0 {
-            // An incremental pass notes what it finds, and every later one looks at it. What has not come to
-            // rest is found by none.
+            // An incremental pass notes what it finds, and every later one looks at it. A key that has not
+            // come to rest is found by none.
             if !report.incremental || table.findings_total() > table.unsettled {
                 source.note_found(binding.name(), !report.incremental).await?;
             }
@@ -191,8 +191,8 @@ pub async fn record(
         else {
             continue;
         };
-        // 1. A pass ends that began in a time that is lost. 2. Its number is above every pass of here. 3.
-        // What it rests on is the same, and what was delivered in that time is in no note.
+        // 1. A pass ends that began in a time that is lost. 2. Its number is above every pass of here. 3. The
+        // pass rests on the same, and deliveries in that time are in no note.
         if !source.have_begun(&[began]).await? {
             continue;
         }

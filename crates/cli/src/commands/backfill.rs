@@ -35,9 +35,9 @@ pub struct Args {
     ///
     /// An import needs a table that is not there yet, `[import]` in the configuration, and no write units; it
     /// makes the indexes too. Rows are written as files; import.upload, or you, copy them; DynamoDB's job
-    /// makes the table; changes made meanwhile wait, and the relay brings them. What the job leaves out is
-    /// found and put. One that was begun goes on at the next run, whatever PATH says then; `guarded` gives it
-    /// up, if DynamoDB has not been asked yet. `plan` says what either costs.
+    /// makes the table; changes made meanwhile wait, and the relay brings them. The rows that the job leaves
+    /// out are found and put. One that was begun goes on at the next run, whatever PATH says then; `guarded`
+    /// gives it up, if DynamoDB has not been asked yet. `plan` says what either costs.
     #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold", "import"])]
     pub load_path: Option<String>,
     /// With an import: its files are in S3, where the run before said
@@ -93,7 +93,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Copies the initial load, however often a store goes away meanwhile: the next try goes on where this one
-/// stopped. What fails before the initial load is on its way ends it at once.
+/// stopped. An error before the initial load is on its way ends it at once.
 async fn until_moved(
     context: &Context,
     stores: &Stores,

@@ -1,4 +1,4 @@
-//! `status`: where the migration stands. Reads only. What people are shown of it is in `text`.
+//! `status`: where the migration stands. Reads only. The text for people is in `text`.
 
 mod text;
 

@@ -45,8 +45,8 @@ pub(super) async fn help_out(
     Ok(Exit::Done)
 }
 
-/// The same beside other work, for as long as that lasts. What keeps this process from taking part is said,
-/// and does not end the other work.
+/// The same beside other work, for as long as that lasts. A reason that keeps this process from taking part
+/// is said, and does not end the other work.
 pub(super) async fn help_beside(context: &Context, stores: &Stores, name: String, stop: &CancellationToken) {
     let (options, sharing) = (context.config.validate_options(), sharing(context, Some(name)));
     while let Err(error) = take_part(context, stores, &options, (&sharing, true), stop).await {

@@ -56,7 +56,7 @@ impl Ui {
         Board::open(self.clone(), title, Box::new(sample))
     }
 
-    /// Shows the gates that were decided. Whatever else is said comes after them.
+    /// Shows the gates that were decided. Every other line comes after them.
     pub fn show_gates(&self) {
         let gates = std::mem::take(&mut *self.gates.lock().unwrap_or_else(PoisonError::into_inner));
         if self.quiet {

@@ -2,7 +2,7 @@
 
 use super::text::{count, seconds, short};
 
-/// One table at one moment. What is `None` is not shown.
+/// One table at one moment. A field that is `None` is not shown.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     /// The table.

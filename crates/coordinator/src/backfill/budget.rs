@@ -32,7 +32,7 @@ impl Budget {
         Self { source: source.clone(), per_s, left: Mutex::default() }
     }
 
-    /// Changes the rate. What waits at another one does so no longer.
+    /// Changes the rate. A caller that waits at another one does so no longer.
     pub(super) fn set(&self, per_s: Option<u64>) {
         let per_s = per_s.unwrap_or(0);
         self.per_s.send_if_modified(|known| std::mem::replace(known, per_s) != per_s);

@@ -254,7 +254,7 @@ async fn keep(migration: &Migration, archive: &dyn Archive, epoch: Epoch) -> Res
     })
 }
 
-/// Whatever is left to do once it is decided. Each part is done already, or is done now.
+/// Does what is left once the completion is decided. Each part is done already, or is done now.
 async fn tidy(
     migration: &Migration,
     record: &TargetRecord,

@@ -129,7 +129,7 @@ pub(super) async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<
     Ok(GateResult::check(name, differ == 0, detail, next))
 }
 
-/// A verdict speaks as of its oldest reading: a run may take hours, or be killed and resumed. What is found
+/// A verdict speaks as of its oldest reading: a run may take hours, or be killed and resumed. A fault found
 /// while it goes on may be of a key that it has read already.
 fn oldest_reading(verdict: &VerdictRow, names: &[&str]) -> DateTime<Utc> {
     let at = |table: &serde_json::Value| {

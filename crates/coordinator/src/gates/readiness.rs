@@ -105,8 +105,8 @@ pub(crate) async fn readiness(
     Ok(gates.report)
 }
 
-/// Returns what a step to `to` would be asked now, without taking it. What a step tries out by writing is not
-/// among it.
+/// Returns what a step to `to` would be asked now, without taking it. The writes that a step tries out are
+/// not among them.
 ///
 /// # Errors
 /// [`Error::NotAdjacent`]; the stores'.

@@ -2,8 +2,8 @@
 //!
 //! In five parts: 1. The reverse feed is begun, and seen through, so that the way back is open before there
 //! is anything to bring back.
-//! 2. The barrier is closed: no application writes. What is pending is delivered, within the bound. 3. The
-//! truth moves: decided in PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on
+//! 2. The barrier is closed: no application writes. The relay delivers the pending keys, within the bound. 3.
+//! The truth moves: decided in PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on
 //! from PostgreSQL's, and every instance has acknowledged the phase or its lease is over. 5. Writes go on.
 //! Until then everything can be undone, because no application has written: what takes too long is, and so is
 //! what a crash leaves.

@@ -95,8 +95,8 @@ impl<'a> Table<'a> {
         vec![self.conclude(row, due).await]
     }
 
-    /// Inserts rows that are new, if most are. Whatever this does not conclude (a row that is there, one that
-    /// the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
+    /// Inserts rows that are new, if most are. Every item that this leaves open (a row that is there, one
+    /// that the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
     /// answer counts.
     async fn new_ones<'b>(self, chunk: Vec<(&'b PendingRow, Item)>) -> Vec<Result<Fate>>
     where

@@ -108,7 +108,7 @@ impl Table<'_> {
     }
 
     /// Puts what is due over an item of another program, whose version is none of ours; whether it landed.
-    /// What comes in between the next pass meets, and what was read too long ago it reads again.
+    /// The next pass meets a change that comes in between, and reads again a row that was read too long ago.
     async fn put_over_foreign(self, item: Item, standing: AttributeValue) -> Result<bool> {
         let target = &self.run.migration.target;
         match target.put_over_foreign(self.read_at, &self.binding.target_name, item, standing).await {

@@ -114,8 +114,8 @@ impl Pace {
         Ok(())
     }
 
-    /// Takes what was spent off the budget, where there is one. What does not work out is a bit more for the
-    /// backfill.
+    /// Takes what was spent off the budget, where there is one. A note that does not work out leaves a bit
+    /// more for the backfill.
     pub(super) async fn charge(&self, source: &Source) {
         let spent = self.spent_milliunits.swap(0, Relaxed);
         let per_s = self.budget_per_s.load(Relaxed);

@@ -46,8 +46,8 @@ impl Repaired {
 /// unless a person wants them back ([`Repairable::deletion`]).
 ///
 /// # Errors
-/// [`Kind::Refused`] in a phase that does not write both stores; the stores'. What was marked by then is
-/// delivered by any relay, and stays open in the journal as unverified.
+/// [`Kind::Refused`] in a phase that does not write both stores; the stores'. Any relay delivers the keys
+/// marked by then, and they stay open in the journal as unverified.
 ///
 /// # Cancel safety
 /// As for an error.

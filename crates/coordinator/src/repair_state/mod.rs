@@ -1,10 +1,10 @@
 //! Mending the state of a migration: what the doctor proposes is carried out, under the coordinator's lock.
 //!
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
-//! was. 3. What is still wrong after a crash is found again by the next run, which goes on under the same
-//! entry of the journal; until then no step forward is taken. In reading order: `remedies` (one function
-//! each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record` (the
-//! largest of them), `highest` (how far DynamoDB has counted), this file (all of them, then the comparison),
+//! was. 3. The next run finds again what is still wrong after a crash, and goes on under the same entry of
+//! the journal; until then no step forward is taken. In reading order: `remedies` (one function each),
+//! `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record` (the largest of
+//! them), `highest` (how far DynamoDB has counted), this file (all of them, then the comparison),
 //! `take_target` (the other way round).
 
 mod follow_target;

@@ -95,8 +95,8 @@ async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> 
     Ok(source.install_capture(binding, &fingerprint).await?)
 }
 
-/// Installs the triggers again while PostgreSQL is frozen. What SQL has written meanwhile is overwritten by
-/// the reverse backfill that follows; nothing is copied from here.
+/// Installs the triggers again while PostgreSQL is frozen. The reverse backfill that follows overwrites what
+/// SQL has written meanwhile; nothing is copied from here.
 async fn refreeze(migration: &Migration, binding: &TableBinding) -> Result<()> {
     let source = &migration.source;
     let fingerprint = source.fingerprint(binding).await?;

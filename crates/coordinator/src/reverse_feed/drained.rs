@@ -3,7 +3,7 @@
 //! An answer without records proves nothing: DynamoDB gives such answers in the midst of a shard. So markers
 //! are written, and waited for. 1. A marker is written after every write that matters. 2. Within a shard,
 //! records are in the order in which its partition took the writes. 3. So a shard that has shown a marker of
-//! this round has shown everything before it. Which shard a marker goes to is not ours to choose; markers are
+//! this round has shown everything before it. We cannot choose the shard that a marker goes to; markers are
 //! spread over the hashes of their keys, and more of them are written until every shard has shown one, or is
 //! closed and was read to its end. A shard that split meanwhile is closed, and its children have to show one
 //! as well; one that is closed and has no child yet is waited for, as its child may be listed late.
@@ -182,7 +182,8 @@ async fn round(
                 if listed_at >= begun {
                     table.end(begun, Vec::new());
                 } else {
-                    // By shards of a moment ago. What was split since must have come through as well.
+                    // By shards of a moment ago. The children of a shard that was split since must have come
+                    // through as well.
                     needs.push((at, Need::List(begun)));
                 }
                 continue;

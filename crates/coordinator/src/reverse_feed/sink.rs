@@ -59,7 +59,7 @@ const AHEAD: &str = "the stream has records of an epoch that PostgreSQL's contro
 impl TableSink<'_> {
     /// Applies a page with records of an epoch that PostgreSQL has never begun, if both stores show that they
     /// are another program's. Or else the feed stands still before it: 1. PostgreSQL is set back to before an
-    /// epoch in which applications wrote. 2. What they wrote is passed over. 3. The way back is taken.
+    /// epoch in which applications wrote. 2. Their writes are passed over. 3. The way back is taken.
     async fn apply_ahead(&self, page: Page<'_>) -> Result<Applied> {
         let begun = begun::newest(self.migration).await.map_err(|error| match error {
             crate::Error::Store(error) => error,

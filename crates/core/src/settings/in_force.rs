@@ -10,8 +10,8 @@ pub struct Settings(Map<String, Value>);
 
 impl Settings {
     /// Those of a control record that count at `now_s`, in seconds since 1970 by the clock of the store that
-    /// keeps them: each is `{"value": …, "until": seconds or null}`. What this version does not know, or
-    /// what does not hold what its name takes, counts for nothing.
+    /// keeps them: each is `{"value": …, "until": seconds or null}`. A setting that this version does not
+    /// know, or whose value its name does not take, counts for nothing.
     pub fn in_force(kept: &Value, now_s: f64) -> Self {
         let counts =
             |entry: &Value| entry.get("until").and_then(Value::as_f64).is_none_or(|until| until > now_s);

@@ -1,4 +1,4 @@
-//! The two tokens. What is kept of them is a keyed hash; what is sent is compared with it in constant time.
+//! The two tokens. The daemon keeps a keyed hash of each, and compares what is sent with it in constant time.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;

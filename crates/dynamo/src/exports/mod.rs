@@ -1,7 +1,7 @@
 //! DynamoDB's export to S3, as it lies in a folder that it was copied to: manifests, and files of items.
 //!
-//! Source: Amazon DynamoDB Developer Guide, "DynamoDB table export output format". What is not as it is
-//! written there is refused, by name (I18).
+//! Source: Amazon DynamoDB Developer Guide, "DynamoDB table export output format". An export that is not as
+//! it is written there is refused, by name (I18).
 
 mod manifest;
 mod read;

@@ -74,7 +74,7 @@ impl DetachedDynamo {
         self.process.id()
     }
 
-    /// Ends the process with SIGKILL. What it had answered is in its file.
+    /// Ends the process with SIGKILL. Every write that it had answered is in its file.
     ///
     /// # Errors
     ///

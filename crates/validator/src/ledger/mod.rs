@@ -181,7 +181,7 @@ impl Ledger {
     /// not on an async thread.
     ///
     /// # Errors
-    /// When a file cannot be written. What was read may then be there in part, so the run ends.
+    /// When a file cannot be written. The entries may then be there in part, so the run ends.
     pub(crate) fn enter(&self, side: Side, batch: Batch) -> io::Result<()> {
         let mut page = self.page(side);
         let page = &mut *page;

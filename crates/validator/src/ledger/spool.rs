@@ -67,7 +67,7 @@ impl Spool {
         Ok((self.bytes, file))
     }
 
-    /// Reads everything back, in order. What is pushed later comes behind it as before.
+    /// Reads everything back, in order. Later entries come behind it as before.
     pub(super) fn read(&mut self, mut each: impl FnMut(Entry)) -> io::Result<()> {
         self.file.flush()?;
         let place = self.file.get_mut();

@@ -1,8 +1,8 @@
 //! The quality of the data itself, beside whether both sides agree on it (R25).
 //!
 //! Business rules, sums and daily counts come from the passes, which judge each row while they have it at
-//! hand; references are looked up in the source, where the tables referred to stay. What a table must hold is
-//! declared by its crate.
+//! hand; references are looked up in the source, where the tables referred to stay. A table's crate declares
+//! what it must hold.
 //!
 //! Quality is no verdict: a rule that a row breaks in both stores is as it was before the migration. Sums
 //! that differ at rest are one, for the money of both sides must be the same.

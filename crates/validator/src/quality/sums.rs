@@ -151,7 +151,7 @@ fn one(
     if options.unmasked { check } else { check.masked() }
 }
 
-/// Equal to the last digit. What does not fit is equal to nothing.
+/// Equal to the last digit. A sum that does not fit is equal to nothing.
 fn same(a: Total, b: Total) -> bool {
     a.rows == b.rows && a.sum.to_string() == b.sum.to_string() && !a.sum.overflowed() && !b.sum.overflowed()
 }

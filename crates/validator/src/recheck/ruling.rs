@@ -63,8 +63,8 @@ pub(crate) enum Ruling {
 pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Ruling {
     let shares = matches!(seen.class, Class::Shared(_));
     if seen.earlier && !policy.pending_tells && !seen.dead_letter && !shares {
-        // It agreed with the item as that was a moment ago, which is as good as any moment. What the feed set
-        // aside since does not follow by itself, and is told as what it is.
+        // It agreed with the item as that was a moment ago, which is as good as any moment. An item that the
+        // feed set aside since does not follow by itself, and is told as what it is.
         return Ruling::Decided(Outcome::Equal);
     }
     if seen.moved {
@@ -74,7 +74,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
         // Agreement needs no more proof, even if a later state is pending: it was seen at one moment.
         Class::Equal => return Ruling::Decided(Outcome::Equal),
         Class::Absent => return Ruling::Decided(Outcome::Aside),
-        // Whatever is on its way, the target has one place for all of them.
+        // The target has one place for all of them, whichever row is on its way.
         Class::Shared(columns) => {
             return Ruling::Found { class: FindingClass::Different, columns, compared: true };
         }

@@ -59,11 +59,11 @@ pub struct HelpedTable {
 ///
 /// # Errors
 /// [`Kind::Misconfigured`] where this process does not see what the leader sees: another version, table,
-/// target, layout or phase. What no waiting mends.
+/// target, layout or phase. Waiting does not repair it.
 ///
 /// # Cancel safety
-/// Reading has no effect. What it has read is read again by others: at once when cancelled, and else once its
-/// lease is over.
+/// Reading has no effect. Others read again what it has read: at once when cancelled, and else once its lease
+/// is over.
 #[crate::boxed]
 pub async fn help(
     source: &Source,

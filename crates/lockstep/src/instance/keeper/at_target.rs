@@ -75,7 +75,7 @@ impl Keeper {
                 self.home = Home::Source;
                 Ok(true)
             }
-            // The truth went back. What is known wears out until the source has told us more.
+            // The truth went back. Our knowledge wears out until the source has told us more.
             _ => {
                 self.home = Home::Source;
                 Ok(false)
