@@ -178,7 +178,7 @@ impl Run<'_> {
     ) -> Result<u64> {
         let migration = self.migration;
         continuity::turn(migration).await?;
-        // 1. A relay with another target name delivers. 2. The keys it delivered leave the pending set. 3. The
+        // 1. A relay with another target name delivers. 2. Its keys leave the pending set. 3. The
         //    right table stays old.
         migration.source.require_contract(&migration.tables).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {

@@ -89,9 +89,9 @@ impl Keeper {
         if !record.holds_truth() || record.completed_at.is_some() {
             return Ok(());
         }
-        // Leases are renewed each second, and a look is a request for each table. A table that was opened since
-        // the last look is looked at by the next renewal: one that is made again before it was ever seen with
-        // its mark would be answered from as if it were empty.
+        // Leases are renewed each second, and a look is a request for each table. A table that was opened
+        // since the last look is looked at by the next renewal: one that is made again before it was ever
+        // seen with its mark would be answered from as if it were empty.
         let between = self.who.lease / LOOKS_IN_A_LEASE;
         let is_recent = self.same_tables_at.is_some_and(|at| at.elapsed() < between);
         if self.registered_in_target && is_recent && !target.target().serves_unseen() {
