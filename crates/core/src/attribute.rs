@@ -42,7 +42,7 @@ pub const RESERVED_ATTRIBUTES: [&str; 9] = [
 /// Attributes of an item, as DynamoDB returns them.
 pub type Attributes = HashMap<String, AttributeValue>;
 
-/// Whether an attribute is Lockstep's own and no part of the row.
+/// Tells whether an attribute is Lockstep's own and no part of the row.
 pub fn is_bookkeeping(name: &str) -> bool {
     name == VERSION_ATTRIBUTE || name == WRITERS_ATTRIBUTE
 }

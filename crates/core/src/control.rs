@@ -55,7 +55,7 @@ impl TargetRecord {
         Control { phase: self.phase, epoch: self.epoch, changed_at: self.changed_at, writes_paused }
     }
 
-    /// Whether it says that the truth is in the target.
+    /// Tells whether it says that the truth is in the target.
     pub fn holds_truth(&self) -> bool {
         self.phase == Phase::DynamoOnly
     }

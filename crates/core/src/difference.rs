@@ -75,14 +75,14 @@ impl Difference {
         Self { path: None, source, target }
     }
 
-    /// The same, of a column.
+    /// Returns the same, of a column.
     pub fn in_column(self, column: &str) -> FieldDiff {
         FieldDiff { column: column.to_owned(), path: self.path, source: self.source, target: self.target }
     }
 }
 
 impl FieldValue {
-    /// A text, cut where it is long.
+    /// Makes a text, cut where it is long.
     pub fn of(text: &str) -> Self {
         if text.is_empty() { Self::Empty } else { Self::Value(cut(text, 0)) }
     }
@@ -178,8 +178,8 @@ impl Path {
     }
 }
 
-/// Whether a member is called something that a person would call a field, so that it can be shown and needs
-/// no quotes.
+/// Tells whether a member is called something that a person would call a field, so that it can be shown and
+/// needs no quotes.
 fn is_name(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

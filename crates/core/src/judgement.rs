@@ -65,7 +65,7 @@ impl Group {
         }
     }
 
-    /// The parts of a group's name.
+    /// Returns the parts of a group's name.
     pub fn parts(name: &str) -> Vec<String> {
         name.split(SEPARATOR).map(str::to_owned).collect()
     }
@@ -84,7 +84,7 @@ impl ExactSum {
         Self { mantissa: value.mantissa(), scale: value.scale(), overflowed: false }
     }
 
-    /// Whether 38 digits were not enough, so that the sum says nothing.
+    /// Tells whether 38 digits were not enough, so that the sum says nothing.
     pub fn overflowed(&self) -> bool {
         self.overflowed
     }
@@ -176,7 +176,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// An empty one, as of a moment.
+    /// Makes an empty one, as of a moment.
     pub fn as_of(as_of_s: i64) -> Self {
         Self { as_of_s, ..Self::default() }
     }

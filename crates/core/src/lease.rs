@@ -69,12 +69,12 @@ impl InstanceRow {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// The instance's name, host and process, for people.
+    /// Returns the instance's name, host and process, for people.
     pub fn title(&self) -> String {
         format!("instance {} (host {}, pid {})", self.name, self.host, self.pid)
     }
 
-    /// Whether it has acknowledged `epoch` or a later one.
+    /// Tells whether it has acknowledged `epoch` or a later one.
     pub fn has_acknowledged(&self, epoch: Epoch) -> bool {
         self.epoch.is_some_and(|acknowledged| acknowledged >= epoch.0)
     }

@@ -13,8 +13,8 @@ use crate::expiry::is_expiry;
 use crate::item::Item;
 
 impl Item {
-    /// Whether `found` says the same as this item, whatever version either has: each attribute, numbers by
-    /// value, and no other one. An expiry may have been put off, as seen at `now_s` (seconds since 1970).
+    /// Tells whether `found` says the same as this item, whatever version either has: each attribute, numbers
+    /// by value, and no other one. An expiry may have been put off, as seen at `now_s` (seconds since 1970).
     pub fn is_same_state(&self, found: &Attributes, now_s: i64) -> bool {
         let counts = |name: &str| !is_bookkeeping(name);
         let is_there = |name: &str, value: &AttributeValue| {

@@ -19,12 +19,12 @@ fn of_column(column: &str) -> String {
 }
 
 impl Unholdable {
-    /// A reason whose column is not known yet.
+    /// Makes a reason whose column is not known yet.
     pub fn because(reason: impl Into<String>) -> Self {
         Self { column: String::new(), reason: reason.into() }
     }
 
-    /// The same reason, of the named column.
+    /// Returns the same reason, of the named column.
     pub fn of(mut self, column: &str) -> Self {
         if self.column.is_empty() {
             column.clone_into(&mut self.column);

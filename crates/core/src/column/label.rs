@@ -15,7 +15,7 @@ pub trait Labelled: Copy + 'static {
     /// Returns the label of the variant.
     fn label(self) -> &'static str;
 
-    /// The value with that label.
+    /// Returns the value with that label.
     fn of_label(label: &str) -> Option<Self>;
 }
 

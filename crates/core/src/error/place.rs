@@ -17,7 +17,7 @@ pub(super) enum Place {
 /// line of a COPY, the parameters of a statement.
 const OF_THE_SERVER: &[&str] = &["while ", "COPY ", "unnamed portal ", "portal ", "parallel worker"];
 
-/// The innermost place.
+/// Returns the innermost place.
 pub(super) fn of(context: &str) -> Place {
     let line = context.lines().next().unwrap_or_default();
     if line.is_empty() {
@@ -35,15 +35,15 @@ pub(super) fn of(context: &str) -> Place {
     }
 }
 
-/// Whether the place is a function of schema `lockstep`, in whatever language the server speaks. A name in
-/// quotes could be anything.
+/// Tells whether the place is a function of schema `lockstep`, in whatever language the server speaks. A name
+/// in quotes could be anything.
 fn is_of_ours(line: &str) -> bool {
     line.starts_with("PL/pgSQL")
         && !line.contains('"')
         && line.split_once(" lockstep.").is_some_and(|(before, _)| !before.contains('('))
 }
 
-/// The innermost function, where the server speaks English.
+/// Returns the innermost function, where the server speaks English.
 pub(super) fn function(context: &str) -> Option<&str> {
     context.lines().find_map(|line| {
         let (name, _) = line.strip_prefix("PL/pgSQL function ")?.split_once('(')?;

@@ -59,7 +59,7 @@ const TABLE: &[(&str, Kind)] = &[
     ("P0", Kind::Invalid),
 ];
 
-/// The meaning of a SQLSTATE.
+/// Returns the meaning of a SQLSTATE.
 pub(super) fn kind(code: &str) -> Kind {
     let known = |exact: bool| {
         TABLE.iter().find(|(known, _)| if exact { *known == code } else { code.starts_with(known) })
