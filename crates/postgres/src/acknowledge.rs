@@ -115,8 +115,8 @@ impl Source {
         Ok(true)
     }
 
-    /// A key about in the middle of what lies between two keys, by a sample of `percent` of the table's
-    /// pages, and how many rows the sample has there; `None` where it has too few to say.
+    /// Returns a key about in the middle of what lies between two keys, by a sample of `percent` of the
+    /// table's pages, and how many rows the sample has there; `None` where it has too few to say.
     ///
     /// # Errors
     /// The driver's.

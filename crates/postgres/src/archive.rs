@@ -145,8 +145,8 @@ impl Source {
         .doing("writing the journal")
     }
 
-    /// Every entry of the journal, oldest first; of a migration that is complete where schema `lockstep` is
-    /// gone.
+    /// Returns every entry of the journal, oldest first; of a migration that is complete where schema
+    /// `lockstep` is gone.
     ///
     /// # Errors
     /// The driver's.
@@ -157,7 +157,7 @@ impl Source {
         sqlx::query_as(AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the journal")
     }
 
-    /// Whether the source table of a migration that is complete is there still.
+    /// Tells whether the source table of a migration that is complete is there still.
     ///
     /// # Errors
     /// The driver's.

@@ -21,7 +21,7 @@ impl HeldRange {
 }
 
 impl BlockRead {
-    /// The watermark of a range of which each block before `from` is acknowledged.
+    /// Returns the watermark of a range of which each block before `from` is acknowledged.
     pub fn watermark(&self) -> KeyBound {
         vec![self.from.to_string()]
     }

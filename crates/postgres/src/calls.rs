@@ -109,8 +109,8 @@ pub enum CallEnd {
 /// `LK` is not in use elsewhere.
 const STALE: &str = "LK001";
 
-/// The statement that calls: the write's own parameters, then epoch, whether marks and whether repairs are
-/// asked for.
+/// Returns the statement that calls: the write's own parameters, then epoch, whether marks and whether
+/// repairs are asked for.
 pub fn call_sql(call: Call, binding: &TableBinding, statements: &RowStatements) -> String {
     let places = list((1..=parameters(call, binding).len() + 3).map(|place| format!("${place}")));
     let name = name_of(call, binding, &text_of(call, statements, binding));
@@ -191,14 +191,14 @@ fn parameters(call: Call, binding: &TableBinding) -> Vec<&'static str> {
     }
 }
 
-/// The names of a table's functions.
+/// Returns the names of a table's functions.
 pub(super) fn names(binding: &TableBinding, computed: &Computed) -> Vec<String> {
     let statements = RowStatements::new(binding, computed);
     Call::ALL.iter().map(|call| name_of(*call, binding, &text_of(*call, &statements, binding))).collect()
 }
 
-/// The statements that create the functions of a table. Those of other programs, with other columns, stay
-/// beside them.
+/// Returns the statements that create the functions of a table. Those of other programs, with other columns,
+/// stay beside them.
 pub(super) fn functions(binding: &TableBinding, computed: &Computed) -> Vec<String> {
     let statements = RowStatements::new(binding, computed);
     let one = |call: &Call| {
@@ -231,7 +231,7 @@ fn digest(text: &str) -> u64 {
     })
 }
 
-/// A function from its parameters on: all but its name.
+/// Returns a function from its parameters on: all but its name.
 fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> String {
     let (class, barrier) = BARRIER;
     let table = quote_literal(binding.name());

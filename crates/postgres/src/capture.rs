@@ -129,7 +129,7 @@ impl Source {
         Ok(is_older || are_missing)
     }
 
-    /// Whether capture is on.
+    /// Checks whether capture is on.
     ///
     /// # Errors
     /// The driver's.
@@ -169,7 +169,7 @@ async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, do
     take_back(connection).await
 }
 
-/// Whether a captured table lacks one of the functions that this program calls.
+/// Tells whether a captured table lacks one of the functions that this program calls.
 async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<bool> {
     if !binding.table.has_store() {
         return Ok(false);
@@ -192,7 +192,7 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
 const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = 'UTC' SET \"IntervalStyle\" = 'postgres' \
                             SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'";
 
-/// The functions that the triggers call.
+/// Returns the functions that the triggers call.
 ///
 /// In DynamoOnly they refuse every session but the reverse feed's. The phase is read without trusting the
 /// transaction's snapshot. Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The
@@ -347,7 +347,7 @@ impl CaptureState {
             Self::Broken(how) => {
                 format!(
                     "{how}: changes made since may be unknown. Run {Doctor}, which says \
-                    how to mend it"
+                    how to repair it"
                 )
             }
         };

@@ -176,7 +176,7 @@ impl Source {
         }))
     }
 
-    /// All ordinary and partitioned tables, views and foreign tables that are not PostgreSQL's, an
+    /// Returns all ordinary and partitioned tables, views and foreign tables that are not PostgreSQL's, an
     /// extension's or Lockstep's own.
     ///
     /// # Errors

@@ -44,7 +44,8 @@ pub struct AnswerPart {
     pub body: Vec<u8>,
 }
 
-/// Whether worker `$3`, under a lease that lasts, answers wish `$2` of comparison `$1` while that is the newest.
+/// Returns the expression that tells whether worker `$3`, under a lease that lasts, answers wish `$2` of
+/// comparison `$1` while that is the newest.
 fn may_answer() -> String {
     format!(
         "EXISTS (SELECT 1 FROM lockstep.comparisons c WHERE c.run = $1 AND c.ask = $2)
@@ -156,7 +157,7 @@ impl Source {
         .doing("reading which workers have answered")
     }
 
-    /// The next part at a place after that of a worker and number, of these workers only.
+    /// Returns the next part at a place after that of a worker and number, of these workers only.
     ///
     /// # Errors
     /// The driver's.

@@ -26,8 +26,8 @@ pub struct ComparisonProgress {
 }
 
 impl Source {
-    /// Every comparison that has a leader now; none where schema `lockstep` is older than such comparisons,
-    /// or where this role may not see them.
+    /// Returns every comparison that has a leader now; none where schema `lockstep` is older than such
+    /// comparisons, or where this role may not see them.
     ///
     /// # Errors
     /// The driver's.

@@ -164,8 +164,8 @@ impl Source {
             .map(drop)
     }
 
-    /// The comparison of a table that has a leader now; `None` where there is none, where schema `lockstep`
-    /// is older than such comparisons, or where this role may not see them.
+    /// Returns the comparison of a table that has a leader now; `None` where there is none, where schema
+    /// `lockstep` is older than such comparisons, or where this role may not see them.
     ///
     /// # Errors
     /// The driver's.
@@ -248,7 +248,7 @@ impl Source {
         Ok(finished.rows_affected() == 1)
     }
 
-    /// Every piece of a comparison, in order; none once the comparison has ended.
+    /// Returns every piece of a comparison, in order; none once the comparison has ended.
     ///
     /// # Errors
     /// The driver's.

@@ -96,7 +96,7 @@ impl Source {
         }))
     }
 
-    /// Those that were noted in this epoch; none where schema `lockstep` is older than such notes.
+    /// Returns those that were noted in this epoch; none where schema `lockstep` is older than such notes.
     async fn contradicted(&self) -> Result<Vec<Contradicted>> {
         let found = sqlx::query_as(
             "SELECT c.table_name, c.key::text AS key, c.version, c.seen

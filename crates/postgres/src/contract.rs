@@ -161,7 +161,7 @@ fn differing(table: &str, setting: &str, adopted: &str, configured: &str) -> Str
     )
 }
 
-/// The layout of a table that was declared.
+/// Returns the layout of a table that was declared.
 fn declared(layout: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(layout).ok()
 }
@@ -169,8 +169,8 @@ fn declared(layout: &str) -> Option<Map<String, Value>> {
 /// Word that an earlier Lockstep noted of a table whose items expire, without saying when.
 const EXPIRES: &str = "on";
 
-/// Whether `configured` says when items expire, where an earlier Lockstep noted only that they do: the next
-/// coordinator notes it.
+/// Tells whether `configured` says when items expire, where an earlier Lockstep noted only that they do: the
+/// next coordinator notes it.
 fn is_finer(adopted: &str, configured: &str) -> bool {
     adopted == EXPIRES && configured != "off"
 }
@@ -180,7 +180,7 @@ fn misconfigured(message: String) -> Error {
 }
 
 impl Source {
-    /// The tables of the migration; none where Lockstep was never installed.
+    /// Returns the tables of the migration; none where Lockstep was never installed.
     ///
     /// # Errors
     /// The driver's.

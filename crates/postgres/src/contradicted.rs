@@ -37,7 +37,7 @@ pub struct LostBefore {
 }
 
 impl LostBefore {
-    /// Whether a state that the target holds under `version` may be of a time that is lost.
+    /// Tells whether a state that the target holds under `version` may be of a time that is lost.
     pub fn may_be_lost(&self, version: Version) -> bool {
         version.epoch() < self.epoch || version > self.handed_out
     }
@@ -57,15 +57,15 @@ pub struct Contradicted {
 }
 
 impl Contradicted {
-    /// Whether it is the change of this key.
+    /// Tells whether it is the change of this key.
     pub fn is_of(&self, key: &SourceKey) -> bool {
         SourceKey::parse(&self.key).is_ok_and(|own| own == *key)
     }
 }
 
 impl Source {
-    /// Those of `refused` that no delivery of this history explains, by what is pending now; they are noted
-    /// for every process. Their marks stay. Call it after the puts were answered.
+    /// Returns those of `refused` that no delivery of this history explains, by what is pending now; they are
+    /// noted for every process. Their marks stay. Call it after the puts were answered.
     ///
     /// # Errors
     /// The driver's.

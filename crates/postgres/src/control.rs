@@ -179,8 +179,8 @@ impl Source {
         read_control(&mut connection).await
     }
 
-    /// The identity of this migration; `None` where schema `lockstep` is not there, or is of a version that
-    /// knew none.
+    /// Returns the identity of this migration; `None` where schema `lockstep` is not there, or is of a
+    /// version that knew none.
     ///
     /// # Errors
     /// The driver's.
@@ -234,7 +234,7 @@ impl Source {
         Ok(found.into_iter().map(|state| (state.name.clone(), state)).collect())
     }
 
-    /// The names of the tables that were captured, in their order.
+    /// Returns the names of the tables that were captured, in their order.
     ///
     /// # Errors
     /// The driver's.

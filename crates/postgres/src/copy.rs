@@ -77,12 +77,12 @@ impl CopyChunk {
         })
     }
 
-    /// The fields of a row; hand them to [`Fields::of_copy`].
+    /// Returns the fields of a row; hand them to [`Fields::of_copy`].
     pub fn row(&self, row: &Range<usize>) -> &[u8] {
         &self.bytes[row.clone()]
     }
 
-    /// The fields of every row.
+    /// Returns the fields of every row.
     pub fn tuples(&self) -> impl Iterator<Item = &[u8]> {
         self.rows().map(|row| &self.bytes[row])
     }
@@ -237,7 +237,7 @@ pub(crate) fn bound_sql(binding: &TableBinding, bound: &KeyBound) -> String {
     list(bound.iter().zip(types).map(|(literal, sql_type)| format!("{}::{sql_type}", quote_literal(literal))))
 }
 
-/// The primary key of a row, as a bound.
+/// Returns the primary key of a row, as a bound.
 pub(crate) fn bound_of(table: &dyn AnyTable, tuple: &[u8]) -> std::result::Result<KeyBound, Unholdable> {
     let wanted = &table.key_columns()[..table.primary_key_columns()];
     let mut bound = vec![String::new(); wanted.len()];
@@ -252,7 +252,7 @@ pub(crate) fn bound_of(table: &dyn AnyTable, tuple: &[u8]) -> std::result::Resul
 }
 
 impl TableBinding {
-    /// The primary key of a row that [`Source::read_chunk`] read, as a bound.
+    /// Returns the primary key of a row that [`Source::read_chunk`] read, as a bound.
     ///
     /// # Errors
     /// When the key has no literal; a table with such keys cannot be split into ranges.

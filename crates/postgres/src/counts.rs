@@ -178,8 +178,8 @@ impl Source {
     }
 }
 
-/// The settings in force, read on an application's own connection with the rights that it has; none where the
-/// schema is of before they were kept there.
+/// Returns the settings in force, read on an application's own connection with the rights that it has; none
+/// where the schema is of before they were kept there.
 ///
 /// # Errors
 /// The driver's.

@@ -56,7 +56,7 @@ const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journa
 const WAITS: &str = "EXISTS (SELECT FROM lockstep.pending) OR EXISTS (SELECT FROM lockstep.intents)";
 
 impl Source {
-    /// Whether a relay may have something to do.
+    /// Checks whether a relay may have something to do.
     ///
     /// `None` where it cannot be said by one statement, as where the schema is not there or is of an earlier
     /// version: then everything is asked.
@@ -71,7 +71,7 @@ impl Source {
             .await
     }
 
-    /// The same for everything that is shown of a migration.
+    /// Returns the same for everything that is shown of a migration.
     ///
     /// # Errors
     /// As there.

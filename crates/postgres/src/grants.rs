@@ -31,9 +31,9 @@ const READ_ONLY: [&str; 3] = [
     "GRANT SELECT ON ALL SEQUENCES IN SCHEMA lockstep TO",
 ];
 
-/// The statements that make role `to` one that may do what `role` does with `tables`, and no more. Those of
-/// an application and of who only reads are run by the operator, once schema `lockstep` is there; those of
-/// the operator by who owns the database.
+/// Returns the statements that make role `to` one that may do what `role` does with `tables`, and no more.
+/// Those of an application and of who only reads are run by the operator, once schema `lockstep` is there;
+/// those of the operator by who owns the database.
 pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation]) -> Vec<String> {
     let name = quote_identifier(to);
     let each = |statements: &[&str]| {

@@ -57,8 +57,8 @@ pub struct PartRow {
 }
 
 impl Source {
-    /// The import of a table; `None` where the initial load went in by writes, or where schema `lockstep` is
-    /// of a version that knew none.
+    /// Returns the import of a table; `None` where the initial load went in by writes, or where schema
+    /// `lockstep` is of a version that knew none.
     ///
     /// # Errors
     /// The driver's.
@@ -196,7 +196,7 @@ impl Source {
         Ok(noted.rows_affected() == 1)
     }
 
-    /// The parts of a table, by name.
+    /// Returns the parts of a table, by name.
     ///
     /// # Errors
     /// The driver's.
@@ -296,8 +296,8 @@ impl Source {
         transaction.commit().await.doing(doing)
     }
 
-    /// Whether a call for a job may still arrive: its token was noted within `lifetime`, by the source's
-    /// clock.
+    /// Tells whether a call for a job may still arrive: its token was noted within `lifetime`, by the
+    /// source's clock.
     ///
     /// # Errors
     /// The driver's.

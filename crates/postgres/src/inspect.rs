@@ -56,7 +56,7 @@ pub struct Dependent {
     pub by: Option<Relation>,
 }
 
-/// Whether a row type reads a type of the source. One of schema `public` is printed with its schema for
+/// Tells whether a row type reads a type of the source. One of schema `public` is printed with its schema for
 /// sessions with our own search path.
 fn accepts(binding: &TableBinding, spec: &ColumnSpec, sql_type: &str) -> bool {
     let accepts = |sql_type| binding.table.accepts(spec, sql_type);
@@ -308,8 +308,8 @@ impl Source {
         Ok(dependents)
     }
 
-    /// The foreign keys that refer to a relation or a partition of it. Those of partitions count for the
-    /// table that they are parts of; PostgreSQL makes those with a parent itself.
+    /// Returns the foreign keys that refer to a relation or a partition of it. Those of partitions count for
+    /// the table that they are parts of; PostgreSQL makes those with a parent itself.
     ///
     /// # Errors
     /// The driver's.

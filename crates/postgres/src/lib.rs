@@ -245,7 +245,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The pool, for statements of this module's callers inside this crate and for tests.
+    /// Returns the pool, for statements of this module's callers inside this crate and for tests.
     pub fn pool(&self) -> &PgPool {
         self.sessions.pool()
     }
@@ -269,7 +269,7 @@ impl Source {
             .doing("asking for the database's name")
     }
 
-    /// The server's version, as `server_version_num`.
+    /// Returns the server's version, as `server_version_num`.
     ///
     /// # Errors
     /// When the server does not answer.

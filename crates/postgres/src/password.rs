@@ -43,7 +43,7 @@ const COMMAND_AFTER_REFUSAL: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Password {
-    /// The options with the password as it is now.
+    /// Returns the options with the password as it is now.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] for a file that cannot be read, [`Kind::Unavailable`] for a command that

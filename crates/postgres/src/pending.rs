@@ -58,7 +58,7 @@ pub struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// The end of the set.
+    /// Returns the end of the set.
     pub fn nothing() -> Self {
         Self { rows: Vec::new(), next: None, read_at: DateTime::UNIX_EPOCH }
     }
@@ -85,8 +85,8 @@ impl PendingBatch {
     }
 }
 
-/// The statement that reads marks of table `$1` with the rows they name, `$3` of them at most; `which` is the
-/// condition on `key` and may use `$2`.
+/// Returns the statement that reads marks of table `$1` with the rows they name, `$3` of them at most;
+/// `which` is the condition on `key` and may use `$2`.
 pub(super) fn page_sql(binding: &TableBinding, which: &str, order_sql: &str) -> String {
     format!(
         "SELECT p.key::text, p.version, coalesce({present_key} = p.key, false), s.{first_key} IS NOT NULL,

@@ -26,7 +26,7 @@ impl Plans {
         }
     }
 
-    /// Whether a session of this age may have plans of before the newest change.
+    /// Tells whether a session of this age may have plans of before the newest change.
     pub(super) fn are_old(&self, age: Duration) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.1.is_some_and(|changed| age >= changed.elapsed())

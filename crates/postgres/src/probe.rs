@@ -92,7 +92,7 @@ async fn probe(transaction: &mut PgConnection, binding: &TableBinding, doing: &s
     })
 }
 
-/// The version of the mark of the key that no row can have.
+/// Returns the version of the mark of the key that no row can have.
 async fn mark(transaction: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<Option<i64>> {
     let nothing = binding
         .table

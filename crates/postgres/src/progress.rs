@@ -156,7 +156,7 @@ impl Source {
         transaction.commit().await.doing(doing)
     }
 
-    /// The ranges of a table's backfill.
+    /// Returns the ranges of a table's backfill.
     ///
     /// # Errors
     /// The driver's.

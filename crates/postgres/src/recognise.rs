@@ -143,7 +143,7 @@ impl CaptureState {
         Ok(states.into_iter().next().unwrap_or(Self::Absent))
     }
 
-    /// The states of several tables, in their order, by two statements for all.
+    /// Returns the states of several tables, in their order, by two statements for all.
     ///
     /// # Errors
     /// The driver's.

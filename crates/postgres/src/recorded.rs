@@ -7,8 +7,8 @@ use super::reverse::lose;
 use super::shape::{is_moved, leaves_of, with_leaves};
 use super::{Shape, Source, TableBinding};
 
-/// Whether the record says all that there is to say of a captured relation: it is the one that was captured,
-/// and neither a file nor a partition is to be recorded.
+/// Tells whether the record says all that there is to say of a captured relation: it is the one that was
+/// captured, and neither a file nor a partition is to be recorded.
 pub(super) fn is_as_recorded(captured: &str, now: &str) -> bool {
     match Shape::of(captured, now) {
         Shape::Same => {}
@@ -21,8 +21,8 @@ pub(super) fn is_as_recorded(captured: &str, now: &str) -> bool {
     known.iter().all(|leaf| leaf.guard != NONE) && with_leaves(now, &known) == captured
 }
 
-/// Whether what is there differs from the record in a way that changes no value, and is recorded before it is
-/// judged.
+/// Tells whether what is there differs from the record in a way that changes no value, and is recorded before
+/// it is judged.
 pub(super) fn is_to_be_recorded(shape: &Shape, captured: &str, now: &str) -> bool {
     matches!(shape, Shape::Grown(_)) || (*shape == Shape::Same && is_moved(captured, now))
 }

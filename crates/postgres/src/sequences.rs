@@ -7,15 +7,15 @@ use sqlx::postgres::PgConnection;
 use super::binding::quote_literal;
 use super::{Source, TableBinding, quote_identifier};
 
-/// The sequence that gives a table its primary key, as SQL names it; `None` where no sequence does. It is the
-/// column's own, or the one that its default calls: those of Hibernate, and those that were made by hand,
-/// belong to no column.
+/// Returns the sequence that gives a table its primary key, as SQL names it; `None` where no sequence does.
+/// It is the column's own, or the one that its default calls: those of Hibernate, and those that were made by
+/// hand, belong to no column.
 #[crate::boxed]
 pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) -> Result<Option<String>> {
     Ok(identities_of(connection, std::slice::from_ref(binding)).await?.pop().flatten())
 }
 
-/// The same of several tables, in their order, by one statement.
+/// Returns the same of several tables, in their order, by one statement.
 ///
 /// # Errors
 /// The driver's.
@@ -97,7 +97,7 @@ pub async fn highest_ids(
     found.into_iter().map(highest).collect()
 }
 
-/// The highest id that is in use; 0 where there is none.
+/// Returns the highest id that is in use; 0 where there is none.
 #[crate::boxed]
 pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBinding) -> Result<i64> {
     let column = quote_identifier(binding.primary_key().next().unwrap_or_default());

@@ -86,12 +86,12 @@ pub fn hides(fingerprint: &str) -> Vec<String> {
     Parts::of(fingerprint).hides
 }
 
-/// The partitions in a fingerprint.
+/// Returns the partitions in a fingerprint.
 pub(super) fn leaves_of(fingerprint: &str) -> Vec<Leaf> {
     Parts::of(fingerprint).leaves
 }
 
-/// A fingerprint with these partitions in place of its own, and nothing that hides rows.
+/// Returns a fingerprint with these partitions in place of its own, and nothing that hides rows.
 pub(super) fn with_leaves(fingerprint: &str, leaves: &[Leaf]) -> String {
     let Parts { columns, shape, .. } = Parts::of(fingerprint);
     let Some(shape) = shape else { return fingerprint.to_owned() };
@@ -108,14 +108,15 @@ pub fn read_order(fingerprint: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The columns and the key in a fingerprint: what stays the same through everything that changes no value.
+/// Returns the columns and the key in a fingerprint: what stays the same through everything that changes no
+/// value.
 pub fn columns_of(fingerprint: &str) -> &str {
     Parts::of(fingerprint).columns
 }
 
-/// Whether the file of the rows, or that of a partition that was there all the time, is another one than it
-/// was recorded. `VACUUM FULL` and `CLUSTER` do that and change no row; `SET UNLOGGED`, a crash and `SET
-/// LOGGED` do it as well, and have emptied the table.
+/// Tells whether the file of the rows, or that of a partition that was there all the time, is another one
+/// than it was recorded. `VACUUM FULL` and `CLUSTER` do that and change no row; `SET UNLOGGED`, a crash and
+/// `SET LOGGED` do it as well, and have emptied the table.
 pub fn is_moved(recorded: &str, now: &str) -> bool {
     let (recorded, now) = (Parts::of(recorded), Parts::of(now));
     let (Some([_, _, file, _]), Some([_, _, file_now, _])) = (recorded.shape, now.shape) else {
@@ -124,7 +125,7 @@ pub fn is_moved(recorded: &str, now: &str) -> bool {
     file != file_now || moved(&recorded, &now)
 }
 
-/// Whether the file of a partition that was there all the time is another one.
+/// Tells whether the file of a partition that was there all the time is another one.
 fn moved(captured: &Parts<'_>, now: &Parts<'_>) -> bool {
     captured.leaves.iter().any(|leaf| now.leaves.iter().any(|now| leaf.is(now) && leaf.file != now.file))
 }
@@ -164,7 +165,7 @@ impl Shape {
         let (captured, now) = (Parts::of(captured), Parts::of(now));
         // In whatever order: one that was dropped and added again comes last.
         let is_changed = sorted(captured.columns) != sorted(now.columns);
-        // A primary key that was dropped is a change, and undoing it mends the key as well.
+        // A primary key that was dropped is a change, and undoing it repairs the key as well.
         let is_of_change = is_changed && now.hides.iter().all(|way| way.starts_with(KEYLESS));
         if !now.hides.is_empty() && !is_of_change {
             return Self::Hidden(now.hides);
@@ -263,8 +264,8 @@ impl Source {
         .doing("asking for row level security")
     }
 
-    /// The columns and the key of a relation as text, with its shape and what hides rows of it; empty when it
-    /// is gone. Cheap enough to ask after every read; compare it by [`Shape::of`].
+    /// Returns the columns and the key of a relation as text, with its shape and what hides rows of it; empty
+    /// when it is gone. Cheap enough to ask after every read; compare it by [`Shape::of`].
     ///
     /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was
     /// added before the read is then seen, so no row with values in a column we do not know is ever settled.
@@ -295,7 +296,7 @@ pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding)
     Ok(types.into_iter().next().unwrap_or_else(|| ColumnTypes::new(Vec::new())))
 }
 
-/// The same of several relations, in their order, by one statement.
+/// Returns the same of several relations, in their order, by one statement.
 ///
 /// # Errors
 /// The driver's.

@@ -41,7 +41,7 @@ impl Computed {
         self.generated.iter().any(|other| other == name)
     }
 
-    /// Whether an update may set it.
+    /// Tells whether an update may set it.
     fn is_settable(&self, name: &str) -> bool {
         !self.is_generated(name) && !self.identity.iter().any(|other| other == name)
     }
@@ -174,7 +174,7 @@ impl RowStatements {
     }
 }
 
-/// The key columns compared with their own parameters among all columns.
+/// Returns the key columns compared with their own parameters among all columns.
 fn key_parameters(columns: &[&str], key: &[&str]) -> String {
     let number = |name: &str| columns.iter().position(|column| *column == name).map_or(0, |index| index + 1);
     key.iter()

@@ -42,7 +42,7 @@ impl Source {
         .doing("asking which other roles hold locks of Lockstep")
     }
 
-    /// Whether our role is a superuser.
+    /// Tells whether our role is a superuser.
     ///
     /// # Errors
     /// The driver's.

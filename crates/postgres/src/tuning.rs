@@ -28,7 +28,7 @@ pub struct Tuning {
 }
 
 impl Source {
-    /// The settings in force. A value of `set` goes before one of `tune`.
+    /// Returns the settings in force. A value of `set` goes before one of `tune`.
     ///
     /// # Errors
     /// The driver's.

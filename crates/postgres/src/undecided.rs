@@ -29,8 +29,8 @@ pub struct WaitingMark {
 const READING: &str = "reading what waited when history was lost";
 
 impl Source {
-    /// The later of `known`, a moment of the time that is lost, and the start of this server: what was marked
-    /// up to then may be of before the source was restored.
+    /// Returns the later of `known`, a moment of the time that is lost, and the start of this server: what
+    /// was marked up to then may be of before the source was restored.
     ///
     /// # Errors
     /// The driver's.
@@ -126,8 +126,8 @@ impl Source {
             .map(drop)
     }
 
-    /// Whether the source lost history, and no comparison of everything has agreed since: what the target has
-    /// more, or has otherwise, may be the only copy of what the source forgot.
+    /// Tells whether the source lost history, and no comparison of everything has agreed since: what the
+    /// target has more, or has otherwise, may be the only copy of what the source forgot.
     ///
     /// # Errors
     /// The driver's.

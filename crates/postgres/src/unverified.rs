@@ -137,9 +137,9 @@ impl Source {
         }
     }
 
-    /// The next `limit` keys after `after`, in the order of their digests, that may have changed since they
-    /// were verified: noted, pending, or of open intents; `fed`, also those whose items came back through the
-    /// reverse feed.
+    /// Returns the next `limit` keys after `after`, in the order of their digests, that may have changed
+    /// since they were verified: noted, pending, or of open intents; `fed`, also those whose items came back
+    /// through the reverse feed.
     ///
     /// Pages are of several snapshots. A key that changed before the first one is in one of the three sets
     /// all the time until a pass that read it forgets it, so it is on its page whenever that is read.

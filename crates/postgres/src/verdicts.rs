@@ -35,7 +35,7 @@ fn newest() -> String {
     )
 }
 
-/// The same in a schema of before numbers.
+/// Returns the same in a schema of before numbers.
 fn newest_unnumbered() -> String {
     format!(
         "SELECT at, {} AS age_s, NULL::bigint AS began, epoch, consistent, report
@@ -141,9 +141,9 @@ impl Source {
         Ok(())
     }
 
-    /// The newest verdict of the migration: the newest finding, unless a comparison of everything has begun
-    /// after that was recorded and found nothing; then, of those that are of everything, the one that began
-    /// last. The order in which they ended does not matter, nor does any clock.
+    /// Returns the newest verdict of the migration: the newest finding, unless a comparison of everything has
+    /// begun after that was recorded and found nothing; then, of those that are of everything, the one that
+    /// began last. The order in which they ended does not matter, nor does any clock.
     ///
     /// # Errors
     /// The driver's.
@@ -162,7 +162,7 @@ impl Source {
         }
     }
 
-    /// The source's clock: the one that ages are measured by.
+    /// Returns the source's clock: the one that ages are measured by.
     ///
     /// # Errors
     /// The driver's.
@@ -176,8 +176,8 @@ impl Source {
         Ok(now)
     }
 
-    /// The present moment by the clock that is behind, this machine's or the source's as [`Source::clock`]
-    /// found it last: what has expired by it has expired by both.
+    /// Returns the present moment by the clock that is behind, this machine's or the source's as
+    /// [`Source::clock`] found it last: what has expired by it has expired by both.
     ///
     /// 1. A machine's clock is months ahead. 2. A backfill there takes rows for expired, and leaves them
     ///    behind. 3. A

@@ -85,7 +85,7 @@ pub struct WorkerRow {
 }
 
 impl WorkerRow {
-    /// Whether its lease is not over.
+    /// Tells whether its lease is not over.
     pub fn is_live(&self) -> bool {
         self.lease_left_ms > 0
     }
@@ -218,8 +218,8 @@ impl Source {
             .doing("taking a range")
     }
 
-    /// Every worker, live ones first; none where schema `lockstep` is older than workers, or where this role
-    /// may not see them.
+    /// Returns every worker, live ones first; none where schema `lockstep` is older than workers, or where
+    /// this role may not see them.
     ///
     /// # Errors
     /// The driver's.

@@ -76,7 +76,7 @@ impl Source {
         Ok(shapes)
     }
 
-    /// Those of these tables, by their place, that [`Source::record_shape`] has something to do for.
+    /// Returns those of these tables, by their place, that [`Source::record_shape`] has something to do for.
     ///
     /// # Errors
     /// The driver's.
@@ -93,8 +93,8 @@ impl Source {
     }
 }
 
-/// The shapes of several tables inside a transaction, after which no statement can change them until it ends:
-/// `ALTER TABLE` waits for our locks, and we for one that is under way.
+/// Returns the shapes of several tables inside a transaction, after which no statement can change them until
+/// it ends: `ALTER TABLE` waits for our locks, and we for one that is under way.
 ///
 /// # Errors
 /// [`Kind::Busy`](lockstep_core::Kind::Busy) when such a statement holds a table for longer than
