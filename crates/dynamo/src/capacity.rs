@@ -24,7 +24,7 @@ pub enum WriteBound {
     Warm,
 }
 
-/// The bounds of a table and its indexes; none where the endpoint does not say.
+/// Returns the bounds of a table and its indexes; none where the endpoint does not say.
 pub(super) fn write_capacities(table: &TableDescription) -> Vec<WriteCapacity> {
     let on_demand = table.billing_mode_summary().and_then(|summary| summary.billing_mode());
     let is_on_demand = on_demand == Some(&BillingMode::PayPerRequest);

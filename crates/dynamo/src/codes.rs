@@ -86,7 +86,7 @@ const OF_THE_ITEM: &[&str] = &[
     "item collection size",
 ];
 
-/// The meaning of an answer with this code (empty where there is none), HTTP status and message.
+/// Returns the meaning of an answer with this code (empty where there is none), HTTP status and message.
 pub(super) fn kind(code: &str, status: u16, message: &str) -> Kind {
     if let Some((_, kind)) = TABLE.iter().find(|(known, _)| *known == code) {
         return *kind;
@@ -105,12 +105,12 @@ pub(super) fn kind(code: &str, status: u16, message: &str) -> Kind {
     }
 }
 
-/// Whether DynamoDB is known to use this code, beside ValidationException.
+/// Tells whether DynamoDB is known to use this code, beside ValidationException.
 pub(super) fn is_listed(code: &str) -> bool {
     TABLE.iter().any(|(known, _)| *known == code)
 }
 
-/// Whether a validation is of the item that was sent.
+/// Tells whether a validation is of the item that was sent.
 pub(super) fn is_of_the_item(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     OF_THE_ITEM.iter().any(|words| message.contains(words))

@@ -48,13 +48,13 @@ pub struct ReadAt {
 }
 
 impl ReadAt {
-    /// Whether a put of what was read then may leave, by both clocks. One that was set back does not say how
-    /// long it is ago, and then the other one does.
+    /// Tells whether a put of what was read then may leave, by both clocks. One that was set back does not
+    /// say how long it is ago, and then the other one does.
     pub fn may_leave(self) -> bool {
         self.mono.elapsed() < self.within && self.wall.elapsed().unwrap_or_default() < self.within
     }
 
-    /// A fence for puts of what was read then.
+    /// Returns a fence for puts of what was read then.
     pub fn fence(self) -> Fence {
         Fence::new(move || self.may_leave())
     }
@@ -75,13 +75,13 @@ impl fmt::Debug for Fence {
 }
 
 impl Fence {
-    /// A fence that lets a request out while `is_open` says so. It is called on the task that sends, and must
-    /// not block.
+    /// Makes a fence that lets a request out while `is_open` says so. It is called on the task that sends,
+    /// and must not block.
     pub fn new(is_open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { is_open: Arc::new(is_open), was_shut: Arc::default() }
     }
 
-    /// Whether a request could leave now.
+    /// Tells whether a request could leave now.
     pub fn is_open(&self) -> bool {
         (self.is_open)()
     }
@@ -135,7 +135,7 @@ mod tests {
         ConditionalPut { table: "t".to_owned(), item: item.into_iter().collect(), expected: Expected::Absent }
     }
 
-    /// A target that answers one request with success, and says what it was sent.
+    /// Returns a target that answers one request with success, and says what it was sent.
     async fn target() -> (Target, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{KeySchemaElement, ProjectionType, ScalarAttributeT
 use lockstep_core::{KeyType, TargetSchema};
 use serde::Serialize;
 
-/// The SDK's word for the type of a key attribute.
+/// Returns the SDK's word for the type of a key attribute.
 pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
     match key_type {
         KeyType::S => ScalarAttributeType::S,
@@ -27,7 +27,7 @@ pub struct UndeclaredIndex {
 }
 
 impl UndeclaredIndex {
-    /// Whether an item that the schema allows may be refused for it.
+    /// Tells whether an item that the schema allows may be refused for it.
     pub fn may_refuse(&self) -> bool {
         !self.by.is_empty()
     }
@@ -41,7 +41,7 @@ impl fmt::Display for UndeclaredIndex {
     }
 }
 
-/// The indexes of a table that its schema does not have.
+/// Returns the indexes of a table that its schema does not have.
 pub(super) fn undeclared(found: &TableDescription, schema: &TargetSchema) -> Vec<UndeclaredIndex> {
     let global = found.global_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), false));
     let local = found.local_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), true));

@@ -20,7 +20,7 @@ impl<'a> PageItem<'a> {
         self.attributes.iter().map(|(name, value)| (name.as_ref(), value.view()))
     }
 
-    /// The item as the SDK would have decoded it.
+    /// Returns the item as the SDK would have decoded it.
     pub fn to_attributes(&self) -> Attributes {
         self.iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
     }

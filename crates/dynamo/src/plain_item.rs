@@ -79,7 +79,7 @@ fn one_item<'a>(json: &mut Cursor<'a>, item: &mut PageItem<'a>) -> Option<()> {
     Some(())
 }
 
-/// An attribute of one member.
+/// Returns an attribute of one member.
 fn one_value<'a>(json: &mut Cursor<'a>) -> Option<Held<'a>> {
     // As nearly all are written.
     let value = if json.passes_text(r#"{"S":""#) {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use lockstep_core::Attributes;
 
-    /// Whether a page is read by hand, what was handed over, and what serde_json makes of it.
+    /// Returns whether a page is read by hand, what was handed over, and what serde_json makes of it.
     fn both(text: &str) -> [Option<(Vec<Attributes>, PageEnd)>; 2] {
         let (mut by_hand, mut handed_over) = (Vec::new(), 0);
         let end = read_plain(text, &mut handed_over, |item| by_hand.push(item.to_attributes()));

@@ -27,7 +27,7 @@ pub struct TargetProbe<'a> {
 }
 
 impl Target {
-    /// A probe of `table`, for the run named `run`. Nothing is sent yet.
+    /// Returns a probe of `table`, for the run named `run`. Nothing is sent yet.
     pub fn probe<'a>(&'a self, table: &'a str, schema: &TargetSchema, run: String) -> TargetProbe<'a> {
         TargetProbe { target: self, table, key: PROBE.key(schema, 0), run }
     }
@@ -57,8 +57,8 @@ impl TargetProbe<'_> {
         }
     }
 
-    /// Whether the same put, sent again, is refused: that is what keeps an older state from replacing a newer
-    /// one.
+    /// Tells whether the same put, sent again, is refused: that is what keeps an older state from replacing a
+    /// newer one.
     ///
     /// # Errors
     /// The driver's.
@@ -67,7 +67,7 @@ impl TargetProbe<'_> {
         Ok(self.put_once().await? == Landed::Superseded)
     }
 
-    /// Whether the table holds what this probe put, read strongly consistent.
+    /// Tells whether the table holds what this probe put, read strongly consistent.
     ///
     /// # Errors
     /// The driver's.

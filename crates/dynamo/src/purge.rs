@@ -37,7 +37,7 @@ pub struct PurgePage {
 }
 
 impl Target {
-    /// The next page of what is to be taken out, with versions below `below` only.
+    /// Returns the next page of what is to be taken out, with versions below `below` only.
     ///
     /// # Errors
     /// The driver's.

@@ -108,7 +108,7 @@ impl Target {
         })
     }
 
-    /// A scan of one page of segment `segment` of `segments`, strongly consistent.
+    /// Returns a scan of one page of segment `segment` of `segments`, strongly consistent.
     pub(super) fn scan_segment(
         &self,
         table: &str,

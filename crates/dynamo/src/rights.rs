@@ -53,7 +53,7 @@ const fn request(
     Request { operation, modules, actions }
 }
 
-/// Everything that this crate can send.
+/// Returns everything that this crate can send.
 pub fn requests() -> &'static [Request] {
     REQUESTS
 }
@@ -216,8 +216,8 @@ impl Resources {
     }
 }
 
-/// The policy of a role, as IAM takes it: no action that is not asked for, and no resource that is not the
-/// migration's.
+/// Returns the policy of a role, as IAM takes it: no action that is not asked for, and no resource that is
+/// not the migration's.
 pub fn policy(role: Role, resources: &Resources) -> serde_json::Value {
     let statements = [Tables, Indexes, Streams, Imports, Control, Account].into_iter().filter_map(|on| {
         let needed = RIGHTS.iter().filter(|(_, what, roles)| *what == on && roles.contains(&role));

@@ -51,7 +51,7 @@ impl Target {
         self.served.lock().entry(table.to_owned()).or_insert(Table { schema, marked: None });
     }
 
-    /// Whether a table that this process answers from has never been looked at.
+    /// Tells whether a table that this process answers from has never been looked at.
     #[must_use]
     pub fn serves_unseen(&self) -> bool {
         self.served.lock().values().any(|table| table.marked.is_none())

@@ -162,7 +162,7 @@ impl Target {
         }
     }
 
-    /// Whether DynamoDB Streams answers, which is a service of its own with an endpoint of its own.
+    /// Checks whether DynamoDB Streams answers, which is a service of its own with an endpoint of its own.
     ///
     /// # Errors
     /// The driver's.
@@ -178,7 +178,7 @@ impl Target {
         self.options.streams_endpoint_url.clone().unwrap_or_else(|| self.place())
     }
 
-    /// Whether a table has no item at all.
+    /// Tells whether a table has no item at all.
     ///
     /// # Errors
     /// The driver's.
@@ -189,7 +189,8 @@ impl Target {
         Ok(page.items().is_empty() && page.last_evaluated_key().is_none())
     }
 
-    /// Whether a table holds items that Lockstep did not write, judged by its first page of up to 100 items.
+    /// Tells whether a table holds items that Lockstep did not write, judged by its first page of up to 100
+    /// items.
     ///
     /// # Errors
     /// The driver's.

@@ -87,7 +87,7 @@ impl Export {
         Ok(Self { summary, files })
     }
 
-    /// The moment whose items it has.
+    /// Returns the moment whose items it has.
     pub fn at(&self) -> DateTime<Utc> {
         self.summary.at
     }

@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// A file of these lines, as the manifest would have it.
+    /// Returns a file of these lines, as the manifest would have it.
     fn file(folder: &std::path::Path, lines: &str, items: u64) -> ExportFile {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(lines.as_bytes()).expect("written");

@@ -82,7 +82,7 @@ async fn converse(mut stream: TcpStream, answer: Arc<Mutex<Answer>>) -> std::io:
     }
 }
 
-/// Whether a request is here to its end; a client that waits for the answer sends nothing behind it.
+/// Tells whether a request is here to its end; a client that waits for the answer sends nothing behind it.
 fn is_whole(received: &[u8]) -> bool {
     let text = String::from_utf8_lossy(received);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };

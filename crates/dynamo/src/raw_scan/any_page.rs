@@ -142,7 +142,7 @@ impl Style {
     }
 }
 
-/// A page of these items.
+/// Returns a page of these items.
 pub(super) fn page(items: &[Attributes], style: &mut Style) -> String {
     let count = items.len();
     let items = style.list(items, Style::item);
