@@ -76,7 +76,7 @@ impl TableRun {
         ]);
         if !failures.is_empty() {
             let kept = if ledger.is_kept() {
-                "; what was read is kept, and the same command goes on from there"
+                "; the part that was read is kept, and the same command goes on from there"
             } else {
                 ""
             };

@@ -15,7 +15,7 @@ pub(crate) enum SourceRow<'a> {
 }
 
 impl<'a> SourceRow<'a> {
-    /// The row of a key that was looked up, if there is one.
+    /// Returns the row of a key that was looked up, if there is one.
     pub(crate) fn of(state: &'a KeyState) -> Option<Self> {
         state.exists().then_some(Self::LookedUp(state))
     }

@@ -79,7 +79,7 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     Ok(full)
 }
 
-/// Whether the source knows of every item that changed while the target was the truth, and goes on to.
+/// Tells whether the source knows of every item that changed while the target was the truth, and goes on to.
 fn is_known(run: &TableRun) -> bool {
     run.options.fed_through && run.options.quiescent
 }

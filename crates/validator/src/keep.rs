@@ -78,7 +78,7 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
     Ok(Kept { ledger: ledger.map_err(|error| run.spool(error))?, begun })
 }
 
-/// The table's folder, unless nothing is to be kept or another run has it.
+/// Returns the table's folder, unless nothing is to be kept or another run has it.
 async fn take(run: &TableRun) -> Result<Option<Folder>, Stopped> {
     let kept = run.options.kept.as_ref().filter(|_| run.export.get().is_none());
     let Some(kept) = kept else { return Ok(None) };
@@ -133,8 +133,8 @@ fn identity(run: &TableRun, state: Option<&TableState>, history: Option<&str>) -
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }
 
-/// The same without what only this run has chosen: what two processes must share whose prints are held
-/// against each other.
+/// Returns the same without what only this run has chosen: what two processes must share whose prints are
+/// held against each other.
 pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
     let (binding, options) = (&run.binding, &run.options);
     let columns: Vec<_> =

@@ -6,7 +6,7 @@
 /// A place as it is written: type and text of each part.
 pub(crate) type Borrowed<'a> = ((char, &'a str), Option<(char, &'a str)>);
 
-/// The name of a subject by its key and its place, as far as it has them.
+/// Returns the name of a subject by its key and its place, as far as it has them.
 pub(crate) fn written(key: Option<&[String]>, place: Option<Borrowed<'_>>) -> Vec<u8> {
     let parts = place.map(|(partition, sort)| [Some(partition), sort]);
     let text_bytes = key.into_iter().flatten().map(String::len).sum::<usize>()

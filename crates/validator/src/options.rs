@@ -75,7 +75,8 @@ pub struct Sample {
 }
 
 impl ValidateOptions {
-    /// The same of all rows and items of all days, read now: for a caller for whom less proves nothing.
+    /// Returns the same of all rows and items of all days, read now: for a caller for whom less proves
+    /// nothing.
     ///
     /// 1. The initial load is copied for a window of days, which is left in the configuration. 2. Everything
     ///    is copied, and the truth moves. 3. The last comparison is of those days, and completes over a row

@@ -35,7 +35,7 @@ impl Pace {
         Self { configured, state: Mutex::new(state) }
     }
 
-    /// Whether it is time to look at the setting again; said to one caller.
+    /// Tells whether it is time to look at the setting again; said to one caller.
     pub(crate) fn is_due(&self) -> bool {
         let mut state = self.lock();
         let is_due = state.followed_at.is_none_or(|at| at.elapsed() >= FOLLOWED_EVERY);

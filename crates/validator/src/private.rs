@@ -103,7 +103,7 @@ fn fault(is_link: bool, is_ours: bool, owner: u32, mode: u32, user: Option<u32>)
     }
 }
 
-/// The user that this process acts as, where the system says it by a file.
+/// Returns the user that this process acts as, where the system says it by a file.
 #[cfg(unix)]
 fn user_of_process() -> Option<u32> {
     fs::metadata("/proc/self").ok().map(|process| std::os::unix::fs::MetadataExt::uid(&process))

@@ -25,7 +25,7 @@ impl Progress {
         &self.tables
     }
 
-    /// All counters as they are now.
+    /// Returns all counters as they are now.
     pub fn snapshot(&self) -> Vec<ProgressSnapshot> {
         self.tables.iter().map(TableProgress::snapshot).collect()
     }
@@ -48,7 +48,7 @@ pub struct TableProgress {
 }
 
 impl TableProgress {
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -83,7 +83,7 @@ impl TableProgress {
         self.findings.load(Ordering::Relaxed)
     }
 
-    /// All of them at once.
+    /// Returns all of them at once.
     pub fn snapshot(&self) -> ProgressSnapshot {
         ProgressSnapshot {
             name: self.name,

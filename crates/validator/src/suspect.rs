@@ -63,7 +63,7 @@ pub(crate) struct Found {
 }
 
 impl Subject {
-    /// The key as reports show it.
+    /// Returns the key as reports show it.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Key { key, .. } => array(key),
@@ -80,7 +80,7 @@ impl Subject {
         }
     }
 
-    /// The place of its item, where it has one.
+    /// Returns the place of its item, where it has one.
     pub(crate) fn place(&self) -> Option<&TargetKey> {
         match self {
             Self::Key { place, .. } | Self::Item { place } => Some(place),
@@ -108,7 +108,7 @@ impl Subject {
         })
     }
 
-    /// A finding about it.
+    /// Returns a finding about it.
     pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> Finding {
         let is_source_key = self.key().is_some();
         Finding {
@@ -205,7 +205,7 @@ pub(crate) fn place_of(item: &Item) -> TargetKey {
     TargetKey { partition: partition.clone(), sort: item.get(SK).cloned() }
 }
 
-/// A finding about an item whose source key is not known.
+/// Returns a finding about an item whose source key is not known.
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
     let key = array(&place.map(parts_of).unwrap_or_default());
     Found {

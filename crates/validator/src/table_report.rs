@@ -108,7 +108,7 @@ pub struct TableReport {
 }
 
 impl TableReport {
-    /// A table of which nothing has been compared.
+    /// Makes a table of which nothing has been compared.
     pub(crate) fn of(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
@@ -141,7 +141,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The source key, a literal a column, if it has one.
+    /// Returns the source key, a literal a column, if it has one.
     pub fn source_key(&self) -> Option<Vec<String>> {
         self.is_source_key.then(|| serde_json::from_str(&self.key).ok()).flatten()
     }

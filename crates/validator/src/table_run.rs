@@ -168,7 +168,7 @@ impl TableRun {
         let _ = self.rests_on.set(identity);
     }
 
-    /// The report as it is by now.
+    /// Returns the report as it is by now.
     pub(crate) fn report(&self) -> TableReport {
         TableReport {
             as_of: self.begun.get().map(|begun| begun.as_of),
@@ -185,7 +185,7 @@ impl TableRun {
         }
     }
 
-    /// The report, with what waits at the end.
+    /// Returns the report, with what waits at the end.
     pub(crate) async fn close(&self, compared: Result<(), String>) -> TableReport {
         let mut report = self.report();
         let (reader, name) = (&self.reader, self.binding.name());
@@ -201,7 +201,7 @@ impl TableRun {
                 report.dead_letters = all.unsigned_abs();
                 report.dead_letters_unacknowledged = unacknowledged.unsigned_abs();
             }
-            Err(error) => failures.push(format!("what waits was not counted: {error}")),
+            Err(error) => failures.push(format!("could not count the pending keys: {error}")),
         }
         report.digests = self.digests.get().cloned();
         report.complete = failures.is_empty();

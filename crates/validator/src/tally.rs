@@ -134,7 +134,7 @@ impl Tally {
         self.compared.load(Ordering::Relaxed)
     }
 
-    /// The counters as a report; what only the end of a validation knows is left for it to fill in.
+    /// Returns the counters as a report; what only the end of a validation knows is left for it to fill in.
     pub(crate) fn report(&self, name: &str) -> TableReport {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();

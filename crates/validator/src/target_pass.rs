@@ -167,7 +167,7 @@ pub(crate) fn enter(
     Ok(Entered { counted, end })
 }
 
-/// Whether an item's day is in the window. An item whose day cannot be read is: better looked at than
+/// Tells whether an item's day is in the window. An item whose day cannot be read is: better looked at than
 /// overlooked.
 pub(crate) fn is_within(window: &Window, day_column: Option<&str>, item: &dyn ItemView) -> bool {
     if window.is_whole() {

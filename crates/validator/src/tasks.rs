@@ -31,7 +31,7 @@ pub(crate) enum Stopped {
     },
     /// Lease that is over: this process was stopped, or cut off from the source, and what it read under the
     /// lease counts no more.
-    #[error("the lease of this process was over; what it read is read again")]
+    #[error("the lease of this process was over; its part is read again")]
     LeaseOver,
     /// The comparison that this process leads, or takes part in, is there no more.
     #[error(

@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether both stores hold the same.
+    /// Tells whether both stores hold the same.
     pub fn is_consistent(&self) -> bool {
         *self == Self::Consistent
     }

@@ -50,8 +50,8 @@ pub async fn begin(source: &Source) -> Result<Option<i64>> {
     }
 }
 
-/// The full pass that an incremental one of this table may go on from now, or why there is none, with what to
-/// do.
+/// Returns the full pass that an incremental one of this table may go on from now, or why there is none, with
+/// what to do.
 ///
 /// # Errors
 /// A store's.

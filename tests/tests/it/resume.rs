@@ -100,7 +100,7 @@ async fn broken_off(world: &World, options: &ValidateOptions) -> Report {
     let report = run(world, options).await;
     world.proxy().clear();
     let Verdict::Incomplete { reasons } = &report.verdict else { panic!("{:?}", report.verdict) };
-    assert!(reasons.iter().any(|reason| reason.contains("what was read is kept")), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("the part that was read is kept")), "{reasons:?}");
     report
 }
 

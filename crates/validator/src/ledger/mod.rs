@@ -108,9 +108,9 @@ pub(crate) struct Difference {
 }
 
 impl Ledger {
-    /// An empty one for a table of about `rows` rows, whose passes have these pieces before them, and which
-    /// may take about `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one
-    /// that cannot be known before.
+    /// Makes an empty one for a table of about `rows` rows, whose passes have these pieces before them, and
+    /// which may take about `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or
+    /// under one that cannot be known before.
     ///
     /// # Errors
     /// When the folder cannot be written.

@@ -26,7 +26,7 @@ impl Layout {
 }
 
 impl Ledger {
-    /// An empty one of this layout, with a number of pieces on each side, that keeps nothing.
+    /// Makes an empty one of this layout, with a number of pieces on each side, that keeps nothing.
     ///
     /// # Errors
     /// When the layout is none.
@@ -37,7 +37,7 @@ impl Ledger {
         Self::of_layout(layout, memory_bytes, (blank(pieces.0), blank(pieces.1)), None)
     }
 
-    /// The sums of a side, as entered by now.
+    /// Returns the sums of a side, as entered by now.
     pub(crate) fn sums(&self, side: Side) -> Sums {
         self.page(side).sums.clone()
     }

@@ -21,7 +21,7 @@ struct Bucket {
 pub(crate) struct Sums(Vec<Bucket>);
 
 impl Sums {
-    /// Those of nothing, in a number of partitions that is a power of two.
+    /// Returns those of nothing, in a number of partitions that is a power of two.
     pub(crate) fn none(partitions: usize) -> Self {
         Self(vec![Bucket::default(); partitions * BUCKETS_PER_PARTITION])
     }
@@ -46,7 +46,7 @@ impl Sums {
         self.0[number].count
     }
 
-    /// Whether a bucket holds what the other side's does.
+    /// Tells whether a bucket holds what the other side's does.
     pub(crate) fn is_equal(&self, other: &Self, number: usize) -> bool {
         self.0[number] == other.0[number]
     }

@@ -109,7 +109,7 @@ impl Judge {
         Self { is_on, as_of_s: now_s, source: empty(), target: empty(), resumed: OnceLock::new() }
     }
 
-    /// An empty judgement, for one chunk or page.
+    /// Returns an empty judgement, for one chunk or page.
     pub(crate) fn begin(&self) -> Judgement {
         Judgement::as_of(self.as_of_s)
     }

@@ -40,7 +40,7 @@ pub struct SumCheck {
 }
 
 impl SumCheck {
-    /// Whether both sides have the same sums.
+    /// Tells whether both sides have the same sums.
     pub fn agrees(&self) -> bool {
         self.totals_agree && (self.groups_differing == 0 || self.groups_cut)
     }

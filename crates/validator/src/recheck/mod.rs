@@ -14,7 +14,7 @@
 //!
 //! "Or a newer one" has one source: a strict write puts its item before it commits. For as long as a
 //! transaction may take from its put to its commit ([`WRITE_AHEAD`]), a mismatch with a captured version is
-//! therefore not believed. An item that is absent, or history, was put by no such write.
+//! therefore not believed. An item that is absent, or of the initial load, was put by no such write.
 //!
 //! In DynamoOnly the source follows the target through the reverse feed, and no pending set tells what is on
 //! its way. There a mismatch proves nothing; what does not agree within the settle time-out is unsettled.
@@ -103,7 +103,7 @@ impl Waiting {
     }
 }
 
-/// Whether these may be keys that are written faster than the reverse feed follows.
+/// Tells whether these may be keys that are written faster than the reverse feed follows.
 fn are_restless(run: &TableRun, waiting: &[Waiting]) -> bool {
     run.phase == Phase::DynamoOnly && waiting.len() <= RESTLESS_MAX
 }

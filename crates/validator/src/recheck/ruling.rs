@@ -83,7 +83,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     if seen.pending {
         return if policy.wait_for_pending { Ruling::Again } else { Ruling::Decided(Outcome::Pending) };
     }
-    // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is mended and
+    // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is repaired and
     // delivered, by whatever way.
     // 3. Its item is lost, or changed. A row that can be held has no excuse for that.
     // Neither has a live item. In the place of a row that it sets aside the relay puts a tombstone, and a

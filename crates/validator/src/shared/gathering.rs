@@ -92,8 +92,8 @@ impl Desk {
 }
 
 impl Whole {
-    /// Whether every part was read that the workers have handed over: of entries that are on neither side,
-    /// none is missed.
+    /// Tells whether every part was read that the workers have handed over: of entries that are on neither
+    /// side, none is missed.
     pub(super) fn is_read(&self) -> bool {
         self.read.load(Ordering::Relaxed) == self.parts
     }

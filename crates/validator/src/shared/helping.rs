@@ -121,7 +121,7 @@ pub async fn help(
 
 type Task = std::result::Result<std::result::Result<&'static str, Stopped>, JoinError>;
 
-/// The table of a task that has ended well.
+/// Returns the table of a task that has ended well.
 fn of_task(task: Task) -> std::result::Result<&'static str, Stopped> {
     task.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
 }
@@ -187,7 +187,7 @@ fn terms_of(of: &SharedComparison) -> std::result::Result<Terms, Stopped> {
     serde_json::from_value(of.terms.clone()).map_err(|_| Stopped::Unfit(other))
 }
 
-/// The leader's own share of the work, until it is to stop.
+/// Does the leader's own share of the work, until it is to stop.
 pub(super) async fn work(
     leader: &Arc<TableRun>,
     of: &SharedComparison,

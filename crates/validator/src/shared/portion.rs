@@ -36,7 +36,7 @@ pub(super) struct Portion {
 }
 
 impl Portion {
-    /// An empty one.
+    /// Makes an empty one.
     ///
     /// # Errors
     /// The stores', or that this process is not fit to take part.
@@ -236,7 +236,7 @@ impl Portion {
     }
 }
 
-/// Whether a bucket is among the wanted ones.
+/// Tells whether a bucket is among the wanted ones.
 pub(super) fn is_set(wanted: &[u8], bucket: usize) -> bool {
     wanted.get(bucket / 8).is_some_and(|byte| byte & (1 << (bucket % 8)) != 0)
 }
