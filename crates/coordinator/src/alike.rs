@@ -31,7 +31,7 @@ impl Alike<'_> {
     }
 }
 
-/// The results in their order, those that say the same of several tables as one.
+/// Returns the results in their order, those that say the same of several tables as one.
 pub fn alike(results: &[GateResult]) -> Vec<Alike<'_>> {
     let said = |(_, result): &(usize, &GateResult)| result.table.as_ref().map(|_| pattern(result));
     let mut told = Vec::new();
@@ -49,8 +49,8 @@ pub fn alike(results: &[GateResult]) -> Vec<Alike<'_>> {
     told.into_iter().map(|(_, alike)| alike).collect()
 }
 
-/// Those of which the same is said, together, in the order of the first of each; one of which `None` is said
-/// stands alone.
+/// Returns those of which the same is said, together, in the order of the first of each; one of which `None`
+/// is said stands alone.
 pub fn grouped<T, S: PartialEq>(
     all: impl IntoIterator<Item = T>,
     said: impl Fn(&T) -> Option<S>,
@@ -67,7 +67,7 @@ pub fn grouped<T, S: PartialEq>(
 }
 
 impl GateReport {
-    /// The refusals, as one sentence.
+    /// Returns the refusals, as one sentence.
     pub fn refusals(&self) -> String {
         let refused: Vec<GateResult> = self.results.iter().filter(|gate| !gate.passed).cloned().collect();
         let sentences = alike(&refused).into_iter().map(|refusal| {
@@ -78,7 +78,7 @@ impl GateReport {
     }
 }
 
-/// The first names, and how many more there are.
+/// Returns the first names, and how many more there are.
 pub fn first_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
     let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
     match names.len().saturating_sub(most) {

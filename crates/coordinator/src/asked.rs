@@ -31,12 +31,12 @@ impl<'a> Asked<'a> {
         Self { target, error: None }
     }
 
-    /// The target, while it answers.
+    /// Returns the target, while it answers.
     pub(crate) fn target(&self) -> Option<&'a Target> {
         self.target.filter(|_| !self.is_away())
     }
 
-    /// The answer to a question; `None` where there is none, which is noted.
+    /// Returns the answer to a question; `None` where there is none, which is noted.
     pub(crate) async fn answer<T>(&mut self, question: impl Future<Output = Result<T, Error>>) -> Option<T> {
         let answer = tokio::time::timeout(ANSWER_WITHIN, question).await.unwrap_or_else(|_| {
             let message = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
@@ -60,7 +60,7 @@ impl<'a> Asked<'a> {
         self.error.as_ref().filter(|error| is_silent(error.kind)).map(ToString::to_string)
     }
 
-    /// Whether it does not answer. One that answers with what is wrong is asked on.
+    /// Tells whether it does not answer. One that answers with what is wrong is asked on.
     pub(crate) fn is_away(&self) -> bool {
         let is_away = |kind| matches!(kind, Kind::Unavailable | Kind::Unknown | Kind::Denied);
         self.error.as_ref().is_some_and(|error| is_away(error.kind))
@@ -71,7 +71,7 @@ impl<'a> Asked<'a> {
         self.error.as_ref()
     }
 
-    /// The same in a sentence.
+    /// Returns the same in a sentence.
     pub(crate) fn text(&self) -> Option<String> {
         self.error.as_ref().map(ToString::to_string)
     }

@@ -1,4 +1,4 @@
-//! A store that lost history is noticed, and nothing is moved until it is mended.
+//! A store that lost history is noticed, and nothing is moved until it is repaired.
 //!
 //! A source that was restored to a moment, or failed over to a replica that lagged, hands out versions again
 //! that the target has seen: newer states would be refused as delivered. A target that was restored or
@@ -36,8 +36,8 @@ pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBind
     look_for(Ask::Everything, source, Ok(target), bindings).await
 }
 
-/// The same beside a target that is known not to answer, and why: it is waited for no second time. The source
-/// alone may tell of a loss.
+/// Returns the same beside a target that is known not to answer, and why: it is waited for no second time.
+/// The source alone may tell of a loss.
 ///
 /// # Errors
 /// The source's.
@@ -212,7 +212,10 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
             // It takes no mark of another table either, and each would be waited for.
             unheard => {
                 let why = unheard.ok().and_then(Result::err).map_or_else(String::new, |e| e.to_string());
-                tracing::debug!(table = name, "the target does not answer, so no marks of history: {why}");
+                tracing::debug!(
+                    table = name,
+                    "no marks of history are made, as the target does not answer: {why}"
+                );
                 break;
             }
         }

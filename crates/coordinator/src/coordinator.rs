@@ -112,8 +112,8 @@ impl Coordinator {
         &self.recovered.told
     }
 
-    /// The steps among these that were finished, as from where to where: the phase has changed by them, and
-    /// who asks for the next phase has perhaps asked for this one.
+    /// Returns the steps among these that were finished, as from where to where: the phase has changed by
+    /// them, and who asks for the next phase has perhaps asked for this one.
     pub fn finished(&self) -> &[(Phase, Phase)] {
         &self.recovered.finished
     }

@@ -58,7 +58,7 @@ pub(crate) fn alarm(standing: &FeedStanding) -> Option<String> {
     stopped(standing).or(of_records).or_else(|| foreign(standing))
 }
 
-/// The same of a feed that is behind, or lacks something.
+/// Returns the same of a feed that is behind, or lacks something.
 pub(crate) fn behind(standing: &FeedStanding) -> Option<String> {
     if standing.lost_at.is_some() {
         return closed(standing);

@@ -31,7 +31,7 @@ pub(crate) async fn record_found(migration: &Migration, report: &Report) -> Resu
     match recording.await {
         // A reader looks as well, and no gate is its business.
         Err(error) if error.kind == Kind::Denied => {
-            tracing::warn!("what was found is not recorded: {error}");
+            tracing::warn!("could not record the findings: {error}");
             Ok(())
         }
         done => Ok(done?),

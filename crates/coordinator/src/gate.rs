@@ -55,7 +55,7 @@ pub struct GateReport {
 }
 
 impl GateReport {
-    /// Whether nothing refuses the step.
+    /// Tells whether nothing refuses the step.
     pub fn passed(&self) -> bool {
         self.results.iter().all(|gate| gate.passed)
     }

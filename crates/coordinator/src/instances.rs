@@ -123,7 +123,7 @@ impl<'a> Leases<'a> {
         Self { source: &migration.source, target: Some(migration.target.control()) }
     }
 
-    /// Every live lease, each with the newest epoch that its instance has acknowledged anywhere.
+    /// Returns every live lease, each with the newest epoch that its instance has acknowledged anywhere.
     async fn live(&self) -> Result<Vec<(Home, InstanceRow)>> {
         let mut rows: Vec<(Home, InstanceRow)> =
             self.source.instances().await?.into_iter().map(|row| (Home::Source, row)).collect();

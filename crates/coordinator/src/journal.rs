@@ -21,7 +21,7 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
-    /// Whether the truth goes from one store to the other.
+    /// Tells whether the truth goes from one store to the other.
     pub(crate) fn moves_truth(&self) -> bool {
         self.from == Phase::DynamoOnly || self.to == Phase::DynamoOnly
     }

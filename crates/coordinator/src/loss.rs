@@ -132,8 +132,8 @@ pub enum Loss {
     },
 }
 
-/// Everything that shows a loss; empty when both stores fit each other. A table that could not be asked shows
-/// nothing.
+/// Returns everything that shows a loss; empty when both stores fit each other. A table that could not be
+/// asked shows nothing.
 pub fn losses(source: &SourceContinuity, tables: &[TableContinuity]) -> Vec<Loss> {
     let mut losses = Vec::new();
     if let (Some(was), Some(is)) = (&source.known_server, &source.server)
@@ -199,7 +199,7 @@ fn of_table(source: &SourceContinuity, table: &TableContinuity) -> Option<Loss> 
 }
 
 impl Loss {
-    /// The sign that a refused change is.
+    /// Returns the sign that a refused change is.
     pub(crate) fn of_change(refused: &Contradicted) -> Self {
         let Contradicted { table_name, key, version, seen } = refused;
         Self::SourceContradicted {
@@ -221,7 +221,7 @@ impl Loss {
         }
     }
 
-    /// The table of a target that has.
+    /// Returns the table of a target that has.
     pub fn target_table(&self) -> Option<&str> {
         match self {
             Self::TargetGone { table, .. }

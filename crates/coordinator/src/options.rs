@@ -34,7 +34,7 @@ pub struct Migration {
 /// Settings of all parts.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Moving history.
+    /// Options of the backfill.
     pub backfill: BackfillOptions,
     /// Moving it by DynamoDB's import from S3.
     pub import: ImportOptions,
@@ -133,7 +133,7 @@ impl Default for BackfillOptions {
 }
 
 impl BackfillOptions {
-    /// The days that are moved.
+    /// Returns the days that are moved.
     pub fn window(&self) -> Window {
         Window { start: self.window_start.map(|m| m.0), end: self.window_end.map(|m| m.0) }
     }

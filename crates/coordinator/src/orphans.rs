@@ -78,7 +78,7 @@ pub async fn find_orphans(
                 FindingClass::Extra => OnlyIn::Target,
                 _ => continue,
             };
-            // An item that has no source key was not made from a row, and is nothing that a relay could mend.
+            // An item that has no source key was not made from a row: no relay could repair it.
             if let Some(key) = finding.source_key() {
                 orphans.found.push(Orphan { table: table.name.clone(), key, only_in });
             }

@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// Rows that this run has settled, over all tables.
+    /// Rows that this run has finished, over all tables.
     pub(crate) fn rows_settled(&self) -> u64 {
         self.tables.iter().map(|t| t.rows_written() + t.rows_present() + t.dead_letters()).sum()
     }
@@ -78,7 +78,7 @@ impl TableProgress {
     getters! {
         /// Rows the backfill expects to read, by the planner's estimate.
         rows_expected,
-        /// Rows that earlier runs had settled, and this one did not read again.
+        /// Rows that earlier runs had finished, and this one did not read again.
         rows_resumed,
         /// Rows read by this run.
         rows_read,
@@ -124,7 +124,7 @@ impl TableProgress {
         self.capacity_milliunits.load(Relaxed) / 1000
     }
 
-    /// Those of them that the initial load took.
+    /// Returns those of them that the initial load took.
     pub fn initial_load_units(&self) -> u64 {
         self.history_milliunits.load(Relaxed) / 1000
     }

@@ -92,8 +92,8 @@ fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
     ))
 }
 
-/// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and
-/// would let raw writers through.
+/// Tells whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly
+/// and would let raw writers through.
 pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) -> Result<bool> {
     let state = migration.source.table_state(binding.name()).await?;
     Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))

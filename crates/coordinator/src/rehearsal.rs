@@ -18,8 +18,8 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// The same, with the reads that `choose` makes. It is called when a step needs them, and not before: a
-    /// way back must not depend on rows that can be read.
+    /// Returns the same, with the reads that `choose` makes. It is called when a step needs them, and not
+    /// before: a way back must not depend on rows that can be read.
     #[must_use]
     pub fn reading<F>(mut self, choose: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -29,7 +29,7 @@ impl Rehearsal {
         self
     }
 
-    /// The same, with the test operation.
+    /// Returns the same, with the test operation.
     #[must_use]
     pub fn writing(mut self) -> Self {
         self.writes = true;

@@ -64,7 +64,7 @@ pub struct RelaySummary {
 /// missing right ends it only before it has once worked.
 ///
 /// # Errors
-/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Until the set is empty: any
+/// What no retry can repair; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Until the set is empty: any
 /// failure of a store that lasts for minutes. Cancellation is not an error.
 ///
 /// # Cancel safety

@@ -32,11 +32,11 @@ impl Spent {
         let of_initial_load = self.of_initial_load;
         progress.tables.iter().flat_map(move |table| {
             let all = ((table.name, WRITE_UNITS), table.capacity_units());
-            let history = [
+            let initial_load = [
                 ((table.name, HISTORY_UNITS), table.initial_load_units()),
                 ((table.name, HISTORY_ROWS), table.rows_written()),
             ];
-            std::iter::once(all).chain(history.into_iter().filter(move |_| of_initial_load))
+            std::iter::once(all).chain(initial_load.into_iter().filter(move |_| of_initial_load))
         })
     }
 
@@ -53,7 +53,7 @@ impl Spent {
             .collect();
         match source.count_up(&more).await {
             Ok(()) => self.noted.extend(now),
-            Err(error) => tracing::debug!("what was spent was not noted: {error}"),
+            Err(error) => tracing::debug!("could not note what was spent: {error}"),
         }
     }
 }

@@ -98,7 +98,7 @@ pub(crate) async fn step(
     outcome(&intent, gates, taken, settled, error)
 }
 
-/// The step to where it stands already.
+/// Returns the step to where it stands already.
 fn nothing_to_do(control: &Control) -> StepOutcome {
     StepOutcome {
         from: control.phase,

@@ -166,7 +166,7 @@ impl TestReport {
                 "capture marks a write; DynamoDB takes one, guards it and gives it back; nothing is left. Not proven: {NOT_PROVEN}"
             );
             let detail = if failed.is_empty() { proven } else { failed.join("; ") };
-            let next = format!("mend what is named, and run {TestOperation} until it passes");
+            let next = format!("repair what is named, and run {TestOperation} until it passes");
             GateResult::check(STEP, failed.is_empty(), detail, next).of(table)
         };
         tables.into_iter().map(of_table).collect()

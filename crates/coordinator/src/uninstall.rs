@@ -98,7 +98,8 @@ fn deletions(migration: &Migration) -> String {
     names.map(|name| format!("aws dynamodb delete-table --table-name {name}")).collect::<Vec<_>>().join("; ")
 }
 
-/// Everything of this migration in DynamoDB; the control table last, because it says whose the others are.
+/// Returns everything of this migration in DynamoDB; the control table last, because it says whose the others
+/// are.
 fn target_tables(migration: &Migration) -> Vec<String> {
     let names = migration.tables.iter().map(|binding| binding.target_name.clone());
     names.chain([migration.target.control().table().to_owned()]).collect()

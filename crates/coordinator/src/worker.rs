@@ -68,7 +68,7 @@ pub struct WorkedTable {
 ///
 /// # Errors
 /// [`Error::Refused`] by a gate; [`Error::Interrupted`] when cancelled before everything was done; what no
-/// waiting mends.
+/// waiting repairs.
 ///
 /// # Cancel safety
 /// Cancelling, dropping and killing are all safe. Its ranges are free at once after the first, and else after
@@ -164,7 +164,7 @@ async fn look_at_plan(migration: &Migration) -> Result<PlanLook> {
     Ok(migration.source.look_at_plan(&names, &migration.options.backfill.window()).await?)
 }
 
-/// Whether each table has a plan.
+/// Tells whether each table has a plan.
 fn is_planned(migration: &Migration, look: &PlanLook) -> bool {
     usize::try_from(look.planned) == Ok(migration.tables.len())
 }
@@ -186,8 +186,7 @@ async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()>
 async fn require_truth(migration: &Migration) -> Result<()> {
     if migration.source.control().await?.phase == Phase::DynamoOnly {
         let message = format!(
-            "DynamoDB is the truth, and PostgreSQL follows it: there is no history \
-                to move; see {Status}"
+            "DynamoDB is the truth, and PostgreSQL follows it: there is no initial load to copy; see {Status}"
         );
         return Err(StoreError::source(Kind::Refused, "copying the initial load", message).into());
     }

@@ -33,8 +33,8 @@ pub(super) async fn plan_once(
     Ok(())
 }
 
-/// The ranges of a planned table. Where some are of blocks of a file that the table has left, and not done,
-/// all of them begin again first.
+/// Returns the ranges of a planned table. Where some are of blocks of a file that the table has left, and not
+/// done, all of them begin again first.
 ///
 /// # Errors
 /// The source's.
@@ -106,7 +106,7 @@ async fn choose(
     }
 }
 
-/// Whether there is a plan, which must be for this window.
+/// Tells whether there is a plan, which must be for this window.
 ///
 /// # Errors
 /// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.

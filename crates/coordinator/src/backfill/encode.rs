@@ -112,14 +112,14 @@ impl Batch {
         self.items.push(item);
     }
 
-    /// The items for the first sending.
+    /// Returns the items for the first sending.
     pub(super) fn take_items(&mut self) -> Vec<Item> {
         std::mem::take(&mut self.items)
     }
 
-    /// Narrows the batch to the rows at `places` and encodes them again.
-    pub(super) fn again(&mut self, binding: &TableBinding, places: &[usize]) -> Vec<Item> {
-        self.rows = places.iter().map(|place| self.rows[*place].clone()).collect();
+    /// Narrows the batch to the rows at `indices` and encodes them again.
+    pub(super) fn again(&mut self, binding: &TableBinding, indices: &[usize]) -> Vec<Item> {
+        self.rows = indices.iter().map(|index| self.rows[*index].clone()).collect();
         let items: Vec<Item> = self.rows.iter().filter_map(|row| self.encode_row(binding, row)).collect();
         assert_eq!(items.len(), self.rows.len(), "a row that was encoded once is encoded again");
         let indexes = binding.table.target().indexes;
@@ -136,13 +136,13 @@ impl Batch {
         self.rows.len()
     }
 
-    /// Returns the bytes that were read of the row at `place`.
-    pub(super) fn tuple(&self, place: usize) -> &[u8] {
-        self.chunk.row(&self.rows[place])
+    /// Returns the bytes that were read of the row at `index`.
+    pub(super) fn tuple(&self, index: usize) -> &[u8] {
+        self.chunk.row(&self.rows[index])
     }
 
-    /// The primary key of the row at `place`.
-    pub(super) fn key(&self, binding: &TableBinding, place: usize) -> Result<KeyBound, Unholdable> {
-        binding.bound_of(self.chunk.row(&self.rows[place]))
+    /// Returns the primary key of the row at `index`.
+    pub(super) fn key(&self, binding: &TableBinding, index: usize) -> Result<KeyBound, Unholdable> {
+        binding.bound_of(self.chunk.row(&self.rows[index]))
     }
 }

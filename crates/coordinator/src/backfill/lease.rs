@@ -88,7 +88,7 @@ impl KeptLease {
 }
 
 impl WorkerLease {
-    /// Whether nothing may be done under it any more.
+    /// Tells whether nothing may be done under it any more.
     pub(super) fn is_over(&self) -> bool {
         self.over.is_cancelled() || self.left().is_zero()
     }
@@ -115,7 +115,7 @@ impl WorkerLease {
         self.over.cancelled().await;
     }
 
-    /// Whether there is a range for it; others that hold long ones split them for a worker without.
+    /// Notes whether there is a range for it; others that hold long ones split them for a worker without.
     pub(super) fn set_idle(&self, idle: bool) {
         if self.idle.swap(idle, Relaxed) != idle {
             self.told.notify_one();

@@ -1,4 +1,5 @@
-//! The backfill: history moves in ranges, in any order, by many workers, and resumes where it was (R10).
+//! The backfill: the initial load moves in ranges, in any order, by many workers, and resumes where it was
+//! (R10).
 //!
 //! A worker (`lockstep worker`) and the coordinator's backfill are one engine: both take ranges under a
 //! lease, and the watermark of a range is what both acknowledge.
@@ -58,7 +59,7 @@ pub struct BackfillSummary {
     pub ranges: u64,
     /// Ranges that earlier runs had finished; none of them was read again.
     pub ranges_resumed: u64,
-    /// Rows that earlier runs had settled.
+    /// Rows that earlier runs had finished.
     pub rows_resumed: u64,
     /// Rows read by this run.
     pub rows_read: u64,
@@ -88,7 +89,7 @@ struct Shared {
     no_statements: AtomicBool,
 }
 
-/// Moves the history of every table, beside what workers move of it. Capture must be on, and the
+/// Moves the initial load of every table, beside what workers move of it. Capture must be on, and the
 /// coordinator's lock held.
 pub(crate) async fn run(
     migration: &Arc<Migration>,
@@ -128,7 +129,7 @@ pub(crate) async fn help(
         if state.is_some_and(|state| state.importing) {
             // Parts lie on the machine of `backfill`, which copies all of them.
             let message = format!(
-                "its history goes in by an import, whose parts {Backfill} writes; a \
+                "its initial load goes in by an import, whose parts {Backfill} writes; a \
                 worker waits"
             );
             return Err(StoreError::source(Kind::Busy, format!("moving {}", binding.name()), message).into());

@@ -55,7 +55,7 @@ impl Piece {
         Self::Blocks { next: BlockRead { until: end.min(left.from + 1), ..left }, end }
     }
 
-    /// Goes on behind a chunk. Says what the watermark is once everything up to it is settled, and whether
+    /// Goes on behind a chunk. Says what the watermark is once everything up to it is finished, and whether
     /// that was the last one.
     pub(super) fn go_on(&mut self, chunk: Chunk, chunk_bytes: usize) -> (Option<KeyBound>, bool) {
         match self {
@@ -84,7 +84,7 @@ fn rows_for(target: usize, bytes: usize, rows: usize) -> usize {
     (target / per_row.max(1)).clamp(ROWS_MIN, ROWS_MAX)
 }
 
-/// The same in blocks.
+/// Returns the same in blocks.
 fn blocks_for(target: usize, bytes: usize, blocks: i64) -> i64 {
     let per_block = bytes / usize::try_from(blocks).unwrap_or(1).max(1);
     let wanted = (target / per_block.max(1)).min(EMPTY_CHUNKS * target / BLOCK_BYTES);

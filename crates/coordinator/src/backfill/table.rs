@@ -98,7 +98,7 @@ impl Table {
         })
     }
 
-    /// Whether DynamoDB was asked for a job that makes its target.
+    /// Tells whether DynamoDB was asked for a job that makes its target.
     pub(super) fn waits_for_a_job(&self) -> bool {
         self.import.as_ref().is_some_and(|import| import.state == "importing")
     }

@@ -62,7 +62,7 @@ pub(super) async fn check(
     Ok((gates.report, record))
 }
 
-/// The comparison as a gate. It must be clean: no comparison follows it.
+/// Returns the comparison as a gate. It must be clean: no comparison follows it.
 pub(super) fn verdict(report: &Report) -> GateResult {
     let consistent = report.verdict.is_consistent();
     let found =

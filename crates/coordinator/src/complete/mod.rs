@@ -198,7 +198,7 @@ async fn prove(
     }
 }
 
-/// The intent of this step, or the one of a run that was broken off.
+/// Returns the intent of this step, or the one of a run that was broken off.
 async fn intent(migration: &Migration) -> Result<IntentId> {
     let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == COMPLETE);
     match open {

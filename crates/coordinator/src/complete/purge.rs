@@ -104,7 +104,7 @@ fn refused(message: impl Into<String>) -> Error {
     StoreError::target(Kind::Refused, "purging", message).into()
 }
 
-/// Whether it may begin now. Pure.
+/// Checks whether it may begin now. Pure.
 fn may_begin(
     what: Purge,
     since: DateTime<Utc>,
@@ -116,8 +116,8 @@ fn may_begin(
     let from = since.checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if now < from {
         return Err(refused(format!(
-            "a request of before the completion could still arrive until {}, and a \
-                tombstone is what it would lose to; run {Complete} again then",
+            "a request from before the completion could still arrive until {}, and \
+                only a tombstone refuses it; run {Complete} again then",
             from.format("%Y-%m-%d %H:%M:%S UTC")
         )));
     }

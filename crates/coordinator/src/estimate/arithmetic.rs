@@ -70,12 +70,12 @@ fn sum(tables: &[TableFacts], of: impl Fn(&TableFacts) -> f64) -> f64 {
     tables.iter().map(of).sum()
 }
 
-/// The independent bands of several sums, as one: squares add up.
+/// Returns the independent bands of several sums, as one: squares add up.
 fn band(tables: &[TableFacts], of: impl Fn(&TableFacts) -> f64) -> f64 {
     tables.iter().map(|table| of(table).powi(2)).sum::<f64>().sqrt()
 }
 
-/// Every load path, with `limit` the configured write units a second of all tables, if any.
+/// Returns every load path, with `limit` the configured write units a second of all tables, if any.
 pub(super) fn load_paths(
     tables: &[TableFacts],
     prices: &PlanOptions,

@@ -139,7 +139,7 @@ fn warnings(facts: &TableFacts) -> Vec<String> {
     if sample.unholdable > 0 {
         told.push(format!(
             "{name}: no item can hold {} of {} rows looked at; they become dead letters, which refuse the step to HybridRead \
-             until they are mended or acknowledged",
+             until they are repaired or acknowledged",
             sample.unholdable, sample.rows
         ));
     }

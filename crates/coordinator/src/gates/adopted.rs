@@ -50,7 +50,7 @@ pub(super) async fn expiry(
     Ok(Some(GateResult::pass(EXPIRY, "on, by the attribute of the rows' own expiry")))
 }
 
-/// Whether a table whose rows expire has expiry switched on, before it is read.
+/// Checks whether a table whose rows expire has expiry switched on, before it is read.
 pub(super) async fn is_expiring(migration: &Migration, binding: &TableBinding) -> Result<GateResult> {
     let name = &binding.target_name;
     let found = Backoff::brief().retry(|| migration.target.expiry(name)).await?;

@@ -87,8 +87,8 @@ pub(super) async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
 }
 
-/// The gate of the shadow reads that applications made since the newest verdict. The verdict covers the
-/// moment of comparison; shadow reads cover answers given since then.
+/// Returns the gate of the shadow reads that applications made since the newest verdict. The verdict covers
+/// the moment of comparison; shadow reads cover answers given since then.
 pub(super) async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
@@ -139,7 +139,7 @@ fn oldest_reading(verdict: &VerdictRow, names: &[&str]) -> DateTime<Utc> {
     tables.into_iter().flatten().filter_map(at).min().unwrap_or(verdict.at)
 }
 
-/// Whether a report is also of this table.
+/// Tells whether a report is also of this table.
 fn is_of(report: &serde_json::Value, table: &str) -> bool {
     let tables = report.get("tables").and_then(serde_json::Value::as_array);
     tables.into_iter().flatten().any(|of| of.get("name").and_then(serde_json::Value::as_str) == Some(table))

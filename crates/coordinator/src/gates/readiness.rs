@@ -248,13 +248,13 @@ async fn no_dead_letters(migration: &Migration, table: &str) -> Result<GateResul
     let (all, unacknowledged) = migration.source.count_dead_letters(table).await?;
     let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
     let next = format!(
-        "look at them with {DeadLetters}; mend and `{Retrying}` them, or accept that \
+        "look at them with {DeadLetters}; repair and `{Retrying}` them, or accept that \
         they stay behind with `{Acknowledging}`"
     );
     Ok(GateResult::check("dead letters", unacknowledged == 0, detail, next))
 }
 
-/// The gate that keeps a step forward from being taken over a repair that was broken off.
+/// Returns the gate that keeps a step forward from being taken over a repair that was broken off.
 pub(crate) async fn state_is_whole(migration: &Migration) -> Result<GateResult> {
     let next = format!("run {RepairStateAtOnce} again: it goes on where it stopped");
     let is_open = migration.source.open_intents().await?.iter().any(|entry| entry.step == REPAIR_STATE);

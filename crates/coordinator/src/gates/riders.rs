@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gate::GateResult;
 use crate::options::Migration;
 
-/// The gates of one table.
+/// Returns the gates of one table.
 pub(super) async fn rides_along(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let around = migration.source.surroundings(binding).await?;
     let may_silence = migration.source.may_silence().await?;

@@ -96,7 +96,7 @@ async fn load(
         return Err(failed(
             binding,
             format!(
-                "DynamoDB's job put nothing into {}: {why}. The parts are kept. Mend \
+                "DynamoDB's job put nothing into {}: {why}. The parts are kept. Correct \
                     that, delete {} if it is there, and run the same command again, \
                     which asks for another job; or load by writes with `{LoadByWrites}`",
                 binding.target_name, binding.target_name
@@ -202,7 +202,7 @@ async fn begin(
             Err(failed(
                 binding,
                 format!(
-                    "{error}; the parts are kept: mend that, and run the same \
+                    "{error}; the parts are kept: correct that, and run the same \
                         command again; or load by writes with `{LoadByWrites}`"
                 ),
             ))
@@ -229,7 +229,7 @@ async fn until_ended(
     }
 }
 
-/// Whether the table that is there is the one that the job made.
+/// Tells whether the table that is there is the one that the job made.
 async fn is_its_table(migration: &Migration, binding: &TableBinding, job: &ImportJob) -> Result<bool> {
     let schema = binding.table.target();
     let found = Backoff::patient().retry(|| migration.target.describe(&binding.target_name, &schema)).await?;

@@ -44,8 +44,8 @@ pub(crate) async fn under_way(migration: &Migration, binding: &TableBinding) -> 
     Ok(import.filter(|import| import.state != "done"))
 }
 
-/// Whether the target of this table is made by an import: one that was begun goes on, whatever is configured
-/// by now; one is begun where the load path is `import` and there is no target yet.
+/// Tells whether the target of this table is made by an import: one that was begun goes on, whatever is
+/// configured by now; one is begun where the load path is `import` and there is no target yet.
 ///
 /// # Errors
 /// [`Kind::Busy`] where guarded writes are asked for by name while a job is at work.
@@ -167,7 +167,7 @@ fn is_configured(migration: &Migration) -> bool {
     !import.folder.as_os_str().is_empty() && import.place().is_some()
 }
 
-/// Whether an import makes the target of any table.
+/// Tells whether an import makes the target of any table.
 pub(crate) async fn any(migration: &Migration) -> Result<bool> {
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;

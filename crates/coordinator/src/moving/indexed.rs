@@ -112,7 +112,7 @@ async fn still_unseen<'a>(migration: &Migration, unseen: Unseen<'a>) -> Result<U
     Ok((binding, index, places))
 }
 
-/// The index by which rows are found, where a row may be in different places.
+/// Returns the index by which rows are found, where a row may be in different places.
 fn by_primary_key(binding: &TableBinding) -> Option<Index> {
     let (columns, of_key) = (binding.table.key_columns(), binding.table.primary_key_columns());
     let column = columns.first().filter(|_| of_key == 1 && columns.len() > of_key)?;
@@ -132,8 +132,9 @@ async fn places(
 ) -> Result<Vec<Place>> {
     let states = migration.source.look_up(binding, keys).await?;
     let now_s = migration.source.now_at_least().timestamp();
-    let settled = states.iter().zip(keys).filter(|(state, _)| state.pending.is_none() && !state.dead_letter);
-    let found = settled.filter_map(|(state, literals)| {
+    let delivered =
+        states.iter().zip(keys).filter(|(state, _)| state.pending.is_none() && !state.dead_letter);
+    let found = delivered.filter_map(|(state, literals)| {
         let (item, _, expires_at_s) =
             state.with_fields(|fields| binding.table.encode_keyed(fields).ok()).flatten()?;
         if expires_at_s.is_some_and(|at_s| at_s <= now_s) {

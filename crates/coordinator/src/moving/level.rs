@@ -88,10 +88,10 @@ impl Level {
             compare(migration, &table, &mut at, None).await?;
             Ok::<_, Error>((table.binding().name(), at.unequal.len()))
         };
-        let settling: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
+        let comparing: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
             left.map(|(left, _)| finish(left).boxed()).collect();
         let finished: Vec<(&str, usize)> =
-            stream::iter(settling).buffered(TABLES_IN_FLIGHT).try_collect().await?;
+            stream::iter(comparing).buffered(TABLES_IN_FLIGHT).try_collect().await?;
         Ok(finished.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
             format!(
                 "{unequal} keys of {name} differ between DynamoDB and PostgreSQL \

@@ -49,7 +49,7 @@ impl Pause {
         self.allowed.saturating_sub(self.begun.elapsed())
     }
 
-    /// The error of a pause whose bound was missed over something.
+    /// Makes the error of a pause whose bound was missed over something.
     pub(crate) fn missed(&self, why: impl Into<String>) -> Error {
         Error::PauseMissed {
             to: self.to,

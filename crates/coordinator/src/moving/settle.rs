@@ -50,8 +50,9 @@ fn in_target(record: &TargetRecord, written: bool, may_pause: bool) -> InTarget 
     }
 }
 
-/// Whether DynamoDB may have been written as the truth when the step `id` from `from` was broken off: before
-/// a step back it was, and in a step there it is from the note on that is made before writes are let go on.
+/// Tells whether DynamoDB may have been written as the truth when the step `id` from `from` was broken off:
+/// before a step back it was, and in a step there it is from the note on that is made before writes are let
+/// go on.
 ///
 /// # Errors
 /// The source's.
@@ -141,8 +142,8 @@ async fn copy_back(migration: &Migration) -> Result<()> {
     })
 }
 
-/// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so,
-/// or was lost.
+/// Tells whether one of `open` is a step in which DynamoDB may have been written as the truth: its record
+/// says so, or was lost.
 ///
 /// # Errors
 /// The source's.

@@ -119,11 +119,11 @@ async fn check(
             return Err(refused(Kind::Refused, format!("the triggers of {name} are of an older Lockstep")));
         }
         if found.waiting > 0 {
-            // An open intent of a strict write that was rolled back: it can only be settled with the barrier
+            // An open intent of a strict write that was rolled back: it can only be resolved with the barrier
             // open.
             return Err(refused(
                 Kind::Busy,
-                format!("a strict write of {name} was broken off and is not settled yet"),
+                format!("a strict write of {name} was broken off and is not resolved yet"),
             ));
         }
         let unacknowledged = found.unacknowledged;

@@ -25,13 +25,13 @@ pub(super) enum Due {
     Nothing,
 }
 
-/// The put of `row`, refused by `there`.
+/// Returns the put of `row`, refused by `there`.
 fn refused(row: &PendingRow, there: &Attributes, is_same: bool) -> RefusedPut {
     let seen = version_in(there, row.version);
     RefusedPut { key: row.key.clone(), version: row.version, seen, is_same }
 }
 
-/// The version of what is there. One that does not read as one is of no history of ours, and outranks
+/// Returns the version of what is there. One that does not read as one is of no history of ours, and outranks
 /// `put`.
 pub(super) fn version_in(there: &Attributes, put: Version) -> Version {
     version_of(there).unwrap_or(put)
@@ -56,7 +56,7 @@ impl Fate {
 }
 
 impl Table<'_> {
-    /// The present state of a key, as it is to be written: the row, or a tombstone where it is gone.
+    /// Returns the present state of a key, as it is to be written: the row, or a tombstone where it is gone.
     pub(super) fn due(self, row: &PendingRow) -> Due {
         let table = &self.binding.table;
         match row.with_fields(|fields| table.encode(fields)) {

@@ -46,7 +46,7 @@ impl Default for Guess {
 }
 
 impl Inserts {
-    /// Whether the next batch is to be inserted. Asked once a batch.
+    /// Tells whether the next batch is to be inserted. Asked once a batch.
     pub(super) fn try_next(&self) -> bool {
         let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         guess.state = match guess.state {

@@ -123,7 +123,7 @@ impl Pace {
             && per_s > 0
             && let Err(error) = source.charge_units(spent as f64 / 1_000.0, per_s as f64).await
         {
-            tracing::debug!("what changes cost was not taken off the budget: {error}");
+            tracing::debug!("could not take the cost of changes off the budget: {error}");
         }
     }
 }

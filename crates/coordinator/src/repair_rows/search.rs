@@ -33,14 +33,14 @@ pub struct Repairable {
 }
 
 impl Repairable {
-    /// Whether DynamoDB says that the row was deleted, perhaps in a time that PostgreSQL has lost: only a
-    /// person knows which of both is right.
+    /// Tells whether DynamoDB says that the row was deleted, perhaps in a time that PostgreSQL has lost: only
+    /// a person knows which of both is right.
     pub fn may_be_deleted(&self) -> bool {
         self.deletion.is_some_and(|deletion| deletion.may_be_lost)
     }
 }
 
-/// A finding that no mark can mend.
+/// A finding that no mark can repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unrepairable {
     /// The table.
@@ -199,8 +199,8 @@ fn next(class: FindingClass) -> String {
     }
 }
 
-/// The source key of the item at a place, if that is where the row of its key belongs: then the row is
-/// written over it.
+/// Returns the source key of the item at a place, if that is where the row of its key belongs: then the row
+/// is written over it.
 async fn name_item(
     migration: &Migration,
     binding: &TableBinding,

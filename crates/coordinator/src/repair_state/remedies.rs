@@ -71,7 +71,7 @@ fn binding<'a>(migration: &'a Migration, table: &str) -> Result<&'a TableBinding
     let found = migration.tables.iter().find(|binding| binding.name() == table);
     found.ok_or_else(|| {
         let message = format!("{table} is not part of this migration");
-        StoreError::source(Kind::Misconfigured, "mending the state", message).into()
+        StoreError::source(Kind::Misconfigured, "repairing the state", message).into()
     })
 }
 

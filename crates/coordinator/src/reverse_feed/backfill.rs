@@ -60,9 +60,9 @@ pub async fn reverse_backfill(
     read_back(migration, binding, Reading { delete_absent, overwrite: true }, cancel).await
 }
 
-/// The same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth then,
-/// changes a row and deletes another. 3. The truth moves to the target, whose table is lost and restored. So
-/// what PostgreSQL wrote last itself stays; only what was written as the truth is taken.
+/// Returns the same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth
+/// then, changes a row and deletes another. 3. The truth moves to the target, whose table is lost and
+/// restored. So what PostgreSQL wrote last itself stays; only what was written as the truth is taken.
 ///
 /// # Errors
 /// As [`reverse_backfill`].

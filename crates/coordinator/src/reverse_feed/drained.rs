@@ -74,9 +74,9 @@ pub async fn drained(migration: &Migration, binding: &TableBinding, within: Dura
     Ok(drained.remove(0))
 }
 
-/// The same for all tables at once, given their streams, in their order. That each was through at some moment
-/// is not enough: an item of one table that is settled last may drag rows of another along, which was
-/// through.
+/// Returns the same for all tables at once, given their streams, in their order. That each was through at
+/// some moment is not enough: an item of one table that is settled last may drag rows of another along, which
+/// was through.
 pub(crate) async fn all_drained(
     migration: &Migration,
     streams: &[TableStream],
@@ -102,7 +102,7 @@ pub(crate) async fn all_drained(
     }
 }
 
-/// The streams of all tables, in their order; those that are off are switched on.
+/// Returns the streams of all tables, in their order; those that are off are switched on.
 pub(crate) async fn streams(migration: &Migration) -> Result<Vec<TableStream>> {
     let enable = |binding: &TableBinding| {
         let name = binding.target_name.clone();
@@ -313,8 +313,8 @@ fn missing(read: FeedDrain, shards: &[Shard], round: &str) -> Missing {
     Missing { shards, others, open }
 }
 
-/// The shards as they were at `since` or later, and when that was; `None` where there is no answer until
-/// `ends`.
+/// Returns the shards as they were at `since` or later, and when that was; `None` where there is no answer
+/// until `ends`.
 async fn list(
     stream: &TableStream,
     since: Instant,

@@ -90,7 +90,7 @@ pub struct FeedTableSummary {
 ///
 /// # Errors
 /// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what fails before it has
-/// once worked; what no retry can mend. Cancellation is not an error.
+/// once worked; what no retry can repair. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
@@ -191,7 +191,7 @@ const STAND_BY: Duration = Duration::from_millis(200);
 /// Feeds every table until told to stop, or stands by for as long as another process does.
 ///
 /// # Errors
-/// What no retry can mend. Cancellation is not an error.
+/// What no retry can repair. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// As for [`reverse_feed`].

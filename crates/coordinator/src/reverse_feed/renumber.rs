@@ -106,7 +106,7 @@ pub(super) async fn renumber_page(
     Ok(done)
 }
 
-/// Whether no epoch of ours handed out the version that an item has.
+/// Tells whether no epoch of ours handed out the version that an item has.
 fn is_foreign(item: &Attributes, begun: Begun) -> bool {
     if is_mark(item) {
         return false;

@@ -42,7 +42,7 @@ impl TableSink<'_> {
         self.table.binding().name()
     }
 
-    /// Whether it is time to note that a shard was looked at.
+    /// Tells whether it is time to note that a shard was looked at.
     fn is_due(&self, shard: &str) -> bool {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         if touched.get(shard).is_some_and(|at| at.elapsed() < TOUCH_EVERY) {

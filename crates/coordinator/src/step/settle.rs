@@ -79,7 +79,7 @@ pub(super) async fn settle(
     }
 }
 
-/// The same, with `parts` of it noted; `None` where another part was begun meanwhile.
+/// Returns the same, with `parts` of it noted; `None` where another part was begun meanwhile.
 async fn settle_once(
     migration: &Migration,
     id: IntentId,
