@@ -215,7 +215,7 @@ impl Found<'_> {
     }
 }
 
-/// The alerts in one word, and why.
+/// Returns the alerts in one word, and why.
 pub(crate) fn health(alerts: &[Alert], was_read: bool) -> Health {
     let state = match alerts.iter().map(|alert| alert.severity).max() {
         Some(Severity::Critical) => HealthState::Broken,

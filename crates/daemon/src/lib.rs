@@ -72,7 +72,8 @@ pub struct DaemonOptions {
     pub demo: bool,
 }
 
-/// Longest wait for operations and parts when it ends; what is not through then is settled by the next start.
+/// Longest wait for operations and parts when it ends; the next start finishes or undoes what is not through
+/// then.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A daemon at work.
@@ -136,7 +137,7 @@ impl Daemon {
         };
         if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
             tracing::warn!(
-                "not everything has ended within {DRAIN_WITHIN:?}; it is settled by the next start"
+                "not everything has ended within {DRAIN_WITHIN:?}; the next start finishes or undoes it"
             );
         }
         self.release.cancel();

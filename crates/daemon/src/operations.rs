@@ -188,8 +188,8 @@ impl Operations {
         self.list().iter().find(|operation| operation.id == id).cloned()
     }
 
-    /// The newest, newest first. Every client that listens is sent them again and again, so only the newest
-    /// has its gates, and results are without lists; one by its id has all of it.
+    /// Returns the newest, newest first. Every client that listens is sent them again and again, so only the
+    /// newest has its gates, and results are without lists; one by its id has all of it.
     pub(crate) fn newest(&self) -> Vec<Operation> {
         let list = self.list();
         let shown = list.iter().take(SHOWN).enumerate().map(|(n, operation)| Operation {
@@ -201,7 +201,7 @@ impl Operations {
         shown.collect()
     }
 
-    /// Whether one is under way.
+    /// Returns the operation that is under way, if one is.
     pub(crate) fn running(&self) -> Option<String> {
         self.list().iter().find(|o| o.state == State::Running).map(|o| o.id.clone())
     }
@@ -239,7 +239,7 @@ impl Operations {
     }
 }
 
-/// The words and numbers of a result.
+/// Returns the words and numbers of a result.
 fn scalars(result: &Value) -> Value {
     match result {
         Value::Object(fields) => {

@@ -229,7 +229,7 @@ impl Reader {
         next.status = Some(status);
     }
 
-    /// Whether everything is as it was when it was read last, with what was counted by then.
+    /// Tells whether everything is as it was when it was read last, with what was counted by then.
     fn is_as_it_was(&self, seen: Option<&Glance>) -> bool {
         self.glanced.as_ref().is_some_and(|(at, known)| {
             at.elapsed() < ALL_EVERY
@@ -317,8 +317,8 @@ impl Reader {
     }
 }
 
-/// Whether a glance at PostgreSQL says enough. In DynamoOnly things happen that PostgreSQL knows nothing of,
-/// and what is wrong may be mended in DynamoDB.
+/// Tells whether a glance at PostgreSQL says enough. In DynamoOnly things happen that PostgreSQL knows
+/// nothing of, and what is wrong may be repaired in DynamoDB.
 fn is_well(status: &Status) -> bool {
     status.installed
         && status.phase != Some(Phase::DynamoOnly)

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// Findings that are listed.
 const FINDINGS_MAX: usize = 500;
 
-/// A report without its lists: its words and numbers, and those of each table.
+/// Returns a report without its lists: its words and numbers, and those of each table.
 #[must_use]
 pub fn summary(report: &Value) -> Value {
     let mut summary = scalars(report);

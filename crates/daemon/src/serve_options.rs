@@ -45,7 +45,7 @@ impl ServeOptions {
         (self.sample_every_s > 0).then(|| Duration::from_secs(self.sample_every_s))
     }
 
-    /// The cap, if there is one.
+    /// Returns the cap, if there is one.
     pub fn spend_cap(&self) -> Option<f64> {
         Some(self.spend_cap_usd).filter(|usd| *usd > 0.0)
     }

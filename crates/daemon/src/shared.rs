@@ -126,12 +126,12 @@ impl Shared {
         self.look.notify_one();
     }
 
-    /// All parts, by name.
+    /// Returns all parts, by name.
     pub(crate) fn parts(&self) -> Vec<PartView> {
         self.parts_now().values().cloned().collect()
     }
 
-    /// Whether this daemon leads.
+    /// Tells whether this daemon leads.
     pub(crate) fn leads(&self) -> bool {
         *self.role.borrow() == Role::Leader
     }

@@ -66,7 +66,7 @@ impl Spend {
         Self { write_units, usd: usd_of(write_units), forecast_usd, cap_usd, tables, prices_as_of }
     }
 
-    /// Whether the cap is reached.
+    /// Tells whether the cap is reached.
     pub fn is_over(&self) -> bool {
         self.cap_usd.is_some_and(|cap| self.usd >= cap)
     }

@@ -20,7 +20,7 @@ pub(crate) struct StoresView {
 }
 
 impl StoresView {
-    /// Whether a store is known not to answer.
+    /// Tells whether a store is known not to answer.
     pub(crate) fn is_down(store: Option<&StoreView>) -> bool {
         store.is_some_and(|store| !store.up)
     }

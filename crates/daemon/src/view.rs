@@ -99,7 +99,7 @@ const SHOWN: [&str; 21] = [
     "was",
 ];
 
-/// An entry of the journal without what may be a key or a value.
+/// Returns an entry of the journal without what may be a key or a value.
 pub(crate) fn entry(entry: &Entry) -> Value {
     let shown: BTreeMap<&str, Value> = SHOWN
         .into_iter()

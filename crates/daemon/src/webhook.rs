@@ -41,7 +41,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(60);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3600);
 
 impl Webhook {
-    /// A webhook at `url`, signed with `secret`.
+    /// Makes a webhook at `url`, signed with `secret`.
     ///
     /// # Errors
     /// A sentence, for an URL that is none of http or https, and for a secret that can be guessed.
@@ -77,7 +77,7 @@ impl Line {
     }
 }
 
-/// A line, and what sends what is put into it until it is told to stop.
+/// Returns a line, and what sends what is put into it until it is told to stop.
 pub(crate) fn line(
     webhook: Webhook,
     stop: CancellationToken,

@@ -47,7 +47,7 @@ pub struct Moment {
     pub actor: String,
 }
 
-/// The page as HTML.
+/// Returns the page as HTML.
 pub fn html(page: &Page<'_>) -> String {
     page::page(page).into_string()
 }

@@ -203,7 +203,7 @@ pub(super) async fn test_operation(
     act(shared, how, What::TestOperation).await
 }
 
-/// An alias of before: it takes no body, and does what its new route does.
+/// Returns an alias of before: it takes no body, and does what its new route does.
 pub(super) async fn alias(
     shared: Arc<Shared>,
     right: Right,

@@ -28,7 +28,7 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
-    /// The read token, where something would be done.
+    /// Returns the read token, where something would be done.
     pub(crate) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "this token reads; to act, send the operate token")
     }
@@ -98,7 +98,7 @@ impl Refusal {
 
     /// A name that this daemon does not go by: a page of another site may have been led here.
     pub(crate) fn wrong_host() -> Self {
-        let message = "this daemon does not go by the host name of this request; use its address, or add the name to serve.hosts";
+        let message = "the host name of this request is none of this daemon's; use its address, or add the name to serve.hosts";
         Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", message)
     }
 
@@ -147,7 +147,7 @@ impl axum::response::IntoResponse for Refusal {
     }
 }
 
-/// A value as JSON.
+/// Returns a value as JSON.
 pub(crate) fn ok_json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     // An answer made here is of strings and numbers: it cannot fail to be written.
     raw_json(status, serde_json::to_vec(value).unwrap_or_default())
@@ -158,7 +158,7 @@ pub(crate) fn raw_json(status: StatusCode, json: impl Into<Body>) -> Response<Bo
     with_type(status, HeaderValue::from_static("application/json"), json)
 }
 
-/// A body of a type. None of them is kept by a cache, or taken for another type.
+/// Returns a body of a type. None of them is kept by a cache, or taken for another type.
 pub(crate) fn with_type(
     status: StatusCode,
     content_type: HeaderValue,

@@ -28,9 +28,9 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A guard of a daemon. On a loopback address only names of this machine and `hosts` are taken: a page of
-    /// another site can have its own name lead here (DNS rebinding), but it cannot choose what the browser
-    /// sends as the name.
+    /// Makes a guard of a daemon. On a loopback address only names of this machine and `hosts` are taken: a
+    /// page of another site can have its own name lead here (DNS rebinding), but it cannot choose what the
+    /// browser sends as the name.
     pub(crate) fn new(tokens: Tokens, is_loopback: bool, hosts: &[String]) -> Self {
         let names = || hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         Self {
@@ -82,8 +82,8 @@ impl Guard {
     }
 }
 
-/// Whether a path needs a token. A path that merely begins like one of these does not exist, and needs one
-/// too.
+/// Tells whether a path needs a token. A path that merely begins like one of these does not exist, and needs
+/// one too.
 fn is_protected(path: &str) -> bool {
     const PROTECTED: [&str; 3] = ["/v1", "/api", "/dual-write"];
     PROTECTED

@@ -59,7 +59,7 @@ pub(super) fn require_leader(shared: &Shared) -> Result<(), Refusal> {
     }
 }
 
-/// The gates of a step, asked now or a moment ago.
+/// Returns the gates of a step, asked now or a moment ago.
 pub(super) async fn gates(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
     let mut asked = shared.gates.lock().await;
     if let Some((at, of, report)) = &*asked
@@ -201,7 +201,7 @@ async fn run(
     shared.look.notify_one();
 }
 
-/// The phases that a walk would visit, or why there is no such way.
+/// Returns the phases that a walk would visit, or why there is no such way.
 fn path_of(shared: &Shared, walk: &Walk) -> Result<(Phase, Vec<Phase>), Refusal> {
     let Some(from) = shared.snapshot.borrow().phase() else {
         return Err(Refusal::conflict(

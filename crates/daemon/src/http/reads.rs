@@ -145,7 +145,7 @@ pub(super) async fn dead_letters(State(shared): State<Arc<Shared>>, uri: Uri) ->
     ok(&json!({ "dead_letters": letters }))
 }
 
-/// The newest verdict without its lists.
+/// Returns the newest verdict without its lists.
 pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
     installed(&shared)?;
     let verdict =

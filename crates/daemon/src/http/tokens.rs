@@ -46,7 +46,8 @@ impl Tokens {
         }
         if read == Some(operate) {
             return Err(
-                "the read token and the operate token are the same: who may look could act".to_owned()
+                "the read token and the operate token are the same: a client that may only read could act"
+                    .to_owned(),
             );
         }
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
@@ -76,7 +77,7 @@ impl Tokens {
     }
 }
 
-/// A token by chance, of 43 characters.
+/// Returns a token by chance, of 43 characters.
 #[must_use]
 pub fn random_token() -> String {
     const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
