@@ -165,7 +165,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The flags of the command that set a key of the configuration.
+    /// Returns the flags of the command that set a key of the configuration.
     pub fn settings(&self) -> Vec<Setting> {
         match self {
             Self::Migrate(args) => args.settings(),

@@ -30,7 +30,7 @@ impl PartialEq for Declared {
 }
 
 impl Declared {
-    /// Whether no table is declared.
+    /// Tells whether no table is declared.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
@@ -40,7 +40,7 @@ impl Declared {
         self.tables.get(name)
     }
 
-    /// Every table with both its names, the target's after `prefix`.
+    /// Returns every table with both its names, the target's after `prefix`.
     pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
         let tables = self.tables.iter().map(|(name, declaration)| {
             let name = kept(name);
@@ -57,7 +57,7 @@ impl Declared {
     /// Reads the columns and keys of every table from `source`, once.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] with everything that is to be mended; the driver's.
+    /// [`Kind::Misconfigured`] with everything that is to be repaired; the driver's.
     ///
     /// # Cancel safety
     /// Reading has no effect.
@@ -105,7 +105,7 @@ impl Declared {
         *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_string());
     }
 
-    /// The tables, once they were bound.
+    /// Returns the tables, once they were bound.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] where the source did not answer.
@@ -142,7 +142,7 @@ async fn is_another(source: &Source, name: &str, layout: &str) -> Result<Option<
     }))
 }
 
-/// A name, kept for as long as the program lives; the same name is kept once.
+/// Returns a name, kept for as long as the program lives; the same name is kept once.
 fn kept(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);

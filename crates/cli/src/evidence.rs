@@ -91,7 +91,8 @@ pub(crate) async fn write_page(path: &Path, report: &Report, source: &Source) ->
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// An entry in words. Of its detail, what says how it went: the phases, a force's reason, counts; never keys.
+/// Returns an entry in words. Of its detail, what says how it went: the phases, a force's reason, counts;
+/// never keys.
 fn moment(entry: Entry) -> Moment {
     let text = |name: &str| match entry.detail.get(name)? {
         serde_json::Value::Null => None,

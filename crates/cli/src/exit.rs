@@ -72,7 +72,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The code that `error` ends the command with: the first error in its chain that we know decides.
+/// Returns the code that `error` ends the command with: the first error in its chain that we know decides.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     error.chain().find_map(known).unwrap_or(Exit::Infrastructure)
 }

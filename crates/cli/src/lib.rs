@@ -81,7 +81,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The demonstration, where it is its tables that move.
+    /// Returns the demonstration, where it is its tables that move.
     fn demo(&self) -> Option<&dyn Demo> {
         self.demo.as_deref().filter(|_| !self.config.is_replaced())
     }
@@ -126,7 +126,7 @@ impl Startup {
     }
 }
 
-/// The whole of a program with tables of its own, from arguments to exit code.
+/// Returns the whole of a program with tables of its own, from arguments to exit code.
 ///
 /// ```no_run
 /// # use lockstep::CanaryQueries;
@@ -299,9 +299,9 @@ fn log_to(ui: &Ui, verbose: u8, format: LogFormat) {
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
-/// Whether a line may be shown, whatever `RUST_LOG` says. Below INFO drivers show what they send: statements
-/// with keys in them, requests with items and with the headers that sign them, answers of providers of
-/// credentials.
+/// Tells whether a line may be shown, whatever `RUST_LOG` says. Below INFO drivers show what they send:
+/// statements with keys in them, requests with items and with the headers that sign them, answers of
+/// providers of credentials.
 fn may_log(target: &str, level: Level) -> bool {
     const DRIVERS: [&str; 9] =
         ["sqlx", "aws_", "hyper", "h2", "rustls", "reqwest", "tower", "figment", "tokio_rustls"];

@@ -51,7 +51,7 @@ pub struct Kept {
 }
 
 impl Stores {
-    /// The configured stores, for commands that make no sense on others.
+    /// Returns the configured stores, for commands that make no sense on others.
     ///
     /// # Errors
     /// When none are configured, or they do not answer.
@@ -77,8 +77,8 @@ impl Stores {
         }
     }
 
-    /// The configured stores, of which nothing is asked of the target and no table need be there: for what
-    /// takes Lockstep out.
+    /// Returns the configured stores, of which nothing is asked of the target and no table need be there: for
+    /// what takes Lockstep out.
     ///
     /// # Errors
     /// When no source is configured, or it does not answer.
@@ -93,7 +93,7 @@ impl Stores {
         Ok(Self { source, target, embedded: None })
     }
 
-    /// The configured stores, even if PostgreSQL does not answer now.
+    /// Returns the configured stores, even if PostgreSQL does not answer now.
     ///
     /// # Errors
     /// When none are configured.
@@ -129,8 +129,8 @@ impl Stores {
         }
     }
 
-    /// The configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a process of
-    /// its own.
+    /// Returns the configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a
+    /// process of its own.
     ///
     /// # Errors
     /// When they do not answer or do not start.
@@ -185,12 +185,13 @@ impl Stores {
         Ok(Self { source, target, embedded: Some(embedded) })
     }
 
-    /// The same stores for another task of this process. Closing these closes nothing that is embedded.
+    /// Returns the same stores for another task of this process. Closing these closes nothing that is
+    /// embedded.
     pub fn share(&self) -> Self {
         Self { source: self.source.clone(), target: self.target.clone(), embedded: None }
     }
 
-    /// Whether the stores are this run's own.
+    /// Tells whether the stores are this run's own.
     pub fn are_embedded(&self) -> bool {
         self.embedded.is_some()
     }

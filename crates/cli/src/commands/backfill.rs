@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         let moment = |moment: &Option<Moment>| moment.map(|moment| moment.to_string());
         [

@@ -167,8 +167,8 @@ struct LookedAt {
     set_aside: usize,
 }
 
-/// The proposal with what a sample says of its items, or, where `migrate` would refuse it, as comments with
-/// the reason: one table that cannot move must not stop those that can.
+/// Returns the proposal with what a sample says of its items, or, where `migrate` would refuse it, as
+/// comments with the reason: one table that cannot move must not stop those that can.
 async fn looked_at(
     source: &Source,
     table: &CatalogTable,
@@ -197,7 +197,7 @@ async fn looked_at(
         line => format!("# {line}\n"),
     });
     proposal.text = format!(
-        "# {relation} is not declared: {}.\n# Once that is mended it could be:\n{}",
+        "# {relation} is not declared: {}.\n# Once that is repaired it could be:\n{}",
         refused.join("; ").replace('\n', " "),
         lines.collect::<String>()
     );
@@ -255,7 +255,7 @@ async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Resul
     Ok((said, refused))
 }
 
-/// The proposal as the configuration reads it.
+/// Returns the proposal as the configuration reads it.
 fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
     let config = Config::of_text(&Registry::default(), &proposal.text).map_err(|error| error.to_string())?;
     config
@@ -265,8 +265,8 @@ fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
         .ok_or_else(|| "the proposal declares another table".to_owned())
 }
 
-/// The whole file. The URL is written as one shows it, and stands as it is where no password was taken out of
-/// it.
+/// Returns the whole file. The URL is written as one shows it, and stands as it is where no password was
+/// taken out of it.
 fn file(proposals: &[Proposal], url: Option<(String, bool)>) -> String {
     let mut text = String::from(
         "# Made by `init`. Every line may be changed; DECIDE marks what needs a decision.\n\

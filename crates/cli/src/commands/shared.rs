@@ -21,17 +21,17 @@ use crate::stores::Stores;
 use crate::ui::{Board, Counter, Sample, Ui};
 
 impl Context {
-    /// The tables of this configuration.
+    /// Returns the tables of this configuration.
     pub(super) fn tables(&self) -> anyhow::Result<Vec<TableBinding>> {
         Ok(self.config.bindings()?)
     }
 
-    /// The migration of this configuration on `stores`.
+    /// Returns the migration of this configuration on `stores`.
     pub(super) fn migration(&self, stores: &Stores) -> anyhow::Result<Migration> {
         Ok(self.migration_of(stores, self.tables()?))
     }
 
-    /// The same, of these tables.
+    /// Returns the same, of these tables.
     pub(super) fn migration_of(&self, stores: &Stores, tables: Vec<TableBinding>) -> Migration {
         Migration {
             source: stores.source.clone(),
@@ -62,13 +62,13 @@ impl Context {
         Writer::new(stores.source.for_application(), stores.target.clone(), self.config.writes.clone())
     }
 
-    /// The same, with what it tries out before it moves reads to the target (R7, R26). Nothing is read for it
-    /// before that step.
+    /// Returns the same, with what it tries out before it moves reads to the target (R7, R26). Nothing is
+    /// read for it before that step.
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         Ok(self.rehearsing(self.coordinator(stores).await?, stores))
     }
 
-    /// A coordinator with what it tries out before it moves reads to the target.
+    /// Returns a coordinator with what it tries out before it moves reads to the target.
     pub(super) fn rehearsing(&self, coordinator: Coordinator, stores: &Stores) -> Coordinator {
         let bindings = coordinator.migration().tables.clone();
         let chooses = Arc::new((
@@ -229,8 +229,8 @@ impl Context {
     }
 }
 
-/// The canary reads of every table: through store handles, or of declared tables, which have none, through
-/// the table itself.
+/// Returns the canary reads of every table: through store handles, or of declared tables, which have none,
+/// through the table itself.
 async fn canary_reads(
     config: &Config,
     bindings: &[TableBinding],
@@ -273,11 +273,11 @@ fn sample(table: &lockstep_coordinator::TableProgress, relay_only: bool) -> Samp
     notes.extend(table.pause_reason().map(|reason| format!("paused: {reason}")));
     notes.extend(table.slowed_by().map(|reason| format!("slowed by {reason}")));
     let resumed = table.rows_resumed();
-    let settled = table.rows_written() + table.rows_present() + table.dead_letters();
+    let finished = table.rows_written() + table.rows_present() + table.dead_letters();
     let done = if relay_only {
         Counter { now: table.relayed(), ..Counter::default() }
     } else {
-        Counter { now: resumed + settled, end: table.rows_expected(), before: resumed }
+        Counter { now: resumed + finished, end: table.rows_expected(), before: resumed }
     };
     Sample {
         name: table.name.to_owned(),

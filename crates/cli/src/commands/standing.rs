@@ -11,7 +11,7 @@ const SHOWN_MAX: usize = 8;
 /// Number of tables listed when none needs attention.
 const AT_REST_SHOWN: usize = 3;
 
-/// A line a table.
+/// Returns a line a table.
 pub(super) fn tables(status: &Status) -> String {
     let headers = [
         "table",
@@ -64,7 +64,7 @@ fn numbers(tables: &[&TableStatus]) -> [String; 6] {
     ]
 }
 
-/// The tables that are shown, in their order, and the others.
+/// Returns the tables that are shown, in their order, and the others.
 fn told_apart(tables: &[TableStatus]) -> (Vec<&TableStatus>, Vec<&TableStatus>) {
     if tables.len() <= EACH_MAX {
         return (tables.iter().collect(), Vec::new());

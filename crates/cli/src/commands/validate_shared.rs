@@ -50,7 +50,7 @@ pub(super) async fn help_out(
 pub(super) async fn help_beside(context: &Context, stores: &Stores, name: String, stop: &CancellationToken) {
     let (options, sharing) = (context.config.validate_options(), sharing(context, Some(name)));
     while let Err(error) = take_part(context, stores, &options, (&sharing, true), stop).await {
-        context.ui.say(&format!("  no part is taken in a comparison: {error}"));
+        context.ui.say(&format!("  this process takes no part in a comparison: {error}"));
         if stop.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
             return;
         }

@@ -46,7 +46,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         Setting::of("backfill.write_units_per_s_max", self.write_units_per_s_max).into_iter().collect()
     }

@@ -50,7 +50,7 @@ pub struct Config {
     /// Whether declared tables move in place of those that the program knows.
     #[serde(skip)]
     replaced: bool,
-    /// Moving history.
+    /// Options of the backfill.
     pub backfill: BackfillOptions,
     /// Moving it by DynamoDB's import from S3.
     pub import: ImportOptions,
@@ -131,12 +131,12 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether declared tables move in place of those that the program knows.
+    /// Tells whether declared tables move in place of those that the program knows.
     pub fn is_replaced(&self) -> bool {
         self.replaced
     }
 
-    /// Every table that moves, with both its names.
+    /// Returns every table that moves, with both its names.
     pub fn names(&self) -> Vec<Names<'_>> {
         let prefix = &self.target.table_prefix;
         let mut names = if self.replaced { Vec::new() } else { self.tables.names(prefix) };
@@ -144,7 +144,7 @@ impl Config {
         names
     }
 
-    /// Every table that moves, by its name alone: neither store is asked.
+    /// Returns every table that moves, by its name alone: neither store is asked.
     ///
     /// # Errors
     /// For a source that is no relation's name.
@@ -152,7 +152,7 @@ impl Config {
         self.names().iter().map(|names| names.source.parse()).collect()
     }
 
-    /// Every table that moves, bound to both its relations.
+    /// Returns every table that moves, bound to both its relations.
     ///
     /// # Errors
     /// For a source that is no relation's name; of declared tables, where the source was not reached.
@@ -168,7 +168,7 @@ impl Config {
         transport::warnings(self)
     }
 
-    /// Whether stores are configured.
+    /// Checks whether stores are configured.
     ///
     /// # Errors
     /// Where only a target is: there is no default source to read.

@@ -68,8 +68,8 @@ impl Config {
         ValidateOptions { settings, window: self.backfill.window(), ..ValidateOptions::default() }
     }
 
-    /// Whether the target is an emulator. Ours reads its whole table for each page of a segment, so a scan in
-    /// segments takes it quadratic time.
+    /// Tells whether the target is an emulator. Ours reads its whole table for each page of a segment, so a
+    /// scan in segments takes it quadratic time.
     fn is_emulated(&self) -> bool {
         self.target.emulator_credentials || self.standing() != Ok(Standing::Configured)
     }

@@ -41,7 +41,7 @@ impl Blueprint {
         moved.chain([control]).collect()
     }
 
-    /// The attribute that expiry goes by, if there is one.
+    /// Returns the attribute that expiry goes by, if there is one.
     fn expiry(&self) -> Option<&'static str> {
         self.expires.then_some(TTL_ATTRIBUTE)
     }
@@ -58,7 +58,7 @@ fn projection(index: &Index) -> &'static str {
     if index.whole_items { "ALL" } else { "KEYS_ONLY" }
 }
 
-/// A key's attributes with what they are in it.
+/// Returns a key's attributes with what they are in it.
 fn roles(key: impl Iterator<Item = KeyAttribute>) -> impl Iterator<Item = (KeyAttribute, &'static str)> {
     key.zip(["HASH", "RANGE"])
 }

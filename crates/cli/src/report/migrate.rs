@@ -104,11 +104,11 @@ pub(crate) struct MigrateTable {
     pub(crate) source_count: u64,
     /// Live items of the target.
     pub(crate) target_count: Option<u64>,
-    /// Rows settled by the backfill, over all runs.
+    /// Rows that the backfill has finished, over all runs.
     pub(crate) backfilled: u64,
-    /// Number of those that earlier runs had settled, and that this one did not read again.
+    /// Number of those that earlier runs had finished, and that this one did not read again.
     pub(crate) resumed: u64,
-    /// Rows that this run read although an earlier one had settled them; 0 unless something is wrong.
+    /// Rows that this run read although an earlier one had finished them; 0 unless something is wrong.
     pub(crate) read_again: u64,
     /// Rows of the initial load that this run put.
     pub(crate) written: u64,
@@ -149,14 +149,14 @@ impl MigrateTable {
         report: &Report,
         validation: &TableReport,
     ) -> Self {
-        let settled: u64 = ranges.iter().map(|range| range.rows_read.unsigned_abs()).sum();
+        let finished: u64 = ranges.iter().map(|range| range.rows_read.unsigned_abs()).sum();
         Self {
             name: backfill.table.clone(),
             source_count: validation.source_count,
             target_count: target_count(report, validation),
-            backfilled: settled,
+            backfilled: finished,
             resumed: backfill.rows_resumed,
-            read_again: (backfill.rows_resumed + backfill.rows_read).saturating_sub(settled),
+            read_again: (backfill.rows_resumed + backfill.rows_read).saturating_sub(finished),
             written: backfill.rows_written,
             present: backfill.rows_present,
             ranges: backfill.ranges,
@@ -176,7 +176,7 @@ impl MigrateTable {
 }
 
 impl MigrateReport {
-    /// The report for people.
+    /// Returns the report for people.
     pub(crate) fn text(&self) -> String {
         let headers = [
             "table",

@@ -41,7 +41,7 @@ fn write(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// An error and what caused it, as one line, without passwords and without saying anything twice.
+/// Returns an error and what caused it, as one line, without passwords and without saying anything twice.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
@@ -71,7 +71,7 @@ fn of_store<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a lock
     }
 }
 
-/// An error as a report.
+/// Returns an error as a report.
 pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
     let gates = error.chain().find_map(|cause| match cause.downcast_ref::<lockstep_coordinator::Error>() {
         Some(lockstep_coordinator::Error::Refused(report)) => Some(json!(report.results)),
@@ -80,12 +80,12 @@ pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
     json!({ "error": sentence(error), "exit_code": exit as u8, "gates": gates })
 }
 
-/// The exit code of a verdict.
+/// Returns the exit code of a verdict.
 pub(crate) fn exit_of_verdict(verdict: &Verdict) -> Exit {
     if verdict.is_consistent() { Exit::Done } else { Exit::NotConsistent }
 }
 
-/// The one line that everything comes to.
+/// Returns the one line that everything comes to.
 pub(crate) fn verdict_line(verdict: &Verdict, incremental: bool) -> String {
     let word = match verdict {
         Verdict::Consistent if incremental => {
@@ -105,7 +105,7 @@ pub(crate) fn verdict_line(verdict: &Verdict, incremental: bool) -> String {
     line
 }
 
-/// A validation, for people.
+/// Returns a validation, for people.
 pub(crate) fn validation(report: &Report) -> String {
     let headers = [
         "table",
@@ -288,7 +288,9 @@ fn scope(report: &Report) -> Option<String> {
     let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
     parts.extend(day(report.window_start).map(|from| format!("from {from}")));
     parts.extend(day(report.window_end).map(|to| format!("before {to}")));
-    parts.extend(report.from_export.then(|| "exports of the target, and what differs from them".to_owned()));
+    parts.extend(
+        report.from_export.then(|| "exports of the target, and each key that differs from them".to_owned()),
+    );
     (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
 }
 

@@ -33,7 +33,7 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// The process's stderr. `quiet` leaves only warnings and errors.
+    /// Returns the process's stderr. `quiet` leaves only warnings and errors.
     pub fn stderr(quiet: bool) -> Self {
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         Self { bars: (!quiet && std::io::stderr().is_terminal()).then(bars), quiet, gates: Arc::default() }

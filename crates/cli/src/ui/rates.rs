@@ -75,7 +75,7 @@ impl Rates {
         (self.rows_per_s >= 1.0).then(|| left as f64 / self.rows_per_s)
     }
 
-    /// Everything about `sample` after its name, on one line.
+    /// Returns everything about `sample` after its name, on one line.
     pub(super) fn line(&self, sample: &Sample) -> String {
         let mut parts = Vec::new();
         parts.push(match sample.done.end {

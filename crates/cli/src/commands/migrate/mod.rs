@@ -92,7 +92,7 @@ pub enum FinalValidation {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         let through = self.through.map(|phase| phase.name().to_owned());
         let settings = [
@@ -150,7 +150,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(exit_of_verdict(&report.verdict))
 }
 
-/// The error of a run that was told to stop.
+/// Makes the error of a run that was told to stop.
 fn interrupted() -> anyhow::Error {
     Failure::interrupted(RESUME)
 }

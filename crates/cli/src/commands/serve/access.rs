@@ -40,8 +40,9 @@ impl Access {
         };
         if !address.ip().is_loopback() && tls.is_none() && !args.i_know_that_tokens_travel_unencrypted {
             return Err(Failure::usage(format!(
-                "{address} can be reached from other machines, and this daemon speaks plain HTTP: who listens in has the tokens. \
-                 Give it a certificate (serve.tls_cert and serve.tls_key), listen on 127.0.0.1 and put a proxy with TLS before it, \
+                "{address} can be reached from other machines, and this daemon speaks plain HTTP: a program \
+                 that listens on the network can read the tokens. Give the daemon a certificate \
+                 (serve.tls_cert and serve.tls_key), listen on 127.0.0.1 and put a proxy with TLS before it, \
                  or say --i-know-that-tokens-travel-unencrypted"
             )));
         }
@@ -107,7 +108,7 @@ async fn listen(context: &Context, address: SocketAddr, args: &Args) -> anyhow::
     }
 }
 
-/// A token from the environment, or the first line of a file.
+/// Returns a token from the environment, or the first line of a file.
 async fn token(variable: &str, file: Option<&Path>) -> anyhow::Result<Option<String>> {
     if let Ok(token) = std::env::var(variable) {
         return Ok(Some(token.trim().to_owned()));

@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         Setting::of("serve.listen", self.listen.clone()).into_iter().collect()
     }

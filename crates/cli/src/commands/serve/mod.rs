@@ -33,7 +33,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 /// For an address that is taken or not allowed, tokens that are missing, and, with --demo, stores that do not
 /// start.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    // First what a person has to mend, before anything is started.
+    // First what a person has to repair, before anything is started.
     let access = Access::open(&context, &args).await?;
     let demo = match args.demo {
         true => Some(demo::Demo::start(&context, &args).await?),
