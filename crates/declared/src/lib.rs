@@ -6,7 +6,7 @@
 //! PostgreSQL with their own SQL, and read DynamoDB with what they like.
 //!
 //! In reading order: [`Declaration`] (what can be said), `kind` (what a column becomes), `resolve`
-//! (a declaration and the catalogue put together, or what to mend), `unmovable`
+//! (a declaration and the catalogue put together, or what to repair), `unmovable`
 //! (columns whose text is not their value), `shape` (rows, keys and items),
 //! [`DeclaredTable`], `spec` (what statements need), `as_toml` and [`propose`] (a declaration for a table
 //! that has none).

@@ -217,7 +217,7 @@ impl DeclaredTable {
     }
 }
 
-/// An attribute as text, for people.
+/// Returns an attribute as text, for people.
 fn shown(attribute: &AttributeValue) -> String {
     match attribute {
         AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),

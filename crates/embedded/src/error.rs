@@ -161,7 +161,7 @@ fn rejected_list(rejected: &[String]) -> String {
     if rejected.is_empty() { String::new() } else { format!(" (passed over: {})", rejected.join("; ")) }
 }
 
-/// The last lines of what a program printed, which is where it says why it stopped.
+/// Returns the last lines of what a program printed, which is where it says why it stopped.
 pub(crate) fn last_lines(text: &str) -> String {
     const LINES: usize = 12;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();

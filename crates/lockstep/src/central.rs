@@ -63,22 +63,22 @@ impl Central {
         }
     }
 
-    /// The canary share in hundredths of a percent, if one is set.
+    /// Returns the canary share in hundredths of a percent, if one is set.
     pub(crate) fn canary(&self) -> Option<u32> {
         Some(self.canary.load(Relaxed)).filter(|points| *points != NONE)
     }
 
-    /// The share of shadow reads in hundredths of a percent, if one is set.
+    /// Returns the share of shadow reads in hundredths of a percent, if one is set.
     pub(crate) fn shadow(&self) -> Option<u32> {
         Some(self.shadow.load(Relaxed)).filter(|points| *points != NONE)
     }
 
-    /// The bound of staleness, if one is set.
+    /// Returns the bound of staleness, if one is set.
     pub(crate) fn staleness_ms(&self) -> Option<u64> {
         Some(self.staleness_ms.load(Relaxed)).filter(|bound| *bound != 0)
     }
 
-    /// The mode of writes in a phase, if one is set.
+    /// Returns the mode of writes in a phase, if one is set.
     pub(crate) fn mode(&self, phase: Phase) -> Option<SetMode> {
         let set = match phase {
             Phase::DualWrite => &self.modes[0],

@@ -102,8 +102,8 @@ macro_rules! spelled {
 
 spelled!(Vec<u8>, NaiveDate, NaiveTime, NaiveDateTime);
 
-/// The label of an enum in a key; `None` is NULL. A macro sees no type but its name, so here the compiler
-/// says what is none.
+/// Returns the label of an enum in a key; `None` is NULL. A macro sees no type but its name, so here the
+/// compiler says what is none.
 pub fn label_in_key<T: LabelInKey>(value: Option<&T>) -> Option<KeyText<'static>> {
     value.map(|value| KeyText::Text(Cow::Borrowed(value.text())))
 }
@@ -151,7 +151,7 @@ pub fn render(
 
 /// A time, or one that may be NULL.
 pub trait Moment {
-    /// The time.
+    /// Returns the time.
     fn moment(self) -> Option<DateTime<Utc>>;
 }
 

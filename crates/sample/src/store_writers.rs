@@ -45,7 +45,7 @@ pub struct Application {
 }
 
 impl Application {
-    /// The application that has these handles; `source` says which rows there are to begin with.
+    /// Makes the application that has these handles; `source` says which rows there are to begin with.
     pub fn new(source: &Source, logs: Store<IntegrationLogs>, payments: Store<Payments>) -> Self {
         Self { source: source.clone(), logs, payments, counts: StoreCounts::default() }
     }

@@ -75,7 +75,7 @@ pub enum Form {
 }
 
 impl Template {
-    /// The template as it was written.
+    /// Returns the template as it was written.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -85,7 +85,7 @@ impl Template {
         &self.parts
     }
 
-    /// The columns it names, each once, in the order of their first appearance.
+    /// Returns the columns it names, each once, in the order of their first appearance.
     pub fn columns(&self) -> Vec<&str> {
         let mut columns = Vec::new();
         for part in &self.parts {
@@ -98,8 +98,8 @@ impl Template {
         columns
     }
 
-    /// The column that the template is nothing but, written as it is. Such a key may keep the column's own
-    /// type.
+    /// Returns the column that the template is nothing but, written as it is. Such a key may keep the
+    /// column's own type.
     pub fn bare_column(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [Part::Column { name, form: Form::Plain }] => Some(name),

@@ -119,12 +119,13 @@ fn escape(key: &mut String, text: &str) {
     }
 }
 
-/// Whether `:esc` keeps a character out of what it writes; `%` itself it writes only before two digits.
+/// Tells whether `:esc` keeps a character out of what it writes; `%` itself it writes only before two digits.
 pub(crate) fn is_escaped(c: char) -> bool {
     c.is_ascii_punctuation() && !matches!(c, '-' | '_' | '.' | '~')
 }
 
-/// The write shard of a value, from 0. It is the same in every version and on every machine: keys rest on it.
+/// Returns the write shard of a value, from 0. It is the same in every version and on every machine: keys
+/// rest on it.
 fn shard(value: Value<'_>, of: u32) -> u64 {
     match value {
         // Ids that follow each other go round.

@@ -1,4 +1,4 @@
-//! Moving the truth: to DynamoOnly, back from it, and what either leaves to be mended. Each move is decided
+//! Moving the truth: to DynamoOnly, back from it, and what either leaves to be repaired. Each move is decided
 //! by one write to the store that the truth leaves, and then copied to the other one.
 
 use crate::action::Action;

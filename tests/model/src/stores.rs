@@ -112,7 +112,7 @@ impl Model {
             let key = usize::from(late.key);
             let landed = self.arrive(n, key, late.guard, late.version, late.value);
             // A write of unknown outcome turns out to have happened, if the target is the truth, or is to be
-            // before it is mended.
+            // before it is repaired.
             if let (true, Guard::Exactly(_), Some(writer)) = (landed, late.guard, late.writer) {
                 n.truth.maybe = Some(late.value);
                 n.writers[usize::from(writer)].took_effect |= s.target_is_truth();

@@ -141,12 +141,12 @@ impl Dynamo {
         Ok(Dynamo { endpoint_url: format!("http://{address}"), address, server })
     }
 
-    /// The endpoint for the SDK.
+    /// Returns the endpoint for the SDK.
     pub fn endpoint_url(&self) -> &str {
         &self.endpoint_url
     }
 
-    /// The port on 127.0.0.1.
+    /// Returns the port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
     }

@@ -59,13 +59,14 @@ impl Binaries {
         Err(rejected)
     }
 
-    /// The path of one of the programs.
+    /// Returns the path of one of the programs.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 }
 
-/// The folder that the server of `folder` is really in: on `PATH` may be links to some of the programs only.
+/// Returns the folder that the server of `folder` is really in: on `PATH` may be links to some of the
+/// programs only.
 fn with_server(folder: &Path) -> Option<PathBuf> {
     let is_whole = |folder: &Path| folder.join("initdb").is_file() && folder.join("postgres").is_file();
     let real = folder.join("postgres").canonicalize().ok()?;

@@ -67,12 +67,12 @@ impl Folder {
         &self.path
     }
 
-    /// The data directory in it.
+    /// Returns the data directory in it.
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
     }
 
-    /// The postmaster's log in it.
+    /// Returns the postmaster's log in it.
     pub(super) fn log(&self) -> PathBuf {
         self.path.join("postgres.log")
     }

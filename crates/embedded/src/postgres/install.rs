@@ -35,7 +35,7 @@ impl Manager {
     }
 }
 
-/// The command that installs a server, for a person to type.
+/// Returns the command that installs a server, for a person to type.
 pub(super) fn command_to_type() -> String {
     command_for(Manager::of_this_machine()).to_owned()
 }

@@ -127,7 +127,7 @@ fn kind_of(found: &Actual) -> &'static str {
     }
 }
 
-/// A sentence of ours on a value, without the value.
+/// Returns a sentence of ours on a value, without the value.
 fn without(sentence: &str, value: &Value) -> String {
     match value {
         Value::Dict(_, values) => {

@@ -37,15 +37,15 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// A setting, if the flag was given.
+    /// Makes a setting, if the flag was given.
     pub fn of(key: &'static str, value: Option<impl Into<Value>>) -> Option<Self> {
         value.map(|value| Self { key, value: value.into() })
     }
 }
 
 impl Inputs {
-    /// The inputs of this process: `lockstep.toml` in the working directory unless `file` names another, the
-    /// environment, and `flags`.
+    /// Returns the inputs of this process: `lockstep.toml` in the working directory unless `file` names
+    /// another, the environment, and `flags`.
     pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
         // A variable that is not Unicode cannot be ours.
         let environment =
@@ -147,7 +147,7 @@ pub fn gather(
     Ok(Gathered { figment: over.into_iter().fold(figment, Figment::merge), file: writers })
 }
 
-/// The sections of a file, its profiles, and who may write it.
+/// Returns the sections of a file, its profiles, and who may write it.
 fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>, Writers), ConfigError> {
     let place = path.display();
     let failed = |error| ConfigError::one(format!("could not read {place}: {error}"));
@@ -194,7 +194,8 @@ fn line_and_column(text: &str, byte: usize) -> String {
     format!("line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
-/// A parser's sentence, where only a sign that it expects is quoted: it may quote what was written as well.
+/// Returns a parser's sentence, where only a sign that it expects is quoted: it may quote what was written as
+/// well.
 fn punctuation_only(sentence: &str) -> String {
     let parts = sentence.lines().collect::<Vec<_>>().join(", ");
     let told = parts.split('`').enumerate().map(|(n, part)| match n % 2 {
@@ -272,8 +273,8 @@ impl Layer {
 }
 
 impl Sorting<'_> {
-    /// Whether a layer declares tables that move in place of the registered ones: it has a table that is not
-    /// registered, or says of one what only a declaration says. Only the sample's tables give way.
+    /// Tells whether a layer declares tables that move in place of the registered ones: it has a table that
+    /// is not registered, or says of one what only a declaration says. Only the sample's tables give way.
     fn is_replaced_by(&self, layer: &Layer) -> bool {
         let (true, Some(keys)) = (self.registry.gives_way(), self.declared_keys) else { return false };
         let Some(Value::Dict(_, tables)) = layer.values.get("tables") else { return false };

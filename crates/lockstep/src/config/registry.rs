@@ -99,7 +99,7 @@ pub(super) trait Entry: Send + Sync {
     fn name(&self) -> &'static str;
     /// Returns its section where nothing is configured.
     fn defaults(&self) -> Dict;
-    /// The table by its section, and the section with every key.
+    /// Returns the table by its section, and the section with every key.
     fn place(&self, section: Dict) -> Read<(Arc<dyn Placed>, Dict)>;
 }
 

@@ -75,7 +75,7 @@ impl SourceSection {
         }
     }
 
-    /// Whether the way to the source can be listened to, or ended by another machine.
+    /// Tells whether the way to the source can be listened to, or ended by another machine.
     pub fn is_unverified(&self) -> bool {
         self.url.as_ref().is_some_and(|url| transport(url.expose()) == Transport::Unverified)
     }
@@ -128,7 +128,7 @@ impl TargetSection {
         self.control_table.clone().unwrap_or_else(|| format!("{}{CONTROL_TABLE}", self.table_prefix))
     }
 
-    /// Whether anything says where the target is.
+    /// Tells whether anything says where the target is.
     pub fn is_named(&self) -> bool {
         self.endpoint_url.is_some() || self.region.is_some() || self.profile.is_some()
     }

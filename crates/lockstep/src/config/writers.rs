@@ -51,7 +51,8 @@ impl Writers {
     }
 }
 
-/// The program of a shell command, where it is a path. One that is looked for in `PATH` is the system's.
+/// Returns the program of a shell command, where it is a path. One that is looked for in `PATH` is the
+/// system's.
 fn program(command: &str) -> Option<PathBuf> {
     let mut words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
     let first = words.next()?;
@@ -90,7 +91,7 @@ fn judge(owner: u32, mode: u32, user: Option<u32>) -> Option<String> {
     Some(format!("can be written by {who} (chmod go-w it)"))
 }
 
-/// The user that this process acts as.
+/// Returns the user that this process acts as.
 #[cfg(unix)]
 fn user_of_process() -> Option<u32> {
     static USER: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();

@@ -149,7 +149,7 @@ impl Instance {
         self.id
     }
 
-    /// The view of the phase that stores go by. All that were given it see one phase.
+    /// Returns the view of the phase that stores go by. All that were given it see one phase.
     pub fn phase(&self) -> PhaseView {
         self.phase.clone()
     }

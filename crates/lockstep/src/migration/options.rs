@@ -27,7 +27,7 @@ pub struct MigrationOptions {
 }
 
 impl MigrationOptions {
-    /// A migration between these two stores, of no table yet.
+    /// Makes a migration between these two stores, of no table yet.
     ///
     /// ```no_run
     /// # use lockstep::{MigrationOptions, SourceOptions, TargetOptions};

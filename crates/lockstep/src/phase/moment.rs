@@ -24,7 +24,7 @@ impl Moment {
         Self::of(Instant::now())
     }
 
-    /// The moment of an [`Instant`] of a short while ago.
+    /// Returns the moment of an [`Instant`] of a short while ago.
     pub(crate) fn of(instant: Instant) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -46,7 +46,7 @@ impl Moment {
         (left > 0).then(|| Duration::from_micros(left))
     }
 
-    /// Whether both clocks say that this is before `end`.
+    /// Tells whether both clocks say that this is before `end`.
     pub(super) fn is_before(self, end: Self) -> bool {
         self.mono_us < end.mono_us && self.wall_us < end.wall_us
     }

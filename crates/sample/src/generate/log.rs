@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use super::words::{FAILURES, SERVICES, chance, pick, weighted};
 use super::{APPLICATIONS, documents};
 
-/// A log made at `at`. About six in a hundred are errors, and those have a message.
+/// Returns a log made at `at`. About six in a hundred are errors, and those have a message.
 pub fn log(rng: &mut impl Rng, log_id: i64, at: DateTime<Utc>) -> IntegrationLog {
     let service_name = weighted(rng, &SERVICES);
     let log_type = type_of(rng, service_name);

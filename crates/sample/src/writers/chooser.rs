@@ -60,7 +60,7 @@ pub struct Chooser {
 }
 
 impl Chooser {
-    /// A chooser that knows these rows.
+    /// Makes a chooser that knows these rows.
     pub fn new(seed: u64, new_ids: NewIds, known: Known) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), new_ids, known }
     }
@@ -75,13 +75,13 @@ impl Chooser {
         &self.known
     }
 
-    /// The next operation. Where no row is known that it could change, it inserts one.
+    /// Returns the next operation. Where no row is known that it could change, it inserts one.
     pub fn choose(&mut self, now: DateTime<Utc>) -> Operation {
         let kind = weighted(&mut self.rng, &MIX);
         self.of_kind(kind, now).unwrap_or_else(|| self.insert_instead_of(kind, now))
     }
 
-    /// An operation of this kind, or nothing where it needs a row and none is known.
+    /// Returns an operation of this kind, or nothing where it needs a row and none is known.
     pub fn of_kind(&mut self, kind: Kind, now: DateTime<Utc>) -> Option<Operation> {
         Some(match kind {
             Kind::InsertLog => Operation::InsertLog(self.new_log(now)),

@@ -77,7 +77,7 @@ impl Counts {
         self.slowest = self.slowest.max(took);
     }
 
-    /// The sum over all kinds.
+    /// Returns the sum over all kinds.
     pub fn total(&self) -> Tally {
         self.by_kind.values().fold(Tally::default(), |sum, tally| sum.plus(*tally))
     }

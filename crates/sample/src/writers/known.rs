@@ -21,7 +21,7 @@ impl Ids {
         self.0.len()
     }
 
-    /// Whether none is known.
+    /// Tells whether none is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -121,7 +121,7 @@ macro_rules! kinds {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The label, in snake case.
+            /// Returns the label, in snake case.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$name => $label),* }
             }

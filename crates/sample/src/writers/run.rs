@@ -121,8 +121,8 @@ enum Failure {
 }
 
 impl Writer {
-    /// A chooser that knows some of the rows there are; nothing if the writer was stopped before it could ask
-    /// for them.
+    /// Returns a chooser that knows some of the rows there are; nothing if the writer was stopped before it
+    /// could ask for them.
     async fn chooser(&mut self, seed: u64) -> Option<Chooser> {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(1));
         let mut draw = |first, last| (0..DRAWN).map(|_| rng.random_range(first..=last)).collect();
