@@ -1,4 +1,4 @@
-//! What a writer notes of a row, one line each, and how a test reads it.
+//! Notes of a writer about a row, one line each, and how a test reads them.
 
 use std::fmt;
 
@@ -9,20 +9,20 @@ use lockstep_core::Phase;
 pub struct Note {
     /// The row's table.
     pub table: String,
-    /// Its id.
+    /// Id of the row.
     pub id: i64,
     /// Event that is noted.
     pub noted: Noted,
 }
 
-/// What there is to say of a row.
+/// Note about a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Noted {
     /// A write of it was acknowledged.
     Acknowledged {
-        /// In which phase.
+        /// Phase of the write.
         phase: Phase,
-        /// What it holds since; `None` when it was deleted.
+        /// State that it holds since; `None` when it was deleted.
         state: Option<String>,
     },
     /// It is unknown what became of a write of it.

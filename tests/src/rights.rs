@@ -1,4 +1,4 @@
-//! What recorded calls ask of AWS, held against a policy as it is printed (R51).
+//! Rights that recorded calls ask of AWS, held against a policy as it is printed (R51).
 //!
 //! IAM allows by action and resource. A transaction asks for the action of each of its entries, a batch of
 //! statements for those of PartiQL, and what names an index is of the index.
@@ -32,7 +32,7 @@ fn of_call(call: &Recorded) -> Vec<Asked> {
     let text = |name: &str| body[name].as_str().unwrap_or_default();
     match operation {
         "ListStreams" | "ListImports" => vec![(operation.to_owned(), "*".to_owned())],
-        // What an iterator is of was asked for with it, by its stream.
+        // The stream of an iterator was asked for with it.
         "GetRecords" => vec![(operation.to_owned(), "stream".to_owned())],
         "DescribeStream" | "GetShardIterator" => {
             let (_, stream) = text("StreamArn").split_once(":table/").expect("the name of a stream");
@@ -90,7 +90,7 @@ fn plain(table: &str) -> &str {
     table.rsplit_once(":table/").map_or(table, |(_, name)| name)
 }
 
-/// What a policy does not allow of it.
+/// Returns what a policy does not allow of it.
 pub fn refused(policy: &Value, asked: &BTreeSet<Asked>) -> Vec<Asked> {
     asked
         .iter()
@@ -99,8 +99,8 @@ pub fn refused(policy: &Value, asked: &BTreeSet<Asked>) -> Vec<Asked> {
         .collect()
 }
 
-/// What a policy allows and none of these asked for: the statement's name and the action, with a space
-/// between.
+/// Returns what a policy allows and none of these asked for: the statement's name and the action, with a
+/// space between.
 pub fn unused(policy: &Value, asked: &BTreeSet<Asked>) -> BTreeSet<String> {
     let mut unused = BTreeSet::new();
     for statement in statements(policy) {

@@ -93,7 +93,7 @@ struct Writer {
     /// The id that takes the place of one whose state is unknown.
     next: i64,
     written: u64,
-    /// What each row holds by the last write that was acknowledged.
+    /// State of each row by the last write that was acknowledged.
     known: BTreeMap<(&'static str, i64), Option<String>>,
     file: std::fs::File,
 }

@@ -27,10 +27,10 @@ use lockstep_cli::{Startup, help};
     )
 )]
 pub struct Xtask {
-    /// What every command takes.
+    /// Flags that every command takes.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub what: What,
 }

@@ -1,4 +1,4 @@
-//! The command line: global flags and the list of commands. What a command takes is in its own file.
+//! The command line: global flags and the list of commands. The arguments of a command are in its own file.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::commands::{
 use crate::config::Setting;
 use crate::help;
 
-/// What the program is for; `--help` shows it.
+/// Purpose of the program; `--help` shows it.
 pub const LONG_ABOUT: &str = "\
 Moves PostgreSQL tables to Amazon DynamoDB, live, without losing a write, and brings them back.
 
@@ -48,10 +48,10 @@ environment, the environment over the file. AWS credentials come from where AWS'
     )
 )]
 pub struct Cli {
-    /// What every command takes.
+    /// Flags that every command takes.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -74,7 +74,7 @@ pub struct Global {
     /// Log what is going on inside; twice for everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// How log lines look: text for people, json for programs
+    /// Form of log lines: text for people, json for programs
     #[arg(
         long,
         global = true,
@@ -86,7 +86,7 @@ pub struct Global {
     pub log_format: LogFormat,
 }
 
-/// How log lines look.
+/// Form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// A line for people.
@@ -165,7 +165,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The flags of the command that set a key of the configuration.
+    /// Returns the flags of the command that set a key of the configuration.
     pub fn settings(&self) -> Vec<Setting> {
         match self {
             Self::Migrate(args) => args.settings(),

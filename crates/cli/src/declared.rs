@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use lockstep::config::Names;
 
-/// What is declared, by name, and what became of it.
+/// Declared tables, by name, and what became of each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Declared {
     tables: BTreeMap<String, Declaration>,
     #[serde(skip)]
     bound: Arc<OnceLock<Vec<TableBinding>>>,
-    /// Why they could not be bound, as of the last try.
+    /// Reason why they could not be bound, as of the last try.
     #[serde(skip)]
     away: Arc<Mutex<Option<String>>>,
 }
@@ -30,17 +30,17 @@ impl PartialEq for Declared {
 }
 
 impl Declared {
-    /// Whether no table is declared.
+    /// Tells whether no table is declared.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
 
-    /// What is declared of a table.
+    /// Returns the declaration of a table.
     pub fn declaration(&self, name: &str) -> Option<&Declaration> {
         self.tables.get(name)
     }
 
-    /// Every table with both its names, the target's after `prefix`.
+    /// Returns every table with both its names, the target's after `prefix`.
     pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
         let tables = self.tables.iter().map(|(name, declaration)| {
             let name = kept(name);
@@ -57,7 +57,7 @@ impl Declared {
     /// Reads the columns and keys of every table from `source`, once.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] with everything that is to be mended; the driver's.
+    /// [`Kind::Misconfigured`] with everything that is to be repaired; the driver's.
     ///
     /// # Cancel safety
     /// Reading has no effect.
@@ -105,7 +105,7 @@ impl Declared {
         *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_string());
     }
 
-    /// The tables, once they were bound.
+    /// Returns the tables, once they were bound.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] where the source did not answer.
@@ -125,7 +125,7 @@ impl Declared {
     }
 }
 
-/// What is wrong where rows were captured already under another declaration.
+/// Returns what is wrong where rows were captured already under another declaration.
 ///
 /// Told here, because keys of another type do not even reach the gates: DynamoDB refuses the first read by
 /// one.
@@ -142,7 +142,7 @@ async fn is_another(source: &Source, name: &str, layout: &str) -> Result<Option<
     }))
 }
 
-/// A name, kept for as long as the program lives; the same name is kept once.
+/// Returns a name, kept for as long as the program lives; the same name is kept once.
 fn kept(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! What a program may bring along to show itself without an operator's data: rows, and the writers of them.
+//! Parts that a program may bring along to show itself without an operator's data: rows, and the writers of
+//! them.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use crate::Context;
 use crate::report::LiveWrites;
 use crate::stores::Stores;
 
-/// How many rows, and which.
+/// Number of rows, and which.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Rows {
     /// Rows of integration_logs

@@ -1,4 +1,4 @@
-//! How long, as people type it.
+//! Durations, as people type them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is put beside a comparison: the lag while it ran, the configuration's hash, the page.
+//! Evidence beside a comparison: the lag while it ran, the configuration's hash, the page.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::files::write_private;
 use crate::ui::printable;
 
-/// How often the lag is looked at: it counts the pending set.
+/// Interval at which the lag is looked at: it counts the pending set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most samples of a table that are kept; with more, every second one goes.
 const SAMPLES_MAX: usize = 600;
@@ -37,7 +37,7 @@ impl LagWatch {
         Self { samples, stop: stop.drop_guard() }
     }
 
-    /// What it saw. A lag that could not be read is not in it: it is no part of the verdict.
+    /// Returns what it saw. A lag that could not be read is not in it: it is no part of the verdict.
     pub(crate) async fn seen(self) -> Vec<LagSample> {
         drop(self.stop);
         self.samples.await.unwrap_or_default()
@@ -91,7 +91,8 @@ pub(crate) async fn write_page(path: &Path, report: &Report, source: &Source) ->
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// An entry in words. Of its detail, what says how it went: the phases, a force's reason, counts; never keys.
+/// Returns an entry in words. Of its detail, what says how it went: the phases, a force's reason, counts;
+/// never keys.
 fn moment(entry: Entry) -> TimelineMoment {
     let text = |name: &str| match entry.detail.get(name)? {
         serde_json::Value::Null => None,

@@ -6,7 +6,7 @@ use lockstep_core::Kind;
 
 use crate::config::ConfigError;
 
-/// How a command ended.
+/// End of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done; where the command compares, both sides agree.
@@ -26,7 +26,7 @@ pub enum Exit {
     Degraded = 6,
 }
 
-/// What `--help` says about them, on every command.
+/// Text about exit codes that `--help` shows on every command.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! help {
@@ -48,9 +48,9 @@ macro_rules! help {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// How to end.
+    /// Exit code to end with.
     pub exit: Exit,
-    /// What, where, what next.
+    /// Sentence that says what happened, where, and what to do next.
     pub message: String,
 }
 
@@ -72,7 +72,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The code that `error` ends the command with: the first error in its chain that we know decides.
+/// Returns the code that `error` ends the command with: the first error in its chain that we know decides.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     error.chain().find_map(known).unwrap_or(Exit::Infrastructure)
 }

@@ -22,7 +22,7 @@ pub(crate) fn write_private(
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
     let beside = Path::new(&beside);
-    // What a killed run left there, or a link to somewhere else, gives way by its name.
+    // A file that a killed run left there, or a link to somewhere else, gives way by its name.
     let mut out = io::BufWriter::new(private_file(beside)?);
     write(&mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;

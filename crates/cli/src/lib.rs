@@ -63,25 +63,25 @@ pub use spelling::spell_advice;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long whatever still runs in the background may take to end once a command has ended.
+/// Time that whatever still runs in the background may take to end once a command has ended.
 const BACKGROUND_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// What every command works with.
+/// Context that every command works with.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// What is configured.
+    /// Configuration of the run.
     pub config: Config,
     /// Whether the report is wanted as JSON.
     pub json: bool,
     /// Cancelled by Ctrl-C and SIGTERM.
     pub cancel: CancellationToken,
-    /// What people see.
+    /// Display for people.
     pub ui: Ui,
     demo: Option<Arc<dyn Demo>>,
 }
 
 impl Context {
-    /// The demonstration, where it is its tables that move.
+    /// Returns the demonstration, where it is its tables that move.
     fn demo(&self) -> Option<&dyn Demo> {
         self.demo.as_deref().filter(|_| !self.config.is_replaced())
     }
@@ -126,7 +126,7 @@ impl Startup {
     }
 }
 
-/// The whole of a program with tables of its own, from arguments to exit code.
+/// Returns the whole of a program with tables of its own, from arguments to exit code.
 ///
 /// ```no_run
 /// # use lockstep::CanaryQueries;
@@ -299,13 +299,13 @@ fn log_to(ui: &Ui, verbose: u8, format: LogFormat) {
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
-/// Whether a line may be shown, whatever `RUST_LOG` says. Below INFO drivers show what they send: statements
-/// with keys in them, requests with items and with the headers that sign them, answers of providers of
-/// credentials.
+/// Tells whether a line may be shown, whatever `RUST_LOG` says. Below INFO drivers show what they send:
+/// statements with keys in them, requests with items and with the headers that sign them, answers of
+/// providers of credentials.
 fn may_log(target: &str, level: Level) -> bool {
     const DRIVERS: [&str; 9] =
         ["sqlx", "aws_", "hyper", "h2", "rustls", "reqwest", "tower", "figment", "tokio_rustls"];
-    // What a function of the application says with RAISE, at any level: it may hold values of rows.
+    // A notice that a function of the application sends with RAISE, at any level, may hold values of rows.
     let is_raised = target.starts_with("sqlx::postgres::notice");
     !is_raised && (level <= Level::INFO || !DRIVERS.iter().any(|driver| target.starts_with(driver)))
 }

@@ -1,4 +1,4 @@
-//! What a panic says: where, and never a value.
+//! Words of a panic: where, and never a value.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};

@@ -1,4 +1,4 @@
-//! How this program is called, so that what it advises can be typed as it stands.
+//! Name by which this program is called, so that what it advises can be typed as it stands.
 //!
 //! Texts are written once, with `cargo xtask`, which is what this checkout's readers type. Where another
 //! binary runs them, its name is put in place of that at the few points where text leaves the program: help,
@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// What texts are written with.
+/// Name of the program in texts, as they are written.
 const WRITTEN: &str = "cargo xtask";
 
 static RUNNING: OnceLock<String> = OnceLock::new();
@@ -18,7 +18,7 @@ pub fn is_called(name: impl Into<String>) {
     let _ = RUNNING.set(name.into());
 }
 
-/// What to type to run this program: its file's name, or `cargo xtask` for one that is called so.
+/// Returns what to type to run this program: its file's name, or `cargo xtask` for one that is called so.
 pub(crate) fn runs_as() -> String {
     let path = std::env::args_os().next().map(std::path::PathBuf::from);
     match path.as_deref().and_then(|path| path.file_stem()?.to_str()) {

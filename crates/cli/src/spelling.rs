@@ -1,4 +1,4 @@
-//! How this command line spells what the libraries advise: the one place that knows both.
+//! Spelling, on this command line, of what the libraries advise: the one place that knows both.
 
 use lockstep_core::Advice;
 use lockstep_core::advice::{AdviceForm, spell_by};
@@ -120,7 +120,7 @@ fn key(advice: &Advice) -> String {
         Advice::TargetStreamsEndpoint => "target.streams_endpoint_url",
         Advice::TargetTablePrefix => "target.table_prefix",
         Advice::ValidateFolder => "validate.folder",
-        // What is neither of these is a command or a flag, and is spelled above.
+        // A word that is neither of these is a command or a flag, and is spelled above.
         _ => "",
     }
     .to_owned()

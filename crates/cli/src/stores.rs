@@ -32,9 +32,9 @@ struct Embedded {
 
 #[derive(Debug)]
 enum EmbeddedDynamo {
-    /// In this process, and gone with it.
+    /// Server in this process, and gone with it.
     Ours(Dynamo),
-    /// In a process of its own, because it is to be kept.
+    /// Server in a process of its own, because it is to be kept.
     Detached(DetachedDynamo),
 }
 
@@ -51,7 +51,7 @@ pub struct Kept {
 }
 
 impl Stores {
-    /// The configured stores, for commands that make no sense on others.
+    /// Returns the configured stores, for commands that make no sense on others.
     ///
     /// # Errors
     /// When none are configured, or they do not answer.
@@ -77,8 +77,8 @@ impl Stores {
         }
     }
 
-    /// The configured stores, of which nothing is asked of the target and no table need be there: for what
-    /// takes Lockstep out.
+    /// Returns the configured stores, of which nothing is asked of the target and no table need be there: for
+    /// what takes Lockstep out.
     ///
     /// # Errors
     /// When no source is configured, or it does not answer.
@@ -93,7 +93,7 @@ impl Stores {
         Ok(Self { source, target, embedded: None })
     }
 
-    /// The configured stores, even if PostgreSQL does not answer now.
+    /// Returns the configured stores, even if PostgreSQL does not answer now.
     ///
     /// # Errors
     /// When none are configured.
@@ -101,10 +101,10 @@ impl Stores {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_lazily_as_operator(&source)?;
-                // What does not answer is waited for once.
+                // A store that does not answer is waited for once.
                 let mut is_away = false;
                 match config.declared.bind(&source, &config.target.table_prefix).await {
-                    // What needs the tables says so.
+                    // A command that needs the tables says so.
                     Err(error) if error.kind != Kind::Misconfigured => {
                         // A pool that timed out does not know why.
                         let why = source.why_away(WHY_WITHIN).await;
@@ -129,8 +129,8 @@ impl Stores {
         }
     }
 
-    /// The configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a process of
-    /// its own.
+    /// Returns the configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a
+    /// process of its own.
     ///
     /// # Errors
     /// When they do not answer or do not start.
@@ -185,12 +185,13 @@ impl Stores {
         Ok(Self { source, target, embedded: Some(embedded) })
     }
 
-    /// The same stores for another task of this process. Closing these closes nothing that is embedded.
+    /// Returns the same stores for another task of this process. Closing these closes nothing that is
+    /// embedded.
     pub fn share(&self) -> Self {
         Self { source: self.source.clone(), target: self.target.clone(), embedded: None }
     }
 
-    /// Whether the stores are this run's own.
+    /// Tells whether the stores are this run's own.
     pub fn are_embedded(&self) -> bool {
         self.embedded.is_some()
     }
@@ -198,7 +199,7 @@ impl Stores {
     /// Disconnects, and removes or keeps the stores if they are ours.
     ///
     /// # Errors
-    /// When a store does not end. Whatever was moved is not affected.
+    /// When a store does not end. The rows that were moved are not affected.
     pub async fn close(self, keep: bool) -> anyhow::Result<Option<Kept>> {
         self.source.close().await;
         let Some(Embedded { postgres, dynamo }) = self.embedded else { return Ok(None) };
@@ -234,7 +235,8 @@ async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a command is about to act on, in a line: an operator with two environments sees which one this is.
+/// Returns what a command is about to act on, in a line: an operator with two environments sees which one
+/// this is.
 async fn acts_on(config: &Config, source: &Source, target: &Target) -> String {
     let names = config.names();
     let tables: Vec<String> =
@@ -262,7 +264,7 @@ impl Embedded {
 }
 
 impl Kept {
-    /// What to type to go on.
+    /// Returns what to type to go on.
     pub fn instructions(&self) -> String {
         let Self { source_url, endpoint_url, removal } = self;
         let program = std::env::var_os("CARGO").map_or_else(
@@ -287,7 +289,8 @@ impl Kept {
     }
 }
 
-/// How to start `psql` without its password among the arguments, which every user of the machine can read.
+/// Returns the line that starts `psql` without its password among the arguments, which every user of the
+/// machine can read.
 fn psql(url: &str) -> String {
     let parts = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
     let Some((Some((user, password)), place)) = parts.map(|(who, place)| (who.split_once(':'), place)) else {

@@ -1,4 +1,4 @@
-//! What help, documents and the example say of a default is what the options have.
+//! Defaults in help, documents and the example: they are those that the options have.
 
 use clap::CommandFactory as _;
 use lockstep::InstanceOptions;
@@ -16,7 +16,7 @@ const READING: &str = include_str!("../../../docs/reading.md");
 const REQUIREMENTS: &str = include_str!("../../../docs/requirements.md");
 const WRITES: &str = include_str!("../../../docs/writes.md");
 
-/// The help of a command on one line.
+/// Returns the help of a command on one line.
 fn help(command: &str) -> String {
     let mut cli = Cli::command();
     cli.build();

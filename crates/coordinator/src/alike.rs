@@ -1,5 +1,5 @@
 //! Fifty tables of which a gate says the same are one sentence, which names the first of them and says how
-//! many more there are. What programs read has each.
+//! many more there are. The output for programs has each.
 
 use crate::gate::{GateReport, GateResult};
 
@@ -20,7 +20,7 @@ pub struct Alike<'a> {
 }
 
 impl Alike<'_> {
-    /// What the first says, with the tables before it.
+    /// Joins the tables before the first one's sentence.
     pub fn sentence(&self, between: &str) -> String {
         let tables = match self.tables.as_slice() {
             [] => String::new(),
@@ -31,7 +31,7 @@ impl Alike<'_> {
     }
 }
 
-/// The results in their order, those that say the same of several tables as one.
+/// Returns the results in their order, those that say the same of several tables as one.
 pub fn alike(results: &[GateResult]) -> Vec<Alike<'_>> {
     let said = |(_, result): &(usize, &GateResult)| result.table.as_ref().map(|_| pattern(result));
     let mut told = Vec::new();
@@ -49,8 +49,8 @@ pub fn alike(results: &[GateResult]) -> Vec<Alike<'_>> {
     told.into_iter().map(|(_, alike)| alike).collect()
 }
 
-/// Those of which the same is said, together, in the order of the first of each; one of which `None` is said
-/// stands alone.
+/// Returns those of which the same is said, together, in the order of the first of each; one of which `None`
+/// is said stands alone.
 pub fn grouped<T, S: PartialEq>(
     all: impl IntoIterator<Item = T>,
     said: impl Fn(&T) -> Option<S>,
@@ -67,7 +67,7 @@ pub fn grouped<T, S: PartialEq>(
 }
 
 impl GateReport {
-    /// The refusals, as one sentence.
+    /// Returns the refusals, as one sentence.
     pub fn refusals(&self) -> String {
         let refused: Vec<GateResult> = self.results.iter().filter(|gate| !gate.passed).cloned().collect();
         let sentences = alike(&refused).into_iter().map(|refusal| {
@@ -78,7 +78,7 @@ impl GateReport {
     }
 }
 
-/// The first names, and how many more there are.
+/// Returns the first names, and how many more there are.
 pub fn first_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
     let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
     match names.len().saturating_sub(most) {
@@ -87,7 +87,7 @@ pub fn first_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
     }
 }
 
-/// What two results have in common that say the same of different tables.
+/// Returns the part that two results have in common which say the same of different tables.
 fn pattern(result: &GateResult) -> String {
     let table = result.table.as_deref().unwrap_or_default();
     let mut pattern = format!("{}\n{}\n", result.name, result.passed);

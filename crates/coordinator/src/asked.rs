@@ -11,14 +11,14 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Tables that a target is asked of at once: one that is silent is waited for once, and not once a table.
 pub(crate) const ASKED_AT_ONCE: usize = 64;
 
-/// Why a target does not answer, if it does not within some seconds.
+/// Returns why a target does not answer, if it does not within some seconds.
 pub async fn silence(target: &Target) -> Option<String> {
     let mut asked = Asked::of(Some(target));
     asked.answer(target.control().record()).await;
     asked.silent()
 }
 
-/// What is asked, and what went wrong with it.
+/// Table that is asked about, and the error that was met.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
     target: Option<&'a Target>,
@@ -31,12 +31,12 @@ impl<'a> Asked<'a> {
         Self { target, error: None }
     }
 
-    /// The target, while it answers.
+    /// Returns the target, while it answers.
     pub(crate) fn target(&self) -> Option<&'a Target> {
         self.target.filter(|_| !self.is_away())
     }
 
-    /// The answer to a question; `None` where there is none, which is noted.
+    /// Returns the answer to a question; `None` where there is none, which is noted.
     pub(crate) async fn answer<T>(&mut self, question: impl Future<Output = Result<T, Error>>) -> Option<T> {
         let answer = tokio::time::timeout(ANSWER_WITHIN, question).await.unwrap_or_else(|_| {
             let message = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
@@ -53,29 +53,30 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Why it does not answer at all, if it does not. One that denies answers, and may deny one thing alone.
+    /// Returns why it does not answer at all, if it does not. One that denies answers, and may deny one thing
+    /// alone.
     pub(crate) fn silent(&self) -> Option<String> {
         let is_silent = |kind| matches!(kind, Kind::Unavailable | Kind::Unknown);
         self.error.as_ref().filter(|error| is_silent(error.kind)).map(ToString::to_string)
     }
 
-    /// Whether it does not answer. One that answers with what is wrong is asked on.
+    /// Tells whether it does not answer. One that answers with what is wrong is asked on.
     pub(crate) fn is_away(&self) -> bool {
         let is_away = |kind| matches!(kind, Kind::Unavailable | Kind::Unknown | Kind::Denied);
         self.error.as_ref().is_some_and(|error| is_away(error.kind))
     }
 
-    /// What went wrong.
+    /// Returns the error that was met.
     pub(crate) fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
 
-    /// The same in a sentence.
+    /// Returns the same in a sentence.
     pub(crate) fn text(&self) -> Option<String> {
         self.error.as_ref().map(ToString::to_string)
     }
 
-    /// What there is to say of a table that was not seen.
+    /// Returns the words about a table that was not seen.
     pub(crate) fn unknown(&self) -> &'static str {
         if self.error.is_some() { "not known" } else { "not asked" }
     }

@@ -30,14 +30,14 @@ pub(crate) struct Timed {
 pub(crate) const BY_KEY: &str = "by key";
 
 impl CanaryRead {
-    /// A read that a store makes.
+    /// Makes a read that a store makes.
     pub(crate) fn of(table: &'static str, read: StoreRead) -> Self {
         let StoreRead { query, compare, source, target } = read;
         Self { table, query, ask: compare, timed: Some(Timed { source, target }) }
     }
 
-    /// A read of `table`: `query` names its kind, `ask` asks and compares. It may be asked any number of
-    /// times.
+    /// Makes a read of `table`: `query` names its kind, `ask` asks and compares. It may be asked any number
+    /// of times.
     pub fn new<F>(
         table: &'static str,
         query: &'static str,
@@ -49,8 +49,8 @@ impl CanaryRead {
         Self { table, query, ask: Box::new(move || Box::pin(ask())), timed: None }
     }
 
-    /// The same read, which can also be asked of one store alone, to be timed. Each answers how many rows
-    /// there were.
+    /// Returns the same read, which can also be asked of one store alone, to be timed. Each answers how many
+    /// rows there were.
     #[must_use]
     pub fn timed<S, T>(
         mut self,
@@ -87,7 +87,7 @@ impl CanaryRead {
     }
 }
 
-/// What came of all reads of one kind.
+/// Outcome of all reads of one kind.
 struct Kind {
     table: &'static str,
     query: &'static str,
@@ -121,7 +121,7 @@ pub(crate) async fn canary_gates(reads: &[CanaryRead]) -> Vec<GateResult> {
         match read.compared(tries).await {
             Ok(Comparison::Agree) => kind.agreed += 1,
             Ok(Comparison::NotComparable) => kind.being_written += 1,
-            Ok(Comparison::Differ(what)) => kind.fail(what, "validate, and mend what it finds"),
+            Ok(Comparison::Differ(what)) => kind.fail(what, "validate, and repair what it finds"),
             Err(error) => kind.fail(format!("no answer: {error}"), "try again when both stores answer"),
         }
     }
@@ -145,7 +145,8 @@ impl Kind {
             // A key that is written all the time cannot be compared as a whole; the verdict has compared each
             // row of it by itself.
             None if being_written > 0 => {
-                let rest = format!("{being_written} not to be told: what they read is being written");
+                let rest =
+                    format!("{being_written} could not be compared: the rows they read are being written");
                 GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}; {rest}"))
             }
             None => GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}")),
@@ -193,8 +194,8 @@ mod tests {
         let told: Vec<_> =
             gates.iter().map(|gate| (gate.name.as_str(), gate.passed, gate.detail.as_str())).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        let mixed =
-            "both stores answer the same to 1 of 2; 1 not to be told: what they read is being written";
+        let mixed = "both stores answer the same to 1 of 2; 1 could not be compared: the rows they read are \
+                     being written";
         assert_eq!(told[0], ("canary read: by key", true, mixed));
         assert_eq!(told[1], ("canary read: by day", false, "1 of 3: a row differs"));
     }

@@ -89,7 +89,7 @@ impl Asked {
         has(index.partition.name) && index.sort.is_none_or(|sort| has(sort.name))
     }
 
-    /// The row and its item, by key.
+    /// Returns the row and its item, by key.
     async fn compare(&self) -> Result<Comparison> {
         let item = self.target.get(&self.binding.target_name, &self.place).await?;
         let states = self.source.look_up(&self.binding, std::slice::from_ref(&self.literals)).await?;
@@ -121,7 +121,8 @@ impl Asked {
         })
     }
 
-    /// Whether an index shows the item, where the item still has the keys that it had when it was chosen.
+    /// Checks whether an index shows the item, where the item still has the keys that it had when it was
+    /// chosen.
     async fn compare_by(&self, index: Index) -> Result<Comparison> {
         let Some(item) = self.target.get(&self.binding.target_name, &self.place).await? else {
             return Ok(Comparison::NotComparable);

@@ -1,4 +1,4 @@
-//! Which rows canary reads ask for: of each table its first row, its last one and one between, of those that
+//! Rows that canary reads ask for: of each table its first row, its last one and one between, of those that
 //! can be held.
 
 use lockstep_core::{Error, Fields, Kind, Result, Unholdable};
@@ -9,9 +9,9 @@ use crate::canary::{BY_KEY, CanaryRead};
 /// Rows that are looked at in each part of a table until one is met that can be held.
 const LOOKED_AT: usize = 50;
 
-/// The reads that `ask` makes of some rows of a table. None for a table that has no row, or is not there yet;
-/// that is for other gates to say. A table of whose rows none can be asked for gets one read, which fails
-/// with the reason: nothing passes unasked.
+/// Returns the reads that `ask` makes of some rows of a table. None for a table that has no row, or is not
+/// there yet; that is for other gates to say. A table of whose rows none can be asked for gets one read,
+/// which fails with the reason: nothing passes unasked.
 ///
 /// # Errors
 /// When the source does not answer.

@@ -1,4 +1,4 @@
-//! A store that lost history is noticed, and nothing is moved until it is mended.
+//! A store that lost history is noticed, and nothing is moved until it is repaired.
 //!
 //! A source that was restored to a moment, or failed over to a replica that lagged, hands out versions again
 //! that the target has seen: newer states would be refused as delivered. A target that was restored or
@@ -21,7 +21,7 @@ use crate::loss::{Continuity, Found, Loss, TableContinuity};
 use crate::options::MigrationContext;
 use crate::watch::Ask;
 
-/// How old the newest mark may become while versions are handed out. What is lost in a shorter time than this
+/// Age that the newest mark may reach while versions are handed out. A loss within a shorter time than this
 /// shows only by the timeline of the source, or by the id of the target table.
 const MARK_CHANGED_EVERY: Duration = Duration::from_secs(5);
 /// The same while none are.
@@ -36,8 +36,8 @@ pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBind
     look_for(Ask::Everything, source, Ok(target), bindings).await
 }
 
-/// The same beside a target that is known not to answer, and why: it is waited for no second time. The source
-/// alone may tell of a loss.
+/// Returns the same beside a target that is known not to answer, and why: it is waited for no second time.
+/// The source alone may tell of a loss.
 ///
 /// # Errors
 /// The source's.
@@ -98,7 +98,7 @@ async fn of_table(
     })
 }
 
-/// What a target table says, or why it says nothing.
+/// Reads the marks of a target table, or why it does not tell them.
 async fn look_at(ask: Ask, target: &Target, binding: &TableBinding, known: KnownMarks) -> Result<Found> {
     let found = tokio::time::timeout(ANSWER_WITHIN, found(ask, target, binding, known)).await;
     match found {
@@ -135,7 +135,7 @@ async fn found(
     })
 }
 
-/// What the stores say is lost of their histories. A target that does not answer says nothing.
+/// Returns what the stores say is lost of their histories. A target that does not answer says nothing.
 ///
 /// # Errors
 /// The source's.
@@ -212,7 +212,10 @@ async fn mark_every(migration: &MigrationContext, changed_every: Duration, every
             // It takes no mark of another table either, and each would be waited for.
             unheard => {
                 let why = unheard.ok().and_then(Result::err).map_or_else(String::new, |e| e.to_string());
-                tracing::debug!(table = name, "the target does not answer, so no marks of history: {why}");
+                tracing::debug!(
+                    table = name,
+                    "no marks of history are made, as the target does not answer: {why}"
+                );
                 break;
             }
         }
@@ -236,8 +239,8 @@ pub async fn turn(migration: &MigrationContext) -> Result<()> {
     mark(migration).await
 }
 
-/// How often one mark is looked at while nothing is written: one a second for all tables, so that fifty cost
-/// no more than five.
+/// Interval at which one mark is looked at while nothing is written: one a second for all tables, so that
+/// fifty cost no more than five.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same for one table, where there are few.
 const LOOK_AT_EACH: Duration = Duration::from_secs(5);
@@ -252,7 +255,7 @@ pub(crate) struct MarksLooked {
 
 impl MarksLooked {
     /// Looks at the next mark, if it is time to. Says no where it is older than one that was seen, or gone:
-    /// then both stores are to be asked. What cannot be asked now shows nothing.
+    /// then both stores are to be asked. A table that cannot be asked now shows nothing.
     pub(crate) async fn are_kept(&mut self, migration: &MigrationContext) -> bool {
         let tables = &migration.tables;
         let every = LOOK_EVERY.max(LOOK_AT_EACH / tables.len().max(1) as u32);

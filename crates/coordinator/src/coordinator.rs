@@ -107,19 +107,19 @@ impl Coordinator {
         self
     }
 
-    /// What was finished or undone at the start, one sentence each.
+    /// Returns what was finished or undone at the start, one sentence each.
     pub fn recovered(&self) -> &[String] {
         &self.recovered.told
     }
 
-    /// The steps among these that were finished, as from where to where: the phase has changed by them, and
-    /// who asks for the next phase has perhaps asked for this one.
+    /// Returns the steps among these that were finished, as from where to where: the phase has changed by
+    /// them, and who asks for the next phase has perhaps asked for this one.
     pub fn finished(&self) -> &[(Phase, Phase)] {
         &self.recovered.finished
     }
 
-    /// Until when a request of DynamoOnly may still land, by the newest way back; `None` where none can any
-    /// more.
+    /// Returns until when a request of DynamoOnly may still land, by the newest way back; `None` where none
+    /// can any more.
     ///
     /// # Errors
     /// The source's.
@@ -128,7 +128,7 @@ impl Coordinator {
         crate::status::late_writes_until(&self.migration.source).await
     }
 
-    /// How many steps were done since entry `id` of the journal.
+    /// Counts the steps that were done since entry `id` of the journal.
     ///
     /// # Errors
     /// The source's.
@@ -142,7 +142,7 @@ impl Coordinator {
         self.progress.clone()
     }
 
-    /// What this coordinator works on.
+    /// Returns the migration that this coordinator works on.
     pub fn migration(&self) -> &MigrationContext {
         &self.migration
     }

@@ -22,8 +22,8 @@ pub struct Deletion {
     pub may_be_lost: bool,
 }
 
-/// The deletions that DynamoDB has of rows, given by their source keys, one SQL literal a key column; in
-/// their order.
+/// Returns the deletions that DynamoDB has of rows, given by their source keys, one SQL literal a key column;
+/// in their order.
 ///
 /// # Errors
 /// The stores'.

@@ -1,4 +1,4 @@
-//! What can go wrong in a coordinator, by what it means to the operator.
+//! Errors of a coordinator, by what they mean to the operator.
 
 use lockstep_core::{Advice, Phase};
 use lockstep_postgres::{Shape, Source, TableBinding, columns_of};
@@ -20,8 +20,8 @@ pub enum CoordinatorError {
     Interrupted,
     /// More dead letters in one run than allowed.
     #[error(
-        "{table}: {found} rows were set aside, more than {} = {allowed}; look at them with {}, then mend the \
-         rows or raise the bound, and run the same command again",
+        "{table}: {found} rows were set aside, more than {} = {allowed}; look at them with {}, then repair \
+         the rows or raise the bound, and run the same command again",
         Advice::BackfillErrorsMax,
         Advice::DeadLetters
     )]
@@ -61,7 +61,7 @@ pub enum CoordinatorError {
     /// A store has lost history: going on would take lost states for newer ones, or acknowledged ones for
     /// written.
     #[error(
-        "{}. Nothing is moved until this is mended: run {}, which says what is safe and what to run",
+        "{}. Nothing is moved until this is repaired: run {}, which says what is safe and what to run",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         Advice::Doctor
     )]

@@ -7,7 +7,7 @@ use lockstep_postgres::reverse::FeedStanding;
 /// something.
 const LAG_ALARM_S: f64 = lockstep_core::RETENTION.as_secs() as f64 / 2.0;
 
-/// Why a feed does not have everything, so that the way back is closed; `None` where it is open.
+/// Returns why a feed does not have everything, so that the way back is closed; `None` where it is open.
 pub(crate) fn closed(standing: &FeedStanding) -> Option<String> {
     if let (Some(at), Some(why)) = (standing.lost_at, &standing.lost_why) {
         return Some(format!(
@@ -26,7 +26,7 @@ pub(crate) fn closed(standing: &FeedStanding) -> Option<String> {
     None
 }
 
-/// Why a feed stands still, in a sentence; `None` where it does not.
+/// Returns why a feed stands still, in a sentence; `None` where it does not.
 pub(crate) fn stopped(standing: &FeedStanding) -> Option<String> {
     let why = standing.stopped_why.as_ref()?;
     Some(format!(
@@ -35,7 +35,8 @@ pub(crate) fn stopped(standing: &FeedStanding) -> Option<String> {
     ))
 }
 
-/// What another program did to versions of items, in a sentence; `None` where it did nothing of the kind.
+/// Returns what another program did to versions of items, in a sentence; `None` where it did nothing of the
+/// kind.
 pub(crate) fn foreign(standing: &FeedStanding) -> Option<String> {
     let items = match standing.foreign_versions {
         0 => return None,
@@ -48,7 +49,7 @@ pub(crate) fn foreign(standing: &FeedStanding) -> Option<String> {
     ))
 }
 
-/// What is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
+/// Returns what is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
 pub(crate) fn alarm(standing: &FeedStanding) -> Option<String> {
     let of_records = behind(standing);
     if standing.lost_at.is_some() {
@@ -57,7 +58,7 @@ pub(crate) fn alarm(standing: &FeedStanding) -> Option<String> {
     stopped(standing).or(of_records).or_else(|| foreign(standing))
 }
 
-/// The same of a feed that is behind, or lacks something.
+/// Returns the same of a feed that is behind, or lacks something.
 pub(crate) fn behind(standing: &FeedStanding) -> Option<String> {
     if standing.lost_at.is_some() {
         return closed(standing);

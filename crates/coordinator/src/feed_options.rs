@@ -1,4 +1,4 @@
-//! How the feed runs.
+//! Options of the feed.
 
 use std::time::Duration;
 

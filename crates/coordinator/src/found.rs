@@ -1,4 +1,4 @@
-//! What a search for repairs finds is a finding like that of any comparison.
+//! Findings of a search for repairs, which are like those of any comparison.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use lockstep_validator::Report;
@@ -31,7 +31,7 @@ pub(crate) async fn record_found(migration: &MigrationContext, report: &Report) 
     match recording.await {
         // A reader looks as well, and no gate is its business.
         Err(error) if error.kind == Kind::Denied => {
-            tracing::warn!("what was found is not recorded: {error}");
+            tracing::warn!("could not record the findings: {error}");
             Ok(())
         }
         done => Ok(done?),

@@ -1,4 +1,4 @@
-//! What a gate says: one check, all of a step, and the observer that is told of each as it is decided.
+//! Gates: one check, all checks of a step, and the observer that hears of each as it is decided.
 
 use serde::Serialize;
 
@@ -55,7 +55,7 @@ pub struct GateReport {
 }
 
 impl GateReport {
-    /// Whether nothing refuses the step.
+    /// Tells whether nothing refuses the step.
     pub fn passed(&self) -> bool {
         self.results.iter().all(|gate| gate.passed)
     }

@@ -1,4 +1,4 @@
-//! How the initial load goes in by DynamoDB's own import from S3.
+//! Options of an initial load that goes in by DynamoDB's own import from S3.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -64,12 +64,12 @@ pub(crate) fn may_proceed(instances: &[Watched], epoch: Epoch, now: Instant) -> 
     if behind.is_empty() { Proceed::Yes { over } } else { Proceed::Wait { behind, over } }
 }
 
-/// What two monotonic clocks may differ by over a lease, many times over.
+/// Returns how far two monotonic clocks may differ over a lease, many times over.
 fn margin(lease: Duration) -> Duration {
     lease / 20 + Duration::from_millis(50)
 }
 
-/// How the wait for an instance ended.
+/// End of the wait for an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceEnd {
@@ -98,7 +98,7 @@ pub struct InstanceWait {
     pub waited_ms: u64,
 }
 
-/// Where a lease is kept.
+/// Store in which a lease is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Home {
     Source,
@@ -112,17 +112,18 @@ pub(crate) struct Leases<'a> {
 }
 
 impl<'a> Leases<'a> {
-    /// Of a step between phases in which PostgreSQL is the truth: DynamoDB may be away then.
+    /// Returns the leases for a step between phases in which PostgreSQL is the truth: DynamoDB may be away
+    /// then.
     pub(crate) fn of_source(migration: &'a MigrationContext) -> Self {
         Self { source: &migration.source, target: None }
     }
 
-    /// Of a step that moves the truth.
+    /// Returns the leases for a step that moves the truth.
     pub(crate) fn of_both(migration: &'a MigrationContext) -> Self {
         Self { source: &migration.source, target: Some(migration.target.control()) }
     }
 
-    /// Every live lease, each with the newest epoch that its instance has acknowledged anywhere.
+    /// Returns every live lease, each with the newest epoch that its instance has acknowledged anywhere.
     async fn live(&self) -> Result<Vec<(Home, InstanceRow)>> {
         let mut rows: Vec<(Home, InstanceRow)> =
             self.source.instances().await?.into_iter().map(|row| (Home::Source, row)).collect();
@@ -160,13 +161,13 @@ impl<'a> Leases<'a> {
     }
 }
 
-/// How long a reader that is not registered may go by an epoch that is over: one lease, by clocks that are
-/// not ours.
+/// Returns how long a reader that is not registered may go by an epoch that is over: one lease, by clocks
+/// that are not ours.
 pub(crate) fn unregistered(phase_lease: Duration) -> Duration {
     phase_lease + margin(phase_lease)
 }
 
-/// Who has not acknowledged `epoch`, for people.
+/// Names the instances that have not acknowledged `epoch`, for people.
 pub(crate) async fn behind(leases: &Leases<'_>, epoch: Epoch) -> String {
     let Ok(rows) = leases.live().await else { return "the instances could not be asked".to_owned() };
     let names: Vec<String> =

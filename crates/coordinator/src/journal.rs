@@ -1,4 +1,4 @@
-//! What the coordinator's entries in the journal are called, and what one of a step keeps.
+//! Names of the coordinator's entries in the journal, and the record that one of a step keeps.
 
 use lockstep_core::{Epoch, Phase};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ pub(crate) const REPAIR_STATE: &str = "repair state";
 /// The end of the migration.
 pub(crate) const COMPLETE: &str = "complete";
 
-/// What the journal keeps of an intended step: enough to finish or undo it.
+/// Record of an intended step in the journal: enough to finish or undo it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Intent {
     pub(crate) from: Phase,
@@ -21,7 +21,7 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
-    /// Whether the truth goes from one store to the other.
+    /// Tells whether the truth goes from one store to the other.
     pub(crate) fn moves_truth(&self) -> bool {
         self.from == Phase::DynamoOnly || self.to == Phase::DynamoOnly
     }

@@ -1,4 +1,4 @@
-//! How many requests may be in flight at once: as many as the target answers well (R11).
+//! Number of requests that may be in flight at once: as many as the target answers well (R11).
 //!
 //! A ceiling of write units alone leaves as many requests waiting at a slow target as were allowed at a fast
 //! one: each is answered late, and the reads of applications wait behind them. So the number in flight is
@@ -59,12 +59,12 @@ impl Lanes {
         }
     }
 
-    /// How many are allowed, of how many.
+    /// Returns how many are allowed, of how many.
     pub(crate) fn allowed(&self) -> (usize, usize) {
         (self.lock().allowed, self.most)
     }
 
-    /// A store shows strain: half as many from now on. What is in flight is answered.
+    /// A store shows strain: half as many from now on. The requests in flight are answered.
     pub(crate) fn halve(&self) {
         let now = Instant::now();
         let mut state = self.lock();

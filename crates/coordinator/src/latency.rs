@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::canary::CanaryRead;
 use crate::error::{CoordinatorError, Result};
 
-/// What was measured of one kind of query.
+/// Samples of one kind of query.
 #[derive(Default)]
 struct Samples {
     source: Vec<Duration>,
@@ -75,7 +75,8 @@ async fn clock(asked: impl Future<Output = lockstep_core::Result<u64>>) -> Resul
     Ok((begun.elapsed(), rows))
 }
 
-/// By nearest rank: the least sample that at least the given percentage of all do not exceed.
+/// Computes percentiles by nearest rank: the least sample that at least the given percentage of all do not
+/// exceed.
 fn percentiles(mut samples: Vec<Duration>) -> Percentiles {
     samples.sort_unstable();
     let at = |percent: usize| {

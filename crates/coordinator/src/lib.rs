@@ -1,8 +1,8 @@
-//! The coordinator: plans, checks, moves history, delivers changes, and changes the phase of all tables at
-//! once.
+//! The coordinator: plans, checks, moves the initial load, delivers changes, and changes the phase of all
+//! tables at once.
 //!
 //! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a
-//! *chunk* what one statement reads of it, the *watermark* the key up to which everything is settled; the
+//! *chunk* what one statement reads of it, the *watermark* the key up to which everything is finished; the
 //! *relay* delivers pending keys.
 //!
 //! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`,

@@ -1,4 +1,4 @@
-//! What the stores say of each other, and what is lost by that. Pure.
+//! Statements of the stores about each other, and what is lost by that. Pure.
 
 mod words;
 
@@ -8,7 +8,7 @@ use lockstep_dynamo::ContinuityMark;
 use lockstep_postgres::{Contradicted, KnownMarks, SourceContinuity};
 use serde::Serialize;
 
-/// What both stores say of their history.
+/// Statements of both stores about their history.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Continuity {
     /// The source of itself; `None` where schema `lockstep` is not there.
@@ -18,13 +18,13 @@ pub struct Continuity {
 }
 
 impl Continuity {
-    /// What is lost by that.
+    /// Returns what is lost by that.
     pub fn losses(&self) -> Vec<Loss> {
         self.source.as_ref().map(|source| losses(source, &self.tables)).unwrap_or_default()
     }
 }
 
-/// What is known of one adopted table, on both sides.
+/// Facts about one adopted table, on both sides.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableContinuity {
     /// Table name.
@@ -39,7 +39,7 @@ pub struct TableContinuity {
     pub found: Found,
 }
 
-/// What there is of a target table.
+/// State of a target table.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
@@ -132,8 +132,8 @@ pub enum Loss {
     },
 }
 
-/// Everything that shows a loss; empty when both stores fit each other. What could not be asked shows
-/// nothing.
+/// Returns everything that shows a loss; empty when both stores fit each other. A table that could not be
+/// asked shows nothing.
 pub fn losses(source: &SourceContinuity, tables: &[TableContinuity]) -> Vec<Loss> {
     let mut losses = Vec::new();
     if let (Some(was), Some(is)) = (&source.known_server, &source.server)
@@ -199,7 +199,7 @@ fn of_table(source: &SourceContinuity, table: &TableContinuity) -> Option<Loss> 
 }
 
 impl Loss {
-    /// The sign that a refused change is.
+    /// Returns the sign that a refused change is.
     pub(crate) fn of_change(refused: &Contradicted) -> Self {
         let Contradicted { table_name, key, version, seen } = refused;
         Self::SourceContradicted {
@@ -210,7 +210,7 @@ impl Loss {
         }
     }
 
-    /// Which store has lost something.
+    /// Returns the store that has lost something.
     pub fn side(&self) -> Side {
         match self {
             Self::SourceServer { .. }
@@ -221,7 +221,7 @@ impl Loss {
         }
     }
 
-    /// The table of a target that has.
+    /// Returns the table of a target that has.
     pub fn target_table(&self) -> Option<&str> {
         match self {
             Self::TargetGone { table, .. }

@@ -1,4 +1,4 @@
-//! What can be set. Values only: files and environment are read elsewhere.
+//! Options of a coordinator. Values only: files and environment are read elsewhere.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub struct MigrationContext {
 /// Settings of all parts.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Moving history.
+    /// Options of the backfill.
     pub backfill: BackfillOptions,
     /// Moving it by DynamoDB's import from S3.
     pub import: ImportOptions,
@@ -46,7 +46,7 @@ pub struct Options {
     pub reverse_feed: ReverseFeedOptions,
 }
 
-/// Which load path to take.
+/// Load path to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPathChoice {
@@ -62,17 +62,17 @@ pub enum LoadPathChoice {
     Import,
 }
 
-/// In which order history is read.
+/// Order in which the initial load is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RangesChoice {
-    /// By blocks where rows lie in another order than their keys and the table is larger than what the server
-    /// keeps in its memory; else by keys.
+    /// Order of blocks where rows lie in another order than their keys and the table is larger than what the
+    /// server keeps in its memory; else order of keys.
     #[default]
     Auto,
-    /// In the order of the primary key.
+    /// Order of the primary key.
     Key,
-    /// In the order in which rows lie, where the table can be read so.
+    /// Order in which rows lie, where the table can be read so.
     Blocks,
 }
 
@@ -86,7 +86,7 @@ pub struct BackfillOptions {
     pub readers: usize,
     /// Requests in flight at once, over all tables.
     pub requests_in_flight: usize,
-    /// What ranges are of; a plan that is made stands.
+    /// Kind of the ranges; a plan that is made stands.
     #[serde(default)]
     pub ranges: RangesChoice,
     /// Ranges that a table is cut into.
@@ -133,7 +133,7 @@ impl Default for BackfillOptions {
 }
 
 impl BackfillOptions {
-    /// The days that are moved.
+    /// Returns the days that are moved.
     pub fn window(&self) -> Window {
         Window { start: self.window_start.map(|m| m.0), end: self.window_end.map(|m| m.0) }
     }
@@ -233,7 +233,7 @@ impl StepOptions {
         self.tries(attempt, |_, _| std::future::ready(Ok(()))).await.map(|(_, done)| done)
     }
 
-    /// What a caller is told when a step to `to` found the barrier busy at every try.
+    /// Makes the error for a caller whose step to `to` found the barrier busy at every try.
     pub(crate) fn barrier_busy(&self, error: CoordinatorError, to: Phase) -> CoordinatorError {
         match error {
             CoordinatorError::Store(error) if error.kind == Kind::Busy => {

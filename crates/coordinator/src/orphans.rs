@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::options::MigrationContext;
 use crate::repair_rows::{failures, mark, search};
 
-/// In which store alone it is.
+/// Store in which alone it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnlyIn {
@@ -31,7 +31,7 @@ pub struct Orphan {
     pub only_in: OnlyIn,
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Orphans {
     /// The first of each table.
@@ -78,7 +78,7 @@ pub async fn find_orphans(
                 FindingClass::Extra => OnlyIn::Target,
                 _ => continue,
             };
-            // An item that has no source key was not made from a row, and is nothing that a relay could mend.
+            // An item that has no source key was not made from a row: no relay could repair it.
             if let Some(key) = finding.source_key() {
                 orphans.found.push(Orphan { table: table.name.clone(), key, only_in });
             }

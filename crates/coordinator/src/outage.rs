@@ -35,13 +35,13 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// Of `what` (`the relay`), which goes well so far.
+    /// Makes the record of `what` (`the relay`), which goes well so far.
     pub fn new(what: &'static str) -> Self {
         Self { what, since: None, told: HashSet::new(), pause: PAUSE_FIRST, last: None }
     }
 
-    /// The error of a store, if it is one that may pass by itself for a process that `began_well`; everything
-    /// else is handed back.
+    /// Returns the error of a store, if it is one that may pass by itself for a process that `began_well`;
+    /// everything else is handed back.
     ///
     /// # Errors
     /// `error`, unchanged.
@@ -52,7 +52,8 @@ impl Outage {
         }
     }
 
-    /// Whether it is what was met last, minutes ago at most: then nothing is over, however well it began.
+    /// Tells whether it is what was met last, minutes ago at most: then nothing is over, however well it
+    /// began.
     pub fn is_again(&self, error: &StoreError) -> bool {
         self.last.as_ref().is_some_and(|(last, at)| *last == cause(error) && at.elapsed() < SAME_WITHIN)
     }
@@ -94,7 +95,7 @@ impl Outage {
     fn tell(&mut self, error: &StoreError) {
         // The same cause comes up wherever the store is asked.
         if self.told.insert(cause(error)) {
-            tracing::warn!("{} waits and tries again until it is told to stop: {error}", self.what);
+            tracing::warn!("{} waits and tries again until it is stopped: {error}", self.what);
         }
     }
 }

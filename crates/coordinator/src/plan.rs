@@ -26,8 +26,8 @@ pub fn split(bounds: &[KeyBound]) -> Vec<Range> {
     lowers.zip(bounds.iter().cloned().map(Some)).collect()
 }
 
-/// Whether a table is better read by blocks: its rows lie in another order than their keys, and there are
-/// more blocks than the server keeps, so that by keys a block would be read from the disk for each of its
+/// Tells whether a table is better read by blocks: its rows lie in another order than their keys, and there
+/// are more blocks than the server keeps, so that by keys a block would be read from the disk for each of its
 /// rows.
 ///
 /// `again`: its blocks were read, and it was rewritten meanwhile. Then by keys, or else a table that is
@@ -54,8 +54,8 @@ pub(crate) fn split_blocks(blocks: i64, pieces: usize) -> Vec<(i64, i64)> {
     (0..pieces).map(|piece| (cut(piece), cut(piece + 1))).filter(|(from, until)| from < until).collect()
 }
 
-/// The load path. Each yields to whatever is in the target already, so that a process that was stopped in the
-/// middle and wakes hours later, with requests that it signs then, overwrites nothing.
+/// Returns the load path. Each yields to whatever is in the target already, so that a process that was
+/// stopped in the middle and wakes hours later, with requests that it signs then, overwrites nothing.
 pub fn load_path(choice: LoadPathChoice, has_partiql: bool) -> LoadPath {
     if choice == LoadPathChoice::Cold {
         tracing::warn!(

@@ -1,4 +1,4 @@
-//! What is going on, for those who watch: counters that any thread may read at any time.
+//! Progress for people who watch: counters that any thread may read at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// Rows that this run has settled, over all tables.
+    /// Rows that this run has finished, over all tables.
     pub(crate) fn rows_settled(&self) -> u64 {
         self.tables.iter().map(|t| t.rows_written() + t.rows_present() + t.dead_letters()).sum()
     }
@@ -78,7 +78,7 @@ impl TableProgress {
     getters! {
         /// Rows the backfill expects to read, by the planner's estimate.
         rows_expected,
-        /// Rows that earlier runs had settled, and this one did not read again.
+        /// Rows that earlier runs had finished, and this one did not read again.
         rows_resumed,
         /// Rows read by this run.
         rows_read,
@@ -86,7 +86,7 @@ impl TableProgress {
         rows_written,
         /// Rows that needed nothing: their key was in the target already, or they are past their expiry.
         rows_present,
-        /// Of those, the ones that expired more than a day ago and were not brought over.
+        /// Number of those that expired more than a day ago and were not brought over.
         rows_expired,
         /// Bytes read from the source by this run.
         bytes_read,
@@ -124,7 +124,7 @@ impl TableProgress {
         self.capacity_milliunits.load(Relaxed) / 1000
     }
 
-    /// Those of them that the initial load took.
+    /// Returns those of them that the initial load took.
     pub fn initial_load_units(&self) -> u64 {
         self.history_milliunits.load(Relaxed) / 1000
     }
@@ -134,17 +134,17 @@ impl TableProgress {
         Some(self.ceiling.load(Relaxed)).filter(|ceiling| *ceiling > 0)
     }
 
-    /// How the initial load goes into this table.
+    /// Returns how the initial load goes into this table.
     pub fn load_path(&self) -> Option<LoadPath> {
         *self.load_path.lock().expect("no panic while holding it")
     }
 
-    /// Why nothing moves, if nothing moves.
+    /// Returns why nothing moves, if nothing moves.
     pub fn pause_reason(&self) -> Option<String> {
         self.pause_reason.lock().expect("no panic while holding it").clone()
     }
 
-    /// Why it moves no faster, if something holds it back.
+    /// Returns why it moves no faster, if something holds it back.
     pub fn slowed_by(&self) -> Option<String> {
         self.slowed_by.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -168,7 +168,7 @@ impl TableProgress {
         }
     }
 
-    /// When the last range of this run came to its end.
+    /// Returns when the last range of this run came to its end.
     pub fn last_range_at(&self) -> Option<Instant> {
         *self.last_range.lock().expect("no panic while holding it")
     }

@@ -1,4 +1,4 @@
-//! How fast the target may be written: a budget, and closed-loop control below it (R11).
+//! Rate at which the target may be written: a budget, and closed-loop control below it (R11).
 //!
 //! Additive or proportional control would need to know the target's capacity; halving on a throttle and
 //! growing in calm finds it, as TCP does. Without a throttle there is no ceiling at all, so a target that
@@ -72,7 +72,7 @@ impl Rate {
         self.lanes.lane().await
     }
 
-    /// What holds it back, in words; `None` while nothing does.
+    /// Returns what holds it back, in words; `None` while nothing does.
     pub(crate) fn why(&self) -> Option<String> {
         let (budget, ceiling) = {
             let state = self.lock();

@@ -1,4 +1,4 @@
-//! What the records of both stores say of a migration, for gates, steps and the doctor alike.
+//! Judgement of both stores' records of a migration, for gates, steps and the doctor alike.
 
 use lockstep_core::Advice::{Complete, ControlTable, DropSource, Uninstall};
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
@@ -75,7 +75,7 @@ pub(crate) async fn refuse_a_second(migration: &MigrationContext) -> Result<()> 
     }
 }
 
-/// What is said where none of the tables that are configured is under way, and others are.
+/// Returns the message for a migration of which other tables are under way than the configured ones.
 fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
     let is_known = |name: &&str| recorded.iter().any(|recorded| recorded == name);
     if recorded.is_empty() || configured.is_empty() || configured.iter().any(is_known) {
@@ -92,15 +92,16 @@ fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
     ))
 }
 
-/// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and
-/// would let raw writers through.
+/// Tells whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly
+/// and would let raw writers through.
 pub(crate) async fn is_current(migration: &MigrationContext, binding: &TableBinding) -> Result<bool> {
     let state = migration.source.table_state(binding.name()).await?;
     Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))
 }
 
-/// What shows that a record of the right phase is older than what PostgreSQL remembers of it: `newest` is the
-/// newest epoch in which DynamoDB may have been written, `ids` are the tables whose counters are behind.
+/// Returns the sign that a record of the right phase is older than what PostgreSQL remembers of it: `newest`
+/// is the newest epoch in which DynamoDB may have been written, `ids` are the tables whose counters are
+/// behind.
 pub(crate) fn how_set_back(record: &TargetRecord, newest: Option<Epoch>, ids: &[String]) -> Option<String> {
     // PostgreSQL is told of the epoch of a pause before DynamoDB is, so it may be one ahead.
     match (newest.filter(|newest| newest.0 > record.epoch.0 + 1), ids) {
@@ -123,7 +124,7 @@ async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doin
     Ok(())
 }
 
-/// What must hold at every flip, asked again on the connection that holds the barrier: the pool's others may
+/// Checks what must hold at every flip, again on the connection that holds the barrier: the pool's others may
 /// all be waiting for it. From when the barrier is closed no write transaction is in flight anywhere (I5).
 ///
 /// # Errors
@@ -158,7 +159,7 @@ pub(crate) async fn require_flippable(
     Ok(())
 }
 
-/// Takes in partitions that were added since. What is locked is left for the next time.
+/// Takes in partitions that were added since. A row that is locked is left for the next time.
 pub(crate) async fn take_in_partitions(migration: &MigrationContext) -> Result<()> {
     for at in migration.source.shapes_to_record(&migration.tables).await? {
         let binding = &migration.tables[at];

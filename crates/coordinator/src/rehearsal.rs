@@ -1,5 +1,4 @@
-//! What is tried out before reads move to the target: reads of every kind, and a write a table that leaves
-//! nothing.
+//! Rehearsal before reads move to the target: reads of every kind, and a write a table that leaves nothing.
 
 use futures::future::BoxFuture;
 
@@ -11,7 +10,7 @@ use crate::test_operation::test_operation;
 
 type Choose = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Vec<CanaryRead>>> + Send + Sync>;
 
-/// What the step to HybridRead tries out; no other step does. The default tries nothing.
+/// Reads and writes that the step to HybridRead tries out; no other step does. The default tries nothing.
 #[derive(Default)]
 pub struct Rehearsal {
     reads: Option<Choose>,
@@ -19,8 +18,8 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// The same, with the reads that `choose` makes. It is called when a step needs them, and not before: a
-    /// way back must not depend on rows that can be read.
+    /// Returns the same, with the reads that `choose` makes. It is called when a step needs them, and not
+    /// before: a way back must not depend on rows that can be read.
     #[must_use]
     pub fn reading<F>(mut self, choose: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -30,7 +29,7 @@ impl Rehearsal {
         self
     }
 
-    /// The same, with the test operation.
+    /// Returns the same, with the test operation.
     #[must_use]
     pub fn writing(mut self) -> Self {
         self.writes = true;

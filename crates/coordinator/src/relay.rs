@@ -38,7 +38,7 @@ use share::Shares;
 /// Time between two looks at the intents of strict writes.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// When a relay ends.
+/// Condition under which a relay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayUntil {
     /// The relay ends when nothing has been pending in any table during one whole pass.
@@ -47,7 +47,7 @@ pub enum RelayUntil {
     Cancelled,
 }
 
-/// What a relay did.
+/// Counts of what a relay did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RelaySummary {
     /// Changes delivered.
@@ -64,7 +64,7 @@ pub struct RelaySummary {
 /// missing right ends it only before it has once worked.
 ///
 /// # Errors
-/// What no retry can mend; [`CoordinatorError::SchemaChanged`]; [`CoordinatorError::HistoryLost`]. Until
+/// What no retry can repair; [`CoordinatorError::SchemaChanged`]; [`CoordinatorError::HistoryLost`]. Until
 /// the set is empty: any failure of a store that lasts for minutes. Cancellation is not an error.
 ///
 /// # Cancel safety
@@ -79,8 +79,8 @@ pub async fn relay(
     relay_in(KeyOrder::Ascending, migration, until, progress, cancel).await
 }
 
-/// As [`relay`], in that order: beside a relay that runs already, a caller that needs the set to be empty
-/// soon goes the other way.
+/// Relays as [`relay`] does, in that order: beside a relay that runs already, a caller that needs the set to
+/// be empty soon goes the other way.
 pub(crate) async fn relay_in(
     order: KeyOrder,
     migration: &MigrationContext,
@@ -102,7 +102,7 @@ pub(crate) async fn relay_in(
     ended
 }
 
-/// What stays the same in one run.
+/// Values that stay the same in one run.
 #[derive(Clone, Copy)]
 struct Run<'a> {
     order: KeyOrder,
@@ -178,7 +178,7 @@ impl Run<'_> {
     ) -> Result<u64> {
         let migration = self.migration;
         continuity::turn(migration).await?;
-        // 1. A relay with another target name delivers. 2. What it delivered leaves the pending set. 3. The
+        // 1. A relay with another target name delivers. 2. Its keys leave the pending set. 3. The
         //    right table stays old.
         migration.source.require_contract(&migration.tables).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
@@ -237,8 +237,8 @@ impl Run<'_> {
     }
 
     /// Records the shapes of all tables, by one statement where all are as they are recorded: a partition
-    /// that was made for rows of now is known before long, and one that goes again is missed. What is pending
-    /// is read by what is recorded then.
+    /// that was made for rows of now is known before long, and one that goes again is missed. The pending
+    /// rows are read by the record of that time.
     async fn record_shapes(&self) -> Result<()> {
         let source = &self.migration.source;
         for at in source.shapes_to_record(&self.migration.tables).await? {

@@ -1,4 +1,4 @@
-//! What is spent, noted where every process sees it (R50).
+//! Spending, noted where every process sees it (R50).
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// Of a run of the backfill: beside all write units those of history, and its rows. What was consumed
-    /// before, by an earlier run on the same counters, is noted already.
+    /// Returns what a run of the backfill spent: beside all write units those of the initial load, and its
+    /// rows. Units that an earlier run on the same counters consumed are noted already.
     pub(crate) fn of_initial_load(progress: &Progress) -> Self {
         let mut spent = Self { of_initial_load: true, ..Self::default() };
         spent.noted = spent.now(progress).collect();
@@ -32,15 +32,15 @@ impl Spent {
         let of_initial_load = self.of_initial_load;
         progress.tables.iter().flat_map(move |table| {
             let all = ((table.name, WRITE_UNITS), table.capacity_units());
-            let history = [
+            let initial_load = [
                 ((table.name, HISTORY_UNITS), table.initial_load_units()),
                 ((table.name, HISTORY_ROWS), table.rows_written()),
             ];
-            std::iter::once(all).chain(history.into_iter().filter(move |_| of_initial_load))
+            std::iter::once(all).chain(initial_load.into_iter().filter(move |_| of_initial_load))
         })
     }
 
-    /// Notes it. What does not work out is noted next time: it is a bill, and no write waits for it.
+    /// Notes it. A note that does not work out is made next time: it is a bill, and no write waits for it.
     ///
     /// # Cancel safety
     /// What was noted and not remembered here is noted twice: a bill that is too high by one second.
@@ -53,7 +53,7 @@ impl Spent {
             .collect();
         match source.count_up(&more).await {
             Ok(()) => self.noted.extend(now),
-            Err(error) => tracing::debug!("what was spent was not noted: {error}"),
+            Err(error) => tracing::debug!("could not note what was spent: {error}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a migration stands, for people and for programs. Reads only.
+//! Status of a migration, for people and for programs. Reads only.
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
@@ -39,7 +39,7 @@ pub struct Status {
     /// Registered instances of applications, with the epoch each has acknowledged and what is left of its
     /// lease.
     pub instances: Vec<InstanceRow>,
-    /// Processes that move history, live ones first, with the ranges that each one holds.
+    /// Processes that move the initial load, live ones first, with the ranges that each one holds.
     pub workers: Vec<WorkerRow>,
     /// Relays that share the pending keys, live ones first, each with its share.
     pub relays: Vec<RelayRow>,
@@ -63,8 +63,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether PostgreSQL is to follow DynamoDB by the reverse feed. Otherwise the feed rests, and how long
-    /// ago it last read grows with every minute and means nothing.
+    /// Tells whether PostgreSQL is to follow DynamoDB by the reverse feed. Otherwise the feed rests, and how
+    /// long ago it last read grows with every minute and means nothing.
     pub fn feed_follows(&self) -> bool {
         self.phase == Some(Phase::DynamoOnly) || self.late_until.is_some()
     }
@@ -83,7 +83,7 @@ pub struct TableStatus {
     pub ranges_done: u64,
     /// Ranges of the plan; 0 before there is one.
     pub ranges: u64,
-    /// Rows settled by the backfill, over all runs.
+    /// Rows that the backfill has finished, over all runs.
     pub rows_backfilled: u64,
     /// Pending keys.
     pub pending: i64,
@@ -110,8 +110,8 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
     read(source, Some(target), tables).await
 }
 
-/// The same, without a question to the target: for a caller that knows that it does not answer, and would
-/// wait for that.
+/// Returns the same, without a question to the target: for a caller that knows that it does not answer, and
+/// would wait for that.
 ///
 /// # Errors
 /// When the source does not answer.
@@ -177,7 +177,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     })
 }
 
-/// The slowest worker of those that hold a range. Idle workers are excluded from the choice.
+/// Returns the slowest worker of those that hold a range. Idle workers are excluded from the choice.
 fn slowest(workers: &[WorkerRow]) -> Option<String> {
     let at_work: Vec<_> = workers.iter().filter(|w| w.is_live() && !w.ranges.is_empty()).collect();
     let slowest = at_work.iter().min_by(|a, b| a.rows_per_s.total_cmp(&b.rows_per_s));
@@ -193,13 +193,13 @@ async fn record_of(asked: &mut Asked<'_>) -> Option<TargetRecord> {
     asked.answer(control.record()).await.flatten()
 }
 
-/// Whether what kept the target from being read says something of the migration. Before DynamoOnly a record
-/// that it answers with, and that is damaged or another's, is for the gates and for `doctor`.
+/// Tells whether what kept the target from being read says something of the migration. Before DynamoOnly a
+/// record that it answers with, and that is damaged or another's, is for the gates and for `doctor`.
 fn matters(asked: &Asked<'_>, phase: Phase) -> bool {
     asked.is_away() || phase == Phase::DynamoOnly && asked.error().is_some()
 }
 
-/// Until when a request of DynamoOnly may still land; `None` where none can any more.
+/// Returns until when a request of DynamoOnly may still land; `None` where none can any more.
 pub(crate) async fn late_writes_until(source: &Source) -> Result<Option<DateTime<Utc>>> {
     Ok(source.late_requests().await?.map(|(_, until)| until))
 }
@@ -246,7 +246,7 @@ async fn table(
     })
 }
 
-/// Whether the target table is there, and as it must be; `None` where it does not say.
+/// Checks whether the target table is there, and as it must be; `None` where it does not say.
 async fn described(asked: &mut Asked<'_>, target: &Target, binding: &TableBinding) -> Option<String> {
     let schema = binding.table.target();
     Some(match asked.answer(target.describe_lately(&binding.target_name, &schema)).await? {

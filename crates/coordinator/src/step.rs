@@ -28,7 +28,7 @@ use crate::records::{require_flippable, take_in_partitions};
 use crate::rehearsal::Rehearsal;
 use settle::{Settled, Taken, leases, settle};
 
-/// How a step ended well.
+/// Result of a step that ended well.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepOutcome {
     /// Phase that the step came from.
@@ -98,7 +98,7 @@ pub(crate) async fn step(
     outcome(&intent, gates, taken, settled, error)
 }
 
-/// The step to where it stands already.
+/// Returns the step to where it stands already.
 fn nothing_to_do(control: &Control) -> StepOutcome {
     StepOutcome {
         from: control.phase,
@@ -198,7 +198,7 @@ async fn take(
     }
 }
 
-/// What came of it, by what the records say and what went wrong.
+/// Returns the outcome of a step, by what the records say and what went wrong.
 fn outcome(
     intent: &Intent,
     gates: GateReport,

@@ -11,7 +11,7 @@ const SESSIONS_PERCENT: i64 = 60;
 /// Distance that a replica may be behind, where no setting says otherwise.
 const REPLICA_LAG_MB: i64 = 256;
 
-/// What was found last, for as long as it holds.
+/// Strain that was found last, for as long as it holds.
 #[derive(Debug, Default)]
 pub(crate) struct Strain {
     asked_at: Option<Instant>,
@@ -19,8 +19,8 @@ pub(crate) struct Strain {
 }
 
 impl Strain {
-    /// Why the initial load should move more slowly, if it should. A source that does not say how busy it is
-    /// shows no strain: the statistics are an advice, and their absence stops nothing.
+    /// Returns why the initial load should move more slowly, if it should. A source that does not say how
+    /// busy it is shows no strain: the statistics are an advice, and their absence stops nothing.
     pub(crate) async fn of(&mut self, source: &Source, tuning: &Tuning) -> Option<String> {
         if self.asked_at.is_none_or(|at| at.elapsed() >= EVERY) {
             self.asked_at = Some(Instant::now());

@@ -3,7 +3,7 @@
 //! Capture is fired in a transaction that is rolled back, for a key that no row can have; DynamoDB is written
 //! at a place that no row has, below every version. So no row is read, locked, replaced or removed; no
 //! trigger of an application fires; no id, key or counter is taken; and what a crash leaves is passed over by
-//! every reader. What is not proven is said with the result.
+//! every reader. The result says what is not proven.
 
 use lockstep_core::Advice::TestOperation;
 use lockstep_core::Phase;
@@ -34,7 +34,7 @@ pub struct TestCheck {
     pub detail: String,
 }
 
-/// What a test operation found.
+/// Findings of a test operation.
 #[derive(Clone, Debug, Serialize)]
 pub struct TestReport {
     /// Whether everything that was looked for was found, and in all tables.
@@ -151,7 +151,7 @@ impl TestReport {
         }
     }
 
-    /// As a gate of a step, one result a table.
+    /// Returns the findings as gates of a step, one result a table.
     pub(crate) fn gates(&self) -> Vec<GateResult> {
         let mut tables: Vec<&str> = self.checks.iter().map(|check| check.table.as_str()).collect();
         tables.dedup();
@@ -166,7 +166,7 @@ impl TestReport {
                 "capture marks a write; DynamoDB takes one, guards it and gives it back; nothing is left. Not proven: {NOT_PROVEN}"
             );
             let detail = if failed.is_empty() { proven } else { failed.join("; ") };
-            let next = format!("mend what is named, and run {TestOperation} until it passes");
+            let next = format!("repair what is named, and run {TestOperation} until it passes");
             GateResult::check(STEP, failed.is_empty(), detail, next).of(table)
         };
         tables.into_iter().map(of_table).collect()

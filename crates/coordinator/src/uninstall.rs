@@ -4,8 +4,8 @@
 //! write, so without capture nothing is lost; from HybridRead on that is not so, and the way leads back
 //! first.
 //!
-//! A copy, from a snapshot, a clone or a dump, carries the triggers and says the phase of its original. What
-//! DynamoDB says is the original's, and is neither asked nor changed.
+//! A copy, from a snapshot, a clone or a dump, carries the triggers and says the phase of its original.
+//! DynamoDB is the original's, and is neither asked nor changed.
 
 use lockstep_core::Advice::{
     Complete, Doctor, DropSource, DroppingTargetTables, Relay, ReverseFeed, Rollback, RollbackToPostgresOnly,
@@ -25,7 +25,7 @@ use crate::status::late_writes_until;
 
 const DOING: &str = "taking Lockstep out";
 
-/// What is taken out.
+/// Options for what is taken out.
 #[derive(Clone, Debug, Default)]
 pub struct UninstallOptions {
     /// The tables in DynamoDB as well: those that are moved to, and the control table.
@@ -36,7 +36,7 @@ pub struct UninstallOptions {
     pub migration_id: Option<String>,
 }
 
-/// What was taken out.
+/// Record of what was taken out.
 #[derive(Debug, Serialize)]
 pub struct Uninstall {
     /// Whether nothing was there any more.
@@ -45,7 +45,7 @@ pub struct Uninstall {
     pub triggers: Vec<String>,
     /// DynamoDB tables that were deleted by this run.
     pub target_tables: Vec<String>,
-    /// Where the journal was kept; `None` where there was none any more.
+    /// File in which the journal was kept; `None` where there was none any more.
     pub journal_file: Option<String>,
 }
 
@@ -98,7 +98,8 @@ fn deletions(migration: &MigrationContext) -> String {
     names.map(|name| format!("aws dynamodb delete-table --table-name {name}")).collect::<Vec<_>>().join("; ")
 }
 
-/// Everything of this migration in DynamoDB; the control table last, because it says whose the others are.
+/// Returns everything of this migration in DynamoDB; the control table last, because it says whose the others
+/// are.
 fn target_tables(migration: &MigrationContext) -> Vec<String> {
     let names = migration.tables.iter().map(|binding| binding.target_name.clone());
     names.chain([migration.target.control().table().to_owned()]).collect()

@@ -1,4 +1,4 @@
-//! When both stores are to be asked for their history again, while something runs long.
+//! Time to ask both stores for their history again, while something runs long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// again shows by its mark.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(60);
 
-/// What is asked of a target table.
+/// Question to a target table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// The table's id and its mark.
@@ -19,7 +19,7 @@ pub(crate) enum Ask {
     Mark,
 }
 
-/// When it was asked, by any task that works on the same migration in this process. Clones share it.
+/// Time at which it was asked, by any task that works on the same migration in this process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Watch(Arc<Mutex<Asked>>);
 
@@ -30,7 +30,7 @@ struct Asked {
 }
 
 impl Watch {
-    /// What to ask for by now; `None` until it is time.
+    /// Returns what to ask for by now; `None` until it is time.
     pub(crate) fn due(&self) -> Option<Ask> {
         let asked = self.lock();
         let is_due = |at: Option<Instant>, every| at.is_none_or(|at| at.elapsed() >= every);

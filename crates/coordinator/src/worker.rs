@@ -25,7 +25,7 @@ use crate::records;
 /// Time between two looks of a worker that stays for new work.
 const LOOK_FOR_WORK: Duration = Duration::from_secs(5);
 
-/// How a worker works.
+/// Options of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkOptions {
     /// Name of the worker, for people.
@@ -34,7 +34,7 @@ pub struct WorkOptions {
     pub stay: bool,
 }
 
-/// What a worker did.
+/// Counts of what a worker did.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkSummary {
     /// Name of the worker, for people.
@@ -45,7 +45,7 @@ pub struct WorkSummary {
     pub leases_ended: u64,
 }
 
-/// What a worker did for one table.
+/// Counts of what a worker did for one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkedTable {
     /// The table.
@@ -68,7 +68,7 @@ pub struct WorkedTable {
 ///
 /// # Errors
 /// [`CoordinatorError::Refused`] by a gate; [`CoordinatorError::Interrupted`] when cancelled before
-/// everything was done; what no waiting mends.
+/// everything was done; what no waiting repairs.
 ///
 /// # Cancel safety
 /// Cancelling, dropping and killing are all safe. Its ranges are free at once after the first, and else after
@@ -164,7 +164,7 @@ async fn look_at_plan(migration: &MigrationContext) -> Result<PlanLook> {
     Ok(migration.source.look_at_plan(&names, &migration.options.backfill.window()).await?)
 }
 
-/// Whether each table has a plan.
+/// Tells whether each table has a plan.
 fn is_planned(migration: &MigrationContext, look: &PlanLook) -> bool {
     usize::try_from(look.planned) == Ok(migration.tables.len())
 }
@@ -186,8 +186,7 @@ async fn make_plan(migration: &MigrationContext, observer: &dyn Observer) -> Res
 async fn require_truth(migration: &MigrationContext) -> Result<()> {
     if migration.source.control().await?.phase == Phase::DynamoOnly {
         let message = format!(
-            "DynamoDB is the truth, and PostgreSQL follows it: there is no history \
-                to move; see {Status}"
+            "DynamoDB is the truth, and PostgreSQL follows it: there is no initial load to copy; see {Status}"
         );
         return Err(StoreError::source(Kind::Refused, "copying the initial load", message).into());
     }

@@ -1,4 +1,5 @@
-//! What a person can run or set, as a value: a sentence of a library that says what to do next holds one.
+//! Commands to run and settings to set, as a value: each sentence of a library that says what to do next
+//! holds one.
 //!
 //! A library knows that a comparison is to be made, or that the address of PostgreSQL is to be looked at. It
 //! knows neither what is typed for that nor what the key is called: an application that embeds it has no
@@ -10,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// How advice stands in its sentence.
+/// Form in which advice stands in its sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdviceForm {
     /// Named within a sentence: `{}`.

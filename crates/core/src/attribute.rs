@@ -39,10 +39,10 @@ pub const RESERVED_ATTRIBUTES: [&str; 9] = [
     PROBE_ATTRIBUTE,
 ];
 
-/// What DynamoDB returns of an item.
+/// Attributes of an item, as DynamoDB returns them.
 pub type Attributes = HashMap<String, AttributeValue>;
 
-/// Whether an attribute is Lockstep's own and no part of the row.
+/// Tells whether an attribute is Lockstep's own and no part of the row.
 pub fn is_bookkeeping(name: &str) -> bool {
     name == VERSION_ATTRIBUTE || name == WRITERS_ATTRIBUTE
 }

@@ -1,4 +1,5 @@
-//! What a stream of the target says: changes of items, a page of them folded, and how far a shard was read.
+//! Changes of items as a stream of the target tells them, a page of them folded, and how far a shard was
+//! read.
 
 use crate::attribute::Attributes;
 use crate::version::Version;
@@ -7,7 +8,7 @@ use crate::version::Version;
 /// Streams").
 pub const RETENTION: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
-/// Where the reading of a shard stood when it was last saved.
+/// Position in a shard up to which it was read when it was last saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     /// The last record that was taken.
@@ -33,8 +34,8 @@ pub enum Change {
     Purged,
 }
 
-/// What a page comes to: for each item the newest state only, in the order of the last record of each, and
-/// what was met.
+/// Outcome of a page: the newest state only of each item, in the order of the last record of each, and what
+/// was met.
 #[derive(Debug, Default)]
 pub struct Folded {
     /// Items that changed.

@@ -1,4 +1,4 @@
-//! What the two control records say: PostgreSQL's up to HybridRead, DynamoDB's in DynamoOnly.
+//! Values of the two control records: PostgreSQL's up to HybridRead, DynamoDB's in DynamoOnly.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub struct Control {
     pub epoch: Epoch,
     /// Time of the last change of phase or epoch.
     pub changed_at: DateTime<Utc>,
-    /// Whether writes wait: only in DynamoOnly, around a flip. What PostgreSQL says of DynamoOnly is always
+    /// Whether writes wait: only in DynamoOnly, around a flip. PostgreSQL's answer about DynamoOnly is always
     /// "wait": there, the target's record decides; see [`truth`](crate::truth()).
     pub writes_paused: bool,
 }
@@ -41,21 +41,21 @@ pub struct TargetRecord {
     pub writes: Writes,
     /// The epoch with which the truth last came to the target: what has a lower version came from the source.
     pub since: Epoch,
-    /// When it was last changed, by the clock of who did; for people only.
+    /// Time of the last change, by the clock of the process that made it; for people only.
     pub changed_at: DateTime<Utc>,
-    /// Since when the migration is complete: the truth is here for good. For applications nothing else
+    /// Time since which the migration is complete: the truth is here for good. For applications nothing else
     /// changes.
     pub completed_at: Option<DateTime<Utc>>,
 }
 
 impl TargetRecord {
-    /// As instances and stores go by it.
+    /// Returns the control values as instances and stores go by them.
     pub fn control(&self) -> Control {
         let writes_paused = self.writes == Writes::Paused;
         Control { phase: self.phase, epoch: self.epoch, changed_at: self.changed_at, writes_paused }
     }
 
-    /// Whether it says that the truth is in the target.
+    /// Tells whether it says that the truth is in the target.
     pub fn holds_truth(&self) -> bool {
         self.phase == Phase::DynamoOnly
     }

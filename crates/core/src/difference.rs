@@ -1,8 +1,8 @@
-//! How a row and its item differ, field by field (R22).
+//! Differences of a row and its item, field by field (R22).
 //!
 //! Masking is here as well, because it must not be forgotten anywhere: code that shows a difference to others
-//! calls [`FieldDiff::masked`] first. What it leaves is the column, the path inside a document, and whether a
-//! side is NULL, absent or empty; never a value, unless the table says that the column holds nothing to hide.
+//! calls [`FieldDiff::masked`] first. It leaves the column, the path inside a document, and whether a side is
+//! NULL, absent or empty; never a value, unless the table says that the column holds nothing to hide.
 
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +62,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Of two values as texts. `None` is NULL on the side of the source, and on the side of the target an
-    /// attribute that is not there: NULL is stored as absence.
+    /// Makes the difference of two values as texts. `None` is NULL on the side of the source, and on the side
+    /// of the target an attribute that is not there: NULL is stored as absence.
     pub fn of(source: Option<&str>, target: Option<&str>) -> Self {
         let (source, target) = match (source, target) {
             (Some(source), Some(target)) => shown(source, target),
@@ -75,14 +75,14 @@ impl Difference {
         Self { path: None, source, target }
     }
 
-    /// The same, of a column.
+    /// Returns the same, of a column.
     pub fn in_column(self, column: &str) -> FieldDiff {
         FieldDiff { column: column.to_owned(), path: self.path, source: self.source, target: self.target }
     }
 }
 
 impl FieldValue {
-    /// A text, cut where it is long.
+    /// Makes a text, cut where it is long.
     pub fn of(text: &str) -> Self {
         if text.is_empty() { Self::Empty } else { Self::Value(cut(text, 0)) }
     }
@@ -106,7 +106,7 @@ impl std::fmt::Display for FieldValue {
 }
 
 impl FieldDiff {
-    /// Where it is: column and path.
+    /// Returns the place of the difference: column and path.
     pub fn place(&self) -> String {
         match &self.path {
             Some(path) => format!("{} at {path}", self.column),
@@ -178,8 +178,8 @@ impl Path {
     }
 }
 
-/// Whether a member is called something that a person would call a field, so that it can be shown and needs
-/// no quotes.
+/// Tells whether a member is called something that a person would call a field, so that it can be shown and
+/// needs no quotes.
 fn is_name(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

@@ -26,11 +26,11 @@ use crate::view::ItemView;
 pub trait AnyTable: Send + Sync {
     /// See [`MigratableTable::NAME`](crate::MigratableTable::NAME).
     fn name(&self) -> &'static str;
-    /// All columns, in statement order.
+    /// Returns all columns, in statement order.
     fn columns(&self) -> &'static [ColumnSpec];
-    /// The primary key, then the other columns of the source key.
+    /// Returns the primary key, then the other columns of the source key.
     fn key_columns(&self) -> &'static [ColumnSpec];
-    /// How many of [`AnyTable::key_columns`] are the primary key.
+    /// Returns how many of [`AnyTable::key_columns`] are the primary key.
     fn primary_key_columns(&self) -> usize;
     /// Key schema and indexes of the target.
     fn target(&self) -> TargetSchema;
@@ -41,7 +41,7 @@ pub trait AnyTable: Send + Sync {
     /// See [`MigratableTable::references`](crate::MigratableTable::references).
     fn references(&self) -> &'static [Reference];
 
-    /// Whether items of this table may expire.
+    /// Tells whether items of this table may expire.
     fn expires(&self) -> bool;
 
     /// See [`MigratableTable::expiry`](crate::MigratableTable::expiry).
@@ -60,38 +60,39 @@ pub trait AnyTable: Send + Sync {
     /// As [`AnyTable::encode`].
     fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable>;
 
-    /// Where the row of a source key lives in the target.
+    /// Returns the place in the target of the row of a source key.
     ///
     /// # Errors
     /// When no DynamoDB key can be formed; then nothing of that row can be in the target either.
     fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable>;
 
-    /// A source key as capture wrote it, as one SQL literal a key column: spelled as [`AnyTable::key_of_row`]
-    /// does.
+    /// Returns a source key as capture wrote it, as one SQL literal a key column: spelled as
+    /// [`AnyTable::key_of_row`] does.
     ///
     /// # Errors
     /// When it is not a key of this table.
     fn literals_of_key(&self, key: &SourceKey) -> Result<Vec<String>, Unholdable>;
 
-    /// The source key of a row, as one SQL literal a key column.
+    /// Returns the source key of a row, as one SQL literal a key column.
     ///
     /// # Errors
     /// When the row does not decode.
     fn key_of_row(&self, fields: &mut Fields<'_>) -> Result<Vec<String>, Unholdable>;
 
-    /// The source key of the row that an item holds, as one SQL literal a key column.
+    /// Returns the source key of the row that an item holds, as one SQL literal a key column.
     ///
     /// # Errors
     /// When the item is not a row of this table.
     fn key_of_item(&self, attributes: &Attributes) -> Result<Vec<String>, Unholdable>;
 
-    /// The row that an item holds.
+    /// Returns the row that an item holds.
     ///
     /// # Errors
     /// When the item is not a row of this table.
     fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable>;
 
-    /// Where an item with these attributes belongs. One that is elsewhere was not written by Lockstep.
+    /// Returns the place to which an item with these attributes belongs. One that is elsewhere was not
+    /// written by Lockstep.
     ///
     /// # Errors
     /// When the item is not a row of this table.
@@ -115,7 +116,7 @@ pub trait AnyTable: Send + Sync {
     /// decode.
     fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64>;
 
-    /// The names of all business rules.
+    /// Returns the names of all business rules.
     fn rule_names(&self) -> Vec<&'static str>;
 
     /// Names of the sums that both sides are compared by, and what the parts of their groups are.
@@ -134,40 +135,40 @@ pub trait AnyTable: Send + Sync {
     /// Judges the row of a live item.
     fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement);
 
-    /// Whether a source column of this type, as `format_type()` prints it, can be read as `column`.
+    /// Tells whether a source column of this type, as `format_type()` prints it, can be read as `column`.
     fn accepts(&self, column: &ColumnSpec, sql_type: &str) -> bool {
         (column.accepts)(sql_type)
     }
 
-    /// Whether a column of the source may be absent from [`AnyTable::columns`]: PostgreSQL makes its value
-    /// again by itself.
+    /// Tells whether a column of the source may be absent from [`AnyTable::columns`]: PostgreSQL makes its
+    /// value again by itself.
     fn omits(&self, _column: &str) -> bool {
         false
     }
 
-    /// The expression that a statement reads a column by; `name` is qualified and quoted.
+    /// Returns the expression that a statement reads a column by; `name` is qualified and quoted.
     fn selected(&self, _column: &ColumnSpec, name: &str) -> String {
         name.to_owned()
     }
 
-    /// The expression that a statement writes a column by, from its parameter, as `$3`.
+    /// Returns the expression that a statement writes a column by, from its parameter, as `$3`.
     fn parameter(&self, _column: &ColumnSpec, place: &str) -> String {
         place.to_owned()
     }
 
-    /// Whether the identity of a row is the source's primary key, and not another unique index.
+    /// Tells whether the identity of a row is the source's primary key, and not another unique index.
     fn is_keyed_by_primary_key(&self) -> bool {
         true
     }
 
-    /// Whether key expressions print as text what depends on settings of a session, so that a trigger needs
-    /// those of our own sessions.
+    /// Tells whether key expressions print as text what depends on settings of a session, so that a trigger
+    /// needs those of our own sessions.
     fn key_needs_settings(&self) -> bool {
         false
     }
 
-    /// Whether applications write through a store handle, so that capture installs the functions that one
-    /// calls.
+    /// Tells whether applications write through a store handle, so that capture installs the functions that
+    /// one calls.
     fn has_store(&self) -> bool {
         true
     }
@@ -178,7 +179,7 @@ pub trait AnyRow: Send + Sync {
     /// Appends every column as a parameter, in the order of [`AnyTable::columns`].
     fn bind(&self, arguments: &mut PgArguments);
 
-    /// Its source key, as one SQL literal a key column.
+    /// Returns the row's source key, as one SQL literal a key column.
     ///
     /// # Errors
     /// Names the column whose type has none.

@@ -52,9 +52,10 @@ pub enum Retry {
 }
 
 impl Kind {
-    /// Whether who runs until it is told to stop tries again after it. `began_well`: it has worked before.
-    /// Then rights that are missing, and a table that is not there, are outages like others: 1. A password is
-    /// rotated, a role is edited, a region fails over. 2. A relay that ends there leaves everything pending.
+    /// Tells whether who runs until it is told to stop tries again after it. `began_well`: it has worked
+    /// before. Then rights that are missing, and a table that is not there, are outages like others: 1. A
+    /// password is rotated, a role is edited, a region fails over. 2. A relay that ends there leaves
+    /// everything pending.
     /// 3. It was a matter of minutes.
     pub fn may_pass(self, side: Side, began_well: bool) -> bool {
         match self {
@@ -65,7 +66,7 @@ impl Kind {
         }
     }
 
-    /// The retry policy of this kind, for operations that may be repeated (all of ours may, I2).
+    /// Returns the retry policy of this kind, for operations that may be repeated (all of ours may, I2).
     pub fn retry(self) -> Retry {
         match self {
             Self::Throttled => Retry::Slower,
@@ -114,17 +115,17 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of PostgreSQL's side that we found ourselves.
+    /// Makes an error of PostgreSQL's side that we found ourselves.
     pub fn source(kind: Kind, doing: impl Into<String>, message: impl Into<String>) -> Self {
         Self { side: Side::Source, kind, doing: doing.into(), message: message.into(), cause: None }
     }
 
-    /// An error of DynamoDB's side that we found ourselves.
+    /// Makes an error of DynamoDB's side that we found ourselves.
     pub fn target(kind: Kind, doing: impl Into<String>, message: impl Into<String>) -> Self {
         Self { side: Side::Target, kind, doing: doing.into(), message: message.into(), cause: None }
     }
 
-    /// A row that DynamoDB cannot hold, met where there is no dead letter to write.
+    /// Makes the error for a row that DynamoDB cannot hold, met where there is no dead letter to write.
     pub fn unholdable(table: &str, reason: &Unholdable) -> Self {
         Self::target(Kind::Invalid, format!("converting a row of {table}"), reason.to_string())
     }
@@ -154,8 +155,8 @@ impl Error {
         Self::of_driver(Side::Source, kind, doing, message, error)
     }
 
-    /// What the driver of one `side` said while `doing` something, told as `message`, which holds no value of
-    /// a row. The error itself is kept for [`Error::driver`].
+    /// Makes the error of what the driver of one `side` said while `doing` something, told as `message`,
+    /// which holds no value of a row. The error itself is kept for [`Error::driver`].
     pub fn of_driver(
         side: Side,
         kind: Kind,
@@ -167,34 +168,34 @@ impl Error {
         Self { side, kind, doing: doing.into(), message: message.into(), cause }
     }
 
-    /// The driver's own error (`sqlx::Error`, or one of the AWS SDK), if this came from one. It may quote
-    /// values of rows, also in its `Debug` and in what caused it: it is for a program that acts on what its
-    /// own triggers raise, and not for a log.
+    /// Returns the driver's own error (`sqlx::Error`, or one of the AWS SDK), if this came from one. It may
+    /// quote values of rows, also in its `Debug` and in what caused it: it is for a program that acts on what
+    /// its own triggers raise, and not for a log.
     pub fn driver(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         let withheld = self.cause.as_ref()?.downcast_ref::<Withheld>()?;
         Some(withheld.0.as_ref())
     }
 
-    /// Whether PostgreSQL knows no such table: a schema of an older Lockstep, or none.
+    /// Tells whether PostgreSQL knows no such table: a schema of an older Lockstep, or none.
     pub fn is_missing_table(&self) -> bool {
         self.sqlstate().as_deref() == Some("42P01")
     }
 
-    /// Whether DynamoDB refused the request as invalid, whatever it was about.
+    /// Tells whether DynamoDB refused the request as invalid, whatever it was about.
     pub fn is_validation(&self) -> bool {
         self.side == Side::Target
             && (self.kind == Kind::Invalid || self.message.starts_with("ValidationException"))
     }
 
-    /// The SQLSTATE, where PostgreSQL gave one.
+    /// Returns the SQLSTATE, where PostgreSQL gave one.
     pub fn sqlstate(&self) -> Option<String> {
         let error = self.driver()?.downcast_ref::<sqlx::Error>()?;
         error.as_database_error()?.code().map(|code| code.into_owned())
     }
 }
 
-/// The meaning of an error of the driver. Beside the server's own errors (see [`sqlstate`]) there is what
-/// happens to a connection.
+/// Returns the meaning of an error of the driver. Beside the server's own errors (see [`sqlstate`]) there is
+/// what happens to a connection.
 fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Database(e) => sqlstate::kind(e.code().as_deref().unwrap_or_default()),
@@ -221,7 +222,7 @@ fn is_cut_off(cause: &(dyn std::error::Error + 'static)) -> bool {
 
 /// The text that is told of a panic of a task. Its message is not: 1. The code of a table unwraps the error
 /// of a parser, which quotes what it read. 2. The message is recorded, and shown by the status.
-pub const PANICKED: &str = "what this process printed says where";
+pub const PANICKED: &str = "the output of this process says where";
 
 /// Adds what was being done to a driver's result.
 pub trait Doing<T> {

@@ -1,4 +1,5 @@
-//! How long an item that expires stays at least, so that its version outlives every older state of its row.
+//! Time for which an item that expires stays at least, so that its version outlives every older state of its
+//! row.
 //!
 //! The guard orders states among which the target still has one. 1. A row at version 11 expires next year,
 //! and its put is delayed. 2. Version 12 sets the expiry into the past, and is put. 3. DynamoDB removes the
@@ -17,7 +18,7 @@ const STAYS_S: i64 = 60 * 60;
 /// Time, in seconds, that the clock of the machine that put an item may have been ahead.
 const AHEAD_S: i64 = 24 * 60 * 60;
 
-/// The expiry that an item gets that is put now, where the row's own comes earlier than it may.
+/// Returns the expiry that an item gets that is put now, where the row's own comes earlier than it may.
 fn put_off(expiry: &AttributeValue, now_s: i64) -> Option<AttributeValue> {
     let stays_until_s = now_s.saturating_add(STAYS_S);
     seconds(expiry)
@@ -26,7 +27,8 @@ fn put_off(expiry: &AttributeValue, now_s: i64) -> Option<AttributeValue> {
 }
 
 impl Item {
-    /// The same item, put at `now_s` (seconds since 1970): it expires an hour after that at the earliest.
+    /// Returns the same item, put at `now_s` (seconds since 1970): it expires an hour after that at the
+    /// earliest.
     #[must_use]
     pub fn staying(mut self, now_s: i64) -> Self {
         if let Some(later) = self.get(TTL_ATTRIBUTE).and_then(|expiry| put_off(expiry, now_s)) {
@@ -36,8 +38,9 @@ impl Item {
     }
 }
 
-/// Whether `found` is what became of the expiry `expected` of a row, as seen at `now_s`: the same, or later
-/// because the row was about to expire, or had, when it was put. An item that may go too early is never one.
+/// Tells whether `found` is what became of the expiry `expected` of a row, as seen at `now_s`: the same, or
+/// later because the row was about to expire, or had, when it was put. An item that may go too early is never
+/// one.
 pub(crate) fn is_expiry(expected: &AttributeValue, found: &AttributeValue, now_s: i64) -> bool {
     let (Some(row_s), Some(item_s)) = (seconds(expected), seconds(found)) else { return false };
     let latest_s = now_s.saturating_add(STAYS_S).saturating_add(AHEAD_S);

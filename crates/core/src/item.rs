@@ -23,7 +23,7 @@ pub const WRITE_UNIT_BYTES: usize = 1_024;
 pub struct Item(Vec<(&'static str, AttributeValue)>);
 
 impl Item {
-    /// An empty item with room for `attributes`.
+    /// Makes an empty item with room for `attributes`.
     pub fn with_capacity(attributes: usize) -> Self {
         Self(Vec::with_capacity(attributes))
     }
@@ -41,7 +41,7 @@ impl Item {
         }
     }
 
-    /// The attribute of that name.
+    /// Returns the attribute of that name.
     pub fn get(&self, name: &str) -> Option<&AttributeValue> {
         self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
@@ -63,14 +63,14 @@ impl Item {
         self.0
     }
 
-    /// The same item at `version`.
+    /// Returns the same item at `version`.
     #[must_use]
     pub fn at(mut self, version: Version) -> Self {
         self.push(VERSION_ATTRIBUTE, AttributeValue::N(version.0.to_string()));
         self
     }
 
-    /// The form the SDK's put requests take.
+    /// Returns the form the SDK's put requests take.
     pub fn into_attributes(self) -> Attributes {
         self.0.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -128,7 +128,7 @@ fn value_bytes(value: &AttributeValue) -> usize {
     }
 }
 
-/// As [`Item::bytes`].
+/// Counts bytes as [`Item::bytes`] does.
 pub fn attributes_bytes(attributes: &Attributes) -> usize {
     attributes.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
 }

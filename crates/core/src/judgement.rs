@@ -1,5 +1,5 @@
-//! What the rows of one side come to: which business rules they break, what they add up to, how many there
-//! are a day (R25).
+//! Totals of the rows of one side: the business rules they break, what they add up to, how many there are a
+//! day (R25).
 //!
 //! A pass judges each row while it has it at hand, so nothing is read for this. Everything adds up in any
 //! order: each worker has a [`Judgement`] of its own, and they are merged. Sums are exact integers at the
@@ -65,7 +65,7 @@ impl Group {
         }
     }
 
-    /// The parts of a group's name.
+    /// Returns the parts of a group's name.
     pub fn parts(name: &str) -> Vec<String> {
         name.split(SEPARATOR).map(str::to_owned).collect()
     }
@@ -84,7 +84,7 @@ impl ExactSum {
         Self { mantissa: value.mantissa(), scale: value.scale(), overflowed: false }
     }
 
-    /// Whether 38 digits were not enough, so that the sum says nothing.
+    /// Tells whether 38 digits were not enough, so that the sum says nothing.
     pub fn overflowed(&self) -> bool {
         self.overflowed
     }
@@ -176,7 +176,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// An empty one, as of a moment.
+    /// Makes an empty one, as of a moment.
     pub fn as_of(as_of_s: i64) -> Self {
         Self { as_of_s, ..Self::default() }
     }

@@ -28,7 +28,7 @@ impl SourceKey {
             .map_err(|error| Unholdable::because(format!("is no key: {}", serde_words::of_json(&error))))
     }
 
-    /// The array as JSON text, to be compared as `jsonb`.
+    /// Returns the array as JSON text, to be compared as `jsonb`.
     pub fn to_json(&self) -> String {
         serde_json::Value::Array(self.0.clone()).to_string()
     }
@@ -61,13 +61,13 @@ impl TargetSchema {
         TargetKey { partition: value(self.partition), sort: self.sort.map(value) }
     }
 
-    /// The table's key attributes.
+    /// Returns the table's key attributes.
     pub fn key(&self) -> impl Iterator<Item = KeyAttribute> {
         let sort = self.sort.map(|key_type| KeyAttribute { name: SK, key_type });
         std::iter::once(KeyAttribute { name: PK, key_type: self.partition }).chain(sort)
     }
 
-    /// Every attribute that is a key somewhere, each once.
+    /// Returns every attribute that is a key somewhere, each once.
     pub fn key_attributes(&self) -> Vec<KeyAttribute> {
         let of_indexes =
             self.indexes.iter().flat_map(|index| std::iter::once(index.partition).chain(index.sort));
@@ -115,8 +115,8 @@ fn check_length(text: &str, bytes_max: usize) -> Result<(), Unholdable> {
     }
 }
 
-/// A sort key in the order of times, and of ids within a time: `{at}#{id}`, the id padded with zeros to 19
-/// characters. One is made for each row, so it is put together by hand.
+/// Returns a sort key in the order of times, and of ids within a time: `{at}#{id}`, the id padded with zeros
+/// to 19 characters. One is made for each row, so it is put together by hand.
 pub fn time_and_id(at: &str, id: i64) -> String {
     let Ok(positive) = u64::try_from(id) else {
         // No identity is, but a column may hold it.
@@ -135,7 +135,7 @@ pub fn time_and_id(at: &str, id: i64) -> String {
     key
 }
 
-/// The key of an item as one text, the same for equal keys: what the reverse feed remembers it by.
+/// Returns the key of an item as one text, the same for equal keys: what the reverse feed remembers it by.
 pub fn place(key: &Attributes) -> String {
     let part = |name: &str| match key.get(name) {
         Some(AttributeValue::S(text)) => serde_json::json!(["S", text]),
@@ -145,7 +145,7 @@ pub fn place(key: &Attributes) -> String {
     serde_json::json!([part(PK), part(SK)]).to_string()
 }
 
-/// The key that [`place`] made a text of.
+/// Returns the key that [`place`] made a text of.
 pub fn key_of_place(place: &str) -> Option<TargetKey> {
     let (partition, sort): (Part, Option<Part>) = serde_json::from_str(place).ok()?;
     let value = |Part(key_type, text)| match key_type {
@@ -187,7 +187,7 @@ impl TargetKey {
         Ok(())
     }
 
-    /// Whether an item of Lockstep's own (a mark, a marker, a probe) may live there.
+    /// Tells whether an item of Lockstep's own (a mark, a marker, a probe) may live there.
     fn is_reserved(&self) -> bool {
         match &self.partition {
             AttributeValue::S(text) => RESERVED.iter().any(|start| text.starts_with(start)),
@@ -199,7 +199,7 @@ impl TargetKey {
         }
     }
 
-    /// The key as an item with nothing else in it.
+    /// Returns the key as an item with nothing else in it.
     pub fn into_item(self) -> Item {
         let mut item = Item::with_capacity(4);
         item.push(PK, self.partition);
@@ -209,7 +209,7 @@ impl TargetKey {
         item
     }
 
-    /// The key as the SDK's requests take it.
+    /// Returns the key as the SDK's requests take it.
     pub fn to_attributes(&self) -> Attributes {
         self.clone().into_item().into_attributes()
     }

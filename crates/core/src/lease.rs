@@ -1,4 +1,4 @@
-//! What is known of a registered instance, in whichever store its lease is.
+//! State of a registered instance, in whichever store its lease is.
 
 use std::time::Duration;
 
@@ -64,17 +64,17 @@ pub struct InstanceRow {
 }
 
 impl InstanceRow {
-    /// Its lease.
+    /// Returns the duration of the instance's lease.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// The instance's name, host and process, for people.
+    /// Returns the instance's name, host and process, for people.
     pub fn title(&self) -> String {
         format!("instance {} (host {}, pid {})", self.name, self.host, self.pid)
     }
 
-    /// Whether it has acknowledged `epoch` or a later one.
+    /// Tells whether it has acknowledged `epoch` or a later one.
     pub fn has_acknowledged(&self, epoch: Epoch) -> bool {
         self.epoch.is_some_and(|acknowledged| acknowledged >= epoch.0)
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a migration stands. All its tables are in the same phase, always (I5).
+/// Phase of a migration. All its tables are in the same phase, always (I5).
 ///
 /// | phase | writes | reads | the truth |
 /// |---|---|---|---|
@@ -30,32 +30,32 @@ impl Phase {
     /// Every phase, in the order of the migration.
     pub const ALL: [Phase; 4] = [Self::PostgresOnly, Self::DualWrite, Self::HybridRead, Self::DynamoOnly];
 
-    /// The phase one step forward, if there is one.
+    /// Returns the phase one step forward, if there is one.
     pub fn next(self) -> Option<Phase> {
         Self::ALL.into_iter().find(|p| *p > self)
     }
 
-    /// The phase one step back, if there is one.
+    /// Returns the phase one step back, if there is one.
     pub fn previous(self) -> Option<Phase> {
         Self::ALL.into_iter().rev().find(|p| *p < self)
     }
 
-    /// Whether one step leads from this phase to `other`.
+    /// Tells whether one step leads from this phase to `other`.
     pub fn is_next_to(self, other: Phase) -> bool {
         self.next() == Some(other) || self.previous() == Some(other)
     }
 
-    /// Whether application writes go to DynamoDB as well as to PostgreSQL.
+    /// Tells whether application writes go to DynamoDB as well as to PostgreSQL.
     pub fn writes_both(self) -> bool {
         matches!(self, Self::DualWrite | Self::HybridRead)
     }
 
-    /// Whether reads are answered by DynamoDB.
+    /// Tells whether reads are answered by DynamoDB.
     pub fn reads_target(self) -> bool {
         matches!(self, Self::HybridRead | Self::DynamoOnly)
     }
 
-    /// The name used in reports, in the control table and on the command line.
+    /// Returns the name used in reports, in the control table and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::PostgresOnly => "PostgresOnly",

@@ -48,7 +48,7 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     /// Names the column that DynamoDB cannot hold.
     fn into_item(self, item: &mut Item) -> Result<(), Unholdable>;
 
-    /// The row as PostgreSQL would hold it in columns of these types; see
+    /// Returns the row as PostgreSQL would hold it in columns of these types; see
     /// [`Column::fitted`](crate::Column::fitted).
     ///
     /// # Errors
@@ -67,16 +67,16 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     /// Names the element that does not decode.
     fn from_key(elements: &[serde_json::Value]) -> Result<Self, Unholdable>;
 
-    /// Every column as the text of an SQL literal. For keys: not every column type has one.
+    /// Returns every column as the text of an SQL literal. For keys: not every column type has one.
     ///
     /// # Errors
     /// Names the column whose type has none.
     fn literals(&self) -> Result<Vec<String>, Unholdable>;
 
-    /// The columns whose values differ in meaning.
+    /// Returns the columns whose values differ in meaning.
     fn differing(&self, other: &Self) -> Vec<&'static str>;
 
-    /// How the source's row, which is `self`, and the target's differ, one entry a differing column.
+    /// Returns how the source's row, which is `self`, and the target's differ, one entry a differing column.
     fn differences(&self, other: &Self) -> Vec<FieldDiff>;
 }
 
@@ -100,7 +100,7 @@ impl std::fmt::Debug for PgRowRef<'_> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of one `COPY (FORMAT binary)` tuple, after its column count.
+    /// Returns the fields of one `COPY (FORMAT binary)` tuple, after its column count.
     pub fn of_copy(tuple: &'a [u8]) -> Self {
         Self(Origin::Copy { rest: tuple })
     }
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
         read(&mut Fields(Origin::Query { row: &row, next: first }))
     }
 
-    /// The next field; `None` is NULL.
+    /// Returns the next field; `None` is NULL.
     ///
     /// # Errors
     /// When the row has fewer fields than the row type has columns.

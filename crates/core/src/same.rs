@@ -2,8 +2,8 @@
 //!
 //! A guarded put that is refused says that a version at least as high is there, and no more. 1. PostgreSQL is
 //! restored to a moment, and hands out version 12 again. 2. DynamoDB has another state of the row at 12, or
-//! at 15, of the time that is lost. 3. The put is refused. What is there tells whether that is the state
-//! meant.
+//! at 15, of the time that is lost. 3. The put is refused. The item that is there tells whether that is the
+//! state meant.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -13,8 +13,8 @@ use crate::expiry::is_expiry;
 use crate::item::Item;
 
 impl Item {
-    /// Whether `found` says the same as this item, whatever version either has: each attribute, numbers by
-    /// value, and no other one. An expiry may have been put off, as seen at `now_s` (seconds since 1970).
+    /// Tells whether `found` says the same as this item, whatever version either has: each attribute, numbers
+    /// by value, and no other one. An expiry may have been put off, as seen at `now_s` (seconds since 1970).
     pub fn is_same_state(&self, found: &Attributes, now_s: i64) -> bool {
         let counts = |name: &str| !is_bookkeeping(name);
         let is_there = |name: &str, value: &AttributeValue| {

@@ -1,11 +1,11 @@
-//! What may be told of a document that does not read: what is expected, and never what is there (R36).
+//! Words about a document that does not read: what is expected, and never what is there (R36).
 //!
 //! serde quotes what it found: 1. An operator mixes up two variables, or two fields of a body. 2. `invalid
 //! type: string "s3cret", expected u64` is in a log.
 
 use serde_json::error::Category;
 
-/// The fault of a JSON document, and its place.
+/// Returns the fault of a JSON document, and its place.
 pub fn of_json(error: &serde_json::Error) -> String {
     let place = format!("line {}, column {}", error.line(), error.column());
     let placed = error.line() > 0;
@@ -18,8 +18,8 @@ pub fn of_json(error: &serde_json::Error) -> String {
     if placed { format!("{words} ({place})") } else { words }
 }
 
-/// The sentence of serde on data that is not as expected, without what was found. Of a sentence that is not
-/// serde's own nothing is told.
+/// Returns the sentence of serde on data that is not as expected, without what was found. Of a sentence that
+/// is not serde's own nothing is told.
 pub fn of_serde(sentence: &str) -> String {
     let Some((kind, found)) = KINDS.iter().find_map(|kind| Some((*kind, sentence.strip_prefix(kind)?)))
     else {

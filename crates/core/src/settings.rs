@@ -1,6 +1,6 @@
-//! What operators turn while a migration runs (R49): the names there are, and what each takes. Where they are
-//! kept, the store of the control record says; who follows them, each name says. Then
-//! those in force ([`Settings`]), and what leads one up by itself ([`Ramp`]).
+//! Settings that operators turn while a migration runs (R49): their names, and the values each takes. Where
+//! they are kept, the store of the control record says; who follows them, each name says. Then those in force
+//! ([`Settings`]), and what leads one up by itself ([`Ramp`]).
 
 mod in_force;
 mod ramp;
@@ -140,12 +140,12 @@ pub const KNOBS: &[Knob] = &[
 /// Longest reason that the journal is given, in characters.
 pub const REASON_CHARS_MAX: usize = 500;
 
-/// Whether the journal takes a reason: it is not too long, and holds no control character.
+/// Tells whether the journal takes a reason: it is not too long, and holds no control character.
 pub fn is_reason(text: &str) -> bool {
     text.chars().count() <= REASON_CHARS_MAX && !text.chars().any(char::is_control)
 }
 
-/// The settings that there are, for programs.
+/// Returns the settings that there are, for programs.
 pub fn known() -> Value {
     KNOBS
         .iter()
@@ -165,7 +165,7 @@ pub fn of_name(name: &str) -> Result<&'static Knob, String> {
 }
 
 impl Takes {
-    /// The kind of the value, in a word.
+    /// Returns the kind of the value, in a word.
     fn kind(self) -> &'static str {
         match self {
             Self::Percent => "percent",
@@ -179,7 +179,7 @@ impl Takes {
 }
 
 impl Knob {
-    /// A value as it is kept.
+    /// Returns a value as it is kept.
     ///
     /// # Errors
     /// The values that it takes, where the value is something else.
@@ -200,7 +200,7 @@ impl Knob {
         kept.ok_or_else(|| format!("`{}` is {}", self.name, self.takes()))
     }
 
-    /// A value as a person types it.
+    /// Returns a value as a person types it.
     ///
     /// # Errors
     /// As [`Knob::checked`].
@@ -213,7 +213,7 @@ impl Knob {
         self.checked(&value)
     }
 
-    /// The values that it takes, in words.
+    /// Returns the values that it takes, in words.
     pub fn takes(&self) -> String {
         match self.takes {
             Takes::Percent => "a percentage from 0 to 100".to_owned(),

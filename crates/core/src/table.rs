@@ -35,10 +35,11 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// The `timestamptz` column that date windows and daily counts go by, if there is one.
     const DAY_COLUMN: Option<&'static str> = None;
 
-    /// The key of a row.
+    /// Returns the key of a row.
     fn key(row: &Self::Row) -> Self::Key;
 
-    /// Where the row of this key lives in the target. It must differ for rows with different primary keys.
+    /// Returns the place in the target of the row of this key. It must differ for rows with different primary
+    /// keys.
     ///
     /// # Errors
     /// When the key cannot be a DynamoDB key.
@@ -51,7 +52,7 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// When an index key cannot be formed.
     fn index_attributes(&self, row: &Self::Row, item: &mut Item) -> Result<(), Unholdable>;
 
-    /// Whether items of this table may expire, so that expiry is switched on for the target table.
+    /// Tells whether items of this table may expire, so that expiry is switched on for the target table.
     fn expires(&self) -> bool {
         false
     }
@@ -60,11 +61,11 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// fixed once a migration has begun.
     ///
     /// Each table says it itself: 1. A table says no more than that its items expire. 2. Two processes keep
-    /// them for 90 days and for 30, and both are let in. 3. What one has delivered is not what the other
-    /// would deliver under that version, which is taken for history that was lost.
+    /// them for 90 days and for 30, and both are let in. 3. The state that one has delivered is not the one
+    /// that the other would deliver under that version, which is taken for history loss.
     fn expiry(&self) -> String;
 
-    /// When DynamoDB may remove the item; `None` keeps it for ever.
+    /// Returns the time from which DynamoDB may remove the item; `None` keeps it for ever.
     fn expires_at(&self, _row: &Self::Row) -> Option<DateTime<Utc>> {
         None
     }
@@ -74,9 +75,9 @@ pub trait MigratableTable: Send + Sync + 'static {
         String::new()
     }
 
-    /// Whether reports that are passed on may show the values of a column, or of an attribute that is derived
-    /// from columns. Everything is masked unless this says otherwise, and the default shows only what the
-    /// source key consists of, because a finding that cannot be looked up is of no use.
+    /// Tells whether reports that are passed on may show the values of a column, or of an attribute that is
+    /// derived from columns. Everything is masked unless this says otherwise, and the default shows only what
+    /// the source key consists of, because a finding that cannot be looked up is of no use.
     fn reveals(&self, column: &str) -> bool {
         Self::Key::COLUMNS.iter().any(|of_key| of_key.name == column)
     }
@@ -86,7 +87,7 @@ pub trait MigratableTable: Send + Sync + 'static {
         &[]
     }
 
-    /// The sums that rows are added up to, on both sides, to be compared exactly.
+    /// Returns the sums that rows are added up to, on both sides, to be compared exactly.
     fn aggregates(&self) -> &'static [Aggregate<Self::Row>] {
         &[]
     }
@@ -96,8 +97,8 @@ pub trait MigratableTable: Send + Sync + 'static {
         &[]
     }
 
-    /// The row as an item, without a version. Not to be replaced: what an item consists of is said by the
-    /// methods above, and rows that come from PostgreSQL are taken apart by them without passing through
+    /// Returns the row as an item, without a version. Not to be replaced: what an item consists of is said by
+    /// the methods above, and rows that come from PostgreSQL are taken apart by them without passing through
     /// here.
     ///
     /// # Errors
@@ -106,7 +107,7 @@ pub trait MigratableTable: Send + Sync + 'static {
         encode_row(self, &Self::key(row), row.clone())
     }
 
-    /// The row that an item holds.
+    /// Returns the row that an item holds.
     ///
     /// # Errors
     /// Names the attribute that does not decode.
@@ -155,7 +156,8 @@ pub struct Reference {
     pub to_column: &'static str,
 }
 
-/// The item that says: deleted at `version` (I3). It has no index attributes, so it leaves every index.
+/// Returns the item that says: deleted at `version` (I3). It has no index attributes, so it leaves every
+/// index.
 pub fn tombstone(key: TargetKey, version: Version) -> Item {
     let mut item = key.into_item();
     item.push(DELETED_ATTRIBUTE, AttributeValue::Bool(true));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// Whether `host`, as it stands in a URL, is a loopback address or `localhost`. By the whole of it:
+/// Tells whether `host`, as it stands in a URL, is a loopback address or `localhost`. By the whole of it:
 /// `127.0.0.1.example` and `localhost.example` are names that anyone may register.
 pub fn is_this_machine(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -12,8 +12,8 @@ pub fn is_this_machine(host: &str) -> bool {
     }
 }
 
-/// The host of a URL with an authority, without user and port; in brackets as it stands there. What is not
-/// one is the host of no machine.
+/// Returns the host of a URL with an authority, without user and port; in brackets as it stands there.
+/// Another text is the host of no machine.
 pub fn host_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();

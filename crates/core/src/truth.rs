@@ -1,4 +1,4 @@
-//! In which store the truth is, and how it moves from one to the other.
+//! Store that holds the truth, and how the truth moves from one to the other.
 //!
 //! The control record lives with the truth: in PostgreSQL up to HybridRead, in DynamoDB in DynamoOnly, so
 //! that an application needs only the store that it works on. Each move is *decided* by one write to the
@@ -20,12 +20,12 @@
 //! A reader of PostgreSQL alone reads in DynamoOnly: the truth is in DynamoDB since this epoch, do not write
 //! here. Pauses in DynamoDB raise its epoch further; PostgreSQL does not follow them.
 //!
-//! # What a crash leaves, and who mends it
+//! # What a crash leaves, and who repairs it
 //!
 //! Between decision and copy no application can write: on the way there PostgreSQL refuses and DynamoDB has
 //! no record that opens it; on the way back DynamoDB's record sends every process to PostgreSQL, which still
 //! refuses. The next coordinator calls `truth::settle`, which repeats the copy; both copies change nothing
-//! when they are repeated or come late. Before the decision there is nothing to mend but a pause, which the
+//! when they are repeated or come late. Before the decision there is nothing to repair but a pause, which the
 //! coordinator opens again or goes on from. A record that was lost after writes were let go on looks like one
 //! that was not copied yet, and only the journal tells one from the other.
 //!
@@ -47,7 +47,7 @@ use crate::control::{Control, TargetRecord};
 use crate::phase::Phase;
 use crate::version::Epoch;
 
-/// Where the truth is, by both records.
+/// Store that holds the truth, by both records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
     /// PostgreSQL is the truth.

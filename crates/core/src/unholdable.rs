@@ -1,7 +1,7 @@
-//! Why a value cannot be held.
+//! Reasons why a value cannot be held.
 
-/// Why a value cannot be carried from one form to another. A row with such a value is dead-lettered (R13),
-/// never altered.
+/// Reason why a value cannot be carried from one form to another. A row with such a value is dead-lettered
+/// (R13), never altered.
 ///
 /// The text never holds the value itself: reasons are logged, values are not (R36).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
@@ -13,18 +13,18 @@ pub struct Unholdable {
     pub reason: String,
 }
 
-/// What is wrong with the row as a whole is of no column.
+/// Names the column at the front of a message; a reason that concerns the row as a whole has no column.
 fn of_column(column: &str) -> String {
     if column.is_empty() { String::new() } else { format!("column `{column}`: ") }
 }
 
 impl Unholdable {
-    /// A reason whose column is not known yet.
+    /// Makes a reason whose column is not known yet.
     pub fn because(reason: impl Into<String>) -> Self {
         Self { column: String::new(), reason: reason.into() }
     }
 
-    /// The same reason, of the named column.
+    /// Returns the same reason, of the named column.
     pub fn of(mut self, column: &str) -> Self {
         if self.column.is_empty() {
             column.clone_into(&mut self.column);

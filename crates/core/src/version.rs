@@ -16,7 +16,7 @@ impl Epoch {
     /// The epoch that a migration starts in.
     pub const FIRST: Epoch = Epoch(1);
 
-    /// The value to which the version sequence is set when this epoch begins.
+    /// Returns the value to which the version sequence is set when this epoch begins.
     ///
     /// The sequence carries the epoch, rather than each writer reading it from the control table, because a
     /// sequence has no snapshot. 1. A REPEATABLE READ transaction takes its snapshot. 2. The phase changes. 3.
@@ -40,7 +40,7 @@ impl fmt::Display for Epoch {
 pub struct Version(pub i64);
 
 impl Version {
-    /// The version of a row that was copied as history: below everything that capture hands out.
+    /// The version of a row of the initial load: below everything that capture hands out.
     pub const HISTORY: Version = Version(0);
 
     /// No version of ours is higher: its epoch would be the four millionth. 1. Another program puts an item
@@ -48,7 +48,7 @@ impl Version {
     /// there is no epoch above it to begin.
     pub const MAX: Version = Version(1 << (EPOCH_SHIFT + 22));
 
-    /// The epoch in which this version was handed out.
+    /// Returns the epoch in which this version was handed out.
     pub fn epoch(self) -> Epoch {
         Epoch(self.0 >> EPOCH_SHIFT)
     }

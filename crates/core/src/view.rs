@@ -9,10 +9,10 @@ use crate::version::Version;
 
 /// An item that can be asked for its attributes.
 pub trait ItemView {
-    /// The attribute of that name.
+    /// Returns the attribute of that name.
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
 
-    /// The version it carries, if it carries one. A number that no epoch could outrank is none.
+    /// Returns the version it carries, if it carries one. A number that no epoch could outrank is none.
     fn version(&self) -> Option<Version> {
         match self.attribute(VERSION_ATTRIBUTE)? {
             Attribute::N(digits) => {
@@ -22,12 +22,12 @@ pub trait ItemView {
         }
     }
 
-    /// Whether it is a tombstone.
+    /// Tells whether it is a tombstone.
     fn is_tombstone(&self) -> bool {
         self.attribute(DELETED_ATTRIBUTE).is_some()
     }
 
-    /// Where it is.
+    /// Returns the item's place.
     fn place(&self) -> Option<TargetKey> {
         Some(TargetKey { partition: self.attribute(PK)?.into(), sort: self.attribute(SK).map(Into::into) })
     }
@@ -46,18 +46,18 @@ impl<V: ItemView + ?Sized> ItemView for &V {
 }
 
 impl TargetKey {
-    /// The key of an item that was read.
+    /// Returns the key of an item that was read.
     pub fn of(attributes: &Attributes) -> Option<Self> {
         attributes.place()
     }
 }
 
-/// The version an item carries, if it carries one.
+/// Returns the version an item carries, if it carries one.
 pub fn version_of(attributes: &Attributes) -> Option<Version> {
     attributes.version()
 }
 
-/// Whether an item is a tombstone.
+/// Tells whether an item is a tombstone.
 pub fn is_tombstone(attributes: &Attributes) -> bool {
     attributes.is_tombstone()
 }

@@ -12,7 +12,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether nothing is left out.
+    /// Tells whether nothing is left out.
     pub fn is_whole(&self) -> bool {
         self.start.is_none() && self.end.is_none()
     }

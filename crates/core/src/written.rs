@@ -15,7 +15,7 @@ pub mod ms {
         to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The duration of a number of milliseconds.
+    /// Returns the duration of a number of milliseconds.
     ///
     /// # Errors
     /// For what is no whole number from 0.
@@ -38,7 +38,7 @@ pub mod seconds {
         to.serialize_u64(duration.as_secs())
     }
 
-    /// The duration of a number of seconds.
+    /// Returns the duration of a number of seconds.
     ///
     /// # Errors
     /// For what is no whole number from 0.
@@ -59,7 +59,7 @@ pub mod megabytes {
         to.serialize_u64((bytes >> 20) as u64)
     }
 
-    /// The bytes of a number of megabytes, or as many as there can be.
+    /// Returns the bytes of a number of megabytes, or as many as there can be.
     ///
     /// # Errors
     /// For what is no whole number from 0.
@@ -72,7 +72,7 @@ pub mod megabytes {
 pub mod zero_is_none {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// The bound, or 0.
+    /// Returns the bound, or 0.
     ///
     /// # Errors
     /// The serializer's.
@@ -80,7 +80,7 @@ pub mod zero_is_none {
         to.serialize_u64(most.unwrap_or(0))
     }
 
-    /// The bound; `None` for 0.
+    /// Returns the bound; `None` for 0.
     ///
     /// # Errors
     /// For what is no whole number from 0.

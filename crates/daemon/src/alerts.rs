@@ -1,4 +1,4 @@
-//! What is wrong, judged from one reading. Pure; who is told of it is in `monitor`.
+//! Alerts, judged from one reading. Pure; who is told of it is in `monitor`.
 //!
 //! In reading order: this file (an alert, and what is judged), `bounds` (from when on it is wrong),
 //! `migration` (by the status), `measured` (by what was counted and compared).
@@ -22,7 +22,7 @@ use crate::stores::StoresView;
 use measured::{of_counted, of_measured};
 use migration::of_migration;
 
-/// How bad it is.
+/// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
@@ -58,7 +58,7 @@ pub(crate) struct Health {
     pub(crate) reasons: Vec<String>,
 }
 
-/// In one word.
+/// Health in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthState {
@@ -100,7 +100,7 @@ pub(crate) const NAMES: [&str; 20] = [
     "spend_forecast",
 ];
 
-/// What there is to judge by.
+/// Facts to judge by.
 pub(crate) struct Seen<'a> {
     pub(crate) status: Option<&'a Status>,
     pub(crate) measured: Option<&'a Measured>,
@@ -111,7 +111,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) parts: &'a [PartView],
 }
 
-/// How a migration is by its status alone: what `status` ends with where no daemon is asked.
+/// Judges a migration by its status alone: what `status` ends with where no daemon is asked.
 #[must_use]
 pub fn health_of(status: &Status) -> (HealthState, Vec<String>) {
     let mut found = Found { before: &[], now: Utc::now(), alerts: Vec::new() };
@@ -127,7 +127,7 @@ pub fn health_of(status: &Status) -> (HealthState, Vec<String>) {
     (health.state, health.reasons)
 }
 
-/// What is wrong by what was seen; `before` tells since when.
+/// Returns what is wrong by what was seen; `before` tells since when.
 pub(crate) fn judge(
     seen: &Seen<'_>,
     limits: &Thresholds,
@@ -215,7 +215,7 @@ impl Found<'_> {
     }
 }
 
-/// The alerts in one word, and why.
+/// Returns the alerts in one word, and why.
 pub(crate) fn health(alerts: &[Alert], was_read: bool) -> Health {
     let state = match alerts.iter().map(|alert| alert.severity).max() {
         Some(Severity::Critical) => HealthState::Broken,

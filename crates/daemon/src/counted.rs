@@ -1,11 +1,11 @@
-//! What applications have counted within the last hour, in the percentages that the reference system watches.
+//! Counts of the applications within the last hour, in the percentages that the reference system watches.
 //! Pure.
 
 use chrono::{DateTime, Utc};
 use lockstep_postgres::CountRow;
 use serde::Serialize;
 
-/// What it comes to.
+/// Percentages of the counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Counted {
     /// Writes of applications that ended, and of those the ones that no store failed, in percent.
@@ -14,7 +14,8 @@ pub(crate) struct Counted {
     /// Coordinated operations that began, and of those the ones that ended as they should.
     pub(crate) operations: i64,
     pub(crate) operations_completed_percent: Option<f64>,
-    /// Of those: began minutes ago, and have not ended. Their process died, or how they ended is unknown.
+    /// Number of those that began minutes ago, and have not ended. Their process died, or how they ended is
+    /// unknown.
     pub(crate) operations_open: i64,
     /// Shadow reads that could be told, and those that differed.
     pub(crate) shadow_reads: i64,
@@ -28,7 +29,7 @@ pub(crate) struct SteppedBack {
     pub(crate) why: String,
 }
 
-/// How an operation ends: the first two well.
+/// Ends of an operation: the first two are good.
 const ENDED: [&str; 4] =
     ["operation.committed", "operation.given_up", "operation.failed", "operation.unknown"];
 

@@ -1,4 +1,4 @@
-//! What the leader does by itself for what was counted: it notes what the relay has spent, stops what can be
+//! Acts of the leader by itself on what was counted: it notes what the relay has spent, stops what can be
 //! stopped at the cap, and steps reads back to PostgreSQL when too much differs in HybridRead (R48, R50).
 
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::http::begin_by_itself;
 use crate::operator::Walk;
 use crate::shared::Shared;
 
-/// How often it looks.
+/// Interval at which it looks.
 const EVERY: Duration = Duration::from_secs(5);
 /// Within how long differences are added up.
 const WITHIN: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
-/// How often counts that nothing asks for any more are forgotten.
+/// Interval at which counts that nothing asks for any more are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
-/// How long after a step back another one is tried, if it did not work out.
+/// Time after a step back at which another one is tried, if it did not work out.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// Who acts where no person does.
+/// Name of the actor where no person acts.
 pub(crate) const BY_ITSELF: &str = "monitor via serve";
 
 /// Looks until it is told to stop.
@@ -47,18 +47,18 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
     }
 }
 
-/// What stops at the cap. Changes go on being delivered: what waits costs as much later, and readers more.
+/// Pauses that the cap sets. Changes go on being delivered: what waits costs as much later, and readers more.
 const STOPPED_AT_CAP: [&str; 2] = ["pause.backfill", "pause.sampling"];
-/// Who stopped it, so that it goes on when the cap is raised and not when a person paused it.
+/// Name of the actor of these pauses, so that they end when the cap is raised and not when a person paused.
 const CAP: &str = "spend cap via serve";
 
 async fn keep_to_cap(shared: &Shared) -> Result<(), String> {
     let Some(spend) = shared.spend.borrow().clone() else { return Ok(()) };
     let kept = shared.settings.borrow().clone();
     let on = Value::Bool(true);
-    // What was read is seconds old. 1. A person pauses, or takes a pause over, meanwhile. 2. It would become
-    // the cap's, which ends it when more may be spent. So what was read is said, and a change of it is looked
-    // at again.
+    // The settings that were read are seconds old. 1. A person pauses, or takes a pause over, meanwhile. 2.
+    // It would become the cap's, which ends it when more may be spent. So the call names the value that was
+    // read, and a change of it is looked at again.
     let turn_of = |name: &'static str| {
         let row = kept.iter().find(|row| row.name == name);
         let value = match row {
@@ -120,7 +120,7 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     if !is_back {
         tracing::error!("{why}");
         let ramp = format!("{RAMP}{CANARY_PERCENT}");
-        // Whatever the share is by now: wrong answers go before it.
+        // The value that the share has by now does not matter: wrong answers go before it.
         let turns = [
             Turn { name: CANARY_PERCENT, value: Some(&none), during: None, expect: None },
             Turn { name: &ramp, value: None, during: None, expect: None },
@@ -140,7 +140,7 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     Ok(())
 }
 
-/// In DualWrite PostgreSQL answers whatever the share is. It is taken back there, so that a later step to
+/// Takes the share back in DualWrite, where PostgreSQL answers whatever it is, so that a later step to
 /// HybridRead, whose gates ask for a new verdict, moves reads as the applications are configured.
 async fn end_of_step_back(shared: &Shared, phase: Option<Phase>) -> Result<(), String> {
     if !matches!(phase, Some(Phase::DualWrite | Phase::PostgresOnly)) {

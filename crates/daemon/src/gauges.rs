@@ -1,5 +1,5 @@
-//! What Prometheus is shown (R47): gauges filled from one reading, counters where something happens. Names
-//! end in their unit.
+//! Metrics that Prometheus is shown (R47): gauges filled from one reading, counters where something happens.
+//! Names end in their unit.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -94,7 +94,7 @@ pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
     of_counts(shared);
 }
 
-/// What applications counted, what was spent, and what operators have turned.
+/// Sets the gauges of what applications counted, what was spent, and what operators have turned.
 fn of_counts(shared: &Shared) {
     if let Some(counted) = &*shared.counted.borrow() {
         gauge!("lockstep_write_success_percent").set(counted.write_success_percent.unwrap_or(f64::NAN));

@@ -57,22 +57,23 @@ use tokio_util::sync::CancellationToken;
 use http::Guard;
 use shared::Shared;
 
-/// How a daemon is to be.
+/// Options of a daemon.
 #[derive(Debug)]
 pub struct DaemonOptions {
-    /// Who may ask.
+    /// Tokens of those that may ask.
     pub tokens: Tokens,
     /// Names that it goes by besides its addresses.
     pub hosts: Vec<String>,
-    /// What it watches besides, and who is told.
+    /// Options of what it watches besides, and where alerts go.
     pub monitor: MonitorOptions,
-    /// What it speaks TLS by; plain HTTP where it is `None`.
+    /// Certificate and key by which it speaks TLS; plain HTTP where it is `None`.
     pub tls: Option<Tls>,
     /// Whether its stores are throw-away ones.
     pub demo: bool,
 }
 
-/// Longest wait for operations and parts when it ends; what is not through then is settled by the next start.
+/// Longest wait for operations and parts when it ends; the next start finishes or undoes what is not through
+/// then.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A daemon at work.
@@ -136,7 +137,7 @@ impl Daemon {
         };
         if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
             tracing::warn!(
-                "not everything has ended within {DRAIN_WITHIN:?}; it is settled by the next start"
+                "not everything has ended within {DRAIN_WITHIN:?}; the next start finishes or undoes it"
             );
         }
         self.release.cancel();

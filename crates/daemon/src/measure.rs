@@ -1,20 +1,20 @@
-//! How well both stores agree, in the percentages that the reference system watches.
+//! Agreement of both stores, in the percentages that the reference system watches.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-/// What a comparison comes to.
+/// Percentages of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Measured {
     pub(crate) at: DateTime<Utc>,
     /// Rows that were compared to the end.
     pub(crate) compared: u64,
-    /// Of those: whose item says the same, in percent.
+    /// Share of those whose item says the same, in percent.
     pub(crate) consistency_percent: f64,
-    /// Of rows that have an item: whose fields are all equal, in percent.
+    /// Share of rows that have an item whose fields are all equal, in percent.
     pub(crate) accuracy_percent: f64,
-    /// Of items: without a row, in percent.
+    /// Share of items without a row, in percent.
     pub(crate) orphans_percent: f64,
     /// Each table.
     pub(crate) tables: Vec<MeasuredTable>,
@@ -38,7 +38,7 @@ pub(crate) fn measure(report: &Value, at: DateTime<Utc>) -> Option<Measured> {
     let tables = report.get("tables").and_then(Value::as_array)?;
     let sum = |name: &str| tables.iter().filter_map(|table| table.get(name)?.as_u64()).sum::<u64>();
     let (compared, equal, different, extra) = (sum("compared"), sum("equal"), sum("different"), sum("extra"));
-    // What is past its expiry is retention, and was compared all the same.
+    // A row past its expiry is retention, and was compared all the same.
     let agreed = equal + sum("expired");
     let items = sum("items_sampled").max(sum("target_count"));
     if compared == 0 && items == 0 {

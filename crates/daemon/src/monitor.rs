@@ -43,8 +43,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             return;
         }
         let role = shared.role.borrow().clone();
-        // The leader tells. What is still wrong when this one leads is told then; what was told here stays
-        // known, so that a leader who was away for a moment tells nothing twice.
+        // The leader tells. An alert that still holds when this one leads is told then; one that was told
+        // here stays known, so that a leader who was away for a moment tells nothing twice.
         if let Role::Standby(why) = role {
             shared.note("monitor", PartState::Standby, Some(why));
             continue;

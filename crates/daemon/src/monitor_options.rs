@@ -1,17 +1,17 @@
-//! What is watched besides the status.
+//! Options of what is watched besides the status.
 
 use lockstep_coordinator::PlanOptions;
 
 use crate::serve_options::ServeOptions;
 use crate::webhook::Webhook;
 
-/// What is watched besides the status, and who is told.
+/// Options of what is watched besides the status, and where alerts go.
 #[derive(Clone, Debug, Default)]
 pub struct MonitorOptions {
-    /// What is set of the daemon. Settings that operators turn go before it.
+    /// Options of the daemon that the configuration sets. Settings that operators turn go before it.
     pub serve: ServeOptions,
-    /// What DynamoDB asks for.
+    /// Prices of DynamoDB.
     pub prices: PlanOptions,
-    /// Who is told of alerts, besides the log and the metrics.
+    /// Webhook that receives alerts, besides the log and the metrics.
     pub webhook: Option<Webhook>,
 }

@@ -1,4 +1,4 @@
-//! What was asked of the daemon: one operation at a time, each with what is known of it, the newest kept.
+//! Operations that were asked of the daemon: one at a time, each with what is known of it, the newest kept.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ const SHOWN: usize = 20;
 /// Notes and gates of one operation that are kept.
 const NOTES_MAX: usize = 200;
 
-/// What is asked for.
+/// Kind of operation that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
@@ -40,7 +40,7 @@ impl Kind {
     }
 }
 
-/// How far it is.
+/// State of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
@@ -77,12 +77,12 @@ pub(crate) struct Operation {
     gates: Vec<GateResult>,
     result: Option<Value>,
     error: Option<String>,
-    /// What it was asked under, and what was asked, to tell a repetition from another request.
+    /// Key it was asked under, and what was asked, to tell a repetition from another request.
     #[serde(skip)]
     key: Option<(String, String)>,
 }
 
-/// What is asked for, before it has begun.
+/// Request for an operation, before it has begun.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) kind: Kind,
@@ -92,7 +92,7 @@ pub(crate) struct Asked {
     pub(crate) key: Option<(String, String)>,
 }
 
-/// What came of asking.
+/// Answer to a request for an operation.
 #[derive(Debug)]
 pub(crate) enum Begun {
     /// It begins now.
@@ -188,8 +188,8 @@ impl Operations {
         self.list().iter().find(|operation| operation.id == id).cloned()
     }
 
-    /// The newest, newest first. Every client that listens is sent them again and again, so only the newest
-    /// has its gates, and results are without lists; one by its id has all of it.
+    /// Returns the newest, newest first. Every client that listens is sent them again and again, so only the
+    /// newest has its gates, and results are without lists; one by its id has all of it.
     pub(crate) fn newest(&self) -> Vec<Operation> {
         let list = self.list();
         let shown = list.iter().take(SHOWN).enumerate().map(|(n, operation)| Operation {
@@ -201,7 +201,7 @@ impl Operations {
         shown.collect()
     }
 
-    /// Whether one is under way.
+    /// Returns the operation that is under way, if one is.
     pub(crate) fn running(&self) -> Option<String> {
         self.list().iter().find(|o| o.state == State::Running).map(|o| o.id.clone())
     }
@@ -239,7 +239,7 @@ impl Operations {
     }
 }
 
-/// The words and numbers of a result.
+/// Returns the words and numbers of a result.
 fn scalars(result: &Value) -> Value {
     match result {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! What the daemon has done for it: the program that it is part of knows the tables by their types, the
+//! Acts that the daemon has done for it: the program that it is part of knows the tables by their types, the
 //! daemon does not.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use lockstep_core::Phase;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// Who asked, what is told meanwhile, and what ends it early.
+/// Name of the actor, the observer that hears of progress, and the token that ends the act early.
 #[derive(Clone)]
 pub struct Act {
     /// For the journal.
@@ -31,20 +31,20 @@ impl std::fmt::Debug for Act {
 pub struct Walk {
     /// Forward, or back.
     pub forward: bool,
-    /// Where to; the neighbour by default.
+    /// Phase to go to; the neighbour by default.
     pub to: Option<Phase>,
     /// The reason for which gates are overruled.
     pub force: Option<String>,
 }
 
-/// What to compare.
+/// Part to compare.
 #[derive(Clone, Debug)]
 pub enum Compare {
     /// Every row and item.
     Full,
-    /// What changed since everything was compared.
+    /// Changes since everything was compared.
     Incremental,
-    /// That number of rows and items of each table, by chance.
+    /// Sample of that number of rows and items of each table, by chance.
     Sample(usize),
     /// One row, by its primary key, as a person types it; no verdict is recorded.
     Key {
@@ -55,20 +55,20 @@ pub enum Compare {
     },
 }
 
-/// How something ended that did not do what was asked.
+/// End of something that did not do what was asked.
 #[derive(Clone, Debug)]
 pub struct Unsuccessful {
     /// Whether a gate said no; then everything is as it was.
     pub refused: bool,
     /// Whether it was told to stop.
     pub cancelled: bool,
-    /// What, where, what to do next.
+    /// Sentence that says what happened, where, and what to do next.
     pub message: String,
     /// The gates, where they refused.
     pub gates: Option<GateReport>,
 }
 
-/// What acts for the daemon. Results are JSON without values of rows.
+/// Program that acts for the daemon. Results are JSON without values of rows.
 #[async_trait]
 pub trait Operator: Send + Sync + 'static {
     /// Takes one step after the other, in one direction.

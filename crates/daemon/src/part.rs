@@ -1,4 +1,4 @@
-//! What a part is doing, and who leads.
+//! Activity of a part, and the process that leads.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -20,12 +20,12 @@ impl Role {
     }
 }
 
-/// What may be paused.
+/// Parts that may be paused.
 pub(crate) const PAUSABLE: [&str; 4] = ["relay", "reverse-feed", "sampling", "backfill"];
-/// What is paused where no part is named.
+/// Parts that are paused where none is named.
 pub(crate) const PAUSED_BY_DEFAULT: [&str; 2] = ["relay", "reverse-feed"];
 
-/// What a part is doing.
+/// Activity of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PartState {

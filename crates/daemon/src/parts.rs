@@ -13,8 +13,8 @@ use crate::part::{PartState, Role};
 use crate::shared::Shared;
 use crate::supervise::{Need, keep};
 
-/// How often what others also do is done here, in case they do not: the relay sweeps and makes marks itself
-/// while it runs.
+/// Interval at which what others also do is done here, in case they do not: the relay sweeps and makes marks
+/// itself while it runs.
 const BESIDE_EVERY: Duration = Duration::from_secs(5);
 /// The same while nothing happens: then there is no intent to sweep, and no version that a mark would have to
 /// remember, whether a relay runs or not.
@@ -34,7 +34,7 @@ pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     }
 }
 
-/// What keeps every part from running, if anything does.
+/// Returns what keeps every part from running, if anything does.
 fn held_up(shared: &Shared, part: &str) -> Option<Need> {
     let role = shared.role.borrow();
     if let Role::Standby(why) = &*role {
@@ -109,7 +109,7 @@ fn needs_ramp(shared: &Shared) -> Need {
     }
 }
 
-/// Where both stores are written, each row has an item.
+/// Tells whether sampling is needed: where both stores are written, each row has an item.
 fn needs_sampling(shared: &Shared) -> Need {
     if let Some(held_up) = held_up(shared, "sampling") {
         return held_up;

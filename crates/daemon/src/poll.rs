@@ -24,16 +24,16 @@ use crate::view::render;
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(1);
-/// How often DynamoDB is asked whether it answers. PostgreSQL is asked with every reading.
+/// Interval at which DynamoDB is asked whether it answers. PostgreSQL is asked with every reading.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// Readings are no closer together than this, whatever happens meanwhile.
 const APART: Duration = Duration::from_millis(200);
-/// What changes in this process alone is shown without asking the stores again, if they were asked so lately.
+/// Age of the stores' answers up to which a change in this process alone is shown without asking them again.
 const FRESH: Duration = Duration::from_millis(800);
-/// How often everything is read again where a glance says that nothing has happened: what no glance shows is
-/// noticed then.
+/// Interval at which everything is read again where a glance says that nothing has happened: what no glance
+/// shows is noticed then.
 const ALL_EVERY: Duration = Duration::from_secs(60);
-/// How often what was counted and spent is read.
+/// Interval at which what was counted and spent is read.
 const COUNTS_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads until the daemon ends.
@@ -70,9 +70,9 @@ struct Reader {
     shared: Arc<Shared>,
     probed_at: Option<Instant>,
     counted_at: Option<Instant>,
-    /// What was seen just before everything was read last, and when.
+    /// Glance that was made just before everything was read last, and when.
     glanced: Option<(Instant, Glance)>,
-    /// When the source was read, and what was counted then.
+    /// Time at which the source was read, and the counts then.
     last: Option<(Instant, Vec<(i64, u64)>)>,
     limits: Thresholds,
 }
@@ -128,12 +128,12 @@ impl Reader {
         let probe = self.probed_at.is_none_or(|at| {
             at.elapsed() >= PROBE_EVERY || StoresView::is_down(next.stores.dynamodb.as_ref())
         });
-        // What does not answer holds up no question to the other store.
+        // A store that does not answer holds up no question to the other one.
         let (target_is_away, source_was_down) = (
             StoresView::is_down(next.stores.dynamodb.as_ref()),
             StoresView::is_down(next.stores.postgresql.as_ref()),
         );
-        // What a part ends with over and over may be a loss that only the whole reading names.
+        // An error with which a part ends over and over may be a loss that only the whole reading names.
         let parts_run = self.shared.parts().iter().all(|part| part.state != PartState::Restarting);
         let may_rest =
             parts_run && !target_is_away && !source_was_down && next.status.as_ref().is_some_and(is_well);
@@ -227,7 +227,7 @@ impl Reader {
         });
     }
 
-    /// Whether everything is as it was when it was read last, with what was counted by then.
+    /// Tells whether everything is as it was when it was read last, with what was counted by then.
     fn is_as_it_was(&self, seen: Option<&Glance>) -> bool {
         self.glanced.as_ref().is_some_and(|(at, known)| {
             at.elapsed() < ALL_EVERY
@@ -317,8 +317,8 @@ impl Reader {
     }
 }
 
-/// Whether a glance at PostgreSQL says enough. In DynamoOnly things happen that PostgreSQL knows nothing of,
-/// and what is wrong may be mended in DynamoDB.
+/// Tells whether a glance at PostgreSQL says enough. In DynamoOnly things happen that PostgreSQL knows
+/// nothing of, and what is wrong may be repaired in DynamoDB.
 fn is_well(status: &Status) -> bool {
     status.installed
         && status.phase != Some(Phase::DynamoOnly)

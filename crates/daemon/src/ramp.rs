@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The name of the part.
 pub(crate) const PART: &str = "ramp";
 
-/// The ramps among the settings, by the setting that each leads.
+/// Returns the ramps among the settings, by the setting that each leads.
 pub(crate) fn ramps(settings: &[SettingRow]) -> impl Iterator<Item = (&str, &SettingRow, Ramp)> {
     settings.iter().filter_map(|row| Some((row.name.strip_prefix(RAMP)?, row, Ramp::of(&row.value)?)))
 }
@@ -97,7 +97,7 @@ async fn lead(
     Ok(at(next.percent()))
 }
 
-/// The gate between two steps: what keeps the next one waiting, if anything does.
+/// Returns the gate between two steps: what keeps the next one waiting, if anything does.
 async fn held_by(shared: &Shared, name: &str, ramp: &Ramp) -> Result<Option<String>, String> {
     let snapshot = shared.snapshot.borrow().clone();
     let Some(status) = &snapshot.status else {
@@ -114,7 +114,7 @@ async fn held_by(shared: &Shared, name: &str, ramp: &Ramp) -> Result<Option<Stri
     else {
         return Ok(Some("it is not known since when this step holds".to_owned()));
     };
-    // What a comparison found to be the same later counts no more.
+    // A read that a comparison later found to be the same counts no more.
     let compared_s =
         status.verdict_age_s.filter(|age_s| age_s.is_finite() && status.verdict_consistent == Some(true));
     let compared = compared_s

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// Findings that are listed.
 const FINDINGS_MAX: usize = 500;
 
-/// A report without its lists: its words and numbers, and those of each table.
+/// Returns a report without its lists: its words and numbers, and those of each table.
 #[must_use]
 pub fn summary(report: &Value) -> Value {
     let mut summary = scalars(report);
@@ -30,7 +30,7 @@ fn scalars(value: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// What a report found: table, class, key, names of columns.
+/// Returns what a report found: table, class, key, names of columns.
 pub(crate) fn findings(report: &Value) -> Vec<Value> {
     let tables = report.get("tables").and_then(Value::as_array);
     let mut found = Vec::new();

@@ -1,11 +1,11 @@
-//! What can be set of the daemon.
+//! Options of the daemon.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Where the daemon listens if nothing is said.
+/// Address at which the daemon listens if none is configured.
 pub const LISTEN: &str = "127.0.0.1:7420";
 
 /// Settings of the daemon, as a file has them.
@@ -20,11 +20,11 @@ pub struct ServeOptions {
     pub operate_token_file: Option<PathBuf>,
     /// A file whose first line is the token that allows to look only.
     pub read_token_file: Option<PathBuf>,
-    /// How often a sample of rows is compared, in seconds; 0 never.
+    /// Interval at which a sample of rows is compared, in seconds; 0 never.
     pub sample_every_s: u64,
     /// Rows and items of each table in one sample.
     pub sample_rows: usize,
-    /// Who is told of alerts.
+    /// Address that receives alerts.
     pub webhook_url: Option<String>,
     /// A file whose first line signs what the webhook is sent.
     pub webhook_secret_file: Option<PathBuf>,
@@ -40,12 +40,12 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// How often a sample is compared, if one is.
+    /// Returns the interval at which a sample is compared, if one is.
     pub fn sample_every(&self) -> Option<Duration> {
         (self.sample_every_s > 0).then(|| Duration::from_secs(self.sample_every_s))
     }
 
-    /// The cap, if there is one.
+    /// Returns the cap, if there is one.
     pub fn spend_cap(&self) -> Option<f64> {
         Some(self.spend_cap_usd).filter(|usd| *usd > 0.0)
     }

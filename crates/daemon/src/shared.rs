@@ -1,4 +1,4 @@
-//! What all parts of the daemon have in common.
+//! State that all parts of the daemon have in common.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use crate::part::{PartState, PartView, Pause, Role};
 use crate::snapshot::Snapshot;
 use crate::spend::Spend;
 
-/// What everything here works with.
+/// State that everything here works with.
 pub(crate) struct Shared {
     pub(crate) migration: Arc<MigrationContext>,
     pub(crate) operator: Arc<dyn Operator>,
@@ -28,17 +28,17 @@ pub(crate) struct Shared {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) role: watch::Sender<Role>,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
-    /// What the newest sample came to.
+    /// Measures of the newest sample.
     pub(crate) measured: watch::Sender<Option<Measured>>,
     pub(crate) monitor: MonitorOptions,
     pub(crate) pauses: watch::Sender<Vec<Pause>>,
     /// The settings in force.
     pub(crate) settings: watch::Sender<Vec<SettingRow>>,
-    /// What applications have counted within the last hour.
+    /// Counts of the applications within the last hour.
     pub(crate) counted: watch::Sender<Option<Counted>>,
-    /// What the migration has cost so far.
+    /// Cost of the migration so far.
     pub(crate) spend: watch::Sender<Option<Spend>>,
-    /// Why this daemon stepped reads back by itself, if it did.
+    /// Reason why this daemon stepped reads back by itself, if it did.
     pub(crate) stepped_back: watch::Sender<Option<SteppedBack>>,
     /// The gates that were asked last, of which step, and when: asking costs requests to both stores, so one
     /// asks for all.
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
 }
 
-/// How often the status is read while it is watched, and while it is not.
+/// Interval at which the status is read while it is watched, and while it is not.
 pub(crate) const LOOK_WATCHED: Duration = Duration::from_secs(1);
 pub(crate) const LOOK_IDLE: Duration = Duration::from_secs(5);
 
@@ -126,12 +126,12 @@ impl Shared {
         self.look.notify_one();
     }
 
-    /// All parts, by name.
+    /// Returns all parts, by name.
     pub(crate) fn parts(&self) -> Vec<PartView> {
         self.parts_now().values().cloned().collect()
     }
 
-    /// Whether this daemon leads.
+    /// Tells whether this daemon leads.
     pub(crate) fn leads(&self) -> bool {
         *self.role.borrow() == Role::Leader
     }

@@ -1,4 +1,4 @@
-//! What the daemon knows: one reading of the migration.
+//! Snapshot of what the daemon knows: one reading of the migration.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The phase, as far as it is known.
+    /// Returns the phase, as far as it is known.
     pub(crate) fn phase(&self) -> Option<Phase> {
         self.status.as_ref().and_then(|status| status.phase)
     }

@@ -1,5 +1,4 @@
-//! What the migration has cost so far, and what it will have cost when the initial load is copied (R50).
-//! Pure.
+//! Cost of the migration so far, and what it will be when the initial load is copied (R50). Pure.
 
 use lockstep_coordinator::{PlanOptions, Status, WRITE_UNITS};
 use lockstep_postgres::CountRow;
@@ -10,10 +9,9 @@ use serde::Serialize;
 pub struct Spend {
     /// Write units that Lockstep has consumed: backfill and relay, over all runs, where the endpoint tells.
     pub write_units: i64,
-    /// What they cost.
+    /// Cost of them, in dollars.
     pub usd: f64,
-    /// What they will have cost when the initial load is copied, if the rest costs as much a range as what is
-    /// done.
+    /// Cost in dollars when the initial load is copied, if the rest costs as much a range as what is done.
     pub forecast_usd: Option<f64>,
     /// Dollars after which what can be stopped is stopped.
     pub cap_usd: Option<f64>,
@@ -26,16 +24,16 @@ pub struct Spend {
 /// One table's part.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableSpend {
-    /// Its name.
+    /// Name of the table.
     pub name: String,
-    /// Its write units.
+    /// Write units of the table.
     pub write_units: i64,
-    /// What they cost.
+    /// Cost of them, in dollars.
     pub usd: f64,
 }
 
 impl Spend {
-    /// What was spent, by what was counted.
+    /// Computes what was spent, by what was counted.
     pub fn of(
         rows: &[CountRow],
         status: Option<&Status>,
@@ -68,7 +66,7 @@ impl Spend {
         Self { write_units, usd: usd_of(write_units), forecast_usd, cap_usd, tables, prices_as_of }
     }
 
-    /// Whether the cap is reached.
+    /// Tells whether the cap is reached.
     pub fn is_over(&self) -> bool {
         self.cap_usd.is_some_and(|cap| self.usd >= cap)
     }

@@ -20,13 +20,13 @@ pub(crate) struct StoresView {
 }
 
 impl StoresView {
-    /// Whether a store is known not to answer.
+    /// Tells whether a store is known not to answer.
     pub(crate) fn is_down(store: Option<&StoreView>) -> bool {
         store.is_some_and(|store| !store.up)
     }
 }
 
-/// How fast a table moves.
+/// Rate at which a table moves.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RateView {
     pub(crate) table: String,

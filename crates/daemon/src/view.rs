@@ -52,7 +52,7 @@ fn of_daemon(snapshot: &Snapshot, shared: &Shared) -> Value {
     })
 }
 
-/// What `status --json` says where nothing is known.
+/// Returns what `status --json` says where nothing is known.
 fn unknown() -> Map<String, Value> {
     let nothing = json!({
         "installed": false, "phase": null, "epoch": null, "since": null, "target_record": null, "target_error": null, "late_until": null, "tables": [],
@@ -74,7 +74,7 @@ fn of_status(status: &Status) -> Map<String, Value> {
 
 /// Longest text of an entry that is shown.
 const TEXT_CHARS_MAX: usize = 300;
-/// What of an entry's detail is shown: what says how it went. Keys of rows may be in the others.
+/// Fields of an entry's detail that are shown: those that say how it went. Keys of rows may be in the others.
 const SHOWN: [&str; 21] = [
     "from",
     "to",
@@ -99,7 +99,7 @@ const SHOWN: [&str; 21] = [
     "was",
 ];
 
-/// An entry of the journal without what may be a key or a value.
+/// Returns an entry of the journal without what may be a key or a value.
 pub(crate) fn entry(entry: &Entry) -> Value {
     let shown: BTreeMap<&str, Value> = SHOWN
         .into_iter()

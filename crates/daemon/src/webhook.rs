@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Where to, and by what it is signed.
+/// Address of the webhook, and the secret by which messages are signed.
 #[derive(Clone)]
 pub struct Webhook {
     url: Uri,
@@ -41,7 +41,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(60);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3600);
 
 impl Webhook {
-    /// A webhook at `url`, signed with `secret`.
+    /// Makes a webhook at `url`, signed with `secret`.
     ///
     /// # Errors
     /// A sentence, for an URL that is none of http or https, and for a secret that can be guessed.
@@ -56,7 +56,7 @@ impl Webhook {
         Ok(Self { url, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()) })
     }
 
-    /// What is signed: the moment, so that an old message cannot be sent again, and the body.
+    /// Signs the moment, so that an old message cannot be sent again, and the body.
     fn signature(&self, at: i64, body: &str) -> String {
         let tag = hmac::sign(&self.key, format!("{at}.{body}").as_bytes());
         format!("t={at},v1={}", hex::encode(tag))
@@ -77,7 +77,7 @@ impl Line {
     }
 }
 
-/// A line, and what sends what is put into it until it is told to stop.
+/// Returns a line, and what sends what is put into it until it is told to stop.
 pub(crate) fn line(
     webhook: Webhook,
     stop: CancellationToken,

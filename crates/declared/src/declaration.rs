@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What is declared of a table. Whatever is left out follows from the schema.
+/// Declaration of a table. Every field that is left out follows from the schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Declaration {
@@ -43,7 +43,7 @@ pub struct Declaration {
     pub reveals: Vec<String>,
 }
 
-/// What is declared of an index.
+/// Declaration of an index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexDeclaration {
@@ -66,7 +66,7 @@ pub struct IndexDeclaration {
     pub sort_attribute: Option<String>,
 }
 
-/// What an index carries.
+/// Attributes that an index carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Projection {

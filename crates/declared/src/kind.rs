@@ -1,9 +1,9 @@
-//! What a column of a declared table becomes, by its type: the form of its attribute, and how it is read and
-//! written.
+//! Kind that a column of a declared table becomes, by its type: the form of its attribute, and how it is read
+//! and written.
 //!
 //! A value has one form here: its attribute, spelled in one way ([`Kind::of_text`], [`Kind::of_attribute`]).
-//! Whatever has no kind of its own travels as PostgreSQL's own text, and goes back through its type's input
-//! function; so no type is refused.
+//! A type that has no kind of its own travels as PostgreSQL's own text, and goes back through its type's
+//! input function; so no type is refused.
 
 use lockstep_core::text::{decimal, float, hex, time};
 use lockstep_core::{Attribute, AttributeValue, Column, Json, Unholdable};
@@ -46,12 +46,12 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// How a column comes from PostgreSQL.
+/// Form in which a column comes from PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// As the binary field of its type.
+    /// Binary field of its type.
     Binary,
-    /// As text, by a cast in the statement.
+    /// Text, by a cast in the statement.
     Printed,
 }
 
@@ -61,7 +61,7 @@ const NUMBER_DIGITS_MAX: u32 = 38;
 const SCALE_MAX: u32 = 90;
 
 impl Kind {
-    /// The kind of a column, and how it is read.
+    /// Returns the kind of a column, and how it is read.
     pub(crate) fn of(column: &CatalogColumn) -> (Self, Read) {
         let kind = match column.builtin.as_str() {
             "int2" | "int4" | "int8" => Self::Integer,
@@ -92,7 +92,7 @@ impl Kind {
         (kind, read)
     }
 
-    /// What its text in a key consists of.
+    /// Returns the characters of which its text in a key consists.
     pub(crate) fn alphabet(self) -> Alphabet {
         match self {
             Self::Integer => Alphabet::Integer,
@@ -106,7 +106,7 @@ impl Kind {
         }
     }
 
-    /// Whether the attribute of a column can be the key of an index as it is.
+    /// Tells whether the attribute of a column can be the key of an index as it is.
     pub(crate) fn can_be_key(self) -> bool {
         matches!(
             self,
@@ -120,7 +120,7 @@ impl Kind {
         )
     }
 
-    /// The value of a field.
+    /// Returns the value of a field.
     pub(crate) fn of_field(self, read: Read, field: &[u8]) -> Result<AttributeValue, Unholdable> {
         match (self, read) {
             (_, Read::Printed) => self.of_text(utf8(field)?),
@@ -137,7 +137,7 @@ impl Kind {
         }
     }
 
-    /// The value that PostgreSQL prints as `text`.
+    /// Returns the value that PostgreSQL prints as `text`.
     pub(crate) fn of_text(self, text: &str) -> Result<AttributeValue, Unholdable> {
         let s = |text: String| Ok(AttributeValue::S(text));
         match self {
@@ -160,7 +160,7 @@ impl Kind {
         }
     }
 
-    /// The value that an attribute holds, spelled as [`Kind::of_text`] spells it.
+    /// Returns the value that an attribute holds, spelled as [`Kind::of_text`] spells it.
     pub(crate) fn of_attribute(self, attribute: Attribute<'_>) -> Result<AttributeValue, Unholdable> {
         match (self, attribute) {
             (Self::Boolean, Attribute::Bool(is)) => Ok(AttributeValue::Bool(is)),
@@ -183,7 +183,7 @@ impl Kind {
         }
     }
 
-    /// The text that PostgreSQL's input function takes.
+    /// Returns the text that PostgreSQL's input function takes.
     pub(crate) fn to_input(self, value: &AttributeValue) -> String {
         match value {
             AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
@@ -194,7 +194,8 @@ impl Kind {
         }
     }
 
-    /// A value inside a source key, as one text: the same for a row, an item, and a key that capture wrote.
+    /// Returns a value inside a source key, as one text: the same for a row, an item, and a key that capture
+    /// wrote.
     pub(crate) fn literal(self, value: &AttributeValue) -> String {
         match (self, value) {
             (Self::Numeric | Self::Scaled(_), AttributeValue::S(text) | AttributeValue::N(text)) => {
@@ -205,7 +206,7 @@ impl Kind {
         }
     }
 
-    /// The value of one element of a source key.
+    /// Returns the value of one element of a source key.
     pub(crate) fn of_key(self, element: &serde_json::Value) -> Result<AttributeValue, Unholdable> {
         match element {
             serde_json::Value::String(text) => self.of_text(text),
@@ -215,7 +216,7 @@ impl Kind {
         }
     }
 
-    /// Whether two values mean the same to PostgreSQL.
+    /// Tells whether two values mean the same to PostgreSQL.
     pub(crate) fn same(self, a: &AttributeValue, b: &AttributeValue) -> bool {
         match (self, a, b) {
             (Self::Jsonb, AttributeValue::S(a), AttributeValue::S(b)) if a != b => {
@@ -229,9 +230,9 @@ impl Kind {
     }
 }
 
-/// The digits after the point of a `numeric` with this modifier, where DynamoDB keeps all its digits. The
-/// modifier is that of PostgreSQL's `numeric.c`: precision in the upper half, scale in the lower eleven bits,
-/// as two's complement.
+/// Returns the digits after the point of a `numeric` with this modifier, where DynamoDB keeps all its digits.
+/// The modifier is that of PostgreSQL's `numeric.c`: precision in the upper half, scale in the lower eleven
+/// bits, as two's complement.
 fn scaled(modifier: i32) -> Option<u32> {
     let packed = modifier.checked_sub(4).filter(|packed| *packed >= 0)?;
     let precision = u32::try_from(packed >> 16).ok()?;

@@ -2,11 +2,11 @@
 //! start.
 //!
 //! A declared table is an [`AnyTable`](lockstep_core::AnyTable) like those of table crates, so coordinator,
-//! validator, relay and feed move it through all phases and back. What it lacks is a store handle:
-//! applications write PostgreSQL with their own SQL, and read DynamoDB with what they like.
+//! validator, relay and feed move it through all phases and back. It lacks a store handle: applications write
+//! PostgreSQL with their own SQL, and read DynamoDB with what they like.
 //!
 //! In reading order: [`Declaration`] (what can be said), `kind` (what a column becomes), `resolve`
-//! (a declaration and the catalogue put together, or what to mend), `unmovable`
+//! (a declaration and the catalogue put together, or what to repair), `unmovable`
 //! (columns whose text is not their value), `shape` (rows, keys and items),
 //! [`DeclaredTable`], `spec` (what statements need), `as_toml` and [`propose`] (a declaration for a table
 //! that has none).

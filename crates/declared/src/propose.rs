@@ -94,7 +94,7 @@ fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// The relation as `source` takes it.
+/// Returns the relation as `source` takes it.
 fn source_of(table: &CatalogTable) -> String {
     let quoted = |name: &str| {
         if name.contains(['.', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
@@ -102,7 +102,7 @@ fn source_of(table: &CatalogTable) -> String {
     format!("{}.{}", quoted(&table.relation.schema), quoted(&table.relation.name))
 }
 
-/// A name of small letters, digits and underscores that no other table has.
+/// Returns a name of small letters, digits and underscores that no other table has.
 fn name_of(table: &CatalogTable, taken: &BTreeSet<String>) -> String {
     let clean = |text: &str| -> String {
         let small = text.chars().flat_map(char::to_lowercase);
@@ -116,7 +116,7 @@ fn name_of(table: &CatalogTable, taken: &BTreeSet<String>) -> String {
     names.find(|name| is_name(name) && !taken.contains(name)).unwrap_or(own)
 }
 
-/// The columns that tell rows apart, and why those.
+/// Returns the columns that tell rows apart, and why those.
 fn key_of(table: &CatalogTable) -> Option<(Vec<String>, String)> {
     if !table.primary_key.is_empty() {
         return Some((table.primary_key.clone(), String::new()));
@@ -181,7 +181,7 @@ impl Proposer<'_> {
         }
     }
 
-    /// The template of a part of the key, quoted.
+    /// Returns the template of a part of the key, quoted.
     fn key_part(&self, part: &[String]) -> String {
         let template = of_key(part, |name| self.kind(name).alphabet());
         match self.may_be_empty(part) {
@@ -190,8 +190,8 @@ impl Proposer<'_> {
         }
     }
 
-    /// The column that makes this part of a key, where it does so alone and may be an empty text. Of several
-    /// columns there is always what stands between them.
+    /// Returns the column that makes this part of a key, where it does so alone and may be an empty text. Of
+    /// several columns there is always what stands between them.
     fn may_be_empty<'k>(&self, part: &'k [String]) -> Option<&'k String> {
         match part {
             [only] if matches!(self.kind(only), Kind::Text | Kind::Other) => Some(only),
@@ -238,7 +238,7 @@ impl Proposer<'_> {
         }
     }
 
-    /// What is to be known of columns.
+    /// Writes what is to be known of columns.
     fn columns(&self, text: &mut String) {
         for column in &self.table.columns {
             let (name, sql_type) = (&column.name, &column.sql_type);

@@ -1,4 +1,4 @@
-//! Puts a declared table together from what is declared and what the catalogue says, or says what to mend.
+//! Puts a declared table together from what is declared and what the catalogue says, or says what to repair.
 //!
 //! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `names`
 //! (attributes), `index` and `times` (indexes, expiry, day), this file.
@@ -32,8 +32,8 @@ const INDEXES_MAX: usize = 20;
 /// of a trigger.
 const NAME_BYTES_MAX: usize = 40;
 
-/// Whether a table may be declared under a name: it becomes part of names in PostgreSQL and of keys in a
-/// file.
+/// Tells whether a table may be declared under a name: it becomes part of names in PostgreSQL and of keys in
+/// a file.
 pub fn is_name(name: &str) -> bool {
     let right = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(right)
@@ -42,7 +42,7 @@ pub fn is_name(name: &str) -> bool {
 /// Puts a table together. Names are kept for as long as the program lives.
 ///
 /// # Errors
-/// Everything that is wrong, one sentence each, with what mends it.
+/// Everything that is wrong, one sentence each, with what repairs it.
 pub fn resolve(
     name: &'static str,
     declaration: &Declaration,
@@ -230,7 +230,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// What decides keys and items, so that a migration under way refuses to go on with another.
+    /// Writes what decides keys and items, so that a migration under way refuses to go on with another.
     fn layout(&self, partition: &Template, sort: Option<&Template>, columns: &[Column]) -> String {
         let Declaration { indexes, expires, omit, .. } = self.declaration;
         let renamed: BTreeMap<&str, &str> = columns
@@ -255,7 +255,7 @@ fn second_digits(kind: Kind, modifier: i32) -> Option<usize> {
     usize::try_from(modifier).ok().filter(|_| timed)
 }
 
-/// Whether the text of a value inside a key is another one in another session.
+/// Tells whether the text of a value inside a key is another one in another session.
 fn depends_on_settings(column: &Column) -> bool {
     column.read == Read::Printed
         && !matches!(

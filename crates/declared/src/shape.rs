@@ -25,7 +25,7 @@ pub(crate) struct Column {
     pub(crate) name: &'static str,
     /// The attribute that holds it.
     pub(crate) attribute: &'static str,
-    /// Its type as it was when the table was put together.
+    /// Type that it had when the table was put together.
     pub(crate) sql_type: String,
     pub(crate) nullable: bool,
     pub(crate) kind: Kind,
@@ -46,7 +46,7 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct IndexShape {
     pub(crate) index: Index,
-    /// What its partition attribute holds; `None` where that is an attribute that is there anyway.
+    /// Part that its partition attribute holds; `None` where that is an attribute that is there anyway.
     pub(crate) partition: Option<Part>,
     pub(crate) sort: Option<Part>,
     /// Only rows with these values are in it.
@@ -81,7 +81,7 @@ impl Shape {
         self.columns.iter().position(|other| other.name == column)
     }
 
-    /// The row of PostgreSQL's fields.
+    /// Returns the row of PostgreSQL's fields.
     pub(crate) fn of_fields(&self, fields: &mut Fields<'_>) -> Result<Values, Unholdable> {
         let one = |column: &Column| {
             let value = match fields.next()? {
@@ -95,12 +95,12 @@ impl Shape {
         self.columns.iter().map(|column| one(column).map_err(|e: Unholdable| e.of(column.name))).collect()
     }
 
-    /// The row that an item holds.
+    /// Returns the row that an item holds.
     pub(crate) fn of_item(&self, item: &dyn ItemView) -> Result<Values, Unholdable> {
         self.columns.iter().map(|column| column.of_item(item)).collect()
     }
 
-    /// The key columns of an item, at the places that they have in a row; all others are NULL.
+    /// Returns the key columns of an item, at the places that they have in a row; all others are NULL.
     fn key_values_of_item(&self, item: &dyn ItemView) -> Result<Values, Unholdable> {
         let mut values = vec![None; self.columns.len()];
         for place in &self.key {
@@ -109,7 +109,7 @@ impl Shape {
         Ok(values)
     }
 
-    /// The same of a source key.
+    /// Returns the same of a source key.
     fn key_values_of_key(&self, key: &SourceKey) -> Result<Values, Unholdable> {
         if key.0.len() != self.key.len() {
             return Err(Unholdable::because("the key has another number of elements than this table's"));
@@ -122,7 +122,7 @@ impl Shape {
         Ok(values)
     }
 
-    /// The source key of a row, one literal a column.
+    /// Returns the source key of a row, one literal a column.
     pub(crate) fn literals(&self, values: &Values) -> Result<Vec<String>, Unholdable> {
         let one = |place: &usize| {
             let column = &self.columns[*place];
@@ -149,7 +149,7 @@ impl Shape {
         self.place_of(&self.key_values_of_item(item)?)
     }
 
-    /// Where a row is in the target.
+    /// Returns the place of a row in the target.
     pub(crate) fn place_of(&self, values: &Values) -> Result<TargetKey, Unholdable> {
         let of = |name: &str, part: &Part| {
             let value = self.part(part, values).map_err(|e| e.of(name))?;
@@ -159,7 +159,7 @@ impl Shape {
         Ok(TargetKey { partition: of(PK, &self.partition)?, sort })
     }
 
-    /// The value of a key attribute; `None` where a column of it is NULL.
+    /// Returns the value of a key attribute; `None` where a column of it is NULL.
     fn part(&self, part: &Part, values: &Values) -> Result<Option<AttributeValue>, Unholdable> {
         match part {
             Part::Number(place) => Ok(values[*place].clone()),
@@ -191,7 +191,7 @@ impl Shape {
         texts
     }
 
-    /// The item of a row, without a version.
+    /// Returns the item of a row, without a version.
     pub(crate) fn item(&self, values: Values) -> Result<Item, Unholdable> {
         let place = self.place_of(&values)?;
         place.check()?;
@@ -248,13 +248,13 @@ impl Shape {
         Ok(())
     }
 
-    /// The second since 1970 after which an item may be gone.
+    /// Returns the second since 1970 after which an item may be gone.
     pub(crate) fn expires_at_s(&self, values: &Values) -> Option<i64> {
         let (place, after_s) = self.expiry?;
         instant_of(values[place].as_ref()?)?.timestamp().checked_add(after_s)
     }
 
-    /// The day of a row, as a timestamp of fixed width.
+    /// Returns the day of a row, as a timestamp of fixed width.
     pub(crate) fn day_of<'a>(&self, values: &'a Values) -> Option<&'a str> {
         match values[self.day?].as_ref()? {
             AttributeValue::S(text) => Some(text),
@@ -294,7 +294,8 @@ impl Column {
     }
 }
 
-/// A value inside a key: numbers without zeros at the end, and everything else as its attribute spells it.
+/// Returns a value inside a key: numbers without zeros at the end, and everything else as its attribute
+/// spells it.
 fn value_in_key(kind: Kind, value: &AttributeValue) -> Option<Value<'_>> {
     Some(match (kind, value) {
         (Kind::Integer, AttributeValue::N(digits)) => Value::Integer(digits.parse().ok()?),
@@ -307,7 +308,7 @@ fn value_in_key(kind: Kind, value: &AttributeValue) -> Option<Value<'_>> {
     })
 }
 
-/// The moment that a date or a time says, those without a zone taken for UTC.
+/// Returns the moment that a date or a time says, those without a zone taken for UTC.
 fn instant_of(value: &AttributeValue) -> Option<DateTime<Utc>> {
     let AttributeValue::S(text) = value else { return None };
     let whole = match text.len() {

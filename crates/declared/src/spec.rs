@@ -1,5 +1,5 @@
-//! What statements need to know of a column: how it stands in a source key, and how a field of it is spelled
-//! as a literal.
+//! Spelling of a column for statements: how it stands in a source key, and how a field of it is spelled as a
+//! literal.
 
 use lockstep_core::text::{self, decimal, hex, time};
 use lockstep_core::{Column as _, Unholdable};
@@ -7,7 +7,7 @@ use lockstep_core::{Column as _, Unholdable};
 use crate::kind::{Kind, Read};
 use crate::shape::Column;
 
-/// The expression that puts a column into a source key; it prints equal values in one way.
+/// Returns the expression that puts a column into a source key; it prints equal values in one way.
 pub(crate) fn key_expression(column: &Column) -> fn(&str) -> String {
     match (column.kind, column.read) {
         (Kind::Instant, Read::Binary) => |name| format!("({name} AT TIME ZONE 'UTC')"),
@@ -24,7 +24,7 @@ pub(crate) fn key_expression(column: &Column) -> fn(&str) -> String {
     }
 }
 
-/// A field as the literal that borders a range.
+/// Returns a field as the literal that borders a range.
 pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Unholdable> {
     match (column.kind, column.read) {
         (Kind::Integer, Read::Binary) => |field| match present(field)?.len() {
@@ -45,9 +45,9 @@ pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Un
     }
 }
 
-/// A printed field as `spell` writes it, or as PostgreSQL printed it where DynamoDB has no such value. A row
-/// whose key is NaN or infinite is set aside, and what comes before and after it is read on, past this
-/// literal.
+/// Returns a printed field as `spell` writes it, or as PostgreSQL printed it where DynamoDB has no such
+/// value. A row whose key is NaN or infinite is set aside, and what comes before and after it is read on,
+/// past this literal.
 fn spelled(
     field: Option<&[u8]>,
     spell: fn(&str) -> Result<String, Unholdable>,

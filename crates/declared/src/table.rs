@@ -69,7 +69,7 @@ impl AnyTable for DeclaredTable {
     }
 
     fn expiry(&self) -> String {
-        // What is declared of it is in the layout, letter for letter.
+        // The declaration of it is in the layout, letter for letter.
         if self.expires() { "on".to_owned() } else { "off".to_owned() }
     }
 
@@ -217,7 +217,7 @@ impl DeclaredTable {
     }
 }
 
-/// An attribute as text, for people.
+/// Returns an attribute as text, for people.
 fn shown(attribute: &AttributeValue) -> String {
     match attribute {
         AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),

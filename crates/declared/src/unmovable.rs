@@ -2,7 +2,7 @@
 
 use lockstep_postgres::CatalogColumn;
 
-/// Why a column cannot be moved, and what mends it; `None` where it can.
+/// Returns why a column cannot be moved, and what repairs it; `None` where it can.
 pub(crate) fn unmovable(column: &CatalogColumn, is_in_key: bool) -> Option<String> {
     let CatalogColumn { name, base_type, .. } = column;
     if let Some(unstable) = &column.unstable {

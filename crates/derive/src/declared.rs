@@ -1,4 +1,4 @@
-//! What the attributes say.
+//! Values of the attributes.
 
 use lockstep_template::{Expiry, Template};
 use syn::meta::ParseNestedMeta;
@@ -43,7 +43,7 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
 }
 
-/// What a struct says, before it is known whether it is enough.
+/// Values that a struct gives, before it is known whether they are enough.
 #[derive(Default)]
 struct Said {
     name: Option<LitStr>,

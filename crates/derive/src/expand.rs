@@ -159,7 +159,7 @@ fn key_type(table: &Table, written: &Written) -> TokenStream {
     if table.is_number(written) { quote!(p::KeyType::N) } else { quote!(p::KeyType::S) }
 }
 
-/// A template with the values of `of`; `None` where one of them is NULL.
+/// Returns a template with the values of `of`; `None` where one of them is NULL.
 fn rendered(table: &Table, written: &Written, of: &Ident) -> TokenStream {
     let columns = written.template.columns().into_iter().filter_map(|name| table.column(name));
     let value: Vec<_> = columns
@@ -180,7 +180,7 @@ fn rendered(table: &Table, written: &Written, of: &Ident) -> TokenStream {
     })
 }
 
-/// Every template, because each decides what an item is found by.
+/// Returns every template, because each decides what an item is found by.
 fn layout(table: &Table) -> String {
     let mut layout = format!("partition={}", table.partition.literal.value());
     if let Some(sort) = &table.sort {

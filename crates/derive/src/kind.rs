@@ -1,11 +1,11 @@
-//! What the type of a field says. A macro sees no types but their names.
+//! Kind that the type of a field names. A macro sees no types but their names.
 
 use lockstep_template::{Alphabet, Form};
 use syn::{GenericArgument, PathArguments, Type};
 
 use crate::declared::{Column, Index, Table, Written};
 
-/// What keys can be made of.
+/// Kind of value that keys can be made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Integer,
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What its text consists of.
+    /// Returns the characters of which its text consists.
     pub(crate) fn alphabet(self) -> Alphabet {
         match self {
             Self::Integer => Alphabet::Integer,
@@ -38,7 +38,7 @@ impl Kind {
         }
     }
 
-    /// Whether some value of it can be written in a form.
+    /// Tells whether some value of it can be written in a form.
     pub(crate) fn fits(self, form: Form) -> bool {
         match form {
             Form::Date => matches!(self, Self::Time | Self::Moment | Self::Date | Self::Text),
@@ -51,11 +51,11 @@ impl Kind {
 /// Types of columns that are no keys, and of which the compiler would say so in more words.
 const NO_KEYS: [&str; 6] = ["Json", "Scaled", "Decimal", "f32", "f64", "Vec"];
 
-/// The last name of a type, and whether it is inside an `Option`. Bytes are `[u8]`.
+/// Returns the last name of a type, and whether it is inside an `Option`. Bytes are `[u8]`.
 fn named(ty: &Type) -> Option<(String, bool)> {
     let path = match ty {
         Type::Path(path) => path,
-        // What a macro put together.
+        // A macro put this together.
         Type::Group(group) => return named(&group.elem),
         Type::Paren(paren) => return named(&paren.elem),
         _ => return None,
@@ -75,7 +75,7 @@ fn named(ty: &Type) -> Option<(String, bool)> {
 }
 
 impl Column {
-    /// What its values are in a key; `None` where a key cannot be made of them.
+    /// Returns the kind of its values in a key; `None` where a key cannot be made of them.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match named(&self.ty)?.0.as_str() {
             "i16" | "i32" | "i64" => Some(Kind::Integer),
@@ -92,24 +92,24 @@ impl Column {
         }
     }
 
-    /// Whether it is an `Option`.
+    /// Tells whether it is an `Option`.
     pub(crate) fn may_be_null(&self) -> bool {
         named(&self.ty).is_some_and(|(_, optional)| optional)
     }
 }
 
 impl Table {
-    /// The column of that name.
+    /// Returns the column of that name.
     pub(crate) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The columns of the primary key.
+    /// Returns the columns of the primary key.
     pub(crate) fn primary_key(&self) -> Vec<&Column> {
         self.columns.iter().filter(|column| column.primary_key).collect()
     }
 
-    /// The primary key, then the other columns of the table's own templates.
+    /// Returns the primary key, then the other columns of the table's own templates.
     pub(crate) fn key(&self) -> Vec<&Column> {
         let templates = [Some(&self.partition), self.sort.as_ref()];
         let named: Vec<&str> = templates.into_iter().flatten().flat_map(|t| t.template.columns()).collect();
@@ -117,20 +117,20 @@ impl Table {
         self.primary_key().into_iter().chain(others).collect()
     }
 
-    /// Whether a template is nothing but a whole number, whose key is then a number.
+    /// Tells whether a template is nothing but a whole number, whose key is then a number.
     pub(crate) fn is_number(&self, written: &Written) -> bool {
         let column = written.template.bare_column().and_then(|name| self.column(name));
         column.and_then(Column::kind) == Some(Kind::Integer)
     }
 
-    /// The column that is the partition of an index by itself, as it is an attribute already. A boolean is
-    /// none: DynamoDB has no such keys. Bytes are none: keys here are numbers and texts.
+    /// Returns the column that is the partition of an index by itself, as it is an attribute already. A
+    /// boolean is none: DynamoDB has no such keys. Bytes are none: keys here are numbers and texts.
     pub(crate) fn indexed(&self, index: &Index) -> Option<&Column> {
         let column = self.column(index.partition.template.bare_column()?)?;
         column.kind().filter(|kind| !matches!(kind, Kind::Boolean | Kind::Bytes)).map(|_| column)
     }
 
-    /// The attribute that is the partition of an index.
+    /// Returns the attribute that is the partition of an index.
     pub(crate) fn attribute(&self, index: &Index) -> String {
         self.indexed(index).map_or_else(|| format!("{}_pk", index.name.value()), |column| column.name.clone())
     }

@@ -47,7 +47,7 @@ fn read(input: &DeriveInput) -> Result<Labels> {
     Ok(Labels { name: input.ident.clone(), sql, variants })
 }
 
-/// The one value that may be given: `sql` of an enum, `label` of a variant.
+/// Returns the one value that may be given: `sql` of an enum, `label` of a variant.
 fn value(attributes: &[syn::Attribute], word: &str) -> Result<Option<LitStr>> {
     let mut found = None;
     for attribute in attributes.iter().filter(|a| a.path().is_ident("lockstep")) {

@@ -1,4 +1,4 @@
-//! What cannot be a table, told where it is written.
+//! Refusals of what cannot be a table, told where it is written.
 
 use lockstep_template::{Alphabet, Part, RESERVED_ATTRIBUTES, check};
 use proc_macro2::TokenStream;
@@ -7,7 +7,7 @@ use quote::ToTokens;
 use crate::declared::{Column, Index, Table, Written};
 use crate::kind::Kind;
 
-/// Why, and the tokens that are the cause.
+/// Reason of a refusal, and the tokens that are the cause.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) at: TokenStream,

@@ -5,7 +5,7 @@ use quote::quote;
 
 use crate::declared::Column;
 
-/// The `Row` of a struct.
+/// Returns the `Row` of a struct.
 pub(crate) fn row_impl(name: &Ident, columns: &[&Column]) -> TokenStream {
     let specs = columns.iter().map(|column| spec(column));
     let readings = readings(columns);

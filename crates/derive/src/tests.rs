@@ -1,4 +1,4 @@
-//! What the derive refuses, and where it points.
+//! Refusals of the derive, and where each points.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,7 +1,7 @@
 //! Reading the JSON of one attribute: `{"S":"text"}`, `{"N":"1.5"}`, `{"L":[{"BOOL":true}]}`.
 //!
-//! See `page_json` for what it is held to. What a column can be is borrowed; the rest, which only items that
-//! another program wrote can have, is read into the SDK's own type.
+//! See `page_json` for what it is held to. An attribute that a column can have is borrowed; the rest, which
+//! only items that another program wrote can have, is read into the SDK's own type.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
-//! How many write units a second a table takes, as far as its description says.
+//! Write units a second that a table takes, as far as its description says.
 
 use aws_sdk_dynamodb::types::{BillingMode, TableDescription};
 
-/// What bounds the writes of a table or of one of its indexes.
+/// Bounds on the writes of a table or of one of its indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteCapacity {
     /// The index; `None` is the table.
@@ -13,7 +13,7 @@ pub struct WriteCapacity {
     pub bound: WriteBound,
 }
 
-/// How writes are bounded.
+/// Way in which writes are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteBound {
     /// Provisioned capacity: what is beyond it is throttled.
@@ -24,7 +24,7 @@ pub enum WriteBound {
     Warm,
 }
 
-/// The bounds of a table and its indexes; none where the endpoint does not say.
+/// Returns the bounds of a table and its indexes; none where the endpoint does not say.
 pub(super) fn write_capacities(table: &TableDescription) -> Vec<WriteCapacity> {
     let on_demand = table.billing_mode_summary().and_then(|summary| summary.billing_mode());
     let is_on_demand = on_demand == Some(&BillingMode::PayPerRequest);

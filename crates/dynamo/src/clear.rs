@@ -44,7 +44,7 @@ fn is_in_clear(uri: &str) -> bool {
     uri.starts_with("http://") && !is_local(uri)
 }
 
-/// Whether an endpoint is of this machine.
+/// Tells whether an endpoint is of this machine.
 pub(super) fn is_local(url: &str) -> bool {
     is_this_machine(host_of(url))
 }

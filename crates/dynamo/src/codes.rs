@@ -1,8 +1,8 @@
-//! What an answer of DynamoDB means, by its code: one table.
+//! Meaning of an answer of DynamoDB, by its code: one table.
 //!
-//! Only what is on the list is acted on (I18). Whatever else comes back (a code of next year, the page of a
-//! proxy, a firewall or a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem
-//! with a 429. 2. "Never seen it, so it is the row" puts a tombstone over a healthy item. So it is
+//! Only what is on the list is acted on (I18). Any other answer (a code of next year, the page of a proxy, a
+//! firewall or a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem with a
+//! 429. 2. "Never seen it, so it is the row" puts a tombstone over a healthy item. So it is
 //! [`Kind::Unknown`]: nothing is known but that it is to be tried again.
 //!
 //! Sources: Amazon DynamoDB Developer Guide, "Error handling with DynamoDB"; API Reference, "Common errors";
@@ -64,9 +64,9 @@ const TABLE: &[(&str, Kind)] = &[
     ("ServiceUnavailableException", Kind::Unknown),
 ];
 
-/// What DynamoDB says of an item that it will never take, in its own words and in lower case. Its
-/// ValidationException has many more that are about the request, the table or an index, and none of those
-/// makes a row one that cannot be held.
+/// Words of DynamoDB about an item that it will never take, in lower case. Its ValidationException has many
+/// more that are about the request, the table or an index, and none of those makes a row one that cannot be
+/// held.
 const OF_THE_ITEM: &[&str] = &[
     "item size",
     "size of hashkey",
@@ -86,7 +86,7 @@ const OF_THE_ITEM: &[&str] = &[
     "item collection size",
 ];
 
-/// The meaning of an answer with this code (empty where there is none), HTTP status and message.
+/// Returns the meaning of an answer with this code (empty where there is none), HTTP status and message.
 pub(super) fn kind(code: &str, status: u16, message: &str) -> Kind {
     if let Some((_, kind)) = TABLE.iter().find(|(known, _)| *known == code) {
         return *kind;
@@ -105,12 +105,12 @@ pub(super) fn kind(code: &str, status: u16, message: &str) -> Kind {
     }
 }
 
-/// Whether DynamoDB is known to use this code, beside ValidationException.
+/// Tells whether DynamoDB is known to use this code, beside ValidationException.
 pub(super) fn is_listed(code: &str) -> bool {
     TABLE.iter().any(|(known, _)| *known == code)
 }
 
-/// Whether a validation is of the item that was sent.
+/// Tells whether a validation is of the item that was sent.
 pub(super) fn is_of_the_item(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     OF_THE_ITEM.iter().any(|words| message.contains(words))
@@ -120,7 +120,7 @@ fn is_of_the_clock(message: &str) -> bool {
     message.contains("Signature expired") || message.contains("Signature not yet current")
 }
 
-/// What to do about it, for the reader of the message.
+/// Returns what to do about the error, for the reader of the message.
 pub(super) fn advise(code: &str, status: u16, message: &str) -> String {
     let next = match code {
         "" => {

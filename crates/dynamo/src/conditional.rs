@@ -22,7 +22,7 @@ pub struct ConditionalPut {
     pub expected: Expected,
 }
 
-/// What must be at the place.
+/// State that must be at the place.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expected {
     /// Nothing at all.

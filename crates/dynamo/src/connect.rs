@@ -21,8 +21,8 @@ use super::{Leases, Owner, served::Served};
 /// Name of the control table where nothing else is said.
 pub const CONTROL_TABLE: &str = "lockstep_control";
 
-/// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO,
-/// instance role.
+/// Options by which the target is reached. An option that is `None` comes from the standard AWS chain:
+/// environment, profile, SSO, instance role.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
     /// Another endpoint than AWS's, for example an emulator.
@@ -40,7 +40,7 @@ pub struct TargetOptions {
     pub connect_timeout: Duration,
     /// Longest wait for the answer to one request; after that its outcome is unknown (I8).
     pub request_timeout: Duration,
-    /// How long after its last possible sending a request could still be carried out. A signed request
+    /// Time after its last possible sending in which a request could still be carried out. A signed request
     /// expires 15 minutes after its date (AWS General Reference, "Signature Version 4"), and a clock that is
     /// 15 minutes ahead is still taken, so a lost one is dead after half an hour.
     pub request_lifetime: Duration,

@@ -12,7 +12,7 @@ const DAY_LETTERS: usize = 10;
 /// Bytes that one read unit reads, strongly consistent.
 const READ_UNIT_BYTES: f64 = 4096.0;
 
-/// Which items are counted, and how.
+/// Items that are counted, and how.
 #[derive(Clone, Debug, Default)]
 pub struct CountWhat<'a> {
     /// The attribute that says when; `None` where the table has none.
@@ -23,7 +23,7 @@ pub struct CountWhat<'a> {
     pub by_day: bool,
 }
 
-/// What one page of a counting scan came to.
+/// Result of one page of a counting scan.
 #[derive(Clone, Debug, Default)]
 pub struct CountPage {
     /// Live items.

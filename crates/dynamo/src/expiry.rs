@@ -13,23 +13,23 @@ use super::{Backoff, Target, fault};
 /// No column and no attribute of ours is called so: what is asked about it changes nothing.
 const OF_NOTHING: &str = "_lockstep_asks_only";
 
-/// By what the items of a table expire.
+/// Attribute by which the items of a table expire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TableExpiry {
-    /// By the attribute that carries the expiry of a row.
+    /// Attribute that carries the expiry of a row.
     Ours,
-    /// By nothing; also where the endpoint knows no expiry.
+    /// No expiry; also where the endpoint knows none.
     Off,
-    /// By this attribute, which is none of ours.
+    /// Attribute that is none of ours.
     Other(String),
-    /// By this attribute; it is being switched off, which can take an hour and cannot be hurried.
+    /// Attribute whose expiry is being switched off, which can take an hour and cannot be hurried.
     Ending(String),
 }
 
 impl TableExpiry {
-    /// Why Lockstep may not work with it, and what to do about it by hand in `table`; `None` where it may,
-    /// once it has switched on what is off.
+    /// Returns why Lockstep may not work with it, and what to do about it by hand in `table`; `None` where it
+    /// may, once it has switched on what is off.
     pub fn wrong(&self, table: &str) -> Option<(String, String)> {
         match self {
             Self::Ours | Self::Off => None,
@@ -54,7 +54,7 @@ impl TableExpiry {
 }
 
 impl Target {
-    /// By what the items of `table` expire.
+    /// Returns the attribute by which the items of `table` expire.
     ///
     /// # Errors
     /// The driver's; [`Kind::Denied`] without the right to ask.

@@ -1,4 +1,4 @@
-//! What an SDK error means: one function from error to [`Kind`].
+//! Meaning of an SDK error: one function from error to [`Kind`].
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -58,7 +58,8 @@ fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     }
 }
 
-/// What is missing before anything is sent, in words of the configuration: the SDK's are of its own parts.
+/// Names what is missing before anything is sent, in words of the configuration: the SDK's are of its own
+/// parts.
 fn advised(kind: Kind, error: &(dyn std::error::Error + 'static)) -> String {
     let text = with_causes(error);
     let is_misconfigured = chain(error)
@@ -81,8 +82,8 @@ fn advised(kind: Kind, error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// What happened between us and the endpoint. What failed before there was a connection sent nothing; what
-/// failed later may have.
+/// Classifies a failure between us and the endpoint. A request that failed before there was a connection sent
+/// nothing; one that failed later may have.
 fn of_dispatch(error: &(dyn std::error::Error + 'static)) -> Kind {
     use std::io::ErrorKind;
     let refused = |kind: ErrorKind| {
@@ -120,7 +121,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What a provider of credentials says, without what the process that it ran printed: that may be the
+/// Returns what a provider of credentials says, without what the process that it ran printed: that may be the
 /// credentials.
 fn without_output(text: &str) -> String {
     let ends = [". Stderr:", ", could not parse response"];

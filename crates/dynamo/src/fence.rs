@@ -21,13 +21,13 @@ use lockstep_core::{Error, Kind};
 
 use super::Target;
 
-/// How long after it was read a state may leave at most; see [`Target::state_leaves_within`].
+/// Longest time from the reading of a state to its leaving; see [`Target::state_leaves_within`].
 const STATE_LEAVES_WITHIN: Duration = Duration::from_secs(60);
 
 impl Target {
-    /// How long after it was read a state may leave in a put under its guard. The guard orders it among
-    /// states that the target still knows; where a tombstone was purged meanwhile, nothing would, so a purge
-    /// waits this long and the lifetime of a request.
+    /// Returns how long after it was read a state may leave in a put under its guard. The guard orders it
+    /// among states that the target still knows; where a tombstone was purged meanwhile, nothing would, so a
+    /// purge waits this long and the lifetime of a request.
     pub fn state_leaves_within(&self) -> Duration {
         STATE_LEAVES_WITHIN.min(self.request_lifetime())
     }
@@ -38,8 +38,8 @@ impl Target {
     }
 }
 
-/// When a state was read, by both clocks of this machine: the monotonic one stands still while the machine
-/// sleeps.
+/// Time at which a state was read, by both clocks of this machine: the monotonic one stands still while the
+/// machine sleeps.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadAt {
     mono: Instant,
@@ -48,19 +48,20 @@ pub struct ReadAt {
 }
 
 impl ReadAt {
-    /// Whether a put of what was read then may leave, by both clocks. One that was set back does not say how
-    /// long it is ago, and then the other one does.
+    /// Tells whether a put of what was read then may leave, by both clocks. One that was set back does not
+    /// say how long it is ago, and then the other one does.
     pub fn may_leave(self) -> bool {
         self.mono.elapsed() < self.within && self.wall.elapsed().unwrap_or_default() < self.within
     }
 
-    /// A fence for puts of what was read then.
+    /// Returns a fence for puts of what was read then.
     pub fn fence(self) -> Fence {
         Fence::new(move || self.may_leave())
     }
 }
 
-/// What a request asks between its signature and its sending. Of one request: clones of it are the same one.
+/// Check that a request makes between its signature and its sending. Of one request: clones of it are the
+/// same one.
 #[derive(Clone)]
 pub struct Fence {
     is_open: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -74,18 +75,18 @@ impl fmt::Debug for Fence {
 }
 
 impl Fence {
-    /// A fence that lets a request out while `is_open` says so. It is called on the task that sends, and must
-    /// not block.
+    /// Makes a fence that lets a request out while `is_open` says so. It is called on the task that sends,
+    /// and must not block.
     pub fn new(is_open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { is_open: Arc::new(is_open), was_shut: Arc::default() }
     }
 
-    /// Whether a request could leave now.
+    /// Tells whether a request could leave now.
     pub fn is_open(&self) -> bool {
         (self.is_open)()
     }
 
-    /// What is to be said in place of `error`: where the fence was shut, nothing was sent.
+    /// Returns the error to report in place of `error`: where the fence was shut, nothing was sent.
     pub(super) fn explain(&self, error: Error) -> Error {
         if !self.was_shut.load(SeqCst) {
             return error;
@@ -134,7 +135,7 @@ mod tests {
         ConditionalPut { table: "t".to_owned(), item: item.into_iter().collect(), expected: Expected::Absent }
     }
 
-    /// A target that answers one request with success, and says what it was sent.
+    /// Returns a target that answers one request with success, and says what it was sent.
     async fn target() -> (Target, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

@@ -9,7 +9,7 @@ use lockstep_core::{
 
 use super::{ReadAt, Target, fault};
 
-/// How a guarded write ended.
+/// End of a guarded write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landed {
     /// The target now holds this state.
@@ -26,14 +26,14 @@ pub struct Written {
     pub landed: Landed,
     /// Write units it consumed, where the endpoint tells; a refused condition consumes as well.
     pub capacity_units: f64,
-    /// Of a write that was superseded: what is there instead; `None` where that is gone by now.
+    /// Item that stands in the place of a write that was superseded; `None` where that is gone by now.
     pub standing: Option<Box<Attributes>>,
 }
 
 impl Written {
-    /// Whether the target holds this very state under this very version: by this write, or by an earlier one
-    /// whose answer was lost. Whatever else is there proves nothing of this state. `sent` is what was put, at
-    /// `version`.
+    /// Tells whether the target holds this very state under this very version: by this write, or by an
+    /// earlier one whose answer was lost. Any other item proves nothing of this state. `sent` is what was
+    /// put, at `version`.
     pub fn holds(&self, sent: &Item, version: Version) -> bool {
         let is_this = |there: &Attributes| {
             version_of(there) == Some(version) && sent.is_same_state(there, chrono::Utc::now().timestamp())
@@ -57,7 +57,7 @@ impl Target {
         self.put_guarded_of(self.reading(), table, item, version).await
     }
 
-    /// The same of a state that was read a while ago. It leaves within
+    /// Returns the same of a state that was read a while ago. It leaves within
     /// [`Target::state_leaves_within`], or not at all: 1. A relay reads a row, and its machine sleeps. 2. The
     /// row is deleted, the migration completes, and the tombstone is purged. 3. The relay wakes; where
     /// nothing is, its condition holds.
@@ -152,7 +152,7 @@ fn place_of(item: &Item) -> Option<TargetKey> {
     Some(TargetKey { partition: item.get(PK)?.clone(), sort: item.get(SK).cloned() })
 }
 
-/// The item that a condition has failed on, where the answer has it.
+/// Returns the item that a condition has failed on, where the answer has it.
 fn what_is_there(error: &SdkError<PutItemError>) -> Option<Attributes> {
     match error.as_service_error()? {
         PutItemError::ConditionalCheckFailedException(failed) => failed.item().cloned(),

@@ -20,7 +20,7 @@ use super::{Target, fault};
 /// Most objects that one job reads (DynamoDB Developer Guide, "Quotas").
 pub const IMPORT_OBJECTS_MAX: u64 = 50_000;
 
-/// Where a job reads.
+/// Objects that a job reads.
 #[derive(Clone, Debug)]
 pub struct ImportSource {
     /// The bucket.
@@ -28,12 +28,12 @@ pub struct ImportSource {
     /// Every object whose name begins so is read. All are compressed by gzip.
     pub prefix: String,
     /// The account that the bucket must belong to; `None` asks nothing. 1. A bucket is deleted, or its name
-    /// has a slip. 2. A bucket of that name is made in another account, whose owner lets us read it. 3. What
-    /// is imported is another's.
+    /// has a slip. 2. A bucket of that name is made in another account, whose owner lets us read it. 3. The
+    /// import is then of another owner's objects.
     pub owner: Option<String>,
 }
 
-/// How far a job is.
+/// State of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImportState {
@@ -123,7 +123,8 @@ impl Target {
         job(sent.import_table_description, &doing)
     }
 
-    /// How far a job is; asked for as often as you like. `None` where DynamoDB knows no job of that name.
+    /// Returns how far a job is; asked for as often as you like. `None` where DynamoDB knows no job of that
+    /// name.
     ///
     /// # Errors
     /// The driver's.

@@ -20,7 +20,7 @@ pub const STATEMENTS_MAX: usize = 25;
 /// columns is longer.
 const STATEMENT_CHARACTERS_MAX: usize = 8_192;
 
-/// How the initial load is put into the target.
+/// Way in which the initial load is put into the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPath {
@@ -48,7 +48,7 @@ impl std::fmt::Display for LoadPath {
     }
 }
 
-/// What became of each item of a batch, by its place.
+/// Outcome of each item of a batch, by its index.
 #[derive(Clone, Debug, Default)]
 pub struct BatchOutcome {
     /// Items that are in the target now because of this request.
@@ -63,10 +63,10 @@ pub struct BatchOutcome {
     pub capacity_units: f64,
 }
 
-/// What a batch of inserts came to.
+/// Outcome of a batch of inserts.
 #[derive(Clone, Debug)]
 pub struct Inserted {
-    /// Of each item, by its place: whether it is in the target because of this request.
+    /// Flag of each item, by its index: whether it is in the target because of this request.
     pub written: Vec<bool>,
     /// Number of keys that were there already.
     pub present: usize,
@@ -94,7 +94,7 @@ impl Target {
         match path {
             LoadPath::GuardedBatch => self.insert_guarded(table, items).await,
             LoadPath::ConditionalPut => {
-                self.insert_one_by_one(table, items.into_iter().map(history).collect()).await
+                self.insert_one_by_one(table, items.into_iter().map(as_initial_load).collect()).await
             }
             LoadPath::Fill => self.insert_missing(table, items).await,
             LoadPath::Import => {
@@ -117,35 +117,35 @@ impl Target {
         if missing.is_empty() {
             return Ok(BatchOutcome { present, ..BatchOutcome::default() });
         }
-        let (places, missing): (Vec<usize>, Vec<Item>) = missing.into_iter().unzip();
+        let (indices, missing): (Vec<usize>, Vec<Item>) = missing.into_iter().unzip();
         let mut outcome = self.insert_guarded(table, missing).await?;
         outcome.present += present;
-        outcome.again.iter_mut().for_each(|(place, _)| *place = places[*place]);
-        outcome.refused.iter_mut().for_each(|(place, _)| *place = places[*place]);
+        outcome.again.iter_mut().for_each(|(index, _)| *index = indices[*index]);
+        outcome.refused.iter_mut().for_each(|(index, _)| *index = indices[*index]);
         Ok(outcome)
     }
 
     async fn insert_guarded(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
-        let items: Vec<Item> = items.into_iter().map(history).collect();
+        let items: Vec<Item> = items.into_iter().map(as_initial_load).collect();
         if items.iter().any(|item| is_too_long(table, item)) {
             return self.insert_one_by_one(table, items).await;
         }
         let (stood, capacity_units) = self.insert_each(None, table, items).await?;
         let mut outcome = BatchOutcome { capacity_units, ..BatchOutcome::default() };
-        for (place, stood) in stood.into_iter().enumerate() {
+        for (index, stood) in stood.into_iter().enumerate() {
             match stood {
                 Stood::Written => outcome.written += 1,
                 Stood::Present => outcome.present += 1,
-                Stood::Again(kind) => outcome.again.push((place, kind)),
-                Stood::Refused(reason) => outcome.refused.push((place, reason)),
+                Stood::Again(kind) => outcome.again.push((index, kind)),
+                Stood::Refused(reason) => outcome.refused.push((index, reason)),
             }
         }
         Ok(outcome)
     }
 
     /// Puts up to [`STATEMENTS_MAX`] items, each with its version and with another key, where there is none
-    /// of their key; says of each, by its place, whether this request put it there. Of the others nothing is
-    /// said: they are there already in some version, were refused, or may be there; a guarded put settles
+    /// of their key; says of each, by its index, whether this request put it there. Of the others nothing is
+    /// said: they are there already in some version, were refused, or may be there; a guarded put decides
     /// which.
     ///
     /// An insert under the condition "absent" is never more than a guarded put would do, so it may be
@@ -213,16 +213,16 @@ impl Target {
         let mut outcome = BatchOutcome::default();
         let sent =
             futures::future::join_all(items.into_iter().map(|item| self.insert_one(table, item))).await;
-        for (place, result) in sent.into_iter().enumerate() {
+        for (index, result) in sent.into_iter().enumerate() {
             match result {
                 Ok(Some(units)) => {
                     outcome.written += 1;
                     outcome.capacity_units += units;
                 }
                 Ok(None) => outcome.present += 1,
-                Err(e) if e.kind == Kind::Invalid => outcome.refused.push((place, e.message)),
+                Err(e) if e.kind == Kind::Invalid => outcome.refused.push((index, e.message)),
                 Err(e) if e.kind.retry() == lockstep_core::Retry::Never => return Err(e),
-                Err(e) => outcome.again.push((place, e.kind)),
+                Err(e) => outcome.again.push((index, e.kind)),
             }
         }
         Ok(outcome)
@@ -249,8 +249,8 @@ impl Target {
         }
     }
 
-    /// Whether the endpoint knows PartiQL; some servers that speak the protocol do not. `key` is any key of
-    /// the table.
+    /// Tells whether the endpoint knows PartiQL; some servers that speak the protocol do not. `key` is any
+    /// key of the table.
     ///
     /// # Errors
     /// When the endpoint does not answer at all.
@@ -283,7 +283,7 @@ fn key_of(item: &Item) -> Option<TargetKey> {
     Some(TargetKey { partition: item.get(PK)?.clone(), sort: item.get(SK).cloned() })
 }
 
-/// Whether the statement of an item is longer than DynamoDB takes.
+/// Tells whether the statement of an item is longer than DynamoDB takes.
 fn is_too_long(table: &str, item: &Item) -> bool {
     // A quote in a name is written twice.
     let characters = |name: &str| name.chars().map(|c| if c == '\'' { 2 } else { 1 }).sum::<usize>();
@@ -291,7 +291,7 @@ fn is_too_long(table: &str, item: &Item) -> bool {
     "INSERT INTO \"\" VALUE {}".len() + table.len() + names > STATEMENT_CHARACTERS_MAX
 }
 
-/// What became of one statement.
+/// Outcome of one statement.
 enum Stood {
     Written,
     Present,
@@ -329,7 +329,7 @@ fn stood_by(table: &str, error: BatchStatementError) -> Result<Stood> {
     }
 }
 
-fn history(item: Item) -> Item {
+fn as_initial_load(item: Item) -> Item {
     item.at(Version::HISTORY)
 }
 
@@ -351,7 +351,7 @@ mod tests {
             for n in 0..columns {
                 item.push(name(n), AttributeValue::Bool(true));
             }
-            let item = history(item);
+            let item = as_initial_load(item);
             let length = statement("table", &item).chars().count();
             let known = is_too_long("table", &item);
             assert!(known || length <= STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");

@@ -21,7 +21,7 @@ use super::wire_json::{push_list, push_text, push_value};
 pub(super) struct InsertBody(Bytes);
 
 impl InsertBody {
-    /// A batch with [`statement`] for each item, its values as parameters. The answer tells the units.
+    /// Makes a batch with [`statement`] for each item, its values as parameters. The answer tells the units.
     pub(super) fn of(table: &str, items: &[Item]) -> Self {
         let bytes: usize = items.iter().map(Item::bytes).sum();
         let mut json = Vec::with_capacity(2 * bytes + 1024);
@@ -64,7 +64,7 @@ impl Intercept for InsertBody {
     }
 }
 
-/// Whether two items have one statement. Most rows of a table do, so a batch spells it once.
+/// Tells whether two items have one statement. Most rows of a table do, so a batch spells it once.
 fn have_same_names(one: &Item, other: &Item) -> bool {
     one.iter().map(|(name, _)| name).eq(other.iter().map(|(name, _)| name))
 }

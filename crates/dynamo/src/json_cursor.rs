@@ -8,13 +8,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Where one is in a text.
+/// Position in a text.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    /// What a string with escapes says, while it is read. One buffer for all of them, so that none has to
-    /// grow.
+    /// Text of a string with escapes, while it is read. One buffer for all of them, so that none has to grow.
     unescaped: String,
 }
 
@@ -54,8 +53,8 @@ impl<'a> Cursor<'a> {
         is_next
     }
 
-    /// Whether a list or an object ends here with `end`; if not, there must be a comma, and another part
-    /// behind it.
+    /// Tells whether a list or an object ends here with `end`; if not, there must be a comma, and another
+    /// part behind it.
     pub(super) fn is_last(&mut self, end: u8) -> Option<bool> {
         if self.passes(b',') {
             return Some(false);
@@ -63,7 +62,7 @@ impl<'a> Cursor<'a> {
         self.pass(end).map(|()| true)
     }
 
-    /// Whether nothing is left but white space.
+    /// Tells whether nothing is left but white space.
     pub(super) fn is_at_end(&mut self) -> bool {
         self.pass_space();
         self.at == self.text.len()
@@ -77,13 +76,13 @@ impl<'a> Cursor<'a> {
         self.passes_text("false").then_some(false)
     }
 
-    /// A string, borrowed where it has no escapes.
+    /// Returns a string, borrowed where it has no escapes.
     pub(super) fn string(&mut self) -> Option<Cow<'a, str>> {
         self.pass(b'"')?;
         self.rest_of_string()
     }
 
-    /// A string whose first quote was passed.
+    /// Returns a string whose first quote was passed.
     pub(super) fn rest_of_string(&mut self) -> Option<Cow<'a, str>> {
         let (text, start) = (self.text, self.at);
         let end = end_of_run(text.as_bytes(), start);
@@ -116,7 +115,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What an escape stands for, whose backslash was passed.
+    /// Reads the character that an escape stands for, whose backslash was passed.
     fn escape(&mut self) -> Option<char> {
         let kind = self.next()?;
         self.at += 1;
@@ -152,7 +151,7 @@ impl<'a> Cursor<'a> {
         digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
     }
 
-    /// The text of a value of any kind, which serde_json passes over.
+    /// Returns the text of a value of any kind, which serde_json passes over.
     pub(super) fn any(&mut self) -> Option<&'a str> {
         self.pass_space();
         let rest = self.text.get(self.at..)?;
@@ -162,8 +161,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the first byte is, from `at` on, that a string does not have as it is: a quote, a backslash, a
-/// control character.
+/// Finds the first byte, from `at` on, that a string does not have as it is: a quote, a backslash, a control
+/// character.
 fn end_of_run(bytes: &[u8], mut at: usize) -> usize {
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let found = ends_of_runs(u64::from_le_bytes(*eight));

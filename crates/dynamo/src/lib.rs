@@ -100,7 +100,7 @@ const ACCOUNT_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 pub struct Target {
     client: aws_sdk_dynamodb::Client,
     streams: aws_sdk_dynamodbstreams::Client,
-    /// Where requests go to AWS.
+    /// Client that asks AWS who we are; `None` where requests do not go to AWS.
     identity: Option<aws_sdk_sts::Client>,
     options: TargetOptions,
     described: tables::Described,
@@ -111,12 +111,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// The SDK's client, for what this module does not offer.
+    /// Returns the SDK's client, for what this module does not offer.
     pub fn client(&self) -> &aws_sdk_dynamodb::Client {
         &self.client
     }
 
-    /// Where this target is, for messages.
+    /// Returns the address of this target, for messages.
     pub fn place(&self) -> String {
         match &self.options.endpoint_url {
             // For a proxy in between it may hold a password.
@@ -128,16 +128,16 @@ impl Target {
         }
     }
 
-    /// The account that requests are made in, for messages; `None` for an emulator, and where AWS does not
-    /// say within three seconds. It needs no right.
+    /// Returns the account that requests are made in, for messages; `None` for an emulator, and where AWS
+    /// does not say within three seconds. It needs no right.
     #[crate::boxed]
     pub async fn account(&self) -> Option<String> {
         let asked = self.identity.as_ref()?.get_caller_identity().send();
         tokio::time::timeout(ACCOUNT_WITHIN, asked).await.ok()?.ok()?.account
     }
 
-    /// The same for a request that rests on it, the same each time that it is repeated; `None` where another
-    /// endpoint than AWS's is used, of which it is not known.
+    /// Returns the same for a request that rests on it, the same each time that it is repeated; `None` where
+    /// another endpoint than AWS's is used, of which it is not known.
     ///
     /// # Errors
     /// [`Kind::Unavailable`](lockstep_core::Kind::Unavailable) where AWS does not say.
@@ -153,17 +153,17 @@ impl Target {
         account.map(Some).ok_or_else(unknown)
     }
 
-    /// Whether it was said to be an emulator, which has nothing to lose.
+    /// Tells whether it was said to be an emulator, which has nothing to lose.
     pub fn is_emulator(&self) -> bool {
         self.options.emulator_credentials
     }
 
-    /// The region in use.
+    /// Returns the region in use.
     pub fn region(&self) -> Option<String> {
         self.client.config().region().map(|region| region.as_ref().to_owned())
     }
 
-    /// How long after its last possible sending a request could still be carried out.
+    /// Returns how long after its last possible sending a request could still be carried out.
     pub fn request_lifetime(&self) -> std::time::Duration {
         self.options.request_lifetime
     }

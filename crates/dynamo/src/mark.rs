@@ -20,7 +20,7 @@ const HIGHEST: &str = "highest";
 const SERVER: &str = "server";
 const AT: &str = "at";
 
-/// What a target table remembers of the source.
+/// Mark of the source that a target table keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ContinuityMark {
     /// Counts marks.
@@ -33,8 +33,8 @@ pub struct ContinuityMark {
     pub at: DateTime<Utc>,
 }
 
-/// Whether an item is a mark or a [probe](crate::TargetProbe), and no row's: by its attribute and by its
-/// place. An item elsewhere that another program gave such an attribute is one like any other.
+/// Tells whether an item is a mark or a [probe](crate::TargetProbe), and no row's: by its attribute and by
+/// its place. An item elsewhere that another program gave such an attribute is one like any other.
 pub fn is_mark(item: &dyn ItemView) -> bool {
     // The attribute first, which most items do not have.
     item.attribute(MARK_ATTRIBUTE).is_some() && (HISTORY.is_of(item) || PROBE.is_of(item))
@@ -45,7 +45,7 @@ fn place(schema: &TargetSchema) -> TargetKey {
 }
 
 impl Target {
-    /// The mark of a table; `None` where there is none, or no table.
+    /// Returns the mark of a table; `None` where there is none, or no table.
     ///
     /// # Errors
     /// The driver's; [`Kind::Misconfigured`] for one that does not parse.
@@ -133,7 +133,8 @@ impl Target {
         sent.map(drop).map_err(|e| fault::error(format!("removing the mark of {table}"), e))
     }
 
-    /// The highest version in one page of segment `segment` of `segments`, and where the next page starts.
+    /// Returns the highest version in one page of segment `segment` of `segments`, and where the next page
+    /// starts.
     ///
     /// # Errors
     /// The driver's.

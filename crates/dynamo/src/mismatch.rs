@@ -1,4 +1,4 @@
-//! How a table that is there differs from what the trait says.
+//! Differences of a table that is there from what the trait says.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{KeySchemaElement, ProjectionType, ScalarAttributeT
 use lockstep_core::{KeyType, TargetSchema};
 use serde::Serialize;
 
-/// The SDK's word for the type of a key attribute.
+/// Returns the SDK's word for the type of a key attribute.
 pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
     match key_type {
         KeyType::S => ScalarAttributeType::S,
@@ -17,17 +17,17 @@ pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
 /// An index of a table that its schema does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UndeclaredIndex {
-    /// Its name.
+    /// Name of the index.
     pub name: String,
-    /// What it is by that is no key attribute of the schema: an item whose value there is empty, or of
-    /// another type, is refused.
+    /// Attributes that are its key and no key attribute of the schema: an item whose value there is empty, or
+    /// of another type, is refused.
     pub by: Vec<String>,
     /// Whether it shares its partitions with the table, which are bounded to 10 GB then.
     pub is_local: bool,
 }
 
 impl UndeclaredIndex {
-    /// Whether an item that the schema allows may be refused for it.
+    /// Tells whether an item that the schema allows may be refused for it.
     pub fn may_refuse(&self) -> bool {
         !self.by.is_empty()
     }
@@ -41,7 +41,7 @@ impl fmt::Display for UndeclaredIndex {
     }
 }
 
-/// The indexes of a table that its schema does not have.
+/// Returns the indexes of a table that its schema does not have.
 pub(super) fn undeclared(found: &TableDescription, schema: &TargetSchema) -> Vec<UndeclaredIndex> {
     let global = found.global_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), false));
     let local = found.local_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), true));

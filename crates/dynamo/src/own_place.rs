@@ -1,4 +1,4 @@
-//! Where Lockstep keeps items of its own in a target table, and how they are known.
+//! Place at which Lockstep keeps items of its own in a target table, and how they are known.
 //!
 //! By the place, and not by an attribute alone: 1. A table has a column `_mark`. 2. Each of its items has
 //! that attribute, and would be taken for the mark of the table: acknowledged, fed to nothing and compared
@@ -26,7 +26,7 @@ pub(super) const PROBE: OwnPlace = OwnPlace { text: "lockstep-probe", digit: 7, 
 pub(super) const MARKER: OwnPlace = OwnPlace { text: "lockstep-marker#", digit: 9, is_numbered: true };
 
 impl OwnPlace {
-    /// The key in a table of that schema; `number` is 0 where there is one place.
+    /// Returns the key in a table of that schema; `number` is 0 where there is one place.
     pub(super) fn key(&self, schema: &TargetSchema, number: u32) -> TargetKey {
         let part = |key_type: KeyType| match key_type {
             KeyType::S if self.is_numbered => AttributeValue::S(format!("{}{number}", self.text)),
@@ -37,7 +37,7 @@ impl OwnPlace {
         TargetKey { partition: part(schema.partition), sort: schema.sort.map(part) }
     }
 
-    /// Whether an item is at such a place, by both parts of its key.
+    /// Tells whether an item is at such a place, by both parts of its key.
     pub(super) fn is_of(&self, item: &dyn ItemView) -> bool {
         let is_own = |part: Attribute<'_>| match part {
             Attribute::S(text) => match text.strip_prefix(self.text) {

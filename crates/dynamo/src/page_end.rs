@@ -1,4 +1,4 @@
-//! What a page says beside its items.
+//! Facts that a page states beside its items.
 
 use lockstep_core::Attributes;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ pub struct PageEnd {
     pub capacity_units: f64,
 }
 
-/// As the endpoint writes it.
+/// Consumed capacity as the endpoint writes it.
 #[derive(Deserialize)]
 pub(super) struct Consumed {
     #[serde(rename = "CapacityUnits")]

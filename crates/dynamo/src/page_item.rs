@@ -20,7 +20,7 @@ impl<'a> PageItem<'a> {
         self.attributes.iter().map(|(name, value)| (name.as_ref(), value.view()))
     }
 
-    /// The item as the SDK would have decoded it.
+    /// Returns the item as the SDK would have decoded it.
     pub fn to_attributes(&self) -> Attributes {
         self.iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
     }
@@ -30,7 +30,7 @@ impl<'a> PageItem<'a> {
         self.names = 0;
     }
 
-    /// Of a name that comes twice the last one counts.
+    /// Puts an attribute; of a name that comes twice the last one counts.
     pub(super) fn put(&mut self, name: Cow<'a, str>, value: Held<'a>) {
         let bit = bit_of(&name);
         let known = if self.names & bit == 0 {

@@ -31,11 +31,11 @@ impl ScanBody {
         read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
     }
 
-    /// What the page says beside its items, which are passed over: for a caller that asks for the next page
-    /// before it reads this one.
+    /// Reads what the page says beside its items, which are passed over: for a caller that asks for the next
+    /// page before it reads this one.
     ///
     /// # Errors
-    /// As [`read`](ScanBody::read). What is wrong with an item need not show.
+    /// As [`read`](ScanBody::read). A fault of an item need not show.
     pub fn end(&self) -> lockstep_core::Result<PageEnd> {
         read_any(self.text()?, None::<fn(&PageItem<'_>)>).map_err(|e| self.no_page(&e))
     }

@@ -3,9 +3,9 @@
 //!
 //! That is what every page of ours is. serde_json's traits take it apart twice, once into events and once
 //! into what they mean, which was most of what reading a page cost: by hand it takes 0.48 of the time (850
-//! MB/s beside 400, release build, a page of 600 items of 700 bytes). Whatever is not plain (a list, a map, a
-//! set, bytes, a member that says nothing, and everything that is wrong) is not judged here: the page is read
-//! by serde_json, from its beginning, and what was handed over by then is not handed over again.
+//! MB/s beside 400, release build, a page of 600 items of 700 bytes). An attribute that is not plain (a list,
+//! a map, a set, bytes, a member that says nothing, and everything that is wrong) is not judged here: the
+//! page is read by serde_json, from its beginning, and what was handed over by then is not handed over again.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -79,7 +79,7 @@ fn one_item<'a>(json: &mut Cursor<'a>, item: &mut PageItem<'a>) -> Option<()> {
     Some(())
 }
 
-/// An attribute of one member.
+/// Returns an attribute of one member.
 fn one_value<'a>(json: &mut Cursor<'a>) -> Option<Held<'a>> {
     // As nearly all are written.
     let value = if json.passes_text(r#"{"S":""#) {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use lockstep_core::Attributes;
 
-    /// Whether a page is read by hand, what was handed over, and what serde_json makes of it.
+    /// Returns whether a page is read by hand, what was handed over, and what serde_json makes of it.
     fn both(text: &str) -> [Option<(Vec<Attributes>, PageEnd)>; 2] {
         let (mut by_hand, mut handed_over) = (Vec::new(), 0);
         let end = read_plain(text, &mut handed_over, |item| by_hand.push(item.to_attributes()));

@@ -27,14 +27,14 @@ pub struct TargetProbe<'a> {
 }
 
 impl Target {
-    /// A probe of `table`, for the run named `run`. Nothing is sent yet.
+    /// Returns a probe of `table`, for the run named `run`. Nothing is sent yet.
     pub fn probe<'a>(&'a self, table: &'a str, schema: &TargetSchema, run: String) -> TargetProbe<'a> {
         TargetProbe { target: self, table, key: PROBE.key(schema, 0), run }
     }
 }
 
 impl TargetProbe<'_> {
-    /// Puts the probe the way rows are put. What an earlier run left is removed first.
+    /// Puts the probe the way rows are put. The probe of an earlier run is removed first.
     ///
     /// # Errors
     /// The driver's; [`Kind::Refused`] when something that is no probe is in its place: that is left alone.
@@ -57,8 +57,8 @@ impl TargetProbe<'_> {
         }
     }
 
-    /// Whether the same put, sent again, is refused: that is what keeps an older state from replacing a newer
-    /// one.
+    /// Tells whether the same put, sent again, is refused: that is what keeps an older state from replacing a
+    /// newer one.
     ///
     /// # Errors
     /// The driver's.
@@ -67,7 +67,7 @@ impl TargetProbe<'_> {
         Ok(self.put_once().await? == Landed::Superseded)
     }
 
-    /// Whether the table holds what this probe put, read strongly consistent.
+    /// Tells whether the table holds what this probe put, read strongly consistent.
     ///
     /// # Errors
     /// The driver's.

@@ -1,5 +1,5 @@
-//! What keeps a table, once it is the truth, from being lost by one call: deletion protection and continuous
-//! backups.
+//! Protection of a table, once it is the truth, from being lost by one call: deletion protection and
+//! continuous backups.
 
 use aws_sdk_dynamodb::types::{PointInTimeRecoverySpecification, PointInTimeRecoveryStatus};
 use lockstep_core::Advice::{DeletionProtection, PointInTimeRecovery};
@@ -7,7 +7,7 @@ use lockstep_core::{Error, Kind, Result};
 
 use super::{Backoff, Target, fault};
 
-/// How a table is protected.
+/// Protection of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protection {
     /// Whether it can be deleted only after the protection was taken away.
@@ -18,7 +18,7 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// What is missing, and how it is had; `None` where nothing is.
+    /// Returns what is missing, and how to get it; `None` where nothing is.
     pub fn missing(self) -> Option<String> {
         let keys: Vec<String> = [
             (!self.deletion).then_some(DeletionProtection.to_string()),
@@ -38,7 +38,7 @@ impl Protection {
 }
 
 impl Target {
-    /// How a table is protected now.
+    /// Returns how a table is protected now.
     ///
     /// # Errors
     /// The driver's; [`Kind::Misconfigured`] for a table that is not there.
@@ -58,7 +58,7 @@ impl Target {
         Ok(Protection { deletion: found.deletion_protection_enabled == Some(true), recovery })
     }
 
-    /// Protects a table as the options say. What is on stays on.
+    /// Protects a table as the options say. A protection that is on stays on.
     ///
     /// # Errors
     /// The driver's.

@@ -15,7 +15,7 @@ use super::{Target, fault};
 /// Names the last writers of an item while the target is the truth.
 const WRITERS_ATTRIBUTE: &str = "_w";
 
-/// What is taken out.
+/// Items that are taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purge {
@@ -25,7 +25,7 @@ pub enum Purge {
     Versions,
 }
 
-/// What one page of a scan has of it.
+/// Items of one page of a scan that a purge takes out.
 #[derive(Clone, Debug, Default)]
 pub struct PurgePage {
     /// Keys and versions.
@@ -37,7 +37,7 @@ pub struct PurgePage {
 }
 
 impl Target {
-    /// The next page of what is to be taken out, with versions below `below` only.
+    /// Returns the next page of what is to be taken out, with versions below `below` only.
     ///
     /// # Errors
     /// The driver's.

@@ -121,7 +121,7 @@ impl Target {
 }
 
 impl PartitionRange {
-    /// Whether nothing can be in it: DynamoDB refuses such a range instead of answering nothing.
+    /// Tells whether nothing can be in it: DynamoDB refuses such a range instead of answering nothing.
     fn is_empty(&self) -> bool {
         matches!((&self.from, &self.to), (Some(from), Some(to)) if from > to)
     }

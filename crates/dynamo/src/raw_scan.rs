@@ -62,7 +62,7 @@ impl Target {
     }
 }
 
-/// Where the body of the answer is put: one request, one answer.
+/// Slot for the body of the answer: one request, one answer.
 #[derive(Clone, Default)]
 struct Slot(Arc<OnceLock<SdkBody>>);
 
@@ -73,8 +73,8 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Has the body of a page kept instead of decoded. Whatever is not a page is decoded by the SDK, so that
-/// errors are what they always are.
+/// Has the body of a page kept instead of decoded. Any other answer than a page is decoded by the SDK, so
+/// that errors are what they always are.
 #[derive(Debug)]
 struct KeepBody(Slot);
 

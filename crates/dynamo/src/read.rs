@@ -42,8 +42,8 @@ impl Target {
         Ok(output.map_err(|e| fault::error(format!("reading from {table}"), e))?.item)
     }
 
-    /// Reads up to [`READ_KEYS_MAX`] distinct keys, strongly consistent, in no particular order. What is
-    /// throttled or left unprocessed is asked for again.
+    /// Reads up to [`READ_KEYS_MAX`] distinct keys, strongly consistent, in no particular order. A key that
+    /// is throttled or left unprocessed is asked for again.
     ///
     /// # Errors
     /// The driver's, after `backoff` is used up.
@@ -108,7 +108,7 @@ impl Target {
         })
     }
 
-    /// A scan of one page of segment `segment` of `segments`, strongly consistent.
+    /// Returns a scan of one page of segment `segment` of `segments`, strongly consistent.
     pub(super) fn scan_segment(
         &self,
         table: &str,

@@ -1,4 +1,5 @@
-//! What this crate may ask of AWS, and which role needs it: one table, from which policies are made.
+//! Rights that this crate needs of AWS, and the roles that need them: one table, from which policies are
+//! made.
 //!
 //! A test holds it against the source of the crate: a request that is added here without a line in it fails
 //! the build's tests, and so does a line that no request needs.
@@ -16,7 +17,7 @@ pub enum Role {
     Remover,
 }
 
-/// What is asked about.
+/// Object of a right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
     /// The tables that are moved to.
@@ -52,7 +53,7 @@ const fn request(
     Request { operation, modules, actions }
 }
 
-/// Everything that this crate can send.
+/// Returns everything that this crate can send.
 pub fn requests() -> &'static [Request] {
     REQUESTS
 }
@@ -143,7 +144,7 @@ const RIGHTS: &[(&str, On, &[Role])] = &[
     ("ListImports", Account, &[Operator]),
 ];
 
-/// What a policy is about.
+/// Resources that a policy is about.
 #[derive(Clone, Debug)]
 pub struct Resources {
     /// The region of the tables.
@@ -167,7 +168,7 @@ impl Resources {
         }
     }
 
-    /// What DynamoDB needs of who asks for an import: to read the objects, and to write its log of errors
+    /// Statements for the role that asks for an import: to read the objects, and to write its log of errors
     /// (Developer Guide, "Validating an import").
     fn of_import(&self) -> Vec<serde_json::Value> {
         let Some((bucket, prefix)) = &self.import else { return Vec::new() };
@@ -215,8 +216,8 @@ impl Resources {
     }
 }
 
-/// The policy of a role, as IAM takes it: no action that is not asked for, and no resource that is not the
-/// migration's.
+/// Returns the policy of a role, as IAM takes it: no action that is not asked for, and no resource that is
+/// not the migration's.
 pub fn policy(role: Role, resources: &Resources) -> serde_json::Value {
     let statements = [Tables, Indexes, Streams, Imports, Control, Account].into_iter().filter_map(|on| {
         let needed = RIGHTS.iter().filter(|(_, what, roles)| *what == on && roles.contains(&role));

@@ -29,7 +29,7 @@ struct Table {
     marked: Option<bool>,
 }
 
-/// What a look at the tables of a process has shown.
+/// Findings of a look at the tables of a process.
 #[derive(Debug)]
 pub struct Looked {
     /// Tables that have lost the mark that they had: they were deleted, made again, or set back to before
@@ -51,7 +51,7 @@ impl Target {
         self.served.lock().entry(table.to_owned()).or_insert(Table { schema, marked: None });
     }
 
-    /// Whether a table that this process answers from has never been looked at.
+    /// Tells whether a table that this process answers from has never been looked at.
     #[must_use]
     pub fn serves_unseen(&self) -> bool {
         self.served.lock().values().any(|table| table.marked.is_none())
@@ -84,7 +84,7 @@ impl Target {
                 looked.otherwise.extend(lost.then_some(name));
             }
         };
-        // What came in time counts.
+        // An answer that came in time counts.
         let _ = tokio::time::timeout(limit, all).await;
         looked.all = answered == asked;
         looked.otherwise.sort();

@@ -22,7 +22,7 @@ use super::{Backoff, Target, fault};
 /// Source: Amazon DynamoDB API Reference, DescribeTable.
 const DESCRIBED_LATELY: Duration = Duration::from_secs(5);
 
-/// Tables that were ACTIVE lately. What is missing or being changed is asked for each time.
+/// Tables that were ACTIVE lately. A table that is missing or being changed is asked for each time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Described(Arc<Mutex<HashMap<String, (Instant, TableDescription)>>>);
 
@@ -77,8 +77,8 @@ impl Target {
         Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
     }
 
-    /// As [`describe`](Target::describe), but one that was ACTIVE within the last five seconds is taken to be
-    /// as it was.
+    /// Describes the table as [`describe`](Target::describe) does, but takes one that was ACTIVE within the
+    /// last five seconds to be as it was.
     ///
     /// # Errors
     /// As there.
@@ -90,7 +90,7 @@ impl Target {
         }
     }
 
-    /// What DynamoDB says of a table now; `None` where there is none.
+    /// Asks DynamoDB for the description of a table; `None` where there is none.
     pub(super) async fn ask_for_description(&self, table: &str) -> Result<Option<TableDescription>> {
         let asked_at = Instant::now();
         match self.client.describe_table().table_name(table).send().await {
@@ -162,7 +162,7 @@ impl Target {
         }
     }
 
-    /// Whether DynamoDB Streams answers, which is a service of its own with an endpoint of its own.
+    /// Checks whether DynamoDB Streams answers, which is a service of its own with an endpoint of its own.
     ///
     /// # Errors
     /// The driver's.
@@ -178,7 +178,7 @@ impl Target {
         self.options.streams_endpoint_url.clone().unwrap_or_else(|| self.place())
     }
 
-    /// Whether a table has no item at all.
+    /// Tells whether a table has no item at all.
     ///
     /// # Errors
     /// The driver's.
@@ -189,7 +189,8 @@ impl Target {
         Ok(page.items().is_empty() && page.last_evaluated_key().is_none())
     }
 
-    /// Whether a table holds items that Lockstep did not write, judged by its first page of up to 100 items.
+    /// Tells whether a table holds items that Lockstep did not write, judged by its first page of up to 100
+    /// items.
     ///
     /// # Errors
     /// The driver's.
@@ -227,7 +228,7 @@ impl Target {
     }
 }
 
-/// What a table is made as.
+/// Definition as which a table is made.
 pub(super) struct Definition {
     pub(super) attributes: Vec<AttributeDefinition>,
     pub(super) key: Vec<KeySchemaElement>,

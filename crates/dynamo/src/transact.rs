@@ -52,8 +52,8 @@ impl Target {
     }
 }
 
-/// Why DynamoDB cancelled the transaction, if it did. What will not pass by itself comes first, what passes
-/// last.
+/// Returns why DynamoDB cancelled the transaction, if it did. A reason that will not pass by itself comes
+/// first, one that passes last.
 pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Kind> {
     let SdkError::ServiceError(service) = error else { return None };
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err() else { return None };

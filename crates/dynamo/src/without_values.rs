@@ -1,4 +1,5 @@
-//! What may be told of DynamoDB's own messages: never a value of an item, and no part of a signature (R36).
+//! Words that may be told of DynamoDB's own messages: never a value of an item, and no part of a signature
+//! (R36).
 //!
 //! 1. A number does not read, and the ValidationException quotes it. 2. The message is in the log, in a
 //! report and in a dead letter. Amazon does not list its messages, so only words are told that are in
@@ -36,7 +37,7 @@ const WORDS: &str = "\
     utf-8 valid validation validationerror validationexception value values was wasn't well were when \
     which will with within write written wrong you your";
 
-/// What announces a name of a table's own, in lower case.
+/// Words that announce a name of a table's own, in lower case.
 const BEFORE_A_NAME: &[&str] = &[
     "specified index: ",
     "missing the key ",
@@ -91,8 +92,8 @@ fn is_of_a_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '\'')
 }
 
-/// What DynamoDB says under a code that is on the list speaks of names and rights; only a signature that is
-/// refused is quoted back, with the session's token in it.
+/// Shortens a message under a code that is on the list: DynamoDB speaks of names and rights there; only a
+/// signature that is refused is quoted back, with the session's token in it.
 fn of_a_known_code(message: &str) -> String {
     let quoted = message.find(['\'', '"', '\n']).unwrap_or(message.len());
     let whole = message.find("The Canonical String").map_or(quoted, |at| at.min(quoted));

@@ -1,8 +1,8 @@
-//! Why a store did not come up, or did not go down.
+//! Reasons why a store did not come up, or did not go down.
 
 use std::{io, path::PathBuf};
 
-/// What went wrong with a store, where, and what to do next. Never carries a password.
+/// Error of a store: what went wrong, where, and what to do next. Never carries a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -40,7 +40,7 @@ pub enum Error {
     Spawn {
         /// The program.
         program: PathBuf,
-        /// Why the system refused.
+        /// Reason why the system refused.
         #[source]
         source: io::Error,
     },
@@ -48,11 +48,11 @@ pub enum Error {
     /// A file or folder of a store could not be made, read or removed.
     #[error("could not {action} {}; check its permissions and the free space", .path.display())]
     Files {
-        /// What was tried, as a verb.
+        /// Action that was tried, as a verb.
         action: &'static str,
         /// With which path.
         path: PathBuf,
-        /// Why the system refused.
+        /// Reason why the system refused.
         #[source]
         source: io::Error,
     },
@@ -84,7 +84,7 @@ pub enum Error {
     NotEnding {
         /// The data directory.
         data_dir: PathBuf,
-        /// Its postmaster.
+        /// Process id of its postmaster.
         pid: u32,
     },
 
@@ -93,7 +93,7 @@ pub enum Error {
     AlreadyRunning {
         /// The data directory.
         data_dir: PathBuf,
-        /// Its postmaster.
+        /// Process id of its postmaster.
         pid: u32,
     },
 
@@ -111,7 +111,7 @@ pub enum Error {
     DynamoBind {
         /// The port asked for; 0 is any free one.
         port: u16,
-        /// Why the system refused.
+        /// Reason why the system refused.
         #[source]
         source: io::Error,
     },
@@ -123,16 +123,16 @@ pub enum Error {
     DynamoOpen {
         /// The file, or memory.
         place: String,
-        /// What the emulator said.
+        /// Reason that the emulator gave.
         reason: String,
     },
 
     /// The emulator's server ended, or was not ready in time.
     #[error("the embedded DynamoDB {what}: {reason}; start it again")]
     DynamoServer {
-        /// What it was doing.
+        /// Action that it was taking.
         what: &'static str,
-        /// What it said.
+        /// Reason that it gave.
         reason: String,
     },
 
@@ -161,7 +161,7 @@ fn rejected_list(rejected: &[String]) -> String {
     if rejected.is_empty() { String::new() } else { format!(" (passed over: {})", rejected.join("; ")) }
 }
 
-/// The last lines of what a program printed, which is where it says why it stopped.
+/// Returns the last lines of what a program printed, which is where it says why it stopped.
 pub(crate) fn last_lines(text: &str) -> String {
     const LINES: usize = 12;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();

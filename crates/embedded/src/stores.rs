@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::{Dynamo, DynamoOptions, Error, Postgres, PostgresOptions};
 
-/// How to start both stores. The default is a cluster that is not durable and a DynamoDB in memory.
+/// Options with which both stores are started. The default is a cluster that is not durable and a DynamoDB in
+/// memory.
 #[derive(Debug, Clone, Default)]
 pub struct StoresOptions {
     /// The source.
@@ -22,7 +23,7 @@ pub struct Stores {
     pub postgres: Postgres,
     /// The target.
     pub dynamo: Dynamo,
-    /// How long it took until both answered.
+    /// Time until both answered.
     pub started_in: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Where a log lives in the target, and why there.
+//! Place of a log in the target, and why it is there.
 //!
 //! **Partition** `"{service}#{day}"`: the question asked most is "what did this service do between then and
 //! then". A day bounds the partition, so a range of days is a few queries of known number, and old days cool
@@ -58,7 +58,7 @@ const fn by(name: &'static str, partition: &'static str) -> Index {
     }
 }
 
-/// The key of a log, with its day spread over `write_shards` partitions.
+/// Returns the key of a log, with its day spread over `write_shards` partitions.
 pub(crate) fn target_key(key: &LogKey, write_shards: u32) -> Result<TargetKey, Unholdable> {
     let at = fixed_width(key.log_timestamp).map_err(|e| e.of("log_timestamp"))?;
     let shard = key.log_id.rem_euclid(i64::from(write_shards));
@@ -68,12 +68,12 @@ pub(crate) fn target_key(key: &LogKey, write_shards: u32) -> Result<TargetKey, U
     })
 }
 
-/// The partition of a service, a day and a write shard.
+/// Returns the partition of a service, a day and a write shard.
 fn partition(service_name: &str, day: &str, shard: i64, write_shards: u32) -> String {
     if write_shards > 1 { format!("{service_name}#{day}#{shard}") } else { [service_name, "#", day].concat() }
 }
 
-/// Every partition of a service and a day.
+/// Returns every partition of a service and a day.
 pub(crate) fn partitions(
     service_name: &str,
     day: NaiveDate,
@@ -83,17 +83,17 @@ pub(crate) fn partitions(
     (0..i64::from(write_shards)).map(move |shard| partition(service_name, &day, shard, write_shards))
 }
 
-/// The partition of an application's logs in [`BY_APPLICATION`].
+/// Returns the partition of an application's logs in [`BY_APPLICATION`].
 pub(crate) fn of_application(application_id: i32) -> String {
     ["APP#", &application_id.to_string()].concat()
 }
 
-/// The partition of an operation's logs in [`BY_CORRELATION`].
+/// Returns the partition of an operation's logs in [`BY_CORRELATION`].
 pub(crate) fn of_correlation(correlation_id: &str) -> String {
     ["CORR#", correlation_id].concat()
 }
 
-/// The partition of a day's errors in [`ERRORS_BY_DAY`].
+/// Returns the partition of a day's errors in [`ERRORS_BY_DAY`].
 pub(crate) fn errors_of(day: &str) -> String {
     ["ERROR#", day].concat()
 }

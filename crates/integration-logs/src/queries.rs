@@ -1,4 +1,4 @@
-//! What applications ask of the logs (R1), the same in every phase and newest first.
+//! Queries of applications about the logs (R1), the same in every phase and newest first.
 //!
 //! Ties of a microsecond are broken by `log_id`, the higher first. A log past its expiry is not answered; see
 //! [`lockstep::store::query`] for what holds of every query.
@@ -25,14 +25,14 @@ const COUNTS_AT_ONCE: usize = 8;
 const ORDER: &[&str] = &["log_timestamp", "log_id"];
 const TIME: &str = "log_timestamp";
 
-/// How many logs one service wrote on one UTC day.
+/// Number of logs that one service wrote on one UTC day.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DayCount {
     /// The service.
     pub service_name: String,
     /// The day.
     pub day: NaiveDate,
-    /// Its logs.
+    /// Number of its logs.
     pub logs: u64,
 }
 
@@ -53,9 +53,9 @@ pub struct DayCount {
 /// # }
 /// ```
 pub trait LogQueries {
-    /// The log with an id. In the target an index finds its key, and the item is then read from the table:
-    /// the index is eventually consistent, the item is not. In DynamoOnly a log is found by id a moment after
-    /// it was written.
+    /// Returns the log with an id. In the target an index finds its key, and the item is then read from the
+    /// table: the index is eventually consistent, the item is not. In DynamoOnly a log is found by id a
+    /// moment after it was written.
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -64,12 +64,12 @@ pub trait LogQueries {
     /// Reading has no effect.
     fn by_id(&self, log_id: i64) -> impl Future<Output = Result<Option<IntegrationLog>>> + Send;
 
-    /// The logs of a loan application. Eventually consistent in the target.
+    /// Returns the logs of a loan application. Eventually consistent in the target.
     fn by_application(&self, application_id: i32) -> Selection<IntegrationLogs>;
 
-    /// The logs of a service within a range of time. Strongly consistent in the target, which is read one day
-    /// after the other, all write shards of a day at once. Both ends of the range must be given, unless the
-    /// table's expiry gives the first.
+    /// Returns the logs of a service within a range of time. Strongly consistent in the target, which is read
+    /// one day after the other, all write shards of a day at once. Both ends of the range must be given,
+    /// unless the table's expiry gives the first.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for a range that is open, or of more than [`DAYS_MAX`] days; the same in every
@@ -80,16 +80,16 @@ pub trait LogQueries {
         range: impl std::ops::RangeBounds<DateTime<Utc>>,
     ) -> Result<Selection<IntegrationLogs>>;
 
-    /// The errors of a UTC day, of all services. Eventually consistent in the target, which finds them by a
-    /// sparse index.
+    /// Returns the errors of a UTC day, of all services. Eventually consistent in the target, which finds
+    /// them by a sparse index.
     fn errors_of_day(&self, day: NaiveDate) -> Selection<IntegrationLogs>;
 
-    /// The logs of one operation. Eventually consistent in the target.
+    /// Returns the logs of one operation. Eventually consistent in the target.
     fn by_correlation(&self, correlation_id: &str) -> Selection<IntegrationLogs>;
 
-    /// How many logs each service wrote on each day, from `first_day` to `last_day`: by service in the order
-    /// given, then by day, days without a log included. Services must be named, because the target keeps no
-    /// list of them. Strongly consistent.
+    /// Counts the logs that each service wrote on each day, from `first_day` to `last_day`: by service in the
+    /// order given, then by day, days without a log included. Services must be named, because the target
+    /// keeps no list of them. Strongly consistent.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for more than [`DAYS_MAX`] days; otherwise as for [`Selection::count`].
@@ -198,7 +198,7 @@ impl CanaryQueries for IntegrationLogs {
     }
 }
 
-/// The part of a range whose logs have not expired: the others need not be read to be left out.
+/// Returns the part of a range whose logs have not expired: the others need not be read to be left out.
 fn alive(table: &IntegrationLogs, range: TimeRange) -> TimeRange {
     let days = table.options.ttl_days.filter(|_| table.expires());
     days.and_then(TimeRange::alive_since).map_or(range, |since| range.not_before(since))

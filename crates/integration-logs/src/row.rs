@@ -10,23 +10,23 @@ lockstep::row! {
         pub log_id: i64,
         /// The loan application the call was made for, if it was made for one.
         pub application_id: Option<i32>,
-        /// What kind of call, for example `CreditCheck`.
+        /// Kind of call, for example `CreditCheck`.
         pub log_type: String,
-        /// Who was called.
+        /// Service that was called.
         pub service_name: String,
-        /// What was sent.
+        /// Request that was sent.
         pub request_data: Option<Json>,
-        /// What came back.
+        /// Response that came back.
         pub response_data: Option<Json>,
         /// Status in the service's own words, often an HTTP status.
         pub status_code: Option<String>,
         /// Whether the call did what it was made for.
         pub is_success: bool,
-        /// What went wrong.
+        /// Message of what went wrong.
         pub error_message: Option<String>,
-        /// How long the service took.
+        /// Time that the service took, in milliseconds.
         pub processing_time_ms: Option<i32>,
-        /// When the call was made.
+        /// Time of the call.
         pub log_timestamp: DateTime<Utc>,
         /// Ties the calls of one operation together.
         pub correlation_id: Option<String>,
@@ -40,7 +40,7 @@ lockstep::row! {
     pub struct LogKey {
         /// Identity.
         pub log_id: i64,
-        /// Who was called.
+        /// Service that was called.
         pub service_name: String,
         /// Time of the call.
         pub log_timestamp: DateTime<Utc>,

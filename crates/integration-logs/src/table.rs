@@ -1,4 +1,4 @@
-//! What the framework needs to know of the table.
+//! Description of the table for the framework.
 
 use std::num::NonZeroU32;
 
@@ -30,7 +30,7 @@ impl Default for IntegrationLogsOptions {
 /// The table `integration_logs`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IntegrationLogs {
-    /// Its settings.
+    /// Settings of the table.
     pub options: IntegrationLogsOptions,
 }
 

@@ -1,5 +1,5 @@
-//! What an instance hears and tells beside its lease (R49): settings that operators have turned for every
-//! process, and what its stores have counted since it told last.
+//! Messages of an instance beside its lease (R49): settings that operators have turned for every process, and
+//! what its stores have counted since it told last.
 //!
 //! A setting that is in force goes before what the process was configured with; taken back, or over, the
 //! configuration counts again. While the source does not answer, what was heard last stays.
@@ -63,22 +63,22 @@ impl Central {
         }
     }
 
-    /// The canary share in hundredths of a percent, if one is set.
+    /// Returns the canary share in hundredths of a percent, if one is set.
     pub(crate) fn canary(&self) -> Option<u32> {
         Some(self.canary.load(Relaxed)).filter(|points| *points != NONE)
     }
 
-    /// The share of shadow reads in hundredths of a percent, if one is set.
+    /// Returns the share of shadow reads in hundredths of a percent, if one is set.
     pub(crate) fn shadow(&self) -> Option<u32> {
         Some(self.shadow.load(Relaxed)).filter(|points| *points != NONE)
     }
 
-    /// The bound of staleness, if one is set.
+    /// Returns the bound of staleness, if one is set.
     pub(crate) fn staleness_ms(&self) -> Option<u64> {
         Some(self.staleness_ms.load(Relaxed)).filter(|bound| *bound != 0)
     }
 
-    /// The mode of writes in a phase, if one is set.
+    /// Returns the mode of writes in a phase, if one is set.
     pub(crate) fn mode(&self, phase: Phase) -> Option<SetMode> {
         let set = match phase {
             Phase::DualWrite => &self.modes[0],
@@ -97,8 +97,8 @@ impl Central {
         *self.counts().entry((table, name)).or_default() += 1;
     }
 
-    /// What was counted and is not told yet. It is told once [`Central::told`] says so: what is counted twice
-    /// would be worse than what is told late.
+    /// Returns what was counted and is not told yet. It is told once [`Central::told`] says so: what is
+    /// counted twice would be worse than what is told late.
     pub(crate) fn untold(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.counts().iter().map(|((table, name), count)| (*table, *name, *count)).collect()
     }

@@ -1,4 +1,4 @@
-//! What the code of `#[derive(Table)]` names. Not for applications: it may change in any version.
+//! Items that the code of `#[derive(Table)]` names. Not for applications: it may change in any version.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -45,7 +45,7 @@ pub enum KeyText<'a> {
     label = "a key is made of i16, i32, i64, String, Uuid, Vec<u8>, dates and times, and enums"
 )]
 pub trait KeyValue {
-    /// Its value in a key; `None` is NULL.
+    /// Returns its value in a key; `None` is NULL.
     ///
     /// # Errors
     /// When a key cannot hold it.
@@ -102,8 +102,8 @@ macro_rules! spelled {
 
 spelled!(Vec<u8>, NaiveDate, NaiveTime, NaiveDateTime);
 
-/// The label of an enum in a key; `None` is NULL. A macro sees no type but its name, so here the compiler
-/// says what is none.
+/// Returns the label of an enum in a key; `None` is NULL. A macro sees no type but its name, so here the
+/// compiler says what is none.
 pub fn label_in_key<T: LabelInKey>(value: Option<&T>) -> Option<KeyText<'static>> {
     value.map(|value| KeyText::Text(Cow::Borrowed(value.text())))
 }
@@ -115,7 +115,7 @@ pub fn label_in_key<T: LabelInKey>(value: Option<&T>) -> Option<KeyText<'static>
              and of enums with #[derive(lockstep::Label)]"
 )]
 pub trait LabelInKey {
-    /// Its label.
+    /// Returns its label.
     fn text(&self) -> &'static str;
 }
 
@@ -151,7 +151,7 @@ pub fn render(
 
 /// A time, or one that may be NULL.
 pub trait ExpiryColumn {
-    /// The time.
+    /// Returns the time.
     fn moment(self) -> Option<DateTime<Utc>>;
 }
 

@@ -57,7 +57,7 @@ impl Migration {
 }
 
 impl Transaction {
-    /// The connection, for the application's own SQL. Changes of moved tables that are made by it are
+    /// Returns the connection, for the application's own SQL. Changes of moved tables that are made by it are
     /// captured, and a relay delivers them.
     ///
     /// It must not end the transaction: [`Transaction::commit`] then fails, whatever was committed by it.

@@ -1,4 +1,4 @@
-//! Where a payment lives in the target, and why there.
+//! Place of a payment in the target, and why it is there.
 //!
 //! **Partition** `customer_id`, a number: payments are asked for by customer first, and no customer pays so
 //! often that one partition would be hot. A number needs no prefix, as nothing else shares the table.
@@ -52,7 +52,7 @@ const fn by(name: &'static str, partition: &'static str) -> Index {
     }
 }
 
-/// The key of a payment.
+/// Returns the key of a payment.
 pub(crate) fn target_key(key: &PaymentKey) -> Result<TargetKey, Unholdable> {
     let date = fixed_width(key.payment_date).map_err(|e| e.of("payment_date"))?;
     Ok(TargetKey {
@@ -61,17 +61,17 @@ pub(crate) fn target_key(key: &PaymentKey) -> Result<TargetKey, Unholdable> {
     })
 }
 
-/// The partition of a status in [`BY_STATUS`].
+/// Returns the partition of a status in [`BY_STATUS`].
 pub(crate) fn of_status(status: &str) -> String {
     ["STATUS#", status].concat()
 }
 
-/// The partition of a loan in [`BY_LOAN`].
+/// Returns the partition of a loan in [`BY_LOAN`].
 pub(crate) fn of_loan(loan_id: i64) -> String {
     ["LOAN#", &loan_id.to_string()].concat()
 }
 
-/// The partition of a method in [`BY_METHOD`].
+/// Returns the partition of a method in [`BY_METHOD`].
 pub(crate) fn of_method(method: &str) -> String {
     ["METHOD#", method].concat()
 }

@@ -1,4 +1,4 @@
-//! What applications ask of the payments (R2), the same in every phase and newest first, that is by
+//! Queries of applications about the payments (R2), the same in every phase and newest first, that is by
 //! `payment_date`.
 //!
 //! Ties of a date are broken by `payment_id`, the higher first. A payment past its expiry is not answered;
@@ -31,9 +31,9 @@ const DATE: &str = "payment_date";
 /// }
 /// ```
 pub trait PaymentQueries {
-    /// The payment with an id. In the target an index finds its key, and the item is then read from the
-    /// table: the index is eventually consistent, the item is not. In DynamoOnly a payment is found by id a
-    /// moment after it was written or moved.
+    /// Returns the payment with an id. In the target an index finds its key, and the item is then read from
+    /// the table: the index is eventually consistent, the item is not. In DynamoOnly a payment is found by id
+    /// a moment after it was written or moved.
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -42,18 +42,19 @@ pub trait PaymentQueries {
     /// Reading has no effect.
     fn by_id(&self, payment_id: i64) -> impl Future<Output = Result<Option<Payment>>> + Send;
 
-    /// The payments of a customer within a range of dates; `..` for all. Strongly consistent in the target.
+    /// Returns the payments of a customer within a range of dates; `..` for all. Strongly consistent in the
+    /// target.
     fn by_customer(&self, customer_id: i64, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments>;
 
-    /// The payments for a loan. Eventually consistent in the target.
+    /// Returns the payments for a loan. Eventually consistent in the target.
     fn by_loan(&self, loan_id: i64) -> Selection<Payments>;
 
-    /// The payments of a status within a range of dates; `..` for all. Eventually consistent in the target: a
-    /// payment whose status just changed may be seen under the old one for a moment.
+    /// Returns the payments of a status within a range of dates; `..` for all. Eventually consistent in the
+    /// target: a payment whose status just changed may be seen under the old one for a moment.
     fn by_status(&self, status: &str, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments>;
 
-    /// The payments made in one way within a range of dates; `..` for all. Eventually consistent in the
-    /// target.
+    /// Returns the payments made in one way within a range of dates; `..` for all. Eventually consistent in
+    /// the target.
     fn by_method(&self, method: &str, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments>;
 }
 
@@ -112,7 +113,7 @@ fn in_index(name: &'static str, index: Index, partition: String) -> Query<Paymen
     Query::new(name, ORDER, Partitions::one(AttributeValue::S(partition))).on(index)
 }
 
-/// The part of a range whose payments have not expired: the others need not be read to be left out.
+/// Returns the part of a range whose payments have not expired: the others need not be read to be left out.
 fn alive(table: &Payments, dates: impl RangeBounds<DateTime<Utc>>) -> TimeRange {
     let dates = TimeRange::of(dates);
     let days = table.options.ttl_days.filter(|_| table.expires());

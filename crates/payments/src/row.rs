@@ -12,23 +12,23 @@ lockstep::row! {
         pub customer_id: i64,
         /// Loan that it is for.
         pub loan_id: i64,
-        /// How much, in `currency`.
+        /// Amount, in `currency`.
         pub payment_amount: Scaled<2> = "numeric(18,2)",
         /// ISO 4217 code.
         pub currency: String = "character(3)",
         /// The date the payment counts for.
         pub payment_date: DateTime<Utc>,
-        /// How it was paid, for example `SepaDirectDebit`.
+        /// Method of payment, for example `SepaDirectDebit`.
         pub payment_method: String,
-        /// How far it has come; one of [`STATUSES`](crate::STATUSES).
+        /// Status of the payment; one of [`STATUSES`](crate::STATUSES).
         pub payment_status: String,
-        /// What the bank calls it.
+        /// Name that the bank gives it.
         pub transaction_reference: Option<String>,
-        /// When it was settled, or was found to fail.
+        /// Time at which it was settled, or was found to fail.
         pub processed_date: Option<DateTime<Utc>>,
-        /// When the row was made.
+        /// Time at which the row was made.
         pub created_date: DateTime<Utc>,
-        /// When it was last changed.
+        /// Time at which it was last changed.
         pub updated_date: Option<DateTime<Utc>>,
     }
 }

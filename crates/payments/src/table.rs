@@ -1,4 +1,4 @@
-//! What the framework needs to know of the table.
+//! Description of the table for the framework.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep::{Aggregate, Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
@@ -33,7 +33,7 @@ impl Default for PaymentsOptions {
 /// The table `payments`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Payments {
-    /// Its settings.
+    /// Settings of the table.
     pub options: PaymentsOptions,
 }
 
@@ -73,7 +73,7 @@ impl MigratableTable for Payments {
     }
 
     fn expiry(&self) -> String {
-        // What an earlier version noted of a table without one.
+        // An earlier version noted this of a table without one.
         let days = self.options.ttl_days.filter(|days| *days > 0);
         days.map_or_else(|| "off".to_owned(), |days| format!("ttl_days={days}"))
     }

@@ -1,4 +1,4 @@
-//! What a worker says of a range that it holds: how far it is done, and that a part of it is given away.
+//! Reports of a worker about a range that it holds: how far it is done, and that a part of it is given away.
 //! Both are checked against the lease by the statement that saves them.
 
 use lockstep_core::{Doing, Result};
@@ -10,7 +10,7 @@ use super::{HeldRange, KeyBound, RangeProgress, Source, TableBinding};
 
 const SPLITTING: &str = "splitting a range";
 
-/// What is known once a watermark has moved.
+/// Outcome of moving a watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Acknowledged {
     /// Workers that have found no range to take.
@@ -115,8 +115,8 @@ impl Source {
         Ok(true)
     }
 
-    /// A key about in the middle of what lies between two keys, by a sample of `percent` of the table's
-    /// pages, and how many rows the sample has there; `None` where it has too few to say.
+    /// Returns a key about in the middle of what lies between two keys, by a sample of `percent` of the
+    /// table's pages, and how many rows the sample has there; `None` where it has too few to say.
     ///
     /// # Errors
     /// The driver's.

@@ -1,11 +1,11 @@
-//! How much a table is used, as PostgreSQL's statistics have counted it.
+//! Use of a table, as PostgreSQL's statistics have counted it.
 
 use lockstep_core::{Doing, Result};
 use sqlx::Row as _;
 
 use super::{Source, TableBinding};
 
-/// What PostgreSQL has counted of a table, and over how long.
+/// Counts that PostgreSQL keeps of a table, and the time they cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Activity {
     /// Rows inserted.
@@ -35,7 +35,7 @@ impl Activity {
 }
 
 impl Source {
-    /// What the statistics say of the relation of `binding`. They count since they were last reset, or since
+    /// Returns the statistics of the relation of `binding`. They count since they were last reset, or since
     /// the server started where they never were; a relation that has none counts as unused.
     ///
     /// # Errors

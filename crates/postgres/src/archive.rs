@@ -22,21 +22,21 @@ const GUARD: &str = "zz_lockstep_moved";
 /// The same of each row, for statements that name a partition.
 const GUARD_OF_ROWS: &str = "zz_lockstep_moved_rows";
 
-/// What the source remembers of a migration that is complete.
+/// Record that the source keeps of a migration that is complete.
 #[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
 pub struct Completed {
     /// Time at which it was completed.
     pub completed_at: DateTime<Utc>,
     /// The epoch that began then.
     pub epoch: i64,
-    /// Who did it.
+    /// Name of the operator who completed it.
     pub actor: String,
-    /// Where the journal was exported to.
+    /// Address to which the journal was exported.
     pub journal_file: String,
 }
 
 impl Source {
-    /// What is remembered of a migration that is complete; `None` where none is.
+    /// Returns the record of a migration that is complete; `None` where none is.
     ///
     /// # Errors
     /// The driver's.
@@ -145,8 +145,8 @@ impl Source {
         .doing("writing the journal")
     }
 
-    /// Every entry of the journal, oldest first; of a migration that is complete where schema `lockstep` is
-    /// gone.
+    /// Returns every entry of the journal, oldest first; of a migration that is complete where schema
+    /// `lockstep` is gone.
     ///
     /// # Errors
     /// The driver's.
@@ -157,7 +157,7 @@ impl Source {
         sqlx::query_as(AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the journal")
     }
 
-    /// Whether the source table of a migration that is complete is there still.
+    /// Tells whether the source table of a migration that is complete is there still.
     ///
     /// # Errors
     /// The driver's.

@@ -1,5 +1,5 @@
-//! Why a server does not answer, asked over one connection of its own: a pool tries again until its time-out,
-//! and then says no more than that it timed out.
+//! Reason why a server does not answer, asked over one connection of its own: a pool tries again until its
+//! time-out, and then says no more than that it timed out.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use sqlx::{Connection, PgConnection};
 use super::Source;
 
 impl Source {
-    /// Why no connection to the server can be made now; `None` where one can, or where `within` passes
-    /// without an answer.
+    /// Returns the reason why no connection to the server can be made now; `None` where one can, or where
+    /// `within` passes without an answer.
     ///
     /// # Cancel safety
     /// A connection that was begun is dropped.

@@ -94,7 +94,7 @@ impl Source {
         self.lock_for("reverse feed", REVERSE_FEED).await
     }
 
-    /// The PostgreSQL backends of the coordinator and of the reverse feed that are at work.
+    /// Returns the PostgreSQL backends of the coordinator and of the reverse feed that are at work.
     ///
     /// # Errors
     /// The driver's.
@@ -134,7 +134,7 @@ impl Source {
     }
 }
 
-/// The backend that has a lock of this database.
+/// Returns the backend that has a lock of this database.
 async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option<i32>> {
     sqlx::query_scalar(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2
@@ -152,7 +152,7 @@ async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option
 const CHECKED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl CoordinatorLock {
-    /// The session that holds it.
+    /// Returns the session that holds it.
     pub(super) fn session(&mut self) -> &mut PgConnection {
         &mut self.connection
     }

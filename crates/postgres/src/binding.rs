@@ -35,8 +35,8 @@ impl FromStr for Relation {
     }
 }
 
-/// The names between the dots of a qualified name, quoted or not; `None` where one is empty or a quote does
-/// not end.
+/// Returns the names between the dots of a qualified name, quoted or not; `None` where one is empty or a
+/// quote does not end.
 fn parts(text: &str) -> Option<Vec<String>> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -59,7 +59,7 @@ fn parts(text: &str) -> Option<Vec<String>> {
     }
 }
 
-/// A quoted name up to its closing quote, and what comes after it. Two quotes are one of the name.
+/// Returns a quoted name up to its closing quote, and what comes after it. Two quotes are one of the name.
 fn until_quote(quoted: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = quoted;
@@ -84,7 +84,7 @@ impl fmt::Display for Relation {
 }
 
 impl Relation {
-    /// The name as SQL takes it.
+    /// Returns the name as SQL takes it.
     pub fn sql(&self) -> String {
         format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
     }
@@ -118,24 +118,24 @@ impl fmt::Debug for TableBinding {
 }
 
 impl TableBinding {
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &'static str {
         self.table.name()
     }
 
-    /// Every column, each qualified with `alias`.
+    /// Returns every column, each qualified with `alias`.
     pub fn columns_sql(&self, alias: &str) -> String {
         let selected = |c| self.table.selected(c, &format!("{alias}.{}", quote_identifier(c.name)));
         list(self.table.columns().iter().map(selected))
     }
 
-    /// The expression that writes column `at` of [`AnyTable::columns`](lockstep_core::AnyTable::columns) from
-    /// a parameter.
+    /// Returns the expression that writes column `at` of
+    /// [`AnyTable::columns`](lockstep_core::AnyTable::columns) from a parameter.
     pub(crate) fn parameter_sql(&self, at: usize, parameter: usize) -> String {
         self.table.parameter(&self.table.columns()[at], &format!("${parameter}"))
     }
 
-    /// The source key of a row called `alias`, as `jsonb`. Trigger, relay and stores all use this one
+    /// Returns the source key of a row called `alias`, as `jsonb`. Trigger, relay and stores all use this one
     /// expression.
     pub fn key_sql(&self, alias: &str) -> String {
         let parts = self
@@ -146,7 +146,7 @@ impl TableBinding {
         format!("pg_catalog.jsonb_build_array({})", list(parts))
     }
 
-    /// Whether a row may have another source key at another time: its key is more than its primary key.
+    /// Tells whether a row may have another source key at another time: its key is more than its primary key.
     pub fn has_several_keys(&self) -> bool {
         self.table.primary_key_columns() < self.table.key_columns().len()
     }
@@ -156,19 +156,19 @@ impl TableBinding {
         self.table.key_columns()[..self.table.primary_key_columns()].iter().map(|c| c.name)
     }
 
-    /// The primary key of a row called `alias`, as a comma-separated list.
+    /// Returns the primary key of a row called `alias`, as a comma-separated list.
     pub fn primary_key_sql(&self, alias: &str) -> String {
         list(self.primary_key().map(|name| format!("{alias}.{}", quote_identifier(name))))
     }
 
-    /// The condition that source row `row` is the one named by the `jsonb` expression `key`: found by primary
-    /// key, then held against the whole key, so that a row whose key columns have moved on does not answer to
-    /// its old key.
+    /// Returns the condition that source row `row` is the one named by the `jsonb` expression `key`: found by
+    /// primary key, then held against the whole key, so that a row whose key columns have moved on does not
+    /// answer to its old key.
     pub fn row_of_key_sql(&self, row: &str, key: &str) -> String {
         format!("{} AND {} = {key}", self.row_of_primary_key_sql(row, key), self.key_sql(row))
     }
 
-    /// The same by primary key alone: the row, whichever source key it has by now.
+    /// Returns the same by primary key alone: the row, whichever source key it has by now.
     pub(crate) fn row_of_primary_key_sql(&self, row: &str, key: &str) -> String {
         let by_primary_key =
             self.table.key_columns()[..self.table.primary_key_columns()].iter().enumerate().map(|(i, c)| {
@@ -183,7 +183,7 @@ impl TableBinding {
     }
 }
 
-/// The digest of a source key, a `jsonb` expression: what Lockstep's tables are keyed by.
+/// Returns the digest of a source key, a `jsonb` expression: what Lockstep's tables are keyed by.
 ///
 /// Not by the key itself: a btree holds 2,704 bytes, and a text in a key is as long as the application likes.
 /// Its own statement failed, because the trigger could not mark the row. Not by `md5` either: two keys of one
@@ -198,7 +198,7 @@ pub(crate) fn digest_sql(key: &str) -> String {
     text_digest_sql(&format!("({key})::text"))
 }
 
-/// The same of a `text` expression.
+/// Returns the same of a `text` expression.
 pub(crate) fn text_digest_sql(text: &str) -> String {
     format!(
         "pg_catalog.sha256(pg_catalog.decode(pg_catalog.replace({text}, E'\\\\', E'\\\\\\\\'), 'escape'))"

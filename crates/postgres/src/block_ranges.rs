@@ -10,18 +10,18 @@ use super::range_plan::{RangePlan, add_ranges, hold_plan};
 use super::{BlockRead, HeldRange, KeyBound, Source};
 
 impl HeldRange {
-    /// What is left to read of a range of blocks; `None` for one of keys.
+    /// Returns what is left to read of a range of blocks; `None` for one of keys.
     pub fn blocks_left(&self, window: &Window) -> Option<BlockRead> {
         let (file, until) = (self.range.file.clone()?, self.range.until_block?);
         let first = self.range.watermark.as_ref().or(self.range.lower.as_ref());
-        // What is no number is read from the start of the file: too much, and never too little.
+        // A text that is no number is read from the start of the file: too much, and never too little.
         let from = first.and_then(|place| place.first()?.parse().ok()).unwrap_or(0);
         Some(BlockRead { from, until, file, window: window.clone(), bytes_expected: 0 })
     }
 }
 
 impl BlockRead {
-    /// The watermark of a range of which each block before `from` is acknowledged.
+    /// Returns the watermark of a range of which each block before `from` is acknowledged.
     pub fn watermark(&self) -> KeyBound {
         vec![self.from.to_string()]
     }
@@ -29,7 +29,8 @@ impl BlockRead {
 
 impl Source {
     /// Puts another plan in the place of one whose blocks are of `file`, with what was acknowledged of it.
-    /// `false` where that plan is no more: another worker was first. Who holds a range of it has lost it.
+    /// `false` where that plan is no more: another worker was first. A worker that holds a range of it has
+    /// lost it.
     ///
     /// # Errors
     /// The driver's.
@@ -62,7 +63,7 @@ impl Source {
         Ok(true)
     }
 
-    /// As [`Source::split_range`], at a block: it is the first one of the new range.
+    /// Splits a range as [`Source::split_range`] does, at a block: it is the first one of the new range.
     ///
     /// # Errors
     /// The driver's.

@@ -22,20 +22,20 @@ const FILE: &str = "(SELECT i.system_identifier FROM pg_catalog.pg_control_syste
     || '/' || (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     || '/' || c.oid || '/' || pg_catalog.pg_relation_filenode(c.oid)";
 
-/// How rows of a table lie.
+/// Layout of a table's rows.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Heap {
-    /// Its file; see [`BlockRead::file`].
+    /// File of the rows; see [`BlockRead::file`].
     pub file: Option<String>,
     /// Blocks that the file has.
     pub blocks: i64,
-    /// Why it cannot be read by blocks, as the end of a sentence.
+    /// Reason why it cannot be read by blocks, as the end of a sentence.
     pub unreadable: Option<String>,
     /// Whether it is larger than what the server keeps in its own memory.
     pub exceeds_memory: bool,
-    /// How many bytes a block has on average, with what is stored apart for it.
+    /// Average bytes of a block, with what is stored apart for it.
     pub block_bytes: i64,
-    /// How far rows lie in the order of the first column of the key, from 0 (not at all) to 1; `None` where
+    /// Correlation of the order of rows with the first column of the key, from 0 (none) to 1; `None` where
     /// the table was never analysed.
     pub correlation: Option<f64>,
 }
@@ -56,7 +56,7 @@ pub struct BlockRead {
 }
 
 impl Source {
-    /// How the rows of a table lie, and in which file.
+    /// Returns how the rows of a table lie, and in which file.
     ///
     /// # Errors
     /// The driver's; [`Kind::Misconfigured`] where there is no such table.

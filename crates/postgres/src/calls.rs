@@ -53,13 +53,13 @@ impl Call {
         }
     }
 
-    /// As versions before this one named it.
+    /// Returns the name that earlier versions gave the function.
     fn former_name(self, table: &str) -> String {
         format!("lockstep.{}", quote_identifier(&format!("{}_{table}", self.verb())))
     }
 }
 
-/// What the caller wants to hear of the marks.
+/// Marks that the caller wants to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marks {
     /// Nothing: the target is not written.
@@ -73,7 +73,7 @@ pub enum Marks {
 /// The version of a mark, and the one reserved for its repair.
 pub type Marked = Option<(Version, Option<Version>)>;
 
-/// What a call did.
+/// Outcome of a call.
 pub struct Called {
     /// The row's columns as they are after all that the write set off, where there is a row still; the key
     /// that the write gave it is at `key_at` of [`RowStatements`], and the key before it after that.
@@ -89,11 +89,11 @@ pub struct Called {
     pub old_key: Marked,
 }
 
-/// How a call ended.
+/// End of a call.
 pub enum CallEnd {
     /// The call was made, and outside of a transaction it is committed.
     Done(Called),
-    /// There is no such row. What triggers did instead is in the transaction, where one is named.
+    /// There is no such row. The work of triggers in its place is in the transaction, where one is named.
     NoRow(Option<TransactionId>),
     /// The phase is another than was believed; nothing was done.
     Stale,
@@ -109,8 +109,8 @@ pub enum CallEnd {
 /// `LK` is not in use elsewhere.
 const STALE: &str = "LK001";
 
-/// The statement that calls: the write's own parameters, then epoch, whether marks and whether repairs are
-/// asked for.
+/// Returns the statement that calls: the write's own parameters, then epoch, whether marks and whether
+/// repairs are asked for.
 pub fn call_sql(call: Call, binding: &TableBinding, statements: &RowStatements) -> String {
     let places = list((1..=parameters(call, binding).len() + 3).map(|place| format!("${place}")));
     let name = name_of(call, binding, &text_of(call, statements, binding));
@@ -191,14 +191,14 @@ fn parameters(call: Call, binding: &TableBinding) -> Vec<&'static str> {
     }
 }
 
-/// The names of a table's functions.
+/// Returns the names of a table's functions.
 pub(super) fn names(binding: &TableBinding, computed: &Computed) -> Vec<String> {
     let statements = RowStatements::new(binding, computed);
     Call::ALL.iter().map(|call| name_of(*call, binding, &text_of(*call, &statements, binding))).collect()
 }
 
-/// The statements that create the functions of a table. Those of other programs, with other columns, stay
-/// beside them.
+/// Returns the statements that create the functions of a table. Those of other programs, with other columns,
+/// stay beside them.
 pub(super) fn functions(binding: &TableBinding, computed: &Computed) -> Vec<String> {
     let statements = RowStatements::new(binding, computed);
     let one = |call: &Call| {
@@ -231,7 +231,7 @@ fn digest(text: &str) -> u64 {
     })
 }
 
-/// A function from its parameters on: all but its name.
+/// Returns a function from its parameters on: all but its name.
 fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> String {
     let (class, barrier) = BARRIER;
     let table = quote_literal(binding.name());

@@ -33,8 +33,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl Source {
     /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or
-    /// replaced. `fingerprint` is that of the table as it was checked. What was changed while the triggers
-    /// were off stays unknown: a caller that installs them again compares both stores.
+    /// replaced. `fingerprint` is that of the table as it was checked. A change made while the triggers were
+    /// off stays unknown: a caller that installs them again compares both stores.
     ///
     /// When this returns, each change is either visible to every later read or in the pending set: the table
     /// lock is granted only once all earlier writers have ended.
@@ -129,7 +129,7 @@ impl Source {
         Ok(is_older || are_missing)
     }
 
-    /// Whether capture is on.
+    /// Checks whether capture is on.
     ///
     /// # Errors
     /// The driver's.
@@ -169,7 +169,7 @@ async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, do
     take_back(connection).await
 }
 
-/// Whether a captured table lacks one of the functions that this program calls.
+/// Tells whether a captured table lacks one of the functions that this program calls.
 async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<bool> {
     if !binding.table.has_store() {
         return Ok(false);
@@ -187,12 +187,12 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
     .doing(doing)
 }
 
-/// What a key that is printed as text depends on, as our own sessions have it. Each application has its own
-/// `DateStyle`.
+/// Settings on which a key that is printed as text depends, as our own sessions have them. Each application
+/// has its own `DateStyle`.
 const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = 'UTC' SET \"IntervalStyle\" = 'postgres' \
                             SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'";
 
-/// The functions that the triggers call.
+/// Returns the functions that the triggers call.
 ///
 /// In DynamoOnly they refuse every session but the reverse feed's. The phase is read without trusting the
 /// transaction's snapshot. Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The
@@ -203,8 +203,8 @@ const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = '
 ///
 /// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could
 /// be made by any role; this table can be written only by who owns the schema, and no other session ever sees
-/// what is in it. What is changed in such a transaction and the feed did not write itself rides along: see
-/// `riders` in [`reverse`](super::reverse).
+/// what is in it. A row that is changed in such a transaction and that the feed did not write itself rides
+/// along: see `riders` in [`reverse`](super::reverse).
 fn functions(binding: &TableBinding) -> Vec<String> {
     let function = function_name(binding);
     let name = quote_literal(binding.name());
@@ -347,7 +347,7 @@ impl CaptureState {
             Self::Broken(how) => {
                 format!(
                     "{how}: changes made since may be unknown. Run {Doctor}, which says \
-                    how to mend it"
+                    how to repair it"
                 )
             }
         };

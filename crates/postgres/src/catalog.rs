@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 
 use super::{Relation, Source};
 
-/// What the catalogue knows of a table.
+/// Facts about a table from the catalogue.
 #[derive(Clone, Debug)]
 pub struct CatalogTable {
     /// Name of the relation.
@@ -176,7 +176,7 @@ impl Source {
         }))
     }
 
-    /// All ordinary and partitioned tables, views and foreign tables that are not PostgreSQL's, an
+    /// Returns all ordinary and partitioned tables, views and foreign tables that are not PostgreSQL's, an
     /// extension's or Lockstep's own.
     ///
     /// # Errors
@@ -196,7 +196,7 @@ impl Source {
         Ok(found.into_iter().map(|(schema, name)| Relation { schema, name }).collect())
     }
 
-    /// What a table has that DynamoDB does not: one sentence each.
+    /// Returns what the table has that DynamoDB does not: one sentence each.
     ///
     /// # Errors
     /// The driver's.

@@ -6,22 +6,25 @@
 //!    stored time that lies ahead is never fresh. Each condition on the age of a stored time is made here;
 //!    a record whose time lies ahead is replaced where its kind allows.
 
-/// Whether a stored time lies ahead, by more than two sessions that ask one after the other may differ.
+/// Returns the expression that tells whether a stored time lies ahead, by more than two sessions that ask one
+/// after the other may differ.
 pub(crate) fn is_ahead(time: &str) -> String {
     format!("({time} > pg_catalog.clock_timestamp() + interval '1 second')")
 }
 
-/// Whether a stored time is younger than `age`, an interval. One that lies ahead is not.
+/// Returns the expression that tells whether a stored time is younger than `age`, an interval. One that lies
+/// ahead is not.
 pub(crate) fn is_younger(time: &str, age: &str) -> String {
     format!("({time} > pg_catalog.clock_timestamp() - {age} AND NOT {})", is_ahead(time))
 }
 
-/// Whether a stored time is at least as old as `age`, an interval. One that lies ahead is.
+/// Returns the expression that tells whether a stored time is at least as old as `age`, an interval. One that
+/// lies ahead is.
 pub(crate) fn is_past(time: &str, age: &str) -> String {
     format!("({time} <= pg_catalog.clock_timestamp() - {age} OR {})", is_ahead(time))
 }
 
-/// The age of a stored time in seconds. One that lies ahead is older than any bound.
+/// Returns the age of a stored time in seconds. One that lies ahead is older than any bound.
 pub(crate) fn age_s(time: &str) -> String {
     format!(
         "(CASE WHEN {} THEN 'Infinity'::float8
@@ -30,8 +33,9 @@ pub(crate) fn age_s(time: &str) -> String {
     )
 }
 
-/// Whether the lease of worker `row` lasts. Its length is not stored; it was counted from its renewal, so one
-/// that was renewed in a time to come may end at any time to come, and is over.
+/// Returns the expression that tells whether the lease of worker `row` lasts. Its length is not stored; it
+/// was counted from its renewal, so one that was renewed in a time to come may end at any time to come, and
+/// is over.
 pub(crate) fn worker_is_live(row: &str) -> String {
     format!(
         "({row}.lease_until > pg_catalog.clock_timestamp() AND NOT {})",
@@ -39,8 +43,8 @@ pub(crate) fn worker_is_live(row: &str) -> String {
     )
 }
 
-/// When a shard was last seen to have no more, where that can be told: of a time that lies ahead by more than
-/// clocks of a fleet differ it cannot, and it counts as seen long ago.
+/// Expression for the time at which a shard was last seen to have no more, where that can be told: of a time
+/// that lies ahead by more than clocks of a fleet differ it cannot, and it counts as seen long ago.
 pub(crate) fn shard_seen_at() -> &'static str {
     "(CASE WHEN empty_at > pg_catalog.clock_timestamp() + interval '1 minute'
       THEN coalesce(newest_at, 'epoch'::timestamptz)

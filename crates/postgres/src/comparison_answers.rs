@@ -1,4 +1,4 @@
-//! What the leader of a shared comparison wishes for, and what its workers hand over.
+//! Wishes of the leader of a shared comparison, and the answers of its workers.
 //!
 //! An answer is in parts of some hundred kilobytes, and counts once its end is recorded, with the leases of
 //! the pieces that it is made of. A worker never answers one wish twice, as its id is of one registration.
@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use super::Source;
 use super::clock::worker_is_live;
 
-/// Where a part of an answer belongs.
+/// Place to which a part of an answer belongs.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerPlace {
     /// The comparison.
@@ -22,14 +22,14 @@ pub struct AnswerPlace {
     pub part: i32,
 }
 
-/// That a worker has answered.
+/// Record that a worker has answered.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Answered {
     /// The worker.
     pub worker: i64,
     /// The leases of the pieces that its answer is made of.
     pub tokens: Vec<i64>,
-    /// How many parts it has.
+    /// Number of the answer's parts.
     pub parts: i64,
 }
 
@@ -38,13 +38,14 @@ pub struct Answered {
 pub struct AnswerPart {
     /// The worker.
     pub worker: i64,
-    /// Its number among this worker's parts at that place.
+    /// Number of the part among this worker's parts at that place.
     pub number: i32,
-    /// What was handed over.
+    /// Body that the worker handed over.
     pub body: Vec<u8>,
 }
 
-/// Whether worker `$3`, under a lease that lasts, answers wish `$2` of comparison `$1` while that is the newest.
+/// Returns the expression that tells whether worker `$3`, under a lease that lasts, answers wish `$2` of
+/// comparison `$1` while that is the newest.
 fn may_answer() -> String {
     format!(
         "EXISTS (SELECT 1 FROM lockstep.comparisons c WHERE c.run = $1 AND c.ask = $2)
@@ -139,7 +140,7 @@ impl Source {
         Ok(ended.rows_affected() == 1)
     }
 
-    /// Which workers have answered a wish.
+    /// Returns the workers that have answered a wish.
     ///
     /// # Errors
     /// The driver's.
@@ -156,7 +157,7 @@ impl Source {
         .doing("reading which workers have answered")
     }
 
-    /// The next part at a place after that of a worker and number, of these workers only.
+    /// Returns the next part at a place after that of a worker and number, of these workers only.
     ///
     /// # Errors
     /// The driver's.

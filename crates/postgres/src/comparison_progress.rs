@@ -1,4 +1,4 @@
-//! How far comparisons are that several processes share, for people.
+//! Progress of comparisons that several processes share, for people.
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result};
@@ -11,11 +11,11 @@ use super::comparisons::{IS_LED, absent};
 /// A comparison that several processes share, as others see it.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct ComparisonProgress {
-    /// Its table.
+    /// Table that is compared.
     pub table: String,
     /// The process that leads it and gives the verdict.
     pub leader: String,
-    /// When it began.
+    /// Time at which it began.
     pub started_at: DateTime<Utc>,
     /// Pieces of both sides.
     pub pieces: i64,
@@ -26,8 +26,8 @@ pub struct ComparisonProgress {
 }
 
 impl Source {
-    /// Every comparison that has a leader now; none where schema `lockstep` is older than such comparisons,
-    /// or where this role may not see them.
+    /// Returns every comparison that has a leader now; none where schema `lockstep` is older than such
+    /// comparisons, or where this role may not see them.
     ///
     /// # Errors
     /// The driver's.

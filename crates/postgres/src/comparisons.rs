@@ -2,8 +2,8 @@
 //! (R53).
 //!
 //! A piece is held for as long as its worker's lease lasts ([`Source::renew_worker`]), also when it has been
-//! read: what was read of it is in that worker's process, and is handed over from there. What counts is told
-//! by the number of the lease alone; why is written in `lockstep_validator`'s `shared`.
+//! read: what was read of it is in that worker's process, and is handed over from there. The number of the
+//! lease alone tells what counts; why is written in `lockstep_validator`'s `shared`.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct SharedComparison {
     pub terms: Value,
     /// The number of the leader's newest wish; zero before the first.
     pub ask: i32,
-    /// What it wishes for.
+    /// Wish of the leader.
     pub asked: String,
     /// For each bucket whether its entries are wanted, a bit each.
     pub wanted: Vec<u8>,
@@ -39,9 +39,9 @@ pub struct SharedComparison {
 pub struct ComparisonPiece {
     /// `source` or `target`.
     pub side: String,
-    /// Its number on that side.
+    /// Number of the piece on that side.
     pub number: i32,
-    /// Its rows come after this key.
+    /// Key after which its rows come.
     pub after: Option<KeyBound>,
     /// The last key that is of it.
     pub until: Option<KeyBound>,
@@ -53,11 +53,11 @@ pub struct ComparisonPiece {
     pub done: bool,
     /// Whether that worker's lease lasts.
     pub held: bool,
-    /// What its worker counted.
+    /// Counts of its worker.
     pub counted: Value,
 }
 
-/// What a new piece begins and ends with.
+/// First and last key of a new piece.
 pub type PieceBounds = (Option<KeyBound>, Option<KeyBound>);
 
 /// Whether the lease of a leader lasts.
@@ -164,8 +164,8 @@ impl Source {
             .map(drop)
     }
 
-    /// The comparison of a table that has a leader now; `None` where there is none, where schema `lockstep`
-    /// is older than such comparisons, or where this role may not see them.
+    /// Returns the comparison of a table that has a leader now; `None` where there is none, where schema
+    /// `lockstep` is older than such comparisons, or where this role may not see them.
     ///
     /// # Errors
     /// The driver's.
@@ -248,7 +248,7 @@ impl Source {
         Ok(finished.rows_affected() == 1)
     }
 
-    /// Every piece of a comparison, in order; none once the comparison has ended.
+    /// Returns every piece of a comparison, in order; none once the comparison has ended.
     ///
     /// # Errors
     /// The driver's.

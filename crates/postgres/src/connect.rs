@@ -68,8 +68,8 @@ impl Source {
         Ok(Self::lazily(options, &connect, path))
     }
 
-    /// A handle on a server that may be down: it connects when it is first needed. Must be called inside a
-    /// Tokio runtime.
+    /// Makes a handle on a server that may be down: it connects when it is first needed. Must be called
+    /// inside a Tokio runtime.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) for a URL that does not parse.

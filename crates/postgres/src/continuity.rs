@@ -1,4 +1,4 @@
-//! What the source remembers of its own history, so that a step back is noticed.
+//! Memory that the source has of its own history, so that a step back is noticed.
 //!
 //! A source that was set back forgets what it wrote about itself. So it also has each target table remember
 //! how far it was: a *mark* with a number that only grows. Each mark is made in three steps, so that a crash
@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnection;
 
 use super::{Contradicted, Source};
 
-/// What the source says of itself.
+/// Facts that the source states about itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SourceContinuity {
     /// The server and timeline that this migration was last known to be on; `None` before the first mark, or
@@ -31,7 +31,7 @@ pub struct SourceContinuity {
     pub contradicted: Vec<Contradicted>,
 }
 
-/// What the source knows of the marks in one target table.
+/// Marks that the source knows of in one target table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct KnownMarks {
     /// The newest mark that may be there.
@@ -43,7 +43,7 @@ pub struct KnownMarks {
 /// A mark that is about to be made.
 #[derive(Clone, Debug)]
 pub struct NewMark {
-    /// Its number.
+    /// Number of the mark.
     pub number: i64,
     /// The version that the source had handed out last.
     pub version: Version,
@@ -52,8 +52,8 @@ pub struct NewMark {
 }
 
 impl Source {
-    /// Which history of which server this is: its system identifier and its timeline. A source that was
-    /// restored to a moment, or failed over to a replica that lagged, is on another one. `None` where the
+    /// Returns which history of which server this is: its system identifier and its timeline. A source that
+    /// was restored to a moment, or failed over to a replica that lagged, is on another one. `None` where the
     /// server does not say.
     ///
     /// # Errors
@@ -70,7 +70,8 @@ impl Source {
         }
     }
 
-    /// What the source says of itself; `None` where schema `lockstep` is not there, or is older than this.
+    /// Returns what the source states about itself; `None` where schema `lockstep` is not there, or is older
+    /// than this.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -95,7 +96,7 @@ impl Source {
         }))
     }
 
-    /// Those that were noted in this epoch; none where schema `lockstep` is older than such notes.
+    /// Returns those that were noted in this epoch; none where schema `lockstep` is older than such notes.
     async fn contradicted(&self) -> Result<Vec<Contradicted>> {
         let found = sqlx::query_as(
             "SELECT c.table_name, c.key::text AS key, c.version, c.seen
@@ -110,8 +111,8 @@ impl Source {
         }
     }
 
-    /// What the source knows of the marks in target tables, by the names of the tables: one statement, however
-    /// many there are.
+    /// Returns the marks in target tables that the source knows, by the names of the tables: one statement,
+    /// however many there are.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -184,9 +185,9 @@ impl Source {
 
     /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next
     /// epoch be no lower than `least`: every version from then on outranks the lost ones. Where the source is
-    /// the one that `lost` history, what the target holds of before is in doubt from then on. Whatever was
-    /// concluded from the lost history is forgotten: passes of the validator, and that the cold load path is
-    /// open.
+    /// the one that `lost` history, what the target holds of before is in doubt from then on. The source
+    /// forgets all that was concluded from the lost history: passes of the validator, and that the cold load
+    /// path is open.
     ///
     /// # Errors
     /// The driver's.
@@ -203,8 +204,8 @@ impl Source {
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        // What was noted as the highest version may be one that the sequence was set back from; the mark of
-        // the new epoch is above it.
+        // The version that was noted as the highest may be one that the sequence was set back from; the mark
+        // of the new epoch is above it.
         sqlx::query(
             "UPDATE lockstep.history SET server = $1, version = 0,
                  lost_before = CASE WHEN $2 THEN greatest(lost_before, $3) ELSE lost_before END",

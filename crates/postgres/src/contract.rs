@@ -15,7 +15,7 @@ use super::{Source, TableBinding};
 
 const READING: &str = "reading the tables of the migration";
 
-/// What the migration knows of one of its tables.
+/// Settings that the migration holds of one of its tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopted {
     /// Table name.
@@ -53,7 +53,7 @@ impl Contract {
         Ok(Self { tables: found.map(|Json(tables)| tables).unwrap_or_default() })
     }
 
-    /// What the migration knows of a table; `None` where it is not part of it.
+    /// Returns the migration's settings of a table; `None` where the table is not part of it.
     pub fn of(&self, name: &str) -> Option<&Adopted> {
         self.tables.iter().find(|table| table.name == name)
     }
@@ -104,7 +104,8 @@ impl Contract {
 }
 
 impl Adopted {
-    /// How a process's settings differ from the migration's, one sentence each; empty when they do not.
+    /// Returns how a process's settings differ from the migration's, one sentence each; empty when they do
+    /// not.
     pub fn differences(&self, binding: &TableBinding) -> Vec<String> {
         let name = binding.name();
         let mut wrong = Vec::new();
@@ -121,7 +122,8 @@ impl Adopted {
         wrong
     }
 
-    /// How what decides keys, attributes and expiry differs, one sentence each; empty when it does not.
+    /// Returns the differences that decide keys, attributes and expiry, one sentence each; empty where there
+    /// is none.
     pub fn decided_otherwise(&self, binding: &TableBinding) -> Vec<String> {
         self.decided_by(binding.name(), &binding.table.layout(), &binding.table.expiry())
     }
@@ -159,16 +161,16 @@ fn differing(table: &str, setting: &str, adopted: &str, configured: &str) -> Str
     )
 }
 
-/// The layout of a table that was declared.
+/// Returns the layout of a table that was declared.
 fn declared(layout: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(layout).ok()
 }
 
-/// What an earlier Lockstep noted of a table whose items expire, without saying when.
+/// Word that an earlier Lockstep noted of a table whose items expire, without saying when.
 const EXPIRES: &str = "on";
 
-/// Whether `configured` says when items expire, where an earlier Lockstep noted only that they do: the next
-/// coordinator notes it.
+/// Tells whether `configured` says when items expire, where an earlier Lockstep noted only that they do: the
+/// next coordinator notes it.
 fn is_finer(adopted: &str, configured: &str) -> bool {
     adopted == EXPIRES && configured != "off"
 }
@@ -178,7 +180,7 @@ fn misconfigured(message: String) -> Error {
 }
 
 impl Source {
-    /// The tables of the migration; none where Lockstep was never installed.
+    /// Returns the tables of the migration; none where Lockstep was never installed.
     ///
     /// # Errors
     /// The driver's.

@@ -27,7 +27,7 @@ pub struct RefusedPut {
     pub is_same: bool,
 }
 
-/// What tells a state of a time that the source has lost.
+/// Signs by which a state is known to be of a time that the source has lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostBefore {
     /// The epoch that was begun when history was last found to be lost.
@@ -37,7 +37,7 @@ pub struct LostBefore {
 }
 
 impl LostBefore {
-    /// Whether a state that the target holds under `version` may be of a time that is lost.
+    /// Tells whether a state that the target holds under `version` may be of a time that is lost.
     pub fn may_be_lost(&self, version: Version) -> bool {
         version.epoch() < self.epoch || version > self.handed_out
     }
@@ -57,15 +57,15 @@ pub struct Contradicted {
 }
 
 impl Contradicted {
-    /// Whether it is the change of this key.
+    /// Tells whether it is the change of this key.
     pub fn is_of(&self, key: &SourceKey) -> bool {
         SourceKey::parse(&self.key).is_ok_and(|own| own == *key)
     }
 }
 
 impl Source {
-    /// Those of `refused` that no delivery of this history explains, by what is pending now; they are noted
-    /// for every process. Their marks stay. Call it after the puts were answered.
+    /// Returns those of `refused` that no delivery of this history explains, by what is pending now; they are
+    /// noted for every process. Their marks stay. Call it after the puts were answered.
     ///
     /// # Errors
     /// The driver's.
@@ -117,7 +117,8 @@ impl Source {
             .doing("judging refused puts")
     }
 
-    /// What tells a state of a time that the source has lost, as far as it is known to have lost any.
+    /// Returns the signs of a state of a time that the source has lost, as far as it is known to have lost
+    /// any.
     ///
     /// # Errors
     /// The driver's.

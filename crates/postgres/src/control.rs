@@ -13,7 +13,7 @@ use super::Source;
 /// Channel on which [`flip_phase`](super::flip_phase) tells of a new phase.
 pub const PHASE_CHANNEL: &str = "lockstep_phase";
 
-/// What is known of one captured table.
+/// Record of one captured table.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct TableState {
     /// Table name.
@@ -34,11 +34,11 @@ pub struct TableState {
     pub target_name: Option<String>,
     /// DynamoDB's id of it.
     pub target_id: Option<String>,
-    /// Since when anything but the initial load may be written to it.
+    /// Time since which anything but the initial load may be written to it.
     pub relay_enabled_at: Option<DateTime<Utc>>,
     /// Whether a cold load is under way or did not end cleanly.
     pub cold_open: bool,
-    /// Until when a lost request of a cold load could still arrive.
+    /// Time until which a lost request of a cold load could still arrive.
     pub cold_unsafe_until: Option<DateTime<Utc>>,
     /// Start of the backfill's date window.
     pub window_start: Option<DateTime<Utc>>,
@@ -52,7 +52,7 @@ pub struct TableState {
     pub importing: bool,
     /// Changes that relays have delivered.
     pub relayed: i64,
-    /// Which of our trigger functions it has; see [`CAPTURE_VERSION`](super::CAPTURE_VERSION).
+    /// Version of our trigger functions that it has; see [`CAPTURE_VERSION`](super::CAPTURE_VERSION).
     pub capture_version: i32,
 }
 
@@ -71,7 +71,7 @@ pub async fn read_control(connection: &mut PgConnection) -> Result<Control> {
 
 const READING_ID: &str = "reading the identity of the migration";
 
-/// As [`Source::migration_id`], on `connection`.
+/// Reads the id as [`Source::migration_id`] does, on `connection`.
 ///
 /// # Errors
 /// The driver's.
@@ -120,7 +120,8 @@ pub async fn flip_phase(transaction: &mut PgConnection, to: Phase) -> Result<Epo
     flip_phase_at_least(transaction, to, Epoch::FIRST).await
 }
 
-/// As [`flip_phase`], to no lower epoch than `least`: the other store may have counted further.
+/// Flips the phase as [`flip_phase`] does, to no lower epoch than `least`: the other store may have counted
+/// further.
 ///
 /// # Errors
 /// The driver's.
@@ -178,8 +179,8 @@ impl Source {
         read_control(&mut connection).await
     }
 
-    /// The identity of this migration; `None` where schema `lockstep` is not there, or is of a version that
-    /// knew none.
+    /// Returns the identity of this migration; `None` where schema `lockstep` is not there, or is of a
+    /// version that knew none.
     ///
     /// # Errors
     /// The driver's.
@@ -206,7 +207,7 @@ impl Source {
         Ok(control)
     }
 
-    /// What is known of a table; `None` before capture.
+    /// Returns the record of a table; `None` before capture.
     ///
     /// # Errors
     /// The driver's.
@@ -219,7 +220,8 @@ impl Source {
             .doing("reading the state of a table")
     }
 
-    /// What is known of every table that was captured, by its name: one statement, however many there are.
+    /// Returns the record of every table that was captured, by its name: one statement, however many there
+    /// are.
     ///
     /// # Errors
     /// The driver's.
@@ -232,7 +234,7 @@ impl Source {
         Ok(found.into_iter().map(|state| (state.name.clone(), state)).collect())
     }
 
-    /// The names of the tables that were captured, in their order.
+    /// Returns the names of the tables that were captured, in their order.
     ///
     /// # Errors
     /// The driver's.

@@ -54,12 +54,12 @@ const BYTES_EXPECTED_MAX: usize = 16 << 20;
 const HEADER_BYTES: usize = 11 + 4 + 4;
 
 impl CopyChunk {
-    /// How many bytes were read.
+    /// Returns how many bytes were read.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Where its rows are; hand each to [`CopyChunk::row`].
+    /// Returns the ranges of its rows; hand each to [`CopyChunk::row`].
     pub fn rows(&self) -> impl Iterator<Item = Range<usize>> {
         let mut at = HEADER_BYTES;
         std::iter::from_fn(move || {
@@ -77,12 +77,12 @@ impl CopyChunk {
         })
     }
 
-    /// The fields of a row; hand them to [`Fields::of_copy`].
+    /// Returns the fields of a row; hand them to [`Fields::of_copy`].
     pub fn row(&self, row: &Range<usize>) -> &[u8] {
         &self.bytes[row.clone()]
     }
 
-    /// The fields of every row.
+    /// Returns the fields of every row.
     pub fn tuples(&self) -> impl Iterator<Item = &[u8]> {
         self.rows().map(|row| &self.bytes[row])
     }
@@ -237,7 +237,7 @@ pub(crate) fn bound_sql(binding: &TableBinding, bound: &KeyBound) -> String {
     list(bound.iter().zip(types).map(|(literal, sql_type)| format!("{}::{sql_type}", quote_literal(literal))))
 }
 
-/// The primary key of a row, as a bound.
+/// Returns the primary key of a row, as a bound.
 pub(crate) fn bound_of(table: &dyn AnyTable, tuple: &[u8]) -> std::result::Result<KeyBound, Unholdable> {
     let wanted = &table.key_columns()[..table.primary_key_columns()];
     let mut bound = vec![String::new(); wanted.len()];
@@ -252,7 +252,7 @@ pub(crate) fn bound_of(table: &dyn AnyTable, tuple: &[u8]) -> std::result::Resul
 }
 
 impl TableBinding {
-    /// The primary key of a row that [`Source::read_chunk`] read, as a bound.
+    /// Returns the primary key of a row that [`Source::read_chunk`] read, as a bound.
     ///
     /// # Errors
     /// When the key has no literal; a table with such keys cannot be split into ranges.

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use super::{Source, TableBinding};
 
 impl Source {
-    /// How many rows a table has now.
+    /// Counts the rows that a table has now.
     ///
     /// # Errors
     /// The driver's.

@@ -1,4 +1,4 @@
-//! What applications and the daemon have counted: written by the minute, read by the daemon and by gates.
+//! Counts of applications and the daemon: written by the minute, read by the daemon and by gates.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use sqlx::postgres::PgConnection;
 
 use super::Source;
 
-/// Time for which a count of a minute is kept. What was spent is kept for good.
+/// Time for which a count of a minute is kept. Spent units are kept for good.
 const KEPT: &str = "1 day";
-/// What no operator distrusts: rows of ours, and of roles that no operator has named. What a role reports is its
-/// choice. 1. One reports differences that it made up, again and again. 2. HybridRead is refused, or stepped
-/// back from, and no comparison helps, as each is older than the next report. So there is a way to pass over
-/// a role, and the gate says whose reports it goes by.
+/// Condition for rows that no operator distrusts: rows of ours, and of roles that no operator has named. A
+/// role may report what it likes. 1. One reports differences that it made up, again and again. 2. HybridRead
+/// is refused, or stepped back from, and no comparison helps, as each is older than the next report. So there
+/// is a way to pass over a role, and the gate says whose reports it goes by.
 pub(super) const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array(coalesce((
     SELECT s.value #>> '{}' FROM lockstep.settings s WHERE s.name = 'distrusted_reporters'
         AND (s.until IS NULL OR s.until > pg_catalog.clock_timestamp())), ''), ','))";
@@ -38,7 +38,7 @@ pub struct CountRow {
 }
 
 impl Source {
-    /// What was counted within the last `within`.
+    /// Returns what was counted within the last `within`.
     ///
     /// # Errors
     /// The driver's.
@@ -51,7 +51,7 @@ impl Source {
         .await
     }
 
-    /// What was spent since the migration began, in units and requests.
+    /// Returns what was spent since the migration began, in units and requests.
     ///
     /// # Errors
     /// The driver's.
@@ -134,7 +134,8 @@ impl Source {
         .map(drop)
     }
 
-    /// What was counted in `epoch` since `since`; none where the schema is of before anything was counted.
+    /// Returns what was counted in `epoch` since `since`; none where the schema is of before anything was
+    /// counted.
     ///
     /// # Errors
     /// The driver's.
@@ -153,8 +154,8 @@ impl Source {
         }
     }
 
-    /// Which roles have reported shadow reads that differ, of those that count, in `epoch` since `since`,
-    /// and how many: the most first.
+    /// Returns the roles that have reported shadow reads that differ, of those that count, in `epoch` since
+    /// `since`, and how many: the most first.
     ///
     /// # Errors
     /// The driver's.
@@ -177,8 +178,8 @@ impl Source {
     }
 }
 
-/// The settings in force, read on an application's own connection with the rights that it has; none where the
-/// schema is of before they were kept there.
+/// Returns the settings in force, read on an application's own connection with the rights that it has; none
+/// where the schema is of before they were kept there.
 ///
 /// # Errors
 /// The driver's.

@@ -40,14 +40,14 @@ pub struct DeadLetter {
     pub acknowledged_by: Option<String>,
 }
 
-/// What tells a state of row `s` from every other: each change makes a row elsewhere, or by another
-/// transaction.
+/// Expression that tells a state of row `s` from every other: each change makes a row elsewhere, or by
+/// another transaction.
 const STATE: &str = "(s.xmin::text || s.ctid::text)";
 /// Number of times that a row may move between being read and being set aside. Only writers and `VACUUM FULL`
 /// move one.
 const SET_ASIDE_TRIES: u32 = 20;
 
-/// Whether a row, whose columns come after one of ours, is what was read before.
+/// Tells whether a row, whose columns come after one of ours, is what was read before.
 fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
     let mut read = Fields::of_copy(tuple);
     Fields::of_query(row, 1, |now| {
@@ -55,7 +55,7 @@ fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
     })
 }
 
-/// What happens to a row that is a dead letter already.
+/// Clause for a row that is a dead letter already.
 const SET_ASIDE: &str = "DO UPDATE SET
     version = greatest(x.version, excluded.version), stage = excluded.stage, reason = excluded.reason,
     attempts = x.attempts + 1, found_at = pg_catalog.clock_timestamp(), acknowledged_at = NULL,
@@ -66,7 +66,7 @@ impl Source {
     /// [`CopyChunk::row`](super::CopyChunk::row) gave. Says whether it is set aside. A row that was changed
     /// or deleted since was captured, and is the relay's. Or else:
     /// 1. The backfill reads a row that cannot be held.
-    /// 2. It is mended, and a relay delivers it.
+    /// 2. It is repaired, and a relay delivers it.
     /// 3. It is set aside all the same, and once the dead letter is acknowledged, no comparison speaks of
     ///    that key any more.
     ///
@@ -145,7 +145,7 @@ impl Source {
         self.set_aside_text(table, &key.to_json(), version, reason).await
     }
 
-    /// The same for a mark whose key may not read as one.
+    /// Returns the same for a mark whose key may not read as one.
     pub(super) async fn set_aside_text(
         &self,
         table: &str,
@@ -178,7 +178,7 @@ impl Source {
     // By `to_jsonb`, here and where they are counted: commands that only read also read the schema of an
     // older Lockstep, which has no such columns.
 
-    /// The dead letters of a table, at most `limit`, oldest first.
+    /// Returns the dead letters of a table, at most `limit`, oldest first.
     ///
     /// # Errors
     /// The driver's.
@@ -203,7 +203,7 @@ impl Source {
             .doing("listing dead letters")
     }
 
-    /// How many dead letters a table has, and how many of them no operator has acknowledged.
+    /// Counts the dead letters of a table, and those of them that no operator has acknowledged.
     ///
     /// # Errors
     /// The driver's.

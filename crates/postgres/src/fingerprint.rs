@@ -119,7 +119,7 @@ FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid",
     )
 });
 
-/// The fingerprint of a relation as `connection` sees it; empty where there is none.
+/// Returns the fingerprint of a relation as `connection` sees it; empty where there is none.
 pub(super) async fn fingerprint(connection: impl PgExecutor<'_>, binding: &TableBinding) -> Result<String> {
     let key: Vec<&str> = binding.primary_key().collect();
     let found = sqlx::query_scalar(FINGERPRINT.as_str())

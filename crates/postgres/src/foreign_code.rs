@@ -33,9 +33,9 @@ const TYPES: &str = "
             OFFSET 0) AS part (oid))
     SELECT y.oid FROM types y";
 
-/// What of the tables and types calls a function, with the owner of each function; the owner of a domain may
-/// have it call another one at any time. What superusers own is trusted, and so is what belongs to the owner
-/// of the table, who may do anything to it.
+/// Query for what calls a function, of the tables and types, with the owner of each function; the owner of a
+/// domain may have it call another one at any time. Code of superusers is trusted, and so is code of the
+/// owner of the table, who may do anything to it.
 const CODE: &str = "
     WITH objects AS MATERIALIZED (
         SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass AS class, g.oid, 'trigger ' || g.tgname AS name

@@ -38,7 +38,7 @@ impl Source {
     ///
     /// 1. The owner of the database makes schema `lockstep` before we do, and a view or a trigger in it.
     /// 2. We create what is not there yet and read the rest.
-    /// 3. What the view calls runs with the operator's rights.
+    /// 3. Functions that the view calls run with the operator's rights.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where there is such a thing, and the driver's.
@@ -67,8 +67,8 @@ impl Source {
 
     /// The same for a command on `tables`, which a role that only looks may give as well: one that owns no
     /// table that moves, by no membership, and is no superuser. It goes on over schemas that belong, with all
-    /// that is in them, to the one role that has those tables. What is in them gains nothing over it: who owns
-    /// a table may put a policy on it, and that runs with the rights of who reads the table.
+    /// that is in them, to the one role that has those tables. Code in them gains nothing over it: the owner
+    /// of a table may put a policy on it, and that runs with the rights of the role that reads the table.
     ///
     /// Without this, who was granted what `status` and `doctor` read was refused by both.
     ///

@@ -17,14 +17,14 @@ pub struct FullPass {
     pub phase: String,
     /// The epoch it was made in.
     pub epoch: i64,
-    /// What it was made of; opaque here.
+    /// Identity of what it was made of; opaque here.
     pub identity: String,
     /// Time until which changes have been looked at since.
     pub verified_as_of: DateTime<Utc>,
 }
 
 impl Source {
-    /// The newest full pass of a table that found nothing.
+    /// Returns the newest full pass of a table that found nothing.
     ///
     /// # Errors
     /// The driver's.
@@ -137,7 +137,7 @@ async fn lock_passes(connection: &mut PgConnection, doing: &str) -> Result<i64> 
         .doing(doing)
 }
 
-/// Whether pass `pass` began after the newest finding in the table.
+/// Tells whether pass `pass` began after the newest finding in the table.
 async fn may_count(connection: &mut PgConnection, table: &str, pass: i64, doing: &str) -> Result<bool> {
     sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM lockstep.found WHERE table_name = $1 AND pass >= $2)")
         .bind(table)

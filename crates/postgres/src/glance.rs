@@ -1,9 +1,9 @@
 //! One statement that says whether anything has happened, for what looks often and mostly finds nothing.
 //!
 //! A relay that meets no change, and a daemon whose page is not open, asked some dozens of statements a
-//! second for the same answers. What is asked here instead is cheap, and says of each thing that they look at
-//! whether it is as it was: a caller that sees a difference asks everything again. A glance decides nothing
-//! else: nothing is delivered, acknowledged or judged by one.
+//! second for the same answers. The question asked here instead is cheap, and its answer says of each thing
+//! that they look at whether it is as it was: a caller that sees a difference asks everything again. A glance
+//! decides nothing else: nothing is delivered, acknowledged or judged by one.
 
 use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
@@ -11,7 +11,7 @@ use sqlx::AssertSqlSafe;
 use super::Source;
 use super::clock::worker_is_live;
 
-/// What a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
+/// State that a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Glance {
     /// Whether a key is pending, an intent is open, or a worker is at work.
@@ -33,8 +33,8 @@ const OF_CHANGES: &str = "(SELECT s.last_value::text || '/' || c.xmin::text || '
              pg_catalog.hashtextextended(i.inhrelid::text || ' ' || i.inhparent::text, 0))::text
          FROM pg_catalog.pg_inherits i)";
 
-/// What the page shows besides. Moments that pass by themselves (a lease, the end of a setting) are asked for
-/// as yes or no.
+/// Expressions for what the page shows besides. Moments that pass by themselves (a lease, the end of a
+/// setting) are asked for as yes or no.
 const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journal),
      (SELECT pg_catalog.max(id)::text FROM lockstep.verdicts),
      (SELECT pg_catalog.string_agg(
@@ -56,7 +56,7 @@ const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journa
 const WAITS: &str = "EXISTS (SELECT FROM lockstep.pending) OR EXISTS (SELECT FROM lockstep.intents)";
 
 impl Source {
-    /// Whether a relay may have something to do.
+    /// Checks whether a relay may have something to do.
     ///
     /// `None` where it cannot be said by one statement, as where the schema is not there or is of an earlier
     /// version: then everything is asked.
@@ -71,7 +71,7 @@ impl Source {
             .await
     }
 
-    /// The same for everything that is shown of a migration.
+    /// Returns the same for everything that is shown of a migration.
     ///
     /// # Errors
     /// As there.

@@ -31,9 +31,9 @@ const READ_ONLY: [&str; 3] = [
     "GRANT SELECT ON ALL SEQUENCES IN SCHEMA lockstep TO",
 ];
 
-/// The statements that make role `to` one that may do what `role` does with `tables`, and no more. Those of
-/// an application and of who only reads are run by the operator, once schema `lockstep` is there; those of
-/// the operator by who owns the database.
+/// Returns the statements that make role `to` one that may do what `role` does with `tables`, and no more.
+/// Those of an application and of who only reads are run by the operator, once schema `lockstep` is there;
+/// those of the operator by who owns the database.
 pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation]) -> Vec<String> {
     let name = quote_identifier(to);
     let each = |statements: &[&str]| {
@@ -63,7 +63,7 @@ pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation])
 }
 
 /// Lets role `name` read what the foreign keys of `tables` refer to: a comparison counts rows that refer to
-/// nothing (R25), and is incomplete where it may not look. Which tables these are only the database knows.
+/// nothing (R25), and is incomplete where it may not look. Only the database knows which tables these are.
 fn read_referred(name: &str, tables: &[&Relation]) -> Option<String> {
     let relations = tables.iter().map(|table| quote_literal(&table.sql()));
     (!tables.is_empty()).then(|| {

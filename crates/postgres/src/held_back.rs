@@ -5,7 +5,7 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 
-/// What of the pending set cannot be taken out.
+/// Part of the pending set that cannot be taken out.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct HeldBack {
     /// Marks that are gone and not taken out yet, as PostgreSQL counts them.
@@ -20,7 +20,7 @@ pub struct HeldBack {
 }
 
 impl Source {
-    /// What of the pending set autovacuum has not taken out, and for whom it is kept.
+    /// Returns what autovacuum has not taken out of the pending set, and for whom it is kept.
     ///
     /// # Errors
     /// The driver's.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::clock::{is_ahead, worker_is_live};
 use super::{HeldRange, KeyBound, RangeProgress, Source};
 
-/// Where the initial load of a table goes on its way to an import.
+/// Place of the initial load of a table on its way to an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportPlace {
     /// Folder on this machine that parts are written to.
@@ -41,7 +41,7 @@ pub struct ImportRow {
     pub client_token: Option<String>,
     /// DynamoDB's name of the job, once it answered.
     pub arn: Option<String>,
-    /// When it was begun, by the source's clock: one that was begun again is another.
+    /// Time at which it was begun, by the source's clock: one that was begun again is another.
     pub begun_at: DateTime<Utc>,
 }
 
@@ -57,8 +57,8 @@ pub struct PartRow {
 }
 
 impl Source {
-    /// The import of a table; `None` where the initial load went in by writes, or where schema `lockstep` is
-    /// of a version that knew none.
+    /// Returns the import of a table; `None` where the initial load went in by writes, or where schema
+    /// `lockstep` is of a version that knew none.
     ///
     /// # Errors
     /// The driver's.
@@ -78,7 +78,7 @@ impl Source {
     }
 
     /// Begins an import of a table that has no target yet, and closes the table for changes until its target
-    /// is there. What was planned before is forgotten.
+    /// is there. An earlier plan is forgotten.
     ///
     /// # Errors
     /// The driver's. `false`: the table has a target, and nothing was changed.
@@ -196,7 +196,7 @@ impl Source {
         Ok(noted.rows_affected() == 1)
     }
 
-    /// The parts of a table, by name.
+    /// Returns the parts of a table, by name.
     ///
     /// # Errors
     /// The driver's.
@@ -296,8 +296,8 @@ impl Source {
         transaction.commit().await.doing(doing)
     }
 
-    /// Whether a call for a job may still arrive: its token was noted within `lifetime`, by the source's
-    /// clock.
+    /// Tells whether a call for a job may still arrive: its token was noted within `lifetime`, by the
+    /// source's clock.
     ///
     /// # Errors
     /// The driver's.

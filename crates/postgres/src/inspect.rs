@@ -1,4 +1,4 @@
-//! What a source table looks like: its columns, its key, what hangs on it.
+//! Shape of a source table: its columns, its key, what hangs on it.
 
 mod described;
 
@@ -57,7 +57,7 @@ pub struct Dependent {
     pub by: Option<Relation>,
 }
 
-/// Whether a row type reads a type of the source. One of schema `public` is printed with its schema for
+/// Tells whether a row type reads a type of the source. One of schema `public` is printed with its schema for
 /// sessions with our own search path.
 fn accepts(binding: &TableBinding, spec: &ColumnSpec, sql_type: &str) -> bool {
     let accepts = |sql_type| binding.table.accepts(spec, sql_type);
@@ -76,7 +76,7 @@ impl SourceTable {
         if self.rows_estimate > 0 { self.rows_estimate } else { self.pages.saturating_mul(ROWS_OF_A_PAGE) }
     }
 
-    /// What an enum of the row type and that of the source do not have in common. A row with a label that
+    /// Names the labels that only one of the row type's enum and the source's has. A row with a label that
     /// Rust does not have could not be held, and one with a label that PostgreSQL does not have not come
     /// back.
     fn labels_apart(&self, spec: &ColumnSpec) -> Option<String> {
@@ -98,7 +98,7 @@ impl SourceTable {
         (!apart.is_empty()).then(|| format!("column `{}`: {}", spec.name, apart.join("; ")))
     }
 
-    /// What keeps `binding` from reading this table, one sentence each.
+    /// Returns what keeps `binding` from reading this table, one sentence each.
     pub fn mismatches(&self, binding: &TableBinding) -> Vec<String> {
         let mut found = Vec::new();
         for spec in binding.table.columns() {
@@ -234,8 +234,8 @@ impl Source {
         Ok(dependents)
     }
 
-    /// The foreign keys that refer to a relation or a partition of it. Those of partitions count for the
-    /// table that they are parts of; PostgreSQL makes those with a parent itself.
+    /// Returns the foreign keys that refer to a relation or a partition of it. Those of partitions count for
+    /// the table that they are parts of; PostgreSQL makes those with a parent itself.
     ///
     /// # Errors
     /// The driver's.

@@ -70,7 +70,8 @@ pub async fn deregister(connection: &mut PgConnection, id: i64) -> Result<()> {
 }
 
 impl Source {
-    /// Every registered instance, live ones first; none where schema `lockstep` is older than instances.
+    /// Returns every registered instance, live ones first; none where schema `lockstep` is older than
+    /// instances.
     ///
     /// # Errors
     /// The driver's.

@@ -54,8 +54,9 @@ pub struct Mark {
 /// fail.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What a role takes out with its own transaction. Another role can record intents under a number that it has
-/// seen; a transaction that took those out would be refused, and they are the sweeper's once it has ended.
+/// Condition for the intents that a role takes out with its own transaction. Another role can record intents
+/// under a number that it has seen; a transaction that took those out would be refused, and they are the
+/// sweeper's once it has ended.
 const OWN: &str = "(owner IS NULL OR owner = current_user)";
 
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's
@@ -102,7 +103,7 @@ pub async fn begin_write_in(source: &Source, believed: Epoch) -> Result<Option<S
 /// Put after what a statement returns that changes rows, it returns the number of its transaction as well.
 pub const WITH_ID: &str = ", pg_catalog.pg_current_xact_id()::text AS lockstep_xid";
 
-/// The number that came by [`WITH_ID`].
+/// Returns the number that came by [`WITH_ID`].
 ///
 /// # Errors
 /// [`Kind::Invalid`] where the row has none.
@@ -110,7 +111,7 @@ pub fn id_of(row: &PgRow) -> Result<TransactionId> {
     parse_xid(row.try_get("lockstep_xid").doing("reading a transaction's number")?)
 }
 
-/// The number of a transaction; `None` where it has changed nothing.
+/// Returns the number of a transaction; `None` where it has changed nothing.
 ///
 /// # Errors
 /// The driver's, as of a transaction in which a statement has failed.
@@ -123,7 +124,7 @@ pub async fn id_under_way(transaction: &mut PgConnection) -> Result<Option<Trans
     now.map(parse_xid).transpose()
 }
 
-/// The same, of a transaction that is numbered by being asked.
+/// Returns the same, of a transaction that is numbered by being asked.
 ///
 /// # Errors
 /// The driver's.
@@ -136,7 +137,7 @@ pub async fn id_assigned(transaction: &mut PgConnection) -> Result<TransactionId
     parse_xid(id)
 }
 
-/// Whether a transaction is still the one of `id`, and was not ended by a statement in it.
+/// Tells whether a transaction is still the one of `id`, and was not ended by a statement in it.
 ///
 /// # Errors
 /// The driver's, as of a transaction in which a statement has failed.
@@ -248,7 +249,7 @@ impl Source {
         Ok(())
     }
 
-    /// How many intents are open, and the age of the oldest in seconds.
+    /// Returns how many intents are open, and the age of the oldest in seconds.
     ///
     /// # Errors
     /// The driver's.

@@ -13,7 +13,7 @@ use super::Source;
 #[serde(transparent)]
 pub struct IntentId(pub i64);
 
-/// What an entry says.
+/// Kind of what an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryKind {
@@ -30,7 +30,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// The word in the table.
+    /// Returns the word in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Intent => "intent",
@@ -175,7 +175,7 @@ impl Source {
         .doing("writing the journal")
     }
 
-    /// Whether a part of an intent was noted; its detail names the intent as `of`.
+    /// Tells whether a part of an intent was noted; its detail names the intent as `of`.
     ///
     /// # Errors
     /// The driver's.
@@ -192,7 +192,7 @@ impl Source {
         .doing("reading the journal")
     }
 
-    /// The newest note that names this idempotency key; `None` where nothing was asked under it.
+    /// Returns the newest note that names this idempotency key; `None` where nothing was asked under it.
     ///
     /// # Errors
     /// The driver's.
@@ -207,7 +207,7 @@ impl Source {
         .doing("reading the journal")
     }
 
-    /// The newest note of this kind; `None` where there is none.
+    /// Returns the newest note of this kind; `None` where there is none.
     ///
     /// # Errors
     /// The driver's.
@@ -222,7 +222,7 @@ impl Source {
         .doing("reading the journal")
     }
 
-    /// How often `step` was done since entry `id`.
+    /// Counts how often `step` was done since entry `id`.
     ///
     /// # Errors
     /// The driver's.
@@ -253,7 +253,7 @@ impl Source {
         .doing("reading the journal")
     }
 
-    /// The newest entries, newest first.
+    /// Returns the newest entries, newest first.
     ///
     /// # Errors
     /// The driver's.

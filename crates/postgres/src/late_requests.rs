@@ -1,4 +1,4 @@
-//! Until when a request of DynamoOnly may still land, after the truth has come back.
+//! Time until which a request of DynamoOnly may still land, after the truth has come back.
 //!
 //! It is one record, which no journal can crowd out, written by the transaction in which PostgreSQL's control
 //! record leaves DynamoOnly. How long it lasts is told by the clock that is behind, this server's or the

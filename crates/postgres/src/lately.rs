@@ -1,4 +1,4 @@
-//! What was delivered lately, for a step that must see that the target's indexes show it.
+//! Recent deliveries, for a step that must see that the target's indexes show them.
 //!
 //! Keys that are delivered are noted for the validator with the number of the newest pass (see `unverified`),
 //! each once for a number. Another number, which no pass has, has them noted again from here on.
@@ -11,8 +11,8 @@ use super::Source;
 const NOTED_FOR_H: i32 = 1;
 
 impl Source {
-    /// From now on each key that is delivered is noted with the number that this returns, or a later one.
-    /// What was noted before stays so for a validation that goes on from an earlier pass.
+    /// Begins to note each key that is delivered with the number that this returns, or a later one. Earlier
+    /// notes stay for a validation that goes on from an earlier pass.
     ///
     /// # Errors
     /// The driver's.

@@ -1,4 +1,4 @@
-//! Which of several daemons leads: the one whose session holds a lock.
+//! Leadership among several daemons: the one whose session holds a lock leads.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a transaction left under the keys that it changed: rows and marks, read together (I14).
+//! Rows and marks that a transaction left under the keys that it changed, read together (I14).
 
 use lockstep_core::{Doing, Fields, Result, Version};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::binding::{TableBinding, digest_sql, quote_identifier};
 use super::intents::Mark;
 
-/// What this transaction left under a key: the row that has it, and the mark, read together (I14).
+/// State that this transaction left under a key: the row that has it, and the mark, read together (I14).
 pub struct Left {
     /// The mark.
     pub mark: Mark,
@@ -37,7 +37,7 @@ impl Left {
 /// 1. `RETURNING` shows a row as it was written.
 /// 2. A trigger, a cascade or a later statement changes it, or takes it away, and marks its key under a newer
 ///    version.
-/// 3. What was returned would leave under that version and be acknowledged.
+/// 3. The returned row would leave under that version and be acknowledged.
 ///
 /// The rows are locked by this transaction, so no other one changes them meanwhile.
 ///
@@ -56,7 +56,7 @@ pub async fn left_under(transaction: &mut PgConnection, tables: &[KeysOfTable<'_
     Ok(left)
 }
 
-/// How many of tables that are so wide fit into one statement: one at least.
+/// Returns how many tables of these widths fit into one statement: one at least.
 fn fitting(widths: impl Iterator<Item = usize>) -> usize {
     let so_far = widths.scan(TABLES_AT, |columns, width| {
         *columns += width;
@@ -65,7 +65,7 @@ fn fitting(widths: impl Iterator<Item = usize>) -> usize {
     so_far.take_while(|columns| *columns <= COLUMNS_MAX).count().max(1)
 }
 
-/// Its columns, after one that says whether there is a row.
+/// Counts the columns of the table, after one that says whether there is a row.
 fn width(binding: &TableBinding) -> usize {
     1 + binding.table.columns().len()
 }

@@ -201,7 +201,7 @@ use sqlx::postgres::PgPool;
 use self::plans::Plans;
 use self::sessions::Sessions;
 
-/// How to reach the source.
+/// Options by which the source is reached.
 #[derive(Clone)]
 pub struct SourceOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`. TLS is used as `sslmode` says.
@@ -230,7 +230,7 @@ impl std::fmt::Debug for SourceOptions {
 /// A handle on the source; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Of the pool: see [`sessions`].
+    /// Sessions of the pool: see [`sessions`].
     sessions: Sessions,
     /// For intents and their fate only. A strict write holds a connection of `pool` and wants a second one:
     /// were it from the same pool, as many writes as it has connections would wait for each other for ever. A
@@ -246,12 +246,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// The pool, for statements of this module's callers inside this crate and for tests.
+    /// Returns the pool, for statements of this module's callers inside this crate and for tests.
     pub fn pool(&self) -> &PgPool {
         self.sessions.pool()
     }
 
-    /// Where it is, for messages: no password is in it.
+    /// Returns the address of the source, for messages: no password is in it.
     pub fn place(&self) -> String {
         let options = self.pool().connect_options();
         let database = options.get_database().unwrap_or("(the role's own)");
@@ -270,7 +270,7 @@ impl Source {
             .doing("asking for the database's name")
     }
 
-    /// The server's version, as `server_version_num`.
+    /// Returns the server's version, as `server_version_num`.
     ///
     /// # Errors
     /// When the server does not answer.

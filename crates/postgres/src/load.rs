@@ -1,10 +1,10 @@
-//! How busy the source is, so that copying the initial load takes what applications leave.
+//! Load of the source, so that copying the initial load takes what applications leave.
 
 use lockstep_core::{Doing, Result};
 
 use super::Source;
 
-/// How busy the source is now.
+/// Load of the source now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Load {
     /// Sessions of others that are at work in any database of the server, as far as this role may see them.
@@ -19,7 +19,7 @@ pub struct Load {
 }
 
 impl Source {
-    /// How busy the source is now. Lockstep's own sessions do not count.
+    /// Measures how busy the source is now. Lockstep's own sessions do not count.
     ///
     /// # Errors
     /// When the server does not answer.

@@ -8,7 +8,7 @@ use sqlx::{Arguments as _, AssertSqlSafe};
 use super::binding::{digest_sql, list, quote_identifier, quote_literal};
 use super::{KeyBound, Source, TableBinding};
 
-/// What the source knows of one key at one moment.
+/// State of one key in the source at one moment.
 pub struct KeyState {
     /// The version under which it is pending, if it is.
     pub pending: Option<Version>,
@@ -20,7 +20,7 @@ pub struct KeyState {
     exists: bool,
 }
 
-/// The version under which a key is pending, by its mark or by the open intent of a strict write.
+/// Returns the version under which a key is pending, by its mark or by the open intent of a strict write.
 fn pending_sql(key: &str) -> String {
     format!(
         "coalesce(p.version, (SELECT pg_catalog.max(i.repair_version) FROM lockstep.intents i
@@ -63,7 +63,7 @@ impl KeyState {
         states
     }
 
-    /// Whether a row with exactly this key exists.
+    /// Tells whether a row with exactly this key exists.
     pub fn exists(&self) -> bool {
         self.exists
     }
@@ -113,8 +113,8 @@ pub(super) fn bind_keys<'a>(
     added.map_err(|error| Error::of_sqlx("binding keys", sqlx::Error::Encode(error)))
 }
 
-/// Whether PostgreSQL can have a key: no text of its own holds a NUL. One that cannot be said is of an item
-/// without a row.
+/// Tells whether PostgreSQL can have a key: no text of its own holds a NUL. One that cannot be said is of an
+/// item without a row.
 pub(super) fn is_sayable(key: &[String]) -> bool {
     key.iter().all(|literal| !literal.contains('\0'))
 }
@@ -197,8 +197,8 @@ impl Source {
         Ok(found.map(KeyState::of))
     }
 
-    /// The source keys of the rows with this primary key, typed as people type it: one text a column. Where
-    /// the primary key is the whole source key, it is that whether there is a row or not.
+    /// Returns the source keys of the rows with this primary key, typed as people type it: one text a column.
+    /// Where the primary key is the whole source key, it is that whether there is a row or not.
     ///
     /// # Errors
     /// [`Kind::Invalid`](lockstep_core::Kind::Invalid) for a text that is no value of its column; the
@@ -249,7 +249,7 @@ impl Source {
         found.iter().map(key_of).collect()
     }
 
-    /// Whether the row of a primary key is a dead letter. For rows whose whole key cannot be formed.
+    /// Tells whether the row of a primary key is a dead letter. For rows whose whole key cannot be formed.
     ///
     /// # Errors
     /// The driver's.

@@ -20,7 +20,7 @@ pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// well.
 const DOUBTED_FOR: Duration = Duration::from_secs(10);
 
-/// Whether a connection that worked a moment ago must be asked all the same.
+/// Tells whether a connection that worked a moment ago must be asked all the same.
 pub(super) fn connections_are_doubted() -> bool {
     static SEEN: AtomicU64 = AtomicU64::new(0);
     static UNTIL: Mutex<Option<Instant>> = Mutex::new(None);
@@ -61,8 +61,8 @@ async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error
     .await
 }
 
-/// Whether a connection of the pool still works. One in use a moment ago is not asked, unless another has
-/// just met a read-only node.
+/// Tells whether a connection of the pool still works. One in use a moment ago is not asked, unless another
+/// has just met a read-only node.
 pub(super) async fn is_there(
     connection: &mut PgConnection,
     known: PoolConnectionMetadata,

@@ -43,8 +43,8 @@ impl Source {
         }
     }
 
-    /// Whether comparisons have begun here under all of these numbers. Not so of one that began in a time
-    /// that this source has lost, or more than a month ago.
+    /// Tells whether comparisons have begun here under all of these numbers. Not so of one that began in a
+    /// time that this source has lost, or more than a month ago.
     ///
     /// # Errors
     /// The driver's.
@@ -61,7 +61,7 @@ impl Source {
         .doing("looking whether a comparison began here")
     }
 
-    /// Whether a number can be drawn. A standby can be compared with, and draws nothing.
+    /// Tells whether a number can be drawn. A standby can be compared with, and draws nothing.
     async fn has_numbers(&self) -> Result<bool> {
         sqlx::query_scalar(
             "SELECT pg_catalog.to_regclass('lockstep.begun_comparisons') IS NOT NULL

@@ -61,7 +61,7 @@ pub(super) const LINES: &str = r"(SELECT pg_catalog.string_agg(E'\nlockstep part
         pg_catalog.translate(l.oid::regclass::text, E'\n', ' ')), '' ORDER BY l.oid)
     FROM tree t JOIN pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p')";
 
-/// Why partitions of relation `c` cannot be read or captured, as rows of one sentence.
+/// Query for the reasons why partitions of relation `c` cannot be read or captured, as rows of one sentence.
 pub(super) const HIDES: &str = r"SELECT 'partition: its partition ' || l.oid::regclass::text || CASE
         WHEN l.relkind <> 'r' THEN ' is a foreign table: its rows are written where no trigger of this server sees it'
         WHEN l.relpersistence <> 'p' THEN ' is UNLOGGED: a crash of the server empties it, and no trigger fires'
@@ -104,23 +104,23 @@ impl Leaf {
         })
     }
 
-    /// The partitions in lines, each of which begins with [`PARTITION`].
+    /// Returns the partitions in lines, each of which begins with [`PARTITION`].
     pub(super) fn all(lines: &str) -> Vec<Self> {
         lines.split(PARTITION).skip(1).filter_map(Self::read).collect()
     }
 
-    /// Whether `other` is this partition, and was attached all the time.
+    /// Tells whether `other` is this partition, and was attached all the time.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.oid == other.oid && self.attached == other.attached
     }
 
-    /// Whether rows of this known partition may have gone since: it was emptied or rewritten, and nothing
-    /// refused that.
+    /// Tells whether rows of this known partition may have gone since: it was emptied or rewritten, and
+    /// nothing refused that.
     pub(super) fn was_emptied(&self, now: &Self) -> bool {
         self.guard == NONE && self.file != now.file
     }
 
-    /// The record of this known partition, where its file has moved and no value of it has changed.
+    /// Returns the record of this known partition, where its file has moved and no value of it has changed.
     pub(super) fn followed(self, now: &[Self]) -> Self {
         match now.iter().find(|now| now.is(&self)) {
             Some(now) => Self { guard: self.guard, ..now.clone() },
@@ -128,18 +128,18 @@ impl Leaf {
         }
     }
 
-    /// Whether it is there, and its rows lie where they were made.
+    /// Tells whether it is there, and its rows lie where they were made.
     pub(super) fn is_still_among(&self, now: &[Self]) -> bool {
         let attached = self.attached.trim_start_matches(STRANGE);
         now.iter().any(|now| self.oid == now.oid && attached == now.attached && self.file == now.file)
     }
 
-    /// Whether it came with rows of which DynamoDB, which is the truth, may have none.
+    /// Tells whether it came with rows of which DynamoDB, which is the truth, may have none.
     pub(super) fn is_strange(&self) -> bool {
         self.attached.starts_with(STRANGE)
     }
 
-    /// Whether it is the same relation, however it was attached.
+    /// Tells whether it is the same relation, however it was attached.
     pub(super) fn has_oid_of(&self, other: &Self) -> bool {
         self.oid == other.oid
     }
@@ -158,7 +158,7 @@ pub(super) fn lines(leaves: &[Leaf]) -> String {
     leaves.iter().map(Leaf::line).collect()
 }
 
-/// The statement that reads the lines of the relation that is called `relation`, an expression.
+/// Returns the statement that reads the lines of the relation that is called `relation`, an expression.
 pub(super) fn lines_sql(relation: &str) -> String {
     format!(
         "WITH RECURSIVE {TREE} SELECT coalesce({LINES}, '') FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid"
@@ -166,7 +166,7 @@ pub(super) fn lines_sql(relation: &str) -> String {
     .replace("$1", relation)
 }
 
-/// The partitions of a relation as they are now.
+/// Returns the partitions of a relation as they are now.
 pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Vec<Leaf>> {
     let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(lines_sql("$1")))
         .bind(binding.relation.sql())
@@ -176,7 +176,8 @@ pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) 
     Ok(Leaf::all(&found.unwrap_or_default()))
 }
 
-/// Why the partitions of a table are not all captured; `known` are those of the recorded fingerprint.
+/// Returns the reason why the partitions of a table are not all captured; `known` are those of the recorded
+/// fingerprint.
 pub(super) fn uncaptured(known: &[Leaf], now: &[Leaf]) -> Option<String> {
     for leaf in now {
         if !leaf.captured {
@@ -215,7 +216,7 @@ pub(super) async fn guard(connection: &mut PgConnection, binding: &TableBinding,
     Ok(())
 }
 
-/// The name of a partition, as SQL takes it; `None` where it is gone.
+/// Returns the name of a partition, as SQL takes it; `None` where it is gone.
 pub(super) async fn relation(connection: &mut PgConnection, leaf: &Leaf) -> Result<Option<String>> {
     sqlx::query_scalar(
         "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)

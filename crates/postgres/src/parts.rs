@@ -55,7 +55,7 @@ impl Source {
         transaction.commit().await.doing(doing)
     }
 
-    /// How many parts of a step are noted.
+    /// Counts the parts of a step that are noted.
     ///
     /// # Errors
     /// The driver's.

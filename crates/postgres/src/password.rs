@@ -1,5 +1,5 @@
-//! Where the password comes from, and keeping it fresh: secrets are rotated and tokens expire while a
-//! migration runs for days.
+//! Origin of the password, and keeping it fresh: secrets are rotated and tokens expire while a migration runs
+//! for days.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use lockstep_core::Advice::{SourcePasswordCommand, SourcePasswordFile};
 use lockstep_core::{Error, Kind, Result, passwords_refused};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
-/// Where the source's password comes from.
+/// Origin of the source's password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Password {
     /// The password is in the URL, or there is none.
@@ -43,7 +43,7 @@ const COMMAND_AFTER_REFUSAL: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Password {
-    /// The options with the password as it is now.
+    /// Returns the options with the password as it is now.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] for a file that cannot be read, [`Kind::Unavailable`] for a command that
@@ -112,7 +112,7 @@ impl Password {
     }
 }
 
-/// What a shell command prints. Neither it nor what it prints is ever shown.
+/// Returns what a shell command prints. Neither it nor what it prints is ever shown.
 async fn run(command: &str) -> Result<String> {
     let failed =
         |why: String| Error::source(Kind::Unavailable, format!("running {SourcePasswordCommand}"), why);

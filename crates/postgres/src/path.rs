@@ -1,4 +1,4 @@
-//! In which schemas a session looks for names that are given without one.
+//! Schemas in which a session looks for names that are given without one.
 //!
 //! 1. A role that may create in `public` (every role, up to PostgreSQL 14) makes a function `setval(text,
 //! bigint)` there, or an operator, that fits an expression of ours better than PostgreSQL's own. 2. The
@@ -14,20 +14,20 @@ use lockstep_core::{Doing, Result};
 use sqlx::Executor as _;
 use sqlx::postgres::PgConnection;
 
-/// Where a session looks.
+/// Path in which a session looks for names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
-    /// Where the role's, the database's or the URL's setting says.
+    /// Path that the role's, the database's or the URL's setting gives.
     OfTheRole,
-    /// In PostgreSQL's own schema.
+    /// Path of PostgreSQL's own schema.
     Own,
 }
 
 /// `pg_temp` by name, as it is looked into first where it is not named.
 pub(super) const OWN: &str = "pg_catalog, pg_temp";
 
-/// Where names are looked for, as an expression: what role, database and URL say, with PostgreSQL's own
-/// schema before all others. Not named in a path, it is looked into first.
+/// Path in which names are looked for, as an expression: what role, database and URL say, with PostgreSQL's
+/// own schema before all others. Not named in a path, it is looked into first.
 pub(super) const OF_THE_ROLE: &str = "CASE WHEN pg_catalog.array_position(pg_catalog.current_schemas(false),
         'pg_catalog'::pg_catalog.name) OPERATOR(pg_catalog.>) 1
     THEN pg_catalog.array_to_string(ARRAY(
@@ -39,8 +39,8 @@ pub(super) const OF_THE_ROLE: &str = "CASE WHEN pg_catalog.array_position(pg_cat
 /// it.
 pub(super) const KEPT_IN: &str = "lockstep.path";
 
-/// From here to the end of the transaction, or to [`take_back`], names are looked for where the application
-/// expects it.
+/// Looks for names where the application expects it, from here to the end of the transaction, or to
+/// [`take_back`].
 pub(crate) async fn lend(transaction: &mut PgConnection) -> Result<()> {
     transaction
         .execute(

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use super::binding::digest_sql;
 use super::{RelayShare, Source, TableBinding};
 
-/// How far the target is behind for one table. Always visible (R12).
+/// Lag of the target for one table. Always visible (R12).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Lag {
     /// Pending keys.
@@ -58,12 +58,12 @@ pub struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// The end of the set.
+    /// Returns the end of the set.
     pub fn nothing() -> Self {
         Self { rows: Vec::new(), next: None, read_at: DateTime::UNIX_EPOCH }
     }
 
-    /// What [`page_sql`] found, of a page of `limit` keys.
+    /// Makes the page of what [`page_sql`] found, of `limit` keys.
     pub(super) fn of(found: Vec<PgRow>, limit: usize, doing: &str) -> Result<Self> {
         let full = found.len() == limit;
         let read_at = found.first().map_or_else(Utc::now, |row| row.get(4));
@@ -85,8 +85,8 @@ impl PendingBatch {
     }
 }
 
-/// The statement that reads marks of table `$1` with the rows they name, `$3` of them at most; `which` is the
-/// condition on `key` and may use `$2`.
+/// Returns the statement that reads marks of table `$1` with the rows they name, `$3` of them at most;
+/// `which` is the condition on `key` and may use `$2`.
 pub(super) fn page_sql(binding: &TableBinding, which: &str, order_sql: &str) -> String {
     format!(
         "SELECT p.key::text, p.version, coalesce({present_key} = p.key, false), s.{first_key} IS NOT NULL,
@@ -106,17 +106,17 @@ pub(super) fn page_sql(binding: &TableBinding, which: &str, order_sql: &str) -> 
     )
 }
 
-/// Which way the set is gone through, by the digests of its keys. Two relays that go different ways meet
+/// Order in which the set is gone through, by the digests of its keys. Two relays that go different ways meet
 /// once, and deliver nothing twice on the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOrder {
-    /// From the first digest.
+    /// Order from the first digest.
     Ascending,
-    /// From the last.
+    /// Order from the last digest.
     Descending,
 }
 
-/// What was delivered and may leave the set, unless it has been marked again meanwhile.
+/// Key that was delivered and may leave the set, unless it has been marked again meanwhile.
 #[derive(Clone, Debug)]
 pub struct Delivered {
     /// The key.
@@ -208,10 +208,10 @@ impl Source {
         self.acknowledge_of(None, table, delivered, read_at).await
     }
 
-    /// As [`Source::acknowledge`], for a relay that has a share. Keys that are not in its share any more, and
-    /// all of them once its lease is over, stay pending; it is asked here, in the statement that takes marks
-    /// out. 1. A relay looks at its clock. 2. It is stopped for a minute. 3. Its keys are another's. 4. It
-    /// wakes and acknowledges.
+    /// Acknowledges as [`Source::acknowledge`] does, for a relay that has a share. Keys that are not in its
+    /// share any more, and all of them once its lease is over, stay pending; it is asked here, in the
+    /// statement that takes marks out. 1. A relay looks at its clock. 2. It is stopped for a minute. 3. Its
+    /// keys are another's. 4. It wakes and acknowledges.
     ///
     /// # Errors
     /// The driver's.
@@ -296,7 +296,7 @@ impl Source {
         Ok(Lag { keys, oldest_s: oldest_s.max(0.0) })
     }
 
-    /// Which of `keys` are pending right now, or may become so by an open intent.
+    /// Returns those of `keys` that are pending right now, or may become so by an open intent.
     ///
     /// # Errors
     /// The driver's.

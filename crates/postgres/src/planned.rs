@@ -1,4 +1,4 @@
-//! What the initial load of a table was planned to take, and what it took (R50).
+//! Plan of the initial load of a table, and what it took (R50).
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result};
@@ -11,7 +11,7 @@ pub const HISTORY_ROWS: &str = "spent.history_rows";
 /// See [`HISTORY_ROWS`].
 pub const HISTORY_UNITS: &str = "spent.history_units";
 
-/// What the initial load of a table is reckoned to take.
+/// Plan of the initial load of a table: what it is reckoned to take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadPlan {
     /// Rows.
@@ -119,7 +119,7 @@ impl Source {
             .map(drop)
     }
 
-    /// What the initial load of each table was planned to take and took, in the order of their names.
+    /// Returns what the initial load of each table was planned to take and took, in the order of their names.
     ///
     /// # Errors
     /// The driver's.

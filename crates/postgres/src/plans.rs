@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What was seen of tables, by their names, and when one was another than before.
+/// Columns of the tables as they were last seen, by the tables' names, and the time when one was another than
+/// before.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
     seen: Mutex<(HashMap<&'static str, String>, Option<Instant>)>,
@@ -25,7 +26,7 @@ impl Plans {
         }
     }
 
-    /// Whether a session of this age may have plans of before the newest change.
+    /// Tells whether a session of this age may have plans of before the newest change.
     pub(super) fn are_old(&self, age: Duration) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.1.is_some_and(|changed| age >= changed.elapsed())

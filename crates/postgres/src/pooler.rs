@@ -3,8 +3,8 @@
 //! Lockstep's own sessions hold locks (coordinator, feed), listen, and depend on settings that they make. 1.
 //! A pooler in transaction mode gives each transaction another server session. 2. The coordinator's lock
 //! stays behind in one that a stranger uses next. 3. Two coordinators are at work, or none ever again. A
-//! pooler in session mode drops the settings of the start, row_security among them. What applications write
-//! through a pooler is captured all the same: the trigger needs no session.
+//! pooler in session mode drops the settings of the start, row_security among them. Writes of applications
+//! through a pooler are captured all the same: the trigger needs no session.
 
 use lockstep_core::Advice::SourceUrl;
 use lockstep_core::{Doing, Error, Kind, Result};
@@ -18,7 +18,7 @@ fn next() -> String {
     )
 }
 
-/// The error of a pooler that does not take what every session of ours sends first.
+/// Makes the error of a pooler that does not take what every session of ours sends first.
 pub(super) fn named_by(error: &sqlx::Error, place: &str) -> Option<Error> {
     let said = error.as_database_error()?.message();
     let name = if said.contains("command-line options") {
@@ -52,14 +52,15 @@ pub(super) async fn refuse(
     let kept = "SELECT (pg_catalog.current_setting('row_security') OPERATOR(pg_catalog.=) 'off')::text";
     if text(first, kept).await.doing(place)? != "true" {
         return refused(
-            "what a session sends at its start is lost: a pooler (PgBouncer with ignore_startup_parameters) is in between",
+            "the settings that a session sends at its start are lost: a pooler (PgBouncer with \
+             ignore_startup_parameters) is in between",
         );
     }
     Ok(())
 }
 
-/// Whether a transaction of another session takes the server session that `first` had a moment ago. A pooler
-/// in transaction mode gives out the one that was used last.
+/// Tells whether a transaction of another session takes the server session that `first` had a moment ago. A
+/// pooler in transaction mode gives out the one that was used last.
 async fn shares_sessions(
     first: &mut PgConnection,
     connect: &PgConnectOptions,

@@ -24,7 +24,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// publication.
 const PROBE: &str = "lockstep.test_operation_probe";
 
-/// What a probe of capture found.
+/// Result of a probe of capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureProbe {
     /// A write and a deletion were each marked, the deletion under the higher version, and everything was
@@ -92,7 +92,7 @@ async fn probe(transaction: &mut PgConnection, binding: &TableBinding, doing: &s
     })
 }
 
-/// The version of the mark of the key that no row can have.
+/// Returns the version of the mark of the key that no row can have.
 async fn mark(transaction: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<Option<i64>> {
     let nothing = binding
         .table

@@ -32,12 +32,12 @@ pub struct RangeRow {
     /// The file whose blocks it is of; `None` for a range of keys, and where the schema is older than files.
     #[sqlx(default)]
     pub file: Option<String>,
-    /// Of a range of blocks: the first one after it.
+    /// Block after the last one, of a range of blocks.
     #[sqlx(default)]
     pub until_block: Option<i64>,
 }
 
-/// What to add to a range when its watermark moves.
+/// Counts to add to a range when its watermark moves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RangeProgress {
     /// Rows read.
@@ -62,10 +62,10 @@ impl std::ops::AddAssign for RangeProgress {
     }
 }
 
-/// What a worker without a range has to know of the plans of its tables.
+/// State of the plans of its tables that a worker without a range has to know.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct PlanLook {
-    /// How many of the tables have a plan.
+    /// Number of the tables that have a plan.
     pub planned: i64,
     /// Whether a range of them is not done.
     pub open: bool,
@@ -128,8 +128,8 @@ impl Source {
         transaction.commit().await.doing(doing)
     }
 
-    /// Forgets the plan of a table's backfill and its progress. What was written stays and is met again as
-    /// present.
+    /// Forgets the plan of a table's backfill and its progress. The items that were written stay and are met
+    /// again as present.
     ///
     /// # Errors
     /// The driver's.
@@ -156,7 +156,7 @@ impl Source {
         transaction.commit().await.doing(doing)
     }
 
-    /// The ranges of a table's backfill.
+    /// Returns the ranges of a table's backfill.
     ///
     /// # Errors
     /// The driver's.

@@ -1,16 +1,16 @@
-//! How a table is cut into ranges, and how its plan is stored.
+//! Plan of a table's ranges, and how it is stored.
 
 use lockstep_core::{Doing, Result};
 
 use super::KeyBound;
 use super::begin::SourceTransaction;
 
-/// How a table is cut.
+/// Way in which a table is cut.
 #[derive(Clone, Debug)]
 pub enum RangePlan {
-    /// By its keys: after the first, up to and including the second.
+    /// Ranges of keys: after the first, up to and including the second.
     Keys(Vec<(Option<KeyBound>, Option<KeyBound>)>),
-    /// By the blocks of a file: from the first, up to the one before the second.
+    /// Ranges of the blocks of a file: from the first, up to the one before the second.
     Blocks {
         /// The file.
         file: String,

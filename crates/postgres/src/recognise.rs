@@ -80,9 +80,9 @@ static ALL: LazyLock<String> = LazyLock::new(|| {
 pub(super) struct Triggers {
     /// Their numbers, and the transactions that touched them last.
     touched: String,
-    /// Which installation of schema `lockstep` they are in.
+    /// Installation of schema `lockstep` that they are in.
     installation: String,
-    /// How many of the two are what they must be.
+    /// Number of the two that are what they must be.
     right: i64,
 }
 
@@ -101,12 +101,12 @@ impl Triggers {
         Ok(Self { touched, installation, right })
     }
 
-    /// What is kept of them, to know them again.
+    /// Returns the text that is kept of them, to know them again.
     pub(super) fn mark(&self) -> String {
         format!("{}|{}", self.installation, self.touched)
     }
 
-    /// What they are, beside what was kept when they were installed. Earlier versions have kept no
+    /// Judges what they are, beside what was kept when they were installed. Earlier versions have kept no
     /// installation.
     fn state(&self, kept: &str, phase: Phase) -> CaptureState {
         let (installation, touched) = match kept.split_once('|') {
@@ -143,7 +143,7 @@ impl CaptureState {
         Ok(states.into_iter().next().unwrap_or(Self::Absent))
     }
 
-    /// The states of several tables, in their order, by two statements for all.
+    /// Returns the states of several tables, in their order, by two statements for all.
     ///
     /// # Errors
     /// The driver's.

@@ -1,4 +1,4 @@
-//! What a captured table is taken for: the recorded fingerprint, and how it follows what changes no value.
+//! Record of a captured table: its fingerprint, and how it follows what changes no value.
 
 use lockstep_core::{Doing, Error, Kind, Result};
 
@@ -7,8 +7,8 @@ use super::reverse::lose;
 use super::shape::{is_moved, leaves_of, with_leaves};
 use super::{Shape, Source, TableBinding};
 
-/// Whether the record says all that there is to say of a captured relation: it is the one that was captured,
-/// and neither a file nor a partition is to be recorded.
+/// Tells whether the record says all that there is to say of a captured relation: it is the one that was
+/// captured, and neither a file nor a partition is to be recorded.
 pub(super) fn is_as_recorded(captured: &str, now: &str) -> bool {
     match Shape::of(captured, now) {
         Shape::Same => {}
@@ -21,14 +21,14 @@ pub(super) fn is_as_recorded(captured: &str, now: &str) -> bool {
     known.iter().all(|leaf| leaf.guard != NONE) && with_leaves(now, &known) == captured
 }
 
-/// Whether what is there differs from the record in a way that changes no value, and is recorded before it is
-/// judged.
+/// Tells whether what is there differs from the record in a way that changes no value, and is recorded before
+/// it is judged.
 pub(super) fn is_to_be_recorded(shape: &Shape, captured: &str, now: &str) -> bool {
     matches!(shape, Shape::Grown(_)) || (*shape == Shape::Same && is_moved(captured, now))
 }
 
 impl Source {
-    /// How a captured table stands to what was captured. Partitions that were added are taken in first.
+    /// Compares a captured table with what was captured. Partitions that were added are taken in first.
     ///
     /// # Errors
     /// The driver's; [`Kind::Busy`] where rows of a new partition are locked.
@@ -47,7 +47,7 @@ impl Source {
 
     /// Records the shape of a captured table where that of the record is out of date and no value has
     /// changed: after an upgrade from a Lockstep that recorded none, or after `VACUUM FULL`; and takes in
-    /// partitions that were added. What was captured, as it is recorded now.
+    /// partitions that were added. Returns what was captured, as it is recorded now.
     ///
     /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET
     /// STATISTICS` of tomorrow would be taken for one.

@@ -18,8 +18,8 @@ pub struct Dangling {
 }
 
 impl Source {
-    /// The table that a reference leads to: that of the foreign key, if there is one; else the one of that
-    /// name beside this table; else the only one of that name in any schema.
+    /// Returns the table that a reference leads to: that of the foreign key, if there is one; else the one of
+    /// that name beside this table; else the only one of that name in any schema.
     async fn referred(&self, binding: &TableBinding, reference: &Reference) -> Result<Option<Relation>> {
         let found: Option<(String, String)> = sqlx::query_as(
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = \

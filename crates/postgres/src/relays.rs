@@ -2,8 +2,8 @@
 //!
 //! A share is a range of the keys' digests, the same in every table. All that are registered have the whole
 //! set between them; a relay that joins, leaves, or finds that the lease of another is over deals the shares
-//! out again. What is right never depends on it: two relays that deliver one key cost a unit more, and the
-//! version decides (I2). So a share is given away at once, and not waited for.
+//! out again. No result depends on it: two relays that deliver one key cost a unit more, and the version
+//! decides (I2). So a share is given away at once, and not waited for.
 //!
 //! What a relay acknowledges is checked by the statement that takes marks out: a key that is not in its share
 //! any more, or that comes after its lease, stays pending for the one that has it.
@@ -44,12 +44,12 @@ pub struct RelayShare {
 }
 
 impl RelayShare {
-    /// Whether it is every key: the relay is the only one.
+    /// Tells whether it is every key: the relay is the only one.
     pub fn is_whole(&self) -> bool {
         (self.lower, self.upper) == (0, PARTS)
     }
 
-    /// A condition on a digest, as constants: a bound that the planner does not see is read past.
+    /// Returns a condition on a digest, as constants: a bound that the planner does not see is read past.
     pub(super) fn condition_sql(&self, digest: &str) -> String {
         let bound = |part: i32| format!("pg_catalog.decode('{part:04x}', 'hex')");
         let mut sql = String::new();
@@ -62,7 +62,8 @@ impl RelayShare {
         sql
     }
 
-    /// Whether a relay, given as `id`, has a digest in its share now, under a lease that is not over.
+    /// Returns the expression that tells whether a relay, given as `id`, has a digest in its share now, under
+    /// a lease that is not over.
     pub(super) fn is_held_sql(id: &str, digest: &str) -> String {
         let part = format!("pg_catalog.get_byte({digest}, 0) * 256 + pg_catalog.get_byte({digest}, 1)");
         format!(
@@ -93,7 +94,7 @@ pub struct RelayRow {
 }
 
 impl RelayRow {
-    /// Whether its lease is not over.
+    /// Tells whether its lease is not over.
     pub fn is_live(&self) -> bool {
         self.lease_left_ms > 0
     }
@@ -178,8 +179,8 @@ impl Source {
         deal(transaction, id).await.map(drop)
     }
 
-    /// Every relay that shares the pending keys, live ones first; none where schema `lockstep` is older than
-    /// shares, or where this role may not see them.
+    /// Returns every relay that shares the pending keys, live ones first; none where schema `lockstep` is
+    /// older than shares, or where this role may not see them.
     ///
     /// # Errors
     /// The driver's.
@@ -214,7 +215,7 @@ impl Source {
     }
 }
 
-/// Whether the lease of a row is not over.
+/// Returns the expression that tells whether the lease of a row is not over.
 fn live_sql(row: &str) -> String {
     format!(
         "({row}.lease_until > pg_catalog.clock_timestamp()

@@ -70,8 +70,8 @@ impl Source {
         Ok(named)
     }
 
-    /// As [`Source::begin_alone`], where the source is the truth. In DynamoOnly a mark would have the relay
-    /// put the row, which may be behind, over the truth.
+    /// Begins as [`Source::begin_alone`] does, where the source is the truth. In DynamoOnly a mark would have
+    /// the relay put the row, which may be behind, over the truth.
     pub(super) async fn begin_marking(&self) -> Result<SourceTransaction> {
         // Marks are found by digests, which the schema of an older Lockstep has none of.
         self.migrate_schema().await?;

@@ -57,8 +57,8 @@ impl Source {
         self.install_first(MIGRATIONS.len()).await
     }
 
-    /// The schema as it was after the first of the migrations, as an earlier version left it, for tests of
-    /// the upgrade. Returns how many there are.
+    /// Returns the schema as it was after the first of the migrations, as an earlier version left it, for
+    /// tests of the upgrade. Returns how many there are.
     ///
     /// # Errors
     /// Those of [`Source::migrate_schema`].
@@ -90,7 +90,7 @@ impl Source {
         made.map_err(|_| Error::source(Kind::Unavailable, DOING, "this process is ending"))?
     }
 
-    /// Whether schema `lockstep` is there, without touching anything.
+    /// Tells whether schema `lockstep` is there, without touching anything.
     ///
     /// # Errors
     /// When the server does not answer.

@@ -7,15 +7,15 @@ use sqlx::postgres::PgConnection;
 use super::binding::quote_literal;
 use super::{Source, TableBinding, quote_identifier};
 
-/// The sequence that gives a table its primary key, as SQL names it; `None` where no sequence does. It is the
-/// column's own, or the one that its default calls: those of Hibernate, and those that were made by hand,
-/// belong to no column.
+/// Returns the sequence that gives a table its primary key, as SQL names it; `None` where no sequence does.
+/// It is the column's own, or the one that its default calls: those of Hibernate, and those that were made by
+/// hand, belong to no column.
 #[crate::boxed]
 pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) -> Result<Option<String>> {
     Ok(identities_of(connection, std::slice::from_ref(binding)).await?.pop().flatten())
 }
 
-/// The same of several tables, in their order, by one statement.
+/// Returns the same of several tables, in their order, by one statement.
 ///
 /// # Errors
 /// The driver's.
@@ -51,8 +51,8 @@ pub async fn identities_of(
         .doing("looking for the sequences of keys")
 }
 
-/// By how much a sequence goes on: 1 as a rule, more where a program takes a block of ids with each call, and
-/// below 0 where it counts down.
+/// Returns by how much a sequence goes on: 1 as a rule, more where a program takes a block of ids with each
+/// call, and below 0 where it counts down.
 #[crate::boxed]
 pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Result<i64> {
     sqlx::query_scalar("SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = $1::regclass::oid")
@@ -62,9 +62,9 @@ pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Resu
         .doing("looking at the sequence of a key")
 }
 
-/// Of tables with their sequences, the highest ids that were handed out or are in use, in their order, by one
-/// statement; 0 where there is none. Of a sequence that goes on by more than one, a program may have taken
-/// the whole block that begins with its value.
+/// Returns the highest ids that were handed out or are in use, of tables with their sequences, in their
+/// order, by one statement; 0 where there is none. Of a sequence that goes on by more than one, a program may
+/// have taken the whole block that begins with its value.
 ///
 /// # Errors
 /// The driver's.
@@ -97,7 +97,7 @@ pub async fn highest_ids(
     found.into_iter().map(highest).collect()
 }
 
-/// The highest id that is in use; 0 where there is none.
+/// Returns the highest id that is in use; 0 where there is none.
 #[crate::boxed]
 pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBinding) -> Result<i64> {
     let column = quote_identifier(binding.primary_key().next().unwrap_or_default());
@@ -142,8 +142,9 @@ pub async fn raise_sequences(
 }
 
 impl Source {
-    /// What is wrong with the sequence that versions come from, if anything. With a cache each session hands
-    /// out numbers of its own: a later change could have the lower version, and be refused as delivered (I2).
+    /// Returns what is wrong with the sequence that versions come from, if anything. With a cache each
+    /// session hands out numbers of its own: a later change could have the lower version, and be refused as
+    /// delivered (I2).
     ///
     /// # Errors
     /// The driver's.

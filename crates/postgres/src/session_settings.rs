@@ -1,4 +1,4 @@
-//! What each session of ours is set to, whatever the defaults of the role, the database and the URL are.
+//! Settings of each session of ours, whatever the defaults of the role, the database and the URL are.
 
 use std::str::FromStr;
 

@@ -46,7 +46,7 @@ impl Sessions {
         Self { pool, kept: Arc::new(Kept { idle: Mutex::new(Some(Vec::new())), most }) }
     }
 
-    /// The pool that they are of.
+    /// Returns the pool that they are of.
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -78,7 +78,7 @@ impl Sessions {
 }
 
 impl Source {
-    /// A session for one statement that is a transaction by itself.
+    /// Returns a session for one statement that is a transaction by itself.
     #[crate::boxed]
     pub async fn session(&self, doing: &str) -> Result<Session> {
         self.sessions.take().await.doing(doing)

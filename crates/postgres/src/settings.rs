@@ -132,7 +132,7 @@ impl Source {
         Ok(true)
     }
 
-    /// The settings that count now.
+    /// Returns the settings that count now.
     ///
     /// # Errors
     /// The driver's.

@@ -28,7 +28,7 @@ const HIDES: &str = "\nlockstep hides: ";
 /// Begins what such a line says where nothing keeps two rows from having one key.
 const KEYLESS: &str = "key: ";
 
-/// How a relation stands to what was captured.
+/// Relation of a table to what was captured of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// It is the one that was captured, and all of its rows can be seen.
@@ -37,7 +37,7 @@ pub enum Shape {
     /// column in the place of one, and no trigger saw it; or its key has another order by now, so that what
     /// was read of it up to some key is not what lies before that key.
     Rewritten,
-    /// Its columns or its key are others.
+    /// Columns or key are others.
     Changed,
     /// Partitions went, or came with what no trigger saw; a sentence for each.
     Partitions(Vec<String>),
@@ -52,8 +52,8 @@ pub enum Shape {
 struct Parts<'a> {
     /// Columns and key, all that an older Lockstep has recorded.
     columns: &'a str,
-    /// Which columns these are, which transactions touched them, the file of the rows, and the order of the
-    /// key, which is empty in a record of an older Lockstep.
+    /// Identity of the columns, the transactions that touched them, the file of the rows, and the order of
+    /// the key, which is empty in a record of an older Lockstep.
     shape: Option<[&'a str; 4]>,
     leaves: Vec<Leaf>,
     hides: Vec<String>,
@@ -81,26 +81,26 @@ fn sorted(columns: &str) -> Vec<&str> {
     lines
 }
 
-/// What hides rows of a relation with this fingerprint, as `kind: sentence`.
+/// Returns what hides rows of a relation with this fingerprint, as `kind: sentence`.
 pub fn hides(fingerprint: &str) -> Vec<String> {
     Parts::of(fingerprint).hides
 }
 
-/// The partitions in a fingerprint.
+/// Returns the partitions in a fingerprint.
 pub(super) fn leaves_of(fingerprint: &str) -> Vec<Leaf> {
     Parts::of(fingerprint).leaves
 }
 
-/// A fingerprint with these partitions in place of its own, and nothing that hides rows.
+/// Returns a fingerprint with these partitions in place of its own, and nothing that hides rows.
 pub(super) fn with_leaves(fingerprint: &str, leaves: &[Leaf]) -> String {
     let Parts { columns, shape, .. } = Parts::of(fingerprint);
     let Some(shape) = shape else { return fingerprint.to_owned() };
     format!("{columns}{SHAPE}{}{}", shape.join(" ").trim_end(), partitions::lines(leaves))
 }
 
-/// What the order depends on in which rows are read by their key, as one text: while it is the same, two
-/// reads that begin where the one before ended have met every row. It is another one after any change of a
-/// column, and so also after one that was made and undone.
+/// Returns, as one text, what the order depends on in which rows are read by their key: while it is the same,
+/// two reads that begin where the one before ended have met every row. It is another one after any change of
+/// a column, and so also after one that was made and undone.
 pub fn read_order(fingerprint: &str) -> String {
     Parts::of(fingerprint)
         .shape
@@ -108,14 +108,15 @@ pub fn read_order(fingerprint: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The columns and the key in a fingerprint: what stays the same through everything that changes no value.
+/// Returns the columns and the key in a fingerprint: what stays the same through everything that changes no
+/// value.
 pub fn columns_of(fingerprint: &str) -> &str {
     Parts::of(fingerprint).columns
 }
 
-/// Whether the file of the rows, or that of a partition that was there all the time, is another one than it
-/// was recorded. `VACUUM FULL` and `CLUSTER` do that and change no row; `SET UNLOGGED`, a crash and `SET
-/// LOGGED` do it as well, and have emptied the table.
+/// Tells whether the file of the rows, or that of a partition that was there all the time, is another one
+/// than it was recorded. `VACUUM FULL` and `CLUSTER` do that and change no row; `SET UNLOGGED`, a crash and
+/// `SET LOGGED` do it as well, and have emptied the table.
 pub fn is_moved(recorded: &str, now: &str) -> bool {
     let (recorded, now) = (Parts::of(recorded), Parts::of(now));
     let (Some([_, _, file, _]), Some([_, _, file_now, _])) = (recorded.shape, now.shape) else {
@@ -124,12 +125,12 @@ pub fn is_moved(recorded: &str, now: &str) -> bool {
     file != file_now || moved(&recorded, &now)
 }
 
-/// Whether the file of a partition that was there all the time is another one.
+/// Tells whether the file of a partition that was there all the time is another one.
 fn moved(captured: &Parts<'_>, now: &Parts<'_>) -> bool {
     captured.leaves.iter().any(|leaf| now.leaves.iter().any(|now| leaf.is(now) && leaf.file != now.file))
 }
 
-/// What became of partitions.
+/// Judges what became of partitions.
 fn of_leaves(known: &[Leaf], now: &[Leaf]) -> Shape {
     let mut changes = Vec::new();
     for leaf in known {
@@ -164,7 +165,7 @@ impl Shape {
         let (captured, now) = (Parts::of(captured), Parts::of(now));
         // In whatever order: one that was dropped and added again comes last.
         let is_changed = sorted(captured.columns) != sorted(now.columns);
-        // A primary key that was dropped is a change, and undoing it mends the key as well.
+        // A primary key that was dropped is a change, and undoing it repairs the key as well.
         let is_of_change = is_changed && now.hides.iter().all(|way| way.starts_with(KEYLESS));
         if !now.hides.is_empty() && !is_of_change {
             return Self::Hidden(now.hides);
@@ -187,7 +188,7 @@ impl Shape {
         }
     }
 
-    /// What is wrong, in a sentence; `None` where nothing is.
+    /// Returns what is wrong, in a sentence; `None` where nothing is.
     pub fn wrong(&self) -> Option<String> {
         Some(match self {
             Self::Same => return None,
@@ -201,7 +202,7 @@ impl Shape {
         })
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn next(&self) -> Cow<'static, str> {
         match self {
             Self::Same => "nothing".into(),
@@ -233,7 +234,7 @@ impl Shape {
     }
 }
 
-/// What row level security and the settings of our role say of a table.
+/// Row level security of a table, with the settings of our role.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct RowSecurity {
     /// The role of this session.
@@ -245,7 +246,7 @@ pub struct RowSecurity {
 }
 
 impl Source {
-    /// Which policies a table has, whether or not they apply to us.
+    /// Returns the policies that a table has, whether or not they apply to us.
     ///
     /// # Errors
     /// The driver's.
@@ -263,8 +264,8 @@ impl Source {
         .doing("asking for row level security")
     }
 
-    /// The columns and the key of a relation as text, with its shape and what hides rows of it; empty when it
-    /// is gone. Cheap enough to ask after every read; compare it by [`Shape::of`].
+    /// Returns the columns and the key of a relation as text, with its shape and what hides rows of it; empty
+    /// when it is gone. Cheap enough to ask after every read; compare it by [`Shape::of`].
     ///
     /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was
     /// added before the read is then seen, so no row with values in a column we do not know is ever settled.
@@ -295,7 +296,7 @@ pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding)
     Ok(types.into_iter().next().unwrap_or_else(|| ColumnTypes::new(Vec::new())))
 }
 
-/// The same of several relations, in their order, by one statement.
+/// Returns the same of several relations, in their order, by one statement.
 ///
 /// # Errors
 /// The driver's.

@@ -11,7 +11,7 @@ impl Source {
     /// anywhere between.
     ///
     /// Nothing is computed of keys, so keys of any type and sign will do; and rows come as bytes, so one that
-    /// cannot be held stops nothing: that is the caller's to see. What lies between is found by a sample of
+    /// cannot be held stops nothing: that is the caller's to see. A row between them is found by a sample of
     /// pages, which costs the same whatever the size of the table, and may be empty.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! How far the target is behind, asked by its readers: cheap enough for every second of every instance.
+//! Lag of the target, asked by its readers: cheap enough for every second of every instance.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::Source;
 /// of this size takes milliseconds to look through, and one that is larger is behind whatever its age.
 const LOOKED_AT_MAX: i64 = 50_000;
 
-/// What a reader of the target needs to know of one table.
+/// Facts about one table that a reader of the target needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
     /// Age of the oldest pending key.
@@ -31,7 +31,7 @@ pub enum Oldest {
 }
 
 impl Source {
-    /// Where a table of the target stands.
+    /// Returns how far a table of the target is behind.
     ///
     /// A mark of the future was made before the source's clock was set back, and how old it is cannot be
     /// told: then the target counts as behind, whatever the others say, until it is delivered.

@@ -41,7 +41,7 @@ impl Computed {
         self.generated.iter().any(|other| other == name)
     }
 
-    /// Whether an update may set it.
+    /// Tells whether an update may set it.
     fn is_settable(&self, name: &str) -> bool {
         !self.is_generated(name) && !self.identity.iter().any(|other| other == name)
     }
@@ -69,7 +69,7 @@ pub struct RowStatements {
     many: ManyRows,
 }
 
-/// What an insert of several rows is made of.
+/// Parts of an insert of several rows.
 struct ManyRows {
     head: String,
     /// Indices, among a row's columns, of those that are given.
@@ -80,7 +80,7 @@ struct ManyRows {
 }
 
 impl RowStatements {
-    /// Builds them for a table. What is read does not depend on `computed`.
+    /// Builds them for a table. The columns that are read do not depend on `computed`.
     ///
     /// An upsert overrides the system's value: a key that is `GENERATED ALWAYS AS IDENTITY` is the caller's,
     /// as any other.
@@ -165,7 +165,7 @@ impl RowStatements {
         }
     }
 
-    /// As `insert`, of this many rows, each of which binds all its columns after those of the row before.
+    /// Writes `insert` for this many rows, each of which binds all its columns after those of the row before.
     pub fn insert_many(&self, rows: usize) -> String {
         let ManyRows { head, indices, width, tail } = &self.many;
         let of_row = |nth: usize| indices.iter().map(move |index| format!("${}", nth * width + index));
@@ -174,7 +174,7 @@ impl RowStatements {
     }
 }
 
-/// The key columns compared with their own parameters among all columns.
+/// Returns the key columns compared with their own parameters among all columns.
 fn key_parameters(columns: &[&str], key: &[&str]) -> String {
     let number = |name: &str| columns.iter().position(|column| *column == name).map_or(0, |index| index + 1);
     key.iter()

@@ -1,4 +1,4 @@
-//! What other roles can do to a migration: locks of ours that they hold, transactions they prepared, and
+//! Reach of other roles into a migration: locks of ours that they hold, transactions they prepared, and
 //! rights that our own role lacks. Code of theirs is in `foreign_code`.
 
 use lockstep_core::{Doing, Result};
@@ -42,7 +42,7 @@ impl Source {
         .doing("asking which other roles hold locks of Lockstep")
     }
 
-    /// Whether our role is a superuser.
+    /// Tells whether our role is a superuser.
     ///
     /// # Errors
     /// The driver's.
@@ -72,8 +72,8 @@ impl Source {
         .doing("asking for prepared transactions")
     }
 
-    /// What our role may not do that a migration of this table needs, a sentence each: capture is installed
-    /// by who owns the table, and the schema made by who may create one.
+    /// Returns the rights that our role lacks for a migration of this table, a sentence each: the owner of
+    /// the table installs capture, and a role that may create a schema makes ours.
     ///
     /// # Errors
     /// The driver's.

@@ -8,7 +8,7 @@ use super::Source;
 use super::clock::is_past;
 use super::intents::{TransactionId, parse_xid};
 
-/// How a transaction ended, as far as the source can tell.
+/// End of a transaction, as far as the source can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionFate {
     /// The transaction is still under way.
@@ -21,7 +21,7 @@ pub enum TransactionFate {
     Forgotten,
 }
 
-/// What one sweep found.
+/// Result of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Swept {
     /// Intents of transactions that had committed: dropped.
@@ -38,7 +38,7 @@ pub struct Swept {
 const SWEEP_MAX: i64 = 500;
 
 impl Source {
-    /// How a transaction ended.
+    /// Returns how a transaction ended.
     ///
     /// # Errors
     /// The driver's.

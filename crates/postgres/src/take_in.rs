@@ -38,8 +38,8 @@ impl Source {
         Ok(taken)
     }
 
-    /// Whether a partition that came has rows that no trigger captured and that cannot be marked now. Where
-    /// rows can be marked, all of them are, captured ones once more: what fills a partition in the
+    /// Tells whether a partition that came has rows that no trigger captured and that cannot be marked now.
+    /// Where rows can be marked, all of them are, captured ones once more: what fills a partition in the
     /// transaction that makes it may have our trigger off, in a savepoint that its rows do not tell of.
     async fn is_strange(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
         if !self.holds_rows(leaf).await? || self.mark_rows_of(binding, leaf).await? {
@@ -48,7 +48,7 @@ impl Source {
         Ok(!(leaf.born && self.has_only_captured_rows(leaf).await?))
     }
 
-    /// Whether no row of a partition is of the transaction that made it.
+    /// Tells whether no row of a partition is of the transaction that made it.
     async fn has_only_captured_rows(&self, leaf: &Leaf) -> Result<bool> {
         let own = leaf.attached.rsplit('.').next().unwrap_or_default();
         self.exists(leaf, &format!(" WHERE xmin::text = '{own}'")).await.map(|found| !found)
@@ -109,8 +109,8 @@ impl Source {
     }
 
     /// Marks the keys that partitions which were detached still hold, so that a relay need not be told by a
-    /// comparison which items have no row any more. What cannot be read, as of a table that has other columns
-    /// by now, is left to the comparison. Nothing in DynamoOnly.
+    /// comparison which items have no row any more. An item that cannot be read, as of a table that has other
+    /// columns by now, is left to the comparison. Nothing in DynamoOnly.
     pub(super) async fn mark_what_is_left_in(
         &self,
         binding: &TableBinding,

@@ -4,7 +4,7 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 
-/// What can be changed while a backfill, a relay or a comparison runs.
+/// Settings that can be changed while a backfill, a relay or a comparison runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Tuning {
     /// Most write units a second of backfill and relay together; `None` leaves it to the configuration.
@@ -28,7 +28,7 @@ pub struct Tuning {
 }
 
 impl Source {
-    /// The settings in force. What `set` has set goes before what `tune` has.
+    /// Returns the settings in force. A value of `set` goes before one of `tune`.
     ///
     /// # Errors
     /// The driver's.

@@ -1,4 +1,4 @@
-//! What is left to a person after the source lost history: which store is right is decided row by row.
+//! Rows that are left to a person after the source lost history: which store is right is decided row by row.
 //!
 //! Marks and intents come back with a source that is restored. 1. A key waits for delivery, or a strict write
 //! is under way, at the moment that the source is restored to. 2. In the time that is lost it was delivered,
@@ -22,15 +22,15 @@ pub struct WaitingMark {
     pub table: String,
     /// The key.
     pub key: SourceKey,
-    /// Its version.
+    /// Version of the state.
     pub version: Version,
 }
 
 const READING: &str = "reading what waited when history was lost";
 
 impl Source {
-    /// The later of `known`, a moment of the time that is lost, and the start of this server: what was marked
-    /// up to then may be of before the source was restored.
+    /// Returns the later of `known`, a moment of the time that is lost, and the start of this server: what
+    /// was marked up to then may be of before the source was restored.
     ///
     /// # Errors
     /// The driver's.
@@ -126,8 +126,8 @@ impl Source {
             .map(drop)
     }
 
-    /// Whether the source lost history, and no comparison of everything has agreed since: what the target has
-    /// more, or has otherwise, may be the only copy of what the source forgot.
+    /// Tells whether the source lost history, and no comparison of everything has agreed since: what the
+    /// target has more, or has otherwise, may be the only copy of what the source forgot.
     ///
     /// # Errors
     /// The driver's.

@@ -13,14 +13,14 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::barrier::limit_lock_waits;
 use super::{Source, take_exclusive, vacuum};
 
-/// What was taken out.
+/// Objects that were taken out.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Uninstalled {
     /// Triggers, each as `trigger on schema.table`.
     pub triggers: Vec<String>,
 }
 
-/// Whatever outside of schema `lockstep` would go with it, or keep it from going.
+/// Query for whatever outside of schema `lockstep` would go with it, or keep it from going.
 const DEPENDENTS: &str = "
     WITH ours AS (
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass AS class, c.oid FROM pg_catalog.pg_class c
@@ -94,7 +94,7 @@ const EVENT_TRIGGERS: &str = "
     ORDER BY 2";
 
 impl Source {
-    /// What is not Lockstep's and depends on schema `lockstep`, in PostgreSQL's words.
+    /// Returns what is not Lockstep's and depends on schema `lockstep`, in PostgreSQL's words.
     ///
     /// # Errors
     /// The driver's.
@@ -129,7 +129,7 @@ impl Source {
             let lock = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
             transaction.execute(AssertSqlSafe(lock)).await.doing(doing)?;
         }
-        // Whatever has begun to write ends first, so that no transaction is captured by half.
+        // Every transaction that has begun to write ends first, so that no transaction is captured by half.
         take_exclusive(&mut transaction, lock_timeout).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;
         let mut removed = Uninstalled::default();

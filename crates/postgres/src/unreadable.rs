@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{Source, TableBinding};
 
-/// What the dead letter says; `dead-letters` and `doctor` show it.
+/// Reason that the dead letter gives; `dead-letters` and `doctor` show it.
 const REASON: &str =
     "the mark does not read as a key of this table: no capture trigger made it, and no row is behind it";
 

@@ -1,8 +1,7 @@
-//! What was delivered since a pass of the validator began, so that the next pass need not read everything
-//! (R24).
+//! Deliveries since a pass of the validator began, so that the next pass need not read everything (R24).
 //!
 //! A trigger on the pending set notes each key whose mark is taken out, in the same statement, with the
-//! number of the newest pass that it sees. What a pass may conclude from it:
+//! number of the newest pass that it sees. Conclusions of a pass from it:
 //!
 //! 1. A pass takes its number n behind the closed barrier and commits, and only then reads. So each write
 //!    transaction ended before n, or sees it.
@@ -97,15 +96,15 @@ impl Source {
         Ok(Some(number))
     }
 
-    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys. What was noted
-    /// by a transaction that was open when the pass began stays: the pass did not see what it changed. So
-    /// does everything where something was found since it began.
+    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys. A note by a
+    /// transaction that was open when the pass began stays: the pass did not see what it changed. So does
+    /// everything where something was found since it began.
     ///
     /// A key that is locked is being noted again, and stays: no session waits here, so none can wait for us
     /// in a circle.
     ///
     /// # Errors
-    /// The driver's. What is left over is only looked at once more.
+    /// The driver's. A note that is left over only costs one more look.
     #[crate::boxed]
     pub async fn forget_notes(&self, table: &str, pass: i64) -> Result<u64> {
         let mut forgotten = 0;
@@ -138,9 +137,9 @@ impl Source {
         }
     }
 
-    /// The next `limit` keys after `after`, in the order of their digests, that may have changed since they
-    /// were verified: noted, pending, or of open intents; `fed`, also those whose items came back through the
-    /// reverse feed.
+    /// Returns the next `limit` keys after `after`, in the order of their digests, that may have changed
+    /// since they were verified: noted, pending, or of open intents; `fed`, also those whose items came back
+    /// through the reverse feed.
     ///
     /// Pages are of several snapshots. A key that changed before the first one is in one of the three sets
     /// all the time until a pass that read it forgets it, so it is on its page whenever that is read.

@@ -1,4 +1,4 @@
-//! What a URL of PostgreSQL says before the driver reads it. Nothing of it is ever in a message: where a
+//! Reading of a PostgreSQL URL before the driver reads it. Nothing of it is ever in a message: where a
 //! password was not encoded, any part of the URL may be a part of the password.
 
 use lockstep_core::Advice::SourceUrl;
@@ -29,7 +29,7 @@ const KNOWN: [&str; 20] = [
     "sslnegotiation",
 ];
 
-/// What to do about a URL that cannot be read.
+/// Advice about a URL that cannot be read.
 pub(super) const ADVICE: &str = "the URL cannot be read (it is not shown, as a password may be in it): it must be \
      postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, where a password's own `@`, `:`, `/`, `?`, `#`, `&` and `%` are \
      written %40, %3A, %2F, %3F, %23, %26 and %25";
@@ -58,7 +58,7 @@ pub(super) fn check(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// How what is sent to PostgreSQL is kept from others on the way.
+/// Protection of what is sent to PostgreSQL from others on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// It does not leave the machine.
@@ -69,9 +69,9 @@ pub enum Transport {
     Unverified,
 }
 
-/// How a URL asks for it, and the environment where the URL says nothing (`PGHOST`, `PGSSLMODE`). A password
-/// goes in clear to any machine that answers for the host in `prefer`, which is the default, and to one with
-/// any certificate in `require`.
+/// Returns the protection that a URL asks for, and the environment where the URL says nothing (`PGHOST`,
+/// `PGSSLMODE`). A password goes in clear to any machine that answers for the host in `prefer`, which is the
+/// default, and to one with any certificate in `require`.
 pub fn transport(url: &str) -> Transport {
     // By the driver, so that no reading of ours can differ from where it connects; but it logs a parameter
     // that it does not know, which may be a part of a password.

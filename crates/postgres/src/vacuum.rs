@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 
-/// How much longer than `deadlock_timeout` we wait: what a vacuum takes to end once it is asked to.
+/// Time that we wait beyond `deadlock_timeout`: what a vacuum takes to end once it is asked to.
 const ENDING: Duration = Duration::from_millis(500);
 
 /// Has autovacuums of a table end, and keeps new ones out until the transaction ends. `relation` is quoted.

@@ -1,4 +1,4 @@
-//! What validations saw, for the gates.
+//! Verdicts of validations, for the gates.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,8 +15,7 @@ const VERDICTS_KEPT: i64 = 100;
 /// Number of days for which every verdict is kept.
 const KEPT_DAYS: i32 = 30;
 
-/// See [`Source::latest_verdict`]. What a version recorded that says nothing of findings is read by its
-/// words.
+/// See [`Source::latest_verdict`]. A record of a version that says nothing of findings is read by its words.
 fn newest() -> String {
     format!(
         "WITH found AS (
@@ -36,7 +35,7 @@ fn newest() -> String {
     )
 }
 
-/// The same in a schema of before numbers.
+/// Returns the same in a schema of before numbers.
 fn newest_unnumbered() -> String {
     format!(
         "SELECT at, {} AS age_s, NULL::bigint AS began, epoch, consistent, report
@@ -63,7 +62,7 @@ pub struct VerdictRow {
     pub report: Value,
 }
 
-/// What a verdict says, in one word.
+/// Verdict in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictWord {
@@ -76,7 +75,7 @@ pub enum VerdictWord {
 }
 
 impl VerdictRow {
-    /// What it says. A report that does not read counts as one that found differences.
+    /// Returns the verdict in one word. A report that does not read counts as one that found differences.
     pub fn word(&self) -> VerdictWord {
         word_of(self.consistent, &self.report)
     }
@@ -96,7 +95,7 @@ impl Source {
     ///
     /// One that says consistent of some of the migration's tables, of some days or of a sample is stored as
     /// such: it is not the migration's newest verdict. So is one that did not begin here, but in a time that
-    /// this source has lost. What it finds counts as any other finding does.
+    /// this source has lost. Its findings count as any others do.
     ///
     /// # Errors
     /// The driver's.
@@ -142,9 +141,9 @@ impl Source {
         Ok(())
     }
 
-    /// The newest verdict of the migration: the newest finding, unless a comparison of everything has begun
-    /// after that was recorded and found nothing; then, of those that are of everything, the one that began
-    /// last. Which one ended last does not matter, nor does any clock.
+    /// Returns the newest verdict of the migration: the newest finding, unless a comparison of everything has
+    /// begun after that was recorded and found nothing; then, of those that are of everything, the one that
+    /// began last. The order in which they ended does not matter, nor does any clock.
     ///
     /// # Errors
     /// The driver's.
@@ -163,7 +162,7 @@ impl Source {
         }
     }
 
-    /// The source's clock: the one that ages are measured by.
+    /// Returns the source's clock: the one that ages are measured by.
     ///
     /// # Errors
     /// The driver's.
@@ -177,8 +176,8 @@ impl Source {
         Ok(now)
     }
 
-    /// The present moment by the clock that is behind, this machine's or the source's as [`Source::clock`]
-    /// found it last: what has expired by it has expired by both.
+    /// Returns the present moment by the clock that is behind, this machine's or the source's as
+    /// [`Source::clock`] found it last: what has expired by it has expired by both.
     ///
     /// 1. A machine's clock is months ahead. 2. A backfill there takes rows for expired, and leaves them
     ///    behind. 3. A
@@ -188,11 +187,12 @@ impl Source {
     }
 }
 
-/// What of a report decides whether it is the migration's verdict.
+/// Part of a report that decides whether it is the migration's verdict.
 struct Summary {
     began: Option<i64>,
     found: bool,
-    /// Of all days, no sample, and of the table itself: what was lost since an export was made is in none.
+    /// True for a report of all days, no sample, and of the table itself: what was lost since an export was
+    /// made is in none.
     everything: bool,
     incremental: bool,
     tables: Vec<String>,

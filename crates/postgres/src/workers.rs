@@ -2,8 +2,8 @@
 //!
 //! A worker has one lease, and its ranges are held for as long as that lasts, so that a heartbeat is one
 //! small statement however many ranges there are. PostgreSQL judges a lease by its own clock, and the worker
-//! by its own, from before it asked: no two clocks are compared. What a worker acknowledges is checked by the
-//! statement that saves it ([`Source::move_watermark`]), against the number of the lease.
+//! by its own, from before it asked: no two clocks are compared. The statement that saves a worker's
+//! acknowledgement checks it ([`Source::move_watermark`]), against the number of the lease.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::clock::worker_is_live;
 use super::{RangeRow, Source};
 
-/// How long the row of a worker whose lease is over is kept for people to see.
+/// Time for which the row of a worker whose lease is over is kept for people to see.
 const OVER_KEPT: &str = "1 hour";
 
 /// A worker that is to be known.
@@ -30,7 +30,7 @@ pub struct Registering<'a> {
     pub lease: Duration,
 }
 
-/// What a worker tells with each heartbeat.
+/// Facts that a worker tells with each heartbeat.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pulse {
     /// Whether it has found no range to take.
@@ -85,7 +85,7 @@ pub struct WorkerRow {
 }
 
 impl WorkerRow {
-    /// Whether its lease is not over.
+    /// Tells whether its lease is not over.
     pub fn is_live(&self) -> bool {
         self.lease_left_ms > 0
     }
@@ -218,8 +218,8 @@ impl Source {
             .doing("taking a range")
     }
 
-    /// Every worker, live ones first; none where schema `lockstep` is older than workers, or where this role
-    /// may not see them.
+    /// Returns every worker, live ones first; none where schema `lockstep` is older than workers, or where
+    /// this role may not see them.
     ///
     /// # Errors
     /// The driver's.

@@ -1,4 +1,4 @@
-//! What stands behind the verdict: latency, the way here, lag, and what was compared.
+//! Evidence behind the verdict: latency, the way here, lag, and what was compared.
 
 use std::collections::BTreeMap;
 
@@ -84,7 +84,7 @@ pub(crate) fn manifest(report: &Report) -> Markup {
         section class="breaks" {
             h2 { "Manifest" }
             p class="note" {
-                "What was compared, so that it can be computed again. A digest is the sum, modulo 2¹²⁸, of the XXH3-128 hashes of all \
+                "Scope of the comparison, so that it can be computed again. A digest is the sum, modulo 2¹²⁸, of the XXH3-128 hashes of all \
                  rows as items, under the seed; the order of reading does not matter. " code { "validate --digest-seed SEED" }
                 " over the same rows gives the same digest."
             }

@@ -21,7 +21,7 @@ mod tests;
 use chrono::{DateTime, Utc};
 use lockstep_validator::Report;
 
-/// What a page is made of.
+/// Parts of which a page is made.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportPage<'a> {
     /// Report of a comparison.
@@ -47,7 +47,7 @@ pub struct TimelineMoment {
     pub actor: String,
 }
 
-/// The page as HTML.
+/// Returns the page as HTML.
 pub fn html(page: &ReportPage<'_>) -> String {
     page::page(page).into_string()
 }

@@ -17,7 +17,7 @@ pub(crate) fn page(page: &ReportPage<'_>) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // Whatever a name in it says, a reader's browser asks no server and runs nothing.
+                // A reader's browser asks no server and runs nothing, whatever a name in it says.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
                 title { "Lockstep: " (report.verdict.label()) ", " (moment(report.started_at)) }
                 style { (PreEscaped(STYLE)) }
@@ -54,7 +54,7 @@ fn verdict(report: &Report) -> Markup {
             ("good", "✓", "Consistent", "Every row of both stores was compared, and they agree.")
         }
         Verdict::Consistent => {
-            ("good", "✓", "Consistent as far as it was compared", "What was compared agrees.")
+            ("good", "✓", "Consistent as far as it was compared", "All that was compared agrees.")
         }
         Verdict::Inconsistent { .. } => {
             ("bad", "✕", "Not consistent", "The stores differ, or something was left undone.")
@@ -85,8 +85,8 @@ fn verdict(report: &Report) -> Markup {
                 }
                 @if report.from_export {
                     p { b {
-                        "Exports of the target were read, and what differs from them in both stores: what \
-                         went wrong after the time below may have been overlooked."
+                        "Exports of the target were read, and each key that differs from them in both \
+                         stores: a fault after the time below may have been overlooked."
                     } }
                 }
                 @if let Some(sample) = report.sample {

@@ -1,4 +1,4 @@
-//! What was compared of each table, and what was found.
+//! Counts of each table's comparison, and its findings.
 
 use lockstep_validator::{Report, RowFinding, TableReport};
 use maud::{Markup, html};
@@ -30,7 +30,7 @@ pub(crate) fn coverage(report: &Report) -> Markup {
             }
             @for t in &report.tables {
                 h3 { (t.name) }
-                (chart::stacked(&format!("What the rows of {} ended as", t.name), &classes(t)))
+                (chart::stacked(&format!("Results of the rows of {}", t.name), &classes(t)))
                 @if let Some(failure) = &t.failure { p class="warning" { (failure) } }
             }
         }

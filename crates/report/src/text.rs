@@ -15,7 +15,7 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
-/// A share of a whole, rounded down: 99.99 % is never shown as all.
+/// Returns a share of a whole, rounded down: 99.99 % is never shown as all.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_owned();

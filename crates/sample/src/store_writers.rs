@@ -25,10 +25,10 @@ const TRIES: u32 = 6;
 /// Pause before another try.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What became of the application's writes.
+/// Outcomes of the application's writes.
 #[derive(Debug, Default)]
 pub struct StoreCounts {
-    /// By kind of operation.
+    /// Counts by kind of operation.
     pub operations: Counts,
     /// Writes that reached DynamoDB at once.
     pub applied: u64,
@@ -45,7 +45,7 @@ pub struct Application {
 }
 
 impl Application {
-    /// The application that has these handles; `source` says which rows there are to begin with.
+    /// Makes the application that has these handles; `source` says which rows there are to begin with.
     pub fn new(source: &Source, logs: Store<IntegrationLogs>, payments: Store<Payments>) -> Self {
         Self { source: source.clone(), logs, payments, counts: StoreCounts::default() }
     }

@@ -11,7 +11,7 @@ use std::fmt;
 use crate::render::is_escaped;
 use crate::{Form, Part, Template};
 
-/// What the text of a column consists of.
+/// Characters of which the text of a column consists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
     /// Digits, perhaps after a minus sign: whole numbers.
@@ -24,7 +24,7 @@ pub enum Alphabet {
     Text,
 }
 
-/// Why templates do not keep rows apart, and what does.
+/// Reason why templates do not keep rows apart, and what does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ambiguity {
     /// The template that is the cause: `partition` or `sort`.
@@ -67,10 +67,10 @@ pub fn check(
             return Err(Ambiguity { template: what, message: mixed(what, template, first, last, &alphabet) });
         }
         let (last, template) = sort.map_or(("partition", partition), |sort| ("sort", sort));
-        let mends = |better: &String| better.parse().is_ok_and(|better| is_known(&read(&better)));
+        let repairs = |better: &String| better.parse().is_ok_and(|better| is_known(&read(&better)));
         let plain = format!("{}#{{{column}}}", template.text());
         let escaped = format!("{}#{{{column}:esc}}", template.text());
-        let better = if mends(&plain) || !mends(&escaped) { plain } else { escaped };
+        let better = if repairs(&plain) || !repairs(&escaped) { plain } else { escaped };
         let (cause, why) = match naming.next() {
             Some((cause, _, _)) => {
                 (*cause, "is not determined, because only a part of it is in the templates")
@@ -83,7 +83,7 @@ pub fn check(
     Ok(())
 }
 
-/// What is known of the parts of a key.
+/// Knowledge of the parts of a key.
 struct Reading {
     /// Columns whose value can be told.
     known: Vec<String>,
@@ -105,7 +105,7 @@ impl Reading {
     }
 }
 
-/// The column of which a part shows everything.
+/// Returns the column of which a part shows everything.
 fn lossless<'a>(part: &'a Part, alphabet: &impl Fn(&str) -> Alphabet) -> Option<&'a str> {
     match part {
         Part::Column { name, form: Form::Plain | Form::Escaped } => Some(name),
@@ -115,7 +115,7 @@ fn lossless<'a>(part: &'a Part, alphabet: &impl Fn(&str) -> Alphabet) -> Option<
     }
 }
 
-/// How many characters a part always has.
+/// Returns how many characters a part always has.
 fn width(part: &Part, alphabet: &impl Fn(&str) -> Alphabet) -> Option<usize> {
     match part {
         Part::Literal(text) => Some(text.chars().count()),
@@ -130,7 +130,7 @@ fn width(part: &Part, alphabet: &impl Fn(&str) -> Alphabet) -> Option<usize> {
     }
 }
 
-/// Whether a part, read from the front, shows where it ends.
+/// Tells whether a part, read from the front, shows where it ends.
 fn ends_by_itself(parts: &[Part], i: usize, alphabet: &impl Fn(&str) -> Alphabet) -> bool {
     if width(&parts[i], alphabet).is_some() {
         return true;
@@ -144,7 +144,7 @@ fn ends_by_itself(parts: &[Part], i: usize, alphabet: &impl Fn(&str) -> Alphabet
     }
 }
 
-/// Whether a part, read from the back, shows where it begins.
+/// Tells whether a part, read from the back, shows where it begins.
 fn begins_by_itself(parts: &[Part], i: usize, alphabet: &impl Fn(&str) -> Alphabet) -> bool {
     if width(&parts[i], alphabet).is_some() {
         return true;
@@ -172,7 +172,7 @@ fn may_contain(part: &Part, c: char, alphabet: &impl Fn(&str) -> Alphabet) -> bo
     }
 }
 
-/// The sentence about two columns that run into each other.
+/// Returns the sentence about two columns that run into each other.
 fn mixed(
     what: &str,
     template: &Template,
@@ -197,8 +197,9 @@ fn mixed(
     let better = template.text().replacen(&format!("{{{}}}", name(first)), &escaped, 1);
     let better =
         if between.is_empty() { better.replacen(&escaped, &format!("{escaped}#"), 1) } else { better };
-    let mends = better.parse::<Template>().is_ok_and(|better| Reading::of(&better, alphabet).mixed.is_none());
-    let advice = if mends {
+    let repairs =
+        better.parse::<Template>().is_ok_and(|better| Reading::of(&better, alphabet).mixed.is_none());
+    let advice = if repairs {
         format!("write `{better}`, or put one of the two into the other template")
     } else {
         format!(

@@ -1,4 +1,4 @@
-//! When an item may go: `created_at + 90d`.
+//! Expiry of an item: `created_at + 90d`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ pub struct Expiry {
     pub after_s: i64,
 }
 
-/// Why a text is no expiry.
+/// Reason why a text is no expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadExpiry(String);
 

@@ -43,21 +43,21 @@ pub enum Part {
     Literal(String),
     /// A column.
     Column {
-        /// Its name.
+        /// Name of the column.
         name: String,
-        /// How it is written.
+        /// Form in which it is written.
         form: Form,
     },
     /// One of a number of write shards, chosen by a column.
     Shard {
         /// The column.
         name: String,
-        /// How many there are.
+        /// Number of shards.
         of: NonZeroU32,
     },
 }
 
-/// How a column is written.
+/// Form in which a column is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// The column as it is.
@@ -66,26 +66,26 @@ pub enum Form {
     Date,
     /// A whole number, padded with zeros to this number of characters, the sign included.
     Padded(u8),
-    /// In capitals.
+    /// Form in capitals.
     Upper,
-    /// In small letters.
+    /// Form in small letters.
     Lower,
     /// Every ASCII punctuation character but `-`, `_`, `.` and `~` as `%` and two hexadecimal digits.
     Escaped,
 }
 
 impl Template {
-    /// The template as it was written.
+    /// Returns the template as it was written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Its pieces, in order. No two literals follow each other.
+    /// Returns its pieces, in order. No two literals follow each other.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// The columns it names, each once, in the order of their first appearance.
+    /// Returns the columns it names, each once, in the order of their first appearance.
     pub fn columns(&self) -> Vec<&str> {
         let mut columns = Vec::new();
         for part in &self.parts {
@@ -98,8 +98,8 @@ impl Template {
         columns
     }
 
-    /// The column that the template is nothing but, written as it is. Such a key may keep the column's own
-    /// type.
+    /// Returns the column that the template is nothing but, written as it is. Such a key may keep the
+    /// column's own type.
     pub fn bare_column(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [Part::Column { name, form: Form::Plain }] => Some(name),

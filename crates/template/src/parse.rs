@@ -1,18 +1,18 @@
-//! From text to [`Template`].
+//! Parser from text to [`Template`].
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Form, Part, Template};
 
-/// Why a text is no template.
+/// Reason why a text is no template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     /// The text.
     pub template: String,
     /// The character at which it stops to make sense, counted from 1.
     pub at: usize,
-    /// What is wrong there, and what is expected.
+    /// Description of what is wrong there, and what is expected.
     pub message: String,
 }
 
@@ -70,7 +70,7 @@ impl FromStr for Template {
     }
 }
 
-/// What stands between braces.
+/// Parses what stands between braces.
 fn part(inside: &str) -> Result<Part, String> {
     let inside = inside.trim();
     if let Some(rest) = inside.strip_prefix("hash(") {

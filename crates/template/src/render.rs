@@ -1,4 +1,4 @@
-//! From values to the text of a key.
+//! Renderer from values to the text of a key.
 
 use std::fmt::{self, Write as _};
 
@@ -15,12 +15,12 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
-/// Why a value does not fit its place in a template.
+/// Reason why a value does not fit its place in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
     /// The column.
     pub column: String,
-    /// What is wrong; never the value.
+    /// Description of what is wrong; never the value.
     pub why: String,
 }
 
@@ -119,12 +119,13 @@ fn escape(key: &mut String, text: &str) {
     }
 }
 
-/// Whether `:esc` keeps a character out of what it writes; `%` itself it writes only before two digits.
+/// Tells whether `:esc` keeps a character out of what it writes; `%` itself it writes only before two digits.
 pub(crate) fn is_escaped(c: char) -> bool {
     c.is_ascii_punctuation() && !matches!(c, '-' | '_' | '.' | '~')
 }
 
-/// The write shard of a value, from 0. It is the same in every version and on every machine: keys rest on it.
+/// Returns the write shard of a value, from 0. It is the same in every version and on every machine: keys
+/// rest on it.
 fn shard(value: Value<'_>, of: u32) -> u64 {
     match value {
         // Ids that follow each other go round.

@@ -23,8 +23,8 @@ use crate::tally::Outcome;
 use crate::target_pass::target_pass;
 use crate::tasks::{Stopped, compute, failures};
 
-/// How often what was read is made durable. Less often where that takes long: a tenth of the time is enough
-/// for it.
+/// Interval at which what was read is made durable. Less often where that takes long: a tenth of the time is
+/// enough for it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
 impl TableRun {
@@ -76,7 +76,7 @@ impl TableRun {
         ]);
         if !failures.is_empty() {
             let kept = if ledger.is_kept() {
-                "; what was read is kept, and the same command goes on from there"
+                "; the part that was read is kept, and the same command goes on from there"
             } else {
                 ""
             };
@@ -111,7 +111,7 @@ impl TableRun {
         }
     }
 
-    /// What an earlier part of this run had read counts as read.
+    /// Counts what an earlier part of this run had read.
     fn count_resumed(&self, ledger: &Ledger) {
         let (source, target) = (ledger.pass(Side::Source).counted, ledger.pass(Side::Target).counted);
         self.tally.count_resumed(source.read);

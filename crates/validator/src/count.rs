@@ -17,7 +17,7 @@ use crate::count_pass::count_target;
 use crate::options::ValidateOptions;
 use crate::reader::Reader;
 
-/// What was counted.
+/// Result of a count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CountReport {
     /// Whether every table agrees within the tolerance.
@@ -141,8 +141,8 @@ fn side_by_side(source: &BTreeMap<String, u64>, target: &BTreeMap<String, u64>) 
         .collect()
 }
 
-/// Whether all counts of a table agree. Each day for itself: a row too few on one and an item too many on
-/// another cancel out in the sum. Pure.
+/// Tells whether all counts of a table agree. Each day for itself: a row too few on one and an item too many
+/// on another cancel out in the sum. Pure.
 fn agrees(table: &TableCount, tolerance_of: impl Fn(u64) -> u64) -> bool {
     let pairs = table.days.iter().map(|day| (day.source_count, day.target_count));
     pairs.chain([(table.source_count, table.target_count)]).all(|(source, target)| {

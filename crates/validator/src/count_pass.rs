@@ -11,7 +11,7 @@ use lockstep_postgres::TableBinding;
 use crate::options::ValidateOptions;
 use crate::reader::Reader;
 
-/// What a counting scan came to.
+/// Result of a counting scan.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TargetCount {
     /// Live items.

@@ -7,7 +7,7 @@
 use crate::options::ValidateOptions;
 use crate::table_report::TableReport;
 
-/// What the counts of a table at rest say against it, where they differ beyond what is accounted for.
+/// Returns what the counts of a table at rest say against it, where they differ beyond what is accounted for.
 pub(crate) fn disagreement(table: &TableReport, options: &ValidateOptions) -> Option<String> {
     if !options.quiescent || !table.complete {
         return None;

@@ -15,7 +15,7 @@ pub(crate) enum SourceRow<'a> {
 }
 
 impl<'a> SourceRow<'a> {
-    /// The row of a key that was looked up, if there is one.
+    /// Returns the row of a key that was looked up, if there is one.
     pub(crate) fn of(state: &'a KeyState) -> Option<Self> {
         state.exists().then_some(Self::LookedUp(state))
     }
@@ -30,7 +30,7 @@ impl<'a> SourceRow<'a> {
     }
 }
 
-/// What a row and the item at its place are to each other.
+/// Relation of a row to the item at its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Neither a row nor a live item.
@@ -81,8 +81,8 @@ pub(crate) fn classify(
     }
 }
 
-/// What differs between a row and its item, or which attribute does not decode and why: without values,
-/// unless `unmasked` or the table reveals them.
+/// Explains what differs between a row and its item, or which attribute does not decode and why: without
+/// values, unless `unmasked` or the table reveals them.
 pub(crate) fn explain(
     table: &dyn AnyTable,
     row: &SourceRow<'_>,

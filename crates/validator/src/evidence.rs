@@ -1,4 +1,4 @@
-//! What a report carries beside its findings, so that a reader can judge the evidence and compute it again.
+//! Evidence that a report carries beside its findings, so that a reader can judge it and compute it again.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// means something else raises it.
 pub const SCHEMA_VERSION: u32 = 2;
 
-/// What was compared, and with what.
+/// Manifest of what was compared, and with what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The version of Lockstep.
@@ -20,7 +20,7 @@ pub struct Manifest {
     pub tables: Vec<ManifestTable>,
 }
 
-/// What was compared of a table.
+/// Manifest of what was compared of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestTable {
     /// The table.
@@ -39,9 +39,8 @@ pub struct ManifestTable {
     pub digests: Option<Digests>,
 }
 
-/// What all rows of both sides come down to, in any order: the sum of the hashes of all rows, modulo 2¹²⁸,
-/// each XXH3-128 of the row as its item, under a seed. The same rows under the same seed have the same
-/// digest.
+/// Digests of all rows of both sides, in any order: the sum of the hashes of all rows, modulo 2¹²⁸, each
+/// XXH3-128 of the row as its item, under a seed. The same rows under the same seed have the same digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digests {
     /// The seed, in hexadecimal.
@@ -57,7 +56,7 @@ pub struct Digests {
     pub target: String,
 }
 
-/// How long one kind of query takes on both stores.
+/// Time that one kind of query takes on both stores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueryLatency {
     /// The table.
@@ -85,7 +84,7 @@ pub struct Percentiles {
     pub p99_ms: f64,
 }
 
-/// How far the target was behind at one moment of the comparison.
+/// Lag of the target at one moment of the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LagSample {
     /// Seconds since the comparison began.

@@ -79,7 +79,7 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     Ok(full)
 }
 
-/// Whether the source knows of every item that changed while the target was the truth, and goes on to.
+/// Tells whether the source knows of every item that changed while the target was the truth, and goes on to.
 fn is_known(run: &TableRun) -> bool {
     run.options.fed_through && run.options.quiescent
 }
@@ -88,7 +88,7 @@ fn is_known(run: &TableRun) -> bool {
 async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
     let (reader, name) = (&run.reader, run.binding.name());
     let mut after = None;
-    // What is expected here is what has changed, and that is known page by page.
+    // This pass expects only what has changed, and that is known page by page.
     run.progress().rows_expected.store(0, Ordering::Relaxed);
     loop {
         let page = reader

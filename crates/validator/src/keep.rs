@@ -3,11 +3,11 @@
 //! What may go on with another's prints. Every print was made after `as_of`, and everything that a print
 //! depends on is in the *identity*: columns, layout, window, segments, which target table, since when capture
 //! has been on, the epoch, the history of the source, and the order in which rows are read: pieces end at
-//! keys. Under the same identity a print still says what row or item was at some moment
-//! since `as_of`. If a row changed after that, it is pending or was delivered (I1), and its two prints differ
-//! or say the same of an older moment; what differs is read again. What cannot be seen is a divergence that
-//! began after both prints of a key were made. That holds for a run in one piece too, and it is why the
-//! report says as of when it speaks: a run that rests for a day and goes on speaks of yesterday.
+//! keys. Under the same identity a print still says what row or item was at some moment since `as_of`. If a
+//! row changed after that, it is pending or was delivered (I1), and its two prints differ or say the same of
+//! an older moment; what differs is read again. It cannot see a divergence that began after both prints of a
+//! key were made. That holds for a run in one piece too, and it is why the report says as of when it speaks:
+//! a run that rests for a day and goes on speaks of yesterday.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{export_pass, source_pass, target_pass};
 /// An unfinished run older than this is begun again: no gate takes a verdict as old as it would be.
 const RESUMED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often, and how long after each other, a folder is asked for: half a second is plenty for a chunk.
+/// Number of times that a folder is asked for, and the pause between: half a second is plenty for a chunk.
 const LETTING_GO_TRIES: u32 = 25;
 const LETTING_GO_PAUSE: Duration = Duration::from_millis(20);
 
@@ -62,8 +62,8 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
         },
     };
     let begun = match run.export.get() {
-        // What went wrong after it may be overlooked, and no pass has noted what was delivered since. It
-        // answers no finding.
+        // This pass may overlook what went wrong after it began, and no pass has noted what was delivered
+        // since. It answers no finding.
         Some(export) => Begun { as_of: now.min(export.at()), pass: None, number: None },
         None => Begun { as_of: now, pass: run.options.pass, number: run.number },
     };
@@ -78,7 +78,7 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
     Ok(Kept { ledger: ledger.map_err(|error| run.spool(error))?, begun })
 }
 
-/// The table's folder, unless nothing is to be kept or another run has it.
+/// Returns the table's folder, unless nothing is to be kept or another run has it.
 async fn take(run: &TableRun) -> Result<Option<Folder>, Stopped> {
     let kept = run.options.kept.as_ref().filter(|_| run.export.get().is_none());
     let Some(kept) = kept else { return Ok(None) };
@@ -127,14 +127,14 @@ async fn resumable(
     Ok(age.filter(|age| *age <= RESUMED_AGE_MAX).map(|_| manifest))
 }
 
-/// What prints and pieces depend on, as one text; never shown.
+/// Joins what prints and pieces depend on into one text; never shown.
 fn identity(run: &TableRun, state: Option<&TableState>, history: Option<&str>) -> String {
     let all = (shape(run, state), run.options.digest_seed, history);
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }
 
-/// The same without what only this run has chosen: what two processes must share whose prints are held
-/// against each other.
+/// Returns the same without what only this run has chosen: what two processes must share whose prints are
+/// held against each other.
 pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
     let (binding, options) = (&run.binding, &run.options);
     let columns: Vec<_> =

@@ -6,12 +6,12 @@
 /// A place as it is written: type and text of each part.
 pub(crate) type Borrowed<'a> = ((char, &'a str), Option<(char, &'a str)>);
 
-/// The name of a subject by its key and its place, as far as it has them.
+/// Returns the name of a subject by its key and its place, as far as it has them.
 pub(crate) fn written(key: Option<&[String]>, place: Option<Borrowed<'_>>) -> Vec<u8> {
     let parts = place.map(|(partition, sort)| [Some(partition), sort]);
     let text_bytes = key.into_iter().flatten().map(String::len).sum::<usize>()
         + parts.into_iter().flatten().flatten().map(|(_, text)| text.len()).sum::<usize>();
-    // What is around three texts of a key and two of a place.
+    // The 48 bytes stand around three texts of a key and two of a place.
     let mut out = Vec::with_capacity(text_bytes + 48);
     out.extend_from_slice(br#"{"k":"#);
     match key {

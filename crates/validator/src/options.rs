@@ -1,4 +1,4 @@
-//! What one validation is asked, beside what is configured for all of them.
+//! Options of one validation, beside what is configured for all of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{Kept, ValidateSettings};
 
-/// What one validation is asked.
+/// Options of one validation.
 #[derive(Clone, Debug)]
 pub struct ValidateOptions {
     /// Settings of all validations.
@@ -24,8 +24,8 @@ pub struct ValidateOptions {
     /// always is; with `wait_for_pending` its number is then shown and not counted as a finding (see
     /// [`decide`](crate::decide)).
     pub quiescent: bool,
-    /// Where an unfinished run is kept, so that it goes on after its process was killed; `None` keeps
-    /// nothing.
+    /// Folder in which an unfinished run is kept, so that it goes on after its process was killed; `None`
+    /// keeps nothing.
     pub kept: Option<Kept>,
     /// The number of this pass ([`begin`](crate::begin)), so that a later one can go on from it; `None` where
     /// none will.
@@ -40,7 +40,7 @@ pub struct ValidateOptions {
     /// says so.
     pub sample: Option<Sample>,
     /// Whether other processes may read a part of it ([`help`](crate::help)), and how this one is known to
-    /// them; `None` reads all of it here. What is shared is not kept, and the data itself is not judged.
+    /// them; `None` reads all of it here. A shared comparison is not kept, and the data itself is not judged.
     pub sharing: Option<Sharing>,
     /// Folders with exports of the target, one a table, whose items are read instead of the table's; none
     /// reads the table. Nothing of it is kept, and no gate takes the verdict.
@@ -56,7 +56,7 @@ pub struct ValidateOptions {
     pub digest_seed: Option<u64>,
 }
 
-/// How a process takes part in a comparison that several share.
+/// Part of a process in a comparison that several share.
 #[derive(Clone, Debug)]
 pub struct Sharing {
     /// Name of the process, for people.
@@ -65,7 +65,7 @@ pub struct Sharing {
     pub lease: Duration,
 }
 
-/// How much of each table to look at, and which part.
+/// Share of each table to look at, and which part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Rows of the source to look up in the target, and as many items of the target to look up in the source.
@@ -75,7 +75,8 @@ pub struct Sample {
 }
 
 impl ValidateOptions {
-    /// The same of all rows and items of all days, read now: for a caller for whom less proves nothing.
+    /// Returns the same of all rows and items of all days, read now: for a caller for whom less proves
+    /// nothing.
     ///
     /// 1. The initial load is copied for a window of days, which is left in the configuration. 2. Everything
     ///    is copied, and the truth moves. 3. The last comparison is of those days, and completes over a row

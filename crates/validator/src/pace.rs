@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// As the run was configured.
+    /// Rate that was configured for the run.
     configured: Option<f64>,
     state: Mutex<State>,
 }
@@ -25,7 +25,7 @@ struct State {
     sharers: u32,
 }
 
-/// How often an operator's setting is looked at.
+/// Interval at which an operator's setting is looked at.
 const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
 impl Pace {
@@ -35,7 +35,7 @@ impl Pace {
         Self { configured, state: Mutex::new(state) }
     }
 
-    /// Whether it is time to look at the setting again; said to one caller.
+    /// Tells whether it is time to look at the setting again; said to one caller.
     pub(crate) fn is_due(&self) -> bool {
         let mut state = self.lock();
         let is_due = state.followed_at.is_none_or(|at| at.elapsed() >= FOLLOWED_EVERY);
@@ -50,8 +50,8 @@ impl Pace {
         let mut state = self.lock();
         let next = units_per_s.filter(|units| *units > 0.0).or(self.configured);
         if next != state.units_per_s {
-            // What was taken at the old rate is paid for by a second at most: a rate that was mistyped would
-            // have the comparison wait for hours after it is taken back.
+            // The debt of the old rate is capped at a second: a rate that was mistyped would have the
+            // comparison wait for hours after it is taken back.
             state.free_at = state.free_at.min(Instant::now() + FOLLOWED_EVERY);
         }
         state.units_per_s = next;
@@ -88,7 +88,7 @@ impl Pace {
     }
 }
 
-/// When the next request may go. Time that no request used is not saved up.
+/// Returns when the next request may go. Time that no request used is not saved up.
 fn next(free_at: Instant, now: Instant, units: f64, units_per_s: f64) -> Instant {
     free_at.max(now) + Duration::try_from_secs_f64(units / units_per_s).unwrap_or(Duration::ZERO)
 }

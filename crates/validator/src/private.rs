@@ -84,7 +84,7 @@ fn judge(at: &Path, found: &fs::Metadata, is_ours: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// What is wrong with a link above our folder, or with our folder, for a process of `user`.
+/// Returns what is wrong with a link above our folder, or with our folder, for a process of `user`.
 #[cfg(unix)]
 fn fault(is_link: bool, is_ours: bool, owner: u32, mode: u32, user: Option<u32>) -> Option<String> {
     if !is_link && !is_ours {
@@ -103,7 +103,7 @@ fn fault(is_link: bool, is_ours: bool, owner: u32, mode: u32, user: Option<u32>)
     }
 }
 
-/// The user that this process acts as, where the system says it by a file.
+/// Returns the user that this process acts as, where the system says it by a file.
 #[cfg(unix)]
 fn user_of_process() -> Option<u32> {
     fs::metadata("/proc/self").ok().map(|process| std::os::unix::fs::MetadataExt::uid(&process))

@@ -1,4 +1,4 @@
-//! How far a validation has come: counters that any thread may read at any time.
+//! Progress of a validation: counters that any thread may read at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ impl ValidationProgress {
         &self.tables
     }
 
-    /// All counters as they are now.
+    /// Returns all counters as they are now.
     pub fn snapshot(&self) -> Vec<ProgressSnapshot> {
         self.tables.iter().map(TableValidationProgress::snapshot).collect()
     }
@@ -50,7 +50,7 @@ pub struct TableValidationProgress {
 }
 
 impl TableValidationProgress {
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -85,7 +85,7 @@ impl TableValidationProgress {
         self.findings.load(Ordering::Relaxed)
     }
 
-    /// All of them at once.
+    /// Returns all of them at once.
     pub fn snapshot(&self) -> ProgressSnapshot {
         ProgressSnapshot {
             name: self.name,

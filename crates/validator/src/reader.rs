@@ -68,7 +68,7 @@ impl Reader {
         self.pace.share(u32::try_from(sharers).unwrap_or(1));
     }
 
-    /// Where the target is.
+    /// Returns the address of the target.
     pub(crate) fn place(&self) -> String {
         self.target.place()
     }
@@ -81,7 +81,7 @@ impl Reader {
         insist(&self.source_slots, question).await
     }
 
-    /// The next rows of a range.
+    /// Returns the next rows of a range.
     pub(crate) async fn chunk(&self, binding: &TableBinding, range: &RangeRead) -> Result<CopyChunk> {
         self.ask(|| self.source.read_chunk(binding, range)).await
     }
@@ -105,7 +105,7 @@ impl Reader {
         self.ask(|| self.source.look_up_row(binding, primary_key)).await
     }
 
-    /// The items at any number of places, in their order, tombstones included.
+    /// Returns the items at any number of places, in their order, tombstones included.
     pub(crate) async fn items(&self, table: &str, places: &[TargetKey]) -> Result<Vec<Option<Attributes>>> {
         let names: Vec<String> = places.iter().map(name_of).collect();
         // DynamoDB refuses a request that names a key twice.
@@ -213,7 +213,7 @@ async fn insist<T, F: Future<Output = Result<T>>>(
     }
 }
 
-/// A target key as text, different for different keys: each part with its type and length.
+/// Returns a target key as text, different for different keys: each part with its type and length.
 fn name_of(place: &TargetKey) -> String {
     let mut name = String::new();
     for part in std::iter::once(&place.partition).chain(&place.sort) {

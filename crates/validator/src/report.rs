@@ -1,4 +1,4 @@
-//! What a validation found. The JSON form is stable: fields are added, never renamed.
+//! Findings of a validation. The JSON form is stable: fields are added, never renamed.
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{FieldDiff, Phase};
@@ -61,33 +61,33 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether all rows of all days were compared with the target itself. A verdict of a window is good for
-    /// that window only, one of a sample for what it chose, and one of an export for the time before it, so
-    /// no gate may take it for more.
+    /// Tells whether all rows of all days were compared with the target itself. A verdict of a window is good
+    /// for that window only, one of a sample for what it chose, and one of an export for the time before it,
+    /// so no gate may take it for more.
     pub fn is_whole(&self) -> bool {
         let of_all_days = self.window_start.is_none() && self.window_end.is_none();
         of_all_days && self.sample.is_none() && !self.from_export
     }
 
-    /// Whether it found that the stores differ, wherever it looked. What has not come to rest is no
-    /// difference.
+    /// Tells whether it found that the stores differ, wherever it looked. A key that has not come to rest is
+    /// no difference.
     pub fn is_found(&self) -> bool {
         self.findings_total() > self.tables.iter().map(|table| table.unsettled).sum()
     }
 
-    /// The same with `most` findings listed for each table; all stay counted.
+    /// Returns the same with `most` findings listed for each table; all stay counted.
     #[must_use]
     pub fn shortened(mut self, most: usize) -> Self {
         self.tables.iter_mut().for_each(|table| table.findings.truncate(most));
         self
     }
 
-    /// The oldest reading of all tables together; see [`TableReport::as_of`].
+    /// Returns the oldest reading of all tables together; see [`TableReport::as_of`].
     pub fn as_of(&self) -> Option<DateTime<Utc>> {
         self.tables.iter().filter_map(|table| table.as_of).min()
     }
 
-    /// The same without any value: what may be stored with the migration and passed on.
+    /// Returns the same without any value: what may be stored with the migration and passed on.
     #[must_use]
     pub fn without_values(mut self) -> Self {
         for finding in self.tables.iter_mut().flat_map(|table| &mut table.findings) {
@@ -99,7 +99,7 @@ impl Report {
         self
     }
 
-    /// The lowest number of its tables; none where one of them has none.
+    /// Returns the lowest number of its tables; none where one of them has none.
     pub(crate) fn lowest(tables: &[TableReport]) -> Option<i64> {
         tables.iter().map(|table| table.began).min().flatten()
     }

@@ -107,7 +107,7 @@ const CANCELLED: &str = "it was cancelled";
 async fn control(reader: &Reader, tables: &[TableBinding]) -> Result<Control, String> {
     match reader.ask(|| reader.source.has_schema()).await {
         Ok(true) => {
-            // What agrees with another table or under other keys says nothing of the migration.
+            // A table that agrees with another one, or under other keys, says nothing of the migration.
             reader.ask(|| reader.source.require_contract(tables)).await.map_err(|e| e.to_string())?;
             // Expiry is judged against this time.
             reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
@@ -155,7 +155,7 @@ async fn one_table(
     report
 }
 
-/// What was compared; who read the configuration adds its hash.
+/// Makes the manifest of what was compared; the caller that read the configuration adds its hash.
 fn manifest(tables: &[TableBinding], reports: &[TableReport], options: &ValidateOptions) -> Manifest {
     let of_table = |(binding, report): (&TableBinding, &TableReport)| ManifestTable {
         name: binding.name().to_owned(),

@@ -1,4 +1,4 @@
-//! What is configured for all validations of a migration.
+//! Settings of all validations of a migration.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use lockstep_core::written::{megabytes, ms, zero_is_none};
 use serde::{Deserialize, Serialize};
 
-/// Settings of every validation, as a file has them. What one of them is asked is
-/// [`ValidateOptions`](crate::ValidateOptions).
+/// Settings of every validation, as a file has them. [`ValidateOptions`](crate::ValidateOptions) are those of
+/// one of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateSettings {
@@ -27,7 +27,7 @@ pub struct ValidateSettings {
     pub count_tolerance_percent: f64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
-    /// About how much memory a table may take while it is compared, in bytes. What there is more goes to
+    /// About how much memory a table may take while it is compared, in bytes. Entries beyond that go to
     /// files; rows and pages under way come on top with `parallel`.
     #[serde(rename = "memory_mb", with = "megabytes")]
     pub memory_bytes: usize,
@@ -39,7 +39,7 @@ pub struct ValidateSettings {
     pub folder: PathBuf,
 }
 
-/// Where and how an unfinished run is kept.
+/// Folder in which an unfinished run is kept, and how.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// A folder; each table has one of its own in it. No other account should be able to write there.
@@ -49,19 +49,19 @@ pub struct Kept {
 }
 
 impl ValidateSettings {
-    /// Where an unfinished run is kept, and whether it is to begin again; `None` where nothing is.
+    /// Returns where an unfinished run is kept, and whether it is to begin again; `None` where nothing is.
     pub fn kept(&self, restart: bool) -> Option<Kept> {
         (!self.folder.as_os_str().is_empty()).then(|| Kept { folder: self.folder.clone(), restart })
     }
 
-    /// What the bytes of one chunk aim at, so that those under way and what they are decoded to stay within
-    /// the memory.
+    /// Returns the bytes that one chunk aims at, so that those under way and what they are decoded to stay
+    /// within the memory.
     pub(crate) fn chunk_bytes(&self) -> usize {
         (self.memory_bytes / 64 / self.parallel.max(1)).clamp(64 << 10, 4 << 20)
     }
 
-    /// By how much the count of the target may differ from this count of rows. The share is rounded down: a
-    /// hundredth of nothing excuses nothing.
+    /// Returns by how much the count of the target may differ from this count of rows. The share is rounded
+    /// down: a hundredth of nothing excuses nothing.
     pub(crate) fn tolerance_of(&self, rows: u64) -> u64 {
         let share = (rows as f64 * self.count_tolerance_percent / 100.0).floor() as u64;
         self.count_tolerance.max(share)

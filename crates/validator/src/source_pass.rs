@@ -1,8 +1,8 @@
 //! The source pass: every row is read once and entered into the ledger.
 //!
-//! It reads the rows there were when it began, each as it is when its chunk is read. What is inserted behind
-//! its back, or changed after it came by, is pending then (I1), and so it is the relay's to deliver and
-//! nothing is overlooked.
+//! It reads the rows there were when it began, each as it is when its chunk is read. A row that is inserted
+//! behind its back, or changed after it came by, is pending then (I1), and so it is the relay's to deliver
+//! and nothing is overlooked.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;

@@ -32,24 +32,24 @@ impl Suspect {
     }
 }
 
-/// What is to be read again.
+/// Subject that is to be read again.
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     /// A source key and the place of its item.
     Key {
         /// The key, a literal a column.
         key: Vec<String>,
-        /// Where its item is, or should be.
+        /// Place of its item, or where that should be.
         place: TargetKey,
     },
     /// An item at whose place no row was met.
     Item {
-        /// Where it is.
+        /// Place of the item.
         place: TargetKey,
     },
     /// A row that the target cannot hold, so that it has no place there and maybe no whole key.
     Row {
-        /// Its primary key.
+        /// Primary key of the row.
         primary_key: KeyBound,
     },
 }
@@ -63,7 +63,7 @@ pub(crate) struct Found {
 }
 
 impl Subject {
-    /// The key as reports show it.
+    /// Returns the key as reports show it.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Key { key, .. } => array(key),
@@ -72,7 +72,7 @@ impl Subject {
         }
     }
 
-    /// Its source key, where that is known.
+    /// Returns its source key, where that is known.
     pub(crate) fn key(&self) -> Option<&Vec<String>> {
         match self {
             Self::Key { key, .. } => Some(key),
@@ -80,7 +80,7 @@ impl Subject {
         }
     }
 
-    /// The place of its item, where it has one.
+    /// Returns the place of its item, where it has one.
     pub(crate) fn place(&self) -> Option<&TargetKey> {
         match self {
             Self::Key { place, .. } | Self::Item { place } => Some(place),
@@ -88,7 +88,7 @@ impl Subject {
         }
     }
 
-    /// As bytes, for the ledger.
+    /// Writes the subject as bytes, for the ledger.
     pub(crate) fn to_name(&self) -> Vec<u8> {
         match self {
             Self::Key { key, place } => written(Some(key), Some(borrowed(place))),
@@ -97,7 +97,7 @@ impl Subject {
         }
     }
 
-    /// What [`Subject::to_name`] wrote.
+    /// Reads what [`Subject::to_name`] wrote.
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
         let Name { key, place } = serde_json::from_slice(name).ok()?;
         Some(match (key, place) {
@@ -108,7 +108,7 @@ impl Subject {
         })
     }
 
-    /// A finding about it.
+    /// Returns a finding about it.
     pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> RowFinding {
         let is_source_key = self.key().is_some();
         RowFinding {
@@ -122,7 +122,7 @@ impl Subject {
     }
 }
 
-/// What a pass read that has no place in a bucket.
+/// Entry of a pass that has no place in a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Aside {
     /// A row that the target cannot hold, by its primary key.
@@ -134,12 +134,12 @@ pub(crate) enum Aside {
 }
 
 impl Aside {
-    /// As bytes, for the ledger.
+    /// Writes the entry as bytes, for the ledger.
     pub(crate) fn to_name(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings are JSON")
     }
 
-    /// What [`Aside::to_name`] wrote.
+    /// Reads what [`Aside::to_name`] wrote.
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
         serde_json::from_slice(name).ok()
     }
@@ -199,13 +199,13 @@ impl From<Place> for TargetKey {
     }
 }
 
-/// Where an item belongs.
+/// Returns the place to which an item belongs.
 pub(crate) fn place_of(item: &Item) -> TargetKey {
     let partition = item.get(PK).expect("every item has a partition key");
     TargetKey { partition: partition.clone(), sort: item.get(SK).cloned() }
 }
 
-/// A finding about an item whose source key is not known.
+/// Returns a finding about an item whose source key is not known.
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
     let key = array(&place.map(parts_of).unwrap_or_default());
     Found {
@@ -229,7 +229,7 @@ fn array(parts: &[String]) -> String {
     serde_json::Value::from(parts).to_string()
 }
 
-/// Where passes put their suspects. A full queue holds the pass back until some are decided.
+/// Queue in which passes put their suspects. A full queue holds the pass back until some are decided.
 #[derive(Clone, Debug)]
 pub(crate) struct Suspects(pub(crate) mpsc::Sender<Suspect>);
 

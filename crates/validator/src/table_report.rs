@@ -1,4 +1,4 @@
-//! What a validation found of one table. The JSON form is stable: fields are added, never renamed.
+//! Findings of a validation in one table. The JSON form is stable: fields are added, never renamed.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::{Digests, ExportSeen};
 use crate::quality::Quality;
 
-/// What was found of one table.
+/// Findings in one table.
 ///
 /// The classes exclude each other: a source row ends in one of `equal`, `missing`, `different`,
 /// `undecodable`, `expired` and `unsettled`, or it is pending or a dead letter, or it went away meanwhile.
@@ -53,14 +53,14 @@ pub struct TableReport {
     /// Buckets whose sums differed, so that their entries were compared one by one.
     #[serde(default)]
     pub buckets_differing: u64,
-    /// When the oldest reading may have been made, by the source's clock: what went wrong before it, and was
-    /// not put right since, was found; what went wrong later may have been overlooked. Of a run that went on
-    /// after it was killed, this is the beginning of the first part. `None` where nothing was read.
+    /// Time at which the oldest reading may have been made, by the source's clock: what went wrong before it,
+    /// and was not put right since, was found; what went wrong later may have been overlooked. Of a run that
+    /// went on after it was killed, this is the beginning of the first part. `None` where nothing was read.
     #[serde(default)]
     pub as_of: Option<DateTime<Utc>>,
-    /// Until when changes were looked at. Of a full pass this is [`TableReport::as_of`]. Of an incremental
-    /// one it is when that began, while `as_of` stays with the full pass: what is not captured, no pass has
-    /// looked for since.
+    /// Time until which changes were looked at. Of a full pass this is [`TableReport::as_of`]. Of an
+    /// incremental one it is when that began, while `as_of` stays with the full pass: what is not captured,
+    /// no pass has looked for since.
     #[serde(default)]
     pub verified_as_of: Option<DateTime<Utc>>,
     /// The number of the pass whose readings these are.
@@ -70,7 +70,8 @@ pub struct TableReport {
     /// [`Report::began`](crate::Report::began).
     #[serde(default)]
     pub began: Option<i64>,
-    /// What a full pass rested on when it began. It means something to [`record`](crate::record) alone.
+    /// Identity of what a full pass rested on when it began. It means something to [`record`](crate::record)
+    /// alone.
     #[serde(skip)]
     pub(crate) rests_on: Option<String>,
     /// Keys that an incremental pass looked at.
@@ -107,7 +108,7 @@ pub struct TableReport {
 }
 
 impl TableReport {
-    /// A table of which nothing has been compared.
+    /// Makes a table of which nothing has been compared.
     pub(crate) fn of(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
@@ -140,13 +141,13 @@ pub struct RowFinding {
 }
 
 impl RowFinding {
-    /// The source key, a literal a column, if it has one.
+    /// Returns the source key, a literal a column, if it has one.
     pub fn source_key(&self) -> Option<Vec<String>> {
         self.is_source_key.then(|| serde_json::from_str(&self.key).ok()).flatten()
     }
 }
 
-/// What is wrong with a key.
+/// Fault of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingClass {

@@ -1,4 +1,4 @@
-//! What the passes of one table share, and its report.
+//! State that the passes of one table share, and its report.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +20,7 @@ use crate::tally::{Outcome, Tally};
 use crate::tasks::Stopped;
 use crate::verified::identity;
 
-/// What the passes of one table share.
+/// State that the passes of one table share.
 #[derive(Debug)]
 pub(crate) struct TableRun {
     pub(crate) reader: Reader,
@@ -34,15 +34,15 @@ pub(crate) struct TableRun {
     pub(crate) judge: Judge,
     /// Batches of suspects that may be in memory with their rows and items; the others wait without.
     pub(crate) observing: Semaphore,
-    /// What both sides come down to; set once, when both were read to the end.
+    /// Digests of both sides; set once, when both were read to the end.
     pub(crate) digests: OnceLock<Digests>,
-    /// What is read instead of the target; set once, before anything is read.
+    /// Export that is read instead of the target; set once, before anything is read.
     pub(crate) export: OnceLock<Export>,
     begun: OnceLock<Begun>,
     verified_as_of: OnceLock<DateTime<Utc>>,
-    /// What a full pass rested on before its first reading, if that can be said.
+    /// Identity of what a full pass rested on before its first reading, if that can be said.
     rests_on: OnceLock<Option<String>>,
-    /// In which order rows are read, as it was before the first of them.
+    /// Order in which rows are read, as it was before the first of them.
     read_order: OnceLock<String>,
     progress: Arc<ValidationProgress>,
     /// Stands in where the caller watches other tables.
@@ -102,7 +102,7 @@ impl TableRun {
         self.tally.record(outcome, of_row, self.progress());
     }
 
-    /// Why a file of the ledger stops the run.
+    /// Stops the run because of a file of the ledger.
     pub(crate) fn spool(&self, error: std::io::Error) -> Stopped {
         let temporary = || (std::env::temp_dir().display().to_string(), "TMPDIR".to_owned());
         let kept =
@@ -111,7 +111,7 @@ impl TableRun {
         Stopped::Spool { folder, setting, error }
     }
 
-    /// Why an entry that does not read back stops the run.
+    /// Stops the run because of an entry that does not read back.
     pub(crate) fn garbled(&self) -> Stopped {
         self.spool(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not read back"))
     }
@@ -149,7 +149,7 @@ impl TableRun {
         }
     }
 
-    /// In which order rows are read, once [`TableRun::check_source`] has looked.
+    /// Returns the order in which rows are read, once [`TableRun::check_source`] has looked.
     pub(crate) fn read_order(&self) -> Option<&str> {
         self.read_order.get().map(String::as_str)
     }
@@ -161,7 +161,7 @@ impl TableRun {
         let _ = self.verified_as_of.set(verified_as_of);
     }
 
-    /// What this pass is to rest on besides rows and items.
+    /// Returns what this pass is to rest on besides rows and items.
     pub(crate) async fn rests_on(&self) -> Result<Option<String>, String> {
         let reader = &self.reader;
         let identity = reader.ask(|| identity(&reader.source, &reader.target, &self.binding)).await;
@@ -174,7 +174,7 @@ impl TableRun {
         let _ = self.rests_on.set(identity);
     }
 
-    /// The report as it is by now.
+    /// Returns the report as it is by now.
     pub(crate) fn report(&self) -> TableReport {
         TableReport {
             as_of: self.begun.get().map(|begun| begun.as_of),
@@ -191,7 +191,7 @@ impl TableRun {
         }
     }
 
-    /// The report, with what waits at the end.
+    /// Returns the report, with what waits at the end.
     pub(crate) async fn close(&self, compared: Result<(), String>) -> TableReport {
         let mut report = self.report();
         let (reader, name) = (&self.reader, self.binding.name());
@@ -207,7 +207,7 @@ impl TableRun {
                 report.dead_letters = all.unsigned_abs();
                 report.dead_letters_unacknowledged = unacknowledged.unsigned_abs();
             }
-            Err(error) => failures.push(format!("what waits was not counted: {error}")),
+            Err(error) => failures.push(format!("could not count the pending keys: {error}")),
         }
         report.digests = self.digests.get().cloned();
         report.complete = failures.is_empty();

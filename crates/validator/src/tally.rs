@@ -1,4 +1,4 @@
-//! What is counted of one table while it is being compared.
+//! Counts of one table while it is being compared.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -28,13 +28,13 @@ pub(crate) struct Tally {
     rows_sampled: AtomicU64,
     items_sampled: AtomicU64,
     keys_changed: AtomicU64,
-    /// In thousandths.
+    /// Read units, in thousandths.
     read_units: AtomicU64,
     findings: Mutex<Vec<RowFinding>>,
     findings_max: usize,
 }
 
-/// How one source row, or one item without a row, ended.
+/// End of one source row, or of one item without a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Row and item say the same.
@@ -134,7 +134,7 @@ impl Tally {
         self.compared.load(Ordering::Relaxed)
     }
 
-    /// The counters as a report; what only the end of a validation knows is left for it to fill in.
+    /// Returns the counters as a report; what only the end of a validation knows is left for it to fill in.
     pub(crate) fn report(&self, name: &str) -> TableReport {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();

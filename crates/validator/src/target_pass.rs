@@ -47,7 +47,7 @@ async fn work(
     Ok(())
 }
 
-/// What reading came to.
+/// Result of reading a segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SegmentRead {
     pub(crate) counted: Counted,
@@ -102,7 +102,8 @@ pub(crate) async fn read_segment(
     Ok(all)
 }
 
-/// Where a page begins, as the ledger keeps it: the key of a table's scan is that of its items.
+/// Returns the position at which a page begins, as the ledger keeps it: the key of a table's scan is that of
+/// its items.
 fn cursor_of(start: &Attributes) -> Option<Cursor> {
     let place = TargetKey::of(start)?;
     String::from_utf8(Subject::Item { place }.to_name()).ok().map(|name| vec![name])
@@ -115,7 +116,7 @@ fn start_of(cursor: &Cursor) -> Option<Attributes> {
     }
 }
 
-/// What a page came to.
+/// Counts of a page.
 pub(crate) struct Entered {
     pub(crate) counted: Counted,
     end: PageEnd,
@@ -166,7 +167,7 @@ pub(crate) fn enter(
     Ok(Entered { counted, end })
 }
 
-/// Whether an item's day is in the window. An item whose day cannot be read is: better looked at than
+/// Tells whether an item's day is in the window. An item whose day cannot be read is: better looked at than
 /// overlooked.
 pub(crate) fn is_within(window: &Window, day_column: Option<&str>, item: &dyn ItemView) -> bool {
     if window.is_whole() {

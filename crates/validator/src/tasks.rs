@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
-/// Why a pass ended before its end.
+/// Reason why a pass ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stopped {
     /// A store failed for longer than we wait.
@@ -22,15 +22,16 @@ pub(crate) enum Stopped {
         "a file in {folder} cannot be used: {error}; make room there, or name another folder ({setting})"
     )]
     Spool {
-        /// Where it is.
+        /// Path of the folder.
         folder: String,
-        /// What names another folder.
+        /// Setting that names another folder.
         setting: String,
-        /// What the system said.
+        /// Error of the operating system.
         error: std::io::Error,
     },
-    /// What was read under a lease counts no more: this process was stopped, or cut off from the source.
-    #[error("the lease of this process was over; what it read is read again")]
+    /// Lease that is over: this process was stopped, or cut off from the source, and what it read under the
+    /// lease counts no more.
+    #[error("the lease of this process was over; its part is read again")]
     LeaseOver,
     /// The comparison that this process leads, or takes part in, is there no more.
     #[error(
@@ -52,8 +53,8 @@ pub(crate) enum Stopped {
     RecheckEnded,
 }
 
-/// What did not come to its end, and why; empty where all did. The recheck says itself why it ended: that its
-/// feeders then stopped adds nothing.
+/// Returns the passes that did not come to their end, and why; empty where all did. The recheck says itself
+/// why it ended: that its feeders then stopped adds nothing.
 pub(crate) fn failures<const N: usize>(ends: [(&str, Result<(), Stopped>); N]) -> Vec<String> {
     let told = |(what, end): (&str, Result<(), Stopped>)| match end {
         Ok(()) | Err(Stopped::RecheckEnded) => None,
@@ -89,7 +90,7 @@ pub(crate) async fn join(mut workers: JoinSet<Result<(), Stopped>>) -> Result<()
     Ok(())
 }
 
-/// How a worker ended: a panic in it is an error of its owner.
+/// Returns how a worker ended: a panic in it is an error of its owner.
 pub(crate) fn ended(worker: Result<Result<(), Stopped>, JoinError>) -> Result<(), Stopped> {
     worker.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
 }

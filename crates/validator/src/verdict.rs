@@ -8,7 +8,7 @@ use crate::counts;
 use crate::options::ValidateOptions;
 use crate::table_report::TableReport;
 
-/// What a validation comes to.
+/// Verdict of a validation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Written", try_from = "Written")]
 pub enum Verdict {
@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether both stores hold the same.
+    /// Tells whether both stores hold the same.
     pub fn is_consistent(&self) -> bool {
         *self == Self::Consistent
     }
@@ -41,7 +41,7 @@ impl Verdict {
         }
     }
 
-    /// Why it is not consistent; empty when it is.
+    /// Returns the reasons why it is not consistent; empty when it is.
     pub fn reasons(&self) -> &[String] {
         match self {
             Self::Consistent => &[],
@@ -131,7 +131,7 @@ pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[St
     } else if wrong.is_empty() {
         Verdict::Incomplete { reasons: open }
     } else {
-        // What was found stays true whatever else was not looked at.
+        // A finding stays true whatever else was not looked at.
         wrong.append(&mut open);
         Verdict::Inconsistent { reasons: wrong }
     }

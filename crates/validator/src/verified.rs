@@ -1,9 +1,9 @@
-//! What a later pass goes on from: the newest full pass of each table that found nothing (R24).
+//! Base from which a later pass goes on: the newest full pass of each table that found nothing (R24).
 //!
 //! A full pass takes its number first ([`begin`]); from then on the source notes each key that is delivered.
-//! Why nothing falls between is written in `unverified.rs` of `lockstep-postgres`. What an incremental pass
-//! needs besides is that nothing else has changed that the full pass rested on: its *identity*, and the
-//! meaning of the pending set.
+//! Why nothing falls between is written in `unverified.rs` of `lockstep-postgres`. An incremental pass also
+//! needs that nothing else has changed that the full pass rested on: its *identity*, and the meaning of the
+//! pending set.
 //!
 //! A step between phases changes the control record and the version sequence, and no row and no item. So a
 //! full pass is as good after one step as before it, as long as both phases have their truth in the source:
@@ -50,8 +50,8 @@ pub async fn begin(source: &Source) -> Result<Option<i64>> {
     }
 }
 
-/// The full pass that an incremental one of this table may go on from now, or why there is none, with what to
-/// do.
+/// Returns the full pass that an incremental one of this table may go on from now, or why there is none, with
+/// what to do.
 ///
 /// # Errors
 /// A store's.
@@ -82,7 +82,7 @@ fn whole_first() -> String {
     format!("run {Validate} without {Incremental} first")
 }
 
-/// Why a full pass cannot be gone on from. Pure.
+/// Returns why no pass can go on from a full pass. Pure.
 fn refusal(
     full: &FullPass,
     identity: Option<&str>,
@@ -122,8 +122,8 @@ fn steps_to_dynamo_only(from: Phase) -> i64 {
     std::iter::successors(from.next(), |phase| phase.next()).map(|_| 1).sum()
 }
 
-/// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target
-/// table is not the one that was adopted, or the source does not tell its timeline.
+/// Returns what a full pass rests on besides rows and items; `None` where that cannot be said, as when the
+/// target table is not the one that was adopted, or the source does not tell its timeline.
 pub(crate) async fn identity(
     source: &Source,
     target: &Target,
@@ -157,7 +157,7 @@ async fn identity_of(
 /// Records what a report means for passes after it. Called once, by its maker, when it has come to its end.
 ///
 /// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the
-/// notes of before it be forgotten. Whatever else found something takes away what there was to go on from: an
+/// notes of before it be forgotten. Any other pass that finds something takes away the pass to go on from: an
 /// item that was changed past Lockstep is in no set, and an incremental pass would bless it.
 ///
 /// # Errors
@@ -173,8 +173,8 @@ pub async fn record(
     let (Some(phase), Some(epoch)) = (report.phase, report.epoch) else { return Ok(()) };
     for (binding, table) in tables.iter().zip(&report.tables) {
         if table.findings_total() > 0 {
-            // What an incremental pass found is noted, and every later one looks at it. What has not come to
-            // rest is found by none.
+            // An incremental pass notes what it finds, and every later one looks at it. A key that has not
+            // come to rest is found by none.
             if !report.incremental || table.findings_total() > table.unsettled {
                 source.note_found(binding.name(), !report.incremental).await?;
             }
@@ -191,8 +191,8 @@ pub async fn record(
         else {
             continue;
         };
-        // 1. A pass ends that began in a time that is lost. 2. Its number is above every pass of here. 3.
-        // What it rests on is the same, and what was delivered in that time is in no note.
+        // 1. A pass ends that began in a time that is lost. 2. Its number is above every pass of here. 3. The
+        // pass rests on the same, and deliveries in that time are in no note.
         if !source.have_begun(&[began]).await? {
             continue;
         }

@@ -55,7 +55,7 @@ struct Event {
     #[serde(rename = "type")]
     log_type: String,
     service: String,
-    /// What went wrong, if anything did.
+    /// Message of what went wrong, if anything did.
     error: Option<String>,
 }
 
@@ -165,7 +165,7 @@ async fn page<T: MigratableTable>(
     view: impl Fn(&T::Row) -> Value,
 ) -> Result<Json<Value>, Failed> {
     let limit = paging.limit.unwrap_or(20).clamp(1, PAGE_ROWS_MAX);
-    // What is no cursor of this query is refused when the page is asked for.
+    // A cursor of another query is refused when the page is asked for.
     let Ok(cursor) = paging.cursor.as_deref().map(str::parse::<Cursor>).transpose();
     let limit = NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN);
     Ok(Json(view::page(&selection.page(limit, cursor.as_ref()).await?, view)))

@@ -1,4 +1,4 @@
-//! What embedding Lockstep costs: `connect`. The rest is there so that the example runs without anything.
+//! Cost of embedding Lockstep: `connect`. The rest is there so that the example runs without anything.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub(crate) async fn start_embedded() -> anyhow::Result<Stores> {
     Ok(stores)
 }
 
-/// What to type in another terminal. The password is that of a throw-away cluster.
+/// Returns what to type in another terminal. The password is that of a throw-away cluster.
 pub(crate) fn how_to_migrate(stores: &Stores) -> String {
     format!(
         "\nTo keep it busy, in another terminal:\n\n  examples/loan-app/load.sh\n\nTo migrate it meanwhile, in a third:\n\n  \

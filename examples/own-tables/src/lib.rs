@@ -8,7 +8,7 @@ use lockstep::config::Inputs;
 use lockstep::{CanaryQueries, Migration, MigrationOptions, Registry};
 use uuid::Uuid;
 
-/// What a customer has ordered so far: an enum of PostgreSQL, label by label.
+/// Level of a customer by the orders so far: an enum of PostgreSQL, label by label.
 #[derive(Clone, Copy, Debug, PartialEq, lockstep::Label)]
 #[lockstep(sql = "shop.level")]
 pub enum Level {
@@ -27,19 +27,19 @@ pub struct Customer {
     /// Identity.
     #[lockstep(primary_key)]
     pub customer_id: i64,
-    /// Where to write to.
+    /// Address to write to.
     pub email: String,
     /// Two letters.
     #[lockstep(reveal)]
     pub country: String,
-    /// What has been ordered.
+    /// Level that the orders have reached.
     #[lockstep(reveal)]
     pub level: Level,
-    /// When the first order came.
+    /// Time of the first order.
     pub since: DateTime<Utc>,
 }
 
-/// How much there is of something in a warehouse: a key of two texts, without a sort key.
+/// Number of pieces of something in a warehouse: a key of two texts, without a sort key.
 #[derive(Clone, Debug, PartialEq, lockstep::Table)]
 #[lockstep(name = "stock", table = "Stock")]
 #[lockstep(partition = "{warehouse:esc}#{sku}")]
@@ -70,7 +70,7 @@ pub struct Event {
     pub at: DateTime<Utc>,
     /// Text of the event.
     pub body: String,
-    /// What the till printed of it, if it did.
+    /// Print of the till, if it made one.
     pub receipt: Option<Vec<u8>>,
 }
 

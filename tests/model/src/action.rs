@@ -1,4 +1,4 @@
-//! What can happen, one atomic action at a time, and the file of the code that each stands for.
+//! Actions that can happen, one atomic action at a time, and the file of the code that each stands for.
 
 use std::fmt;
 

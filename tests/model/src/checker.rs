@@ -14,7 +14,7 @@ use crate::state::State;
 const STATES_MAX: usize = 12_000_000;
 const NOWHERE: u32 = u32::MAX;
 
-/// What a check found.
+/// Result of a check.
 #[derive(Debug)]
 pub struct Report {
     /// States that can be reached, or were until the counterexample.
@@ -23,18 +23,18 @@ pub struct Report {
     pub actions: usize,
     /// Length of the longest shortest way to a state.
     pub depth: usize,
-    /// Why it does not hold.
+    /// Counterexample, if it does not hold.
     pub counterexample: Option<Counterexample>,
 }
 
 /// A way from a start to what must not be.
 #[derive(Debug)]
 pub struct Counterexample {
-    /// What is broken at its end.
+    /// Claim that is broken at its end.
     pub claim: Claim,
-    /// Where it starts.
+    /// State in which it starts.
     pub start: State,
-    /// What happens, and the state after it.
+    /// Actions that happen, and the state after each.
     pub steps: Vec<(Action, State)>,
 }
 
@@ -42,7 +42,7 @@ pub struct Counterexample {
 #[derive(Default)]
 struct Seen {
     states: Vec<State>,
-    /// From which state, by which of its steps.
+    /// State from which each was reached, and by which of its steps.
     from: Vec<(u32, u8)>,
     /// The state that follows when nothing but healing goes on.
     heals_to: Vec<u32>,

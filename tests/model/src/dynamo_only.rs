@@ -107,7 +107,7 @@ fn may_write(s: &State, n: usize) -> bool {
     lease && knows.phase == Phase::DynamoOnly && knows.writes
 }
 
-/// What an instance is told when it asks the store that it works on.
+/// Returns what an instance hears when it asks the store that it works on.
 fn served(s: &State, knows: Control) -> Control {
     let (at_source, at_target) = (s.source.control, s.target.control);
     if knows.phase == Phase::DynamoOnly && at_target.phase == Phase::DynamoOnly {

@@ -1,4 +1,4 @@
-//! What must hold in every state, and once faults have stopped.
+//! Invariants that hold in every state, and once faults have stopped.
 
 use crate::model::Model;
 use crate::state::{At, BackfillAt, GONE, Key, NONE, Outcome, Phase, RelayAt, Stage, State, Where, bit};
@@ -51,7 +51,7 @@ impl State {
         self.source.control.phase == Phase::DynamoOnly
     }
 
-    /// Where the truth is, by both records.
+    /// Returns where the truth is, by both records.
     pub fn where_truth_is(&self) -> Where {
         let (source, target) = (self.source.control, self.target.control);
         let holds = target.phase == Phase::DynamoOnly;
@@ -111,7 +111,7 @@ fn phases(s: &State) -> Option<Claim> {
     let settled = s.coordinator.at == Stage::Idle && !s.coordinator.commit_in_flight;
     let at = s.where_truth_is();
     let epoch = if at == Where::Target { s.target.control.epoch } else { control.epoch };
-    // Who returns waits for them at the end.
+    // A step back waits for the instances at its end.
     let looked_at = s.instances.iter().filter(|instance| instance.lease && !s.is_being_returned());
     for instance in looked_at {
         let apart = (instance.knows.phase as i8 - control.phase as i8).abs();
@@ -132,7 +132,7 @@ fn locks(model: &Model, s: &State) -> Option<Claim> {
     if s.relay.locked == 0 {
         return None;
     }
-    // Who has a row and wants its mark.
+    // A transaction that has a row wants its mark.
     let wants = |w: &crate::state::Writer| match w.at {
         At::Wrote => bit(w.op.statements()[usize::from(w.statement)].0),
         _ => 0,

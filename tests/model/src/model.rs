@@ -9,13 +9,13 @@ use crate::state::*;
 /// A scope, and perhaps a mutation.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// How much of everything.
+    /// Bounds of everything.
     pub scope: Scope,
-    /// What is left out.
+    /// Rule that is left out.
     pub mutation: Option<Mutation>,
 }
 
-/// What can happen next.
+/// Steps that can happen next.
 pub type Steps = Vec<(Action, State)>;
 
 impl Model {

@@ -1,4 +1,4 @@
-//! What moves rows: relay, backfill, reverse feed.
+//! Actors that move rows: relay, backfill, reverse feed.
 
 use crate::action::Action;
 use crate::model::{Model, Steps};

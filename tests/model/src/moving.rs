@@ -1,4 +1,4 @@
-//! Moving the truth: to DynamoOnly, back from it, and what either leaves to be mended. Each move is decided
+//! Moving the truth: to DynamoOnly, back from it, and what either leaves to be repaired. Each move is decided
 //! by one write to the store that the truth leaves, and then copied to the other one.
 
 use crate::action::Action;
@@ -48,7 +48,7 @@ impl Model {
             Stage::Closed if self.nothing_open(s) => {
                 steps.push((Action::LookBehindBarrier, self.next_epoch(s)))
             }
-            // What is pending is delivered now; an open intent can be settled with the barrier open only.
+            // The pending keys are delivered now; an open intent can be settled with the barrier open only.
             Stage::Closed => steps.push((Action::OpenBarrier, s.with(at(Stage::Intended)))),
             Stage::Flipped => steps.push((Action::Announce, s.with(|x| request(x, Stage::Announced)))),
             Stage::Announced if self.next_request(s).is_some() => {
@@ -56,7 +56,7 @@ impl Model {
             }
             _ => {}
         }
-        // What is another migration's is told by its owner, so ours stays as it is.
+        // A record of another migration is told by its owner, so ours stays as it is.
         let record = s.target.control;
         if self.is(Mutation::ForeignRecordObeyed) && record.phase == Phase::DynamoOnly {
             let epoch = record.epoch + 1;
@@ -75,7 +75,7 @@ impl Model {
         }
     }
 
-    /// What must hold at the flip to DynamoOnly, asked behind the closed barrier.
+    /// Tells whether what must hold at the flip to DynamoOnly does, asked behind the closed barrier.
     fn nothing_open(&self, s: &State) -> bool {
         let nothing_pending = self.is(Mutation::FlipOverPending) || s.source.pending == [NONE; KEYS];
         nothing_pending && (self.is(Mutation::FlipOverIntents) || s.writers.iter().all(|w| w.intents == 0))
@@ -125,7 +125,7 @@ impl Model {
         s.feed.riders == 0 || self.is(Mutation::CopyBackOverRiders)
     }
 
-    /// What rode along becomes what DynamoDB says.
+    /// Makes of what rode along what DynamoDB says.
     pub(crate) fn bring_back(&self, s: &mut State) {
         for key in (0..KEYS).filter(|key| s.feed.riders & bit(*key) != 0) {
             s.source.rows[key] = s.target.items[key];
@@ -140,7 +140,8 @@ impl Model {
         s.source.control = Control { phase: s.target.control.phase, epoch, writes: true };
     }
 
-    /// What both records ask for after a step was broken off; `None` where they are at rest.
+    /// Returns the state that both records ask for after a step was broken off; `None` where they are at
+    /// rest.
     pub(crate) fn mended(&self, s: &State) -> Option<State> {
         let record = s.target.control;
         let change = |request: Request| s.with(|x| self.change_record(x, request));

@@ -1,4 +1,4 @@
-//! What if the protocol were otherwise? Each mutation leaves one rule out; the checker must notice.
+//! Mutations of the protocol: each leaves one rule out, and the checker must notice.
 
 /// One rule left out, or done the obvious way instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum Mutation {
     FlipBackUndrained,
     /// The flip back does not stop writes first.
     FlipBackUnpaused,
-    /// In DynamoOnly the trigger lets raw writers through.
+    /// Trigger that lets raw writers through in DynamoOnly.
     SourceNotFrozen,
     /// The reverse feed skips all earlier epochs, also those in which the target was the truth.
     FeedSkipsEarlierEpochs,

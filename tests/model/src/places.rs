@@ -1,4 +1,4 @@
-//! Where rows are in the target, and which of them the source takes: each row at a place of its own, but in
+//! Places of rows in the target, and which of them the source takes: each row at a place of its own, but in
 //! the scopes that are about the opposite.
 
 use crate::action::Action;
@@ -14,7 +14,7 @@ impl Model {
         self.scope.odd == Odd::SharedPlace
     }
 
-    /// Where the target has what is under a key.
+    /// Returns the place in the target of what is under a key.
     pub(crate) fn place(&self, key: Key) -> usize {
         if self.shares() { 0 } else { key }
     }
@@ -28,7 +28,8 @@ impl Model {
         (0..KEYS).filter(move |key| self.place(*key) == place)
     }
 
-    /// What the source wants to have at a place. Of two keys that share it, the row is under one at most.
+    /// Returns what the source wants to have at a place. Of two keys that share it, the row is under one at
+    /// most.
     pub(crate) fn wanted(&self, s: &State, place: usize) -> Value {
         self.keys_of(place).map(|key| s.source.rows[key]).find(|row| *row != GONE).unwrap_or(GONE)
     }
@@ -43,8 +44,8 @@ impl Model {
         self.keys_of(place).any(|key| s.is_known(key))
     }
 
-    /// What a relay delivers for a mark: the row of its key, or, where the row has left the key but not the
-    /// place, the row.
+    /// Returns what a relay delivers for a mark: the row of its key, or, where the row has left the key but
+    /// not the place, the row.
     pub(crate) fn due(&self, s: &State, key: Key) -> Value {
         let is_there = !self.is(Mutation::TombstoneOfOldKey) && self.is_elsewhere(s, key);
         if is_there { self.wanted(s, self.place(key)) } else { s.source.rows[key] }
@@ -62,8 +63,8 @@ impl Model {
         self.shares() && is_refused && !self.is(Mutation::JudgedByItsOwnMark)
     }
 
-    /// In one snapshot: what is due by now where the mark stands as it was read, and nothing else waits of
-    /// its place. The rest is left to the next batch.
+    /// Looks again, in one snapshot: keeps what is due by now where the mark stands as it was read, and
+    /// nothing else waits of its place. The rest is left to the next batch.
     pub(crate) fn looked_again(&self, s: &State) -> State {
         let r = &s.relay;
         s.with(|x| {
@@ -123,8 +124,8 @@ impl Model {
         op.keys().iter().filter(|key| !is_left(**key)).fold(0, |mask, key| mask | bit(*key))
     }
 
-    /// What a statement on a key locks, as bits: the row, under whichever key it is, or the value that both
-    /// rows want.
+    /// Returns what a statement on a key locks, as bits: the row, under whichever key it is, or the value
+    /// that both rows want.
     pub(crate) fn row_of(&self, key: Key) -> u8 {
         let of_one = |other: &Key| self.place(*other) == self.place(key) || self.scope.odd == Odd::Blocks;
         (0..KEYS).filter(of_one).fold(0, |mask, key| mask | bit(key))

@@ -46,8 +46,9 @@ impl Model {
         }
     }
 
-    /// What PostgreSQL knew alone is lost; what DynamoDB has is the only copy. Transactions and the relay end
-    /// with the server, and a restore takes longer than a request or a stream lives.
+    /// Restores the source: what PostgreSQL knew alone is lost; what DynamoDB has is the only copy.
+    /// Transactions and the relay end with the server, and a restore takes longer than a request or a stream
+    /// lives.
     fn restore_source(&self, s: &State) -> State {
         let then = self.scope.start([None; WRITERS]);
         s.with(|x| {

@@ -1,32 +1,32 @@
-//! How much of everything: small enough to visit every state.
+//! Scope of a model: small enough to visit every state.
 
 use crate::state::*;
 
-/// Where a model starts, and how much may happen in it.
+/// Scope of a model: where it starts, and how much may happen in it.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// What to call it.
+    /// Name of the scope.
     pub name: &'static str,
     /// The phase it starts in; but for PostgresOnly, both stores agree then.
     pub phase: Phase,
     /// The rows it starts with.
     pub rows: [Value; KEYS],
-    /// What each writer may do; an empty choice is `NOTHING`.
+    /// Operations of each writer; an empty choice is `NOTHING`.
     pub writers: [&'static [Option<Op>]; WRITERS],
-    /// Where steps go to, in this order, one after the other; a step that is given up is begun again. Empty:
-    /// anywhere near.
+    /// Phases that steps go to, in this order, one after the other; a step that is given up is begun again.
+    /// Empty: anywhere near.
     pub route: &'static [Phase],
-    /// What may go wrong, and how many steps there are.
+    /// Faults that may happen, and the number of steps.
     pub left: Left,
     /// Whether strict writes are made in DualWrite as well, and best-effort ones in HybridRead.
     pub any_mode: bool,
     /// Whether instances follow a phase one by one, or lose their lease; else all follow at once.
     pub leases: bool,
-    /// What is unusual about the rows, or befalls them.
+    /// Oddity of the rows, or what befalls them.
     pub odd: Odd,
 }
 
-/// What is unusual about the rows of a scope, or befalls them.
+/// Oddity of the rows of a scope, or what befalls them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Odd {
     /// Nothing.

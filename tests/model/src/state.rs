@@ -5,18 +5,18 @@
 pub type Key = usize;
 /// Orders the states of one row.
 pub type Version = u8;
-/// Which write made a state of a row; [`GONE`] is no row.
+/// Number of the write that made a state of a row; [`GONE`] is no row.
 pub type Value = u8;
 
-/// How many rows there are.
+/// Number of rows.
 pub const KEYS: usize = 2;
-/// How many writers: one for each instance, and one that goes round the library.
+/// Number of writers: one for each instance, and one that goes round the library.
 pub const WRITERS: usize = 3;
 /// The writer that goes round the library.
 pub const RAW: usize = 2;
 /// No row, or a tombstone.
 pub const GONE: Value = 0;
-/// What a trigger or a cascade makes of a row that the feed did not write.
+/// Value that a trigger or a cascade makes of a row that the feed did not write.
 pub const DRAGGED: Value = 15;
 /// Nothing at all, not even a tombstone; in the pending set: not pending.
 pub const NONE: Version = 0;
@@ -30,7 +30,7 @@ pub fn epoch_of(version: Version) -> u8 {
     version / EPOCH
 }
 
-/// Where a migration stands.
+/// Phase of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Phase {
@@ -93,7 +93,7 @@ pub struct Target {
 /// Most records of the stream.
 pub const STREAM: usize = 6;
 
-/// What a writer does.
+/// Operation of a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Op {
@@ -111,7 +111,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Its statements: the row, and whether it has a row afterwards.
+    /// Returns its statements: the row, and whether it has a row afterwards.
     pub fn statements(self) -> &'static [(Key, bool)] {
         match self {
             Self::Put0 => &[(0, true)],
@@ -135,7 +135,7 @@ impl Op {
     }
 }
 
-/// How a write goes to the target.
+/// Mode in which a write goes to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Mode {
@@ -145,14 +145,14 @@ pub enum Mode {
     TargetAlone,
 }
 
-/// How far a writer is.
+/// Position of a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum At {
     /// Has not begun.
     Idle,
     /// A snapshot is taken, the barrier is not entered yet (only where a mutation makes that matter).
     Snapped,
-    /// In the transaction, before statement `statement`.
+    /// Transaction that is open, before statement `statement`.
     Open,
     /// The statement has the row and its version, not yet the mark.
     Wrote,
@@ -170,7 +170,7 @@ pub enum At {
     Done,
 }
 
-/// What the caller was told.
+/// Outcome that the caller sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Outcome {
@@ -183,9 +183,9 @@ pub enum Outcome {
 /// A writer: one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Writer {
-    /// How far it is.
+    /// Position of the writer.
     pub at: At,
-    /// What it does.
+    /// Operation of the writer.
     pub op: Op,
     /// Mode of the write.
     pub mode: Mode,
@@ -205,11 +205,11 @@ pub struct Writer {
     pub landed: u8,
     /// Whether an answer was lost.
     pub lost: bool,
-    /// Its open intents, as bits. They outlive it.
+    /// Open intents of the writer, as bits. They outlive it.
     pub intents: u8,
     /// Whether its states became the truth.
     pub took_effect: bool,
-    /// What the caller was told.
+    /// Outcome that the caller sees.
     pub outcome: Outcome,
 }
 
@@ -223,7 +223,7 @@ impl Writer {
 /// The relay: one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Relay {
-    /// Where it is.
+    /// Position of the relay.
     pub at: RelayAt,
     /// Keys of the batch, as bits.
     pub keys: u8,
@@ -231,7 +231,7 @@ pub struct Relay {
     pub versions: [Version; KEYS],
     /// Their rows.
     pub rows: [Value; KEYS],
-    /// Which have been delivered, as bits.
+    /// Keys that have been delivered, as bits.
     pub delivered: u8,
     /// Marks it has locked, as bits: mutations only.
     pub locked: u8,
@@ -250,7 +250,7 @@ pub(crate) const IDLE: Relay = Relay {
     refused: [NONE; KEYS],
 };
 
-/// Where the relay is.
+/// Position of the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum RelayAt {
@@ -265,15 +265,15 @@ pub enum RelayAt {
 /// The backfill: one range with both rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Backfill {
-    /// Where it is.
+    /// Position of the backfill.
     pub at: BackfillAt,
     /// The rows of the chunk.
     pub rows: [Value; KEYS],
-    /// Which are still to be put, as bits.
+    /// Keys that are still to be put, as bits.
     pub left: u8,
 }
 
-/// Where the backfill is.
+/// Position of the backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum BackfillAt {
@@ -285,7 +285,7 @@ pub enum BackfillAt {
 /// The coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
-    /// Where it is.
+    /// Stage of the step.
     pub at: Stage,
     /// Phase that it leads to.
     pub to: Phase,
@@ -311,12 +311,12 @@ pub enum Request {
     Leave(u8),
 }
 
-/// Where the truth is, by both records.
+/// Store of the truth, by both records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Where {
-    /// In the source.
+    /// Truth in the source.
     Source,
-    /// In the target.
+    /// Truth in the target.
     Target,
     /// Decided in the source, not yet copied to the target.
     ToTarget,
@@ -326,20 +326,20 @@ pub enum Where {
     Lost,
 }
 
-/// Where a step is.
+/// Stage of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// No step.
     Idle,
     /// The intent is in the journal.
     Intended,
-    /// To DynamoOnly: the barrier is closed, what is pending is delivered.
+    /// Barrier closed on the way to DynamoOnly: what is pending is delivered.
     Closed,
-    /// What must hold was looked at behind the closed barrier; the sequence is moved, nothing is committed.
+    /// Conditions looked at behind the closed barrier; the sequence is moved, nothing is committed.
     Flipping,
-    /// To DynamoOnly: decided in the source.
+    /// Decision made in the source on the way to DynamoOnly.
     Flipped,
-    /// To DynamoOnly: the target's record says so too; writes wait.
+    /// Decision announced on the way to DynamoOnly: the target's record says so too; writes wait.
     Announced,
     /// Back: the journal says that a pause follows, and the source knows its epoch.
     Noted,
@@ -370,7 +370,7 @@ pub struct Feed {
 /// An application instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Instance {
-    /// What it knows.
+    /// Control values that it knows.
     pub knows: Control,
     /// Whether its lease runs.
     pub lease: bool,
@@ -402,7 +402,7 @@ pub enum Guard {
     Exactly(Version),
 }
 
-/// What became of a restore of PostgreSQL.
+/// Progress of a restore of PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Restored {
     /// There was none.
@@ -417,7 +417,7 @@ pub enum Restored {
     Over,
 }
 
-/// What the stores ought to say: the last write that took effect in what was the truth then.
+/// State that the stores ought to have: the last write that took effect in what was the truth then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Truth {
     /// States.
@@ -426,7 +426,7 @@ pub struct Truth {
     pub maybe: Option<Value>,
 }
 
-/// What may still go wrong, and how many steps may still be begun.
+/// Faults that may still happen, and the number of steps that may still be begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Left {
     /// Crashes.

@@ -1,4 +1,4 @@
-//! What both stores do by themselves: versions, locks, the barrier; conditions and the stream.
+//! Behaviour of both stores by themselves: versions, locks, the barrier; conditions and the stream.
 
 use crate::action::Action;
 use crate::invariants::Claim;
@@ -30,7 +30,7 @@ impl State {
             .any(|(n, w)| n != but && w.in_transaction() && w.marks & bit(key) != 0)
     }
 
-    /// What of the stream the reverse feed has not read.
+    /// Returns what the reverse feed has not read of the stream.
     pub fn unread(&self) -> &[(u8, Version, Value)] {
         &self.target.stream[..usize::from(self.target.stream_len)]
     }
@@ -112,7 +112,7 @@ impl Model {
             let key = usize::from(late.key);
             let landed = self.arrive(n, key, late.guard, late.version, late.value);
             // A write of unknown outcome turns out to have happened, if the target is the truth, or is to be
-            // before it is mended.
+            // before it is repaired.
             if let (true, Guard::Exactly(_), Some(writer)) = (landed, late.guard, late.writer) {
                 n.truth.maybe = Some(late.value);
                 n.writers[usize::from(writer)].took_effect |= s.target_is_truth();

@@ -1,4 +1,5 @@
-//! What a run of the code did, in the order in which the source saw it, held against the rules of the model.
+//! Trace of what a run of the code did, in the order in which the source saw it, held against the rules of
+//! the model.
 //!
 //! The checker visits every state of the model; it says nothing of the code. A trace does: who records one
 //! names each change of the source's tables as an event, and [`refused`] names the rule, by the mutation that
@@ -10,7 +11,7 @@ use std::fmt;
 use crate::mutation::Mutation;
 use crate::state::Phase;
 
-/// What happened to the source, or, for [`Event::Put`], to the target while it was the truth.
+/// Event of the source, or, for [`Event::Put`], of the target while it was the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A key became pending, or its mark was raised.
@@ -47,14 +48,14 @@ pub enum Event {
     Put {
         /// Item of the model.
         place: String,
-        /// Its version.
+        /// Version of the mark.
         version: i64,
     },
     /// The reverse feed took a record, or read an item again.
     Feed {
         /// Item of the model.
         place: String,
-        /// Its version.
+        /// Version of the mark.
         version: i64,
     },
     /// The reverse feed saved a position.
@@ -68,18 +69,18 @@ pub enum Event {
 pub struct Happened {
     /// The transaction's number.
     pub transaction: u64,
-    /// What it did.
+    /// Event of the entry.
     pub event: Event,
 }
 
-/// Why a trace is none of the model's.
+/// Reason why a trace is none of the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Which event, from 0.
+    /// Index of the event, from 0.
     pub at: usize,
     /// The mutation that would allow it.
     pub rule: Mutation,
-    /// What is wrong with it.
+    /// Description of what is wrong with it.
     pub why: String,
 }
 
@@ -89,14 +90,14 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What is known of the source after a part of a trace.
+/// Knowledge of the source after a part of a trace.
 #[derive(Default)]
 struct Replay {
     pending: BTreeMap<String, i64>,
     intents: BTreeSet<(String, i64)>,
-    /// What was put in DynamoOnly and has not been fed.
+    /// Items that were put in DynamoOnly and have not been fed.
     unfed: BTreeMap<String, i64>,
-    /// Of the transaction at hand: intents that it settled, and marks as they were before it.
+    /// Intents that the transaction at hand settled, and marks as they were before it.
     settled: BTreeMap<String, i64>,
     transaction: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What becomes of one call, once the script has decided.
+//! Fate of one call, once the script has decided.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};

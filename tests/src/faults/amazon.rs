@@ -1,4 +1,4 @@
-//! What Amazon's own service says where the emulator says something else, or nothing: by whom an item was
+//! Answers of Amazon's own service where the emulator says something else, or nothing: by whom an item was
 //! removed, and what time it is.
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::answers::Answer;
 use super::call::Call;
 
-/// How far a request's date may be from the service's own.
+/// Distance that a request's date may have from the service's own.
 const OFF_AT_MOST: TimeDelta = TimeDelta::minutes(15);
 
 /// The answer to GetRecords, in which each removal says that expiry made it: with a capital letter, as Amazon
@@ -24,7 +24,7 @@ pub(super) fn removed_by_expiry(body: &[u8]) -> Option<Bytes> {
     Some(answer.to_string().into())
 }
 
-/// What the service says of the date that a call is signed with, when it is `now` there; `None` where
+/// Returns what the service says of the date that a call is signed with, when it is `now` there; `None` where
 /// nothing is wrong with it.
 pub(super) fn wrong_date(call: &Call, now: DateTime<Utc>) -> Option<String> {
     let date = call.parts.headers.get("x-amz-date").and_then(|date| date.to_str().ok()).unwrap_or_default();

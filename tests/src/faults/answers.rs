@@ -1,4 +1,4 @@
-//! What is said instead of the emulator's answer.
+//! Answers that are given instead of the emulator's.
 //!
 //! None of these answers carries `x-amz-crc32`: no checksum is allowed, a wrong one is not.
 
@@ -77,7 +77,7 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
     )
 }
 
-/// What a proxy says that wants a password, or a mesh that has nowhere to go.
+/// Answers as a proxy that wants a password, or a mesh that has nowhere to go.
 fn page(status: u16) -> Answer {
     const PAGE: &[u8] = b"<html><head><title>Please wait</title></head><body><h1>Item size and empty string</h1></body></html>";
     let mut answer = Response::new(Full::new(Bytes::from_static(PAGE)));

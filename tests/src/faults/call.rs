@@ -53,7 +53,7 @@ impl Call {
         std::str::from_utf8(rest.get(..end)?).ok().map(str::to_owned)
     }
 
-    /// How many items the call writes (none if it reads), and the write units each of them takes.
+    /// Returns how many items the call writes (none if it reads), and the write units each of them takes.
     pub(super) fn writes(&self) -> (usize, usize) {
         match self.operation.as_str() {
             "PutItem" | "UpdateItem" | "DeleteItem" => (1, 1),

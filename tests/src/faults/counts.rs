@@ -1,4 +1,4 @@
-//! What the proxy saw and did.
+//! Counts of what the proxy saw and did.
 
 use std::collections::BTreeMap;
 
@@ -29,13 +29,13 @@ impl Counts {
         self.seen.values().sum()
     }
 
-    /// How often the fault happened. A fault counts when it has happened: a lost reply once the write is
-    /// applied, a duplicate after the second, a delay when the request stands at the gate.
+    /// Returns how often the fault happened. A fault counts when it has happened: a lost reply once the write
+    /// is applied, a duplicate after the second, a delay when the request stands at the gate.
     pub fn injected(&self, kind: FaultKind) -> u64 {
         self.injected.iter().filter(|((fault, _), _)| *fault == kind).map(|(_, count)| count).sum()
     }
 
-    /// How often the fault happened to this operation.
+    /// Returns how often the fault happened to this operation.
     pub fn injected_on(&self, kind: FaultKind, operation: &str) -> u64 {
         self.injected.get(&(kind, operation.to_owned())).copied().unwrap_or(0)
     }

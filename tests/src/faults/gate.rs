@@ -1,4 +1,4 @@
-//! Where a request waits until the test lets it go on.
+//! Gate at which a request waits until the test lets it go on.
 
 use std::panic::Location;
 use std::sync::Arc;

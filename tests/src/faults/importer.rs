@@ -30,10 +30,10 @@ use super::call::Call;
 use super::proxy::lock;
 use super::upstream::{BODY_BYTES_MAX, BoxError, Upstream};
 
-/// How jobs go.
+/// Rules by which jobs go.
 #[derive(Clone, Debug, Default)]
 pub struct ImportRules {
-    /// How often a job says that it is at work, before it is carried out.
+    /// Number of times that a job says that it is at work, before it is carried out.
     pub looks: u64,
     /// Every item of this number is one that the table does not take; 0 for none.
     pub refuses_every: usize,
@@ -97,12 +97,12 @@ impl ImportServer {
         Ok(Self { shared, address, listener })
     }
 
-    /// Where to point the SDK.
+    /// Returns the URL for the SDK.
     pub fn endpoint_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on jobs go so.
+    /// Sets the rules by which jobs go from now on.
     pub fn set(&self, rules: ImportRules) {
         *lock(&self.shared.rules) = rules;
     }
@@ -113,7 +113,7 @@ impl ImportServer {
         lock(&self.shared.jobs).iter_mut().for_each(|job| job.looks = 0);
     }
 
-    /// How many jobs were begun.
+    /// Returns how many jobs were begun.
     pub fn jobs(&self) -> usize {
         lock(&self.shared.jobs).len()
     }

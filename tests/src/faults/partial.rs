@@ -100,7 +100,7 @@ fn split_requests(
     for (name, table) in tables.iter_mut() {
         let taken = take(list(table)?, &mut out);
         if !taken.is_empty() {
-            // What stands beside the requests (a projection, consistency) goes back with them.
+            // The fields beside the requests (a projection, consistency) go back with them.
             let mut copy = table.clone();
             *list(&mut copy)? = taken;
             by_table.insert(name.clone(), copy);

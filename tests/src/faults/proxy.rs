@@ -69,7 +69,7 @@ impl FaultProxy {
         Ok(FaultProxy { shared, address, stop: Some(stop), listener })
     }
 
-    /// Where to point the SDK.
+    /// Returns the URL for the SDK.
     pub fn endpoint_url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -84,12 +84,12 @@ impl FaultProxy {
         lock(&self.shared.script).0.clear();
     }
 
-    /// What was seen and done so far.
+    /// Returns what was seen and done so far.
     pub fn counts(&self) -> Counts {
         self.shared.counts.borrow().clone()
     }
 
-    /// How many calls of this operation came in.
+    /// Returns how many calls of this operation came in.
     pub fn seen(&self, operation: &str) -> u64 {
         self.shared.counts.borrow().seen(operation)
     }

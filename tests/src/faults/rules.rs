@@ -1,4 +1,4 @@
-//! Which calls a fault happens to.
+//! Choice of the calls that a fault happens to.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
@@ -199,7 +199,7 @@ impl Rule {
         })
     }
 
-    /// What the bucket has no units for, refused the way the operation does it.
+    /// Refuses, the way the operation does it, what the bucket has no units for.
     fn over_the_rate(&mut self, call: &Call, now: Instant) -> Option<Effect> {
         let (items, cost) = call.writes();
         let in_parts = matches!(call.operation.as_str(), "BatchWriteItem" | "BatchExecuteStatement");
@@ -216,7 +216,7 @@ impl Rule {
     }
 }
 
-/// What is to be done with one call.
+/// Instruction for one call.
 #[derive(Debug)]
 pub(super) struct Injection {
     pub(super) kind: FaultKind,

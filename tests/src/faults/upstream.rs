@@ -15,7 +15,7 @@ use super::call::Call;
 /// The largest body that is read, either way. DynamoDB's own limit is 16 MB, for batches.
 pub(super) const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// What a body may be read wrong with.
+/// Error with which a body may be read.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug)]

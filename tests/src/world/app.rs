@@ -53,7 +53,8 @@ impl World {
         Migration::connect(options).await.expect("both stores are there")
     }
 
-    /// What [`World::registered_app`] connects with, with every other setting as it is by default.
+    /// Returns the options that [`World::registered_app`] connects with, with every other setting as it is by
+    /// default.
     pub fn app_options(&self, source: SourceOptions, lease: Duration) -> MigrationOptions {
         MigrationOptions::new(source, self.target_options())
             .table(IntegrationLogs::default(), LOGS, LOGS)

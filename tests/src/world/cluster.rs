@@ -12,7 +12,7 @@ const TEMPLATE: &str = "world_template";
 
 /// Makes a database with the sample's tables, empty but for the rows that stay behind; returns its URL.
 pub(super) async fn database(name: &str) -> String {
-    // What libraries say is compared as an operator reads it.
+    // The words of libraries are compared as an operator reads them.
     lockstep_cli::spell_advice();
     let cluster = CLUSTER.get_or_init(start).await;
     let mut connection = PgConnection::connect(cluster.url()).await.expect("the cluster answers");

@@ -40,7 +40,7 @@ pub struct Fleet {
 struct Shared {
     /// Held shared by each write, so that a test can have a moment without any.
     turn: RwLock<()>,
-    /// What each row holds by the last write that was acknowledged; `None` for a row that was deleted.
+    /// State of each row by the last write that was acknowledged; `None` for a row that was deleted.
     rows: Mutex<BTreeMap<i64, Option<String>>>,
     wrong: Mutex<Vec<String>>,
     acknowledged: [AtomicU64; Phase::ALL.len()],

@@ -1,4 +1,4 @@
-//! What is in the stores, read plainly: SQL as a stranger, and the SDK past every proxy.
+//! Plain reads of what is in the stores: SQL as a stranger, and the SDK past every proxy.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl World {
         rows.into_iter().map(|(key, version)| (key, Version(version))).collect()
     }
 
-    /// How many rows a table has.
+    /// Counts the rows of a table.
     pub async fn count(&self, table: &str) -> i64 {
         self.value(&format!("SELECT count(*) FROM {table}")).await
     }

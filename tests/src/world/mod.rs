@@ -49,18 +49,18 @@ pub const LOGS: &str = "integration_logs";
 /// Name of the payments' table, on both sides.
 pub const PAYMENTS: &str = "payments";
 
-/// How a world is made.
+/// Options with which a world is made.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
     /// Whether the product reaches the target through a [`FaultProxy`]. The checkers never do.
     pub proxied: bool,
     /// Whether the product reaches the source through a [`SourceProxy`]. Strangers and checkers never do.
     pub source_proxied: bool,
-    /// How long the product waits for a connection to the source.
+    /// Time that the product waits for a connection to the source.
     pub connect_timeout: Duration,
     /// Longest wait of the product for one answer of the target.
     pub request_timeout: Duration,
-    /// How long a lost request could still arrive, as the product is told.
+    /// Time in which a lost request could still arrive, as the product knows it.
     pub request_lifetime: Duration,
     /// Connections of the product's pool.
     pub connections_max: u32,
@@ -182,7 +182,7 @@ impl World {
         self.source_proxy.as_ref().expect("this world was made without a proxy before the source")
     }
 
-    /// How the product reaches the source: through the proxy, if there is one.
+    /// Returns how the product reaches the source: through the proxy, if there is one.
     pub fn source_options(&self) -> SourceOptions {
         let url = self
             .source_proxy
@@ -191,7 +191,7 @@ impl World {
         source_options(url, &self.options)
     }
 
-    /// How the product reaches the target: through the proxy, if there is one.
+    /// Returns how the product reaches the target: through the proxy, if there is one.
     pub fn target_options(&self) -> TargetOptions {
         target_options(self.target.place().to_owned(), &self.options)
     }
@@ -269,7 +269,7 @@ fn bind(table: lockstep_core::TableHandle, name: &str) -> TableBinding {
     TableBinding { table, relation: name.parse().expect("a plain name"), target_name: name.to_owned() }
 }
 
-/// Where the server of a URL listens: the cluster of the tests is on 127.0.0.1.
+/// Returns where the server of a URL listens: the cluster of the tests is on 127.0.0.1.
 fn address_of(url: &str) -> SocketAddr {
     let options: PgConnectOptions = url.parse().expect("our own URL parses");
     SocketAddr::from(([127, 0, 0, 1], options.get_port()))

@@ -14,7 +14,7 @@ use sqlx::AssertSqlSafe;
 use super::World;
 
 impl World {
-    /// What is wrong between the stores, one sentence each; empty when they hold the same.
+    /// Returns what is wrong between the stores, one sentence each; empty when they hold the same.
     ///
     /// A row that the target cannot hold must have no live item, and be a dead letter.
     pub async fn disagreements(&self) -> Vec<String> {
@@ -29,7 +29,7 @@ impl World {
         wrong
     }
 
-    /// Where the stores differ: the table, the place in the target, and what is wrong there.
+    /// Returns where the stores differ: the table, the place in the target, and what is wrong there.
     pub async fn differences(&self) -> Vec<(&'static str, String, String)> {
         let mut wrong = self.differences_of(&IntegrationLogs::default()).await;
         wrong.extend(self.differences_of(&Payments::default()).await);

@@ -5,8 +5,8 @@ use lockstep_integration_logs::IntegrationLog;
 use lockstep_payments::Payment;
 use rust_decimal::Decimal;
 
-/// When every row of [`log`] and [`payment`] happened: far away, so that none of them is ever past its
-/// expiry.
+/// Time at which every row of [`log`] and [`payment`] happened: far away, so that none of them is ever past
+/// its expiry.
 pub const AT: &str = "2099-03-04 05:06:07.000008+00";
 /// The same inside a source key.
 pub const AT_IN_KEY: &str = "2099-03-04T05:06:07.000008";

@@ -1,4 +1,4 @@
-//! What a migration does, with settings that suit tests.
+//! Calls of a migration, with settings that suit tests.
 
 use std::panic::Location;
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,7 @@ use super::wait::{PATIENCE, eventually};
 pub struct Notes(Mutex<Vec<String>>);
 
 impl Notes {
-    /// What was noted.
+    /// Returns what was noted.
     pub fn all(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

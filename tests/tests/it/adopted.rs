@@ -1,4 +1,4 @@
-//! What a target table does beside holding items: it expires them by an attribute, and refuses them for an
+//! Behaviour of a target table beside holding items: it expires them by an attribute, and refuses them for an
 //! index that another program gave it.
 
 use aws_sdk_dynamodb::types::{
@@ -104,7 +104,7 @@ async fn a_right_to_ask_about_expiry_or_to_switch_it_on_that_is_missing_is_told_
         "grant dynamodb:DescribeTimeToLive",
     );
     world.proxy().clear();
-    // What is asked to prove the right changes nothing.
+    // The request that proves the right changes nothing.
     world.target.prove_expiry(LOGS).await.expect("it is allowed");
     assert_eq!(world.plain_target.expiry(LOGS).await.expect("asked"), TableExpiry::Off);
 }
@@ -226,7 +226,7 @@ async fn a_partition_that_is_full_sets_new_rows_aside_keeps_old_ones_pending_and
     let letters = world.source.dead_letters(LOGS, 10).await.expect("listed");
     assert!(letters.len() == 1 && letters[0].reason.contains("ItemCollectionSizeLimit"), "{letters:?}");
     assert_eq!(world.live_items(PAYMENTS).await, 3, "the others are delivered");
-    // What is served already is not hidden behind a dead letter: its change waits.
+    // A row that is served already is not hidden behind a dead letter: its change waits.
     world.sql("UPDATE integration_logs SET user_id = 'later' WHERE log_id = 1").await;
     let migration = world.migration();
     let (progress, never) = (Progress::new(&migration.tables), CancellationToken::new());

@@ -1,4 +1,4 @@
-//! What the code advises can be typed, and works in the phase in which it is advised.
+//! Advice of the code can be typed, and works in the phase in which it is given.
 
 use chrono::DateTime;
 use clap::Parser;
@@ -22,7 +22,7 @@ fn commands(text: &str) -> Vec<Result<Vec<String>, String>> {
         let end = rest.char_indices().find(|found| ends(*found)).map_or(rest.len(), |(at, _)| at);
         let words: Vec<&str> =
             rest[..end].split_whitespace().map(|word| word.trim_end_matches('.')).collect();
-        // What comes after it is prose, but a flag is never prose.
+        // The words after it are prose, but a flag is never prose.
         let typed = (1..=words.len()).rev().map(|n| &words[..n]).find(|words| {
             let line = std::iter::once("xtask").chain(words.iter().map(|word| filled_in(word)));
             xtask::Xtask::try_parse_from(line).is_ok()

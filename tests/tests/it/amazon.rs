@@ -1,5 +1,5 @@
-//! What Amazon's service does and the emulator does not: its clock is another, and it says in its own words
-//! who removed an item.
+//! Differences of Amazon's service from the emulator: its clock is another, and it says in its own words who
+//! removed an item.
 
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_integration_logs::IntegrationLogs;

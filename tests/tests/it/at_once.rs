@@ -38,7 +38,7 @@ async fn who_believes_in_a_phase_that_is_over_writes_under_the_present_one() {
     world.assert_converged().await;
 }
 
-/// As above, of a call that takes a transaction of several statements.
+/// The call here takes a transaction of several statements.
 #[tokio::test]
 async fn a_phase_that_is_over_is_noticed_by_the_message_that_begins_an_update() {
     let world = World::start().await;

@@ -1,5 +1,4 @@
-//! What the benchmarks measure is what they say: the prepared pages hold the rows, and the comparison reads
-//! all of them.
+//! Benchmarks measure what they say: the prepared pages hold the rows, and the comparison reads all of them.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use lockstep_tests::world::{LOGS, backfill, eventually};
 use sqlx::AssertSqlSafe;
 use tokio_util::sync::CancellationToken;
 
-/// What pg_repack does: it copies the rows, in the end under a lock what changed meanwhile, and gives the
+/// Statements of pg_repack: it copies the rows, in the end under a lock what changed meanwhile, and gives the
 /// table the files of the copy. No trigger of the table sees any of it.
 const COPIED: &str = "CREATE TABLE repacked (LIKE integration_logs);
     INSERT INTO repacked SELECT * FROM integration_logs ORDER BY log_id DESC;";
@@ -245,7 +245,7 @@ async fn a_plan_of_blocks_is_replaced_once_and_who_held_a_range_of_it_has_lost_i
     source.register_worker(&who).await.expect("registered");
     let mut first = held(&world).await;
 
-    // What an earlier version makes of it: an error, and never rows that it calls read.
+    // An earlier version makes an error of it, and never rows that it calls read.
     let after = first.range.watermark.clone().or_else(|| first.range.lower.clone());
     let earlier =
         RangeRead { after, until: first.range.upper.clone(), rows_max: 500, ..RangeRead::default() };

@@ -56,7 +56,7 @@ async fn until_flipped(world: &World, child: &mut Child, to: Phase) {
     .await;
 }
 
-/// Its report, and what it told.
+/// Returns its report, and what it told.
 #[track_caller]
 fn done(output: &Output) -> (Value, String) {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

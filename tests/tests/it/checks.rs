@@ -86,13 +86,13 @@ lockstep_core::row! {
         pub Shelf: String,
         /// Second part of the key.
         pub order: String,
-        /// What it says.
+        /// Text of the note.
         pub body: Option<String>,
     }
 }
 
 lockstep_core::row! {
-    /// Its key.
+    /// Key of a note.
     #[allow(non_snake_case)]
     pub struct NoteKey {
         /// First part.

@@ -184,7 +184,7 @@ async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
         let record = world.control().record().await.expect("read");
         record.is_some_and(|record| record.completed_at.is_some())
     };
-    // What is decided cannot come to its end as long as a session reads a table.
+    // A completion that is decided cannot come to its end as long as a session reads a table.
     let mut reading = world.source.pool().acquire().await.expect("a connection");
     sqlx::raw_sql("BEGIN; LOCK TABLE payments IN ACCESS SHARE MODE")
         .execute(&mut *reading)
@@ -238,7 +238,7 @@ async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
         .to_string();
     assert!(early.contains("not complete"), "{early}");
     let last = completed(&world, &Kept::default()).await.expect("both stores hold the same").epoch;
-    // What it deletes before it knows is of before as well.
+    // The item that it deletes before it knows is of before as well.
     lockstep_tests::world::eventually("the application is in the last epoch", || async {
         store.update(12, |_| ()).await.expect("written").control.epoch >= last
     })

@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::process::{command, ended};
 
-/// What a process reads in its environment of this machine's own credentials.
+/// Variables in which a process reads this machine's own credentials.
 const OF_THE_MACHINE: [&str; 5] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "HTTPS_PROXY"];
 

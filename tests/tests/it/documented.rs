@@ -1,4 +1,5 @@
-//! What documents say is there: tests that docs/failure-modes.md names, and commands that any document shows.
+//! Things that documents say are there: tests that docs/failure-modes.md names, and commands that any
+//! document shows.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is past its expiry costs nothing: it is not brought over, and leaves no place behind.
+//! Rows past their expiry cost nothing: they are not brought over, and leave no place behind.
 
 use std::time::Duration;
 

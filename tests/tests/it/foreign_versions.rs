@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::process::{command, ended};
 
 const LEASE: Duration = Duration::from_secs(10);
-/// What the other program writes; it is no command's to print.
+/// Value that the other program writes; it is no command's to print.
 const ANOTHERS: &str = "XQZ";
 
 /// Both stores with some payments, after every step, so the streams are on.
@@ -36,7 +36,7 @@ async fn item(world: &World, payment_id: i64) -> Attributes {
     of_it.expect("it is there")
 }
 
-/// As another program writes: a status and a version, or none, over whatever is there.
+/// Writes as another program does: a status and a version, or none, over whatever is there.
 async fn write(world: &World, payment_id: i64, version: Option<AttributeValue>) {
     let key = TargetKey::of(&item(world, payment_id).await).expect("a key").to_attributes();
     let update = world.plain_target.client().update_item().table_name(PAYMENTS).set_key(Some(key));
@@ -157,7 +157,8 @@ async fn items_of_an_epoch_that_never_began_are_set_aside_and_given_a_version_of
     world.assert_fed().await;
     assert_eq!((set_aside(&world).await, world.count("payments WHERE payment_id = 3").await), (0, 0));
 
-    // What has no version, or none that is a number, is not seen as one ahead: it is counted as foreign.
+    // An item without a version, or with one that is no number, is not seen as one ahead: it is counted as
+    // foreign.
     write(&world, 4, None).await;
     write(&world, 5, Some(AttributeValue::S("none".to_owned()))).await;
     write(&world, 7, number(never())).await;

@@ -1,4 +1,4 @@
-//! In DynamoOnly the source is written by the reverse feed and by nothing else.
+//! Source in DynamoOnly: the reverse feed writes it, and nothing else does.
 
 use lockstep_core::{Kind, Phase};
 use lockstep_integration_logs::IntegrationLogs;

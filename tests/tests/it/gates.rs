@@ -167,7 +167,8 @@ async fn steps_are_refused_while_the_source_is_not_as_it_was_captured() {
         coordinator.step(Phase::DualWrite, None, &()).await.unwrap_or_else(|e| panic!("{mend}: {e}"));
         world.record_verdict().await;
     }
-    // What a trigger missed while it was off stays unknown, so switching it on again mends nothing.
+    // A change that a trigger missed while it was off stays unknown, so switching it on again repairs
+    // nothing.
     for (spoil, found) in [
         ("ALTER TABLE payments DISABLE TRIGGER zz_lockstep_truncate_payments", "dropped or disabled"),
         (

@@ -14,7 +14,7 @@ use lockstep_payments::{Payment, Payments};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-/// What a row of one key was at each version, from history on; `false` is deleted.
+/// State of a row of one key at each version, from the initial load on; `false` is deleted.
 type States = Vec<bool>;
 
 /// Deliveries: of which key, up to which of its versions, and whether history goes by conditional put.
@@ -94,7 +94,7 @@ async fn deliver(target: &Target, payment_id: i64, version: usize, exists: bool,
     }
 }
 
-/// What the item of one key must be after all of `schedule`: that of the highest version delivered.
+/// Checks what the item of one key must be after all of `schedule`: that of the highest version delivered.
 #[track_caller]
 fn check(found: Option<Attributes>, payment_id: i64, states: &States, highest: Option<usize>) {
     let Some(highest) = highest else {

@@ -36,7 +36,7 @@ const POLICY: &str =
     "ALTER TABLE payments ENABLE ROW LEVEL SECURITY; ALTER TABLE payments FORCE ROW LEVEL SECURITY;
                       CREATE POLICY tenant ON payments USING (payment_id <= 10) WITH CHECK (true)";
 
-/// Why nothing may be prepared.
+/// Returns why nothing may be prepared.
 async fn refused_preparation(migration: MigrationContext) -> String {
     let coordinator = Coordinator::open(migration).await.expect("a coordinator");
     let refused = coordinator.prepare(&()).await;
@@ -52,7 +52,7 @@ async fn relayed(migration: &MigrationContext) -> lockstep_coordinator::Result<R
     relay(migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await
 }
 
-/// What the command does: begins a pass, compares, records.
+/// Validates as the command does: begins a pass, compares, records.
 async fn compared(migration: &MigrationContext, incremental: bool) -> Report {
     let MigrationContext { source, target, tables, .. } = migration;
     let pass = lockstep_validator::begin(source).await.expect("a pass begins");

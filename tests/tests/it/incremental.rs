@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::planted::plant::{Expected, Fault, found, items_of, plant};
 use crate::process::{command, ended};
 
-/// What the command does: begins a pass, compares, records.
+/// Validates as the command does: begins a pass, compares, records.
 async fn compared(world: &World, options: ValidateOptions) -> Report {
     let tables = world.tables();
     let pass = lockstep_validator::begin(&world.source).await.expect("a pass begins");
@@ -204,7 +204,7 @@ async fn a_key_that_changes_during_the_full_pass_is_noted_for_the_next_one() {
     };
     let (report, ()) = tokio::join!(full(&world), meanwhile);
     assert_eq!(report.verdict, Verdict::Consistent);
-    // What was delivered before it began it has read; what was delivered while it read, perhaps not.
+    // The pass has read what was delivered before it began; what was delivered while it read, perhaps not.
     assert_eq!(noted(&world).await, keys(&[(LOGS, 5)]));
     let expected = lose(&world, &keys(&[(LOGS, 5)])).await;
     assert_eq!(found(&incremental(&world).await), expected);
@@ -338,7 +338,7 @@ async fn a_step_is_followed_by_a_look_at_what_was_written_since() {
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead, "the step stands");
 }
 
-/// What may happen between two passes.
+/// Event between two passes.
 #[derive(Clone, Copy, Debug)]
 enum Happens {
     Changes(i64),
@@ -346,7 +346,7 @@ enum Happens {
     Goes(i64),
     Comes(i64),
     IsDelivered,
-    /// Of the rows that changed since and were delivered, the item of one is lost: the n-th, counted round.
+    /// Loss of the item of one of the rows that changed since and were delivered: the n-th, counted round.
     IsLost(usize),
     LooksAgain,
 }
@@ -400,7 +400,7 @@ async fn run(program: &[Happens]) -> (BTreeSet<Expected>, BTreeSet<Expected>, us
             Happens::LooksAgain => {
                 let report = incremental(&world).await;
                 if report.findings_total() == 0 {
-                    // What is clean may be forgotten; what is pending may not.
+                    // A clean key may be forgotten; a pending one may not.
                     delivered.retain(|_, delivered| !*delivered);
                 }
                 continue;
@@ -435,7 +435,7 @@ fn after_a_full_pass_an_incremental_one_finds_what_a_full_one_finds() {
     assert!(lost.get() > 0, "there was something to find");
 }
 
-/// What changes in DynamoOnly is not captured, but has come back through the feed, once that is through.
+/// A change in DynamoOnly is not captured, but has come back through the feed, once that is through.
 #[tokio::test]
 async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
     let world = World::behind_proxy().await;

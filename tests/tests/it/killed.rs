@@ -106,7 +106,7 @@ impl Stage {
         self.world.sql(&sql).await;
     }
 
-    /// What the gates ask for, with every process at rest: nothing pending, and a fresh verdict.
+    /// Waits for what the gates ask for, with every process at rest: nothing pending, and a fresh verdict.
     async fn ready(&self) {
         self.writers.at_rest(self.settled()).await;
     }

@@ -11,7 +11,7 @@ use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payment_row, payments};
 use lockstep_validator::{CancellationToken, ValidateOptions};
 
-/// What a process does whose configuration leaves the payments out.
+/// Makes a process whose configuration leaves the payments out.
 fn of_logs_only(world: &World) -> MigrationContext {
     MigrationContext { tables: vec![world.logs_table()], ..world.migration() }
 }

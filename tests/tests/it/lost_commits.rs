@@ -25,7 +25,7 @@ const LOOK_UP: &str = "SELECT CASE WHEN $1::text::xid8";
 /// Far longer than any caller may be kept waiting.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// What a caller is told.
+/// Answer that a caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Written,
@@ -45,8 +45,8 @@ enum Call {
 const CALLS: [Call; 4] = [Call::Put, Call::Batch, Call::UpdateStatus, Call::Coordinated];
 
 impl Call {
-    /// What commits it. One row, best effort, is one call: no transaction is left to be looked up, so it
-    /// stays unknown.
+    /// Returns the statement that commits it. One row, best effort, is one call: no transaction is left to be
+    /// looked up, so it stays unknown.
     fn commit(self, at_once: bool) -> (&'static str, Option<Told>) {
         match self {
             Self::Put if at_once => {

@@ -1,5 +1,5 @@
-//! What Lockstep must withstand, on real stores. Each test is named as what it claims; the invariants are
-//! those of ARCHITECTURE.md.
+//! Faults that Lockstep must withstand, on real stores. Each test is named as what it claims; the invariants
+//! are those of ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 

@@ -1,5 +1,5 @@
-//! To DynamoOnly and back under writers: nothing that was acknowledged is lost, a pause is bounded, and what
-//! does not fit in it leaves everything as it was.
+//! Moves to DynamoOnly and back under writers: nothing that was acknowledged is lost, a pause is bounded, and
+//! what does not fit in it leaves everything as it was.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
         let _rest = fleet.at_rest().await;
         world.assert_converged().await;
         fleet.assert_in_source(&world).await;
-        // What the next step there asks for.
+        // The next step there asks for these.
         assert!(world.record_verdict().await.verdict.is_consistent());
     }
     fleet.stop().await;

@@ -1,4 +1,4 @@
-//! What an application does with its stores beside single rows: transactions of its own, batches of new rows,
+//! Calls of an application on its stores beside single rows: transactions of its own, batches of new rows,
 //! counting.
 
 use lockstep::store::{Delivery, Store, WriteMode, WriteOptions};

@@ -137,7 +137,7 @@ async fn a_record_that_names_no_migration_is_not_believed_against_postgresql() {
     is_as_it_was(&world, Phase::DualWrite).await;
     assert_eq!(item(&world).await, theirs);
 
-    // What the doctor names for a record that is this migration's own after all: it is believed then.
+    // The doctor names this for a record that is this migration's own after all: it is believed then.
     let mut ours = theirs.clone();
     ours.insert("owner".to_owned(), string(&id));
     let put = world.plain_target.client().put_item().table_name(world.control().table());

@@ -1,4 +1,4 @@
-//! What a plan says before anything begins, and that it changes nothing.
+//! Plan before anything begins: what it says, and that it changes nothing.
 
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payments};
@@ -59,7 +59,7 @@ async fn json(world: &World, arguments: &[&str]) -> Value {
     serde_json::from_slice(&out.stdout).expect("one JSON document")
 }
 
-/// Of one table: rows and write units as planned, then as taken.
+/// Returns, of one table, rows and write units as planned, then as taken.
 fn numbers(report: &Value, table: &str) -> [f64; 4] {
     let histories = report["history"].as_array().expect("histories");
     let history = histories.iter().find(|history| history["table"] == table).expect("one of the table");

@@ -237,7 +237,7 @@ async fn misses_and_errors_fall_back_and_are_counted_apart() {
     );
     let counts = store.reads().counts();
     assert_eq!((counts.source_miss, counts.source_error, counts.target), (3, 3, 0), "{counts:?}");
-    // What does not decode is an error as well.
+    // An item that does not decode is an error as well.
     stage.world.proxy().clear();
     let high = Version(i64::MAX >> 1);
     let place = IntegrationLogs::default().target_key(&key(1)).expect("a key");

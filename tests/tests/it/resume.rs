@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::process::{command, ended};
 
-/// What `validate` has kept of the logs.
+/// Reads what `validate` has kept of the logs.
 fn manifest(folder: &Path) -> Option<Value> {
     let text = std::fs::read(folder.join(LOGS).join("manifest.json")).ok()?;
     serde_json::from_slice(&text).ok()
@@ -100,7 +100,7 @@ async fn broken_off(world: &World, options: &ValidateOptions) -> Report {
     let report = run(world, options).await;
     world.proxy().clear();
     let Verdict::Incomplete { reasons } = &report.verdict else { panic!("{:?}", report.verdict) };
-    assert!(reasons.iter().any(|reason| reason.contains("what was read is kept")), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("the part that was read is kept")), "{reasons:?}");
     report
 }
 

@@ -223,7 +223,7 @@ async fn a_row_that_refers_to_one_that_is_not_there_yet_waits_and_holds_up_no_ot
             !answer.through && answer.waits_for.iter().any(|what| what.contains("foreign key")),
             "{answer:?}"
         );
-        // Who it refers to comes, from the application that writes the tables that stay behind.
+        // The row it refers to comes from the application that writes the tables that stay behind.
         world.sql("INSERT INTO loans SELECT 900001, application_id, customer_id, principal, currency, annual_rate FROM loans LIMIT 1").await;
         eventually("it is there", || async { world.count("payments WHERE payment_id = 102").await == 1 })
             .await;

@@ -1,5 +1,6 @@
-//! What an application has on its tables and the feed sets off (P4, F18, F19): whatever it does, PostgreSQL
-//! is what DynamoDB says before the truth goes back, or the way back waits and says for what.
+//! Triggers and actions that an application has on its tables and the feed sets off (P4, F18, F19): whatever
+//! they do, PostgreSQL is what DynamoDB says before the truth goes back, or the way back waits and says for
+//! what.
 
 use std::time::Duration;
 

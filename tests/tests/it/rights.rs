@@ -1,4 +1,4 @@
-//! What roles get, and what tables are protected by: as it is printed, and as it is configured.
+//! Rights of roles, and protection of tables: as it is printed, and as it is configured.
 
 use std::sync::Arc;
 
@@ -129,19 +129,19 @@ pub(crate) async fn printed(world: &World, role: &str) -> serde_json::Value {
 lockstep_core::row! {
     /// A row with a column that is called as the attribute by which DynamoDB expires an item, and an array.
     pub struct Session {
-        /// Its key.
+        /// Key of the session.
         pub id: i64,
         /// Not ours.
         pub ttl: i64,
-        /// In the source an array of texts.
+        /// Names, in the source an array of texts.
         pub names: String,
-        /// What only a mark of history has.
+        /// Attribute that only a mark of history has.
         pub _mark: i32,
     }
 }
 
 lockstep_core::row! {
-    /// Its key.
+    /// Key of a session.
     pub struct SessionKey {
         /// The only part.
         pub id: i64,

@@ -125,7 +125,7 @@ async fn the_grants_of_the_runbook_are_enough_for_an_application_in_every_phase(
     let coordinator = world.migrated_to(Phase::PostgresOnly).await;
     let (name, source) = role(&world, "app").await;
     world.sql(&grants(&name)).await;
-    // What goes through this one is the application's alone.
+    // Requests through this one are the application's alone.
     let of_app = FaultProxy::start(&world.proxy().endpoint_url()).await.expect("the proxy starts");
     of_app.record(100_000);
     let mut id = 1_000;
@@ -138,7 +138,7 @@ async fn the_grants_of_the_runbook_are_enough_for_an_application_in_every_phase(
             everything(&app, &source, id).await;
             id += 10;
             if mode == WriteMode::Strict && phase != Phase::PostgresOnly {
-                // What is undone needs rights of its own: refused leaves nothing, and lost leaves a mark.
+                // An undone step needs rights of its own: refused leaves nothing, and lost leaves a mark.
                 world.relay_until_empty().await;
                 for fault in [Fault::Throttle, Fault::LoseReply] {
                     world.proxy().script(Rule::new(fault).on("PutItem").times(1));
@@ -163,7 +163,7 @@ async fn the_grants_of_the_runbook_are_enough_for_an_application_in_every_phase(
     assert_eq!(unused, NOT_BEFORE_DYNAMO_ONLY.map(|(name, _)| name), "{asked:?}");
 }
 
-/// What an application is allowed and does not ask for before DynamoOnly, and why it is allowed.
+/// Rights that an application has and does not ask for before DynamoOnly, and why it has them.
 const NOT_BEFORE_DYNAMO_ONLY: [(&str, &str); 6] = [
     ("LockstepControl DeleteItem", "an instance takes its lease back when it ends in DynamoOnly"),
     ("LockstepControl DescribeTable", "whether the control table is there is asked where the record is not"),

@@ -1,4 +1,4 @@
-//! What a write costs, counted: statements and requests of each kind of write, one round trip each.
+//! Cost of a write, counted: statements and requests of each kind of write, one round trip each.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use lockstep_tests::world::rows::{payment, payment_row};
 
 use crate::store::row;
 
-/// What one call sent. What was delivered is acknowledged by a task, off the caller's path, and left out.
+/// Returns what one call sent. What was delivered is acknowledged by a task, off the caller's path, and left
+/// out.
 fn own(run: Vec<String>) -> Vec<String> {
     const KINDS: [(&str, &str); 9] = [
         ("BEGIN", "begin"),

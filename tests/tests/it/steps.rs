@@ -336,7 +336,7 @@ async fn no_part_of_a_step_begins_once_it_is_settled_and_none_is_settled_over_on
     let refused = source.journal_part("one", "move the truth", id).await.expect_err("it is not its any more");
     assert!(refused.to_string().contains("another has settled it meanwhile"), "{refused}");
     assert_eq!(source.parts_noted(id).await.expect("counted"), seen);
-    // Who has lost it settles it as well, and finds that there is nothing to add.
+    // The coordinator that came second settles it as well, and finds that there is nothing to add.
     assert!(
         source.journal_undone("one", id, seen, "change phase", &nothing).await.expect("the same outcome")
     );

@@ -69,7 +69,7 @@ async fn a_range_that_is_broken_off_in_its_middle_goes_on_right_behind_what_was_
     });
     assert!(matches!(broken_off, Err(CoordinatorError::Interrupted)), "{broken_off:?}");
     coordinator.close().await;
-    // What is at the gate stays there: the process that sent it is gone, and the network lost it.
+    // The request at the gate stays there: the process that sent it is gone, and the network lost it.
     world.proxy().clear();
     let settled = world.source.ranges(LOGS).await.expect("ranges")[0].rows_read;
     assert!((1..3_000).contains(&settled), "in its middle: {settled}");

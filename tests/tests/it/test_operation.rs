@@ -18,7 +18,7 @@ async fn run(world: &World) -> TestReport {
     test_operation(&world.migration()).await.expect("journalled")
 }
 
-/// What each look came to, in order: table, what was looked for, how it ended.
+/// Returns what each look found, in order: table, what was looked for, how it ended.
 fn outcomes(report: &TestReport) -> Vec<(&str, &str, Option<bool>)> {
     report.checks.iter().map(|check| (check.table.as_str(), check.what.as_str(), check.passed)).collect()
 }

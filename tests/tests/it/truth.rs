@@ -1,4 +1,4 @@
-//! Where the truth is: moved by a decision and its copy, mended after a crash between them, and followed by
+//! Store of the truth: moved by a decision and its copy, repaired after a crash between them, and followed by
 //! instances.
 
 use std::time::Duration;

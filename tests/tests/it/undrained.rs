@@ -1,5 +1,5 @@
-//! What must hold behind a pause is looked at behind it: not before, and not because it nearly always holds
-//! by then.
+//! Conditions behind a pause are looked at behind it: not before, and not because they nearly always hold by
+//! then.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn coordinator(world: &World, at: Phase, lock_tries: u32) -> Coordinator {
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
     world.migrated_to(at).await.close().await;
     if at == Phase::HybridRead {
-        // What the next step asks for.
+        // The next step asks for these.
         world.relay_until_empty().await;
         assert!(world.record_verdict().await.verdict.is_consistent());
     }

@@ -168,7 +168,7 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_not_taken_for_the_t
     let (world, out) = (World::start().await, Out::new());
     world.sql(&logs(1, 5)).await;
     world.migrated_to(Phase::DynamoOnly).await.close().await;
-    // What a snapshot of before the step says.
+    // A snapshot of before the step says this.
     world.sql("UPDATE lockstep.control SET phase = 'DualWrite', epoch = epoch - 2").await;
     let (code, told) = out.run(&world, &[]).await;
     assert!(code == Some(3) && told.contains("PostgreSQL is the truth"), "{code:?} {told}");
@@ -181,7 +181,7 @@ async fn a_copy_of_a_frozen_source_is_freed_without_a_word_to_dynamodb() {
     world.sql(&logs(1, 5)).await;
     world.migrated_to(Phase::DynamoOnly).await.close().await;
     let items = world.live_items(LOGS).await;
-    // What a restore from a snapshot shows: the same rows of schema lockstep, on another timeline.
+    // A restore from a snapshot shows this: the same rows of schema lockstep, on another timeline.
     world.sql("UPDATE lockstep.history SET server = 'another/00000001'").await;
     let (code, told) = out.run(&world, &["--copy"]).await;
     assert_eq!(code, Some(0), "{told}");

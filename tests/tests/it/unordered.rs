@@ -16,7 +16,7 @@ use lockstep_tests::World;
 use lockstep_tests::world::backfill;
 use lockstep_validator::CancellationToken;
 
-/// In PostgreSQL `regular` comes before `new`.
+/// Labels in PostgreSQL's order: `regular` comes before `new`.
 #[derive(Clone, Copy, Debug, PartialEq, lockstep::Label)]
 #[lockstep(sql = "shop.level")]
 enum Level {

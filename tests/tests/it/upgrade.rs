@@ -4,7 +4,7 @@
 use lockstep_core::{Epoch, Phase};
 use lockstep_tests::World;
 
-/// What an earlier version has in each table. A table that it did not have yet is passed over.
+/// Rows that an earlier version has in each table. A table that it did not have yet is passed over.
 const ROWS: [(&str, &str); 20] = [
     (
         "tables",
@@ -101,7 +101,7 @@ async fn the_control_schema_of_every_earlier_version_is_upgraded_with_its_rows()
         // Versions that are handed out from here outrank those that were.
         let outranks = "SELECT nextval('lockstep.version_seq') > max(version) FROM lockstep.pending";
         assert!(world.value::<bool>(outranks).await);
-        // What reads the old rows.
+        // These read the old rows.
         let letters = world.source.dead_letters("t", 9).await.expect("dead letters");
         assert_eq!(
             (letters.len(), world.pending("t").await.len()),

@@ -1,5 +1,5 @@
-//! Which verdict is the newest: by what was read when, and not by what ended last. A verdict that opens a
-//! gate is of everything that the migration has.
+//! Newest verdict: by what was read when, and not by what ended last. A verdict that opens a gate is of
+//! everything that the migration has.
 
 use lockstep_coordinator::find_repairs;
 use lockstep_core::{Attributes, Phase, is_tombstone};
@@ -13,7 +13,7 @@ use lockstep_validator::{
 
 use crate::planted::plant::items_of;
 
-/// What the command does until it records: begins a pass, and compares.
+/// Compares as the command does until it records: begins a pass, and compares.
 pub(crate) async fn compared(world: &World, tables: &[TableBinding]) -> Report {
     let pass = begin(&world.source).await.expect("a pass begins");
     let options =
@@ -22,7 +22,7 @@ pub(crate) async fn compared(world: &World, tables: &[TableBinding]) -> Report {
     validate(&world.source, &world.plain_target, tables, &options, &progress, &cancel).await
 }
 
-/// What the command does at the end.
+/// Records as the command does at the end.
 pub(crate) async fn recorded(world: &World, tables: &[TableBinding], report: &Report) {
     record(&world.source, &world.plain_target, tables, report).await.expect("recorded");
     let epoch = world.source.control().await.expect("a phase").epoch;
@@ -90,7 +90,7 @@ async fn a_comparison_that_began_before_a_finding_was_recorded_does_not_answer_i
     let late = compared(&world, &tables).await;
     recorded(&world, &tables, &late).await;
     assert!(world.source.full_pass(PAYMENTS).await.expect("asked").is_some());
-    // What ended last began first.
+    // The pass that ended last began first.
     recorded(&world, &tables, &early).await;
     let newest = world.source.latest_verdict().await.expect("asked").expect("a verdict");
     assert_eq!((newest.word(), newest.began), (VerdictWord::Consistent, late.began));

@@ -59,8 +59,8 @@ impl Writers {
         Self { processes: Mutex::new(processes), files, _folder: folder }
     }
 
-    /// What was noted so far, each writer's in its order. A line that is being written is left for the next
-    /// time.
+    /// Returns what was noted so far, each writer's in its order. A line that is being written is left for
+    /// the next time.
     fn notes(&self) -> Vec<Note> {
         let read = |file| std::fs::read_to_string(file).unwrap_or_default();
         let whole = |text: String| text.rfind('\n').map_or(String::new(), |end| text[..end].to_owned());

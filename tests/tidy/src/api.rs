@@ -1,5 +1,5 @@
-//! What an application can name of `lockstep-migrate`: a listing of its public items, re-exports resolved, as
-//! `cargo public-api` would make it with a nightly compiler.
+//! Names that an application can use of `lockstep-migrate`: a listing of its public items, re-exports
+//! resolved, as `cargo public-api` would make it with a nightly compiler.
 //!
 //! A name is looked up in the crates that are re-exported, in which no name of a public type comes twice.
 //! What only a signature mentions can be held as well, and is listed like the rest. Items under
@@ -18,7 +18,7 @@ pub use walk::{exported, own_types};
 pub struct Item {
     /// `struct`, `enum`, `trait`, `fn`, `const`, `type` or `macro`.
     pub kind: &'static str,
-    /// Its public fields, variants or methods.
+    /// Public fields, variants or methods of the item.
     pub members: BTreeSet<String>,
     /// Names of types that its fields and signatures mention.
     pub mentions: BTreeSet<String>,

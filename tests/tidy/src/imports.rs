@@ -1,4 +1,4 @@
-//! Which module names which of its neighbours, by `crate::…` and `super::…` paths.
+//! Imports between neighbouring modules, by `crate::…` and `super::…` paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,7 +111,7 @@ fn spread(code: &str) -> String {
     spread + rest
 }
 
-/// Where the next `use` begins: the word, at the beginning of a line or after a visibility.
+/// Finds where the next `use` begins: the word, at the beginning of a line or after a visibility.
 fn start_of_use(code: &str) -> Option<usize> {
     code.match_indices("use ").map(|(at, _)| at).find(|at| {
         let line = code[..*at].rsplit('\n').next().unwrap_or_default().trim_start();

@@ -1,5 +1,5 @@
-//! What is tolerated today, in `tests/tidy/lists`, one entry a line. Lists may only become shorter and
-//! numbers only fall.
+//! Lists of what is tolerated today, in `tests/tidy/lists`, one entry a line. Lists may only become shorter
+//! and numbers only fall.
 //!
 //! After a change that makes something better, `LOCKSTEP_TIDY_BLESS=1 cargo test -p lockstep-tidy` takes out
 //! what is no longer needed and lowers the numbers. It never adds an entry and never raises a number.

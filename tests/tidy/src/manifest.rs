@@ -1,4 +1,4 @@
-//! What a `Cargo.toml` of this workspace says, read line by line: its files are written one entry a line.
+//! Reader of a `Cargo.toml` of this workspace, line by line: its files are written one entry a line.
 
 use crate::files;
 
@@ -7,7 +7,7 @@ use crate::files;
 pub struct Package {
     /// The folder that it is in, from the root.
     pub folder: String,
-    /// Its name.
+    /// Name of the package.
     pub name: String,
     /// The packages of this workspace that it needs, without those of its tests.
     pub needs: Vec<String>,

@@ -6,7 +6,7 @@
 pub struct Piece {
     /// Line of its first character.
     pub line: usize,
-    /// What stands in it, without quotes or slashes.
+    /// Text in it, without quotes or slashes.
     pub text: String,
 }
 

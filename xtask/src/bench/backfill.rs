@@ -46,11 +46,11 @@ pub struct SizeReport {
     pub sdk_loop_rows_per_s: f64,
     /// The guarded path as a part of the raw `COPY`.
     pub of_raw_copy: f64,
-    /// As a part of the replay.
+    /// Share of the replay's rate.
     pub of_raw_replay: f64,
-    /// As a part of the replay through the SDK.
+    /// Share of the rate of the replay through the SDK.
     pub of_sdk_replay: f64,
-    /// As a multiple of the plain loop.
+    /// Multiple of the plain loop's rate.
     pub times_sdk_loop: f64,
     /// The same table declared, and a declared one of 300 columns.
     pub others: Vec<OtherReport>,
@@ -66,7 +66,7 @@ pub struct SizeReport {
 pub struct OtherReport {
     /// Name of the table.
     pub subject: &'static str,
-    /// Its columns.
+    /// Number of its columns.
     pub columns: usize,
     /// The guarded path.
     pub guarded: Measured,
@@ -74,9 +74,9 @@ pub struct OtherReport {
     pub raw_copy_rows_per_s: f64,
     /// The guarded path as a part of that.
     pub of_raw_copy: f64,
-    /// Its rows a second as a part of those of the table in Rust.
+    /// Rows a second as a share of those of the table in Rust.
     pub of_typed: f64,
-    /// Its columns a second as a part of those of the table in Rust.
+    /// Columns a second as a share of those of the table in Rust.
     pub columns_of_typed: f64,
 }
 
@@ -94,11 +94,11 @@ pub struct RandomReport {
 /// Everything measured.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// How often each thing was measured; the best counts.
+    /// Number of times that each thing was measured; the best counts.
     pub rounds: u32,
     /// Each size, in the order asked for.
     pub sizes: Vec<SizeReport>,
-    /// What capture costs a writer.
+    /// Cost of capture for a writer.
     pub capture: CaptureCost,
 }
 

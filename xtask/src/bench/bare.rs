@@ -1,5 +1,5 @@
-//! What a careful engineer would write without Lockstep: the same statements and requests, and nothing around
-//! them.
+//! Code that a careful engineer would write without Lockstep: the same statements and requests, and nothing
+//! around them.
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use lockstep_core::{Fields, MigratableTable, Row as _, Version};

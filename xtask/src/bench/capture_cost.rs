@@ -1,4 +1,4 @@
-//! What capture costs a writer: the same single-row insert, with the triggers and without.
+//! Cost of capture for a writer: the same single-row insert, with the triggers and without.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ pub struct CaptureCost {
 }
 
 impl CaptureCost {
-    /// How many times a plain insert a captured one takes.
+    /// Returns how many times a plain insert a captured one takes.
     pub fn ratio(&self) -> f64 {
         self.captured_us / self.plain_us
     }

@@ -1,4 +1,4 @@
-//! What the machine itself did to the numbers.
+//! Effects of the machine itself on the numbers.
 //!
 //! A virtual machine gets the processor time that its host has left. On a busy host that is half as much in
 //! one second as in the next, and a single reading of two things then compares two moments instead. So
@@ -30,7 +30,7 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// As of now, on Linux; see `proc_stat(5)`.
+    /// Reads the counters as of now, on Linux; see `proc_stat(5)`.
     pub fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }

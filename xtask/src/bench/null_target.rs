@@ -94,7 +94,7 @@ impl NullTarget {
         Arc::clone(&self.counters)
     }
 
-    /// What is captured, to be taken while it serves or after.
+    /// Returns what is captured, to be taken while it serves or after.
     pub fn captured(&self) -> Arc<Captured> {
         Arc::clone(&self.captured)
     }
@@ -125,7 +125,7 @@ impl NullTarget {
     }
 }
 
-/// What was accepted so far. A request counts once its body was read, just before it is answered.
+/// Counts of what was accepted so far. A request counts once its body was read, just before it is answered.
 #[derive(Debug, Default)]
 pub struct NullCounters {
     requests: AtomicU64,

@@ -18,19 +18,19 @@ use tokio::task::JoinSet;
 
 use super::null_target::http::{self, BUFFER_BYTES};
 
-/// What a replay achieved.
+/// Rates that a replay achieved.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplayReport {
     /// Requests sent and answered.
     pub requests: u64,
-    /// Of those, the ones whose answer was not a 2xx. Unless this is zero, the rates are of refusals and no
+    /// Number of those whose answer was not a 2xx. Unless this is zero, the rates are of refusals and no
     /// limit at all.
     pub refused: u64,
     /// Bytes sent, heads included.
     pub request_bytes: u64,
     /// Bytes received, heads included.
     pub response_bytes: u64,
-    /// From the first request to the last answer; connecting is not in it.
+    /// Time from the first request to the last answer; connecting is not in it.
     pub elapsed: Duration,
 }
 

@@ -34,7 +34,7 @@ const TABLE: &str = "integration_logs";
 pub struct Report {
     /// Rows written in DynamoOnly in each round.
     pub rows: u64,
-    /// How often each thing was measured; the best counts.
+    /// Number of times that each thing was measured; the best counts.
     pub rounds: u32,
     /// Whether this build's numbers mean anything.
     pub optimised: bool,
@@ -46,7 +46,7 @@ pub struct Report {
     pub raw_insert_rows_per_s: f64,
     /// The feed as a part of the one.
     pub of_raw_stream: f64,
-    /// As a part of the other.
+    /// Share of the other's rate.
     pub of_raw_insert: f64,
     /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
     /// platform tells.

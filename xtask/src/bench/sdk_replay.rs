@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::worker;
 
-/// As many as a backfill has in flight by default.
+/// Number of requests that a backfill has in flight by default.
 const IN_FLIGHT: usize = 16;
 
 /// Rows a second of sending `total` of the requests, in turn, that carry `items_per_request` rows each.

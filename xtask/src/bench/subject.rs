@@ -1,4 +1,4 @@
-//! Which table is measured: the logs in Rust, the same logs declared, a declared table of 300 columns, or one
+//! Table that is measured: the logs in Rust, the same logs declared, a declared table of 300 columns, or one
 //! whose keys have no order.
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl Subject {
     /// Those that are held against the first.
     pub const OTHERS: [Self; 2] = [Self::Declared, Self::Wide];
 
-    /// As the measured process is told.
+    /// Returns the name by which the measured process knows it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Typed => "typed",
@@ -47,7 +47,7 @@ impl Subject {
             .with_context(|| format!("no subject is `{name}`"))
     }
 
-    /// Its relation.
+    /// Returns its relation.
     pub fn relation(self) -> String {
         match self {
             Self::Typed => "public.integration_logs".to_owned(),
@@ -55,7 +55,7 @@ impl Subject {
         }
     }
 
-    /// Its columns.
+    /// Counts its columns.
     pub fn columns(self) -> usize {
         match self {
             Self::Typed | Self::Declared => 13,

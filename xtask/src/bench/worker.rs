@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::process;
 use super::subject::Subject;
 
-/// What a worker measured.
+/// Results of a worker.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// Rows put into the target.
     pub rows: u64,
     /// Bytes read from the source.
     pub bytes: u64,
-    /// From the first read to the last acknowledgement.
+    /// Seconds from the first read to the last acknowledgement.
     pub seconds: f64,
     /// Greatest resident memory of the process in KiB, where the platform tells.
     pub peak_kib: Option<u64>,

@@ -20,9 +20,9 @@ const WARM_UP: usize = 200;
 /// One kind of call and its twin.
 #[derive(Debug, Serialize)]
 pub struct Pair {
-    /// What was called.
+    /// Name of what was called.
     pub what: &'static str,
-    /// What the bare twin does.
+    /// Name of what the bare twin does.
     pub twin: &'static str,
     /// Median of the call, in microseconds.
     pub ours_us: f64,
@@ -30,7 +30,7 @@ pub struct Pair {
     pub bare_us: f64,
     /// The call as a multiple of its twin.
     pub ratio: f64,
-    /// What it should not exceed.
+    /// Ratio that it should not exceed.
     pub ratio_max: f64,
 }
 
@@ -75,7 +75,7 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
     bench.step(Phase::HybridRead).await?;
     pairs.push(bench.strict(calls).await?);
     pairs.push(bench.coordinated(calls / 2).await?);
-    // What the bare twins wrote is pending, and a target that far behind answers nothing.
+    // The writes of the bare twins are pending, and a target that far behind answers nothing.
     bench.deliver().await?;
     pairs.push(bench.get(calls * 2).await?);
     bench.migration.shutdown().await;

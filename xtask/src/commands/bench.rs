@@ -28,12 +28,12 @@ pub struct Args {
     /// Measure in the build at hand, even if it is not optimised: to see that it works, not how fast
     #[arg(long, global = true)]
     pub unoptimised: bool,
-    /// What to measure.
+    /// Subject to measure.
     #[command(subcommand)]
     pub what: What,
 }
 
-/// What can be measured.
+/// Subjects that can be measured.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
     /// Measures the backfill: rows a second, memory, and what capture costs a writer
@@ -45,7 +45,7 @@ pub enum What {
         /// Seed of the rows
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
-        /// How often each thing is measured; the best counts, as a busy host only ever slows
+        /// Number of times that each thing is measured; the best counts, as a busy host only ever slows
         #[arg(long, value_name = "N", default_value_t = bench::machine::ROUNDS)]
         rounds: u32,
     },
@@ -62,7 +62,7 @@ pub enum What {
         /// Rows of the table; more than one size is measured one after the other
         #[arg(long, value_name = "N", default_values_t = [100_000, 1_000_000])]
         rows: Vec<u64>,
-        /// How often each thing is measured; the best counts, as a busy host only ever slows
+        /// Number of times that each thing is measured; the best counts, as a busy host only ever slows
         #[arg(long, value_name = "N", default_value_t = bench::machine::ROUNDS)]
         rounds: u32,
     },
@@ -78,7 +78,7 @@ pub enum What {
         /// Seconds that the lag is measured for
         #[arg(long, value_name = "N", default_value_t = 10)]
         lag_seconds: u64,
-        /// How often each thing is measured; the best counts, as a busy host only ever slows
+        /// Number of times that each thing is measured; the best counts, as a busy host only ever slows
         #[arg(long, value_name = "N", default_value_t = bench::machine::ROUNDS)]
         rounds: u32,
     },
@@ -88,7 +88,7 @@ pub enum What {
         /// Rows written in DynamoOnly in each round
         #[arg(long, value_name = "N", default_value_t = 20_000)]
         rows: u64,
-        /// How often each thing is measured; the best counts, as a busy host only ever slows
+        /// Number of times that each thing is measured; the best counts, as a busy host only ever slows
         #[arg(long, value_name = "N", default_value_t = bench::machine::ROUNDS)]
         rounds: u32,
     },
@@ -110,7 +110,7 @@ pub enum What {
         /// Milliseconds that the target thinks before each answer
         #[arg(long, value_name = "N", default_value_t = 5)]
         latency_ms: u64,
-        /// How often each thing is measured; the best counts, as a busy host only ever slows
+        /// Number of times that each thing is measured; the best counts, as a busy host only ever slows
         #[arg(long, value_name = "N", default_value_t = bench::machine::ROUNDS)]
         rounds: u32,
     },

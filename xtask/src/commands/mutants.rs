@@ -12,7 +12,7 @@ use lockstep_cli::exit::Exit;
 use lockstep_cli::report::{print, print_json};
 use lockstep_cli::{Context, help};
 
-/// Where the mistakes are, from the root of the checkout.
+/// Folder of the mistakes, from the root of the checkout.
 const FOLDER: &str = "tests/mutants";
 
 /// Makes known mistakes in a copy of this checkout, one at a time, and says which a test notices

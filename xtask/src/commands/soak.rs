@@ -14,7 +14,7 @@ use lockstep_cli::{Context, help};
 
 /// The tests that take seeds.
 const TESTS: &str = "schedules::";
-/// Where they look for them.
+/// Variable in which they look for them.
 const SEEDS: &str = "LOCKSTEP_TEST_SEEDS";
 
 /// Runs random schedules with faults, one seed after the other, until one fails

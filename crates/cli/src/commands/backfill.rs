@@ -29,15 +29,15 @@ use crate::{Context, help};
        cargo xtask backfill --restart                        make a new plan and read everything again"
 ))]
 pub struct Args {
-    /// How the initial load goes in: guarded, by writes that yield to anything newer, which auto is too;
+    /// Load path of the initial load: guarded, by writes that yield to anything newer, which auto is too;
     /// import, by files in S3 from which DynamoDB makes the table. cold, of earlier versions, is taken for
     /// guarded
     ///
     /// An import needs a table that is not there yet, `[import]` in the configuration, and no write units; it
     /// makes the indexes too. Rows are written as files; import.upload, or you, copy them; DynamoDB's job
-    /// makes the table; changes made meanwhile wait, and the relay brings them. What the job leaves out is
-    /// found and put. One that was begun goes on at the next run, whatever PATH says then; `guarded` gives it
-    /// up, if DynamoDB has not been asked yet. `plan` says what either costs.
+    /// makes the table; changes made meanwhile wait, and the relay brings them. The rows that the job leaves
+    /// out are found and put. One that was begun goes on at the next run, whatever PATH says then; `guarded`
+    /// gives it up, if DynamoDB has not been asked yet. `plan` says what either costs.
     #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold", "import"])]
     pub load_path: Option<String>,
     /// With an import: its files are in S3, where the run before said
@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         let moment = |moment: &Option<Moment>| moment.map(|moment| moment.to_string());
         [
@@ -93,7 +93,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Copies the initial load, however often a store goes away meanwhile: the next try goes on where this one
-/// stopped. What fails before the initial load is on its way ends it at once.
+/// stopped. An error before the initial load is on its way ends it at once.
 async fn until_moved(
     context: &Context,
     stores: &Stores,

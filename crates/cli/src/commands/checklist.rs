@@ -34,12 +34,12 @@ pub struct Args {
     /// Sign an item that no program can prove
     #[arg(long, value_name = "ITEM", requires = "reason")]
     pub sign: Option<String>,
-    /// Who has looked at it, and when; for the journal
+    /// Name of the person who has looked at it, and when; for the journal
     #[arg(long, value_name = "WORDS", requires = "sign")]
     pub reason: Option<String>,
 }
 
-/// Its three parts.
+/// Stage of the checklist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
@@ -51,7 +51,7 @@ pub enum Stage {
     PostDeployment,
 }
 
-/// How an item stands.
+/// State of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
@@ -73,7 +73,7 @@ struct Item {
     detail: String,
 }
 
-/// What a person signs, because no program can see it.
+/// Items that a person signs, because no program can see them.
 const TO_SIGN: [(&str, Stage, &str); 6] = [
     ("plan-approved", Stage::PreDeployment, "hours and dollars of `plan` are approved"),
     ("rights-least", Stage::PreDeployment, "roles have the rights of `iam-policy` and `grants`, and no more"),

@@ -15,7 +15,7 @@ use crate::{Context, help};
 /// Drops what a completed migration has left in PostgreSQL
 ///
 /// Only after `complete`, and only when the command in cleanup.backup_check, which is run now, ends with 0:
-/// it is to prove that there is a backup that can be restored. What it said is kept in
+/// it is to prove that there is a backup that can be restored. Its entries are kept in
 /// lockstep_archive.journal. A table without the guard that `complete` left is not touched, and one that
 /// something else depends on is not dropped: PostgreSQL says what depends on it.
 ///

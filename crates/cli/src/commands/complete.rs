@@ -53,7 +53,7 @@ pub struct Args {
     pub writes_per_s_max: Option<u64>,
 }
 
-/// What --purge takes out.
+/// Items that --purge takes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
     /// Tombstones of before the completion

@@ -15,9 +15,9 @@ use crate::{Context, help};
 /// Lists rows that could not be moved, retries or accepts them
 ///
 /// A row that DynamoDB cannot hold (over 400 KB, NaN, infinity, years past 9999) is set aside with its
-/// reason. It blocks no other row, and no verdict is "consistent" while one of them is not acknowledged. Mend
-/// the row in PostgreSQL, which captures the change by itself, or --retry after the table crate has learnt to
-/// hold it, or --acknowledge that it stays behind.
+/// reason. It blocks no other row, and no verdict is "consistent" while one of them is not acknowledged.
+/// Repair the row in PostgreSQL, which captures the change by itself, or --retry after the table crate has
+/// learnt to hold it, or --acknowledge that it stays behind.
 ///
 /// An item that another program gave a version of an epoch that never began is set aside by the reverse feed.
 /// --retry gives it one of the present epoch, contents as they are; while PostgreSQL is the truth, its row is

@@ -50,7 +50,7 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
 /// Tables that are named where the same was found of more.
 const NAMED: usize = 4;
 
-/// The findings, those that say the same of several tables once, with the tables.
+/// Returns the findings, those that say the same of several tables once, with the tables.
 fn told(findings: &[Finding]) -> Vec<(&Finding, Vec<&str>)> {
     let said = |finding: &&Finding| {
         let table = finding.table.as_ref()?;
@@ -63,7 +63,7 @@ fn told(findings: &[Finding]) -> Vec<(&Finding, Vec<&str>)> {
         .collect()
 }
 
-/// A diagnosis for people.
+/// Returns a diagnosis for people.
 pub(super) fn text(diagnosis: &Diagnosis) -> String {
     let mut text = diagnosis.state.clone();
     for (finding, tables) in told(&diagnosis.findings) {

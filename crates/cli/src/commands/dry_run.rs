@@ -41,8 +41,8 @@ async fn asked(
         context.ui.show_gates();
         print(&match report.passed() {
             true => format!(
-                "The gates of {from} → {to} pass. No step was taken, and what a step tries out by writing \
-                 was not asked"
+                "The gates of {from} → {to} pass. No step was taken, and the writes that a step tries out \
+                 were not made"
             ),
             false => format!("{from} → {to} would be refused: {}. No step was taken", report.refusals()),
         });
@@ -50,7 +50,7 @@ async fn asked(
     Ok(if report.passed() { Exit::Done } else { Exit::Refused })
 }
 
-/// The phase after `from` on the way to `to`.
+/// Returns the phase after `from` on the way to `to`.
 fn next_to(way: Direction, from: Phase, to: Phase) -> anyhow::Result<Phase> {
     let next = path(way, from, to)?.first().copied();
     next.ok_or_else(|| Failure::usage(format!("the phase is {from} already")))

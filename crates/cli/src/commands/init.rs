@@ -152,7 +152,7 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
     Ok(proposals)
 }
 
-/// That it is not there, and which of that name are in other schemas.
+/// Says that the table is not there, and which of that name are in other schemas.
 fn no_table(relation: &Relation, known: &[Relation]) -> String {
     let same = known.iter().filter(|other| other.name == relation.name).map(ToString::to_string);
     let same = same.collect::<Vec<_>>().join(" or ");
@@ -163,12 +163,12 @@ fn no_table(relation: &Relation, known: &[Relation]) -> String {
 /// A proposal that was held against rows.
 struct LookedAt {
     proposal: Proposal,
-    /// How many of those rows it could not hold.
+    /// Number of those rows that it could not hold.
     set_aside: usize,
 }
 
-/// The proposal with what a sample says of its items, or, where `migrate` would refuse it, as comments with
-/// the reason: one table that cannot move must not stop those that can.
+/// Returns the proposal with what a sample says of its items, or, where `migrate` would refuse it, as
+/// comments with the reason: one table that cannot move must not stop those that can.
 async fn looked_at(
     source: &Source,
     table: &CatalogTable,
@@ -197,7 +197,7 @@ async fn looked_at(
         line => format!("# {line}\n"),
     });
     proposal.text = format!(
-        "# {relation} is not declared: {}.\n# Once that is mended it could be:\n{}",
+        "# {relation} is not declared: {}.\n# Once that is repaired it could be:\n{}",
         refused.join("; ").replace('\n', " "),
         lines.collect::<String>()
     );
@@ -205,7 +205,7 @@ async fn looked_at(
     Ok(LookedAt { proposal, set_aside: 0 })
 }
 
-/// What the gates of `migrate` would refuse of the source, whatever the target is.
+/// Returns what the gates of `migrate` would refuse of the source, whatever the target is.
 async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec<String>> {
     let found = source.describe(binding).await?;
     let mut refused = found.mismatches(binding);
@@ -224,7 +224,7 @@ fn binding_of(table: &CatalogTable, proposal: &Proposal) -> Result<TableBinding,
     Ok(TableBinding { table: std::sync::Arc::new(declared), relation, target_name: name.to_owned() })
 }
 
-/// What rows of a table say of its items, as comments, and how many of them could not be held.
+/// Returns what rows of a table say of its items, as comments, and how many of them could not be held.
 async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Result<(String, usize)> {
     let parts = source.some_rows(binding, SAMPLED).await?;
     let indexes = binding.table.target().indexes;
@@ -255,7 +255,7 @@ async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Resul
     Ok((said, refused))
 }
 
-/// The proposal as the configuration reads it.
+/// Returns the proposal as the configuration reads it.
 fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
     let config = Config::of_text(&Registry::default(), &proposal.text).map_err(|error| error.to_string())?;
     config
@@ -265,8 +265,8 @@ fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
         .ok_or_else(|| "the proposal declares another table".to_owned())
 }
 
-/// The whole file. The URL is written as one shows it, and stands as it is where no password was taken out of
-/// it.
+/// Returns the whole file. The URL is written as one shows it, and stands as it is where no password was
+/// taken out of it.
 fn file(proposals: &[Proposal], url: Option<(String, bool)>) -> String {
     let mut text = String::from(
         "# Made by `init`. Every line may be changed; DECIDE marks what needs a decision.\n\

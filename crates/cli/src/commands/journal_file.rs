@@ -14,7 +14,7 @@ use crate::ui::printable_json;
 /// Marks the first line of such a file.
 const FORMAT: &str = "lockstep journal";
 
-/// Where it goes.
+/// File to which the journal goes.
 pub(super) struct JournalFile {
     pub(super) path: Option<PathBuf>,
     pub(super) database: String,

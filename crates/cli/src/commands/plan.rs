@@ -26,7 +26,7 @@ pub struct Args {
     /// Write units a second that all tables together may take [default: backfill.write_units_per_s_max]
     #[arg(long, value_name = "N")]
     pub write_units_per_s: Option<u64>,
-    /// What PostgreSQL costs a month, in dollars [default: plan.source_month_usd]
+    /// Cost of PostgreSQL a month, in dollars [default: plan.source_month_usd]
     #[arg(long, value_name = "USD")]
     pub source_month_usd: Option<f64>,
 }
@@ -95,8 +95,8 @@ fn text(estimate: &Estimate) -> String {
     text + "\n" + &key_values(&[("prices", format!("as of {}, {}", prices.as_of, prices.read_at))])
 }
 
-/// What each phase costs at the rate that was counted. Of less than an hour nothing is said of a month: after
-/// a load, or after a reset of the statistics, it is the load or nothing that was counted.
+/// Returns what each phase costs at the rate that was counted. Of less than an hour nothing is said of a
+/// month: after a load, or after a reset of the statistics, it is the load or nothing that was counted.
 fn by_the_month(estimate: &Estimate) -> String {
     if estimate.tables.iter().any(|t| t.counted_for_s < COUNTED_AT_LEAST_S) {
         return "\n\nWhat each phase costs cannot be said yet: PostgreSQL has counted reads and writes for less \

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
 use crate::{Context, help};
 
-/// Who is to have the rights.
+/// Role that is to have the rights.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Who {
     /// Commands that move something

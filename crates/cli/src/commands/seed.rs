@@ -24,7 +24,7 @@ use crate::{Context, help};
        cargo xtask seed --seed 7                           other rows"
 ))]
 pub struct Args {
-    /// What to make.
+    /// Rows to make.
     #[command(flatten)]
     pub rows: Rows,
 }

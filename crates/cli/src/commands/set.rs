@@ -30,21 +30,21 @@ use crate::{Context, help};
        cargo xtask set canary_percent default                      as each process is configured"
 ))]
 pub struct Args {
-    /// Which; `settings` lists them
+    /// Name of the setting; `settings` lists them
     pub name: String,
-    /// To what; `default` takes it back
+    /// Value to set; `default` takes it back
     #[arg(required_unless_present = "ramp", conflicts_with = "ramp", allow_negative_numbers = true)]
     pub value: Option<String>,
     /// For how long: 90s, 15m, 1h, 2d
     #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "ramp")]
     pub during: Option<Duration>,
-    /// Why, for the journal
+    /// Reason, for the journal
     #[arg(long, value_name = "WORDS")]
     pub reason: Option<String>,
     /// Percentages, one after the other
     #[arg(long, value_name = "P,P,…", value_delimiter = ',', requires = "hold")]
     pub ramp: Option<Vec<f64>>,
-    /// How long each step of the ramp holds before the next is asked for
+    /// Time that each step of the ramp holds before the next is asked for
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "ramp")]
     pub hold: Option<Duration>,
 }
@@ -63,7 +63,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     }
     let value = match args.value.as_deref() {
         None | Some("default") => None,
-        // What is not paused is not set.
+        // A part that is not paused has no setting.
         Some("false") if knob.takes == Takes::Yes => None,
         Some(text) => Some(knob.typed(text).map_err(Failure::usage)?),
     };

@@ -1,4 +1,4 @@
-//! What several commands need.
+//! Helpers that several commands need.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ use crate::stores::Stores;
 use crate::ui::{Board, Counter, Sample, Ui};
 
 impl Context {
-    /// The tables of this configuration.
+    /// Returns the tables of this configuration.
     pub(super) fn tables(&self) -> anyhow::Result<Vec<TableBinding>> {
         Ok(self.config.bindings()?)
     }
 
-    /// The migration of this configuration on `stores`.
+    /// Returns the migration of this configuration on `stores`.
     pub(super) fn migration(&self, stores: &Stores) -> anyhow::Result<MigrationContext> {
         Ok(self.migration_of(stores, self.tables()?))
     }
 
-    /// The same, of these tables.
+    /// Returns the same, of these tables.
     pub(super) fn migration_of(&self, stores: &Stores, tables: Vec<TableBinding>) -> MigrationContext {
         MigrationContext {
             source: stores.source.clone(),
@@ -52,23 +52,23 @@ impl Context {
         Ok(coordinator)
     }
 
-    /// What reads as an application with these settings would.
+    /// Makes a reader like an application with these settings.
     fn reader(&self, stores: &Stores) -> Writer {
         Writer::new(stores.source.clone(), stores.target.clone(), self.config.writes.clone())
     }
 
-    /// What writes as one: its triggers find their names where they do in the application.
+    /// Makes a writer like an application: its triggers find their names where they do in the application.
     pub(crate) fn writer(&self, stores: &Stores) -> Writer {
         Writer::new(stores.source.for_application(), stores.target.clone(), self.config.writes.clone())
     }
 
-    /// The same, with what it tries out before it moves reads to the target (R7, R26). Nothing is read for it
-    /// before that step.
+    /// Returns the same, with what it tries out before it moves reads to the target (R7, R26). Nothing is
+    /// read for it before that step.
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         Ok(self.rehearsing(self.coordinator(stores).await?, stores))
     }
 
-    /// A coordinator with what it tries out before it moves reads to the target.
+    /// Returns a coordinator with what it tries out before it moves reads to the target.
     pub(super) fn rehearsing(&self, coordinator: Coordinator, stores: &Stores) -> Coordinator {
         let bindings = coordinator.migration().tables.clone();
         let chooses = Arc::new((
@@ -121,7 +121,7 @@ impl Context {
         if self.cancel.is_cancelled() { Err(Failure::interrupted(RESUME)) } else { Ok(()) }
     }
 
-    /// Why an incremental validation cannot begin now, one sentence a table; empty when it can.
+    /// Returns why an incremental validation cannot begin now, one sentence a table; empty when it can.
     pub(super) async fn refusals_of_incremental(
         &self,
         stores: &Stores,
@@ -140,7 +140,7 @@ impl Context {
         }
         let tables = self.tables()?;
         let lost = lockstep_coordinator::lost_history(&stores.source, &stores.target, &tables).await?;
-        // What was delivered in the time that PostgreSQL lost is noted nowhere.
+        // Deliveries in the time that PostgreSQL lost are noted nowhere.
         refusals.extend(lost.iter().map(|loss| format!("{loss}; run `doctor`")));
         for binding in tables {
             let point = lockstep_validator::starting_point(
@@ -191,7 +191,7 @@ impl Context {
         rounds: usize,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Report> {
-        // What is recorded at the end needs it, and that may be hours from now.
+        // The record at the end needs it, and that may be hours from now.
         stores.source.migrate_schema().await?;
         let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
@@ -229,8 +229,8 @@ impl Context {
     }
 }
 
-/// The canary reads of every table: through store handles, or of declared tables, which have none, through
-/// the table itself.
+/// Returns the canary reads of every table: through store handles, or of declared tables, which have none,
+/// through the table itself.
 async fn canary_reads(
     config: &Config,
     bindings: &[TableBinding],
@@ -249,7 +249,7 @@ async fn canary_reads(
     Ok(reads)
 }
 
-/// What an interrupted command says.
+/// Words of an interrupted command.
 pub(super) const RESUME: &str = "interrupted; run the same command again to resume where it stopped";
 
 /// Shows the progress of a backfill or a relay.
@@ -273,11 +273,11 @@ fn sample(table: &lockstep_coordinator::TableProgress, relay_only: bool) -> Samp
     notes.extend(table.pause_reason().map(|reason| format!("paused: {reason}")));
     notes.extend(table.slowed_by().map(|reason| format!("slowed by {reason}")));
     let resumed = table.rows_resumed();
-    let settled = table.rows_written() + table.rows_present() + table.dead_letters();
+    let finished = table.rows_written() + table.rows_present() + table.dead_letters();
     let done = if relay_only {
         Counter { now: table.relayed(), ..Counter::default() }
     } else {
-        Counter { now: resumed + settled, end: table.rows_expected(), before: resumed }
+        Counter { now: resumed + finished, end: table.rows_expected(), before: resumed }
     };
     Sample {
         name: table.name.to_owned(),

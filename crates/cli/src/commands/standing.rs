@@ -11,7 +11,7 @@ const SHOWN_MAX: usize = 8;
 /// Number of tables listed when none needs attention.
 const AT_REST_SHOWN: usize = 3;
 
-/// A line a table.
+/// Returns a line a table.
 pub(super) fn tables(status: &Status) -> String {
     let headers = [
         "table",
@@ -64,7 +64,7 @@ fn numbers(tables: &[&TableStatus]) -> [String; 6] {
     ]
 }
 
-/// The tables that are shown, in their order, and the others.
+/// Returns the tables that are shown, in their order, and the others.
 fn told_apart(tables: &[TableStatus]) -> (Vec<&TableStatus>, Vec<&TableStatus>) {
     if tables.len() <= EACH_MAX {
         return (tables.iter().collect(), Vec::new());
@@ -89,8 +89,8 @@ fn without_places(side: Vec<(usize, &TableStatus)>) -> Vec<&TableStatus> {
     side.into_iter().map(|(_, table)| table).collect()
 }
 
-/// Where the reverse feed stands, where there is one: a line a table, and one for those of many of which
-/// there is nothing to say.
+/// Returns where the reverse feed stands, where there is one: a line a table, and one for those of many of
+/// which there is nothing to say.
 pub(super) fn reverse_feed(status: &Status) -> String {
     let fed: Vec<_> =
         status.tables.iter().filter_map(|table| Some((table, table.reverse_feed.as_ref()?))).collect();

@@ -1,4 +1,4 @@
-//! `status`: where the migration stands. Reads only. What people are shown of it is in `text`.
+//! `status`: where the migration stands. Reads only. The text for people is in `text`.
 
 mod text;
 
@@ -45,7 +45,7 @@ pub struct Args {
 /// When PostgreSQL does not answer. That DynamoDB does not is part of what is shown.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = match args.watch {
-        // What does not answer now is shown, and may answer at the next look.
+        // A store that does not answer now is shown, and may answer at the next look.
         true => Stores::configured_lazily(&context.config, &context.ui).await?,
         false => Stores::configured(&context.config, &context.ui).await?,
     };

@@ -21,12 +21,12 @@ use crate::{Context, help};
        cargo xtask tables --format cli | sh"
 ))]
 pub struct Args {
-    /// What to print
+    /// Format to print
     #[arg(long, value_enum, default_value = "terraform")]
     pub format: Format,
 }
 
-/// Who reads it.
+/// Program that reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Terraform's AWS provider

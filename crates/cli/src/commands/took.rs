@@ -1,4 +1,4 @@
-//! What the initial load was planned to take and what it took, as text: of `cost`, `status` and `backfill`.
+//! Text about what the initial load was planned to take and what it took: of `cost`, `status` and `backfill`.
 
 use lockstep_coordinator::{LoadCost, LoadTook};
 
@@ -6,8 +6,8 @@ use crate::report::table;
 use crate::ui::{EACH_MAX, count, seconds};
 
 /// Two lines a table, or two for all of many; nothing where nothing was planned.
-pub(super) fn text(histories: &[LoadTook]) -> String {
-    if histories.is_empty() {
+pub(super) fn text(loads: &[LoadTook]) -> String {
+    if loads.is_empty() {
         return String::new();
     }
     let headers = ["initial load", "", "rows", "write units", "dollars", "time", "rows/s"];
@@ -23,34 +23,34 @@ pub(super) fn text(histories: &[LoadTook]) -> String {
             count(share.rows_per_s as u64),
         ]
     };
-    let folded = fold(histories);
-    let lines = folded.iter().flat_map(|history| {
-        let took = if history.ended { "took" } else { "so far" };
+    let folded = fold(loads);
+    let lines = folded.iter().flat_map(|load| {
+        let took = if load.ended { "took" } else { "so far" };
         [
-            line(&history.table, "planned", &history.planned, history.write_units_plus_minus),
-            line("", took, &history.took, 0.0),
+            line(&load.table, "planned", &load.planned, load.write_units_plus_minus),
+            line("", took, &load.took, 0.0),
         ]
     });
     format!("\n{}", table(&headers, lines))
 }
 
 /// Many tables as one: sums, and the time of the one that took longest.
-fn fold(histories: &[LoadTook]) -> Vec<LoadTook> {
-    if histories.len() <= EACH_MAX {
-        return histories.to_vec();
+fn fold(loads: &[LoadTook]) -> Vec<LoadTook> {
+    if loads.len() <= EACH_MAX {
+        return loads.to_vec();
     }
     let sum = |side: fn(&LoadTook) -> &LoadCost| LoadCost {
-        rows: histories.iter().map(|h| side(h).rows).sum(),
-        write_units: histories.iter().map(|h| side(h).write_units).sum(),
-        usd: histories.iter().map(|h| side(h).usd).sum(),
-        seconds: histories.iter().map(|h| side(h).seconds).fold(0.0, f64::max),
-        rows_per_s: histories.iter().map(|h| side(h).rows_per_s).sum(),
+        rows: loads.iter().map(|h| side(h).rows).sum(),
+        write_units: loads.iter().map(|h| side(h).write_units).sum(),
+        usd: loads.iter().map(|h| side(h).usd).sum(),
+        seconds: loads.iter().map(|h| side(h).seconds).fold(0.0, f64::max),
+        rows_per_s: loads.iter().map(|h| side(h).rows_per_s).sum(),
     };
     vec![LoadTook {
-        table: format!("{} tables", histories.len()),
-        planned: sum(|history| &history.planned),
-        write_units_plus_minus: histories.iter().map(|h| h.write_units_plus_minus).sum(),
-        took: sum(|history| &history.took),
-        ended: histories.iter().all(|history| history.ended),
+        table: format!("{} tables", loads.len()),
+        planned: sum(|load| &load.planned),
+        write_units_plus_minus: loads.iter().map(|h| h.write_units_plus_minus).sum(),
+        took: sum(|load| &load.took),
+        ended: loads.iter().all(|load| load.ended),
     }]
 }

@@ -44,8 +44,8 @@ pub struct Args {
     /// This database is a copy of the source
     #[arg(long, conflicts_with = "drop_target_tables")]
     pub copy: bool,
-    /// What a copy has from its source, where the server does not tell one from the other; the refusal names
-    /// it
+    /// Id that a copy has from its source, where the server does not tell one from the other; the refusal
+    /// names it
     #[arg(long, value_name = "ID", requires = "copy")]
     pub migration_id: Option<String>,
     /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder]
@@ -79,7 +79,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The tables, which only their removal in DynamoDB needs.
+/// Returns the tables, which only their removal in DynamoDB needs.
 ///
 /// 1. A declared table is dropped, or gets another key, while its migration is under way. 2. Its declaration
 /// does not read any more. 3. The way out must not be shut by that.
@@ -109,7 +109,7 @@ fn targets(context: &Context) -> Vec<String> {
 
 fn told(done: &Uninstall, context: &Context, dropped: bool) -> String {
     if done.was_gone {
-        return "Schema lockstep is not in this database; nothing was to be done.".to_owned();
+        return "Schema lockstep is not in this database; there is nothing to do.".to_owned();
     }
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let mut text = format!("Lockstep is out of this database. Triggers taken out: {}.", list(&done.triggers));

@@ -16,9 +16,9 @@ use crate::{Context, help};
 
 /// Compares every row of both sides, field by field
 ///
-/// Writers may go on: a difference is looked at again until it has settled, so lag is not drift. Changes that
-/// wait for delivery are delivered by a relay, which must be running beside this, or the verdict cannot be
-/// consistent; with --no-relay what is pending is counted at once instead of waited for. The verdict is
+/// Writers may go on: a difference is looked at again until it has come to rest, so lag is not drift. Changes
+/// that wait for delivery are delivered by a relay, which must be running beside this, or the verdict cannot
+/// be consistent; with --no-relay what is pending is counted at once instead of waited for. The verdict is
 /// recorded, and the step to HybridRead asks for a fresh one. For each field that differs the report says
 /// where: the column, the path inside a document, and whether a side is NULL, absent or empty. Values are
 /// masked, except those the table's crate says hold nothing to hide; --unmasked shows all.
@@ -132,13 +132,13 @@ pub struct Args {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         let rate = Setting::of("validate.read_units_per_s_max", self.rate);
         rate.into_iter().chain(Setting::of("validate.memory_mb", self.memory_mb)).collect()
     }
 
-    /// How to compare, by the configuration and these flags.
+    /// Returns how to compare, by the configuration and these flags.
     fn options(&self, context: &Context) -> ValidateOptions {
         let config = &context.config;
         let options = config.validate_options();
@@ -261,8 +261,8 @@ pub(super) async fn one_key(
     Ok(report)
 }
 
-/// Whether both stores were read, and say the same. What waits for delivery, or is in neither store, was not
-/// compared, and nothing is said of it (I11).
+/// Tells whether both stores were read, and say the same. What waits for delivery, or is in neither store,
+/// was not compared, and nothing is said of it (I11).
 pub(super) fn is_same(report: &TableReport) -> bool {
     let compared = report.equal + report.expired > 0;
     report.complete && report.failure.is_none() && report.findings_total() == 0 && compared

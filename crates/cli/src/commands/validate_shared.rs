@@ -15,10 +15,10 @@ use crate::report::{print, print_json, table};
 use crate::stores::Stores;
 use crate::ui::count;
 
-/// How long a worker that could not take part looks for another comparison.
+/// Time for which a worker that could not take part looks for another comparison.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// How this process is known to those that it shares a comparison with.
+/// Returns how this process is known to those that it shares a comparison with.
 pub(super) fn sharing(context: &Context, name: Option<String>) -> Sharing {
     let lease = context.config.options().backfill.lease;
     Sharing { name: name.unwrap_or_else(actor), lease }
@@ -45,12 +45,12 @@ pub(super) async fn help_out(
     Ok(Exit::Done)
 }
 
-/// The same beside other work, for as long as that lasts. What keeps this process from taking part is said,
-/// and does not end the other work.
+/// The same beside other work, for as long as that lasts. A reason that keeps this process from taking part
+/// is said, and does not end the other work.
 pub(super) async fn help_beside(context: &Context, stores: &Stores, name: String, stop: &CancellationToken) {
     let (options, sharing) = (context.config.validate_options(), sharing(context, Some(name)));
     while let Err(error) = take_part(context, stores, &options, (&sharing, true), stop).await {
-        context.ui.say(&format!("  no part is taken in a comparison: {error}"));
+        context.ui.say(&format!("  this process takes no part in a comparison: {error}"));
         if stop.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
             return;
         }

@@ -34,7 +34,7 @@ use crate::{Context, help};
        cargo xtask worker --name pod-7 --json"
 ))]
 pub struct Args {
-    /// What `status` calls it [default: user and process]
+    /// Name that `status` shows for it [default: user and process]
     #[arg(long, value_name = "NAME", env = "LOCKSTEP_WORKER_NAME")]
     pub name: Option<String>,
     /// Wait for more once everything is done; to be stopped is then how it ends, with 0
@@ -46,7 +46,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         Setting::of("backfill.write_units_per_s_max", self.write_units_per_s_max).into_iter().collect()
     }

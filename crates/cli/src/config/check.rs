@@ -1,4 +1,4 @@
-//! What no type can say: bounds, and keys that must agree.
+//! Checks that no type can make: bounds, and keys that must agree.
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ fn import(import: &ImportOptions, require: &mut Require<'_>) {
     );
 }
 
-/// What does nothing, or never ends, at zero.
+/// Requires values above zero where zero does nothing, or never ends.
 fn positive(config: &Config, require: &mut Require<'_>) {
     let Config { source, backfill, import, relay, steps, validate, .. } = config;
     for (key, value) in [

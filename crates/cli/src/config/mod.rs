@@ -50,7 +50,7 @@ pub struct Config {
     /// Whether declared tables move in place of those that the program knows.
     #[serde(skip)]
     replaced: bool,
-    /// Moving history.
+    /// Options of the backfill.
     pub backfill: BackfillOptions,
     /// Moving it by DynamoDB's import from S3.
     pub import: ImportOptions,
@@ -58,9 +58,9 @@ pub struct Config {
     pub relay: RelayOptions,
     /// Changing the phase.
     pub steps: StepOptions,
-    /// How the stores that a run opens write.
+    /// Options by which the stores that a run opens write.
     pub writes: WriteOptions,
-    /// How they read.
+    /// Options by which they read.
     pub reads: ReadOptions,
     /// Comparing both sides.
     pub validate: ValidateSettings,
@@ -68,9 +68,9 @@ pub struct Config {
     pub migrate: MigrateSection,
     /// The daemon.
     pub serve: ServeOptions,
-    /// What a plan rests on.
+    /// Options on which a plan rests.
     pub plan: PlanOptions,
-    /// What is left when a migration is complete.
+    /// Options of what is left when a migration is complete.
     pub cleanup: CleanupSection,
 }
 
@@ -79,7 +79,7 @@ fn sorting(registry: &Registry) -> Sorting<'_> {
     Sorting { registry, declared_keys: Some(&Declaration::OWN_KEYS) }
 }
 
-/// Which stores a configuration names.
+/// Stores that a configuration names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// None: the embedded ones are meant.
@@ -89,7 +89,8 @@ pub enum Standing {
 }
 
 impl Config {
-    /// What is set where nothing is said, for a program that knows the tables of `registry`.
+    /// Makes the configuration of what is set where nothing is said, for a program that knows the tables of
+    /// `registry`.
     pub fn of(registry: &Registry) -> Self {
         Self { tables: TableSections::of(registry), ..Self::default() }
     }
@@ -130,12 +131,12 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether declared tables move in place of those that the program knows.
+    /// Tells whether declared tables move in place of those that the program knows.
     pub fn is_replaced(&self) -> bool {
         self.replaced
     }
 
-    /// Every table that moves, with both its names.
+    /// Returns every table that moves, with both its names.
     pub fn names(&self) -> Vec<Names<'_>> {
         let prefix = &self.target.table_prefix;
         let mut names = if self.replaced { Vec::new() } else { self.tables.names(prefix) };
@@ -143,7 +144,7 @@ impl Config {
         names
     }
 
-    /// Every table that moves, by its name alone: neither store is asked.
+    /// Returns every table that moves, by its name alone: neither store is asked.
     ///
     /// # Errors
     /// For a source that is no relation's name.
@@ -151,7 +152,7 @@ impl Config {
         self.names().iter().map(|names| names.source.parse()).collect()
     }
 
-    /// Every table that moves, bound to both its relations.
+    /// Returns every table that moves, bound to both its relations.
     ///
     /// # Errors
     /// For a source that is no relation's name; of declared tables, where the source was not reached.
@@ -162,12 +163,12 @@ impl Config {
         Ok(bindings)
     }
 
-    /// What a person should know of the way to both stores, one sentence each.
+    /// Returns what a person should know of the way to both stores, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         transport::warnings(self)
     }
 
-    /// Whether stores are configured.
+    /// Checks whether stores are configured.
     ///
     /// # Errors
     /// Where only a target is: there is no default source to read.
@@ -183,7 +184,7 @@ impl Config {
     }
 }
 
-/// Who is at work, for the journal: user and process.
+/// Returns who is at work, for the journal: user and process.
 pub fn actor() -> String {
     let user = ["LOGNAME", "USER"]
         .into_iter()
@@ -192,8 +193,8 @@ pub fn actor() -> String {
     format!("{user} (pid {})", std::process::id())
 }
 
-/// As the operating system says it: a service or a container has no such variables, and may have a number and
-/// no name.
+/// Returns the user as the operating system says it: a service or a container has no such variables, and may
+/// have a number and no name.
 fn user_of_process() -> &'static str {
     static USER: OnceLock<String> = OnceLock::new();
     USER.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Who can read what is sent to the stores.
+//! Readers of what is sent to the stores, beside the stores.
 
 use lockstep_core::{host_of, is_this_machine};
 

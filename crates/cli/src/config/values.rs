@@ -10,18 +10,18 @@ use lockstep_validator::ValidateOptions;
 use super::{Config, Standing};
 
 impl Config {
-    /// How to reach the source; `None` where none is configured.
+    /// Returns how to reach the source; `None` where none is configured.
     pub fn source_options(&self) -> Option<SourceOptions> {
         let url = self.source.url.as_ref()?.expose().to_owned();
         Some(self.source_options_for(url))
     }
 
-    /// How to reach a source at `url`.
+    /// Returns how to reach a source at `url`.
     pub fn source_options_for(&self, url: String) -> SourceOptions {
         self.source.options_for(url, "lockstep")
     }
 
-    /// How to reach the target.
+    /// Returns how to reach the target.
     pub fn target_options(&self) -> TargetOptions {
         self.target.options()
     }
@@ -31,12 +31,12 @@ impl Config {
         self.target.control_table()
     }
 
-    /// How to reach an emulator at `endpoint_url`.
+    /// Returns how to reach an emulator at `endpoint_url`.
     pub fn emulator_options_for(&self, endpoint_url: &str) -> TargetOptions {
         self.target.emulator_options_for(endpoint_url)
     }
 
-    /// How to migrate.
+    /// Returns how to migrate.
     pub fn options(&self) -> Options {
         Options {
             backfill: self.backfill.clone(),
@@ -50,7 +50,7 @@ impl Config {
         }
     }
 
-    /// How to follow streams. An emulator may be asked more often than DynamoDB, and answers at once.
+    /// Returns how to follow streams. An emulator may be asked more often than DynamoDB, and answers at once.
     pub fn reverse_feed_options(&self) -> ReverseFeedOptions {
         let mut options = ReverseFeedOptions::default();
         if self.is_emulated() {
@@ -59,7 +59,7 @@ impl Config {
         options
     }
 
-    /// How to compare: the days that are moved, and else what one validation is asked by default.
+    /// Returns how to compare: the days that are moved, and else what one validation is asked by default.
     pub fn validate_options(&self) -> ValidateOptions {
         let mut settings = self.validate.clone();
         if self.is_emulated() {
@@ -68,8 +68,8 @@ impl Config {
         ValidateOptions { settings, window: self.backfill.window(), ..ValidateOptions::default() }
     }
 
-    /// Whether the target is an emulator. Ours reads its whole table for each page of a segment, so a scan in
-    /// segments takes it quadratic time.
+    /// Tells whether the target is an emulator. Ours reads its whole table for each page of a segment, so a
+    /// scan in segments takes it quadratic time.
     fn is_emulated(&self) -> bool {
         self.target.emulator_credentials || self.standing() != Ok(Standing::Configured)
     }

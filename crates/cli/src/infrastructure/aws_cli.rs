@@ -24,7 +24,7 @@ fn commands(table: &Blueprint) -> String {
     lines.join("\n")
 }
 
-/// The request of CreateTable; CloudFormation's properties have the same names.
+/// Returns the request of CreateTable; CloudFormation's properties have the same names.
 pub(super) fn request(table: &Blueprint) -> Value {
     let key = |key: &mut dyn Iterator<Item = lockstep_core::KeyAttribute>| -> Value {
         roles(key).map(|(of, role)| json!({ "AttributeName": of.name, "KeyType": role })).collect()
@@ -56,7 +56,7 @@ pub(super) fn request(table: &Blueprint) -> Value {
     request
 }
 
-/// A word for a POSIX shell.
+/// Returns a word for a POSIX shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Blueprint;
 use super::aws_cli::request;
 
-/// The template.
+/// Returns the template.
 pub(crate) fn cloudformation(tables: &[Blueprint]) -> Value {
     let mut resources = Map::new();
     for table in tables {

@@ -18,9 +18,9 @@ pub(crate) use terraform::terraform;
 /// One DynamoDB table.
 #[derive(Clone, Debug)]
 pub(crate) struct Blueprint {
-    /// Its name, prefix included.
+    /// Name of the table, prefix included.
     pub name: String,
-    /// Its keys and indexes.
+    /// Keys and indexes of the table.
     pub schema: TargetSchema,
     /// Whether its items may expire.
     pub expires: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Blueprint {
 }
 
 impl Blueprint {
-    /// That of every table that moves, then that of the control table.
+    /// Returns those of every table that moves, then that of the control table.
     pub(crate) fn all(tables: &[TableBinding], control_table: String) -> Vec<Self> {
         let moved = tables.iter().map(|binding| Self {
             name: binding.target_name.clone(),
@@ -41,7 +41,7 @@ impl Blueprint {
         moved.chain([control]).collect()
     }
 
-    /// The attribute that expiry goes by, if there is one.
+    /// Returns the attribute that expiry goes by, if there is one.
     fn expiry(&self) -> Option<&'static str> {
         self.expires.then_some(TTL_ATTRIBUTE)
     }
@@ -58,7 +58,7 @@ fn projection(index: &Index) -> &'static str {
     if index.whole_items { "ALL" } else { "KEYS_ONLY" }
 }
 
-/// A key's attributes with what they are in it.
+/// Returns a key's attributes with what they are in it.
 fn roles(key: impl Iterator<Item = KeyAttribute>) -> impl Iterator<Item = (KeyAttribute, &'static str)> {
     key.zip(["HASH", "RANGE"])
 }

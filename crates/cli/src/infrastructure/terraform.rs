@@ -63,13 +63,13 @@ impl Body {
     }
 }
 
-/// A name for the resource: letters, digits and underscores, not beginning with a digit.
+/// Returns a name for the resource: letters, digits and underscores, not beginning with a digit.
 fn label(name: &str) -> String {
     let text: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if text.starts_with(|c: char| c.is_ascii_digit()) { format!("table_{text}") } else { text }
 }
 
-/// A literal in which nothing is a template: `${` and `%{` begin one.
+/// Returns a literal in which nothing is a template: `${` and `%{` begin one.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace("${", "$${").replace("%{", "%%{")
 }

@@ -19,23 +19,23 @@ pub(crate) struct MigrateReport {
     pub(crate) verdict: Verdict,
     /// Whether the last validation looked at what changed since the one before, and not at everything.
     pub(crate) incremental: bool,
-    /// Where it went, one leg after the other, and whether both stores agreed at the end of each.
+    /// Legs that it went, one after the other, and whether both stores agreed at the end of each.
     pub(crate) legs: Vec<Leg>,
     /// The phase at the end.
     pub(crate) phase: Phase,
     /// The epoch at the end.
     pub(crate) epoch: Epoch,
-    /// How long the whole run took, stores included.
+    /// Seconds that the whole run took, stores included.
     pub(crate) duration_s: f64,
-    /// What of that went where, in order.
+    /// Stages of that, in order.
     pub(crate) stages: Vec<Stage>,
     /// One entry a table.
     pub(crate) tables: Vec<MigrateTable>,
     /// The steps taken, with their gates.
     pub(crate) steps: Vec<StepOutcome>,
-    /// What an earlier run had left and this one settled.
+    /// Steps that an earlier run had left and this one settled.
     pub(crate) recovered: Vec<String>,
-    /// What was written meanwhile; `None` where no writer of ours ran.
+    /// Writes that were made meanwhile; `None` where no writer of ours ran.
     pub(crate) live_writes: Option<LiveWrites>,
     /// The stores that were left running.
     pub(crate) kept: Option<Kept>,
@@ -44,16 +44,16 @@ pub(crate) struct MigrateReport {
 /// A part of the run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Stage {
-    /// Its name.
+    /// Name of the stage.
     pub(crate) name: &'static str,
-    /// How long it took.
+    /// Seconds that it took.
     pub(crate) duration_s: f64,
 }
 
 /// A part of the way.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Leg {
-    /// Where it went.
+    /// Phase to which it went.
     pub(crate) to: Phase,
     /// Steps that it took.
     pub(crate) steps: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Leg {
     pub(crate) consistent: bool,
 }
 
-/// What the live writers did.
+/// Counts of what the live writers did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct LiveWrites {
     /// Operations done.
@@ -104,11 +104,11 @@ pub(crate) struct MigrateTable {
     pub(crate) source_count: u64,
     /// Live items of the target.
     pub(crate) target_count: Option<u64>,
-    /// Rows settled by the backfill, over all runs.
+    /// Rows that the backfill has finished, over all runs.
     pub(crate) backfilled: u64,
-    /// Of those: settled by earlier runs, and not read again by this one.
+    /// Number of those that earlier runs had finished, and that this one did not read again.
     pub(crate) resumed: u64,
-    /// Rows that this run read although an earlier one had settled them; 0 unless something is wrong.
+    /// Rows that this run read although an earlier one had finished them; 0 unless something is wrong.
     pub(crate) read_again: u64,
     /// Rows of the initial load that this run put.
     pub(crate) written: u64,
@@ -118,7 +118,7 @@ pub(crate) struct MigrateTable {
     pub(crate) ranges: u64,
     /// Ranges that earlier runs had finished.
     pub(crate) ranges_resumed: u64,
-    /// How the initial load went in.
+    /// Load path of the initial load.
     pub(crate) load_path: LoadPath,
     /// Changes delivered by relays, over all runs.
     pub(crate) relayed: i64,
@@ -149,14 +149,14 @@ impl MigrateTable {
         report: &Report,
         validation: &TableReport,
     ) -> Self {
-        let settled: u64 = ranges.iter().map(|range| range.rows_read.unsigned_abs()).sum();
+        let finished: u64 = ranges.iter().map(|range| range.rows_read.unsigned_abs()).sum();
         Self {
             name: backfill.table.clone(),
             source_count: validation.source_count,
             target_count: target_count(report, validation),
-            backfilled: settled,
+            backfilled: finished,
             resumed: backfill.rows_resumed,
-            read_again: (backfill.rows_resumed + backfill.rows_read).saturating_sub(settled),
+            read_again: (backfill.rows_resumed + backfill.rows_read).saturating_sub(finished),
             written: backfill.rows_written,
             present: backfill.rows_present,
             ranges: backfill.ranges,
@@ -176,7 +176,7 @@ impl MigrateTable {
 }
 
 impl MigrateReport {
-    /// The report for people.
+    /// Returns the report for people.
     pub(crate) fn text(&self) -> String {
         let headers = [
             "table",

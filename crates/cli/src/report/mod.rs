@@ -1,4 +1,4 @@
-//! What a command found, for people (tables) and for programs (JSON).
+//! Findings of a command, for people (tables) and for programs (JSON).
 //!
 //! JSON goes to stdout as one document and nothing else does; fields are added, never renamed.
 
@@ -41,7 +41,7 @@ fn write(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// An error and what caused it, as one line, without passwords and without saying anything twice.
+/// Returns an error and what caused it, as one line, without passwords and without saying anything twice.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
@@ -71,7 +71,7 @@ fn of_store<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a lock
     }
 }
 
-/// An error as a report.
+/// Returns an error as a report.
 pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
     let gates = error.chain().find_map(|cause| {
         match cause.downcast_ref::<lockstep_coordinator::CoordinatorError>() {
@@ -82,12 +82,12 @@ pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
     json!({ "error": sentence(error), "exit_code": exit as u8, "gates": gates })
 }
 
-/// The exit code of a verdict.
+/// Returns the exit code of a verdict.
 pub(crate) fn exit_of_verdict(verdict: &Verdict) -> Exit {
     if verdict.is_consistent() { Exit::Done } else { Exit::NotConsistent }
 }
 
-/// The one line that everything comes to.
+/// Returns the one line that everything comes to.
 pub(crate) fn verdict_line(verdict: &Verdict, incremental: bool) -> String {
     let word = match verdict {
         Verdict::Consistent if incremental => {
@@ -107,7 +107,7 @@ pub(crate) fn verdict_line(verdict: &Verdict, incremental: bool) -> String {
     line
 }
 
-/// A validation, for people.
+/// Returns a validation, for people.
 pub(crate) fn validation(report: &Report) -> String {
     let headers = [
         "table",
@@ -163,7 +163,7 @@ pub(crate) fn validation(report: &Report) -> String {
     format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
 }
 
-/// What was found of each table, and where the two sides differ.
+/// Writes what was found of each table, and where the two sides differ.
 fn findings(report: &Report) -> String {
     let mut text = String::new();
     for t in &report.tables {
@@ -203,7 +203,7 @@ fn quality(report: &Report) -> String {
     text
 }
 
-/// What each query took on both sides.
+/// Writes what each query took on both sides.
 fn latency(report: &Report) -> String {
     let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
     let rows = report.latency.iter().map(|q| {
@@ -262,7 +262,7 @@ pub(crate) fn not_counted() -> String {
     "-".to_owned()
 }
 
-/// How old the full pass is, and how far it was carried on.
+/// Writes how old the full pass is, and how far it was carried on.
 fn carried_on(report: &Report) -> String {
     let until = report.tables.iter().filter_map(|t| t.verified_as_of).min().filter(|_| report.incremental);
     let keys: u64 = report.tables.iter().map(|t| t.keys_changed).sum();
@@ -271,7 +271,7 @@ fn carried_on(report: &Report) -> String {
     })
 }
 
-/// What was compared, where that is not everything; `None` where it is.
+/// Writes what was compared, where that is not everything; `None` where it is.
 fn scope(report: &Report) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(sample) = report.sample {
@@ -290,7 +290,9 @@ fn scope(report: &Report) -> Option<String> {
     let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
     parts.extend(day(report.window_start).map(|from| format!("from {from}")));
     parts.extend(day(report.window_end).map(|to| format!("before {to}")));
-    parts.extend(report.from_export.then(|| "exports of the target, and what differs from them".to_owned()));
+    parts.extend(
+        report.from_export.then(|| "exports of the target, and each key that differs from them".to_owned()),
+    );
     (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
 }
 

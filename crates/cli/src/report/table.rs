@@ -4,7 +4,7 @@ use crate::ui::printable_cell;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
-/// A table with `headers`; the first column to the left, numbers to the right.
+/// Returns a table with `headers`; the first column to the left, numbers to the right.
 pub(crate) fn table(headers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);

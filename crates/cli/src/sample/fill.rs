@@ -38,7 +38,7 @@ pub(super) async fn fill(context: &Context, source: &Source, rows: Rows) -> anyh
     Ok(Filled { fresh: matches!(loaded, Loaded::Fresh(_)), logs: rows.logs, payments: rows.payments })
 }
 
-/// How the sample's own loaders and writers connect to `source`.
+/// Returns how the sample's own loaders and writers connect to `source`.
 ///
 /// They name tables as any script would, without a schema. 1. The role is called lockstep, as on the embedded
 /// stores, and schema lockstep has been created. 2. The default search path begins with the schema of the

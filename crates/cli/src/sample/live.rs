@@ -1,4 +1,4 @@
-//! Who writes while rows are moved: strangers with raw SQL, and an application with store handles.
+//! Writers while rows are moved: strangers with raw SQL, and an application with store handles.
 
 use std::num::NonZeroU32;
 

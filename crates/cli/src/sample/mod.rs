@@ -16,12 +16,12 @@ use crate::demo::{Demo, Filled, Rows, Writers};
 use crate::stores::Stores;
 use crate::{Context, Program};
 
-/// The sample's tables. Where a file declares tables, those move and these do not.
+/// Returns the sample's tables. Where a file declares tables, those move and these do not.
 pub fn registry() -> Registry {
     crate::tables![IntegrationLogs: IntegrationLogsOptions, Payments: PaymentsOptions].giving_way()
 }
 
-/// The program that knows the sample's tables and can make and write their rows.
+/// Returns the program that knows the sample's tables and can make and write their rows.
 pub fn program() -> Program {
     Program { registry: registry(), demo: Some(Arc::new(LoanPlatform)) }
 }

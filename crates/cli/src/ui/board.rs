@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::rates::{Counter, Rates, Sample};
 use super::{EACH_MAX, Ui};
 
-/// How often bars move.
+/// Interval at which bars move.
 const BARS_EVERY: Duration = Duration::from_millis(200);
-/// How often lines are printed.
+/// Interval at which lines are printed.
 const LINES_EVERY: Duration = Duration::from_secs(2);
 
 /// The progress of several tables, shown until it is closed or dropped.
@@ -81,7 +81,7 @@ async fn show(ui: Ui, title: String, source: Source, closing: CancellationToken)
             None if !first => {
                 said.resize_with(samples.len(), || None);
                 for ((sample, rates), said) in samples.iter().zip(&rates).zip(&mut said) {
-                    // What has come to its end is said once, with the rate that it had.
+                    // A bar that has come to its end is said once, with the rate that it had.
                     let end = Some(sample.done).filter(|done| done.end > 0 && done.now >= done.end);
                     if end.is_some() && *said == end {
                         continue;

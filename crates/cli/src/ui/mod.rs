@@ -1,4 +1,4 @@
-//! What people see while a command works. All of it goes to stderr; stdout has the report alone.
+//! Display for people while a command works. All of it goes to stderr; stdout has the report alone.
 //!
 //! In reading order: `text` (numbers as words), `rates` (from counters to rates, pure), `printable` (what a
 //! terminal may be sent), `board` (one line or bar a table).
@@ -33,7 +33,7 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// The process's stderr. `quiet` leaves only warnings and errors.
+    /// Returns the process's stderr. `quiet` leaves only warnings and errors.
     pub fn stderr(quiet: bool) -> Self {
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         Self { bars: (!quiet && std::io::stderr().is_terminal()).then(bars), quiet, gates: Arc::default() }
@@ -56,7 +56,7 @@ impl Ui {
         Board::open(self.clone(), title, Box::new(sample))
     }
 
-    /// Shows the gates that were decided. Whatever else is said comes after them.
+    /// Shows the gates that were decided. Every other line comes after them.
     pub fn show_gates(&self) {
         let gates = std::mem::take(&mut *self.gates.lock().unwrap_or_else(PoisonError::into_inner));
         if self.quiet {
@@ -91,7 +91,7 @@ impl Ui {
 impl Observer for Ui {
     fn gate(&self, gate: &GateResult) {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner).push(gate.clone());
-        // What is of the migration as a whole is told at once.
+        // A message about the migration as a whole is shown at once.
         if gate.table.is_none() {
             self.show_gates();
         }
@@ -102,7 +102,7 @@ impl Observer for Ui {
     }
 }
 
-/// Where log lines go: above the bars.
+/// Output of log lines: above the bars.
 impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Ui {
     type Writer = LogLine;
     fn make_writer(&'a self) -> LogLine {

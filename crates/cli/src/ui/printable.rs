@@ -1,4 +1,4 @@
-//! What a terminal may be sent.
+//! Text that a terminal may be sent.
 //!
 //! Keys, names and reasons come from rows, and a row may hold anything: a sequence that sets the window's
 //! title or clears the screen, a character that turns the direction of what follows, so that a line reads as
@@ -13,13 +13,14 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |c| acts(c) && !matches!(c, '\n' | '\t'), |c, to| to.extend(c.escape_unicode()))
 }
 
-/// The same for one cell of a table, or one value in a line: a line end of data would pass for one of ours.
+/// Returns the same for one cell of a table, or one value in a line: a line end of data would pass for one of
+/// ours.
 pub fn printable_cell(text: &str) -> Cow<'_, str> {
     escaped(text, acts, |c, to| to.extend(c.escape_default()))
 }
 
-/// The same for a JSON text, which stays the same JSON: outside of its strings there are line ends and blanks
-/// only.
+/// Returns the same for a JSON text, which stays the same JSON: outside of its strings there are line ends
+/// and blanks only.
 pub fn printable_json(text: &str) -> Cow<'_, str> {
     escaped(
         text,

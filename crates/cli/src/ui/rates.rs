@@ -1,13 +1,13 @@
-//! From counters that grow to rates and an estimate of the end. Pure: time is handed in.
+//! Rates and an estimate of the end, from counters that grow. Pure: time is handed in.
 
 use super::text::{count, seconds, short};
 
-/// One table at one moment. What is `None` is not shown.
+/// One table at one moment. A field that is `None` is not shown.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     /// The table.
     pub name: String,
-    /// What is being counted, and how far it has come.
+    /// Counter of what is being counted.
     pub done: Counter,
     /// Bytes that went with it.
     pub bytes: Option<u64>,
@@ -28,9 +28,9 @@ pub struct Sample {
 pub struct Counter {
     /// So far.
     pub now: u64,
-    /// In the end, as far as is known; 0 if it is not.
+    /// Number in the end, as far as is known; 0 if it is not.
     pub end: u64,
-    /// How much of `now` was there before this run, and says nothing of its speed.
+    /// Part of `now` that was there before this run, and says nothing of its speed.
     pub before: u64,
 }
 
@@ -75,7 +75,7 @@ impl Rates {
         (self.rows_per_s >= 1.0).then(|| left as f64 / self.rows_per_s)
     }
 
-    /// Everything about `sample` after its name, on one line.
+    /// Returns everything about `sample` after its name, on one line.
     pub(super) fn line(&self, sample: &Sample) -> String {
         let mut parts = Vec::new();
         parts.push(match sample.done.end {

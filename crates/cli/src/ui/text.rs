@@ -13,7 +13,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A rate or a size with three digits that matter: `950`, `12.3k`, `4.56M`.
+/// Returns a rate or a size with three digits that matter: `950`, `12.3k`, `4.56M`.
 pub(super) fn short(number: f64) -> String {
     let (value, unit) = match number {
         n if n >= 1e9 => (n / 1e9, "G"),

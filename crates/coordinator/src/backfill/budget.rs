@@ -18,7 +18,7 @@ pub(super) struct Budget {
     left: Mutex<Left>,
 }
 
-/// What is left of the blocks that were taken.
+/// Number of units left of the blocks that were taken.
 #[derive(Debug, Default)]
 struct Left {
     units: f64,
@@ -32,7 +32,7 @@ impl Budget {
         Self { source: source.clone(), per_s, left: Mutex::default() }
     }
 
-    /// Changes the rate. What waits at another one does so no longer.
+    /// Changes the rate. A caller that waits at another one does so no longer.
     pub(super) fn set(&self, per_s: Option<u64>) {
         let per_s = per_s.unwrap_or(0);
         self.per_s.send_if_modified(|known| std::mem::replace(known, per_s) != per_s);

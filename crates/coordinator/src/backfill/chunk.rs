@@ -10,7 +10,7 @@ use super::piece::Piece;
 use super::table::TableRun;
 use crate::error::{CoordinatorError, Result, require_shape_now};
 
-/// A chunk, and the room in the queue that it takes until it is settled.
+/// A chunk, and the room in the queue that it takes until it is finished.
 pub(super) type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
 
 impl TableRun {
@@ -36,7 +36,7 @@ impl TableRun {
     ///    under which pg_repack swaps the files. A `COPY` of a query has taken its snapshot by then. 3. Under
     ///    the lock pg_repack carries the change over, in the transaction that swaps. 4. The chunk reads the
     ///    new file, and by its snapshot the row is as it was before. The change is from before capture, so no
-    ///    mark mends that.
+    ///    mark repairs that.
     async fn chunk_of_keys(&self, read: &RangeRead) -> Result<CopyChunk> {
         let (source, binding) = (&self.migration.source, &self.binding);
         loop {

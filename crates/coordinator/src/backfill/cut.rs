@@ -1,4 +1,4 @@
-//! How a table is cut into ranges, and when it is cut again.
+//! Cut of a table into ranges, and when it is cut again.
 
 use lockstep_core::Advice::BackfillAgain;
 use lockstep_core::{Error as StoreError, Kind, Window};
@@ -33,8 +33,8 @@ pub(super) async fn plan_once(
     Ok(())
 }
 
-/// The ranges of a planned table. Where some are of blocks of a file that the table has left, and not done,
-/// all of them begin again first.
+/// Returns the ranges of a planned table. Where some are of blocks of a file that the table has left, and not
+/// done, all of them begin again first.
 ///
 /// # Errors
 /// The source's.
@@ -110,7 +110,7 @@ async fn choose(
     }
 }
 
-/// Whether there is a plan, which must be for this window.
+/// Tells whether there is a plan, which must be for this window.
 ///
 /// # Errors
 /// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.
@@ -126,7 +126,7 @@ async fn require_window(source: &Source, binding: &TableBinding, window: &Window
     Err(for_another_window(binding.name()))
 }
 
-/// What work on a plan ends with that was made for another window of days than this process has.
+/// Makes the error for work on a plan that was made for another window of days than this process has.
 pub(super) fn for_another_window(table: &str) -> CoordinatorError {
     let message =
         format!("the plan was made for another window of days; run {BackfillAgain} to make a new plan");

@@ -17,7 +17,7 @@ impl TableRun {
     /// Sends a batch until each of its rows is in the target, was there, or is a dead letter.
     ///
     /// # Errors
-    /// What no retry can mend, or a target that stayed away for minutes.
+    /// What no retry can repair, or a target that stayed away for minutes.
     pub(super) async fn deliver(&self, mut batch: Batch) -> Result<RangeProgress> {
         let mut done = RangeProgress::default();
         let mut items = batch.take_items();
@@ -38,13 +38,13 @@ impl TableRun {
                 .await;
             self.shared.rate.answered(sent_at);
             drop(lane);
-            let (places, kind) = match answer {
+            let (indices, kind) = match answer {
                 Ok(outcome) => {
                     done.rows_written += outcome.written as i64;
                     done.rows_present += outcome.present as i64;
                     self.progress().add_initial_load(outcome.capacity_units);
-                    for (place, reason) in outcome.refused {
-                        self.set_aside(&batch, place, &reason).await?;
+                    for (index, reason) in outcome.refused {
+                        self.set_aside(&batch, index, &reason).await?;
                         done.dead_letters += 1;
                     }
                     let kind = if outcome.again.iter().any(|(_, kind)| *kind != Kind::Throttled) {
@@ -58,7 +58,7 @@ impl TableRun {
                             Backoff::new(Duration::from_millis(50), Duration::from_secs(5), u32::MAX),
                         );
                     }
-                    (outcome.again.into_iter().map(|(place, _)| place).collect::<Vec<_>>(), kind)
+                    (outcome.again.into_iter().map(|(index, _)| index).collect::<Vec<_>>(), kind)
                 }
                 Err(error)
                     if error.is_validation()
@@ -84,12 +84,12 @@ impl TableRun {
                     ((0..batch.len()).collect(), Kind::Throttled)
                 }
             };
-            if places.is_empty() {
+            if indices.is_empty() {
                 return Ok(done);
             }
-            items = batch.again(&self.binding, &places);
+            items = batch.again(&self.binding, &indices);
             if kind == Kind::Throttled {
-                self.progress().throttles.fetch_add(places.len() as u64, Relaxed);
+                self.progress().throttles.fetch_add(indices.len() as u64, Relaxed);
                 self.shared.rate.throttled();
                 self.progress().ceiling.store(self.shared.rate.ceiling().unwrap_or(0.0) as u64, Relaxed);
                 self.progress().pause(Some(format!("{} throttles", self.binding.target_name)));
@@ -115,7 +115,7 @@ impl TableRun {
             return Ok(done);
         }
         let items = batch.again(&self.binding, &(0..batch.len()).collect::<Vec<_>>());
-        for (place, item) in items.into_iter().enumerate() {
+        for (index, item) in items.into_iter().enumerate() {
             let mut backoff = Backoff::patient();
             let mut next = Some(item);
             while let Some(item) = next.take() {
@@ -132,7 +132,7 @@ impl TableRun {
                 done.rows_written += answer.written as i64;
                 done.rows_present += answer.present as i64;
                 for (_, reason) in answer.refused {
-                    self.set_aside(batch, place, &reason).await?;
+                    self.set_aside(batch, index, &reason).await?;
                     done.dead_letters += 1;
                 }
                 if let Some((_, kind)) = answer.again.first() {
@@ -144,7 +144,8 @@ impl TableRun {
         Ok(done)
     }
 
-    /// How batches go in now: one by one, once the endpoint has refused statements for no row's fault.
+    /// Returns how batches go in now: one by one, once the endpoint has refused statements for no row's
+    /// fault.
     fn path_now(&self) -> LoadPath {
         if self.shared.no_statements.load(Relaxed) && self.path == LoadPath::GuardedBatch {
             return LoadPath::ConditionalPut;
@@ -166,10 +167,10 @@ impl TableRun {
         }
     }
 
-    async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {
+    async fn set_aside(&self, batch: &Batch, index: usize, reason: &str) -> Result<()> {
         let key =
-            batch.key(&self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
+            batch.key(&self.binding, index).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
         let reason = explained(reason, &self.binding.table.target());
-        self.set_aside_key(&key, batch.tuple(place), &reason).await
+        self.set_aside_key(&key, batch.tuple(index), &reason).await
     }
 }

@@ -1,4 +1,4 @@
-//! From a chunk of PostgreSQL's bytes to batches of items, on rayon.
+//! Encoding of a chunk of PostgreSQL's bytes to batches of items, on rayon.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct Encoded {
     /// Rows that are long past their expiry, and are not brought over: each would cost a write now and a
     /// removal later, and what expired more than five years ago DynamoDB never removes.
     pub(super) expired: usize,
-    /// How many rows the chunk has.
+    /// Number of rows that the chunk has.
     pub(super) rows: usize,
     /// The key of its last row.
     pub(super) last_key: Option<KeyBound>,
@@ -56,7 +56,7 @@ pub(super) async fn encode(
     receive.await.unwrap_or_else(|_| Err(Unholdable::because("encoding panicked; see the log")))
 }
 
-/// When an item expires, in seconds since 1970.
+/// Returns when an item expires, in seconds since 1970.
 fn expires_at_s(item: &Item) -> Option<i64> {
     match item.get(TTL_ATTRIBUTE) {
         Some(AttributeValue::N(at_s)) => at_s.parse().ok(),
@@ -112,14 +112,14 @@ impl Batch {
         self.items.push(item);
     }
 
-    /// The items for the first sending.
+    /// Returns the items for the first sending.
     pub(super) fn take_items(&mut self) -> Vec<Item> {
         std::mem::take(&mut self.items)
     }
 
-    /// Narrows the batch to the rows at `places` and encodes them again.
-    pub(super) fn again(&mut self, binding: &TableBinding, places: &[usize]) -> Vec<Item> {
-        self.rows = places.iter().map(|place| self.rows[*place].clone()).collect();
+    /// Narrows the batch to the rows at `indices` and encodes them again.
+    pub(super) fn again(&mut self, binding: &TableBinding, indices: &[usize]) -> Vec<Item> {
+        self.rows = indices.iter().map(|index| self.rows[*index].clone()).collect();
         let items: Vec<Item> = self.rows.iter().filter_map(|row| self.encode_row(binding, row)).collect();
         assert_eq!(items.len(), self.rows.len(), "a row that was encoded once is encoded again");
         let indexes = binding.table.target().indexes;
@@ -131,18 +131,18 @@ impl Batch {
         binding.table.encode(&mut Fields::of_copy(self.chunk.row(row))).ok()
     }
 
-    /// How many rows it has now.
+    /// Returns how many rows it has now.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// What was read of the row at `place`.
-    pub(super) fn tuple(&self, place: usize) -> &[u8] {
-        self.chunk.row(&self.rows[place])
+    /// Returns the bytes that were read of the row at `index`.
+    pub(super) fn tuple(&self, index: usize) -> &[u8] {
+        self.chunk.row(&self.rows[index])
     }
 
-    /// The primary key of the row at `place`.
-    pub(super) fn key(&self, binding: &TableBinding, place: usize) -> Result<KeyBound, Unholdable> {
-        binding.bound_of(self.chunk.row(&self.rows[place]))
+    /// Returns the primary key of the row at `index`.
+    pub(super) fn key(&self, binding: &TableBinding, index: usize) -> Result<KeyBound, Unholdable> {
+        binding.bound_of(self.chunk.row(&self.rows[index]))
     }
 }

@@ -23,11 +23,11 @@ const RENEWALS: u32 = 4;
 /// The worker that registers.
 #[derive(Clone, Debug)]
 pub(crate) struct Who {
-    /// What people call it.
+    /// Name by which people know it.
     pub(crate) name: String,
     /// Whether it has the coordinator's lock.
     pub(crate) coordinator: bool,
-    /// How long it is believed without a word.
+    /// Time for which it is believed without a word.
     pub(crate) lease: Duration,
 }
 
@@ -88,7 +88,7 @@ impl KeptLease {
 }
 
 impl WorkerLease {
-    /// Whether nothing may be done under it any more.
+    /// Tells whether nothing may be done under it any more.
     pub(super) fn is_over(&self) -> bool {
         self.over.is_cancelled() || self.left().is_zero()
     }
@@ -101,7 +101,7 @@ impl WorkerLease {
         if self.is_over() { Err(Self::ended()) } else { Ok(()) }
     }
 
-    /// What work under a lease ends with that is over.
+    /// Makes the error for work under a lease that is over.
     pub(super) fn ended() -> crate::error::CoordinatorError {
         let message = format!(
             "it is over: this process was stopped, or did not reach the source, for \
@@ -115,7 +115,7 @@ impl WorkerLease {
         self.over.cancelled().await;
     }
 
-    /// Whether there is a range for it; others that hold long ones split them for a worker without.
+    /// Notes whether there is a range for it; others that hold long ones split them for a worker without.
     pub(super) fn set_idle(&self, idle: bool) {
         if self.idle.swap(idle, Relaxed) != idle {
             self.told.notify_one();

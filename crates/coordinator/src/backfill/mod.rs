@@ -1,4 +1,5 @@
-//! The backfill: history moves in ranges, in any order, by many workers, and resumes where it was (R10).
+//! The backfill: the initial load moves in ranges, in any order, by many workers, and resumes where it was
+//! (R10).
 //!
 //! A worker (`lockstep worker`) and the coordinator's backfill are one engine: both take ranges under a
 //! lease, and the watermark of a range is what both acknowledge.
@@ -47,18 +48,18 @@ use crate::rate::Rate;
 use crate::spent::Spent;
 use crate::strain::Strain;
 
-/// What a backfill did for one table.
+/// Counts of what a backfill did for one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackfillSummary {
     /// The table.
     pub table: String,
-    /// How history was put.
+    /// Load path by which the initial load was put.
     pub load_path: LoadPath,
     /// Ranges of the plan.
     pub ranges: u64,
     /// Ranges that earlier runs had finished; none of them was read again.
     pub ranges_resumed: u64,
-    /// Rows that earlier runs had settled.
+    /// Rows that earlier runs had finished.
     pub rows_resumed: u64,
     /// Rows read by this run.
     pub rows_read: u64,
@@ -70,14 +71,14 @@ pub struct BackfillSummary {
     pub dead_letters: u64,
     /// Bytes read by this run.
     pub bytes_read: u64,
-    /// How long it took.
+    /// Seconds that it took.
     pub duration_s: f64,
 }
 
-/// What all tables of a run share: the bounds.
+/// Bounds that all tables of a run share.
 struct Shared {
     rate: Rate,
-    /// What this process and all others may spend together.
+    /// Budget of this process and all others together.
     budget: Budget,
     /// One permit a range being read, so that the source sees a bounded number of readers.
     readers: Semaphore,
@@ -88,7 +89,7 @@ struct Shared {
     no_statements: AtomicBool,
 }
 
-/// Moves the history of every table, beside what workers move of it. Capture must be on, and the
+/// Moves the initial load of every table, beside what workers move of it. Capture must be on, and the
 /// coordinator's lock held.
 pub(crate) async fn run(
     migration: &Arc<MigrationContext>,
@@ -128,7 +129,7 @@ pub(crate) async fn help(
         if state.is_some_and(|state| state.importing) {
             // Parts lie on the machine of `backfill`, which copies all of them.
             let message = format!(
-                "its history goes in by an import, whose parts {Backfill} writes; a \
+                "its initial load goes in by an import, whose parts {Backfill} writes; a \
                 worker waits"
             );
             return Err(StoreError::source(Kind::Busy, format!("moving {}", binding.name()), message).into());
@@ -173,7 +174,7 @@ async fn work_on(
         let mut ended_leases = 0;
         loop {
             let kept = KeptLease::register(&migration.source, who, progress).await?;
-            // What is under way ends with the shift.
+            // The end of the shift ends what is under way.
             let stop = cancel.child_token();
             let runs: Vec<_> = tables
                 .iter()
@@ -218,7 +219,7 @@ async fn follow_tuning(
         let mut why = None;
         if let Ok(tuning) = migration.source.tuning().await {
             let tuned = tuning.write_units_per_s_max.and_then(|units| u64::try_from(units).ok());
-            // What is in flight ends; nothing new is begun while an operator has paused it.
+            // The requests in flight end; nothing new is begun while an operator has paused it.
             let paused = tuning.paused.then_some(0);
             if tuning.paused != was_paused {
                 was_paused = tuning.paused;

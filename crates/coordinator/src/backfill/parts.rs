@@ -15,7 +15,7 @@ use super::table::TableRun;
 use crate::error::{CoordinatorError, Result};
 use crate::import::{Part, lines_of};
 
-/// What has been read and is not behind the watermark.
+/// Rows that have been read and are not behind the watermark.
 #[derive(Default)]
 struct Unsaved {
     part: Option<Part>,
@@ -107,8 +107,8 @@ impl TableRun {
     /// Makes a part of what was written, and moves the watermark behind it; `false` where the range is lost.
     async fn save(&self, import: &ImportRow, held: &HeldRange, unsaved: Unsaved) -> Result<bool> {
         let Unsaved { part, progress, mark } = unsaved;
-        let settled = progress.rows_written + progress.rows_present + progress.dead_letters;
-        assert_eq!(settled, progress.rows_read, "I4: a part is settled when each of its rows is");
+        let finished = progress.rows_written + progress.rows_present + progress.dead_letters;
+        assert_eq!(finished, progress.rows_read, "I4: a part is finished when each of its rows is");
         let Some(mark) = mark else { return Ok(true) };
         self.lease.require()?;
         let source = &self.migration.source;

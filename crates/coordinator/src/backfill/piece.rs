@@ -1,4 +1,4 @@
-//! What is left to read of a range, chunk by chunk: in the order of keys, or of blocks.
+//! Rest of a range to read, chunk by chunk: in the order of keys, or of blocks.
 
 use lockstep_core::Window;
 use lockstep_postgres::{BlockRead, HeldRange, KeyBound, RangeRead};
@@ -9,21 +9,21 @@ const ROWS_FIRST: usize = 500;
 const ROWS_MIN: usize = 25;
 const ROWS_MAX: usize = 20_000;
 
-/// By how much the next chunk may have more blocks. 1. The blocks of a chunk are empty. 2. Each row of the
-/// next has 300 KB, stored apart: a block of these is some 30 MB. So what is not known yet is read in small
-/// steps.
+/// Factor by which the next chunk may have more blocks. 1. The blocks of a chunk are empty. 2. Each row of
+/// the next has 300 KB, stored apart: a block of these is some 30 MB. So what is not known yet is read in
+/// small steps.
 const BLOCKS_GROWTH: i64 = 4;
 /// Bytes of a block, as nearly every server has them.
 const BLOCK_BYTES: usize = 8192;
 /// A chunk of blocks without rows goes through this many times the bytes of one with rows.
 const EMPTY_CHUNKS: usize = 8;
 
-/// What is left to read of a range.
+/// Rest of a range to read.
 #[derive(Clone, Debug)]
 pub(super) enum Piece {
-    /// By its keys.
+    /// Range of keys.
     Keys(RangeRead),
-    /// By its blocks.
+    /// Range of blocks.
     Blocks {
         /// The next chunk.
         next: BlockRead,
@@ -40,7 +40,7 @@ pub(super) struct Chunk {
 }
 
 impl Piece {
-    /// From the watermark of a range to its end.
+    /// Makes the piece from the watermark of a range to its end.
     pub(super) fn of(held: &HeldRange, window: &Window) -> Self {
         let Some(left) = held.blocks_left(window) else {
             return Self::Keys(RangeRead {
@@ -55,7 +55,7 @@ impl Piece {
         Self::Blocks { next: BlockRead { until: end.min(left.from + 1), ..left }, end }
     }
 
-    /// Goes on behind a chunk. Says what the watermark is once everything up to it is settled, and whether
+    /// Goes on behind a chunk. Says what the watermark is once everything up to it is finished, and whether
     /// that was the last one.
     pub(super) fn go_on(&mut self, chunk: Chunk, chunk_bytes: usize) -> (Option<KeyBound>, bool) {
         match self {
@@ -78,13 +78,13 @@ impl Piece {
     }
 }
 
-/// How many rows make a chunk of about `target` bytes, judged by the one before.
+/// Returns how many rows make a chunk of about `target` bytes, judged by the one before.
 fn rows_for(target: usize, bytes: usize, rows: usize) -> usize {
     let per_row = bytes / rows.max(1);
     (target / per_row.max(1)).clamp(ROWS_MIN, ROWS_MAX)
 }
 
-/// The same in blocks.
+/// Returns the same in blocks.
 fn blocks_for(target: usize, bytes: usize, blocks: i64) -> i64 {
     let per_block = bytes / usize::try_from(blocks).unwrap_or(1).max(1);
     let wanted = (target / per_block.max(1)).min(EMPTY_CHUNKS * target / BLOCK_BYTES);

@@ -20,22 +20,22 @@ use crate::error::{CoordinatorError, Result};
 /// Chunks of a range that are moved before it is split, and that what is left must have.
 const SPLIT_CHUNKS: usize = 4;
 
-/// How a range ended for this worker.
+/// End of a range for this worker.
 #[derive(Debug)]
 pub(super) enum RangeEnd {
     /// It is done.
     Done,
     /// It is no longer this worker's; nothing was acknowledged under a lease that was over.
     Lost {
-        /// Its table.
+        /// Name of the table.
         table: String,
-        /// Its number.
+        /// Number of the range.
         number: i32,
     },
 }
 
-/// A chunk that is settled.
-struct Settled {
+/// A chunk that is finished.
+struct Finished {
     number: u64,
     progress: RangeProgress,
 }
@@ -52,7 +52,7 @@ impl TableRun {
             return self.range_to_parts(import, held).await;
         }
         let mut watermark = Watermark::default();
-        let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
+        let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Finished>>> = FuturesUnordered::new();
         let mut piece = Piece::of(&held, &self.window);
         let (mut at_end, mut others_idle, mut chunks) = (false, false, 0);
         // Kept across turns: a read that was dropped because a delivery ended first would be made again.
@@ -70,8 +70,8 @@ impl TableRun {
                 biased;
                 () = self.cancel.cancelled() => return Err(CoordinatorError::Interrupted),
                 () = self.lease.over() => return Err(WorkerLease::ended()),
-                Some(settled) = delivering.next(), if !delivering.is_empty() => {
-                    match self.settle(&held, &mut watermark, &settled?).await? {
+                Some(finished) = delivering.next(), if !delivering.is_empty() => {
+                    match self.finish(&held, &mut watermark, &finished?).await? {
                         Some(idle) => others_idle |= idle,
                         None => return Ok(RangeEnd::of(held)),
                     }
@@ -94,12 +94,12 @@ impl TableRun {
                     delivering.push(Box::pin(async move {
                         let progress = run.deliver_chunk(encoded, bytes).await?;
                         drop(permit);
-                        Ok(Settled { number, progress })
+                        Ok(Finished { number, progress })
                     }));
                 }
             }
         }
-        debug_assert!(watermark.is_settled(), "I4: the range ended with a chunk under way");
+        debug_assert!(watermark.is_finished(), "I4: the range ended with a chunk under way");
         let done = self.migration.source.move_watermark(&held, None, true, RangeProgress::default()).await?;
         if done.is_none() {
             return Ok(RangeEnd::of(held));
@@ -163,21 +163,22 @@ impl TableRun {
         while let Some(done) = batches.next().await {
             sum += done?;
         }
-        let settled = sum.rows_written + sum.rows_present + sum.dead_letters;
-        assert_eq!(settled, sum.rows_read, "I4: a chunk is settled when each of its rows is");
+        let finished = sum.rows_written + sum.rows_present + sum.dead_letters;
+        assert_eq!(finished, sum.rows_read, "I4: a chunk is finished when each of its rows is");
         Ok(sum)
     }
 
-    /// Acknowledges what is settled; says whether other workers wait for a range, or that this one is theirs.
-    async fn settle(
+    /// Acknowledges what is finished; says whether other workers wait for a range, or that this one is
+    /// theirs.
+    async fn finish(
         &self,
         held: &HeldRange,
         watermark: &mut Watermark,
-        settled: &Settled,
+        finished: &Finished,
     ) -> Result<Option<bool>> {
-        self.progress().rows_written.fetch_add(settled.progress.rows_written as u64, Relaxed);
-        self.progress().rows_present.fetch_add(settled.progress.rows_present as u64, Relaxed);
-        let Some(advance) = watermark.settle(settled.number, settled.progress) else {
+        self.progress().rows_written.fetch_add(finished.progress.rows_written as u64, Relaxed);
+        self.progress().rows_present.fetch_add(finished.progress.rows_present as u64, Relaxed);
+        let Some(advance) = watermark.finish(finished.number, finished.progress) else {
             return Ok(Some(false));
         };
         let key = advance.key.as_ref();

@@ -23,7 +23,7 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
 /// Moves ranges of these tables, `lanes` at once, until each of them is done, by this worker or by others.
 ///
 /// # Errors
-/// The first of a range: the others are let go of, and what they had under way is settled or read again,
+/// The first of a range: the others are let go of, and what they had under way is finished or read again,
 /// either is right. [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) where the plan is for another
 /// window. [`Kind::Fenced`](lockstep_core::Kind::Fenced) once the lease is over.
 pub(super) async fn shift(

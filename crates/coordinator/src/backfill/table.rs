@@ -22,7 +22,7 @@ use crate::progress::{Progress, TableProgress};
 pub(super) struct Table {
     pub(super) binding: TableBinding,
     fingerprint: String,
-    /// Its fingerprint before anything of it was read.
+    /// Fingerprint of the table before anything of it was read.
     seen: String,
     window: Window,
     path: LoadPath,
@@ -73,7 +73,7 @@ impl Table {
         let import = import::under_way(migration, binding).await?;
         let path = choose_path(migration, binding, import.as_ref()).await?;
         *progress.load_path.lock().expect("no panic while holding it") = Some(path);
-        // What has expired is told by it.
+        // Expiry is judged by this time.
         source.clock().await?;
         let rows_estimate = source.describe(binding).await?.rows_likely();
         plan_once(migration, binding, rows_estimate).await?;
@@ -98,12 +98,12 @@ impl Table {
         })
     }
 
-    /// Whether DynamoDB was asked for a job that makes its target.
+    /// Tells whether DynamoDB was asked for a job that makes its target.
     pub(super) fn waits_for_a_job(&self) -> bool {
         self.import.as_ref().is_some_and(|import| import.state == "importing")
     }
 
-    /// What works on it under this lease.
+    /// Makes the worker that works on it under this lease.
     pub(super) fn under(
         &self,
         migration: &Arc<MigrationContext>,
@@ -131,7 +131,7 @@ impl Table {
         })
     }
 
-    /// What this run did.
+    /// Returns what this run did.
     ///
     /// # Errors
     /// The source's.

@@ -1,5 +1,5 @@
-//! The contiguous watermark of one range (I4): it never passes a chunk that is not settled, in whatever order
-//! they settle.
+//! The contiguous watermark of one range (I4): it never passes a chunk that is not finished, in whatever
+//! order they finish.
 
 use std::collections::VecDeque;
 
@@ -15,46 +15,46 @@ pub(crate) struct Watermark {
 #[derive(Debug)]
 struct Chunk {
     last_key: Option<KeyBound>,
-    settled: Option<RangeProgress>,
+    finished: Option<RangeProgress>,
 }
 
-/// How far a watermark has moved.
+/// Distance that a watermark has moved.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Advance {
     /// The new watermark; `None` when the chunks passed were empty.
     pub(crate) key: Option<KeyBound>,
-    /// What the chunks passed add up to.
+    /// Sum of the chunks passed.
     pub(crate) progress: RangeProgress,
 }
 
 impl Watermark {
     /// Notes that a chunk ending in `last_key` has been read, and gives it a number.
     pub(crate) fn read(&mut self, last_key: Option<KeyBound>) -> u64 {
-        self.open.push_back(Chunk { last_key, settled: None });
+        self.open.push_back(Chunk { last_key, finished: None });
         self.first + self.open.len() as u64 - 1
     }
 
     /// Notes that every row of a chunk is acknowledged or dead-lettered; says how far the watermark moves, if
     /// it moves.
-    pub(crate) fn settle(&mut self, number: u64, progress: RangeProgress) -> Option<Advance> {
-        let place = number
+    pub(crate) fn finish(&mut self, number: u64, progress: RangeProgress) -> Option<Advance> {
+        let index = number
             .checked_sub(self.first)
-            .expect("I4: a chunk behind the watermark was settled again") as usize;
-        let chunk = self.open.get_mut(place).expect("I4: a chunk was settled that was never read");
-        assert!(chunk.settled.replace(progress).is_none(), "I4: a chunk was settled twice");
+            .expect("I4: a chunk behind the watermark was finished again") as usize;
+        let chunk = self.open.get_mut(index).expect("I4: a chunk was finished that was never read");
+        assert!(chunk.finished.replace(progress).is_none(), "I4: a chunk was finished twice");
         let mut advance = None;
-        while self.open.front().is_some_and(|chunk| chunk.settled.is_some()) {
+        while self.open.front().is_some_and(|chunk| chunk.finished.is_some()) {
             let Some(chunk) = self.open.pop_front() else { break };
             self.first += 1;
             let sum = advance.get_or_insert(Advance { key: None, progress: RangeProgress::default() });
             sum.key = chunk.last_key.or_else(|| sum.key.take());
-            sum.progress += chunk.settled.unwrap_or_default();
+            sum.progress += chunk.finished.unwrap_or_default();
         }
         advance
     }
 
-    /// Whether nothing is under way.
-    pub(crate) fn is_settled(&self) -> bool {
+    /// Tells whether nothing is under way.
+    pub(crate) fn is_finished(&self) -> bool {
         self.open.is_empty()
     }
 }
@@ -72,11 +72,11 @@ mod tests {
     fn the_watermark_waits_for_the_slowest_chunk() {
         let mut watermark = Watermark::default();
         let numbers: Vec<u64> = (0..3).map(|n| watermark.read(Some(vec![n.to_string()]))).collect();
-        assert_eq!(watermark.settle(numbers[2], progress(4)), None);
-        assert_eq!(watermark.settle(numbers[1], progress(2)), None);
-        let advance = watermark.settle(numbers[0], progress(1)).expect("moves");
+        assert_eq!(watermark.finish(numbers[2], progress(4)), None);
+        assert_eq!(watermark.finish(numbers[1], progress(2)), None);
+        let advance = watermark.finish(numbers[0], progress(1)).expect("moves");
         assert_eq!(advance, Advance { key: Some(vec!["2".into()]), progress: progress(7) });
-        assert!(watermark.is_settled());
+        assert!(watermark.is_finished());
     }
 
     proptest! {
@@ -84,13 +84,13 @@ mod tests {
         fn in_any_order_it_moves_contiguously_and_loses_nothing(order in Just((0..20_usize).collect::<Vec<_>>()).prop_shuffle()) {
             let mut watermark = Watermark::default();
             let numbers: Vec<u64> = (0..20).map(|n| watermark.read(Some(vec![n.to_string()]))).collect();
-            let (mut settled, mut total) = ([false; 20], 0);
-            for place in order {
-                settled[place] = true;
-                if let Some(advance) = watermark.settle(numbers[place], progress(1)) {
+            let (mut finished, mut total) = ([false; 20], 0);
+            for index in order {
+                finished[index] = true;
+                if let Some(advance) = watermark.finish(numbers[index], progress(1)) {
                     let key: usize = advance.key.expect("chunks have keys")[0].parse().expect("number");
-                    prop_assert!(settled[..=key].iter().all(|s| *s), "passed an unsettled chunk");
-                    prop_assert!(settled.get(key + 1) != Some(&true), "stopped early");
+                    prop_assert!(finished[..=key].iter().all(|s| *s), "passed an unfinished chunk");
+                    prop_assert!(finished.get(key + 1) != Some(&true), "stopped early");
                     total += advance.progress.rows_read;
                 }
             }

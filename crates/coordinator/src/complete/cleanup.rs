@@ -16,7 +16,7 @@ use crate::options::MigrationContext;
 /// Name of the step in the journal.
 const STEP: &str = "drop source";
 
-/// What was dropped.
+/// Relations that were dropped.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Dropped {
     /// Relations that were dropped by this run.

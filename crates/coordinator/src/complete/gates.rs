@@ -17,8 +17,8 @@ pub(super) async fn check(
     migration: &MigrationContext,
     observer: &dyn Observer,
 ) -> Result<(GateReport, Option<TargetRecord>)> {
-    // 1. A process is configured for some of the tables. 2. It compares those, one last time. 3. What it
-    // completes is all of them.
+    // 1. A process is configured for some of the tables. 2. It compares those, one last time. 3. It completes
+    // all of them.
     migration.source.contract().await?.require_all(&migration.tables)?;
     let mut gates = Collector::new(observer);
     let source = migration.source.control().await?;
@@ -62,7 +62,7 @@ pub(super) async fn check(
     Ok((gates.report, record))
 }
 
-/// The comparison as a gate. It must be clean: no comparison follows it.
+/// Returns the comparison as a gate. It must be clean: no comparison follows it.
 pub(super) fn verdict(report: &Report) -> GateResult {
     let consistent = report.verdict.is_consistent();
     let found =

@@ -52,7 +52,7 @@ pub trait Archive: Send + Sync {
     fn keep(&self, epoch: Epoch, journal: &[Entry]) -> std::io::Result<String>;
 }
 
-/// What was done.
+/// Record of what was done.
 #[derive(Debug, Serialize)]
 pub struct Completion {
     /// The epoch that began with it.
@@ -63,7 +63,7 @@ pub struct Completion {
     pub gates: Option<GateReport>,
     /// The last comparison, unless an earlier run had made it.
     pub report: Option<Report>,
-    /// Where the journal was kept.
+    /// File in which the journal was kept.
     pub journal_file: String,
 }
 
@@ -198,7 +198,7 @@ async fn prove(
     }
 }
 
-/// The intent of this step, or the one of a run that was broken off.
+/// Returns the intent of this step, or the one of a run that was broken off.
 async fn intent(migration: &MigrationContext) -> Result<IntentId> {
     let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == COMPLETE);
     match open {
@@ -254,7 +254,7 @@ async fn keep(migration: &MigrationContext, archive: &dyn Archive, epoch: Epoch)
     })
 }
 
-/// Whatever is left to do once it is decided. Each part is done already, or is done now.
+/// Does what is left once the completion is decided. Each part is done already, or is done now.
 async fn tidy(
     migration: &MigrationContext,
     record: &TargetRecord,

@@ -24,7 +24,7 @@ use crate::records;
 /// Writes in flight at once.
 const REQUESTS_IN_FLIGHT: usize = 16;
 
-/// What is purged, and how fast.
+/// Options for what is purged, and how fast.
 #[derive(Clone, Copy, Debug)]
 pub struct PurgeOptions {
     /// Kind of thing that is purged.
@@ -33,7 +33,7 @@ pub struct PurgeOptions {
     pub writes_per_s_max: Option<u64>,
 }
 
-/// How far it is; counters of this run.
+/// Progress of a purge; counters of this run.
 #[derive(Debug, Default)]
 pub struct PurgeProgress {
     /// Items looked at.
@@ -42,7 +42,7 @@ pub struct PurgeProgress {
     pub purged: AtomicU64,
 }
 
-/// What was purged of one table.
+/// Counts of what was purged of one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Purged {
     /// The table.
@@ -72,7 +72,8 @@ pub async fn purge(
 ) -> Result<Vec<Purged>> {
     let (record, since) = completed(migration).await?;
     let alive = alive(migration).await?;
-    // What was read before the completion leaves within the one, signed, and arrives within the other.
+    // An item that was read before the completion leaves within the one, signed, and arrives within the
+    // other.
     let target = &migration.target;
     let lifetime = target.request_lifetime().saturating_add(target.state_leaves_within());
     // By the clock that is behind, where PostgreSQL still answers: one that is ahead ends the wait early.
@@ -86,7 +87,7 @@ pub async fn purge(
     Ok(purged)
 }
 
-/// How many instances of applications hold leases.
+/// Counts the instances of applications that hold leases.
 async fn alive(migration: &MigrationContext) -> Result<usize> {
     let rows = migration.target.control().instances().await?;
     Ok(rows.into_iter().filter(|row| row.lease_left_ms > 0).count())
@@ -104,7 +105,7 @@ fn refused(message: impl Into<String>) -> CoordinatorError {
     StoreError::target(Kind::Refused, "purging", message).into()
 }
 
-/// Whether it may begin now. Pure.
+/// Checks whether it may begin now. Pure.
 fn may_begin(
     what: Purge,
     since: DateTime<Utc>,
@@ -116,8 +117,8 @@ fn may_begin(
     let from = since.checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if now < from {
         return Err(refused(format!(
-            "a request of before the completion could still arrive until {}, and a \
-                tombstone is what it would lose to; run {Complete} again then",
+            "a request from before the completion could still arrive until {}, and \
+                only a tombstone refuses it; run {Complete} again then",
             from.format("%Y-%m-%d %H:%M:%S UTC")
         )));
     }
@@ -145,7 +146,7 @@ async fn table(
     cancel: &CancellationToken,
 ) -> Result<Purged> {
     let (target, control, name) = (&migration.target, migration.target.control(), &binding.target_name);
-    // What an application has written since has a version of the new epoch.
+    // An item that an application has written since has a version of the new epoch.
     let below = match options.what {
         Purge::Tombstones => Version(epoch.floor()),
         Purge::Versions => Version(i64::MAX),

@@ -1,4 +1,4 @@
-//! From what is known of the tables to hours, units and dollars. Pure.
+//! Arithmetic from what is known of the tables to hours, units and dollars. Pure.
 
 use lockstep_core::Phase;
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub struct LoadPathEstimate {
     pub hours_at_limit: Option<f64>,
 }
 
-/// What a phase costs while it lasts.
+/// Cost of a phase while it lasts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseEstimate {
     /// The phase; `None`: after `complete`.
@@ -70,12 +70,12 @@ fn sum(tables: &[TableFacts], of: impl Fn(&TableFacts) -> f64) -> f64 {
     tables.iter().map(of).sum()
 }
 
-/// The independent bands of several sums, as one: squares add up.
+/// Returns the independent bands of several sums, as one: squares add up.
 fn band(tables: &[TableFacts], of: impl Fn(&TableFacts) -> f64) -> f64 {
     tables.iter().map(|table| of(table).powi(2)).sum::<f64>().sqrt()
 }
 
-/// Every load path, with `limit` the configured write units a second of all tables, if any.
+/// Returns every load path, with `limit` the configured write units a second of all tables, if any.
 pub(super) fn load_paths(
     tables: &[TableFacts],
     prices: &PlanOptions,
@@ -119,7 +119,7 @@ pub(super) fn load_paths(
     ]
 }
 
-/// What each phase costs a month at the rate at which the tables are used now.
+/// Computes what each phase costs a month at the rate at which the tables are used now.
 pub(super) fn phases(tables: &[TableFacts], prices: &PlanOptions, canary_percent: f64) -> Vec<PhaseEstimate> {
     let factor = 1.0 + prices.coordinated_percent / 100.0;
     let delivered = sum(tables, |t| {
@@ -155,7 +155,7 @@ pub(super) fn phases(tables: &[TableFacts], prices: &PlanOptions, canary_percent
     ]
 }
 
-/// What is saved, if it is known what PostgreSQL costs.
+/// Computes what is saved, if it is known what PostgreSQL costs.
 pub(super) fn saving(phases: &[PhaseEstimate], prices: &PlanOptions) -> Option<Saving> {
     let target_month_usd = phases.last()?.usd_per_month;
     (prices.source_month_usd > 0.0).then(|| Saving {

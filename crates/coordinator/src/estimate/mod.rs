@@ -1,4 +1,5 @@
-//! What a migration will take: hours, write units and dollars, before it begins (R50). Reads only the source.
+//! Estimate of what a migration will take: hours, write units and dollars, before it begins (R50). Reads only
+//! the source.
 
 mod arithmetic;
 mod note;
@@ -23,7 +24,7 @@ const LARGEST_SHARE_TOLD: f64 = 0.10;
 /// Fewest items of a sample that say anything of partitions.
 const SAMPLE_ROWS_MIN: usize = 50;
 
-/// What is known of a table.
+/// Facts about a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableFacts {
     /// Name of the table.
@@ -42,7 +43,7 @@ pub struct TableFacts {
     pub sample: ItemSample,
 }
 
-/// What a migration will take.
+/// Estimate of what a migration will take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// The tables.
@@ -59,7 +60,7 @@ pub struct Estimate {
     pub prices: PlanOptions,
 }
 
-/// What the estimate rests on beside the tables.
+/// Assumptions on which the estimate rests beside the tables.
 #[derive(Clone, Debug)]
 pub struct Assumptions {
     /// Prices, and what the application does.
@@ -131,14 +132,14 @@ async fn facts_of(
     })
 }
 
-/// What of a table does not fit, or soon will not.
+/// Returns what of a table does not fit, or soon will not.
 fn warnings(facts: &TableFacts) -> Vec<String> {
     let TableFacts { name, sample, writes_per_s, .. } = facts;
     let mut told = Vec::new();
     if sample.unholdable > 0 {
         told.push(format!(
             "{name}: no item can hold {} of {} rows looked at; they become dead letters, which refuse the step to HybridRead \
-             until they are mended or acknowledged",
+             until they are repaired or acknowledged",
             sample.unholdable, sample.rows
         ));
     }

@@ -1,5 +1,5 @@
-//! What the initial load is reckoned to take, noted as its copying begins: afterwards the plan stands beside
-//! what it took.
+//! Note of what the initial load is reckoned to take, made as its copying begins: afterwards the plan stands
+//! beside what it took.
 
 use lockstep_core::Result;
 use lockstep_postgres::LoadPlan;
@@ -18,7 +18,7 @@ const COUNTED_PAGES_MAX: i64 = 1_000;
 pub(crate) async fn note_plan(migration: &MigrationContext) {
     if let Err(error) = note(migration).await {
         tracing::warn!(
-            "what the initial load will take was not noted, so that it is not held against what it takes: \
+            "could not note the plan of the initial load, so no report compares it with what the load takes: \
              {error}"
         );
     }
@@ -45,7 +45,7 @@ async fn note(migration: &MigrationContext) -> Result<()> {
     Ok(())
 }
 
-/// The plan of each table. With a limit they share it, so that each is ready when all are.
+/// Returns the plan of each table. With a limit they share it, so that each is ready when all are.
 fn plans(facts: &[TableFacts], limit: Option<u64>) -> Vec<(String, LoadPlan)> {
     let units = |facts: &TableFacts| facts.rows * facts.sample.units.value;
     let all: f64 = facts.iter().map(units).sum();

@@ -1,4 +1,4 @@
-//! What DynamoDB asks for, in US dollars. Prices differ by region and change: the configuration sets them.
+//! Prices of DynamoDB, in US dollars. Prices differ by region and change: the configuration sets them.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What some rows of a table tell about its items.
+//! Sample of a table's rows, and what it tells about its items.
 
 use std::collections::HashMap;
 
@@ -47,7 +47,7 @@ pub struct Largest {
     pub share: f64,
 }
 
-/// What the sample says.
+/// Results of the sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ItemSample {
     /// Rows looked at.

@@ -1,5 +1,5 @@
-//! What a target table does beside holding items: by what they expire, and which indexes it has that are
-//! none of the table's design.
+//! Behaviour of a target table beside holding items: the attribute by which they expire, and the indexes that
+//! are none of the table's design.
 
 use lockstep_core::Advice::{Backfill, TableTarget};
 use lockstep_core::Kind;
@@ -12,8 +12,8 @@ use crate::options::MigrationContext;
 
 const EXPIRY: &str = "expiry";
 
-/// By what items expire, and whether it may be switched on. Of a table that is yet to be made, only whether
-/// it may.
+/// Judges by what items expire, and whether it may be switched on. Of a table that is yet to be made, only
+/// whether it may.
 pub(super) async fn expiry(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -50,7 +50,7 @@ pub(super) async fn expiry(
     Ok(Some(GateResult::pass(EXPIRY, "on, by the attribute of the rows' own expiry")))
 }
 
-/// Whether a table whose rows expire has expiry switched on, before it is read.
+/// Checks whether a table whose rows expire has expiry switched on, before it is read.
 pub(super) async fn is_expiring(migration: &MigrationContext, binding: &TableBinding) -> Result<GateResult> {
     let name = &binding.target_name;
     let found = Backoff::brief().retry(|| migration.target.expiry(name)).await?;
@@ -60,9 +60,9 @@ pub(super) async fn is_expiring(migration: &MigrationContext, binding: &TableBin
     Ok(GateResult::check("expiry is on", is_on, detail, format!("run {Backfill}, which switches it on")))
 }
 
-/// Which indexes are none of the table's design. One by an attribute that may be empty, or of another type,
-/// refuses rows: in HybridRead each of them would give way to a tombstone and be a dead letter. A local one
-/// bounds a partition to 10 GB besides, and cannot be taken off.
+/// Judges the indexes that are none of the table's design. One by an attribute that may be empty, or of
+/// another type, refuses rows: in HybridRead each of them would give way to a tombstone and be a dead letter.
+/// A local one bounds a partition to 10 GB besides, and cannot be taken off.
 pub(super) fn indexes(
     binding: &TableBinding,
     undeclared: &[UndeclaredIndex],

@@ -12,7 +12,7 @@ use crate::options::MigrationContext;
 
 const NAME: &str = "capacity for the initial load";
 
-/// The gate of a table that is there. Of one whose initial load is copied nothing is asked any more.
+/// Returns the gate of a table that is there. Of one whose initial load is copied nothing is asked any more.
 pub(super) async fn gate(
     migration: &MigrationContext,
     binding: &TableBinding,

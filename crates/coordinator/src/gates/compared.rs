@@ -87,8 +87,8 @@ pub(super) async fn fresh_verdict(migration: &MigrationContext, epoch: Epoch) ->
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
 }
 
-/// The gate of the shadow reads that applications made since the newest verdict. The verdict covers the
-/// moment of comparison; shadow reads cover answers given since then.
+/// Returns the gate of the shadow reads that applications made since the newest verdict. The verdict covers
+/// the moment of comparison; shadow reads cover answers given since then.
 pub(super) async fn shadow_reads(migration: &MigrationContext, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
@@ -129,7 +129,7 @@ pub(super) async fn shadow_reads(migration: &MigrationContext, epoch: Epoch) -> 
     Ok(GateResult::check(name, differ == 0, detail, next))
 }
 
-/// A verdict speaks as of its oldest reading: a run may take hours, or be killed and resumed. What is found
+/// A verdict speaks as of its oldest reading: a run may take hours, or be killed and resumed. A fault found
 /// while it goes on may be of a key that it has read already.
 fn oldest_reading(verdict: &VerdictRow, names: &[&str]) -> DateTime<Utc> {
     let at = |table: &serde_json::Value| {
@@ -139,7 +139,7 @@ fn oldest_reading(verdict: &VerdictRow, names: &[&str]) -> DateTime<Utc> {
     tables.into_iter().flatten().filter_map(at).min().unwrap_or(verdict.at)
 }
 
-/// Whether a report is also of this table.
+/// Tells whether a report is also of this table.
 fn is_of(report: &serde_json::Value, table: &str) -> bool {
     let tables = report.get("tables").and_then(serde_json::Value::as_array);
     tables.into_iter().flatten().any(|of| of.get("name").and_then(serde_json::Value::as_str) == Some(table))

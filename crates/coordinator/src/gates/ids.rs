@@ -10,7 +10,7 @@ use lockstep_postgres::{TableBinding, column_types};
 use crate::gate::{GateResult, Observer};
 use crate::options::MigrationContext;
 
-/// Whether the row of a primary key can be found.
+/// Checks whether the row of a primary key can be found.
 pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
     let columns: Vec<&str> = binding.table.key_columns().iter().map(|column| column.name).collect();
     let found = finder(&columns, binding.table.primary_key_columns(), binding.table.target().indexes);
@@ -23,7 +23,7 @@ pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
     GateResult::check("rows can be found by primary key", passed, detail, next)
 }
 
-/// The index that finds a row by its primary key, the first `primary` entries of `columns`.
+/// Returns the index that finds a row by its primary key, the first `primary` entries of `columns`.
 fn finder(columns: &[&str], primary: usize, indexes: &[Index]) -> Result<String, &'static str> {
     if columns.len() == primary {
         return Ok("it is the whole key".to_owned());
@@ -40,7 +40,7 @@ fn finder(columns: &[&str], primary: usize, indexes: &[Index]) -> Result<String,
     }
 }
 
-/// Whether new rows can be numbered, where PostgreSQL numbers them.
+/// Checks whether new rows can be numbered, where PostgreSQL numbers them.
 pub(super) async fn can_be_made(
     migration: &MigrationContext,
     binding: &TableBinding,

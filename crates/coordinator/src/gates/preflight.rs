@@ -104,7 +104,7 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
             CaptureState::Broken(how) => GateResult::fail(
                 "capture",
                 how,
-                format!("changes may be unknown: run {Doctor}, which says how to mend it"),
+                format!("changes may be unknown: run {Doctor}, which says how to repair it"),
             ),
             CaptureState::On => GateResult::pass("capture", "on"),
             CaptureState::Absent => GateResult::pass("capture", "to be installed"),
@@ -167,7 +167,7 @@ async fn target_gates(
     }
     let there = match standing {
         TableStanding::Missing if adopted.is_some() => {
-            let next = format!("run {Doctor}, which says how to mend it");
+            let next = format!("run {Doctor}, which says how to repair it");
             return Ok(vec![GateResult::fail(
                 "target table",
                 format!("{name} is gone, with all that was written to it"),
@@ -214,7 +214,7 @@ async fn target_gates(
             } else {
                 "a table of that name was created again"
             };
-            let next_same = format!("what was written may be gone: run {Doctor}, which says how to mend it");
+            let next_same = format!("writes may be gone: run {Doctor}, which says how to repair it");
             gates.push(GateResult::check("target is the one in use", same, found, next_same));
             let foreign = Backoff::brief().retry(|| migration.target.has_foreign_items(name)).await?;
             let found = if foreign { "items without a version" } else { "none seen" };
@@ -228,7 +228,7 @@ async fn target_gates(
     Ok(gates)
 }
 
-/// The right to write, proven by a dry call.
+/// Returns the right to write, proven by a dry call.
 async fn write_gate(migration: &MigrationContext, binding: &TableBinding) -> Result<GateResult> {
     let name = &binding.target_name;
     let probe = binding.table.target().unused_key();

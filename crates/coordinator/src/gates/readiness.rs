@@ -105,8 +105,8 @@ pub(crate) async fn readiness(
     Ok(gates.report)
 }
 
-/// What a step to `to` would be asked now, without taking it. What a step tries out by writing is not among
-/// it.
+/// Returns what a step to `to` would be asked now, without taking it. The writes that a step tries out are
+/// not among them.
 ///
 /// # Errors
 /// [`CoordinatorError::NotAdjacent`]; the stores'.
@@ -119,7 +119,7 @@ pub async fn ready(migration: &MigrationContext, to: Phase) -> Result<GateReport
     readiness(migration, control.phase, to, control.epoch, &()).await
 }
 
-/// What must hold of the source before it is frozen.
+/// Checks what must hold of the source before it is frozen.
 async fn frozen_source(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let current = is_current(migration, binding).await?;
     let detail = if current {
@@ -177,7 +177,7 @@ async fn control_table(migration: &MigrationContext) -> Result<GateResult> {
     ))
 }
 
-/// What must hold before the truth goes back. How far the feed is, is seen later.
+/// Checks what must hold before the truth goes back. How far the feed is, is seen later.
 async fn way_back(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
     migration.source.record_shape(binding).await?;
     let captured = migration.source.capture_state(binding).await?;
@@ -248,13 +248,13 @@ async fn no_dead_letters(migration: &MigrationContext, table: &str) -> Result<Ga
     let (all, unacknowledged) = migration.source.count_dead_letters(table).await?;
     let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
     let next = format!(
-        "look at them with {DeadLetters}; mend and `{Retrying}` them, or accept that \
+        "look at them with {DeadLetters}; repair and `{Retrying}` them, or accept that \
         they stay behind with `{Acknowledging}`"
     );
     Ok(GateResult::check("dead letters", unacknowledged == 0, detail, next))
 }
 
-/// The gate that keeps a step forward from being taken over a repair that was broken off.
+/// Returns the gate that keeps a step forward from being taken over a repair that was broken off.
 pub(crate) async fn state_is_whole(migration: &MigrationContext) -> Result<GateResult> {
     let next = format!("run {RepairStateAtOnce} again: it goes on where it stopped");
     let is_open = migration.source.open_intents().await?.iter().any(|entry| entry.step == REPAIR_STATE);

@@ -1,5 +1,5 @@
-//! What rides along when the feed writes a table in DynamoOnly: triggers of the application, and actions of
-//! foreign keys. Told before the step, as it is first met when the way back is wanted.
+//! Code that rides along when the feed writes a table in DynamoOnly: triggers of the application, and actions
+//! of foreign keys. Told before the step, as it is first met when the way back is wanted.
 
 use lockstep_core::Advice::{DeadLetters, Status};
 use lockstep_postgres::TableBinding;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gate::GateResult;
 use crate::options::MigrationContext;
 
-/// The gates of one table.
+/// Returns the gates of one table.
 pub(super) async fn rides_along(
     migration: &MigrationContext,
     binding: &TableBinding,

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::gate::GateResult;
 use crate::options::MigrationContext;
 
-/// The gates of one table.
+/// Returns the gates of one table.
 pub(super) async fn gates(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -95,7 +95,7 @@ fn seen_by(way: &str) -> GateResult {
     GateResult::fail(SEEN, sentence, next)
 }
 
-/// Whether a table is still the one that was captured.
+/// Checks whether a table is still the one that was captured.
 pub(super) fn is_captured(captured: &str, now: &str) -> GateResult {
     let shape = Shape::of(captured, now);
     // Policies and rules that hide rows have a gate of their own in the preflight, and none on the way back.

@@ -16,7 +16,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::options::MigrationContext;
 use crate::progress::Progress;
 
-/// What is made of a job that has ended.
+/// Judgement of a job that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ended {
     /// Each item of the manifest is in the table.
@@ -62,7 +62,7 @@ pub(crate) async fn finish(
     Ok(again)
 }
 
-/// From parts to a table. Says whether everything is in it.
+/// Loads a table from its parts. Says whether everything is in it.
 async fn load(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -96,7 +96,7 @@ async fn load(
         return Err(failed(
             binding,
             format!(
-                "DynamoDB's job put nothing into {}: {why}. The parts are kept. Mend \
+                "DynamoDB's job put nothing into {}: {why}. The parts are kept. Correct \
                     that, delete {} if it is there, and run the same command again, \
                     which asks for another job; or load by writes with `{LoadByWrites}`",
                 binding.target_name, binding.target_name
@@ -202,7 +202,7 @@ async fn begin(
             Err(failed(
                 binding,
                 format!(
-                    "{error}; the parts are kept: mend that, and run the same \
+                    "{error}; the parts are kept: correct that, and run the same \
                         command again; or load by writes with `{LoadByWrites}`"
                 ),
             ))
@@ -229,7 +229,7 @@ async fn until_ended(
     }
 }
 
-/// Whether the table that is there is the one that the job made.
+/// Tells whether the table that is there is the one that the job made.
 async fn is_its_table(migration: &MigrationContext, binding: &TableBinding, job: &ImportJob) -> Result<bool> {
     let schema = binding.table.target();
     let found = Backoff::patient().retry(|| migration.target.describe(&binding.target_name, &schema)).await?;
@@ -242,8 +242,8 @@ async fn is_its_table(migration: &MigrationContext, binding: &TableBinding, job:
     })
 }
 
-/// By counts alone: a job that says that it completed is whole only if it read and put exactly what the
-/// manifest has. One object that was not copied, or one too many, and each key is looked up.
+/// Judges a job by counts alone: one that says that it completed is whole only if it read and put exactly
+/// what the manifest has. One object that was not copied, or one too many, and each key is looked up.
 fn judge(job: &ImportJob, items: i64, is_there: bool) -> Ended {
     let counts_agree = (job.processed, job.imported, job.errors) == (items, items, 0);
     match (is_there, job.state) {

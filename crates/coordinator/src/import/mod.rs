@@ -47,8 +47,8 @@ pub(crate) async fn under_way(
     Ok(import.filter(|import| import.state != "done"))
 }
 
-/// Whether the target of this table is made by an import: one that was begun goes on, whatever is configured
-/// by now; one is begun where the load path is `import` and there is no target yet.
+/// Tells whether the target of this table is made by an import: one that was begun goes on, whatever is
+/// configured by now; one is begun where the load path is `import` and there is no target yet.
 ///
 /// # Errors
 /// [`Kind::Busy`] where guarded writes are asked for by name while a job is at work.
@@ -83,8 +83,8 @@ pub(crate) async fn takes(
     Ok(begun)
 }
 
-/// Why a job may be at work; `None` where none is. A job that is at work has its table, and a call that is
-/// still on its way was signed within the lifetime of a request.
+/// Returns why a job may be at work; `None` where none is. A job that is at work has its table, and a call
+/// that is still on its way was signed within the lifetime of a request.
 async fn at_work(migration: &MigrationContext, binding: &TableBinding) -> Result<Option<String>> {
     let (source, target) = (&migration.source, &migration.target);
     let import = source.import(binding.name()).await?;
@@ -125,7 +125,8 @@ pub(crate) async fn restart(migration: &MigrationContext, binding: &TableBinding
     Ok(())
 }
 
-/// What preflight says of a target that an import makes, or is to make; `None` where the usual gates hold.
+/// Returns preflight's result for a target that an import makes, or is to make; `None` where the usual gates
+/// hold.
 pub(crate) async fn gate(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -169,7 +170,7 @@ fn is_configured(migration: &MigrationContext) -> bool {
     !import.folder.as_os_str().is_empty() && import.place().is_some()
 }
 
-/// Whether an import makes the target of any table.
+/// Tells whether an import makes the target of any table.
 pub(crate) async fn any(migration: &MigrationContext) -> Result<bool> {
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
@@ -180,8 +181,9 @@ pub(crate) async fn any(migration: &MigrationContext) -> Result<bool> {
     Ok(false)
 }
 
-/// Where the parts of a table go: under the name of the migration, so that two of them do not meet (I12), and
-/// in S3 under a name that no import had before. 1. Parts are copied, and written again after `--restart`.
+/// Returns where the parts of a table go: under the name of the migration, so that two of them do not meet
+/// (I12), and in S3 under a name that no import had before. 1. Parts are copied, and written again after
+/// `--restart`.
 /// 2. They are copied again, but for one, and one of before stays that has as many items. 3. The counts of
 /// the job are those of the manifest, and a part is missing.
 async fn place(migration: &MigrationContext, binding: &TableBinding) -> Result<ImportPlace> {

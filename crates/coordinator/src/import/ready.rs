@@ -1,4 +1,4 @@
-//! From parts in a folder to objects that DynamoDB can read, and the token of the job that reads them.
+//! Upload of parts in a folder as objects that DynamoDB can read, and the token of the job that reads them.
 
 use lockstep_core::Advice::{BackfillAgain, ImportPartSize, ImportUpload, Uploaded};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What is lost, in a sentence.
+//! Sentences about what is lost.
 
 use std::fmt;
 

@@ -17,7 +17,7 @@ use crate::reverse_feed::{FeedProgress, all_drained, keep_feeding, streams};
 
 /// A feed that runs: another process's, or ours as soon as there is none.
 pub(crate) struct Feed {
-    /// Of each table, in order. Asked for here, so that it costs no time in a pause.
+    /// Streams of the tables, in order. Asked for here, so that it costs no time in a pause.
     streams: Vec<TableStream>,
     standby: JoinHandle<Result<()>>,
     stop: DropGuard,
@@ -57,7 +57,7 @@ impl Feed {
         }
     }
 
-    /// What of that has not come through `within`, if anything.
+    /// Returns what of that has not come through `within`, if anything.
     pub(crate) async fn missing(
         &self,
         migration: &MigrationContext,

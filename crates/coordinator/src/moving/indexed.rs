@@ -27,14 +27,14 @@ const REQUESTS_IN_FLIGHT: usize = 64;
 const TABLES_IN_FLIGHT: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// What is to be seen in the indexes.
+/// Deliveries that are to be seen in the indexes.
 pub(super) struct Indexed {
     since: i64,
     missing: AtomicUsize,
 }
 
 impl Indexed {
-    /// From here on deliveries are noted. To be called some time before the pause.
+    /// Begins to note deliveries. To be called some time before the pause.
     pub(super) async fn begin(migration: &MigrationContext) -> Result<Self> {
         Ok(Self { since: migration.source.note_deliveries().await?, missing: AtomicUsize::new(0) })
     }
@@ -64,7 +64,7 @@ impl Indexed {
         self.wait(migration, self.since).await
     }
 
-    /// What it waits for, if it does.
+    /// Returns what it waits for, if it does.
     pub(super) fn waits_for(&self) -> Option<String> {
         (self.missing.load(SeqCst) > 0).then(|| self.why())
     }
@@ -107,7 +107,7 @@ impl Indexed {
     }
 }
 
-/// What the index of one table does not show yet.
+/// Table, index and places that the index does not show yet.
 type Unseen<'a> = (&'a TableBinding, Index, Vec<Place>);
 
 async fn still_unseen<'a>(migration: &MigrationContext, unseen: Unseen<'a>) -> Result<Unseen<'a>> {
@@ -116,18 +116,18 @@ async fn still_unseen<'a>(migration: &MigrationContext, unseen: Unseen<'a>) -> R
     Ok((binding, index, places))
 }
 
-/// The index by which rows are found, where a row may be in different places.
+/// Returns the index by which rows are found, where a row may be in different places.
 fn by_primary_key(binding: &TableBinding) -> Option<Index> {
     let (columns, of_key) = (binding.table.key_columns(), binding.table.primary_key_columns());
     let column = columns.first().filter(|_| of_key == 1 && columns.len() > of_key)?;
     binding.table.target().indexes.iter().find(|index| index.partition.name == column.name).copied()
 }
 
-/// Where a row is, and what it is found by.
+/// Value by which a row is found, and the place and key of the row.
 type Place = (lockstep_core::AttributeValue, TargetKey, Vec<String>);
 
-/// Where the rows of these keys are. Those that are gone, that no item can hold, or whose items have expired,
-/// are nowhere; those that are pending again will be noted again.
+/// Returns the places of the rows of these keys. Those that are gone, that no item can hold, or whose items
+/// have expired, are nowhere; those that are pending again will be noted again.
 async fn places(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -136,8 +136,9 @@ async fn places(
 ) -> Result<Vec<Place>> {
     let states = migration.source.look_up(binding, keys).await?;
     let now_s = migration.source.now_at_least().timestamp();
-    let settled = states.iter().zip(keys).filter(|(state, _)| state.pending.is_none() && !state.dead_letter);
-    let found = settled.filter_map(|(state, literals)| {
+    let delivered =
+        states.iter().zip(keys).filter(|(state, _)| state.pending.is_none() && !state.dead_letter);
+    let found = delivered.filter_map(|(state, literals)| {
         let (item, _, expires_at_s) =
             state.with_fields(|fields| binding.table.encode_keyed(fields).ok()).flatten()?;
         if expires_at_s.is_some_and(|at_s| at_s <= now_s) {

@@ -34,7 +34,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 /// time.
 const KEPT_UNEQUAL_MAX: usize = 10_000;
 
-/// What is left to be compared in the pause.
+/// Rows that are left to be compared in the pause.
 pub(super) struct Level {
     tables: Vec<(FedTable, Compared)>,
 }
@@ -88,10 +88,10 @@ impl Level {
             compare(migration, &table, &mut at, None).await?;
             Ok::<_, CoordinatorError>((table.binding().name(), at.unequal.len()))
         };
-        let settling: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
+        let comparing: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
             left.map(|(left, _)| finish(left).boxed()).collect();
         let finished: Vec<(&str, usize)> =
-            stream::iter(settling).buffered(TABLES_IN_FLIGHT).try_collect().await?;
+            stream::iter(comparing).buffered(TABLES_IN_FLIGHT).try_collect().await?;
         Ok(finished.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
             format!(
                 "{unequal} keys of {name} differ between DynamoDB and PostgreSQL \

@@ -3,8 +3,8 @@
 //!
 //! Words: writes are *paused* from the moment the store that is the truth takes none until the one that will
 //! be does. A pause is bounded; when the bound is missed everything is as it was. Each part of a step is
-//! noted in the journal before it begins, and every part can be repeated (I9). What the two records of the
-//! truth may say, and what each combination means, is in `lockstep_core::truth`.
+//! noted in the journal before it begins, and every part can be repeated (I9). `lockstep_core::truth` has
+//! what the two records of the truth may say, and what each combination means.
 //!
 //! In reading order: `pause` (the bound), `feed` (a reverse feed while a step needs one), `level` (source and
 //! target hold the same), `indexed` (the target's indexes show what was delivered last), `to_dynamo`

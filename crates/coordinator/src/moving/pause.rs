@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::{CoordinatorError, Result};
 
-/// How long writes waited, and for what.
+/// Time for which writes waited, and what they waited for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PauseSummary {
     /// Time from when the first write had to wait until writes may go on, in milliseconds.
@@ -44,12 +44,12 @@ impl Pause {
         Self { to, begun, allowed, last: begun, parts: Vec::new() }
     }
 
-    /// What is left of it.
+    /// Returns what is left of it.
     pub(crate) fn left(&self) -> Duration {
         self.allowed.saturating_sub(self.begun.elapsed())
     }
 
-    /// The error of a pause whose bound was missed over something.
+    /// Makes the error of a pause whose bound was missed over something.
     pub(crate) fn missed(&self, why: impl Into<String>) -> CoordinatorError {
         CoordinatorError::PauseMissed {
             to: self.to,

@@ -26,7 +26,7 @@ use super::{OPEN, STOP, part};
 /// decision.
 const LOOKS_MAX: usize = 4;
 
-/// What to do with a truth that both records say is in DynamoDB.
+/// Way on with a truth that both records say is in DynamoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InTarget {
     /// Writes go on, and nothing is under way that could stop them.
@@ -50,8 +50,9 @@ fn in_target(record: &TargetRecord, written: bool, may_pause: bool) -> InTarget 
     }
 }
 
-/// Whether DynamoDB may have been written as the truth when the step `id` from `from` was broken off: before
-/// a step back it was, and in a step there it is from the note on that is made before writes are let go on.
+/// Tells whether DynamoDB may have been written as the truth when the step `id` from `from` was broken off:
+/// before a step back it was, and in a step there it is from the note on that is made before writes are let
+/// go on.
 ///
 /// # Errors
 /// The source's.
@@ -145,8 +146,8 @@ async fn copy_back(migration: &MigrationContext) -> Result<()> {
     })
 }
 
-/// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so,
-/// or was lost.
+/// Tells whether one of `open` is a step in which DynamoDB may have been written as the truth: its record
+/// says so, or was lost.
 ///
 /// # Errors
 /// The source's.

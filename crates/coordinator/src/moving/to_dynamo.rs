@@ -2,8 +2,8 @@
 //!
 //! In five parts: 1. The reverse feed is begun, and seen through, so that the way back is open before there
 //! is anything to bring back.
-//! 2. The barrier is closed: no application writes. What is pending is delivered, within the bound. 3. The
-//! truth moves: decided in PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on
+//! 2. The barrier is closed: no application writes. The relay delivers the pending keys, within the bound. 3.
+//! The truth moves: decided in PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on
 //! from PostgreSQL's, and every instance has acknowledged the phase or its lease is over. 5. Writes go on.
 //! Until then everything can be undone, because no application has written: what takes too long is, and so is
 //! what a crash leaves.
@@ -111,7 +111,7 @@ async fn close_and_decide(
     Ok((pause, epoch))
 }
 
-/// What must hold beside, for this flip alone.
+/// Checks what must hold beside, for this flip alone.
 async fn check(
     transaction: &mut SourceTransaction,
     migration: &MigrationContext,
@@ -127,11 +127,11 @@ async fn check(
             return Err(refused(Kind::Refused, format!("the triggers of {name} are of an older Lockstep")));
         }
         if found.waiting > 0 {
-            // An open intent of a strict write that was rolled back: it can only be settled with the barrier
+            // An open intent of a strict write that was rolled back: it can only be resolved with the barrier
             // open.
             return Err(refused(
                 Kind::Busy,
-                format!("a strict write of {name} was broken off and is not settled yet"),
+                format!("a strict write of {name} was broken off and is not resolved yet"),
             ));
         }
         let unacknowledged = found.unacknowledged;
@@ -182,7 +182,8 @@ async fn pending(migration: &MigrationContext) -> Result<i64> {
     Ok(migration.source.waiting(&names).await?)
 }
 
-/// From the decision to the first write: no application writes, so everything can still be undone.
+/// Finishes the step from the decision to the first write: no application writes, so everything can still be
+/// undone.
 async fn finish(
     migration: &MigrationContext,
     id: IntentId,

@@ -71,7 +71,7 @@ async fn with_feed(
     Ok(Moved { tries: 1, pause: pause.end(), instances })
 }
 
-/// The record as it must be to begin with.
+/// Returns the record as it must be to begin with.
 async fn open_record(migration: &MigrationContext) -> Result<TargetRecord> {
     let record = migration.target.control().record().await?;
     record.filter(|record| record.holds_truth() && record.writes == Writes::Open).ok_or_else(|| {

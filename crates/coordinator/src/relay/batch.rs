@@ -15,7 +15,7 @@ use crate::error::{CoordinatorError, Result};
 /// Fewer rows than this are through as soon by puts.
 const INSERTS_FROM: usize = 2 * STATEMENTS_MAX;
 
-/// What the keys of one read came to.
+/// Outcome of the keys of one read.
 #[derive(Default)]
 pub(super) struct Sent {
     pub(super) delivered: u64,
@@ -95,8 +95,8 @@ impl<'a> Table<'a> {
         vec![self.conclude(row, due).await]
     }
 
-    /// Inserts rows that are new, if most are. Whatever this does not conclude (a row that is there, one that
-    /// the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
+    /// Inserts rows that are new, if most are. Every item that this leaves open (a row that is there, one
+    /// that the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
     /// answer counts.
     async fn new_ones<'b>(self, chunk: Vec<(&'b PendingRow, Item)>) -> Vec<Result<Fate>>
     where
@@ -129,7 +129,8 @@ impl<'a> Table<'a> {
         fates
     }
 
-    /// Of each item, whether it is in the target because of this; of none where that is not known.
+    /// Inserts the items and returns, of each, whether it is in the target because of this; of none where
+    /// that is not known.
     async fn insert(self, items: Vec<Item>) -> Vec<bool> {
         let sent = items.len();
         let (target, name) = (&self.run.migration.target, &self.binding.target_name);

@@ -13,7 +13,7 @@ use lockstep_core::{
 use lockstep_dynamo::{Backoff, Landed, Written};
 use lockstep_postgres::{Delivered, PendingRow, RefusedPut};
 
-/// What is due for one key.
+/// Action that is due for one key.
 pub(super) enum Due {
     /// The row, as an item.
     Item(Item),
@@ -25,19 +25,19 @@ pub(super) enum Due {
     Nothing,
 }
 
-/// The put of `row`, refused by `there`.
+/// Returns the put of `row`, refused by `there`.
 fn refused(row: &PendingRow, there: &Attributes, is_same: bool) -> RefusedPut {
     let seen = version_in(there, row.version);
     RefusedPut { key: row.key.clone(), version: row.version, seen, is_same }
 }
 
-/// The version of what is there. One that does not read as one is of no history of ours, and outranks
+/// Returns the version of what is there. One that does not read as one is of no history of ours, and outranks
 /// `put`.
 pub(super) fn version_in(there: &Attributes, put: Version) -> Version {
     version_of(there).unwrap_or(put)
 }
 
-/// What became of one pending key.
+/// Fate of one pending key.
 pub(super) enum Fate {
     Delivered(Delivered),
     SetAside,
@@ -56,7 +56,7 @@ impl Fate {
 }
 
 impl Table<'_> {
-    /// The present state of a key, as it is to be written: the row, or a tombstone where it is gone.
+    /// Returns the present state of a key, as it is to be written: the row, or a tombstone where it is gone.
     pub(super) fn due(self, row: &PendingRow) -> Due {
         let table = &self.binding.table;
         match row.with_fields(|fields| table.encode(fields)) {
@@ -108,7 +108,7 @@ impl Table<'_> {
     }
 
     /// Puts what is due over an item of another program, whose version is none of ours; whether it landed.
-    /// What comes in between the next pass meets, and what was read too long ago it reads again.
+    /// The next pass meets a change that comes in between, and reads again a row that was read too long ago.
     async fn put_over_foreign(self, item: Item, standing: AttributeValue) -> Result<bool> {
         let target = &self.run.migration.target;
         match target.put_over_foreign(self.read_at, &self.binding.target_name, item, standing).await {
@@ -121,8 +121,8 @@ impl Table<'_> {
         }
     }
 
-    /// What became of a put that was answered. A refusal by itself proves nothing: where the source was set
-    /// back, what is there may be of the time that is lost.
+    /// Judges a put that was answered. A refusal by itself proves nothing: where the source was set back,
+    /// what is there may be of the time that is lost.
     fn answered(self, row: &PendingRow, written: &Written) -> Fate {
         let Some(there) = &written.standing else {
             // Refused, and gone since: the next pass puts it.
@@ -266,7 +266,7 @@ impl Table<'_> {
     }
 }
 
-/// What stands where the version of an item should be, if that is none of ours.
+/// Returns what stands where the version of an item should be, if that is none of ours.
 fn foreign_version(written: &Written) -> Option<AttributeValue> {
     let there = written.standing.as_deref().filter(|there| version_of(there).is_none())?;
     there.get(VERSION_ATTRIBUTE).cloned()

@@ -13,8 +13,8 @@ use lockstep_core::{Error, Kind};
 const PUTS_FIRST: u32 = 40;
 const PUTS_MOST: u32 = 640;
 
-/// What is known of one table's changes. It is a guess and never more: what a batch does not settle is put
-/// under the guard.
+/// Guess about one table's changes, and never more: an item that a batch leaves undecided is put under the
+/// guard.
 #[derive(Debug, Default)]
 pub(super) struct Inserts(Mutex<Guess>);
 
@@ -46,7 +46,7 @@ impl Default for Guess {
 }
 
 impl Inserts {
-    /// Whether the next batch is to be inserted. Asked once a batch.
+    /// Tells whether the next batch is to be inserted. Asked once a batch.
     pub(super) fn try_next(&self) -> bool {
         let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         guess.state = match guess.state {
@@ -109,7 +109,7 @@ impl Guess {
 mod tests {
     use super::*;
 
-    /// How many of the next `batches` are inserted, each answered with `present` of 25.
+    /// Returns how many of the next `batches` are inserted, each answered with `present` of 25.
     fn inserted(inserts: &Inserts, batches: usize, present: usize) -> usize {
         let tried = (0..batches).filter(|_| {
             let tried = inserts.try_next();

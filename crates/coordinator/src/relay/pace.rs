@@ -1,4 +1,4 @@
-//! How fast a relay writes: what operators allow, and what that leaves for the initial load (R11).
+//! Pace at which a relay writes: what operators allow, and what that leaves for the initial load (R11).
 //!
 //! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting for
 //! it, since readers see how old they are: what they cost is taken off it, and the backfill gets the rest. A
@@ -114,8 +114,8 @@ impl Pace {
         Ok(())
     }
 
-    /// Takes what was spent off the budget, where there is one. What does not work out is a bit more for the
-    /// backfill.
+    /// Takes what was spent off the budget, where there is one. A note that does not work out leaves a bit
+    /// more for the backfill.
     pub(super) async fn charge(&self, source: &Source) {
         let spent = self.spent_milliunits.swap(0, Relaxed);
         let per_s = self.budget_per_s.load(Relaxed);
@@ -123,7 +123,7 @@ impl Pace {
             && per_s > 0
             && let Err(error) = source.charge_units(spent as f64 / 1_000.0, per_s as f64).await
         {
-            tracing::debug!("what changes cost was not taken off the budget: {error}");
+            tracing::debug!("could not take the cost of changes off the budget: {error}");
         }
     }
 }

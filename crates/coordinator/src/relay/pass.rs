@@ -85,7 +85,7 @@ impl<'a> Table<'a> {
         failure.map_or(Ok(seen), Err)
     }
 
-    /// What ends the pass comes before what stayed pending in it.
+    /// Puts the error that ends the pass before what stayed pending in it.
     fn end(
         &self,
         shared: &Shared,

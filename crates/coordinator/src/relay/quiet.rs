@@ -1,4 +1,4 @@
-//! What a relay does while nothing changes: it looks by one statement, more and more rarely.
+//! Behaviour of a relay while nothing changes: it looks by one statement, more and more rarely.
 //!
 //! A whole turn asks each table a dozen things, which protect what is about to be delivered: the contract,
 //! the phase, the shape, both histories. While there is nothing to deliver they protect nothing, and a source
@@ -29,12 +29,12 @@ const TURN_EVERY: Duration = Duration::from_secs(60);
 /// that follows the difference may not have asked.
 const AT_REST_AFTER: Duration = Duration::from_secs(6);
 
-/// What is known of the calm so far.
+/// Record of the calm so far.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     since: Option<Instant>,
-    /// What was seen before the last turn. A change that the turn has missed came after it, and is a
-    /// difference to it.
+    /// Glance before the last turn. A change that the turn has missed came after it, and is a difference to
+    /// it.
     known: Option<Glance>,
     /// Whether a whole turn was made long enough after the last difference.
     is_at_rest: bool,

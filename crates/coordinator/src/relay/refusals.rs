@@ -4,9 +4,9 @@
 //! Where a row may have several keys, each refusal is looked at once more before it says anything, since two
 //! of them may share a place. 1. A row moves within a day of which the target knows no more: A and B are
 //! marked. 2. A relay reads both marks, and the row. 3. The row is changed; that is marked under B,
-//! delivered, and taken out. 4. What was read at first is put for A, and refused by it; the mark of A stands
+//! delivered, and taken out. 4. The row read at first is put for A, and refused by it; the mark of A stands
 //! as it was read. Or: 1. A repair marks A, the present key. 2. A strict write moves the row to B; its put
-//! for B is there, its intent names B. 3. What was read for A is refused by it, and A's mark stands.
+//! for B is there, its intent names B. 3. The row read for A is refused by it, and A's mark stands.
 //!
 //! So the row is read again, together with the marks that wait under all its keys. Where no mark waits, every
 //! state that this migration put there was delivered and taken out of the set by then, and the newest of them
@@ -44,7 +44,7 @@ impl Table<'_> {
         Ok(found.iter().map(Loss::of_change).collect())
     }
 
-    /// Those to be judged. What is left out is met by the next pass.
+    /// Those to be judged. The next pass meets the keys that are left out.
     async fn looked_at_again(self, refused: Vec<RefusedPut>) -> Result<Vec<RefusedPut>> {
         let (mut judged, asked): (Vec<_>, Vec<_>) = refused.into_iter().partition(|put| put.is_same);
         if asked.is_empty() {
@@ -71,7 +71,7 @@ impl Table<'_> {
         Ok(judged)
     }
 
-    /// What the place of a key holds.
+    /// Reads what the place of a key holds.
     async fn there(self, key: &SourceKey) -> Result<Option<Attributes>> {
         match self.binding.table.target_key(key) {
             Ok(place) => Ok(self.run.migration.target.get(&self.binding.target_name, &place).await?),

@@ -1,4 +1,4 @@
-//! Which of the pending keys this relay delivers, while others deliver the rest (R53).
+//! Share of the pending keys that this relay delivers, while others deliver the rest (R53).
 //!
 //! A relay joins when it begins, and leaves when a turn fails: 1. Two relays run, and one is cut off from the
 //! target. 2. Its share would wait for as long as it says that it lives. So until a turn of it has succeeded
@@ -31,7 +31,7 @@ pub(super) struct Shares {
     keeping: Mutex<Option<(DropGuard, JoinHandle<()>)>>,
 }
 
-/// What a relay goes through.
+/// Keys that a relay goes through.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Everything, always: it is to empty the set, or the schema knows no shares.
@@ -58,7 +58,7 @@ impl Shares {
         }
     }
 
-    /// The share to go through now, `None` for everything. Joins where it is time to.
+    /// Returns the share to go through now, `None` for everything. Joins where it is time to.
     pub(super) async fn part(&self) -> Option<RelayShare> {
         let state = *locked(&self.state);
         match state {
@@ -100,14 +100,14 @@ impl Shares {
         }
     }
 
-    /// Whether what was begun under this share is still to be gone on with.
+    /// Tells whether what was begun under this share is still to be gone on with.
     pub(super) fn is_current(&self, share: Option<&RelayShare>) -> bool {
         let Some(share) = share else { return true };
         matches!(*locked(&self.state), State::Member(now, until) if now == *share && Instant::now() < until)
     }
 
-    /// Whether something may be sent. 1. A relay is stopped for a minute, in the middle of a batch. 2. Its
-    /// keys are another's. 3. It wakes, and looks here before its next request.
+    /// Tells whether something may be sent. 1. A relay is stopped for a minute, in the middle of a batch. 2.
+    /// Its keys are another's. 3. It wakes, and looks here before its next request.
     pub(super) fn may_send(&self) -> bool {
         match *locked(&self.state) {
             State::Member(_, until) => Instant::now() < until,

@@ -12,7 +12,7 @@ use crate::options::MigrationContext;
 /// Keys of one batch: one statement marks them, one entry of the journal names them.
 pub(super) const BATCH: usize = 500;
 
-/// What the journal keeps of a batch: enough to do it again.
+/// Record of a batch in the journal: enough to do it again.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Batch {
     pub(super) table: String,

@@ -18,14 +18,14 @@ use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::relay::{RelayUntil, relay};
 
-/// What a repair did.
+/// Counts of what a repair did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Repaired {
     /// Keys of earlier repairs that were broken off before they were read again; they are among the others.
     pub resumed: u64,
     /// Keys marked for the relay.
     pub marked: u64,
-    /// Of those: read again, and both stores say the same.
+    /// Number of those that were read again, and of which both stores say the same.
     pub verified: u64,
     /// The others, and why they are not believed.
     pub unverified: Vec<String>,
@@ -46,8 +46,8 @@ impl Repaired {
 /// unless a person wants them back ([`Repairable::deletion`]).
 ///
 /// # Errors
-/// [`Kind::Refused`] in a phase that does not write both stores; the stores'. What was marked by then is
-/// delivered by any relay, and stays open in the journal as unverified.
+/// [`Kind::Refused`] in a phase that does not write both stores; the stores'. Any relay delivers the keys
+/// marked by then, and they stay open in the journal as unverified.
 ///
 /// # Cancel safety
 /// As for an error.

@@ -1,4 +1,4 @@
-//! What there is to repair: a whole comparison, and which of its findings a mark can mend.
+//! Search for what there is to repair: a whole comparison, and the findings of it that a mark can repair.
 
 use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{AttributeValue, KeyType, Kind, Phase, TargetKey};
@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 10_000;
 pub struct Repairable {
     /// The table.
     pub table: String,
-    /// What is wrong.
+    /// Class of the finding.
     pub class: FindingClass,
     /// The source key, one SQL literal a column.
     pub key: Vec<String>,
@@ -33,36 +33,36 @@ pub struct Repairable {
 }
 
 impl Repairable {
-    /// Whether DynamoDB says that the row was deleted, perhaps in a time that PostgreSQL has lost: only a
-    /// person knows which of both is right.
+    /// Tells whether DynamoDB says that the row was deleted, perhaps in a time that PostgreSQL has lost: only
+    /// a person knows which of both is right.
     pub fn may_be_deleted(&self) -> bool {
         self.deletion.is_some_and(|deletion| deletion.may_be_lost)
     }
 }
 
-/// A finding that no mark can mend.
+/// A finding that no mark can repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unrepairable {
     /// The table.
     pub table: String,
-    /// What is wrong.
+    /// Class of the finding.
     pub class: FindingClass,
     /// The key as the report shows it.
     pub key: String,
-    /// Why, and what to do.
+    /// Reason why, and what to do.
     pub next: String,
 }
 
-/// What there is to repair.
+/// Repairs that a search has found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Repairs {
-    /// What a relay can mend.
+    /// Keys that a relay can repair.
     pub repairable: Vec<Repairable>,
-    /// What it cannot.
+    /// Keys that no relay can repair.
     pub unrepairable: Vec<Unrepairable>,
     /// Findings that were counted and not listed; the next search lists them.
     pub unlisted: u64,
-    /// What was not compared to its end, and why; a search with one of these proves nothing (I11).
+    /// Passes that did not compare to their end, and why; a search with one of these proves nothing (I11).
     pub failures: Vec<String>,
 }
 
@@ -112,8 +112,8 @@ pub(crate) async fn search(
     Ok(Ok(report))
 }
 
-/// What of a report can be repaired. The report may be an old one: what has been put right since is marked
-/// for nothing.
+/// Returns what of a report can be repaired. The report may be an old one: what has been put right since is
+/// marked for nothing.
 ///
 /// # Errors
 /// The stores'.
@@ -168,7 +168,7 @@ async fn note_deletions(migration: &MigrationContext, repairable: &mut [Repairab
     Ok(())
 }
 
-/// What was not compared to its end.
+/// Returns the passes that did not compare to their end.
 pub(crate) fn failures(report: &Report) -> Vec<String> {
     let incomplete = report.tables.iter().filter(|table| !table.complete);
     let mut failures: Vec<String> = incomplete
@@ -199,8 +199,8 @@ fn next(class: FindingClass) -> String {
     }
 }
 
-/// The source key of the item at a place, if that is where the row of its key belongs: then the row is
-/// written over it.
+/// Returns the source key of the item at a place, if that is where the row of its key belongs: then the row
+/// is written over it.
 async fn name_item(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -220,7 +220,7 @@ async fn name_item(
     };
     let item = match migration.target.get(&binding.target_name, &place).await {
         Ok(item) => item,
-        // What stands for the key of an unholdable row is no key of the target.
+        // The stand-in for the key of an unholdable row is no key of the target.
         Err(error) if error.kind == Kind::Invalid => None,
         Err(error) => return Err(error.into()),
     };

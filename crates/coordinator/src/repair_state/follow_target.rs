@@ -81,8 +81,8 @@ async fn try_follow(
         let least = record.map_or(highest, |record| record.epoch);
         to = to.max(flip_phase_at_least(&mut transaction, Phase::DynamoOnly, least).await?);
     }
-    // Whatever was written since the moment that PostgreSQL remembers is news to it, whichever process wrote
-    // it then.
+    // Every item written since the moment that PostgreSQL remembers is news to it, whichever process wrote it
+    // then.
     Source::follow_target(&mut transaction, now.epoch, to).await?;
     transaction.commit().await.doing(DOING)
 }

@@ -1,4 +1,4 @@
-//! How far DynamoDB has counted: by its items, its marks and its record.
+//! Highest numbers that DynamoDB has counted: by its items, its marks and its record.
 
 use futures::future::try_join_all;
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord, Version};
@@ -10,7 +10,7 @@ use crate::gate::Observer;
 use crate::loss::{Continuity, Found};
 use crate::options::MigrationContext;
 
-/// The highest version that any item or mark of any table has. Reads every item.
+/// Returns the highest version that any item or mark of any table has. Reads every item.
 ///
 /// # Errors
 /// [`Kind::Unavailable`] where a table could not be asked; the stores'.
@@ -43,7 +43,7 @@ pub(super) async fn highest_version(
     Ok(highest)
 }
 
-/// The highest epoch that either store knows of having been in DynamoDB.
+/// Returns the highest epoch that either store knows of having been in DynamoDB.
 ///
 /// # Errors
 /// As [`highest_version`].

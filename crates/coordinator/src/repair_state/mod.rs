@@ -1,10 +1,10 @@
-//! Mending the state of a migration: what the doctor proposes is carried out, under the coordinator's lock.
+//! Repairing the state of a migration: what the doctor proposes is carried out, under the coordinator's lock.
 //!
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
-//! was. 3. What is still wrong after a crash is found again by the next run, which goes on under the same
-//! entry of the journal; until then no step forward is taken. In reading order: `remedies` (one function
-//! each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record` (the
-//! largest of them), `highest` (how far DynamoDB has counted), this file (all of them, then the comparison),
+//! was. 3. The next run finds again what is still wrong after a crash, and goes on under the same entry of
+//! the journal; until then no step forward is taken. In reading order: `remedies` (one function each),
+//! `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record` (the largest of
+//! them), `highest` (how far DynamoDB has counted), this file (all of them, then the comparison),
 //! `take_target` (the other way round).
 
 mod follow_target;
@@ -37,13 +37,13 @@ use crate::repair_rows::{Repaired, Repairs, find_repairs, repair};
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
 const ROUNDS_MAX: usize = 1_000;
 
-/// What the journal keeps.
+/// Plan that the journal keeps.
 #[derive(Debug, Serialize, Deserialize)]
 struct Planned {
     remedies: Vec<Remedy>,
 }
 
-/// What was mended.
+/// Record of what was repaired.
 #[derive(Debug, Default, Serialize)]
 pub struct StateRepaired {
     /// Remedies that were carried out, in order.
@@ -68,7 +68,7 @@ impl StateRepaired {
     }
 }
 
-/// What would be done: the remedies of the present state, and of a repair that was broken off.
+/// Returns what would be done: the remedies of the present state, and of a repair that was broken off.
 ///
 /// # Errors
 /// The source's.
@@ -90,14 +90,14 @@ pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Res
     Ok(remedies)
 }
 
-/// Whether it is done again by a run that goes on, although nothing shows any more that it has to be: what it
-/// waits for, or looks at, may still be ahead.
+/// Tells whether it is done again by a run that goes on, although nothing shows any more that it has to be:
+/// what it waits for, or looks at, may still be ahead.
 fn is_repeated(remedy: &Remedy) -> bool {
     let before = [Remedy::RemakeControl, Remedy::ReverseBackfill, Remedy::ReturnToSource];
     is_long(remedy) || before.contains(remedy)
 }
 
-/// Whether it is done without the coordinator's lock of this repair.
+/// Tells whether it is done without the coordinator's lock of this repair.
 fn is_long(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Backfill | Remedy::Compare | Remedy::List)
 }
@@ -107,10 +107,10 @@ async fn open(migration: &MigrationContext) -> Result<Option<(IntentId, Planned)
     Ok(open.and_then(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))))
 }
 
-/// Passes of one repair: what one pass has mended may show what comes next.
+/// Passes of one repair: the repairs of one pass may show what comes next.
 const PASSES_MAX: usize = 3;
 
-/// Mends what the doctor finds and can mend, and then copies and compares as far as the plan says.
+/// Repairs what the doctor finds and can repair, and then copies and compares as far as the plan says.
 ///
 /// # Errors
 /// [`Kind::Busy`](lockstep_core::Kind) when a coordinator is at work;
@@ -155,11 +155,11 @@ async fn once(
     seen.at_work.coordinator = None;
     let diagnosis = examine(&seen);
     let remedies = planned(migration, &diagnosis).await?;
-    let mut mended = StateRepaired::default();
+    let mut outcome = StateRepaired::default();
     let open = open(migration).await?;
     if remedies.is_empty() && open.is_none() {
         lock.release().await;
-        return Ok(StateRepaired { left: Some(diagnosis), ..mended });
+        return Ok(StateRepaired { left: Some(diagnosis), ..outcome });
     }
     let id = match open {
         Some((id, _)) => id,
@@ -179,21 +179,21 @@ async fn once(
         }
         observer.note(&remedy.to_string());
         remedies::apply(migration, id, remedy, options, observer, cancel).await?;
-        mended.done.push(remedy.clone());
+        outcome.done.push(remedy.clone());
     }
     lock.release().await;
-    copy_and_compare(migration, &remedies, options, observer, cancel, &mut mended).await?;
+    copy_and_compare(migration, &remedies, options, observer, cancel, &mut outcome).await?;
     source
         .journal_outcome(
             &migration.actor,
             id,
             EntryKind::Done,
             REPAIR_STATE,
-            &json!({ "done": mended.done, "repaired": mended.repaired }),
+            &json!({ "done": outcome.done, "repaired": outcome.repaired }),
         )
         .await?;
-    mended.left = Some(examine(&observe(source, &migration.target, &migration.tables).await?));
-    Ok(mended)
+    outcome.left = Some(examine(&observe(source, &migration.target, &migration.tables).await?));
+    Ok(outcome)
 }
 
 async fn copy_and_compare(
@@ -202,15 +202,15 @@ async fn copy_and_compare(
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
-    mended: &mut StateRepaired,
+    outcome: &mut StateRepaired,
 ) -> Result<()> {
     if remedies.contains(&Remedy::Backfill) {
         observer.note(&Remedy::Backfill.to_string());
         let coordinator = Coordinator::open(migration.clone()).await?;
         let copied = coordinator.backfill(cancel).await;
         coordinator.close().await;
-        mended.backfilled = copied?;
-        mended.done.push(Remedy::Backfill);
+        outcome.backfilled = copied?;
+        outcome.done.push(Remedy::Backfill);
     }
     // In PostgresOnly the stores need not hold the same; the step to HybridRead asks for a verdict all the
     // same.
@@ -221,8 +221,8 @@ async fn copy_and_compare(
     let options = ValidateOptions { wait_for_pending: false, quality: false, ..options.clone() };
     if remedies.contains(&Remedy::List) {
         observer.note(&Remedy::List.to_string());
-        mended.findings = Some(find_repairs(migration, &options, cancel).await?);
-        mended.done.push(Remedy::List);
+        outcome.findings = Some(find_repairs(migration, &options, cancel).await?);
+        outcome.done.push(Remedy::List);
     } else if remedies.contains(&Remedy::Compare) {
         observer.note(&Remedy::Compare.to_string());
         for _ in 0..ROUNDS_MAX {
@@ -234,13 +234,13 @@ async fn copy_and_compare(
             let sure: Vec<_> = found.repairable.iter().filter(|key| !key.may_be_deleted()).cloned().collect();
             let repaired = repair(migration, &sure, &options, cancel).await?;
             let more = found.unlisted > 0 && repaired.verified > 0;
-            mended.repaired.add(repaired);
-            mended.findings = Some(found);
+            outcome.repaired.add(repaired);
+            outcome.findings = Some(found);
             if !more {
                 break;
             }
         }
-        mended.done.push(Remedy::Compare);
+        outcome.done.push(Remedy::Compare);
     }
     if cancel.is_cancelled() { Err(CoordinatorError::Interrupted) } else { Ok(()) }
 }

@@ -22,7 +22,7 @@ use crate::repair_rows::forget_batches;
 /// one.
 ///
 /// In DualWrite at most: what the target holds is in doubt, so reads go to the truth until a verdict of the
-/// new epoch lets them back. Whatever is pending is pending under a fresh version from then on. 1. A key was
+/// new epoch lets them back. Every pending key is pending under a fresh version from then on. 1. A key was
 /// marked at version 7 before the moment that the source was restored to. 2. In the time that is lost it was
 /// delivered at 9. 3. Under its 7 the row of now would be refused.
 pub(super) async fn raise(

@@ -71,7 +71,7 @@ fn binding<'a>(migration: &'a MigrationContext, table: &str) -> Result<&'a Table
     let found = migration.tables.iter().find(|binding| binding.name() == table);
     found.ok_or_else(|| {
         let message = format!("{table} is not part of this migration");
-        StoreError::source(Kind::Misconfigured, "mending the state", message).into()
+        StoreError::source(Kind::Misconfigured, "repairing the state", message).into()
     })
 }
 
@@ -95,8 +95,8 @@ async fn recapture(migration: &MigrationContext, binding: &TableBinding) -> Resu
     Ok(source.install_capture(binding, &fingerprint).await?)
 }
 
-/// Installs the triggers again while PostgreSQL is frozen. What SQL has written meanwhile is overwritten by
-/// the reverse backfill that follows; nothing is copied from here.
+/// Installs the triggers again while PostgreSQL is frozen. The reverse backfill that follows overwrites what
+/// SQL has written meanwhile; nothing is copied from here.
 async fn refreeze(migration: &MigrationContext, binding: &TableBinding) -> Result<()> {
     let source = &migration.source;
     let fingerprint = source.fingerprint(binding).await?;

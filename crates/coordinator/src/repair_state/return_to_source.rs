@@ -6,8 +6,8 @@
 //! others. Either way nothing that is in one store only may be lost: 1. No application writes DynamoDB any
 //! more. 2. PostgreSQL, which takes no write but the feed's, reads every item that is newer than what it
 //! knows of it. 3. Only then it is the truth, under an epoch above everything that DynamoDB has seen, and in
-//! DualWrite, as what DynamoDB answers is in doubt. What differs then is listed, and nothing is overwritten
-//! unasked.
+//! DualWrite, as what DynamoDB answers is in doubt. The differences are listed then, and nothing is
+//! overwritten unasked.
 
 use lockstep_core::Advice::{DeadLetters, Doctor};
 use lockstep_core::{
@@ -102,7 +102,7 @@ async fn settle_what_waited(
     Ok(())
 }
 
-/// From when this returns, no application writes DynamoDB as the truth.
+/// Stops writes: from when this returns, no application writes DynamoDB as the truth.
 async fn stop_writes(
     migration: &MigrationContext,
     record: Option<&TargetRecord>,

@@ -22,7 +22,7 @@ const READ_WITHIN: Duration = Duration::from_secs(1);
 
 const READING: &str = "reading an item";
 
-/// What was brought back.
+/// Counts of what was brought back.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RowsTaken {
     /// Rows that were written to PostgreSQL as their items are, or deleted as DynamoDB says.

@@ -1,5 +1,5 @@
-//! What waited when the source was set back, and must not overwrite what the target has of the time that is
-//! lost; see `lockstep_postgres`, `undecided`.
+//! Keys that waited when the source was set back, and must not overwrite what the target has of the time that
+//! is lost; see `lockstep_postgres`, `undecided`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::loss::{Continuity, Found};
 use crate::options::MigrationContext;
 
-/// What is left to be decided.
+/// Keys that are left to be decided.
 pub(super) struct Undecided {
     /// Marks of before, over whose states the target has newer ones.
     pub(super) marks: Vec<WaitingMark>,
@@ -20,7 +20,7 @@ pub(super) struct Undecided {
     pub(super) until: DateTime<Utc>,
 }
 
-/// What is left by what the stores say of their histories; `None` where the source has lost nothing.
+/// Returns what is left by what the stores say of their histories; `None` where the source has lost nothing.
 ///
 /// # Errors
 /// The stores'.
@@ -56,7 +56,8 @@ pub(super) async fn of(migration: &MigrationContext, histories: &Continuity) -> 
     Ok(Some(Undecided { marks, until }))
 }
 
-/// When the newest mark of history was made that the source knows nothing of. It was set back to before that.
+/// Returns when the newest mark of history was made that the source knows nothing of. It was set back to
+/// before that.
 fn newest_lost_mark(histories: &Continuity) -> Option<DateTime<Utc>> {
     let lost = histories.tables.iter().filter_map(|table| match &table.found {
         Found::There { mark: Some(mark), .. } if mark.number > table.known.marking => Some(mark.at),

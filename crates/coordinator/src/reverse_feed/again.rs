@@ -15,7 +15,7 @@ use crate::options::MigrationContext;
 
 /// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL
 /// refused.
-pub(super) async fn settle_again(
+pub(super) async fn read_again(
     source: &Source,
     target: &Target,
     table: &FedTable,

@@ -22,7 +22,7 @@ use crate::options::MigrationContext;
 /// Rows of one chunk; their keys are asked for a hundred at a time.
 const CHUNK_ROWS: usize = 500;
 
-/// What a reverse backfill did to one table.
+/// Counts of what a reverse backfill did to one table.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ReverseBackfill {
     /// Table name.
@@ -60,9 +60,9 @@ pub async fn reverse_backfill(
     read_back(migration, binding, Reading { delete_absent, overwrite: true }, cancel).await
 }
 
-/// The same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth then,
-/// changes a row and deletes another. 3. The truth moves to the target, whose table is lost and restored. So
-/// what PostgreSQL wrote last itself stays; only what was written as the truth is taken.
+/// Returns the same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth
+/// then, changes a row and deletes another. 3. The truth moves to the target, whose table is lost and
+/// restored. So what PostgreSQL wrote last itself stays; only what was written as the truth is taken.
 ///
 /// # Errors
 /// As [`reverse_backfill`].
@@ -177,7 +177,7 @@ async fn rows(
         let (mut read, mut last, mut wanted) = (0, None, Vec::new());
         for tuple in chunk.tuples() {
             (read, last) = (read + 1, Some(tuple));
-            // What no item can hold is a dead letter, and has no place in the target.
+            // A row that no item can hold is a dead letter, and has no place in the target.
             if let Ok((item, key, expires_at_s)) = binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
                 let expired =
                     expires_at_s.is_some_and(|at_s| at_s <= migration.source.now_at_least().timestamp());

@@ -1,4 +1,4 @@
-//! Which epoch is the newest that was ever begun, where both stores show it.
+//! Newest epoch that was ever begun, where both stores show it.
 //!
 //! A version of a later one is either of a time that a store has lost, or another program's choice. Of the
 //! first kind it can only be where PostgreSQL forgot an epoch and DynamoDB's record as well: every epoch in

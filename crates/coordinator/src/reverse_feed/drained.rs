@@ -3,7 +3,7 @@
 //! An answer without records proves nothing: DynamoDB gives such answers in the midst of a shard. So markers
 //! are written, and waited for. 1. A marker is written after every write that matters. 2. Within a shard,
 //! records are in the order in which its partition took the writes. 3. So a shard that has shown a marker of
-//! this round has shown everything before it. Which shard a marker goes to is not ours to choose; markers are
+//! this round has shown everything before it. We cannot choose the shard that a marker goes to; markers are
 //! spread over the hashes of their keys, and more of them are written until every shard has shown one, or is
 //! closed and was read to its end. A shard that split meanwhile is closed, and its children have to show one
 //! as well; one that is closed and has no child yet is waited for, as its child may be listed late.
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::error::Result;
 use crate::options::MigrationContext;
 
-/// How often it is looked at how far the feed has come, and how often more markers are written.
+/// Interval between looks at how far the feed has come, and the one at which more markers are written.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const MARKERS_EVERY: Duration = Duration::from_millis(500);
 /// Markers of one go: with eight a shard, one of a thousand shards is missed in three goes.
@@ -37,23 +37,24 @@ const MARKERS_MAX: u32 = 20_000;
 const REQUESTS_IN_FLIGHT: usize = 64;
 /// Tables that DynamoDB is asked about at once.
 const TABLES_IN_FLIGHT: usize = 16;
-/// How often shards are listed: DynamoDB answers ten such questions a second, for all callers together.
+/// Interval at which shards are listed: DynamoDB answers ten such questions a second, for all callers
+/// together.
 const LIST_EVERY: Duration = Duration::from_secs(1);
 /// Number of markers that are taken away at once.
 const FEW_MARKERS: u32 = 64;
 
-/// How far the feed of a table is through.
+/// Result of the wait until the feed of a table is through.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drained {
     /// Whether everything that was written before the question has come through.
     pub through: bool,
-    /// What is missing, if anything.
+    /// Sentences that say what is missing, if anything.
     pub waits_for: Vec<String>,
     /// Shards that the stream has.
     pub shards: usize,
     /// Markers that were written.
     pub markers: u32,
-    /// How long it took, in milliseconds.
+    /// Milliseconds that it took.
     pub took_ms: u64,
 }
 
@@ -77,9 +78,9 @@ pub async fn drained(
     Ok(drained.remove(0))
 }
 
-/// The same for all tables at once, given their streams, in their order. That each was through at some moment
-/// is not enough: an item of one table that is settled last may drag rows of another along, which was
-/// through.
+/// Returns the same for all tables at once, given their streams, in their order. That each was through at
+/// some moment is not enough: an item of one table that is settled last may drag rows of another along, which
+/// was through.
 pub(crate) async fn all_drained(
     migration: &MigrationContext,
     streams: &[TableStream],
@@ -105,7 +106,7 @@ pub(crate) async fn all_drained(
     }
 }
 
-/// The streams of all tables, in their order; those that are off are switched on.
+/// Returns the streams of all tables, in their order; those that are off are switched on.
 pub(crate) async fn streams(migration: &MigrationContext) -> Result<Vec<TableStream>> {
     let enable = |binding: &TableBinding| {
         let name = binding.target_name.clone();
@@ -119,7 +120,7 @@ pub(crate) async fn streams(migration: &MigrationContext) -> Result<Vec<TableStr
 struct Waiting<'a> {
     binding: &'a TableBinding,
     stream: &'a TableStream,
-    /// Its shards, and when they were listed.
+    /// Shards of the table, and when they were listed.
     listed: Option<(Instant, Vec<Shard>)>,
     markers: u32,
     written_at: Option<Instant>,
@@ -135,9 +136,9 @@ impl Waiting<'_> {
     }
 }
 
-/// What a table needs before it is looked at once more.
+/// Answer that a table needs before it is looked at once more.
 enum Need {
-    /// Its shards as they are at this moment or later.
+    /// List of its shards as they are at this moment or later.
     List(Instant),
     /// This number of markers more.
     Markers(u32),
@@ -185,7 +186,8 @@ async fn round(
                 if listed_at >= begun {
                     table.end(begun, Vec::new());
                 } else {
-                    // By shards of a moment ago. What was split since must have come through as well.
+                    // By shards of a moment ago. The children of a shard that was split since must have come
+                    // through as well.
                     needs.push((at, Need::List(begun)));
                 }
                 continue;
@@ -255,7 +257,7 @@ async fn meet(
     Ok(())
 }
 
-/// What came of a [`Need`].
+/// Answer to a [`Need`].
 enum Met {
     Listed(Option<(Instant, Vec<Shard>)>),
     Written(u32),
@@ -287,7 +289,7 @@ struct Missing {
     open: usize,
 }
 
-/// What of a table has not come through yet.
+/// Returns what of a table has not come through yet.
 fn missing(read: FeedDrain, shards: &[Shard], round: &str) -> Missing {
     let FeedDrain { shards: read, riders, again, again_why } = read;
     let through = |shard: &&Shard| match read.get(&shard.id) {
@@ -315,8 +317,8 @@ fn missing(read: FeedDrain, shards: &[Shard], round: &str) -> Missing {
     Missing { shards, others, open }
 }
 
-/// The shards as they were at `since` or later, and when that was; `None` where there is no answer until
-/// `ends`.
+/// Returns the shards as they were at `since` or later, and when that was; `None` where there is no answer
+/// until `ends`.
 async fn list(
     stream: &TableStream,
     since: Instant,

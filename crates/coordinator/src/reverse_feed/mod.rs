@@ -41,31 +41,31 @@ use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::records;
 
-/// How often the feed makes sure that it still has its lock, and looks at its lag.
+/// Interval at which the feed makes sure that it still has its lock, and looks at its lag.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
 const ALARM_EVERY: Duration = Duration::from_secs(60);
-/// How long a feed that is told to stop may take for the pages it is at.
+/// Time that a feed that was asked to stop may take for the pages it is at.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait of a feed that is to end when everything has come through. A backlog of a day takes a while.
 const DRAIN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When a feed ends.
+/// Condition under which a feed ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedUntil {
-    /// When everything that was written before it began has come through, in every table.
+    /// End once everything that was written before the feed began has come through, in every table.
     Drained,
-    /// When it is cancelled.
+    /// End by cancellation.
     Cancelled,
 }
 
-/// What a feed did.
+/// Counts of what a feed did.
 #[derive(Clone, Debug, Serialize)]
 pub struct FeedSummary {
     /// Each table.
     pub tables: Vec<FeedTableSummary>,
 }
 
-/// What it did to one table.
+/// Counts of what it did to one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct FeedTableSummary {
     /// Table name.
@@ -76,7 +76,7 @@ pub struct FeedTableSummary {
     pub applied: u64,
     /// States that came from the source, or that it has had.
     pub skipped: u64,
-    /// Where the feed stands, over all runs.
+    /// Standing of the feed, over all runs.
     pub standing: Option<lockstep_postgres::reverse::FeedStanding>,
 }
 
@@ -90,7 +90,7 @@ pub struct FeedTableSummary {
 ///
 /// # Errors
 /// [`lockstep_core::Kind::Busy`] when another feed runs; [`CoordinatorError::HistoryLost`]; what fails
-/// before it has once worked; what no retry can mend. Cancellation is not an error.
+/// before it has once worked; what no retry can repair. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
@@ -147,7 +147,7 @@ pub async fn reverse_feed(
     Ok(FeedSummary { tables })
 }
 
-/// How often a table's stream was opened, over all tables of a feed.
+/// Number of times that a table's stream was opened, over all tables of a feed.
 #[derive(Debug, Default)]
 struct Opened(AtomicUsize);
 
@@ -191,7 +191,7 @@ const STAND_BY: Duration = Duration::from_millis(200);
 /// Feeds every table until told to stop, or stands by for as long as another process does.
 ///
 /// # Errors
-/// What no retry can mend. Cancellation is not an error.
+/// What no retry can repair. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// As for [`reverse_feed`].

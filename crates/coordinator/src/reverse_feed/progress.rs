@@ -1,4 +1,4 @@
-//! What the feed is doing, for those who watch.
+//! Progress of the feed, for people who watch.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -57,7 +57,7 @@ impl FeedTableProgress {
         self.skipped.load(Relaxed)
     }
 
-    /// How often a row was put off because PostgreSQL would not have it yet.
+    /// Returns how often a row was put off because PostgreSQL would not have it yet.
     pub fn put_off(&self) -> u64 {
         self.put_off.load(Relaxed)
     }

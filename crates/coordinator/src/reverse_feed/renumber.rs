@@ -20,15 +20,15 @@ use super::begun::{self, Begun};
 use crate::error::Result;
 use crate::options::MigrationContext;
 
-/// How far above what is known of its place a version is chosen: more than a partition takes writes in the
-/// day for which a stream keeps them (1,000 a second). 1. A row is written seven times, and the feed is
-/// behind. 2. Another program gives it version 99, and it is given one of ours. 3. The feed reads the seven:
-/// none of them may outrank that.
+/// Distance at which a version is chosen above what is known of its place: more than a partition takes writes
+/// in the day for which a stream keeps them (1,000 a second). 1. A row is written seven times, and the feed
+/// is behind. 2. Another program gives it version 99, and it is given one of ours. 3. The feed reads the
+/// seven: none of them may outrank that.
 const ABOVE: i64 = 1 << 28;
-/// How often an item that changes under our hands is read again.
+/// Number of times that an item that changes under our hands is read again.
 const TRIES_MAX: usize = 5;
 
-/// What became of items that were set aside for their version.
+/// Counts of items that were set aside for their version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Renumbered {
     /// Written again under a version of ours; while PostgreSQL is the truth, given up to their rows.
@@ -94,7 +94,7 @@ pub(super) async fn renumber_page(
     let binding = table.binding();
     let mut done = 0;
     for item in items.iter_mut() {
-        // What is no row of this table is for a person to look at.
+        // An item that is no row of this table is for a person to look at.
         if !is_foreign(item, begun) || binding.table.row_of_item(item).is_err() && !is_tombstone(item) {
             continue;
         }
@@ -106,7 +106,7 @@ pub(super) async fn renumber_page(
     Ok(done)
 }
 
-/// Whether no epoch of ours handed out the version that an item has.
+/// Tells whether no epoch of ours handed out the version that an item has.
 fn is_foreign(item: &Attributes, begun: Begun) -> bool {
     if is_mark(item) {
         return false;

@@ -17,7 +17,7 @@ use super::begun;
 use super::progress::FeedTableProgress;
 use crate::options::MigrationContext;
 
-/// How often it is noted that a shard has nothing new: what the lag is measured by.
+/// Interval at which the feed notes that a shard has nothing new: what the lag is measured by.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Some seconds, for what passes at once. Then the feed tells of it, and begins again from what was saved.
@@ -25,7 +25,7 @@ fn briefly() -> Backoff {
     Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10)
 }
 
-/// Where the pages of one table's stream go.
+/// Sink of the pages of one table's stream.
 pub(super) struct TableSink<'a> {
     pub(super) migration: &'a MigrationContext,
     pub(super) source: &'a Source,
@@ -42,7 +42,7 @@ impl TableSink<'_> {
         self.table.binding().name()
     }
 
-    /// Whether it is time to note that a shard was looked at.
+    /// Tells whether it is time to note that a shard was looked at.
     fn is_due(&self, shard: &str) -> bool {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         if touched.get(shard).is_some_and(|at| at.elapsed() < TOUCH_EVERY) {
@@ -53,13 +53,13 @@ impl TableSink<'_> {
     }
 }
 
-/// As the feed says it when it stands still.
+/// Words of the feed when it stands still for this.
 const AHEAD: &str = "the stream has records of an epoch that PostgreSQL's control record has never begun";
 
 impl TableSink<'_> {
     /// Applies a page with records of an epoch that PostgreSQL has never begun, if both stores show that they
     /// are another program's. Or else the feed stands still before it: 1. PostgreSQL is set back to before an
-    /// epoch in which applications wrote. 2. What they wrote is passed over. 3. The way back is taken.
+    /// epoch in which applications wrote. 2. Their writes are passed over. 3. The way back is taken.
     async fn apply_ahead(&self, page: FedPage<'_>) -> Result<Applied> {
         let begun = begun::newest(self.migration).await.map_err(|error| match error {
             crate::CoordinatorError::Store(error) => error,

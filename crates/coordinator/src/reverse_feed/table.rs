@@ -8,7 +8,7 @@ use lockstep_postgres::TableBinding;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::again::settle_again;
+use super::again::read_again;
 use super::progress::FeedTableProgress;
 use super::sink::TableSink;
 use crate::error::Result;
@@ -56,8 +56,8 @@ pub(super) async fn feed(
         touched,
     };
     let following = follow(&stream, &sink, options.follow, stop);
-    let settling = settle_again(source, target, &table, &noted, options.again_every, stop);
+    let reading = read_again(source, target, &table, &noted, options.again_every, stop);
     // Either ends by itself only when told to stop; the first error ends both.
-    tokio::try_join!(following, settling)?;
+    tokio::try_join!(following, reading)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::options::MigrationContext;
 
-/// What was left open, and is settled.
+/// Steps that were left open, and are settled.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     /// One sentence each.

@@ -15,12 +15,12 @@ use crate::moving::{self, Moved, PauseSummary};
 use crate::options::MigrationContext;
 use crate::status::late_writes_until;
 
-/// Where the leases are of those who may serve by the phase before or after.
+/// Returns where the leases are of the instances that may serve by the phase before or after.
 pub(super) fn leases<'a>(intent: &Intent, migration: &'a MigrationContext) -> Leases<'a> {
     if intent.moves_truth() { Leases::of_both(migration) } else { Leases::of_source(migration) }
 }
 
-/// What to do about an intent whose outcome is missing.
+/// Recovery of an intent whose outcome is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recovery {
     /// The flip has happened: wait for the instances, then record it.
@@ -39,7 +39,7 @@ pub(super) fn recover(intent: &Intent, control: &Control) -> Recovery {
     }
 }
 
-/// What came of taking a step.
+/// Result of taking a step.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) tries: u32,
@@ -54,7 +54,7 @@ impl From<Moved> for Taken {
     }
 }
 
-/// What the records say once a step is settled.
+/// State of the records once a step is settled.
 pub(super) struct Settled {
     pub(super) now: Control,
     pub(super) instances: Vec<InstanceWait>,
@@ -79,7 +79,7 @@ pub(super) async fn settle(
     }
 }
 
-/// The same, with `parts` of it noted; `None` where another part was begun meanwhile.
+/// Returns the same, with `parts` of it noted; `None` where another part was begun meanwhile.
 async fn settle_once(
     migration: &MigrationContext,
     id: IntentId,

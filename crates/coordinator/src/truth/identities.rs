@@ -75,13 +75,13 @@ async fn seed_beyond(
 /// Requests that are under way at once.
 const REQUESTS_IN_FLIGHT: usize = 16;
 
-/// The answers of `asked`, in their order.
+/// Returns the answers of `asked`, in their order.
 async fn at_once<T, F: Future<Output = Result<T>>>(asked: impl Iterator<Item = F>) -> Result<Vec<T>> {
     let asked: Vec<F> = asked.collect();
     stream::iter(asked).buffered(REQUESTS_IN_FLIGHT).try_collect().await
 }
 
-/// Those of `tables` that a sequence numbers, with its name.
+/// Returns those of `tables` that a sequence numbers, with its name.
 async fn numbered<'a>(
     connection: &mut PgConnection,
     tables: &'a [TableBinding],
@@ -110,7 +110,7 @@ pub async fn set_back(
         // whom the trigger refused has taken an id of it all the same.
         let highest = highest_id_in_use(connection, binding).await?;
         let is_behind = match control.next_id(binding.name()).await {
-            // What stands there is no counter: none can be handed out before it is seeded again.
+            // A value that stands there is no counter: none can be handed out before it is seeded again.
             Err(error) if error.kind == Kind::Misconfigured && error.cause.is_none() => true,
             next => next?.is_some_and(|next| next <= highest),
         };

@@ -126,8 +126,8 @@ element!(i16, "smallint[]", whole, digits);
 element!(i32, "integer[]", whole, digits);
 element!(i64, "bigint[]", whole, digits);
 
-/// The elements of PostgreSQL's binary array: dimensions, whether one is NULL, type; length and first index
-/// of each dimension; elements, each with its length (`array_send` in PostgreSQL's `arrayfuncs.c`).
+/// Returns the elements of PostgreSQL's binary array: dimensions, whether one is NULL, type; length and first
+/// index of each dimension; elements, each with its length (`array_send` in PostgreSQL's `arrayfuncs.c`).
 fn fields(bytes: &[u8]) -> Result<Vec<Option<&[u8]>>, Unholdable> {
     let malformed = || Unholdable::because("malformed array from PostgreSQL");
     let mut rest = bytes;

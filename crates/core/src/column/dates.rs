@@ -171,7 +171,7 @@ mod moment {
 mod tests {
     use super::*;
 
-    /// As PostgreSQL 15 prints them.
+    /// Literals are as PostgreSQL 15 prints them.
     #[test]
     fn what_no_item_can_hold_is_told_and_has_a_literal() {
         for (since_2000, literal) in [

@@ -20,7 +20,7 @@ use crate::attribute::Attribute;
 pub struct Scaled<const SCALE: u32>(Decimal);
 
 impl<const SCALE: u32> Scaled<SCALE> {
-    /// The value at this scale.
+    /// Returns the value at this scale.
     ///
     /// # Errors
     /// When digits would be lost.
@@ -36,7 +36,7 @@ impl<const SCALE: u32> Scaled<SCALE> {
         }
     }
 
-    /// The decimal, for arithmetic.
+    /// Returns the decimal, for arithmetic.
     pub fn get(self) -> Decimal {
         self.0
     }
@@ -122,7 +122,7 @@ impl Column for Decimal {
     }
 }
 
-/// What [`from_binary`] reads.
+/// Writes the form that [`from_binary`] reads.
 fn to_binary(value: Decimal) -> Vec<u8> {
     let scale = value.scale();
     let padding = (4 - scale % 4) % 4;

@@ -121,22 +121,23 @@ impl Documents {
 }
 
 impl Document<'_> {
-    /// The index of the whole document.
+    /// Returns the index of the whole document.
     pub(super) fn root(&self) -> usize {
         self.values.len() - 1
     }
 
-    /// The meaning of a value; the same number for the same meaning in documents that were read together.
+    /// Returns the meaning of a value; the same number for the same meaning in documents that were read
+    /// together.
     pub(super) fn meaning(&self, index: usize) -> u32 {
         self.values[index].meaning
     }
 
-    /// A value as it is written.
+    /// Returns a value as it is written.
     pub(super) fn text(&self, index: usize) -> &str {
         self.values[index].text
     }
 
-    /// The parts of a value.
+    /// Returns the parts of a value.
     pub(super) fn parts(&self, index: usize) -> &Parts {
         &self.values[index].parts
     }
@@ -158,12 +159,13 @@ fn meaning(text: &str, parts: &Parts, values: &[Value<'_>]) -> Meaning {
     }
 }
 
-/// The text of a string; one that says nothing that Rust can hold, as half a character, as it is written.
+/// Returns the text of a string; one that says nothing that Rust can hold, as half a character, as it is
+/// written.
 fn unescaped(quoted: &str) -> String {
     serde_json::from_str(quoted).unwrap_or_else(|_| quoted.to_owned())
 }
 
-/// The index after the string that begins at `at`.
+/// Returns the index after the string that begins at `at`.
 fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
@@ -175,7 +177,8 @@ fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// A number as sign, digits without leading or trailing zeros, and the power of ten of the last digit.
+/// Returns a number as sign, digits without leading or trailing zeros, and the power of ten of the last
+/// digit.
 pub(crate) fn normal_number(text: &str) -> (bool, String, i64) {
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));

@@ -1,4 +1,4 @@
-//! What PostgreSQL would make of a value, asked where it is not there to be asked (I16).
+//! Value as PostgreSQL would hold it, computed where PostgreSQL cannot be asked (I16).
 //!
 //! In DynamoOnly a row is acknowledged once DynamoDB has it, and PostgreSQL follows through the reverse feed. 1.
 //! A partner sends a text with a NUL in it; DynamoDB takes it. 2. PostgreSQL refuses the row, for good. 3.
@@ -30,23 +30,24 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 pub struct ColumnTypes(BTreeMap<String, String>);
 
 impl ColumnTypes {
-    /// By column.
+    /// Makes the map of column names to their types.
     pub fn new(types: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(types.into_iter().collect())
     }
 
-    /// The type of a column; `declared` where it is not known, as that of a column that was added since.
+    /// Returns the type of a column; `declared` where it is not known, as that of a column that was added
+    /// since.
     pub fn of<'a>(&'a self, column: &str, declared: &'a str) -> &'a str {
         self.0.get(column).map_or(declared, String::as_str)
     }
 
-    /// Each column with its type.
+    /// Returns each column with its type.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(column, sql_type)| (column.as_str(), sql_type.as_str()))
     }
 }
 
-/// The numbers in the brackets of a type: `numeric(18,2)` has 18 and 2.
+/// Returns the numbers in the brackets of a type: `numeric(18,2)` has 18 and 2.
 fn bounds(sql_type: &str) -> Option<(u32, u32)> {
     let (_, rest) = sql_type.split_once('(')?;
     let (inside, _) = rest.split_once(')')?;
@@ -57,7 +58,7 @@ fn bounds(sql_type: &str) -> Option<(u32, u32)> {
 /// Begins the labels of an enum in its type, as a JSON array.
 const LABELS: &str = " enum ";
 
-/// The labels of an enum, where they were recorded with its type.
+/// Returns the labels of an enum, where they were recorded with its type.
 pub(super) fn labels(sql_type: &str) -> Option<Vec<String>> {
     let (_, labels) = sql_type.trim_end_matches(NOT_NULL).split_once(LABELS)?;
     serde_json::from_str(labels).ok()
@@ -141,7 +142,7 @@ pub(super) fn document(text: &str) -> Result<(), Unholdable> {
     Ok(())
 }
 
-/// The place after a string that begins before `at`.
+/// Returns the place after a string that begins before `at`.
 fn string(bytes: &[u8], mut at: usize) -> Result<usize, Unholdable> {
     let unit = |at: usize| {
         let digits = bytes.get(at + 2..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());

@@ -23,7 +23,7 @@ use crate::difference::{Difference, FieldValue, Path, shown};
 pub struct Json(String);
 
 impl Json {
-    /// A document of anything that serialises.
+    /// Makes a document of anything that serialises.
     ///
     /// # Errors
     /// When serialisation fails, for example for a map whose keys are not strings.
@@ -47,7 +47,7 @@ impl Json {
         serde_json::from_str(&self.0)
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -174,7 +174,7 @@ fn first_difference(a: &str, b: &str, path: &mut Path) -> (FieldValue, FieldValu
     }
 }
 
-/// A value inside a document. Strings keep their quotes, so that `"1"` is not taken for `1`.
+/// Returns a value inside a document. Strings keep their quotes, so that `"1"` is not taken for `1`.
 fn value_in(raw: &str) -> FieldValue {
     match raw.trim() {
         "null" => FieldValue::Null,

@@ -12,10 +12,10 @@ pub trait Labelled: Copy + 'static {
     /// Every label.
     const LABELS: &'static [&'static str];
 
-    /// Its label.
+    /// Returns the label of the variant.
     fn label(self) -> &'static str;
 
-    /// The value with that label.
+    /// Returns the value with that label.
     fn of_label(label: &str) -> Option<Self>;
 }
 

@@ -75,7 +75,7 @@ proptest! {
         is_a_key(&bytes);
     }
 
-    /// By the same digits as of a declared table, which reads what PostgreSQL prints.
+    /// The digits are those of a declared table, which reads what PostgreSQL prints.
     #[test]
     fn floats_read_back(double in any::<f64>(), real in any::<f32>()) {
         if double == 0.0 || (1e-130..9.9e125).contains(&double.abs()) {

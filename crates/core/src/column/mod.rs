@@ -47,7 +47,7 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// The labels of an enum, which are held against those of PostgreSQL; of other types none.
     const LABELS: &'static [&'static str] = &[];
 
-    /// Whether a source column of this type (as `format_type()` prints it) can be read as `Self`.
+    /// Tells whether a source column of this type (as `format_type()` prints it) can be read as `Self`.
     fn accepts(sql_type: &str) -> bool {
         sql_type == Self::SQL_TYPE
     }
@@ -58,8 +58,8 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// When the value has no counterpart in Rust (`NaN`, `infinity`) or the bytes are not of this type.
     fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable>;
 
-    /// The DynamoDB attribute, `None` for NULL: NULL is absence, so that it stays distinct from the empty
-    /// string.
+    /// Returns the DynamoDB attribute, `None` for NULL: NULL is absence, so that it stays distinct from the
+    /// empty string.
     ///
     /// # Errors
     /// When DynamoDB cannot hold the value.
@@ -86,17 +86,18 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// Adds a NULL of this type as the next parameter of a statement.
     fn bind_null(arguments: &mut PgArguments);
 
-    /// Whether two values mean the same: decimals by value and scale, documents by meaning.
+    /// Tells whether two values mean the same: decimals by value and scale, documents by meaning.
     fn same(&self, other: &Self) -> bool;
 
-    /// How two values differ: `self` is the source's and `other` the target's. `None` if they mean the same.
+    /// Returns how two values differ: `self` is the source's and `other` the target's. `None` if they mean
+    /// the same.
     fn difference(&self, other: &Self) -> Option<Difference> {
         (!self.same(other)).then(|| as_texts(self, other))
     }
 
-    /// The value as a column of this type, as `format_type()` prints it, would hold it: `character(3)` pads
-    /// with blanks. Where DynamoDB is the truth and PostgreSQL follows, a write is held to that before
-    /// anything of it is sent (I16).
+    /// Returns the value as a column of this type, as `format_type()` prints it, would hold it:
+    /// `character(3)` pads with blanks. Where DynamoDB is the truth and PostgreSQL follows, a write is held
+    /// to that before anything of it is sent (I16).
     ///
     /// # Errors
     /// When PostgreSQL would refuse the value.
@@ -112,7 +113,7 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
         Err(Unholdable::because(format!("{} columns cannot be part of a key", Self::SQL_TYPE)))
     }
 
-    /// The value as the text of an SQL literal, for primary keys that border a range.
+    /// Returns the value as the text of an SQL literal, for primary keys that border a range.
     ///
     /// # Errors
     /// When the type cannot be part of a primary key here.
@@ -120,8 +121,9 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
         Err(Unholdable::because(format!("{} columns cannot be part of a primary key", Self::SQL_TYPE)))
     }
 
-    /// The same of a field, also of one whose value no item can hold where PostgreSQL reads it back: 1. The
-    /// last row of a chunk has a key of 44 BC. 2. The row is set aside; what follows it begins past its key.
+    /// Returns the same of a field, also of one whose value no item can hold where PostgreSQL reads it back:
+    /// 1. The last row of a chunk has a key of 44 BC. 2. The row is set aside; what follows it begins past
+    /// its key.
     ///
     /// # Errors
     /// When the field is none of this type, or the type cannot be part of a primary key here.
@@ -129,8 +131,8 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
         Self::from_field(field)?.literal()
     }
 
-    /// The SQL expression that puts column `name` (already qualified and quoted) into a source key, the same
-    /// in every session whatever its settings.
+    /// Returns the SQL expression that puts column `name` (already qualified and quoted) into a source key,
+    /// the same in every session whatever its settings.
     fn key_expression(name: &str) -> String {
         name.to_owned()
     }
@@ -214,7 +216,7 @@ fn as_texts<C: Column>(source: &C, target: &C) -> Difference {
     Difference::of(text(source).as_deref(), text(target).as_deref())
 }
 
-/// An attribute as text, for people.
+/// Returns an attribute as text, for people.
 pub(crate) fn text_of(attribute: &AttributeValue) -> String {
     match attribute {
         AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
@@ -225,23 +227,23 @@ pub(crate) fn text_of(attribute: &AttributeValue) -> String {
     }
 }
 
-/// The bytes of a field that may not be NULL.
+/// Returns the bytes of a field that may not be NULL.
 fn present(field: Option<&[u8]>) -> Result<&[u8], Unholdable> {
     field.ok_or_else(|| Unholdable::because("is NULL in the source, but the row type says it cannot be"))
 }
 
-/// A field that is a text.
+/// Returns a field that is a text.
 fn text_field(field: Option<&[u8]>) -> Result<&str, Unholdable> {
     std::str::from_utf8(present(field)?)
         .map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
 }
 
-/// An element of a key that is a text.
+/// Returns an element of a key that is a text.
 fn key_text(element: &serde_json::Value) -> Result<&str, Unholdable> {
     element.as_str().ok_or_else(|| Unholdable::because("key element is not a string"))
 }
 
-/// A field of exactly `N` bytes.
+/// Returns a field of exactly `N` bytes.
 fn exactly<const N: usize>(field: Option<&[u8]>) -> Result<[u8; N], Unholdable> {
     let bytes = present(field)?;
     bytes

@@ -73,8 +73,8 @@ fn read_plain(text: &[u8]) -> Option<DateTime<Utc>> {
         .map(|naive| naive.and_utc())
 }
 
-/// A timestamp that no item can hold, as PostgreSQL reads it: it has more years than chrono, and counts those
-/// before our era from 1.
+/// Returns a timestamp that no item can hold, as PostgreSQL reads it: it has more years than chrono, and
+/// counts those before our era from 1.
 pub(super) fn far_literal(since_2000_us: i64, zone: &str) -> String {
     const DAY_US: i64 = 86_400_000_000;
     match since_2000_us {
@@ -89,7 +89,7 @@ pub(super) fn far_literal(since_2000_us: i64, zone: &str) -> String {
     format!("{date} {hours:02}:{minutes:02}:{seconds:02}.{us:06}{zone}{era}")
 }
 
-/// The date that is that many days after 2000-01-01, and its era.
+/// Returns the date that is that many days after 2000-01-01, and its era.
 pub(super) fn far_date(days: i64) -> (String, &'static str) {
     // From 2000-03-01, so that a leap day is the last of its year, in cycles of 400 years.
     let day = days - 60;
@@ -182,7 +182,7 @@ mod tests {
         assert!(fixed_width(year_10000).is_err());
     }
 
-    /// As PostgreSQL 15 prints them in UTC.
+    /// Literals are as PostgreSQL 15 prints them in UTC.
     #[test]
     fn a_key_of_any_year_has_a_literal() {
         let of = |us: i64| DateTime::<Utc>::literal_of_field(Some(&us.to_be_bytes()));

@@ -1,4 +1,4 @@
-//! Where in the server an error came up, read from its CONTEXT.
+//! Place in the server at which an error came up, read from its CONTEXT.
 
 /// The owner of the code of the innermost place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +13,11 @@ pub(super) enum Place {
     Function,
 }
 
-/// What the server says of places that are no functions: a row that is waited for, a line of a COPY, the
-/// parameters of a statement.
+/// Beginnings of lines in which the server names places that are no functions: a row that is waited for, a
+/// line of a COPY, the parameters of a statement.
 const OF_THE_SERVER: &[&str] = &["while ", "COPY ", "unnamed portal ", "portal ", "parallel worker"];
 
-/// The innermost place.
+/// Returns the innermost place.
 pub(super) fn of(context: &str) -> Place {
     let line = context.lines().next().unwrap_or_default();
     if line.is_empty() {
@@ -35,15 +35,15 @@ pub(super) fn of(context: &str) -> Place {
     }
 }
 
-/// Whether the place is a function of schema `lockstep`, in whatever language the server speaks. A name in
-/// quotes could be anything.
+/// Tells whether the place is a function of schema `lockstep`, in whatever language the server speaks. A name
+/// in quotes could be anything.
 fn is_of_ours(line: &str) -> bool {
     line.starts_with("PL/pgSQL")
         && !line.contains('"')
         && line.split_once(" lockstep.").is_some_and(|(before, _)| !before.contains('('))
 }
 
-/// The innermost function, where the server speaks English.
+/// Returns the innermost function, where the server speaks English.
 pub(super) fn function(context: &str) -> Option<&str> {
     context.lines().find_map(|line| {
         let (name, _) = line.strip_prefix("PL/pgSQL function ")?.split_once('(')?;

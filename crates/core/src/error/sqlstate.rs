@@ -1,4 +1,4 @@
-//! What an error of PostgreSQL means, by its SQLSTATE: one table (PostgreSQL documentation, appendix A).
+//! Meaning of an error of PostgreSQL, by its SQLSTATE: one table (PostgreSQL documentation, appendix A).
 //!
 //! A code that is not in it is an outage (I18): it is tried again and told of, and nothing is concluded from
 //! it.
@@ -59,7 +59,7 @@ const TABLE: &[(&str, Kind)] = &[
     ("P0", Kind::Invalid),
 ];
 
-/// The meaning of a SQLSTATE.
+/// Returns the meaning of a SQLSTATE.
 pub(super) fn kind(code: &str) -> Kind {
     let known = |exact: bool| {
         TABLE.iter().find(|(known, _)| if exact { *known == code } else { code.starts_with(known) })
@@ -87,8 +87,8 @@ pub(super) fn advise(code: &str) -> String {
     }
 }
 
-/// Of the process: how often a node said that it takes no writes, and how often a password was refused. A
-/// pool of connections looks at these, wherever the error came up.
+/// Counts of this process: refusals by a node that takes no writes, and refused passwords. A pool of
+/// connections looks at these, wherever the error came up.
 static READ_ONLY: AtomicU64 = AtomicU64::new(0);
 static PASSWORDS: AtomicU64 = AtomicU64::new(0);
 
@@ -101,12 +101,12 @@ pub(super) fn notice(code: &str) {
     }
 }
 
-/// How often a node of PostgreSQL said in this process that it takes no writes.
+/// Returns how often a node of PostgreSQL has refused a write in this process because it takes none.
 pub fn read_only_refusals() -> u64 {
     READ_ONLY.load(Relaxed)
 }
 
-/// How often a password of PostgreSQL was refused in this process.
+/// Returns how often PostgreSQL has refused a password in this process.
 pub fn passwords_refused() -> u64 {
     PASSWORDS.load(Relaxed)
 }

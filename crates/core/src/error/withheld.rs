@@ -12,7 +12,7 @@ pub(super) struct Withheld(pub(super) Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for Withheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("what the driver said is withheld, as it may hold values of rows")
+        f.write_str("the driver's message is withheld, as it may hold values of rows")
     }
 }
 

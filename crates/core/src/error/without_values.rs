@@ -1,4 +1,5 @@
-//! What may be told of an error of the driver: never a value of a row (R36). The one place that decides it.
+//! Words that may be told of an error of the driver: never a value of a row (R36). The one place that decides
+//! it.
 //!
 //! Messages hold values where the server quotes what it read (class 22), and where a function of the
 //! application wrote them: 1. A trigger says `RAISE EXCEPTION 'bad address %', NEW.email`. 2. The message is
@@ -16,7 +17,7 @@ use crate::unholdable::Unholdable;
 /// Longest name that is shown, in characters.
 const NAME_MAX: usize = 100;
 
-/// What may be told of any error of the driver.
+/// Describes any error of the driver, without a value of a row.
 pub(super) fn of_driver(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(e) => of_database(e.as_ref()),
@@ -59,7 +60,7 @@ fn of_database(error: &dyn DatabaseError) -> String {
     })
 }
 
-/// What the server sends of an error.
+/// Fields of an error that the server sends.
 struct Answer<'a> {
     code: &'a str,
     message: &'a str,

@@ -1,4 +1,4 @@
-//! What is said of an error of PostgreSQL by its SQLSTATE, where its own words are not told.
+//! Sentences for an error of PostgreSQL by its SQLSTATE, where its own words are not told.
 
 /// Classes whose messages are the server's own sentence about names, locks, rights, and itself. Of XX only
 /// the two codes of damage: what an extension makes up is XX000, and may quote what it read.
@@ -14,17 +14,17 @@ const FIXED: &[&str] = &["08", "25", "26", "40", "53", "54", "55", "57", "58", "
 const BEFORE_A_TYPE: &[&str] =
     &["invalid input syntax for type ", "invalid input value for enum ", "value too long for type "];
 
-/// Whether the server's messages of this code speak of names only.
+/// Tells whether the server's messages of this code speak of names only.
 pub(super) fn are_names_only(code: &str) -> bool {
     NAMES_ONLY.iter().any(|class| code.starts_with(class))
 }
 
-/// Whether they quote no part of a statement either.
+/// Tells whether they quote no part of a statement either.
 pub(super) fn are_fixed(code: &str) -> bool {
     FIXED.iter().any(|class| code.starts_with(class))
 }
 
-/// The part of the server's own message before the value that it quotes, where it is about a type.
+/// Returns the part of the server's own message before the value that it quotes, where it is about a type.
 pub(super) fn of_type(message: &str) -> Option<String> {
     if !BEFORE_A_TYPE.iter().any(|words| message.starts_with(words)) {
         return None;
@@ -33,7 +33,7 @@ pub(super) fn of_type(message: &str) -> Option<String> {
     (!before.contains('"') && before.len() <= 120).then(|| before.to_owned())
 }
 
-/// The words of a SQLSTATE by itself.
+/// Returns the words of a SQLSTATE by itself.
 pub(super) fn of_code(code: &str) -> &'static str {
     match code {
         "21000" => "more rows than one, where one is taken",

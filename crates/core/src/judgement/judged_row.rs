@@ -2,8 +2,8 @@
 
 use super::{Aggregate, ExactSum, Group, Judgement, Rule, Total};
 
-/// What a row comes to, before it is known whether it counts: a row is judged before it is encoded, which
-/// takes it apart, and one that cannot be encoded counts as unreadable and as nothing else.
+/// Judgement of one row, before it is known whether the row counts: a row is judged before it is encoded,
+/// which takes it apart, and one that cannot be encoded counts as unreadable and as nothing else.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JudgedRow {
     /// The rules that it breaks.

@@ -9,9 +9,9 @@ use super::of_name;
 pub struct Settings(Map<String, Value>);
 
 impl Settings {
-    /// Those of a control record that count at `now_s`, in seconds since 1970 by the clock of the store that
-    /// keeps them: each is `{"value": …, "until": seconds or null}`. What this version does not know, or
-    /// what does not hold what its name takes, counts for nothing.
+    /// Returns those of a control record that count at `now_s`, in seconds since 1970 by the clock of the
+    /// store that keeps them: each is `{"value": …, "until": seconds or null}`. A setting that this version
+    /// does not know, or whose value its name does not take, counts for nothing.
     pub fn in_force(kept: &Value, now_s: f64) -> Self {
         let counts =
             |entry: &Value| entry.get("until").and_then(Value::as_f64).is_none_or(|until| until > now_s);
@@ -26,22 +26,22 @@ impl Settings {
         )
     }
 
-    /// A number.
+    /// Returns a number.
     pub fn number(&self, name: &str) -> Option<f64> {
         self.0.get(name)?.as_f64()
     }
 
-    /// A whole number.
+    /// Returns a whole number.
     pub fn whole(&self, name: &str) -> Option<u64> {
         self.0.get(name)?.as_u64()
     }
 
-    /// A word.
+    /// Returns a word.
     pub fn word(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
     }
 
-    /// Whether it is set to true.
+    /// Tells whether it is set to true.
     pub fn is_on(&self, name: &str) -> bool {
         self.0.get(name) == Some(&Value::Bool(true))
     }

@@ -1,4 +1,4 @@
-//! What leads a percentage up, step by step.
+//! Ramps, which lead a percentage up step by step.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub struct Ramp {
 const RAMP_STEPS_MAX: usize = 20;
 
 impl Ramp {
-    /// A ramp at its beginning.
+    /// Makes a ramp at its beginning.
     ///
     /// # Errors
     /// What its steps and its pause have to be.
@@ -38,26 +38,26 @@ impl Ramp {
         Ok(Self { steps, hold_s, at: 0, since_s })
     }
 
-    /// Whether what was kept is one that can be gone on with.
+    /// Returns the ramp that was kept, if it is one that can be gone on with.
     pub fn of(kept: &Value) -> Option<Self> {
         let ramp: Self = serde_json::from_value(kept.clone()).ok()?;
         let (fresh, at) = (Self::new(ramp.steps.clone(), ramp.hold_s, ramp.since_s).ok()?, ramp.at);
         (at < fresh.steps.len()).then_some(ramp)
     }
 
-    /// The percentage in force.
+    /// Returns the percentage in force.
     pub fn percent(&self) -> f64 {
         self.steps.get(self.at).copied().unwrap_or(0.0)
     }
 
-    /// The next step, once this one has held for long enough at `now_s`.
+    /// Returns the next step, once this one has held for long enough at `now_s`.
     pub fn due(&self, now_s: f64) -> Option<Self> {
         let next = self.at + 1;
         let held = now_s - self.since_s >= self.hold_s as f64;
         (held && next < self.steps.len()).then(|| Self { at: next, since_s: now_s, ..self.clone() })
     }
 
-    /// Whether there is a step left.
+    /// Tells whether there is a step left.
     pub fn goes_on(&self) -> bool {
         self.at + 1 < self.steps.len()
     }

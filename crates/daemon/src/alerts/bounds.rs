@@ -1,6 +1,6 @@
-//! From when on something is wrong.
+//! Bounds beyond which something is wrong.
 
-/// From when on it is wrong.
+/// Bounds beyond which something is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Thresholds {
     /// Age of the oldest pending key, in seconds.
@@ -8,13 +8,14 @@ pub(crate) struct Thresholds {
     pub(crate) pending_critical_s: f64,
     /// Age of the newest verdict while DynamoDB is read, in seconds.
     pub(crate) verdict_warning_s: f64,
-    /// What a comparison should come to, and what it must not fall below, in percent: those of the reference
-    /// system.
+    /// Share that a comparison should reach, and the one that it must not fall below, in percent: those of
+    /// the reference system.
     pub(crate) consistency: (f64, f64),
     pub(crate) accuracy: (f64, f64),
-    /// What orphans should stay below, and must not exceed, in percent.
+    /// Share that orphans should stay below, and the one that they must not exceed, in percent.
     pub(crate) orphans: (f64, f64),
-    /// What applications' writes and coordinated operations should come to, and must not fall below.
+    /// Share of applications' writes and coordinated operations that should succeed, and the one that it must
+    /// not fall below.
     pub(crate) write_success: (f64, f64),
     pub(crate) operations: (f64, f64),
 }

@@ -1,10 +1,10 @@
-//! What is wrong by what applications counted, and by what a comparison came to.
+//! Alerts by what applications counted, and by what a comparison found.
 
 use super::{Found, Severity, Thresholds};
 use crate::counted::Counted;
 use crate::measure::Measured;
 
-/// What applications counted, against the bounds of the reference system.
+/// Judges what applications counted, against the bounds of the reference system.
 pub(super) fn of_counted(counted: &Counted, limits: &Thresholds, found: &mut Found<'_>) {
     let open = counted.operations_open;
     for (name, value, (target, bound), whole, what) in [

@@ -1,4 +1,4 @@
-//! What is wrong by the status of the migration alone.
+//! Alerts by the status of the migration alone.
 
 use lockstep_coordinator::Status;
 use lockstep_core::Phase;

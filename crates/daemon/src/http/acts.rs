@@ -19,7 +19,7 @@ use crate::operator::{Compare, Walk};
 use crate::shared::Shared;
 
 const ACTOR_CHARS_MAX: usize = 100;
-/// Who acts where the request names no person.
+/// Name of the actor where the request names no person.
 const UNNAMED: &str = "operate token";
 /// Longest wait of one request for the end of what it began.
 const WAIT_S_MAX: u64 = 30;
@@ -28,7 +28,7 @@ const KEY_CHARS_MAX: usize = 1_000;
 /// Most rows of a sample, and most keys of a repair.
 const SAMPLE_MAX: u64 = 100_000;
 
-/// What every body may hold.
+/// Fields that every body may hold.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Common {
     actor: Option<String>,
@@ -203,7 +203,7 @@ pub(super) async fn test_operation(
     act(shared, how, What::TestOperation).await
 }
 
-/// An alias of before: it takes no body, and does what its new route does.
+/// Returns an alias of before: it takes no body, and does what its new route does.
 pub(super) async fn alias(
     shared: Arc<Shared>,
     right: Right,

@@ -28,7 +28,7 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
-    /// The read token, where something would be done.
+    /// Returns the read token, where something would be done.
     pub(crate) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "this token reads; to act, send the operate token")
     }
@@ -44,7 +44,7 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    /// What was sent does not parse.
+    /// Refuses what was sent because it does not parse.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
@@ -61,7 +61,7 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
 
-    /// What was sent parses, and is not what the route takes.
+    /// Refuses what was sent because it parses and is not what the route takes.
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", message)
     }
@@ -98,7 +98,7 @@ impl Refusal {
 
     /// A name that this daemon does not go by: a page of another site may have been led here.
     pub(crate) fn wrong_host() -> Self {
-        let message = "this daemon does not go by the host name of this request; use its address, or add the name to serve.hosts";
+        let message = "the host name of this request is none of this daemon's; use its address, or add the name to serve.hosts";
         Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", message)
     }
 
@@ -124,7 +124,7 @@ impl Refusal {
         }
     }
 
-    /// As HTTP.
+    /// Makes the HTTP response.
     pub(crate) fn into_response(self) -> Response<Body> {
         let mut error = json!({ "code": self.code, "message": self.message });
         if let Some(operation) = self.operation {
@@ -147,9 +147,9 @@ impl axum::response::IntoResponse for Refusal {
     }
 }
 
-/// A value as JSON.
+/// Returns a value as JSON.
 pub(crate) fn ok_json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    // What is answered here is made of strings and numbers: it cannot fail to be written.
+    // An answer made here is of strings and numbers: it cannot fail to be written.
     raw_json(status, serde_json::to_vec(value).unwrap_or_default())
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn raw_json(status: StatusCode, json: impl Into<Body>) -> Response<Bo
     with_type(status, HeaderValue::from_static("application/json"), json)
 }
 
-/// A body of a type. None of them is kept by a cache, or taken for another type.
+/// Returns a body of a type. None of them is kept by a cache, or taken for another type.
 pub(crate) fn with_type(
     status: StatusCode,
     content_type: HeaderValue,

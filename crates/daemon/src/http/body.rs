@@ -18,14 +18,14 @@ use super::answer::Refusal;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A body that takes longer than this to come is given up.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// What is more than is taken is read up to here, and thrown away: a client that is still sending would not
-/// see why it is refused.
+/// Most bytes of a body beyond the limit that are read and thrown away: a client that is still sending would
+/// not see why it is refused.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest idempotency key.
 const KEY_CHARS_MAX: usize = 128;
 
-/// The body of a request as JSON; an empty one is an empty object.
+/// Returns the body of a request as JSON; an empty one is an empty object.
 pub(crate) async fn json_of(headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
@@ -49,7 +49,7 @@ pub(crate) async fn json_of(headers: &HeaderMap, body: Body) -> Result<Value, Re
         .map_err(|error| Refusal::bad_request(format!("the body: {}", serde_words::of_json(&error))))
 }
 
-/// A body within the bound.
+/// Returns a body within the bound.
 async fn whole(mut body: Body) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -80,7 +80,7 @@ pub(crate) async fn discard(mut body: Body) {
     let _ = tokio::time::timeout(DISCARDED_WITHIN, reading).await;
 }
 
-/// A value as what a route takes.
+/// Returns a value as what a route takes.
 pub(crate) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
     serde_json::from_value(value).map_err(|error| {
         let why = serde_words::of_json(&error);
@@ -88,7 +88,8 @@ pub(crate) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
     })
 }
 
-/// What is wrong with a query string, by the sentence of its parser, which may begin with the field's name.
+/// Returns what is wrong with a query string, by the sentence of its parser, which may begin with the field's
+/// name.
 fn why(sentence: &str) -> String {
     let told = sentence.strip_prefix("Failed to deserialize query string: ").unwrap_or(sentence);
     let after = told.split_once(": ").map_or(told, |(_, after)| after);
@@ -97,7 +98,7 @@ fn why(sentence: &str) -> String {
     if whole == serde_words::of_serde("") { serde_words::of_serde(after) } else { whole }
 }
 
-/// The query string as what a route takes.
+/// Returns the query string as what a route takes.
 pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
     axum::extract::Query::<T>::try_from_uri(uri).map(|query| query.0).map_err(|error| {
         Refusal::bad_request(format!(
@@ -107,7 +108,7 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
     })
 }
 
-/// The idempotency key of a request, if it has one.
+/// Returns the idempotency key of a request, if it has one.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
@@ -122,7 +123,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Ref
     }
 }
 
-/// A sentence of a person: not longer than `most` characters, and one that every store can hold.
+/// Returns a sentence of a person: not longer than `most` characters, and one that every store can hold.
 pub(crate) fn words(name: &str, text: Option<&str>, most: usize) -> Result<Option<String>, Refusal> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
     if text.chars().count() > most || text.chars().any(char::is_control) {

@@ -42,7 +42,7 @@ impl Drop for Client {
     }
 }
 
-/// The stream of one client.
+/// Returns the stream of one client.
 pub(crate) fn stream_to(shared: Arc<Shared>) -> Result<Response<Body>, Refusal> {
     let snapshots = shared.snapshot.subscribe();
     let client = Client::new(shared).ok_or_else(Refusal::rate_limited)?;

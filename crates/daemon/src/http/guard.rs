@@ -1,4 +1,4 @@
-//! What is asked of every request before any route sees it: its host name, its token, and how many there are.
+//! Checks of every request before any route sees it: its host name, its token, and how many there are.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -28,9 +28,9 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A guard of a daemon. On a loopback address only names of this machine and `hosts` are taken: a page of
-    /// another site can have its own name lead here (DNS rebinding), but it cannot choose what the browser
-    /// sends as the name.
+    /// Makes a guard of a daemon. On a loopback address only names of this machine and `hosts` are taken: a
+    /// page of another site can have its own name lead here (DNS rebinding), but it cannot choose what the
+    /// browser sends as the name.
     pub(crate) fn new(tokens: Tokens, is_loopback: bool, hosts: &[String]) -> Self {
         let names = || hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         Self {
@@ -41,7 +41,7 @@ impl Guard {
         }
     }
 
-    /// What the request may do; `None` for routes that need no token.
+    /// Returns what the request may do; `None` for routes that need no token.
     pub(crate) fn admit(
         &self,
         method: &Method,
@@ -82,8 +82,8 @@ impl Guard {
     }
 }
 
-/// Whether a path needs a token. A path that merely begins like one of these does not exist, and needs one
-/// too.
+/// Tells whether a path needs a token. A path that merely begins like one of these does not exist, and needs
+/// one too.
 fn is_protected(path: &str) -> bool {
     const PROTECTED: [&str; 3] = ["/v1", "/api", "/dual-write"];
     PROTECTED

@@ -18,7 +18,7 @@ pub(super) async fn healthz() -> Response<Body> {
     ok_json(StatusCode::OK, &json!({ "alive": true }))
 }
 
-/// Whether it can do its work now. A standby is ready: it answers what reads, and takes over.
+/// Checks whether it can do its work now. A standby is ready: it answers what reads, and takes over.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let snapshot = shared.snapshot.borrow().clone();
     let mut reasons = Vec::new();
@@ -40,7 +40,7 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> 
     ok_json(status, &json!({ "ready": ready, "role": role, "reasons": reasons }))
 }
 
-/// The metrics, as Prometheus reads them.
+/// Returns the metrics, as Prometheus reads them.
 pub(super) async fn metrics() -> Response<Body> {
     let text = gauges::install().map(|handle| {
         handle.run_upkeep();

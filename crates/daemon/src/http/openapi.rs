@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::route::{Needs, Route};
 
-/// The document.
+/// Returns the document.
 pub(super) fn document(routes: &[Route]) -> Value {
     let mut paths = Map::new();
     for route in routes {
@@ -16,7 +16,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "Lockstep", "version": env!("CARGO_PKG_VERSION"),
-            "description": "What `lockstep serve` answers. Reading needs the read or the operate token, acting the operate token.",
+            "description": "API of `lockstep serve`. Reading needs the read or the operate token, acting the operate token.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "paths": paths,

@@ -8,7 +8,7 @@ use super::answer::with_type;
 
 const INDEX: &str = include_str!("../../assets/index.html");
 const STYLE: &str = include_str!("../../assets/style.css");
-/// What alerts lead to, readable while nothing but this daemon can be reached.
+/// Runbook to which alerts lead, readable while nothing but this daemon can be reached.
 const RUNBOOK: &str = include_str!("runbook.md");
 /// One module of many files, in reading order.
 const SCRIPT: &str = concat!(

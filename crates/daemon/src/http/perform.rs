@@ -21,7 +21,7 @@ pub(super) type Answer = Result<Response<Body>, Refusal>;
 /// Gates that were asked within this are answered again.
 const GATES_FRESH: Duration = Duration::from_secs(1);
 
-/// What a request asks for, besides who and how.
+/// Subject of a request, besides its actor and manner.
 #[derive(Clone, Debug)]
 pub(super) enum What {
     Walk(Walk),
@@ -30,7 +30,7 @@ pub(super) enum What {
     TestOperation,
 }
 
-/// Who asks, and how it is to be done.
+/// Actor of a request, and how it is to be done.
 #[derive(Debug)]
 pub(super) struct How {
     pub(super) actor: String,
@@ -59,7 +59,7 @@ pub(super) fn require_leader(shared: &Shared) -> Result<(), Refusal> {
     }
 }
 
-/// The gates of a step, asked now or a moment ago.
+/// Returns the gates of a step, asked now or a moment ago.
 pub(super) async fn gates(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
     let mut asked = shared.gates.lock().await;
     if let Some((at, of, report)) = &*asked
@@ -134,7 +134,8 @@ fn found(status: StatusCode, operation: &Operation) -> Response<Body> {
     response
 }
 
-/// What was asked under this key of a daemon that is gone; of this one's, the operation itself is answered.
+/// Answers what was asked under this key of a daemon that is gone; of this one's, the operation itself is
+/// answered.
 async fn journalled(shared: &Shared, key: &str) -> Result<Option<Response<Body>>, Refusal> {
     if !is_installed(shared) {
         return Ok(None);
@@ -174,7 +175,7 @@ async fn run(
     if is_installed(&shared)
         && let Err(error) = shared.migration.source.journal_note(&who, &step, &detail).await
     {
-        // What cannot be journalled is not done.
+        // An act that cannot be journalled is not done.
         let message = format!("nothing was done, because it could not be journalled: {error}");
         return shared
             .operations
@@ -200,7 +201,7 @@ async fn run(
     shared.look.notify_one();
 }
 
-/// The phases that a walk would visit, or why there is no such way.
+/// Returns the phases that a walk would visit, or why there is no such way.
 fn path_of(shared: &Shared, walk: &Walk) -> Result<(Phase, Vec<Phase>), Refusal> {
     let Some(from) = shared.snapshot.borrow().phase() else {
         return Err(Refusal::conflict(
@@ -225,7 +226,7 @@ fn path_of(shared: &Shared, walk: &Walk) -> Result<(Phase, Vec<Phase>), Refusal>
     Ok((from, path))
 }
 
-/// What would be done, without doing it.
+/// Answers with what would be done, without doing it.
 async fn dry_run(shared: &Shared, what: &What) -> Answer {
     let would = match what {
         What::Walk(walk) => {

@@ -145,7 +145,7 @@ pub(super) async fn dead_letters(State(shared): State<Arc<Shared>>, uri: Uri) ->
     ok(&json!({ "dead_letters": letters }))
 }
 
-/// The newest verdict without its lists.
+/// Returns the newest verdict without its lists.
 pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
     installed(&shared)?;
     let verdict =
@@ -159,7 +159,7 @@ pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
     ok(&json!({ "verdict": verdict }))
 }
 
-/// What the newest verdict found: which keys and which columns, never what is in them.
+/// Answers with what the newest verdict found: which keys and which columns, never what is in them.
 pub(super) async fn findings(State(shared): State<Arc<Shared>>) -> Answer {
     installed(&shared)?;
     let verdict =
@@ -174,7 +174,7 @@ struct To {
     to: Option<String>,
 }
 
-/// What the next step, or the one to `to`, still waits for.
+/// Answers with what the next step, or the one to `to`, still waits for.
 pub(super) async fn gates(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer {
     let asked: To = query(&uri)?;
     let to = match asked.to {
@@ -194,7 +194,7 @@ pub(super) async fn gates(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer
     ok(&json!({ "to": to, "passed": report.passed(), "gates": report.results }))
 }
 
-/// What was spent, and what will have been.
+/// Answers with what was spent, and what will have been.
 pub(super) async fn cost(State(shared): State<Arc<Shared>>) -> Answer {
     ok(&json!({ "spend": *shared.spend.borrow() }))
 }

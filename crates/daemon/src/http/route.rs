@@ -6,7 +6,7 @@ use axum::routing::MethodRouter;
 
 use crate::shared::Shared;
 
-/// Which token a route needs.
+/// Token that a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Needs {
     Nothing,

@@ -31,7 +31,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Pause after the system gave no connection: it has none to give.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long answers under way may take when the daemon ends.
+/// Time that answers under way may take when the daemon ends.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Serves until the daemon ends, then sees answers under way through.
@@ -97,7 +97,7 @@ const REQUEST_ID: &str = "x-request-id";
 /// Longest name that a client may give its request.
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
-/// What a request is called: as its client says, so that its log and ours can be read together.
+/// Returns the id of a request: the one its client gave, so that its log and ours can be read together.
 fn request_id(request: &Request<Incoming>) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let is_name = |id: &&str| {

@@ -1,4 +1,4 @@
-//! What operators turn while everything runs: settings, ramps and pauses, each with who, why and until when.
+//! Settings, ramps and pauses that operators turn while everything runs, each with who, why and until when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,7 @@ async fn set_pauses(
     let (how, rest) = read(right, &headers, body, route).await?;
     let body: PauseBody = parsed(rest)?;
     let default = || {
-        // What is resumed is everything that may rest.
+        // A resume that names no part is of everything that may rest.
         let parts: &[&str] = if pause { &PAUSED_BY_DEFAULT } else { &PAUSABLE };
         parts.iter().map(|part| (*part).to_owned()).collect()
     };
@@ -112,7 +112,7 @@ async fn set_pauses(
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "paused": paused })))
 }
 
-/// What is in force, and what there is to set.
+/// Answers with what is in force, and what there is to set.
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer {
     Ok(ok_json(StatusCode::OK, &json!({ "settings": by_name(&shared.settings.borrow()), "known": known() })))
 }

@@ -19,7 +19,7 @@ pub(super) const ROUTES: &[Route] = &[
     open_route("/", "The page", || get(page::index)),
     open_route("/app.js", "The page's script", || get(page::script)),
     open_route("/style.css", "The page's style", || get(page::style)),
-    open_route("/runbook.md", "What to do about each alert", || get(page::runbook)),
+    open_route("/runbook.md", "Steps to take for each alert", || get(page::runbook)),
     open_route("/healthz", "Whether the daemon lives", || get(open::healthz)),
     open_route("/readyz", "Whether it can do its work, and why not", || get(open::readyz)),
     open_route("/metrics", "Metrics for Prometheus", || get(open::metrics)),
@@ -33,9 +33,11 @@ pub(super) const ROUTES: &[Route] = &[
     read_route("/v1/dead-letters", "Rows that were set aside", &["table", "limit"], || {
         get(reads::dead_letters)
     }),
-    read_route("/v1/findings", "What the newest verdict found, without values", &[], || get(reads::findings)),
+    read_route("/v1/findings", "Findings of the newest verdict, without values", &[], || {
+        get(reads::findings)
+    }),
     read_route("/v1/verdicts", "The newest verdict", &[], || get(reads::verdicts)),
-    read_route("/v1/gates", "What a step still waits for", &["to"], || get(reads::gates)),
+    read_route("/v1/gates", "Gates that a step still waits for", &["to"], || get(reads::gates)),
     read_route("/v1/operations", "The newest operations", &[], || get(reads::operations)),
     read_route("/v1/operations/{id}", "One operation", &[], || get(reads::operation)),
     read_route("/v1/openapi.json", "This document", &[], || get(openapi)),
@@ -50,10 +52,10 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     act_route("/v1/pause", "Pauses parts of the daemon", "Pause", || post(settings::pause)),
     act_route("/v1/resume", "Lets them go on", "Pause", || post(settings::resume)),
-    read_route("/v1/settings", "What operators have turned, and what there is to turn", &[], || {
+    read_route("/v1/settings", "Settings that operators have turned, and those there are", &[], || {
         get(settings::list)
     }),
-    read_route("/v1/cost", "What the migration has cost so far", &[], || get(reads::cost)),
+    read_route("/v1/cost", "Cost of the migration so far", &[], || get(reads::cost)),
     act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || {
         post(settings::settings)
     }),
@@ -89,7 +91,7 @@ pub(super) const ROUTES: &[Route] = &[
     }),
 ];
 
-/// The OpenAPI document of the list.
+/// Returns the OpenAPI document of the list.
 ///
 /// Boxed, because the list holds it and it reads the list: a future without a name of its own would be part
 /// of its own type.
@@ -97,7 +99,7 @@ fn openapi() -> Pin<Box<dyn Future<Output = axum::http::Response<Body>> + Send>>
     Box::pin(async { ok_json(StatusCode::OK, &super::openapi::document(ROUTES)) })
 }
 
-/// The router of the list.
+/// Returns the router of the list.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {

@@ -1,16 +1,16 @@
-//! The two tokens. What is kept of them is a keyed hash; what is sent is compared with it in constant time.
+//! The two tokens. The daemon keeps a keyed hash of each, and compares what is sent with it in constant time.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
-/// What a token allows.
+/// Right that a token gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// To look.
+    /// Right to look.
     Read,
-    /// To look and to act.
+    /// Right to look and to act.
     Operate,
 }
 
@@ -46,7 +46,8 @@ impl Tokens {
         }
         if read == Some(operate) {
             return Err(
-                "the read token and the operate token are the same: who may look could act".to_owned()
+                "the read token and the operate token are the same: a client that may only read could act"
+                    .to_owned(),
             );
         }
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
@@ -55,7 +56,8 @@ impl Tokens {
         Ok(Self { read: read.map(tag), operate: tag(operate), key })
     }
 
-    /// What the token of a request allows; `None` where there is none of ours. Both are always compared.
+    /// Returns the right of the token of a request; `None` where there is none of ours. Both are always
+    /// compared.
     pub(crate) fn right_of(&self, headers: &HeaderMap) -> Option<Right> {
         let mut sent = headers.get_all(AUTHORIZATION).iter();
         let (first, more) = (sent.next()?, sent.next());
@@ -75,7 +77,7 @@ impl Tokens {
     }
 }
 
-/// A token by chance, of 43 characters.
+/// Returns a token by chance, of 43 characters.
 #[must_use]
 pub fn random_token() -> String {
     const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";

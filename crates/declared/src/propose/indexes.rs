@@ -71,8 +71,8 @@ impl Proposer<'_> {
         }
     }
 
-    /// The partition of an index by a column. A text may be empty, and an empty key is none, so it has
-    /// something before it.
+    /// Returns the partition of an index by a column. A text may be empty, and an empty key is none, so it
+    /// has something before it.
     fn index_partition(&self, name: &str) -> Option<String> {
         let plain = !name.contains(['{', '}', ':']);
         plain.then(|| match self.kind(name).alphabet() {
@@ -82,14 +82,14 @@ impl Proposer<'_> {
     }
 }
 
-/// Whether it finds rows by the values of its columns, as an index of DynamoDB does. One of the others finds
-/// words in a text, parts of a document, or points in a box: under the whole text of such a value nothing is
-/// looked for, and a long one is no key in DynamoDB, so that its row would be set aside.
+/// Tells whether it finds rows by the values of its columns, as an index of DynamoDB does. One of the others
+/// finds words in a text, parts of a document, or points in a box: under the whole text of such a value
+/// nothing is looked for, and a long one is no key in DynamoDB, so that its row would be set aside.
 fn finds_by_value(index: &CatalogIndex) -> bool {
     matches!(index.method.as_str(), "btree" | "hash")
 }
 
-/// A column's name as a part of another one.
+/// Returns a column's name as a part of another one.
 pub(super) fn index_name(column: &str) -> String {
     column.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }

@@ -8,7 +8,7 @@ use super::Resolver;
 use crate::kind::Kind;
 
 impl Resolver<'_> {
-    /// The columns that a row is known by.
+    /// Returns the columns that a row is known by.
     pub(super) fn key(&self) -> Result<Vec<String>, String> {
         let Self { declaration, table, .. } = self;
         if declaration.key.is_empty() {
@@ -46,7 +46,7 @@ impl Resolver<'_> {
         Ok(index.columns.clone())
     }
 
-    /// The template of a key by its columns, texts escaped so that none runs into the next.
+    /// Returns the template of a key by its columns, texts escaped so that none runs into the next.
     pub(super) fn of_key(&self, key: &[String]) -> String {
         of_key(key, |name| {
             self.catalog_column(name).map_or(Alphabet::Text, |column| Kind::of(column).0.alphabet())
@@ -54,8 +54,8 @@ impl Resolver<'_> {
     }
 }
 
-/// The template of a key by its columns: a text that another one follows is escaped, so that neither runs
-/// into the other.
+/// Returns the template of a key by its columns: a text that another one follows is escaped, so that neither
+/// runs into the other.
 pub(crate) fn of_key(key: &[String], alphabet: impl Fn(&str) -> Alphabet) -> String {
     let one = |(at, name): (usize, &String)| {
         let open = alphabet(name) == Alphabet::Text && at + 1 < key.len();

@@ -1,4 +1,4 @@
-//! When an item expires, and by which column days are told.
+//! Expiry of an item, and the column by which days are told.
 
 use lockstep_template::Expiry;
 

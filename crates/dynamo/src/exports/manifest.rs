@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::ExportFile;
 
-/// What an export says of itself.
+/// Summary that an export gives of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSummary {
     /// ARN of the export.
@@ -52,7 +52,7 @@ pub(super) fn summary_of(text: &str) -> Result<ExportSummary, String> {
         && kind != "FULL_EXPORT"
     {
         return Err(format!(
-            "it is of an export of type {kind}, which has what changed in a while and not every item; ask \
+            "it is of an export of type {kind}, which has the changes of a period and not every item; ask \
              for a FULL_EXPORT"
         ));
     }

@@ -1,7 +1,7 @@
 //! DynamoDB's export to S3, as it lies in a folder that it was copied to: manifests, and files of items.
 //!
-//! Source: Amazon DynamoDB Developer Guide, "DynamoDB table export output format". What is not as it is
-//! written there is refused, by name (I18).
+//! Source: Amazon DynamoDB Developer Guide, "DynamoDB table export output format". An export that is not as
+//! it is written there is refused, by name (I18).
 
 mod manifest;
 mod read;
@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 pub use manifest::ExportSummary;
 use manifest::{files_of, summary_of};
 
-/// Why an export cannot be used.
+/// Reason why an export cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// A file of it is not there, or cannot be read.
@@ -87,7 +87,7 @@ impl Export {
         Ok(Self { summary, files })
     }
 
-    /// The moment whose items it has.
+    /// Returns the moment whose items it has.
     pub fn at(&self) -> DateTime<Utc> {
         self.summary.at
     }

@@ -75,7 +75,7 @@ impl ExportFile {
     }
 }
 
-/// What a line wraps. Whether that is an item shows when the page is read.
+/// Returns the text that a line wraps. Whether that is an item shows when the page is read.
 fn item_of(line: &str) -> Option<&str> {
     let inner = line.strip_prefix('{')?.strip_suffix('}')?.trim_start();
     Some(inner.strip_prefix("\"Item\"")?.trim_start().strip_prefix(':')?.trim())
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// A file of these lines, as the manifest would have it.
+    /// Returns a file of these lines, as the manifest would have it.
     fn file(folder: &std::path::Path, lines: &str, items: u64) -> ExportFile {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(lines.as_bytes()).expect("written");

@@ -1,4 +1,4 @@
-//! What comes over the wire, or does not, as the product sees it.
+//! Answers and failures of the wire, as the product sees them.
 
 use std::time::Duration;
 

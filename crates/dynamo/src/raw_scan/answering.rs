@@ -11,12 +11,12 @@ use crate::{Target, TargetOptions};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What is answered.
+/// Answer that is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// How many bytes of the body are sent before the connection is cut.
+    /// Bytes of the body that are sent before the connection is cut.
     pub(crate) cut: Option<usize>,
 }
 
@@ -82,7 +82,7 @@ async fn converse(mut stream: TcpStream, answer: Arc<Mutex<Answer>>) -> std::io:
     }
 }
 
-/// Whether a request is here to its end; a client that waits for the answer sends nothing behind it.
+/// Tells whether a request is here to its end; a client that waits for the answer sends nothing behind it.
 fn is_whole(received: &[u8]) -> bool {
     let text = String::from_utf8_lossy(received);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };

@@ -59,7 +59,7 @@ pub(super) fn any_item() -> impl Strategy<Value = HashMap<String, AttributeValue
     hash_map(any_text(), any_value(), 0..5)
 }
 
-/// How a text is written, among the ways that mean the same: a small generator of its own (xorshift).
+/// Way in which a text is written, among those that mean the same: a small generator of its own (xorshift).
 pub(super) struct Style(pub(super) u64);
 
 impl Style {
@@ -142,7 +142,7 @@ impl Style {
     }
 }
 
-/// A page of these items.
+/// Returns a page of these items.
 pub(super) fn page(items: &[Attributes], style: &mut Style) -> String {
     let count = items.len();
     let items = style.list(items, Style::item);

@@ -8,13 +8,13 @@ use super::answering::{Answer, Answering};
 use super::any_page::{Style, any_item, page};
 use crate::ScanPage;
 
-/// What the SDK makes of an answer.
+/// Reads an answer with the SDK.
 async fn by_the_sdk(server: &Answering, answer: Answer) -> Result<ScanPage> {
     server.answer(answer);
     server.target.scan_page("t", (0, 1), None).await
 }
 
-/// What we make of it.
+/// Reads it with our own reader.
 async fn by_us(server: &Answering, answer: Answer) -> Result<ScanPage> {
     server.answer(answer);
     let body = server.target.scan_body("t", (0, 1), None).await?;
@@ -138,7 +138,7 @@ async fn what_is_no_page_is_an_error_of_the_same_kind() {
     assert!(sdk.is_ok() && ours == sdk, "{ours:?}");
 }
 
-/// Where the two differ, ours refuses: a page with two lists, an attribute of a type that is not known.
+/// Ours refuses where the two differ: a page with two lists, an attribute of a type that is not known.
 #[tokio::test]
 async fn what_only_the_sdk_would_make_sense_of_is_refused() {
     let server = Answering::start().await;

@@ -64,17 +64,17 @@ impl DetachedDynamo {
         .await
     }
 
-    /// The endpoint for the SDK.
+    /// Returns the endpoint for the SDK.
     pub fn endpoint_url(&self) -> &str {
         &self.endpoint_url
     }
 
-    /// The process, to tell the operator whom to end.
+    /// Returns the process, to tell the operator whom to end.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Ends the process with SIGKILL. What it had answered is in its file.
+    /// Ends the process with SIGKILL. Every write that it had answered is in its file.
     ///
     /// # Errors
     ///

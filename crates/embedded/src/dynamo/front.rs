@@ -1,4 +1,4 @@
-//! What stands before the embedded DynamoDB: it answers no browser and no foreign name.
+//! Front of the embedded DynamoDB: it answers no browser and no foreign name.
 //!
 //! The emulator itself lets every web page read its answers, under any host name. 1. A developer opens a page
 //! while a store is kept on 127.0.0.1. 2. The page's script tries ports. 3. It reads and writes the items, as
@@ -106,7 +106,7 @@ async fn converse(mut client: TcpStream, behind: SocketAddr, mut stop: watch::Re
     }
 }
 
-/// What a client sends first: a head, and what came with it. `None` where it sends nothing.
+/// Reads what a client sends first: a head, and what came with it. `None` where it sends nothing.
 async fn first_head(client: &mut TcpStream) -> Result<Option<Vec<u8>>> {
     let mut read = Vec::with_capacity(4 * 1024);
     loop {
@@ -123,7 +123,7 @@ async fn first_head(client: &mut TcpStream) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Why a connection that begins so is not served.
+/// Returns why a connection that begins so is not served.
 fn refusal(first: &[u8]) -> Option<&'static str> {
     const NO_CLIENT: &str =
         "this is an emulator of DynamoDB for programs of this machine, and no web server\n";

@@ -30,11 +30,11 @@ use crate::{Error, blocking};
 /// Requests run one at a time in the store itself; the second thread parses the next one meanwhile, and the
 /// third hands bytes to and fro.
 const THREADS: usize = 3;
-/// How long a stop waits for requests under way. Each takes milliseconds, so what is left then is a client
+/// Time that a stop waits for requests under way. Each takes milliseconds, so what is left then is a client
 /// that stalls.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// How to start an embedded DynamoDB. The default is one in memory on a free port.
+/// Options with which an embedded DynamoDB is started. The default is one in memory on a free port.
 #[derive(Debug, Clone, Default)]
 pub struct DynamoOptions {
     /// The SQLite file that holds the items, made if it does not exist; in memory by default.
@@ -141,12 +141,12 @@ impl Dynamo {
         Ok(Dynamo { endpoint_url: format!("http://{address}"), address, server })
     }
 
-    /// The endpoint for the SDK.
+    /// Returns the endpoint for the SDK.
     pub fn endpoint_url(&self) -> &str {
         &self.endpoint_url
     }
 
-    /// The port on 127.0.0.1.
+    /// Returns the port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -245,9 +245,9 @@ fn open(options: &DynamoOptions) -> Result<Database, Error> {
     Ok(database)
 }
 
-/// In memory, in a file system of SQLite's own: nothing is left behind however we end, and no write is a
-/// system call. SQLite's better-known memory store would do, but its page cache is then the whole store and
-/// is walked at each commit: at 30,000 items a fifth of the time went there.
+/// Opens a database in memory, in a file system of SQLite's own: nothing is left behind however we end, and
+/// no write is a system call. SQLite's better-known memory store would do, but its page cache is then the
+/// whole store and is walked at each commit: at 30,000 items a fifth of the time went there.
 fn open_nameless() -> Result<Database, Error> {
     // The slash makes it one store for all connections of this process, so each has a name of its own.
     static NEXT: AtomicU64 = AtomicU64::new(0);

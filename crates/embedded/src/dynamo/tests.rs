@@ -1,4 +1,4 @@
-//! What the migration relies on, asked over plain HTTP as the SDK would.
+//! Behaviour that the migration relies on, asked over plain HTTP as the SDK would.
 
 use std::{path::Path, time::Duration};
 
@@ -34,7 +34,7 @@ async fn two_stores_in_memory_know_nothing_of_each_other() {
     assert_eq!(call(other.endpoint_url(), "ListTables", "{}").await, r#"{"TableNames":[]}"#);
 }
 
-/// As `dynoxide` asks before it writes to a table with a stream, and when a client reads one.
+/// The query is that of `dynoxide` before it writes to a table with a stream, and when a client reads one.
 #[test]
 fn no_record_of_a_stream_is_looked_for_among_all_of_them() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -166,7 +166,8 @@ async fn call(endpoint_url: &str, operation: &str, body: &str) -> String {
     body.to_owned()
 }
 
-/// As a page in a browser would, on a port that it guessed, and as one whose name points to this machine.
+/// The requests are those of a page in a browser on a port that it guessed, and of one whose name points to
+/// this machine.
 #[tokio::test]
 async fn a_web_page_reads_nothing_and_writes_nothing() {
     let dynamo = Dynamo::start().await.expect("starts");

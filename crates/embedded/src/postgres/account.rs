@@ -20,7 +20,7 @@ pub(super) enum Account {
 }
 
 impl Account {
-    /// The user of this process, or, for root, `postgres` if it exists, else `nobody`.
+    /// Returns the user of this process, or, for root, `postgres` if it exists, else `nobody`.
     pub(super) fn choose() -> Result<Account, Error> {
         if !is_root() {
             return Ok(Account::Own);
@@ -28,8 +28,8 @@ impl Account {
         ["postgres", "nobody"].into_iter().find_map(look_up).ok_or(Error::NoAccount)
     }
 
-    /// A command that will run as this user, away from our working directory and terminal, in its own process
-    /// group: a Ctrl-C on the terminal is for the owner, which stops PostgreSQL in order.
+    /// Returns a command that will run as this user, away from our working directory and terminal, in its own
+    /// process group: a Ctrl-C on the terminal is for the owner, which stops PostgreSQL in order.
     pub(super) fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").process_group(0).stdin(Stdio::null()).env("LC_ALL", "C");
@@ -54,7 +54,7 @@ impl Account {
     }
 }
 
-/// Whether this process is root.
+/// Tells whether this process is root.
 pub(super) fn is_root() -> bool {
     id(&["-u"]) == Some(0)
 }

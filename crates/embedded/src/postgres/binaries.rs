@@ -1,4 +1,4 @@
-//! Where the machine's PostgreSQL programs are.
+//! Search for the machine's PostgreSQL programs.
 
 use std::{
     env,
@@ -31,8 +31,7 @@ pub(super) struct Binaries {
     pub(super) major: u32,
 }
 
-/// What the search came to when nothing would do: the servers that were seen, each with the reason it was
-/// passed over.
+/// Servers that were seen when none would do, each with the reason it was passed over.
 #[derive(Debug, Default)]
 pub(super) struct Rejected(pub(super) Vec<String>);
 
@@ -60,13 +59,14 @@ impl Binaries {
         Err(rejected)
     }
 
-    /// The path of one of the programs.
+    /// Returns the path of one of the programs.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 }
 
-/// The folder that the server of `folder` is really in: on `PATH` may be links to some of the programs only.
+/// Returns the folder that the server of `folder` is really in: on `PATH` may be links to some of the
+/// programs only.
 fn with_server(folder: &Path) -> Option<PathBuf> {
     let is_whole = |folder: &Path| folder.join("initdb").is_file() && folder.join("postgres").is_file();
     let real = folder.join("postgres").canonicalize().ok()?;

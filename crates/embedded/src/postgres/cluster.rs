@@ -21,15 +21,15 @@ use crate::{Error, error::last_lines};
 
 /// The database of a cluster.
 pub(super) const NAME: &str = "lockstep";
-/// Its superuser. Not called like the schema of Lockstep's own tables: `"$user"` comes first in the search
-/// path, and unqualified names would then be looked for, and created, among them.
+/// Name of its superuser. Not called like the schema of Lockstep's own tables: `"$user"` comes first in the
+/// search path, and unqualified names would then be looked for, and created, among them.
 pub(super) const ROLE: &str = "lockstep_owner";
 
 /// Ports are taken between our look and PostgreSQL's bind so rarely that several times in a row is another
 /// fault.
 const PORTS_TRIED: usize = 8;
 
-/// How long the children of a killed postmaster are given to notice. A busy one looks up at the end of its
+/// Time that the children of a killed postmaster have to notice. A busy one looks up at the end of its
 /// statement.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
@@ -166,7 +166,8 @@ impl Cluster {
         appended.map_err(Error::files("write", &configuration))
     }
 
-    /// In single-user mode, before the cluster has a port: that needs neither client programs nor a password.
+    /// Creates the database in single-user mode, before the cluster has a port: that needs neither client
+    /// programs nor a password.
     fn create_database(&mut self) -> Result<(), Error> {
         let program = self.binaries.program("postgres");
         let mut single = self.account.command(&program);

@@ -62,17 +62,17 @@ impl Folder {
         Ok(Folder { path: folder.keep(), _lock: lock, watcher, left: false })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The data directory in it.
+    /// Returns the data directory in it.
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
     }
 
-    /// The postmaster's log in it.
+    /// Returns the postmaster's log in it.
     pub(super) fn log(&self) -> PathBuf {
         self.path.join("postgres.log")
     }

@@ -1,4 +1,5 @@
-//! What to do on a machine without PostgreSQL: install it where that needs no answer, otherwise say how.
+//! Installation of PostgreSQL on a machine without one: install it where that needs no answer, otherwise say
+//! how.
 
 use std::{
     fs,
@@ -34,7 +35,7 @@ impl Manager {
     }
 }
 
-/// The command that installs a server, for a person to type.
+/// Returns the command that installs a server, for a person to type.
 pub(super) fn command_to_type() -> String {
     command_for(Manager::of_this_machine()).to_owned()
 }

@@ -25,7 +25,7 @@ use std::{
 use crate::{Error, blocking};
 use cluster::{Cluster, NAME, ROLE};
 
-/// How to start a cluster. The default is right for runs, tests and most benches.
+/// Options with which a cluster is started. The default is right for runs, tests and most benches.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     /// Whether what is committed survives a crash of the *machine* (`fsync`, `full_page_writes`). Off by
@@ -67,11 +67,11 @@ pub struct Postgres {
 /// A cluster that was left running, and how to get rid of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeptPostgres {
-    /// Its URL, with the password.
+    /// URL of the cluster, with the password.
     pub url: String,
-    /// Its data directory.
+    /// Data directory of the cluster.
     pub data_dir: PathBuf,
-    /// Its postmaster.
+    /// Process id of its postmaster.
     pub pid: u32,
     /// The command that stops it and removes every trace of it.
     pub removal: String,
@@ -85,7 +85,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// [`Error::NoBinaries`], [`Error::Install`] and [`Error::NoAccount`] are for the operator to mend; the
+    /// [`Error::NoBinaries`], [`Error::Install`] and [`Error::NoAccount`] are for the operator to repair; the
     /// others say what PostgreSQL or the system said. Nothing is left behind.
     ///
     /// # Cancel safety
@@ -107,23 +107,24 @@ impl Postgres {
         .await
     }
 
-    /// The URL of the database `lockstep`, for any driver. It carries the password, so it is not for logs.
+    /// Returns the URL of the database `lockstep`, for any driver. It carries the password, so it is not for
+    /// logs.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// The port on 127.0.0.1. It stays the same over [`crash`](Postgres::crash) and
+    /// Returns the port on 127.0.0.1. It stays the same over [`crash`](Postgres::crash) and
     /// [`start_again`](Postgres::start_again).
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The postmaster's process id; `None` between [`crash`](Postgres::crash) and the next start.
+    /// Returns the postmaster's process id; `None` between [`crash`](Postgres::crash) and the next start.
     pub fn pid(&self) -> Option<u32> {
         Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
     }

@@ -29,7 +29,7 @@ pub(super) struct Postmaster {
     child: Child,
 }
 
-/// Why a postmaster did not become ready.
+/// Reason why a postmaster did not become ready.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Another process has the port.
@@ -54,7 +54,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 pub(super) fn free_port() -> Result<u16, Error> {
     let port = || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port());
     port().map_err(Error::files("get a free port on", "127.0.0.1"))
@@ -105,12 +105,12 @@ impl Postmaster {
         })
     }
 
-    /// Whether it runs, as far as the system knows: another process may have killed it.
+    /// Tells whether it runs, as far as the system knows: another process may have killed it.
     pub(super) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }

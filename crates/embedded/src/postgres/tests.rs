@@ -194,7 +194,7 @@ impl Owner {
         port.parse().expect("a port")
     }
 
-    /// To the whole process group, as a terminal does.
+    /// Sends a signal to the whole process group, as a terminal does.
     fn signal(&self, signal: &str) {
         let mut process = self.process.lock().expect("unpoisoned");
         let group = format!("-{}", process.id());

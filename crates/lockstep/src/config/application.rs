@@ -1,4 +1,4 @@
-//! What an application takes from the configuration.
+//! Part of the configuration that an application takes.
 
 use figment::Figment;
 use figment::providers::Serialized;
@@ -22,8 +22,8 @@ struct Sections {
 }
 
 impl MigrationOptions {
-    /// The options of a migration of the tables of `registry`, as `inputs` configure it: the same file, the
-    /// same environment and the same checks as the command line's.
+    /// Returns the options of a migration of the tables of `registry`, as `inputs` configure it: the same
+    /// file, the same environment and the same checks as the command line's.
     ///
     /// ```no_run
     /// # use lockstep::{CanaryQueries, Migration, MigrationOptions};

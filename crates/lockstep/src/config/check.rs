@@ -1,4 +1,5 @@
-//! What no type can say of the stores, the tables, and how both are used: bounds, and keys that must agree.
+//! Checks of the stores, the tables, and how both are used that no type can make: bounds, and keys that must
+//! agree.
 
 use figment::Figment;
 use lockstep_postgres::Relation;
@@ -26,7 +27,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// How both stores are reached.
+    /// Checks how both stores are reached.
     pub fn stores(&mut self, source: &SourceSection, target: &TargetSection) {
         let mut require = |holds, key: &str, must: &str| self.require(holds, key, must);
         if let Some(url) = &source.url {
@@ -66,7 +67,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// How an application writes and reads.
+    /// Checks how an application writes and reads.
     pub fn calls(&mut self, writes: &WriteOptions, reads: &ReadOptions) {
         let mut require = |holds, key: &str, must: &str| self.require(holds, key, must);
         // Behind it PostgreSQL ends transactions that do nothing, and a strict write waits inside its own.
@@ -97,7 +98,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Where the tables are.
+    /// Checks the names of the tables and where they are.
     pub fn tables(&mut self, names: &[Names<'_>], target: &TargetSection) {
         let mut require = |holds, key: &str, must: &str| self.require(holds, key, must);
         for named in names {

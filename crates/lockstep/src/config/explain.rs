@@ -48,7 +48,7 @@ pub fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
     ConfigError::all(error.into_iter().map(|error| sentence(figment, &error)).collect())
 }
 
-/// Where the value of `key` came from, for messages.
+/// Returns where the value of `key` came from, for messages.
 pub fn origin(figment: &Figment, key: &str) -> String {
     let path: Vec<&str> = key.split('.').collect();
     let declared = || figment.find_metadata(&key.replacen("tables", DECLARED, 1));
@@ -115,8 +115,8 @@ fn sentence(figment: &Figment, error: &figment::Error) -> String {
     }
 }
 
-/// What a value is, and not which: 1. An operator mixes up two variables. 2. The password is one's value. 3.
-/// "is string `s3cret`, it must be a whole number" is in a log.
+/// Returns the kind of a value, and not the value: 1. An operator mixes up two variables. 2. The password is
+/// one's value. 3. "is string `s3cret`, it must be a whole number" is in a log.
 fn kind_of(found: &Actual) -> &'static str {
     match found {
         Actual::Bool(_) => "true or false",
@@ -128,7 +128,7 @@ fn kind_of(found: &Actual) -> &'static str {
     }
 }
 
-/// A sentence of ours on a value, without the value.
+/// Returns a sentence of ours on a value, without the value.
 fn without(sentence: &str, value: &Value) -> String {
     match value {
         Value::Dict(_, values) => {

@@ -1,4 +1,4 @@
-//! Where values come from: file, profile, environment, flags.
+//! Origins of values: file, profile, environment, flags.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,7 +11,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::writers::Writers;
 use super::{ConfigError, DECLARED, ENV_PREFIX, ENVIRONMENT, FILE, Registry};
 
-/// What the layers are read from. [`Inputs::of_process`] reads the real environment; tests bring their own.
+/// Inputs from which the layers are read. [`Inputs::of_process`] reads the real environment; tests bring
+/// their own.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// The file that `--config` names.
@@ -36,15 +37,15 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// A setting, if the flag was given.
+    /// Makes a setting, if the flag was given.
     pub fn of(key: &'static str, value: Option<impl Into<Value>>) -> Option<Self> {
         value.map(|value| Self { key, value: value.into() })
     }
 }
 
 impl Inputs {
-    /// The inputs of this process: `lockstep.toml` in the working directory unless `file` names another, the
-    /// environment, and `flags`.
+    /// Returns the inputs of this process: `lockstep.toml` in the working directory unless `file` names
+    /// another, the environment, and `flags`.
     pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
         // A variable that is not Unicode cannot be ours.
         let environment =
@@ -146,7 +147,7 @@ pub fn gather(
     Ok(Gathered { figment: over.into_iter().fold(figment, Figment::merge), file: writers })
 }
 
-/// The sections of a file, its profiles, and who may write it.
+/// Returns the sections of a file, its profiles, and who may write it.
 fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>, Writers), ConfigError> {
     let place = path.display();
     let failed = |error| ConfigError::one(format!("could not read {place}: {error}"));
@@ -186,14 +187,15 @@ fn sections(place: &str, text: &str) -> Result<Dict, ConfigError> {
     })
 }
 
-/// Where a byte of a text is. The line itself may hold a password, and is not shown.
+/// Returns the line and column of a byte of a text. The line itself may hold a password, and is not shown.
 fn line_and_column(text: &str, byte: usize) -> String {
     let before = text.get(..byte).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     format!("line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
-/// A parser's sentence, where only a sign that it expects is quoted: it may quote what was written as well.
+/// Returns a parser's sentence, where only a sign that it expects is quoted: it may quote what was written as
+/// well.
 fn punctuation_only(sentence: &str) -> String {
     let parts = sentence.lines().collect::<Vec<_>>().join(", ");
     let told = parts.split('`').enumerate().map(|(n, part)| match n % 2 {
@@ -271,8 +273,8 @@ impl Layer {
 }
 
 impl Sorting<'_> {
-    /// Whether a layer declares tables that move in place of the registered ones: it has a table that is not
-    /// registered, or says of one what only a declaration says. Only the sample's tables give way.
+    /// Tells whether a layer declares tables that move in place of the registered ones: it has a table that
+    /// is not registered, or says of one what only a declaration says. Only the sample's tables give way.
     fn is_replaced_by(&self, layer: &Layer) -> bool {
         let (true, Some(keys)) = (self.registry.gives_way(), self.declared_keys) else { return false };
         let Some(Value::Dict(_, tables)) = layer.values.get("tables") else { return false };

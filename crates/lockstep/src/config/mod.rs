@@ -55,6 +55,6 @@ pub const ENV_PREFIX: &str = "LOCKSTEP_";
 pub const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(300);
 /// The environment's name in messages.
 const ENVIRONMENT: &str = "the environment";
-/// Where declared tables are kept apart from registered ones, which may have settings of their own under the
-/// same name.
+/// Section in which declared tables are kept apart from registered ones, which may have settings of their own
+/// under the same name.
 const DECLARED: &str = "declared";

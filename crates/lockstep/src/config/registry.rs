@@ -1,4 +1,4 @@
-//! Which tables a program knows: the list that its application and its command line share.
+//! Tables that a program knows: the list that its application and its command line share.
 
 use std::any::Any;
 use std::fmt;
@@ -97,9 +97,9 @@ pub(super) type Read<T> = std::result::Result<T, Box<figment::Error>>;
 /// A table that is known, and not yet placed.
 pub(super) trait Entry: Send + Sync {
     fn name(&self) -> &'static str;
-    /// Its section where nothing is configured.
+    /// Returns its section where nothing is configured.
     fn defaults(&self) -> Dict;
-    /// The table by its section, and the section with every key.
+    /// Returns the table by its section, and the section with every key.
     fn place(&self, section: Dict) -> Read<(Arc<dyn Placed>, Dict)>;
 }
 

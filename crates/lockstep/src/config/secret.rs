@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// The URL as it is, for the driver only.
+    /// Returns the URL as it is, for the driver only.
     pub fn expose(&self) -> &str {
         &self.0
     }

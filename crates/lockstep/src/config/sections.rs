@@ -66,7 +66,7 @@ pub struct TargetSection {
 }
 
 impl SourceSection {
-    /// Where the password comes from.
+    /// Returns where the password comes from.
     pub fn password(&self) -> Password {
         match (&self.password_file, &self.password_command) {
             (Some(path), _) => Password::File(path.clone()),
@@ -75,12 +75,12 @@ impl SourceSection {
         }
     }
 
-    /// Whether the way to the source can be listened to, or ended by another machine.
+    /// Tells whether the way to the source can be listened to, or ended by another machine.
     pub fn is_unverified(&self) -> bool {
         self.url.as_ref().is_some_and(|url| transport(url.expose()) == Transport::Unverified)
     }
 
-    /// How to reach a source at `url`, as a program that PostgreSQL shows as `application_name`.
+    /// Returns how to reach a source at `url`, as a program that PostgreSQL shows as `application_name`.
     pub fn options_for(&self, url: String, application_name: &str) -> SourceOptions {
         SourceOptions {
             url,
@@ -93,7 +93,7 @@ impl SourceSection {
 }
 
 impl TargetSection {
-    /// How to reach the target.
+    /// Returns how to reach the target.
     pub fn options(&self) -> TargetOptions {
         let emulator_region = self.emulator_credentials.then(|| EMULATOR_REGION.to_owned());
         TargetOptions {
@@ -111,7 +111,7 @@ impl TargetSection {
         }
     }
 
-    /// How to reach an emulator at `endpoint_url`.
+    /// Returns how to reach an emulator at `endpoint_url`.
     pub fn emulator_options_for(&self, endpoint_url: &str) -> TargetOptions {
         TargetOptions {
             endpoint_url: Some(endpoint_url.to_owned()),
@@ -128,7 +128,7 @@ impl TargetSection {
         self.control_table.clone().unwrap_or_else(|| format!("{}{CONTROL_TABLE}", self.table_prefix))
     }
 
-    /// Whether anything says where the target is.
+    /// Tells whether anything says where the target is.
     pub fn is_named(&self) -> bool {
         self.endpoint_url.is_some() || self.region.is_some() || self.profile.is_some()
     }

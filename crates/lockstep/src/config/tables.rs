@@ -34,8 +34,8 @@ pub struct TableSections {
 }
 
 impl TableSections {
-    /// Every table of `registry` where it is by default: a relation of its name in schema `public`, and a
-    /// DynamoDB table of its name.
+    /// Returns every table of `registry` where it is by default: a relation of its name in schema `public`,
+    /// and a DynamoDB table of its name.
     pub fn of(registry: &Registry) -> Self {
         let sections = registry.entries().map(|entry| (entry.name().to_owned(), entry.defaults())).collect();
         let mut tables = Self { sections, placed: Vec::new() };
@@ -73,7 +73,7 @@ impl TableSections {
         ConfigError::joined(problems).map_or(Ok(()), Err)
     }
 
-    /// Every table with both its names, the target's after `prefix`.
+    /// Returns every table with both its names, the target's after `prefix`.
     pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
         let names = self.placed.iter().map(|table| Names {
             name: table.name(),
@@ -83,7 +83,7 @@ impl TableSections {
         names.collect()
     }
 
-    /// Every table, bound to both its relations.
+    /// Returns every table, bound to both its relations.
     ///
     /// # Errors
     /// For a source that is no relation's name.
@@ -91,13 +91,13 @@ impl TableSections {
         self.placed.iter().map(|table| table.binding(prefix)).collect()
     }
 
-    /// A handle on a table, for what is asked of every table; `None` for one that is not registered.
+    /// Returns a handle on a table, for what is asked of every table; `None` for one that is not registered.
     pub fn canary_store(&self, writer: &Writer, binding: &TableBinding) -> Option<Box<dyn CanaryStore>> {
         let table = self.placed.iter().find(|table| table.name() == binding.name())?;
         Some(table.canary_store(writer.clone(), binding.clone()))
     }
 
-    /// A handle on a table, with its settings; `None` for one that is not registered.
+    /// Returns a handle on a table, with its settings; `None` for one that is not registered.
     ///
     /// # Errors
     /// For a source that is no relation's name.
@@ -111,7 +111,7 @@ impl TableSections {
         Ok(None)
     }
 
-    /// All of them as an application opens them.
+    /// Returns all of them as an application opens them.
     pub(crate) fn opened(&self, prefix: &str) -> Result<Tables> {
         self.placed.iter().try_fold(Tables::default(), |tables, table| table.add_to(tables, prefix))
     }

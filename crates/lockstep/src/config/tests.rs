@@ -9,7 +9,7 @@ use crate::store::CanaryQueries;
 row! {
     /// A row.
     pub struct Note {
-        /// Its key.
+        /// Key of the row.
         pub id: i64,
     }
 }

@@ -1,4 +1,4 @@
-//! Who else may write a file that names commands: what that user writes, we run.
+//! Other writers of a file that names commands: what that user writes, we run.
 //!
 //! 1. `lockstep.toml` of a shared folder belongs to another user, or its group may write it. 2. That user
 //! puts a `password_command` into it. 3. An operator runs `status` there, and the command runs as the
@@ -17,8 +17,8 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Of a file that is open, so that it is the one that is read. Systems without owners and modes are not
-    /// judged.
+    /// Reads the owner and mode of a file that is open, so that it is the one that is read. Systems without
+    /// owners and modes are not judged.
     ///
     /// # Errors
     /// Where the system does not say.
@@ -51,7 +51,8 @@ impl Writers {
     }
 }
 
-/// The program of a shell command, where it is a path. One that is looked for in `PATH` is the system's.
+/// Returns the program of a shell command, where it is a path. One that is looked for in `PATH` is the
+/// system's.
 fn program(command: &str) -> Option<PathBuf> {
     let mut words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
     let first = words.next()?;
@@ -72,8 +73,8 @@ fn others(_of: &std::fs::Metadata) -> Option<String> {
     None
 }
 
-/// What is wrong with a file of `owner` with `mode`, for a process of `user`; only the mode is judged where
-/// the user is not known.
+/// Returns what is wrong with a file of `owner` with `mode`, for a process of `user`; only the mode is judged
+/// where the user is not known.
 #[cfg(unix)]
 fn judge(owner: u32, mode: u32, user: Option<u32>) -> Option<String> {
     if let Some(user) = user.filter(|user| owner != 0 && owner != *user) {
@@ -90,7 +91,7 @@ fn judge(owner: u32, mode: u32, user: Option<u32>) -> Option<String> {
     Some(format!("can be written by {who} (chmod go-w it)"))
 }
 
-/// The user that this process acts as.
+/// Returns the user that this process acts as.
 #[cfg(unix)]
 fn user_of_process() -> Option<u32> {
     static USER: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();

@@ -56,7 +56,7 @@ pub(super) struct Keeper {
     registered_in_target: bool,
     /// Epoch that the lease in the target says we have acknowledged.
     acknowledged_in_target: Option<Epoch>,
-    /// When the marks of the tables that are answered from were all found as they were.
+    /// Time at which the marks of the tables that are answered from were all found as they were.
     same_tables_at: Option<Instant>,
     fenced: bool,
     /// Whether it was said that the control table is not to be gone by.

@@ -1,4 +1,4 @@
-//! Hears of phase changes. What is heard is never believed: it only makes the keeper ask at once.
+//! Hears of phase changes. A message is never believed: it only makes the keeper ask at once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -35,13 +35,13 @@ const LEASE_MIN: Duration = Duration::from_secs(1);
 #[doc(hidden)]
 pub use lockstep_core::LEASE_MAX;
 
-/// How an instance presents itself.
+/// Options with which an instance presents itself.
 #[derive(Clone, Debug)]
 pub struct InstanceOptions {
     /// Name of the instance in `status` and in notes; names need not differ.
     pub name: String,
-    /// How long it may go by the phase without an answer of the source. It is also what a step waits for a
-    /// process that was killed, and how long reads go on while PostgreSQL is away.
+    /// Time for which it may go by the phase without an answer of the source. It is also what a step waits
+    /// for a process that was killed, and how long reads go on while PostgreSQL is away.
     pub lease: Duration,
 }
 
@@ -91,8 +91,8 @@ impl Instance {
         Self::start_in(source, None, options).await
     }
 
-    /// As [`Instance::start`], and follows the truth into `target` and back: in DynamoOnly the lease is kept
-    /// there, and PostgreSQL may be down, also when this is called.
+    /// Starts as [`Instance::start`] does, and follows the truth into `target` and back: in DynamoOnly the
+    /// lease is kept there, and PostgreSQL may be down, also when this is called.
     ///
     /// # Errors
     /// As [`Instance::start`].
@@ -144,12 +144,12 @@ impl Instance {
         })
     }
 
-    /// Its number in `lockstep.instances`.
+    /// Returns its number in `lockstep.instances`.
     pub fn id(&self) -> i64 {
         self.id
     }
 
-    /// The view of the phase that stores go by. All that were given it see one phase.
+    /// Returns the view of the phase that stores go by. All that were given it see one phase.
     pub fn phase(&self) -> PhaseView {
         self.phase.clone()
     }

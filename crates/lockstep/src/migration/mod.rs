@@ -105,7 +105,7 @@ impl Migration {
         Self { shared: Arc::new(Shared { writer, stores, background: Mutex::new(Some(background)) }) }
     }
 
-    /// The handle on a table.
+    /// Returns the handle on a table.
     ///
     /// ```no_run
     /// # use lockstep::{MigratableTable, Migration, Store};
@@ -126,7 +126,7 @@ impl Migration {
             .clone()
     }
 
-    /// The writer of every store of this migration.
+    /// Returns the writer of every store of this migration.
     #[doc(hidden)]
     pub fn writer(&self) -> &Writer {
         &self.shared.writer

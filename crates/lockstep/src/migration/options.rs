@@ -1,4 +1,4 @@
-//! What an application says of its migration.
+//! Options that an application gives of its migration.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::sweeper::SweeperOptions;
 pub(super) type Stores = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
 type MakeStore = Box<dyn FnOnce(&Writer) -> (TypeId, Box<dyn Any + Send + Sync>) + Send>;
 
-/// Where the stores are, which tables there are, and how they are written.
+/// Options of a migration: where the stores are, which tables there are, and how they are written.
 pub struct MigrationOptions {
     pub(crate) source: SourceOptions,
     pub(crate) target: TargetOptions,
@@ -27,7 +27,7 @@ pub struct MigrationOptions {
 }
 
 impl MigrationOptions {
-    /// A migration between these two stores, of no table yet.
+    /// Makes a migration between these two stores, of no table yet.
     ///
     /// ```no_run
     /// # use lockstep::{MigrationOptions, SourceOptions, TargetOptions};

@@ -31,17 +31,17 @@ struct Fact {
 }
 
 impl Known {
-    /// The phase, if at `now` it may still be gone by.
+    /// Returns the phase, if at `now` it may still be gone by.
     pub(crate) fn at(&self, now: Moment) -> Option<Control> {
         self.read().filter(|fact| now.is_before(fact.until)).map(|fact| fact.control)
     }
 
-    /// The epoch that was heard of last, whether or not it may still be gone by.
+    /// Returns the epoch that was heard of last, whether or not it may still be gone by.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.read().map(|fact| fact.control.epoch)
     }
 
-    /// The control record that was heard last, whether or not it may still be gone by.
+    /// Returns the control record that was heard last, whether or not it may still be gone by.
     pub(crate) fn last(&self) -> Option<Control> {
         self.read().map(|fact| fact.control)
     }
@@ -51,7 +51,7 @@ impl Known {
         self.read().and_then(|fact| now.until(fact.until))
     }
 
-    /// The number of this lease; see [`Known::forget`].
+    /// Returns the number of this lease; see [`Known::forget`].
     pub(crate) fn lease(&self) -> u64 {
         self.leases.load(SeqCst)
     }
@@ -79,7 +79,7 @@ impl Known {
         }
     }
 
-    /// The epoch that may be acknowledged: nothing of an older one is under way.
+    /// Returns the epoch that may be acknowledged: nothing of an older one is under way.
     pub(crate) fn acknowledgeable(&self) -> Option<Epoch> {
         let epoch = self.epoch()?;
         let oldest = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).keys().next().copied();

@@ -1,4 +1,4 @@
-//! Which phase an operation goes by, and for how long it may.
+//! Phase that an operation goes by, and for how long it may.
 //!
 //! Writes ask inside their transaction, behind the barrier, and need no clock. Reads go by what is known, for
 //! at most one lease. A step waits until every registered instance has acknowledged it or its lease is over,
@@ -29,8 +29,8 @@ use crate::central::Central;
 #[doc(hidden)]
 pub const PHASE_LEASE: Duration = Duration::from_millis(500);
 
-/// How often an operation is begun again because the phase changed under it. A step takes longer than a read,
-/// so twice in a row is rare, and thrice means that this process is hardly running.
+/// Number of times that an operation is begun again because the phase changed under it. A step takes longer
+/// than a read, so twice in a row is rare, and thrice means that this process is hardly running.
 pub(crate) const PHASES_MAX: u32 = 3;
 
 /// The phase as this process knows it; cheap to clone, and clones know the same.
@@ -54,7 +54,7 @@ pub(crate) enum Renewal {
 }
 
 impl PhaseView {
-    /// A view of its own, without an instance: asks `source` when [`PHASE_LEASE`] is over.
+    /// Makes a view of its own, without an instance: asks `source` when [`PHASE_LEASE`] is over.
     #[doc(hidden)]
     pub fn new(source: Source) -> Self {
         Self {
@@ -64,20 +64,20 @@ impl PhaseView {
         }
     }
 
-    /// As [`PhaseView::new`], and follows the truth into `target` and back.
+    /// Makes a view as [`PhaseView::new`] does, and follows the truth into `target` and back.
     #[doc(hidden)]
     pub fn following(source: Source, target: &Target) -> Self {
         let renewal = Renewal::Asking { source, target: Some(target.control()) };
         Self { known: Arc::default(), renewal, central: Arc::default() }
     }
 
-    /// The view of an instance.
+    /// Returns the view of an instance.
     pub(crate) fn kept(known: Arc<Known>, wake: Arc<Notify>, central: Arc<Central>) -> Self {
         Self { known, renewal: Renewal::Kept(wake), central }
     }
 
-    /// The phase. An instance's is in memory; without an instance it is asked for again when the lease is
-    /// over.
+    /// Returns the phase. An instance's is in memory; without an instance it is asked for again when the
+    /// lease is over.
     ///
     /// # Errors
     /// [`Kind::Fenced`] when the instance's lease is over; the source's, without an instance. Then the phase
@@ -98,7 +98,7 @@ impl PhaseView {
         }
     }
 
-    /// Whether the truth is in the target, as far as is known. No request is made.
+    /// Tells whether the truth is in the target, as far as is known. No request is made.
     pub(crate) fn is_in_target(&self) -> bool {
         self.known.last().is_some_and(|last| last.phase == Phase::DynamoOnly)
     }
@@ -120,9 +120,9 @@ impl PhaseView {
         Ok(control)
     }
 
-    /// Whether `control` is still what may be gone by, now. To be asked when an answer has come, before it is
-    /// given away. 1. A reader sees HybridRead and sends its question. 2. Its process is stopped; steps go
-    /// back to PostgresOnly. 3. It wakes with an answer of a target that no store writes any more.
+    /// Tells whether `control` is still what may be gone by, now. To be asked when an answer has come, before
+    /// it is given away. 1. A reader sees HybridRead and sends its question. 2. Its process is stopped; steps
+    /// go back to PostgresOnly. 3. It wakes with an answer of a target that no store writes any more.
     pub fn holds(&self, control: &Control) -> bool {
         self.known.at(Moment::now()).is_some_and(|now| now.epoch == control.epoch)
     }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Where the monotonic clock is read from; any fixed point will do.
+/// Point from which the monotonic clock is read; any fixed one will do.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A moment, in microseconds.
@@ -24,7 +24,7 @@ impl Moment {
         Self::of(Instant::now())
     }
 
-    /// The moment of an [`Instant`] of a short while ago.
+    /// Returns the moment of an [`Instant`] of a short while ago.
     pub(crate) fn of(instant: Instant) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -39,13 +39,14 @@ impl Moment {
         Self { mono_us: self.mono_us.saturating_add(us), wall_us: self.wall_us.saturating_add(us) }
     }
 
-    /// How long it is from here to `end`, by the clock that is further on; nothing when one of them is there.
+    /// Returns how long it is from here to `end`, by the clock that is further on; nothing when one of them
+    /// is there.
     pub(super) fn until(self, end: Self) -> Option<Duration> {
         let left = end.mono_us.saturating_sub(self.mono_us).min(end.wall_us.saturating_sub(self.wall_us));
         (left > 0).then(|| Duration::from_micros(left))
     }
 
-    /// Whether both clocks say that this is before `end`.
+    /// Tells whether both clocks say that this is before `end`.
     pub(super) fn is_before(self, end: Self) -> bool {
         self.mono_us < end.mono_us && self.wall_us < end.wall_us
     }

@@ -1,4 +1,4 @@
-//! How far the feeds of several tables are through.
+//! Progress of the feeds of several tables.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use sqlx::{FromRow as _, Row as _};
 use crate::Source;
 use crate::reverse::FeedStanding;
 
-/// What one table's feed has had, and what it has left, of one moment.
+/// Changes that one table's feed has had, and those it has left, of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct FeedDrain {
     /// For each shard: whether it was read to its end, and the round of the newest marker that came through.
@@ -17,13 +17,13 @@ pub struct FeedDrain {
     pub riders: i64,
     /// Items that wait to be read again and are not accepted to stay behind.
     pub again: i64,
-    /// Why, for the one that was tried most often.
+    /// Reason why, for the one that was tried most often.
     pub again_why: Option<String>,
 }
 
 impl Source {
-    /// How far the feeds of these tables are through, in their order. One snapshot: a row that moves from
-    /// those that rode along to those that are read again is in exactly one of them.
+    /// Returns how far the feeds of these tables are through, in their order. One snapshot: a row that moves
+    /// from those that rode along to those that are read again is in exactly one of them.
     ///
     /// # Errors
     /// The driver's.
@@ -67,7 +67,7 @@ impl Source {
         found.iter().map(drain).collect::<sqlx::Result<_>>().doing(doing)
     }
 
-    /// Where the feeds of these tables stand, by name; those that never had one are left out.
+    /// Returns where the feeds of these tables stand, by name; those that never had one are left out.
     ///
     /// # Errors
     /// The driver's.

@@ -1,4 +1,4 @@
-//! What a step, a relay or a gate asks of every table, in one statement for all of them.
+//! Questions that a step, a relay or a gate asks of every table, in one statement for all of them.
 //!
 //! 1. A migration has 68 tables. 2. The way back pauses writes, and asks each table some ten things, one
 //! after the other, on the connections that the feed uses too. 3. The pause is over before the answers are.

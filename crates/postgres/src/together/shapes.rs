@@ -1,4 +1,4 @@
-//! How several relations stand to what was captured.
+//! Relation of several tables to what was captured of them.
 
 use std::sync::LazyLock;
 
@@ -29,8 +29,8 @@ static FINGERPRINTS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Of each table the recorded fingerprint, if it is captured, and that of now, which is empty where there is
-/// no such relation.
+/// Returns, of each table, the recorded fingerprint, if it is captured, and that of now, which is empty where
+/// there is no such relation.
 async fn fingerprints(
     executor: impl PgExecutor<'_>,
     tables: &[TableBinding],
@@ -59,7 +59,7 @@ impl Source {
         Ok(found)
     }
 
-    /// How each of these tables stands to what was captured, in their order: as [`Source::shape`], by one
+    /// Compares each of these tables with what was captured, in their order: as [`Source::shape`], by one
     /// statement and three more for each table whose record is out of date.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Source {
         Ok(shapes)
     }
 
-    /// Those of these tables, by their place, that [`Source::record_shape`] has something to do for.
+    /// Returns those of these tables, by their place, that [`Source::record_shape`] has something to do for.
     ///
     /// # Errors
     /// The driver's.
@@ -93,8 +93,8 @@ impl Source {
     }
 }
 
-/// The shapes of several tables inside a transaction, after which no statement can change them until it ends:
-/// `ALTER TABLE` waits for our locks, and we for one that is under way.
+/// Returns the shapes of several tables inside a transaction, after which no statement can change them until
+/// it ends: `ALTER TABLE` waits for our locks, and we for one that is under way.
 ///
 /// # Errors
 /// [`Kind::Busy`](lockstep_core::Kind::Busy) when such a statement holds a table for longer than

@@ -1,10 +1,10 @@
-//! What is pending, of several tables.
+//! Pending keys of several tables.
 
 use lockstep_core::{Doing, Result};
 
 use crate::Source;
 
-/// What a relay has to do for a table.
+/// Work that a relay has for a table.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Due {
     /// Whether it was opened for changes.
@@ -13,7 +13,7 @@ pub struct Due {
     pub is_due: bool,
 }
 
-/// What keeps the truth from moving away from a table.
+/// Changes that keep the truth from moving away from a table.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Unsettled {
     /// Version of its trigger functions; `None` where it is not captured.
@@ -25,7 +25,7 @@ pub struct Unsettled {
 }
 
 impl Source {
-    /// What a relay has to do for each of these tables, in their order, of one moment.
+    /// Returns the work that a relay has for each of these tables, in their order, of one moment.
     ///
     /// # Errors
     /// The driver's.
@@ -47,7 +47,7 @@ impl Source {
         .doing("asking which tables have changes")
     }
 
-    /// How many keys of these tables are pending, open intents included.
+    /// Counts the keys of these tables that are pending, open intents included.
     ///
     /// # Errors
     /// The driver's.
@@ -66,7 +66,8 @@ impl Source {
         .doing("counting pending keys")
     }
 
-    /// What keeps the truth from moving away from each of these tables, in their order, of one moment.
+    /// Returns what keeps the truth from moving away from each of these tables, in their order, of one
+    /// moment.
     ///
     /// # Errors
     /// The driver's.

@@ -1,4 +1,4 @@
-//! What is sent to services and what they answer: documents of every size, most of them small.
+//! Documents that services are sent and answer: of every size, most of them small.
 
 use lockstep_core::Json;
 use rand::{Rng, RngExt};
@@ -65,7 +65,7 @@ struct Line {
     remark: Option<&'static str>,
 }
 
-/// What was sent.
+/// Makes a request.
 pub(super) fn request(rng: &mut impl Rng, operation: &str) -> Json {
     let attachments = if operation == "Archive" { rng.random_range(1..6) } else { 0 };
     of(&Request {
@@ -101,7 +101,7 @@ pub(super) fn request(rng: &mut impl Rng, operation: &str) -> Json {
     })
 }
 
-/// What came back.
+/// Makes a response.
 pub(super) fn response(rng: &mut impl Rng, status: &str) -> Json {
     // Nine in ten are small; one in a hundred is tens of kilobytes, as credit reports are.
     let lines = match rng.random_range(0..100) {

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use super::words::{FAILURES, SERVICES, chance, pick, weighted};
 use super::{APPLICATIONS, documents};
 
-/// A log made at `at`. About six in a hundred are errors, and those have a message.
+/// Returns a log made at `at`. About six in a hundred are errors, and those have a message.
 pub fn log(rng: &mut impl Rng, log_id: i64, at: DateTime<Utc>) -> IntegrationLog {
     let service_name = weighted(rng, &SERVICES);
     let log_type = type_of(rng, service_name);
@@ -20,7 +20,7 @@ pub fn log(rng: &mut impl Rng, log_id: i64, at: DateTime<Utc>) -> IntegrationLog
         log_type: log_type.to_owned(),
         service_name: service_name.to_owned(),
         request_data: chance(rng, 96).then(|| documents::request(rng, log_type)),
-        // Who timed out did not answer.
+        // A service that timed out did not answer.
         response_data: chance(rng, if failure.is_some() { 40 } else { 95 })
             .then(|| documents::response(rng, response_status)),
         status_code: chance(rng, 92).then(|| status_code.to_owned()),

@@ -36,7 +36,8 @@ pub const HISTORY_DAYS: i64 = 30;
 /// megabytes.
 pub const CHUNK_ROWS: u64 = 1_000;
 
-/// Who borrowed; the loan is that of the application with the same number (standing.sql).
+/// Returns the customer who borrowed; the loan is that of the application with the same number
+/// (standing.sql).
 pub const fn customer_of_loan(loan_id: i64) -> i64 {
     1 + loan_id % CUSTOMERS
 }
@@ -65,17 +66,17 @@ impl History {
         self.payments.div_ceil(CHUNK_ROWS)
     }
 
-    /// The logs of one chunk, counted from 0, in the order of their ids.
+    /// Returns the logs of one chunk, counted from 0, in the order of their ids.
     pub fn chunk_of_logs(&self, chunk: u64) -> impl Iterator<Item = IntegrationLog> {
         self.chunk(chunk, self.logs, "logs").map(|(mut rng, id, at)| log(&mut rng, id, at))
     }
 
-    /// The payments of one chunk, counted from 0, in the order of their ids.
+    /// Returns the payments of one chunk, counted from 0, in the order of their ids.
     pub fn chunk_of_payments(&self, chunk: u64) -> impl Iterator<Item = Payment> {
         self.chunk(chunk, self.payments, "payments").map(|(mut rng, id, at)| payment(&mut rng, id, at))
     }
 
-    /// A generator, an id and a time for each row of a chunk.
+    /// Returns a generator, an id and a time for each row of a chunk.
     fn chunk(
         &self,
         chunk: u64,
@@ -106,7 +107,7 @@ impl History {
     }
 }
 
-/// An independent stream of random numbers for each table and chunk.
+/// Returns an independent stream of random numbers for each table and chunk.
 fn stream(seed: u64, table: &str, chunk: u64) -> StdRng {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

@@ -14,7 +14,7 @@ const STATUSES: [(u32, &str); 6] =
 const METHODS: [(u32, &str); 5] =
     [(45, "SepaDirectDebit"), (25, "Card"), (15, "BankTransfer"), (10, "AchDebit"), (5, "Cash")];
 
-/// A payment that was last touched at `at`.
+/// Returns a payment that was last touched at `at`.
 pub fn payment(rng: &mut impl Rng, payment_id: i64, at: DateTime<Utc>) -> Payment {
     let loan_id = rng.random_range(1..=LOANS);
     let currency = weighted(rng, &CURRENCIES);

@@ -19,7 +19,7 @@ const WAITING_MAX: usize = 3;
 /// Room for the lines of a chunk at the start; it grows where it must.
 const CHUNK_BYTES: usize = 1_000 * CHUNK_ROWS as usize;
 
-/// How a table is fed.
+/// Form in which a table is fed.
 pub(super) struct Shape {
     name: &'static str,
     columns: &'static [ColumnSpec],

@@ -47,7 +47,7 @@ pub(super) fn payment(out: &mut Vec<u8>, payment: &Payment) {
 struct Line<'a>(&'a mut Vec<u8>);
 
 impl Line<'_> {
-    /// A value whose text needs no escapes.
+    /// Makes a value whose text needs no escapes.
     fn shown(self, value: impl std::fmt::Display) -> Self {
         write!(self.0, "{value}\t").expect("writing to memory does not fail");
         self

@@ -22,13 +22,13 @@ pub const INDEXES_SQL: &str = include_str!("../indexes.sql");
 /// Rows of the two tables that move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
-    /// Of `integration_logs`.
+    /// Rows of `integration_logs`.
     pub logs: u64,
-    /// Of `payments`.
+    /// Rows of `payments`.
     pub payments: u64,
 }
 
-/// What [`load`] found and did.
+/// Result of [`load`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loaded {
     /// The tables were empty and now hold this history.
@@ -38,7 +38,7 @@ pub enum Loaded {
 }
 
 impl Loaded {
-    /// What the tables hold now, either way.
+    /// Returns what the tables hold now, either way.
     pub fn rows(self) -> Rows {
         let (Self::Fresh(rows) | Self::Present(rows)) = self;
         rows

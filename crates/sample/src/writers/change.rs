@@ -1,4 +1,4 @@
-//! What the operations mean, on rows. The raw executor says the same in SQL.
+//! Meaning of the operations, on rows. The raw executor says the same in SQL.
 
 use chrono::{DateTime, Utc};
 use lockstep_integration_logs::IntegrationLog;

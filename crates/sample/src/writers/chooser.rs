@@ -11,8 +11,8 @@ use super::operation::{Kind, Operation};
 use crate::generate::words::{chance, weighted};
 use crate::generate::{self, CUSTOMERS, HISTORY_DAYS, SERVICES};
 
-/// How often each kind is drawn. Inserts outweigh deletes, so the tables grow; everything hard happens every
-/// second at 50 operations a second.
+/// Weight with which each kind is drawn. Inserts outweigh deletes, so the tables grow; everything hard
+/// happens every second at 50 operations a second.
 const MIX: [(u32, Kind); 16] = [
     (22, Kind::InsertLog),
     (3, Kind::InsertLogs),
@@ -35,14 +35,14 @@ const MIX: [(u32, Kind); 16] = [
 /// Rows of a multi-row statement, at most.
 const ROWS_MAX: usize = 8;
 
-/// Where ids of new rows come from.
+/// Origin of the ids of new rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewIds {
-    /// From the source's sequences: rows to insert carry the id 0, which the executor leaves out.
+    /// Sequences of the source: rows to insert carry the id 0, which the executor leaves out.
     BySequence,
-    /// From below here on downwards. Give every chooser a range of its own, above what the sequences will
-    /// reach. Downwards, because a way back raises the sequences above all ids that are in use: what they
-    /// then hand out is never what a chooser takes next.
+    /// Range from below this id downwards. Give every chooser a range of its own, above what the sequences
+    /// will reach. Downwards, because a way back raises the sequences above all ids that are in use: what
+    /// they then hand out is never what a chooser takes next.
     From {
         /// The id above the next log's.
         log_id: i64,
@@ -60,7 +60,7 @@ pub struct Chooser {
 }
 
 impl Chooser {
-    /// A chooser that knows these rows.
+    /// Makes a chooser that knows these rows.
     pub fn new(seed: u64, new_ids: NewIds, known: Known) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), new_ids, known }
     }
@@ -70,18 +70,18 @@ impl Chooser {
         self.known.learn(&mut self.rng, effect);
     }
 
-    /// What it knows.
+    /// Returns what it knows.
     pub fn known(&self) -> &Known {
         &self.known
     }
 
-    /// The next operation. Where no row is known that it could change, it inserts one.
+    /// Returns the next operation. Where no row is known that it could change, it inserts one.
     pub fn choose(&mut self, now: DateTime<Utc>) -> Operation {
         let kind = weighted(&mut self.rng, &MIX);
         self.of_kind(kind, now).unwrap_or_else(|| self.insert_instead_of(kind, now))
     }
 
-    /// An operation of this kind, or nothing where it needs a row and none is known.
+    /// Returns an operation of this kind, or nothing where it needs a row and none is known.
     pub fn of_kind(&mut self, kind: Kind, now: DateTime<Utc>) -> Option<Operation> {
         Some(match kind {
             Kind::InsertLog => Operation::InsertLog(self.new_log(now)),

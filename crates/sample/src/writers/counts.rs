@@ -1,11 +1,11 @@
-//! What came of a writer's operations.
+//! Outcomes of a writer's operations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::operation::Kind;
 
-/// What came of one operation.
+/// Outcome of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was done and changed this many rows.
@@ -43,7 +43,7 @@ pub struct Tally {
 /// Outcomes of all operations of one writer, or of several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// By kind; kinds that never happened are not there.
+    /// Tallies by kind; kinds that never happened are not there.
     pub by_kind: BTreeMap<Kind, Tally>,
     /// Rows inserted, changed and deleted.
     pub rows: u64,
@@ -53,7 +53,7 @@ pub struct Counts {
     pub reconnects: u64,
     /// The longest that an operation took, its retries included.
     pub slowest: Duration,
-    /// Why an operation was last refused, without row values.
+    /// Reason why an operation was last refused, without row values.
     pub last_refusal: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Counts {
         self.slowest = self.slowest.max(took);
     }
 
-    /// The sum over all kinds.
+    /// Returns the sum over all kinds.
     pub fn total(&self) -> Tally {
         self.by_kind.values().fold(Tally::default(), |sum, tally| sum.plus(*tally))
     }

@@ -16,12 +16,12 @@ impl Ids {
         Self(ids.into_iter().take(KNOWN_MAX).collect())
     }
 
-    /// How many are known.
+    /// Returns how many are known.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none is known.
+    /// Tells whether none is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -48,7 +48,7 @@ impl Ids {
     }
 }
 
-/// What is known of both tables.
+/// Rows that are known of both tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Logs.
@@ -57,7 +57,7 @@ pub struct Known {
     pub payments: Ids,
 }
 
-/// What an operation did, as far as the next ones need to know.
+/// Effect of an operation, as far as the next ones need to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
     /// Rows inserted, changed and deleted.

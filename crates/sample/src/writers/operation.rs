@@ -1,4 +1,4 @@
-//! What a writer may do.
+//! Operations of a writer.
 
 use chrono::{DateTime, Utc};
 use lockstep_integration_logs::IntegrationLog;
@@ -48,7 +48,7 @@ pub enum Operation {
         log_id: i64,
         /// The other one, except for its key.
         to: IntegrationLog,
-        /// In one transaction, so that no reader sees it gone.
+        /// Whether both are done in one transaction, so that no reader sees it gone.
         together: bool,
     },
     /// Inserts a payment.
@@ -82,14 +82,14 @@ pub enum Operation {
         payment_id: i64,
         /// The other one, except for its key.
         to: Payment,
-        /// In one transaction, so that no reader sees it gone.
+        /// Whether both are done in one transaction, so that no reader sees it gone.
         together: bool,
     },
     /// Inserts a payment and the log of its making in one transaction.
     PayAndLog {
         /// The payment.
         payment: Payment,
-        /// Its log.
+        /// Log of the operation.
         log: IntegrationLog,
     },
     /// Touches a payment and logs that in one transaction.
@@ -121,14 +121,14 @@ macro_rules! kinds {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The label, in snake case.
+            /// Returns the label, in snake case.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$name => $label),* }
             }
         }
 
         impl Operation {
-            /// What kind of operation it is.
+            /// Returns the kind of the operation.
             pub fn kind(&self) -> Kind {
                 match self { $(Self::$name { .. } => Kind::$name),* }
             }

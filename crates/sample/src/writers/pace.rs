@@ -20,14 +20,14 @@ impl Pace {
         Self { per_second: per_second.get().into(), earned: 0.0 }
     }
 
-    /// How often to ask.
+    /// Returns how often to ask.
     pub fn period(&self) -> Duration {
         LOOK.max(Duration::from_secs_f64(1.0 / self.per_second))
     }
 
-    /// How many operations are due, `elapsed` after the last time it was asked. What was missed while the
-    /// source was away is made up for half a second at most: a writer that comes back does not fall over its
-    /// source.
+    /// Returns how many operations are due, `elapsed` after the last time it was asked. What was missed while
+    /// the source was away is made up for half a second at most: a writer that comes back does not fall over
+    /// its source.
     pub fn due(&mut self, elapsed: Duration) -> u32 {
         let earned_max = (self.per_second / 2.0).max(1.0);
         self.earned = (self.earned + self.per_second * elapsed.as_secs_f64()).min(earned_max);

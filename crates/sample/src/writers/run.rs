@@ -30,10 +30,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Ids drawn at the start, of which those that exist are known.
 const DRAWN: usize = 2_000;
 
-/// What the capture trigger says of a write by SQL in DynamoOnly.
+/// SQLSTATE with which the capture trigger refuses a write by SQL in DynamoOnly.
 const FROZEN: &str = "55000";
 
-/// How a writer behaves.
+/// Options of a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterOptions {
     /// Seed of every choice. Two writers need two seeds, or they do the same.
@@ -108,7 +108,7 @@ struct Writer {
     counts: Counts,
 }
 
-/// Why an attempt did not succeed.
+/// Reason why an attempt did not succeed.
 enum Failure {
     /// Nothing was done; another attempt may succeed.
     Passing,
@@ -121,8 +121,8 @@ enum Failure {
 }
 
 impl Writer {
-    /// A chooser that knows some of the rows there are; nothing if the writer was stopped before it could ask
-    /// for them.
+    /// Returns a chooser that knows some of the rows there are; nothing if the writer was stopped before it
+    /// could ask for them.
     async fn chooser(&mut self, seed: u64) -> Option<Chooser> {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(1));
         let mut draw = |first, last| (0..DRAWN).map(|_| rng.random_range(first..=last)).collect();

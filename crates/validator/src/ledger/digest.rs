@@ -1,10 +1,10 @@
-//! What a whole ledger comes down to.
+//! Digest of a whole ledger.
 
 use super::{Ledger, Side, Sums};
 use crate::evidence::Digests;
 
 impl Ledger {
-    /// The digests of both sides as entered by now.
+    /// Returns the digests of both sides as entered by now.
     pub(crate) fn digests(&self) -> Digests {
         let (source, target) = (self.sums(Side::Source), self.sums(Side::Target));
         Digests::of(self.seed, &source, &target)
@@ -12,7 +12,7 @@ impl Ledger {
 }
 
 impl Digests {
-    /// Those of the sums of both sides, made under this seed.
+    /// Returns those of the sums of both sides, made under this seed.
     pub(crate) fn of(seed: u64, source: &Sums, target: &Sums) -> Self {
         let ((source_rows, source), (target_rows, target)) = (source.total(), target.total());
         Self {

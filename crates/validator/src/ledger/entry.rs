@@ -1,4 +1,4 @@
-//! What a pass saw at one place, and its bytes.
+//! Entry of a pass for one place, and its bytes.
 
 use std::io::{self, Read, Write};
 
@@ -7,16 +7,16 @@ use crate::print::Print;
 /// Place, state, standing, and the length of the name.
 const HEAD_BYTES: usize = 16 + 16 + 1 + 4;
 
-/// What a pass saw at one place.
+/// Entry of a pass for one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) print: Print,
     pub(crate) standing: Standing,
-    /// How to find it again; the ledger does not look inside.
+    /// Name by which it is found again; the ledger does not look inside.
     pub(crate) name: Vec<u8>,
 }
 
-/// What an entry is, beside its state.
+/// Kind of an entry, beside its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// A row or an item.
@@ -33,7 +33,7 @@ impl Entry {
         Self { print: Print { place: 0, state: 0 }, standing: Standing::Live, name }
     }
 
-    /// How many bytes it is.
+    /// Returns how many bytes it is.
     pub(crate) fn bytes(&self) -> u64 {
         (HEAD_BYTES + self.name.len()) as u64
     }

@@ -28,11 +28,12 @@ pub(crate) struct Folder {
     _lock: File,
 }
 
-/// What is known of an unfinished run.
+/// Record of an unfinished run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(super) format: u32,
-    /// Of everything that prints and pieces depend on: under another one, nothing here means anything.
+    /// Identity of everything that prints and pieces depend on: under another one, nothing here means
+    /// anything.
     pub(crate) identity: String,
     #[serde(flatten)]
     pub(crate) begun: Begun,
@@ -42,10 +43,10 @@ pub(crate) struct Manifest {
     pub(super) target: KeptPage,
 }
 
-/// How an unfinished run began.
+/// Beginning of an unfinished run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Begun {
-    /// When the oldest print may have been made.
+    /// Time at which the oldest print may have been made.
     pub(crate) as_of: DateTime<Utc>,
     /// The number of its pass, if it has one.
     #[serde(default)]
@@ -87,7 +88,7 @@ impl Folder {
         }
     }
 
-    /// What an unfinished run left; `None` when there is none, or none that can be read.
+    /// Reads what an unfinished run left; `None` when there is none, or none that can be read.
     pub(crate) fn read(&self) -> Option<Manifest> {
         let text = fs::read(self.path.join(MANIFEST)).ok()?;
         serde_json::from_slice(&text).ok().filter(|manifest: &Manifest| manifest.format == FORMAT)

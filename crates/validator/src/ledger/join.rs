@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use super::{Difference, Entry, Standing};
 
-/// What was met so far: every item first, then every row.
+/// Entries that were met so far: every item first, then every row.
 #[derive(Debug, Default)]
 pub(crate) struct Join {
-    /// Of an item with the name of the first row that was met at its place.
+    /// Entry of each item, with the name of the first row that was met at its place.
     at_place: HashMap<u128, (Entry, Option<Vec<u8>>)>,
     difference: Difference,
 }
@@ -47,7 +47,7 @@ impl Join {
         }
     }
 
-    /// What it came to.
+    /// Returns the difference of the two sides.
     pub(crate) fn end(self) -> Difference {
         let is_alone =
             |(item, row): &(Entry, Option<Vec<u8>>)| row.is_none() && item.standing != Standing::Tombstone;

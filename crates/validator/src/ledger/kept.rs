@@ -9,7 +9,8 @@ use super::spool::Spool;
 use super::{Folder, Ledger, Manifest, Page, Side, Sums, folder};
 
 impl Ledger {
-    /// The one that a folder keeps, as of its last checkpoint. The sums are made again from what was spooled.
+    /// Returns the one that a folder keeps, as of its last checkpoint. The sums are made again from what was
+    /// spooled.
     ///
     /// # Errors
     /// When it does not read back; then begin again.

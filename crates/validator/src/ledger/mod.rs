@@ -37,13 +37,13 @@ pub(crate) use portion::Layout;
 use spool::Spool;
 pub(crate) use sums::{BUCKETS_PER_PARTITION, Sums, bucket_of};
 
-/// What an entry takes while a partition is joined, roughly.
+/// Bytes that an entry takes while a partition is joined, roughly.
 const JOINED_BYTES: usize = 300;
 const PARTITIONS_MIN: usize = 16;
 /// Each is two open files, and a process may often have no more than 1,024.
 const PARTITIONS_MAX: usize = 256;
 
-/// Which store an entry is of.
+/// Store that an entry is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Source,
@@ -63,7 +63,8 @@ struct Page {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// Of its prints, so that those of one ledger are comparable and no writer can prepare two that collide.
+    /// Seed of its prints, so that those of one ledger are comparable and no writer can prepare two that
+    /// collide.
     seed: u64,
     partitions: usize,
     source: Mutex<Page>,
@@ -75,21 +76,21 @@ pub(crate) struct Ledger {
     is_over: Mutex<bool>,
 }
 
-/// What a worker read of its piece in one go.
+/// Entries that a worker read of its piece in one go.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// What is to be compared.
+    /// Entries to compare.
     pub(crate) entries: Vec<Entry>,
-    /// What has no place in a bucket; the ledger does not look inside.
+    /// Entries that have no place in a bucket; the ledger does not look inside.
     pub(crate) aside: Vec<Vec<u8>>,
     pub(crate) counted: Counted,
     /// The number of the piece.
     pub(crate) piece: usize,
-    /// Where to go on; `None` when the piece is done.
+    /// Position at which to go on; `None` when the piece is done.
     pub(crate) after: Option<Cursor>,
 }
 
-/// What the two sides of a partition are to each other.
+/// Difference of the two sides of a partition.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
     /// Rows that have an equal item.
@@ -100,17 +101,16 @@ pub(crate) struct Difference {
     pub(crate) rows: Vec<Vec<u8>>,
     /// Names of items at whose place there is no row.
     pub(crate) items: Vec<Vec<u8>>,
-    /// Of rows that were met at one place, the name of each with that of another. Rows of one key have one
-    /// name.
+    /// Names of rows that were met at one place, each with that of another. Rows of one key have one name.
     pub(crate) twins: HashMap<Vec<u8>, Vec<u8>>,
     /// Buckets whose entries were read again.
     pub(crate) buckets_differing: u64,
 }
 
 impl Ledger {
-    /// An empty one for a table of about `rows` rows, whose passes have these pieces before them, and which
-    /// may take about `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one
-    /// that cannot be known before.
+    /// Makes an empty one for a table of about `rows` rows, whose passes have these pieces before them, and
+    /// which may take about `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or
+    /// under one that cannot be known before.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -172,7 +172,7 @@ impl Ledger {
         self.partitions * BUCKETS_PER_PARTITION
     }
 
-    /// Where a pass is.
+    /// Returns how far the pass of a side is.
     pub(crate) fn pass(&self, side: Side) -> Pass {
         self.page(side).pass.clone()
     }
@@ -181,7 +181,7 @@ impl Ledger {
     /// not on an async thread.
     ///
     /// # Errors
-    /// When a file cannot be written. What was read may then be there in part, so the run ends.
+    /// When a file cannot be written. The entries may then be there in part, so the run ends.
     pub(crate) fn enter(&self, side: Side, batch: Batch) -> io::Result<()> {
         let mut page = self.page(side);
         let page = &mut *page;

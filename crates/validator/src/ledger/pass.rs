@@ -1,4 +1,4 @@
-//! How far a pass has come: what is left of each piece, and what was counted so far.
+//! Progress of a pass: what is left of each piece, and what was counted so far.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,24 +8,24 @@ pub(crate) type Cursor = Vec<String>;
 /// A part of a table that one worker reads from its beginning to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Piece {
-    /// What was read ends here; `None` begins at the beginning.
+    /// Position up to which it was read; `None` begins at the beginning.
     pub(crate) after: Option<Cursor>,
-    /// Where it ends; `None` at the end of what is read.
+    /// Position at which it ends; `None` at the end of what is read.
     pub(crate) until: Option<Cursor>,
     /// Whether there is nothing left of it.
     pub(crate) done: bool,
 }
 
-/// What a pass has counted.
+/// Counts of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counted {
     /// Everything that was read.
     pub(crate) read: u64,
-    /// Of it, rows or items.
+    /// Number of them that are rows or items.
     pub(crate) live: u64,
-    /// Of it, tombstones.
+    /// Number of them that are tombstones.
     pub(crate) tombstones: u64,
-    /// Of it, what has no place in a bucket.
+    /// Number of them that have no place in a bucket.
     #[serde(default)]
     pub(crate) aside: u64,
 }
@@ -39,7 +39,7 @@ impl std::ops::AddAssign for Counted {
     }
 }
 
-/// Where a pass is. Entries and this move together, so that whatever is kept of one is kept of the other.
+/// Position of a pass. Entries and this move together, so that whatever is kept of one is kept of the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pass {
     pub(crate) pieces: Vec<Piece>,

@@ -7,18 +7,18 @@ use std::io;
 
 use super::{Entry, JOINED_BYTES, Ledger, PARTITIONS_MAX, PARTITIONS_MIN, Piece, Side, Sums, bucket_of};
 
-/// What a process must know so that its prints and buckets are comparable with those of others.
+/// Layout that a process must know so that its prints and buckets are comparable with those of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Of prints.
+    /// Seed of prints.
     pub(crate) seed: u64,
-    /// Of places; a power of two.
+    /// Number of partitions of the places; a power of two.
     pub(crate) partitions: usize,
 }
 
 impl Layout {
-    /// That of a table of about `rows` rows. Its prints are made under `seed`, or under one that cannot be
-    /// known before.
+    /// Makes the layout for a table of about `rows` rows. Its prints are made under `seed`, or under one that
+    /// cannot be known before.
     pub(crate) fn new(rows: i64, memory_bytes: usize, seed: Option<u64>) -> Self {
         let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         Self { seed, partitions: partitions_of(rows, memory_bytes) }
@@ -26,7 +26,7 @@ impl Layout {
 }
 
 impl Ledger {
-    /// An empty one of this layout, with a number of pieces on each side, that keeps nothing.
+    /// Makes an empty one of this layout, with a number of pieces on each side, that keeps nothing.
     ///
     /// # Errors
     /// When the layout is none.
@@ -37,7 +37,7 @@ impl Ledger {
         Self::of_layout(layout, memory_bytes, (blank(pieces.0), blank(pieces.1)), None)
     }
 
-    /// The sums of a side, as entered by now.
+    /// Returns the sums of a side, as entered by now.
     pub(crate) fn sums(&self, side: Side) -> Sums {
         self.page(side).sums.clone()
     }

@@ -27,12 +27,13 @@ enum Place {
 }
 
 impl Spool {
-    /// An empty one that may hold the given number of bytes in memory.
+    /// Makes an empty one that may hold the given number of bytes in memory.
     pub(super) fn temporary(in_memory_bytes: usize) -> Self {
         Self::of(Place::Temporary(SpooledTempFile::new(in_memory_bytes)), 0)
     }
 
-    /// The first `bytes` of a file; what is behind them was written and never vouched for, and is cut off.
+    /// Returns the first `bytes` of a file; what is behind them was written and never vouched for, and is cut
+    /// off.
     ///
     /// # Errors
     /// When the file is shorter, or cannot be used.
@@ -67,7 +68,7 @@ impl Spool {
         Ok((self.bytes, file))
     }
 
-    /// Reads everything back, in order. What is pushed later comes behind it as before.
+    /// Reads everything back, in order. Later entries come behind it as before.
     pub(super) fn read(&mut self, mut each: impl FnMut(Entry)) -> io::Result<()> {
         self.file.flush()?;
         let place = self.file.get_mut();

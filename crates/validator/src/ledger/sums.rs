@@ -21,7 +21,7 @@ struct Bucket {
 pub(crate) struct Sums(Vec<Bucket>);
 
 impl Sums {
-    /// Those of nothing, in a number of partitions that is a power of two.
+    /// Returns those of nothing, in a number of partitions that is a power of two.
     pub(crate) fn none(partitions: usize) -> Self {
         Self(vec![Bucket::default(); partitions * BUCKETS_PER_PARTITION])
     }
@@ -41,17 +41,17 @@ impl Sums {
         number
     }
 
-    /// How many rows or items are in a bucket.
+    /// Returns how many rows or items are in a bucket.
     pub(crate) fn count(&self, number: usize) -> u64 {
         self.0[number].count
     }
 
-    /// Whether a bucket holds what the other side's does.
+    /// Tells whether a bucket holds what the other side's does.
     pub(crate) fn is_equal(&self, other: &Self, number: usize) -> bool {
         self.0[number] == other.0[number]
     }
 
-    /// How many rows or items there are in all, and the sum of their states.
+    /// Returns how many rows or items there are in all, and the sum of their states.
     pub(super) fn total(&self) -> (u64, u128) {
         self.0.iter().fold((0, 0), |(count, sum): (u64, u128), bucket| {
             (count + bucket.count, sum.wrapping_add(bucket.sum))
@@ -79,7 +79,7 @@ impl Sums {
     }
 }
 
-/// By the highest bits, so that the buckets of a partition are neighbours.
+/// Chooses the bucket by the highest bits, so that the buckets of a partition are neighbours.
 pub(crate) fn bucket_of(buckets: usize, place: u128) -> usize {
     (place >> (u128::BITS - buckets.trailing_zeros())) as usize
 }

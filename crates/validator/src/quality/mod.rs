@@ -1,8 +1,8 @@
 //! The quality of the data itself, beside whether both sides agree on it (R25).
 //!
 //! Business rules, sums and daily counts come from the passes, which judge each row while they have it at
-//! hand; references are looked up in the source, where the tables referred to stay. What a table must hold is
-//! declared by its crate.
+//! hand; references are looked up in the source, where the tables referred to stay. A table's crate declares
+//! what it must hold.
 //!
 //! Quality is no verdict: a rule that a row breaks in both stores is as it was before the migration. Sums
 //! that differ at rest are one, for the money of both sides must be the same.
@@ -26,7 +26,7 @@ use crate::reader::Reader;
 /// Most keys that are named for a reference that leads nowhere.
 const KEYS_MAX: usize = 10;
 
-/// What one table's data is worth.
+/// Quality of one table's data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Rating of the data; `None` where no row was judged. See [`rate`] for the thresholds.
@@ -88,7 +88,7 @@ pub struct ReferenceCheck {
     pub keys: Vec<String>,
 }
 
-/// What the passes of one table judge.
+/// Judge that the passes of one table share.
 #[derive(Debug)]
 pub(crate) struct Judge {
     is_on: bool,
@@ -109,7 +109,7 @@ impl Judge {
         Self { is_on, as_of_s: now_s, source: empty(), target: empty(), resumed: OnceLock::new() }
     }
 
-    /// An empty judgement, for one chunk or page.
+    /// Returns an empty judgement, for one chunk or page.
     pub(crate) fn begin(&self) -> Judgement {
         Judgement::as_of(self.as_of_s)
     }
@@ -187,8 +187,8 @@ impl Judge {
         references
     }
 
-    /// What it all comes to; `None` where it was not asked for. `complete` says that the table was compared
-    /// to its end.
+    /// Returns what it all adds up to; `None` where it was not asked for. `complete` says that the table was
+    /// compared to its end.
     pub(crate) fn close(
         &self,
         binding: &TableBinding,
@@ -225,7 +225,7 @@ impl Judge {
     }
 }
 
-/// What was found of references.
+/// Findings about references.
 #[derive(Debug, Default)]
 pub(crate) struct References {
     checks: Vec<ReferenceCheck>,

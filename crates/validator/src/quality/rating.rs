@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Quality;
 
-/// How good the data is. The later, the better.
+/// Rating of the data. The later, the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QualityRating {

@@ -40,7 +40,7 @@ pub struct SumCheck {
 }
 
 impl SumCheck {
-    /// Whether both sides have the same sums.
+    /// Tells whether both sides have the same sums.
     pub fn agrees(&self) -> bool {
         self.totals_agree && (self.groups_differing == 0 || self.groups_cut)
     }
@@ -52,7 +52,7 @@ impl SumCheck {
         (self.source, self.target) = (self.source.masked(agree), self.target.masked(agree));
         for of in &mut self.differing {
             if of.source.rows.max(of.target.rows) < SHOWN_ROWS_MIN {
-                // What only a few rows have in common may be anything, also what should not be there.
+                // A value that only a few rows have in common may be anything, also what should not be there.
                 of.group.iter_mut().for_each(|part| "masked".clone_into(part));
             }
             (of.source.sum, of.target.sum) = (None, None);
@@ -151,7 +151,7 @@ fn one(
     if options.unmasked { check } else { check.masked() }
 }
 
-/// Equal to the last digit. What does not fit is equal to nothing.
+/// Equal to the last digit. A sum that does not fit is equal to nothing.
 fn same(a: Total, b: Total) -> bool {
     a.rows == b.rows && a.sum.to_string() == b.sum.to_string() && !a.sum.overflowed() && !b.sum.overflowed()
 }

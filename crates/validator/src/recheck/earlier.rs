@@ -59,18 +59,18 @@ impl Earlier {
         }
     }
 
-    /// The state of this version, if it was read.
+    /// Returns the state of this version, if it was read.
     pub(crate) fn at(&self, version: Version) -> Option<&Attributes> {
         self.states.iter().find(|(known, _)| *known == version).map(|(_, item)| item)
     }
 }
 
-/// The version at which a row stood while it was read: that of both answers, where they are the same.
+/// Returns the version at which a row stood while it was read: that of both answers, where they are the same.
 pub(crate) fn stood_at(before: Option<&Version>, after: Option<&Version>) -> Option<Version> {
     before.filter(|before| Some(*before) == after).copied()
 }
 
-/// The versions that the feed has taken of these places, by their texts.
+/// Returns the versions that the feed has taken of these places, by their texts.
 pub(super) async fn taken(run: &TableRun, places: &[TargetKey]) -> Result<HashMap<String, Version>> {
     let texts: Vec<String> = places.iter().map(text_of).collect();
     run.reader.ask(|| run.reader.source.reverse_versions(&run.binding, &texts)).await

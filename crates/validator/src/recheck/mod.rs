@@ -14,7 +14,7 @@
 //!
 //! "Or a newer one" has one source: a strict write puts its item before it commits. For as long as a
 //! transaction may take from its put to its commit ([`WRITE_AHEAD`]), a mismatch with a captured version is
-//! therefore not believed. An item that is absent, or history, was put by no such write.
+//! therefore not believed. An item that is absent, or of the initial load, was put by no such write.
 //!
 //! In DynamoOnly the source follows the target through the reverse feed, and no pending set tells what is on
 //! its way. There a mismatch proves nothing; what does not agree within the settle time-out is unsettled.
@@ -47,7 +47,7 @@ pub(crate) use ruling::{Policy, Ruling, Seen, rule};
 const SUSPECTS_MAX: usize = 10_000;
 /// Suspects of one batch: what one request to the target can ask for.
 pub(crate) const BATCH: usize = 100;
-/// How long a strict write may be in the target before it is committed.
+/// Time for which a strict write may be in the target before it is committed.
 pub(crate) const WRITE_AHEAD: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ struct Waiting {
     suspect: Suspect,
     /// The version of the item on which it disagreed while nothing was pending, and since when it does.
     disagreeing: Option<(Option<Version>, Instant)>,
-    /// What its item was before; of keys that never rest only.
+    /// State of its item before; of keys that never rest only.
     earlier: Earlier,
 }
 
@@ -103,7 +103,7 @@ impl Waiting {
     }
 }
 
-/// Whether these may be keys that are written faster than the reverse feed follows.
+/// Tells whether these may be keys that are written faster than the reverse feed follows.
 fn are_restless(run: &TableRun, waiting: &[Waiting]) -> bool {
     run.phase == Phase::DynamoOnly && waiting.len() <= RESTLESS_MAX
 }

@@ -9,7 +9,7 @@ use crate::suspect::{Subject, place_of};
 use crate::table_run::TableRun;
 use crate::tasks::compute;
 
-/// Reads every suspect once, in their order. What becomes known of a subject meanwhile is noted: the key of
+/// Reads every suspect once, in their order. It notes what becomes known of a subject meanwhile: the key of
 /// an item, or of a row that can be held by now.
 pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<Vec<Seen>> {
     let places: Vec<TargetKey> =
@@ -73,7 +73,7 @@ fn name_items(run: &TableRun, waiting: &mut [Waiting], before: &[Option<Attribut
     }
 }
 
-/// What the readings say of every suspect that has a place.
+/// Compares what the readings say of every suspect that has a place.
 async fn compare(
     run: &TableRun,
     waiting: &[Waiting],

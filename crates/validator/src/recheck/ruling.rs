@@ -1,4 +1,4 @@
-//! What a reading of a suspect means. Pure; the reasoning is in the parent module.
+//! Meaning of a reading of a suspect. Pure; the reasoning is in the parent module.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::diff::Class;
 use crate::table_report::FindingClass;
 use crate::tally::Outcome;
 
-/// What the stores said of a suspect, read as the parent module says.
+/// Answers of the stores about a suspect, read as the parent module says.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// The item changed between its two readings, so nothing is known of it at the moment of the snapshot.
@@ -30,7 +30,7 @@ pub(crate) struct Seen {
     pub(crate) fields: Vec<FieldDiff>,
 }
 
-/// What may be concluded in this validation.
+/// Conclusions that this validation allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     /// Whether a pending key is worth waiting for.
@@ -41,7 +41,7 @@ pub(crate) struct Policy {
     pub(crate) writes_ahead: bool,
 }
 
-/// What to do with a suspect.
+/// Ruling on a suspect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ruling {
     /// Nothing is proven yet.
@@ -63,8 +63,8 @@ pub(crate) enum Ruling {
 pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Ruling {
     let shares = matches!(seen.class, Class::Shared(_));
     if seen.earlier && !policy.pending_tells && !seen.dead_letter && !shares {
-        // It agreed with the item as that was a moment ago, which is as good as any moment. What the feed set
-        // aside since does not follow by itself, and is told as what it is.
+        // It agreed with the item as that was a moment ago, which is as good as any moment. An item that the
+        // feed set aside since does not follow by itself, and is told as what it is.
         return Ruling::Decided(Outcome::Equal);
     }
     if seen.moved {
@@ -74,7 +74,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
         // Agreement needs no more proof, even if a later state is pending: it was seen at one moment.
         Class::Equal => return Ruling::Decided(Outcome::Equal),
         Class::Absent => return Ruling::Decided(Outcome::Aside),
-        // Whatever is on its way, the target has one place for all of them.
+        // The target has one place for all of them, whichever row is on its way.
         Class::Shared(columns) => {
             return Ruling::Found { class: FindingClass::Different, columns, compared: true };
         }
@@ -83,7 +83,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     if seen.pending {
         return if policy.wait_for_pending { Ruling::Again } else { Ruling::Decided(Outcome::Pending) };
     }
-    // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is mended and
+    // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is repaired and
     // delivered, by whatever way.
     // 3. Its item is lost, or changed. A row that can be held has no excuse for that.
     // Neither has a live item. In the place of a row that it sets aside the relay puts a tombstone, and a

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use lockstep_postgres::{Answered, ComparisonPiece};
 
-/// What is to be done about a wish.
+/// Next thing to do about a wish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// A piece is not read, or what was read of it is lost.
@@ -33,12 +33,12 @@ pub(super) fn stage(pieces: &[ComparisonPiece], answers: &[Answered]) -> Stage {
     Stage::Answering
 }
 
-/// Whether each piece is read, and held by a process that can still hand it over.
+/// Tells whether each piece is read, and held by a process that can still hand it over.
 pub(super) fn are_read(pieces: &[ComparisonPiece]) -> bool {
     !pieces.is_empty() && pieces.iter().all(|piece| piece.done && piece.held)
 }
 
-/// The answers that hold each of the newest tokens once and nothing else.
+/// Returns the answers that hold each of the newest tokens once and nothing else.
 fn whole(newest: &HashSet<i64>, pieces: usize, answers: &[Answered]) -> Option<Vec<Answered>> {
     let is_current = |answer: &&Answered| answer.tokens.iter().all(|token| newest.contains(token));
     let mut times: HashMap<i64, usize> = HashMap::new();

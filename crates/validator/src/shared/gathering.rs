@@ -11,7 +11,7 @@ use crate::ledger::{Counted, Layout, Side};
 use crate::table_run::TableRun;
 use crate::tasks::Stopped;
 
-/// Where the leader asks and collects.
+/// Desk at which the leader asks and collects.
 pub(super) struct Desk {
     pub(super) run: Arc<TableRun>,
     pub(super) comparison: SharedComparison,
@@ -92,14 +92,14 @@ impl Desk {
 }
 
 impl Whole {
-    /// Whether every part was read that the workers have handed over: of entries that are on neither side,
-    /// none is missed.
+    /// Tells whether every part was read that the workers have handed over: of entries that are on neither
+    /// side, none is missed.
     pub(super) fn is_read(&self) -> bool {
         self.read.load(Ordering::Relaxed) == self.parts
     }
 }
 
-/// What the workers of a whole answer handed over at one place, part by part.
+/// Parts that the workers of a whole answer handed over at one place, one by one.
 pub(super) struct Parts<'a> {
     run: &'a TableRun,
     at: AnswerPlace,

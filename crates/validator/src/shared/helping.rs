@@ -23,10 +23,10 @@ use crate::settings::ValidateSettings;
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, ended};
 
-/// How long a worker that a store has failed waits before it takes part again.
+/// Time that a worker waits after a store has failed it, before it takes part again.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What a process read for comparisons that others lead.
+/// Readings that a process made for comparisons that others lead.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Helped {
     /// Name of the worker, for people.
@@ -39,7 +39,7 @@ pub struct Helped {
     pub tables: Vec<HelpedTable>,
 }
 
-/// What it read of a table.
+/// Readings of a table.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HelpedTable {
     /// The table.
@@ -59,11 +59,11 @@ pub struct HelpedTable {
 ///
 /// # Errors
 /// [`Kind::Misconfigured`] where this process does not see what the leader sees: another version, table,
-/// target, layout or phase. What no waiting mends.
+/// target, layout or phase. Waiting does not repair it.
 ///
 /// # Cancel safety
-/// Reading has no effect. What it has read is read again by others: at once when cancelled, and else once its
-/// lease is over.
+/// Reading has no effect. Others read again what it has read: at once when cancelled, and else once its lease
+/// is over.
 #[crate::boxed]
 pub async fn help(
     source: &Source,
@@ -121,7 +121,7 @@ pub async fn help(
 
 type Task = std::result::Result<std::result::Result<&'static str, Stopped>, JoinError>;
 
-/// The table of a task that has ended well.
+/// Returns the table of a task that has ended well.
 fn of_task(task: Task) -> std::result::Result<&'static str, Stopped> {
     task.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
 }
@@ -167,7 +167,7 @@ async fn help_once(
 ) -> std::result::Result<(), Stopped> {
     let source = &reader.source;
     reader.ask(|| source.require_contract(std::slice::from_ref(binding))).await?;
-    // What has expired is told by it.
+    // Expiry is judged by this time.
     reader.ask(|| source.clock()).await?;
     let control = reader.ask(|| source.control()).await?;
     let terms = terms_of(of)?;
@@ -187,7 +187,7 @@ fn terms_of(of: &SharedComparison) -> std::result::Result<Terms, Stopped> {
     serde_json::from_value(of.terms.clone()).map_err(|_| Stopped::Unfit(other))
 }
 
-/// The leader's own share of the work, until it is to stop.
+/// Does the leader's own share of the work, until it is to stop.
 pub(super) async fn work(
     leader: &Arc<TableRun>,
     of: &SharedComparison,
@@ -195,7 +195,7 @@ pub(super) async fn work(
     stop: &CancellationToken,
 ) -> std::result::Result<(), Stopped> {
     loop {
-        // What it reads is counted where all is counted that workers have read.
+        // Its readings are counted where those of all workers are.
         match work_once(&leader.beside(), of, sharing, stop).await {
             Ok(()) if stop.is_cancelled() => return Ok(()),
             // The leader's own lease was over for a while, and may not have cost it the comparison.

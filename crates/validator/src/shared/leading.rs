@@ -45,7 +45,7 @@ pub(crate) async fn lead(run: &Arc<TableRun>, sharing: &Sharing, rows_estimate: 
             lost = keep(run, comparison, sharing) => Err(lost),
         };
         stop.cancel();
-        // What became of its own part shows in the whole.
+        // The result of its own part shows in the whole.
         let _ = working.await;
         led
     };

@@ -28,7 +28,7 @@ pub(super) struct Registered {
     _closing: DropGuard,
 }
 
-/// A random number, unique to this registration.
+/// Returns a random number, unique to this registration.
 pub(super) fn by_chance() -> i64 {
     i64::try_from(RandomState::new().build_hasher().finish() >> 1).unwrap_or(1).max(1)
 }

@@ -46,18 +46,18 @@ pub(crate) use leading::lead;
 
 use crate::ledger::Counted;
 
-/// How often a process looks whether there is something to do for it. Fifty of them ask two hundred small
-/// questions a second.
+/// Interval at which a process looks whether there is something to do for it. Fifty of them ask two hundred
+/// small questions a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// What a leader asks for.
+/// Wish of a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     /// The sums of both sides.
     Sums,
     /// The entries of wanted buckets.
     Entries,
-    /// What has no place in a bucket.
+    /// Entries that have no place in a bucket.
     Asides,
 }
 
@@ -75,7 +75,7 @@ impl Wish {
     }
 }
 
-/// What a worker says of a piece that it has read.
+/// Counts that a worker tells of a piece that it has read.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct PieceCounted {
     #[serde(flatten)]

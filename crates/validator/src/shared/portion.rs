@@ -29,14 +29,14 @@ pub(super) struct Portion {
     ledger: Arc<Ledger>,
     /// Held for as long as a piece is being read, and by an answer alone: half a piece is in no answer.
     reading: RwLock<()>,
-    /// Of the pieces that were read whole.
+    /// Tokens of the pieces that were read whole.
     tokens: Mutex<Vec<i64>>,
     /// Parts that were handed over for the newest wish.
     parts: AtomicI64,
 }
 
 impl Portion {
-    /// An empty one.
+    /// Makes an empty one.
     ///
     /// # Errors
     /// The stores', or that this process is not fit to take part.
@@ -65,7 +65,7 @@ impl Portion {
         Ok(portion)
     }
 
-    /// How many pieces were read whole.
+    /// Returns how many pieces were read whole.
     pub(super) fn pieces(&self) -> usize {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -92,7 +92,7 @@ impl Portion {
             return Ok(false);
         };
         let counted = self.read_whole(&piece, bytes_expected).await?;
-        // What was read of a table that is another one by now is not what the leader compares.
+        // A part that was read of a table that is another one by now is not what the leader compares.
         self.run.check_source().await.map_err(Stopped::Unfit)?;
         self.require_terms().await?;
         let counted = serde_json::to_value(counted).map_err(|_| self.run.garbled())?;
@@ -236,7 +236,7 @@ impl Portion {
     }
 }
 
-/// Whether a bucket is among the wanted ones.
+/// Tells whether a bucket is among the wanted ones.
 pub(super) fn is_set(wanted: &[u8], bucket: usize) -> bool {
     wanted.get(bucket / 8).is_some_and(|byte| byte & (1 << (bucket % 8)) != 0)
 }

@@ -1,4 +1,4 @@
-//! What a process must share with the leader to take part.
+//! Terms that a process must share with the leader to take part.
 
 use chrono::{DateTime, Utc};
 use lockstep_core::Window;
@@ -32,7 +32,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Those of this process, as it sees the table now; [`TableRun::check_source`] must have looked.
+    /// Returns those of this process, as it sees the table now; [`TableRun::check_source`] must have looked.
     ///
     /// # Errors
     /// The stores'.
@@ -69,7 +69,7 @@ impl Terms {
         Window { start: self.start, end: self.end }
     }
 
-    /// Why a process that sees this cannot take part under `self`. Pure.
+    /// Returns why a process that sees this cannot take part under `self`. Pure.
     pub(super) fn refusal(&self, ours: &Self) -> Option<String> {
         let differ = |what: &str, theirs: &str, ours: &str| {
             Some(format!("the process that leads has {what} {theirs}, and this one {ours}"))

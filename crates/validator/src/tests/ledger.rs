@@ -1,4 +1,4 @@
-//! What the ledger says of two sides equals what was planted, whatever the order.
+//! Differences that the ledger finds of two sides equal those planted, whatever the order.
 
 use std::collections::BTreeMap;
 

@@ -107,7 +107,7 @@ proptest! {
     }
 }
 
-/// From so few values that two are often alike.
+/// Draws notes from few values, so that two are often alike.
 fn any_note() -> impl Strategy<Value = Note> {
     (0..2_i64, "[ab]", proptest::option::of("[ab]?"), proptest::bool::ANY).prop_map(
         |(note_id, author, text, has_tags)| {

@@ -43,7 +43,7 @@ impl Place {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../lockstep.toml")
     }
 
-    /// What the shop reads; its command line reads the same.
+    /// Returns the configuration that the shop reads; its command line reads the same.
     fn inputs(&self) -> Inputs {
         Inputs { file: Some(self.file()), environment: self.environment.clone(), ..Inputs::default() }
     }

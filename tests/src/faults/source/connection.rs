@@ -15,7 +15,7 @@ use super::proxy::Shared;
 use super::rules::{Asked, SourceFault, SourceFaultKind};
 use super::statements::{Statements, is_answered_ready};
 
-/// What is to become of the answer that ends with the server's so-many-th "ready".
+/// Fate of the answer that ends with the server's "ready" of a given number.
 #[derive(Clone, Debug)]
 struct Spoiled {
     answer: u64,
@@ -94,8 +94,8 @@ async fn open(
     Ok(false)
 }
 
-/// From the client to the server. Ends when the connection is to be cut; with a message if that goes on
-/// alone.
+/// Copies from the client to the server. Ends when the connection is to be cut; with a message if that goes
+/// on alone.
 async fn forth(
     shared: &Shared,
     from_client: &mut Frames<OwnedReadHalf>,
@@ -148,7 +148,7 @@ async fn forth(
     Ok(None)
 }
 
-/// From the server to the client. Ends when the connection is to be cut.
+/// Copies from the server to the client. Ends when the connection is to be cut.
 async fn back(
     shared: &Shared,
     from_server: &mut Frames<OwnedReadHalf>,

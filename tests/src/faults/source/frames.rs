@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The largest message that is read; ours are far smaller, so a larger one means that we lost count.
 const FRAME_BYTES_MAX: usize = 256 << 20;
 
-/// What a client's message without a kind asks for, by the number that it begins with.
+/// Request of a client's message without a kind, by the number that it begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
     /// TLS, or encryption by GSSAPI: answered with one byte.
     Encryption,
-    /// That another connection's statement be cancelled; no answer.
+    /// Cancellation of another connection's statement; no answer.
     Cancel,
     /// A session.
     Session,
@@ -28,12 +28,12 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// What comes after kind and length.
+    /// Returns what comes after kind and length.
     pub(super) fn body(&self) -> &[u8] {
         self.bytes.get(if self.kind == 0 { 4 } else { 5 }..).unwrap_or_default()
     }
 
-    /// What a message without a kind asks for.
+    /// Returns what a message without a kind asks for.
     pub(super) fn opening(&self) -> Opening {
         match self.body().first_chunk().map(|number| i32::from_be_bytes(*number)) {
             Some(80_877_103 | 80_877_104) => Opening::Encryption,

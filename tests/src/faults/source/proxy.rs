@@ -32,7 +32,7 @@ pub(super) struct Shared {
     /// Messages whose senders are gone. `None` once the proxy is.
     pub(super) late: Mutex<Option<JoinSet<()>>>,
     counts: watch::Sender<BTreeMap<SourceFaultKind, u64>>,
-    /// What was run, in order; `None` until a test asks for it.
+    /// Statements that were run, in order; `None` until a test asks for them.
     run: watch::Sender<Option<Vec<String>>>,
 }
 
@@ -77,7 +77,7 @@ impl SourceProxy {
         Ok(Self { shared, address, commands, listener })
     }
 
-    /// Where clients are to connect.
+    /// Returns where clients are to connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -114,7 +114,7 @@ impl SourceProxy {
         self.shared.run.send_replace(Some(Vec::new()));
     }
 
-    /// What was run since [`SourceProxy::record`], and remembers from now on.
+    /// Returns what was run since [`SourceProxy::record`], and remembers from now on.
     pub fn recorded(&self) -> Vec<String> {
         self.shared.run.send_replace(Some(Vec::new())).unwrap_or_default()
     }
@@ -126,7 +126,7 @@ impl SourceProxy {
         let _ = self.shared.run.subscribe().wait_for(reached).await.map(drop);
     }
 
-    /// How often a fault has happened.
+    /// Returns how often a fault has happened.
     pub fn injected(&self, kind: SourceFaultKind) -> u64 {
         self.shared.counts.borrow().get(&kind).copied().unwrap_or(0)
     }

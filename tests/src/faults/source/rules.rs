@@ -1,4 +1,4 @@
-//! What can go wrong with a statement, and with which.
+//! Faults of a statement, and the statements that they happen to.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -62,7 +62,7 @@ pub struct SourceRule {
     fired: u64,
 }
 
-/// What a rule is tried against.
+/// Message that a rule is tried against.
 pub(super) struct Asked<'a> {
     /// The SQL that the message runs, if it runs any.
     pub(super) sql: Option<&'a str>,

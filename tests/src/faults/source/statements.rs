@@ -1,4 +1,4 @@
-//! Which SQL a client's message runs. A prepared statement is named when it is parsed and run by its name, so
+//! SQL that a client's message runs. A prepared statement is named when it is parsed and run by its name, so
 //! names are remembered, a connection at a time.
 
 use std::collections::HashMap;

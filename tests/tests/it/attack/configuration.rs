@@ -1,4 +1,4 @@
-//! What a configuration that is wrong is told to say, and whose commands are run.
+//! Messages about a configuration that is wrong, and whose commands are run.
 
 use std::path::Path;
 use std::process::Output;

@@ -1,5 +1,5 @@
-//! What came after the guards of migration 10: workers and their leases, the budget, settings, the contract,
-//! riders, counts, spoken of as roles with exactly the documented grants.
+//! Tables that came after the guards of migration 10: workers and their leases, the budget, settings, the
+//! contract, riders, counts, spoken of as roles with exactly the documented grants.
 
 use lockstep_core::Phase;
 use lockstep_postgres::Source;

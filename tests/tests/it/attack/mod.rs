@@ -1,4 +1,4 @@
-//! What a role with exactly the documented grants tries against the protocol's own tables and functions.
+//! Attempts of a role with exactly the documented grants on the protocol's own tables and functions.
 
 use lockstep_core::Phase;
 use lockstep_tests::World;
@@ -39,7 +39,7 @@ async fn world() -> World {
     world
 }
 
-/// How PostgreSQL refuses a statement.
+/// Returns how PostgreSQL refuses a statement.
 async fn refused(connection: &mut PgConnection, sql: &str) -> String {
     let tried = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(connection).await;
     let error = tried.expect_err("it is refused").into_database_error().expect("PostgreSQL refuses it");

@@ -13,7 +13,7 @@ const TOKEN: &str = "pl4nted-session-token";
 /// line of its own.
 const HOSTILE: &str = "svc\u{1b}]0;pwn\u{7}\u{1b}[2J\u{9b}2J\u{202e}gpj\u{2066}\nphase    DynamoOnly";
 
-/// What must not be in anything that people or programs read.
+/// Looks for what must not be in anything that people or programs read.
 #[track_caller]
 fn scan(what: &str, bytes: &[u8]) {
     let text = String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| panic!("{what} is not UTF-8"));

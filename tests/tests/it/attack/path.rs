@@ -139,7 +139,7 @@ async fn a_path_that_puts_another_schema_before_postgresqls_own_is_turned_round_
         let mut transaction = source.begin("looking").await.expect("begins");
         for lent in [false, true] {
             if lent {
-                // What the feed does before it writes rows.
+                // The feed does this before it writes rows.
                 let lend = "SELECT pg_catalog.set_config('search_path',
                     pg_catalog.current_setting('lockstep.path'), true)";
                 sqlx::query(lend).execute(&mut *transaction).await.expect("lent");
@@ -157,7 +157,7 @@ async fn a_path_that_puts_another_schema_before_postgresqls_own_is_turned_round_
     assert_eq!(called(&world).await, None, "PostgreSQL's own goes before all others");
 }
 
-/// What a table's own trigger calls is found where the application finds it, although the operator's sessions
+/// A name in a table's own trigger is found where the application finds it, although the operator's sessions
 /// look elsewhere.
 #[tokio::test]
 async fn a_trigger_that_names_its_table_without_a_schema_works_for_the_feed() {

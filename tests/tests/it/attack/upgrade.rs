@@ -4,7 +4,7 @@ use lockstep_tests::World;
 use crate::long_keys::BEFORE;
 use crate::roles::role;
 
-/// What was there before the guards: marks and leases that they would refuse, and a grant that is no longer
+/// Rows of before the guards are marks and leases that they would refuse, and a grant that is no longer
 /// given.
 #[tokio::test]
 async fn a_database_of_before_the_guards_is_mended_by_the_upgrade() {

@@ -100,7 +100,7 @@ impl Moved {
         within(Duration::from_mins(2), relayed).await.map(drop).map_err(|error| error.to_string())
     }
 
-    /// What the command does: begins a pass, compares, records.
+    /// Validates as the command does: begins a pass, compares, records.
     pub(super) async fn compared(&self, incremental: bool) -> Report {
         let MigrationContext { source, target, .. } = &self.migration;
         let pass = lockstep_validator::begin(source).await.expect("a pass begins");

@@ -1,4 +1,4 @@
-//! What `init` declares is what `migrate` takes: a table that a gate would refuse is left out with the
+//! Declarations by `init` are what `migrate` takes: a table that a gate would refuse is left out with the
 //! reason, and does not keep the others from moving.
 
 use lockstep_tests::World;

@@ -1,4 +1,4 @@
-//! What is refused before anything begins, with the sentence that mends it.
+//! Refusals before anything begins, with the sentence that says how to repair it.
 
 use lockstep_tests::World;
 

@@ -1,4 +1,4 @@
-//! What schemas that are published for everyone have shown: what `init` proposes for their indexes and keys,
+//! Findings from schemas that are published for everyone: what `init` proposes for their indexes and keys,
 //! what a role that only looks may give, and what a feed says that cannot go on.
 
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn a_role_that_only_looks_may_give_the_commands_that_its_grants_are_for() 
         "it moves nothing: {code:?} {said}"
     );
 
-    // Who has a table that moves could be harmed by what another one put there.
+    // A role that has a table that moves could be harmed by what another one put there.
     let owner: String = world.value("SELECT current_user::text").await;
     for (sql, undone) in [
         (format!("ALTER TABLE payments OWNER TO {reader}"), format!("ALTER TABLE payments OWNER TO {owner}")),

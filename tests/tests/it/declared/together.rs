@@ -160,7 +160,8 @@ async fn many_tables_go_there_and_back_and_a_pause_asks_no_more_than_of_two() {
     let (of_few, of_many) = (few.there_and_back().await, many.there_and_back().await);
     for ((way, of_few), of_many) in ["there", "back"].into_iter().zip(of_few).zip(of_many) {
         let of_few = |sql: &String| of_few.get(sql).copied().unwrap_or(0);
-        // What is asked by the clock differs a little, what is asked of each table by the number of tables.
+        // The count of questions by the clock differs a little, that of questions about each table by the
+        // number of tables.
         let grown: Vec<(&String, usize, usize)> = of_many
             .iter()
             .map(|(sql, times)| (sql, of_few(sql), *times))

@@ -173,7 +173,7 @@ async fn a_key_that_sorts_in_another_way_stops_everything_until_it_is_read_again
     assert_eq!(disagreements(&moved.world, "words", "words", &[]).await, [] as [String; 0]);
 }
 
-/// What `SET UNLOGGED`, a crash and `SET LOGGED` leave is an empty table in another file; what `VACUUM FULL` leaves
+/// After `SET UNLOGGED`, a crash and `SET LOGGED` there is an empty table in another file; `VACUUM FULL`
 /// looks the same from outside. So after either only a whole comparison says anything.
 #[tokio::test]
 async fn rows_that_lie_in_another_file_are_compared_whole_before_anything_rests_on_a_verdict() {

@@ -290,7 +290,7 @@ async fn what_a_column_in_rust_cannot_hold_is_set_aside_by_its_name_and_a_label_
             "{change}: {letters:?}"
         );
     }
-    // What a type's labels are is part of the table: relay and comparisons wait until it is looked at.
+    // The labels of a type are part of the table: relay and comparisons wait until it is looked at.
     world.sql("ALTER TYPE shop.status ADD VALUE 'lost'").await;
     world.sql("UPDATE shop.visits SET status = 'lost' WHERE day = '2026-01-02'").await;
     let progress = lockstep_coordinator::Progress::new(&stage.migration.tables);

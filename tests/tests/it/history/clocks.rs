@@ -134,7 +134,7 @@ async fn until_when_requests_are_late_is_forgotten_by_no_journal_no_clock_and_no
     assert_eq!(late().await, None, "the truth was never there");
     let lifetime = world.plain_target.request_lifetime();
     let now = async || world.value::<String>("SELECT clock_timestamp()::text").await;
-    // What is left of two seconds is little where a machine is busy: when they began is on record.
+    // Little is left of two seconds where a machine is busy: when they began is on record.
     let began_since = async |moment: &str| {
         let lifetime_s = lifetime.as_secs_f64();
         world

@@ -63,7 +63,7 @@ async fn control_is_mended(how: &str, says: &str) {
     for (name, app) in [("before", &before), ("after", &after)] {
         assert!(ids.insert(insert(app, name).await), "an id was handed out twice: {ids:?}");
     }
-    // What was written before the loss is found without its place.
+    // An item that was written before the loss is found without its place.
     let (logs, first) = (after.store::<IntegrationLogs>(), *ids.first().expect("an id"));
     let changed = logs.update(first, |log| log.user_id = Some("c".to_owned())).await.expect("written");
     assert!(changed.found);

@@ -1,4 +1,4 @@
-//! What the source's clock, its sequence and its catalogue can do to a migration.
+//! Effects of the source's clock, its sequence and its catalogue on a migration.
 
 use lockstep_core::Window;
 use lockstep_postgres::Oldest;

@@ -1,4 +1,4 @@
-//! What a repair of the state is made of, broken off or not.
+//! Parts of a repair of the state, broken off or not.
 
 use lockstep_coordinator::{Repairable, RowsTaken};
 use lockstep_core::{AttributeValue, Attributes, Kind};
@@ -77,7 +77,7 @@ async fn triggers_that_were_off_are_put_back_and_what_they_missed_is_found() {
         let mended = mended(&world).await;
         assert!(mended.left.expect("looked at").sound);
         if phase == Phase::PostgresOnly {
-            // What is extra can be told only where both stores are written; the gate to HybridRead asks for a
+            // An extra item can be told only where both stores are written; the gate to HybridRead asks for a
             // verdict.
             world.stepped_to(Phase::DualWrite).await;
             repair_rows(&world).await;

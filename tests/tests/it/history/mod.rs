@@ -74,7 +74,7 @@ pub(crate) async fn repair_rows(world: &World) {
     repair(&migration, &found, &options(), &cancel).await.expect("repaired");
 }
 
-/// What each of those who move something says.
+/// Returns what each of those who move something says.
 async fn refusals(world: &World) -> Vec<String> {
     let migration = world.migration();
     let cancel = CancellationToken::new();

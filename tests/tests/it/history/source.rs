@@ -14,7 +14,7 @@ async fn a_source_that_was_set_back_stops_everything_until_a_new_epoch_outranks_
     let now = world.source.control().await.expect("a phase");
     assert_eq!((before.phase, now.phase), (Phase::DualWrite, Phase::DualWrite));
     assert!(now.epoch > lost.epoch() && lost.epoch() > before.epoch, "{now:?} after {lost:?}");
-    // What differs is listed and left: DynamoDB may be the only one that has it.
+    // A difference is listed and left: DynamoDB may be the only one that has it.
     let found = mended.findings.expect("compared").repairable;
     let of = |class| found.iter().filter(|finding| finding.class == class).count();
     // Log 7 waited for delivery at that moment, and what came of it in the lost time is not overwritten.

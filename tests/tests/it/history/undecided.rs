@@ -1,12 +1,12 @@
-//! What DynamoDB holds of a time that PostgreSQL lost is a person's to decide about: no mark, intent or
-//! repair of before overwrites it, and none of a later repair that is of something else.
+//! States that DynamoDB holds of a time that PostgreSQL lost are a person's to decide about: no mark, intent
+//! or repair of before overwrites them, and none of a later repair that is of something else.
 
 use lockstep_coordinator::{find_orphans, repair_orphans};
 use lockstep_core::{SourceKey, is_tombstone};
 
 use super::*;
 
-/// What a world was set back over: a key of each kind that something of before would have overwritten.
+/// Sets a world back over a key of each kind that something of before would have overwritten.
 async fn set_back_over_work() -> World {
     let mut world = World::start().await;
     world.sql(&logs(1, 20)).await;
@@ -53,7 +53,7 @@ fn payment_of(payment_id: i64) -> String {
     payment_key(payment_id, 1 + payment_id)
 }
 
-/// What DynamoDB has of the time that is lost.
+/// Returns what DynamoDB has of the time that is lost.
 async fn lost_states(world: &World) -> Vec<String> {
     let mut there = Vec::new();
     for payment_id in [1, 3] {
@@ -172,7 +172,7 @@ async fn what_postgres_refused_of_a_truth_that_returned_is_overwritten_by_no_rep
     assert_eq!(world.count("payments WHERE payment_id = 2000").await, 1);
 }
 
-/// What may be the only copy is not put right by a command that the doctor names without a word of it.
+/// Checks that no command that the doctor names puts right what may be the only copy, without a word of it.
 async fn doctor_leads_to_a_decision(world: &World) {
     let said = diagnosis(world).await;
     let all: Vec<&String> =

@@ -42,7 +42,8 @@ async fn acknowledged(app: &App, payment_id: i64) {
     within(Duration::from_mins(2), put).await;
 }
 
-/// What the doctor says is not whole, and names the one command that mends it; that command ends in `phase`.
+/// Checks that the doctor says what is not whole, and names the one command that repairs it; that command
+/// ends in `phase`.
 async fn mended_to(world: &World, phase: Phase, says: &str) -> StateRepaired {
     let found = diagnosis(world).await;
     assert!(!found.sound && found.findings.iter().any(|f| f.what.contains(says)), "{says}? {found:#?}");
@@ -225,7 +226,7 @@ async fn truth_is_mended(how: &str) {
         _ => world.drop_table(&table).await,
     }
     if how == "set back" {
-        // What is written after it, and not brought back yet, is in the table alone.
+        // An item that is written after it, and not brought back yet, is in the table alone.
         acknowledged(&app, 2_002).await;
     }
     let found = diagnosis(&world).await;

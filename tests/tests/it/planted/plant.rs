@@ -20,7 +20,7 @@ use rust_decimal::Decimal;
 /// A way for an item to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// Its row was never written.
+    /// Row that was never written.
     Dropped,
     /// A tombstone stands where the row lives.
     Buried,
@@ -239,7 +239,7 @@ fn number(item: &Attributes, name: &str) -> i64 {
     item[name].as_n().expect("a number").parse().expect("a number")
 }
 
-/// What a report found, in the same form.
+/// Returns what a report found, in the same form.
 pub(crate) fn found(report: &Report) -> BTreeSet<Expected> {
     let of_table = |table: &lockstep_validator::TableReport| -> Vec<Expected> {
         let findings = table.findings.iter();

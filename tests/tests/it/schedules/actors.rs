@@ -1,5 +1,5 @@
-//! Who writes: applications through stores, strangers round them. Every write has a token of its own, and
-//! tells the model before it begins and when it has ended.
+//! Writers of a schedule: applications through stores, strangers round them. Every write has a token of its
+//! own, and tells the model before it begins and when it has ended.
 
 use std::sync::Arc;
 
@@ -306,7 +306,7 @@ fn written<R>(outcome: Result<WriteOutcome<R>, Error>) -> Told {
     }
 }
 
-/// What a caller was told whose write was acknowledged in a phase.
+/// Returns the answer of a caller whose write was acknowledged in a phase.
 pub(crate) fn acknowledged_in(phase: Phase) -> Told {
     if phase == Phase::DynamoOnly { Told::AcknowledgedByTarget } else { Told::Acknowledged }
 }

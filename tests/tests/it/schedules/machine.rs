@@ -1,4 +1,4 @@
-//! What moves data and phases, dying now and then, and what is done when it is over.
+//! Actors that move data and phases, dying now and then, and what is done when it is over.
 
 use std::sync::Arc;
 use std::time::Duration;

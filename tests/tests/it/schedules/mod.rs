@@ -99,8 +99,8 @@ async fn stage() -> (Arc<World>, Arc<Model>) {
     (world, model)
 }
 
-/// What goes on around the writers of every schedule: who watches, two relays that die, and late messages
-/// that arrive.
+/// Starts what goes on around the writers of every schedule: the watchers, two relays that die, and late
+/// messages that arrive.
 fn spawn_around(
     others: &mut JoinSet<()>,
     world: &Arc<World>,

@@ -11,14 +11,14 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(pub(crate) &'static str, pub(crate) i64);
 
-/// What a row may hold: every write writes something that no other does, so what is seen says who wrote it.
+/// State of a row: every write writes something that no other does, so what is seen says who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Absent,
     Holds(String),
 }
 
-/// What the caller of a write was told.
+/// Answer to the caller of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Acknowledged,
@@ -54,7 +54,7 @@ struct History {
     rows: BTreeMap<Key, Vec<Attempt>>,
 }
 
-/// What was tried so far, by all actors.
+/// Record of what was tried so far, by all actors.
 #[derive(Debug, Default)]
 pub(crate) struct Model(Mutex<History>);
 
@@ -70,7 +70,7 @@ impl Model {
         self.with(|history| history.now)
     }
 
-    /// To be called before anything of a write leaves.
+    /// Notes the beginning of a write; called before anything of it leaves.
     pub(crate) fn begin(&self, key: Key, state: State) -> Trying {
         self.with(|history| {
             history.now += 1;
@@ -80,7 +80,7 @@ impl Model {
         })
     }
 
-    /// To be called once its caller was told.
+    /// Notes the end of a write; called once its caller has the answer.
     pub(crate) fn end(&self, Trying(key, at): Trying, told: Told) {
         self.with(|history| {
             history.now += 1;
@@ -90,7 +90,8 @@ impl Model {
         });
     }
 
-    /// Why no reader may see `state` at `key`, if it was looked at after `moment`; `None` if it may be seen.
+    /// Returns why no reader may see `state` at `key`, if it was looked at after `moment`; `None` if it may
+    /// be seen.
     pub(crate) fn objection(&self, key: Key, state: &State, moment: u64) -> Option<String> {
         self.with(|history| {
             let attempts = history.rows.get(&key).map(Vec::as_slice).unwrap_or_default();
@@ -111,7 +112,7 @@ impl Model {
         })
     }
 
-    /// What was tried, each with what was told of it; without those whose outcome is unknown.
+    /// Returns what was tried, each with its answer; without those whose outcome is unknown.
     pub(crate) fn told(&self) -> Vec<(Key, String, Told)> {
         self.with(|history| {
             let tried = history.rows.iter().flat_map(|(key, attempts)| attempts.iter().map(|a| (*key, a)));
@@ -123,7 +124,7 @@ impl Model {
         })
     }
 
-    /// How many writes got this answer.
+    /// Counts the writes that got this answer.
     pub(crate) fn count(&self, told: Told) -> usize {
         let is = |attempt: &&Attempt| attempt.ended.is_some_and(|(_, ended)| ended == told);
         self.with(|history| history.rows.values().flatten().filter(is).count())

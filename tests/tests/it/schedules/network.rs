@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 
 /// Longest that a late message is under way: a session that waits for its locks cannot do what it waits for.
 const LATE: Duration = Duration::from_millis(150);
-/// What else is asked of the target and of its streams.
+/// Other requests to the target and its streams.
 const OTHERS: [&str; 6] =
     ["GetItem", "Query", "GetRecords", "GetShardIterator", "DescribeStream", "UpdateItem"];
 

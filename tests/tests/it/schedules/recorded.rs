@@ -1,4 +1,4 @@
-//! What a schedule did, recorded from outside by triggers on the tables of `lockstep`, and held against the
+//! Trace of a schedule, recorded from outside by triggers on the tables of `lockstep`, and held against the
 //! rules of the model (`lockstep_model::trace`).
 
 use lockstep_core::Phase;

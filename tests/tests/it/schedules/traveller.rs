@@ -1,4 +1,5 @@
-//! Who takes the steps through all phases, dying now and then, and who feeds PostgreSQL meanwhile.
+//! Traveller that takes the steps through all phases, dying now and then, and the feed of PostgreSQL
+//! meanwhile.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,7 +99,7 @@ async fn one_step(
         let begun = Instant::now();
         caught_up(world).await;
         eprintln!("caught up in {:?}", begun.elapsed());
-        // What must hold does not rest on a verdict: nothing may be lost if it was wrong.
+        // This claim does not rest on a verdict: nothing may be lost if it was wrong.
         let tables: Vec<_> = world.tables().iter().map(|table| json!({ "name": table.name() })).collect();
         let epoch = world.source.control().await?.epoch;
         let report = json!({ "tables": tables, "began": world.source.draw_number().await? });
@@ -111,7 +112,7 @@ async fn phase(world: &World) -> Phase {
     world.value::<String>("SELECT phase::text FROM lockstep.control").await.parse().expect("a phase")
 }
 
-/// What an operator would try again after a while; anything else is a bug.
+/// Accepts what an operator would try again after a while; anything else is a bug.
 #[track_caller]
 fn may_happen(what: &str, error: &CoordinatorError) {
     eprintln!("{what}: {error}");
@@ -136,7 +137,7 @@ pub(super) async fn go_home(world: &World) {
         world.assert_fed().await;
         assert_eq!(world.step_to(&coordinator, Phase::HybridRead).await.phase, Phase::HybridRead);
     }
-    // What DynamoOnly left behind may have landed since.
+    // A write that DynamoOnly left behind may have landed since.
     world.feed_until_drained().await;
     coordinator.close().await;
 }

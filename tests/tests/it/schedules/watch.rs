@@ -1,4 +1,4 @@
-//! Who looks: at both stores while everything goes on, and at what is left when it is over.
+//! Watchers: of both stores while everything goes on, and of what is left when it is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(crate) async fn audit(world: &World) {
     world.sql(AUDIT).await;
 }
 
-/// What the source holds.
+/// Reads what the source holds.
 async fn rows(world: &World) -> BTreeMap<Key, State> {
     let sql = "SELECT 0, log_id, coalesce(user_id, 'first') FROM integration_logs
                UNION ALL SELECT 1, payment_id, coalesce(transaction_reference, 'first') FROM payments";
@@ -52,7 +52,7 @@ async fn rows(world: &World) -> BTreeMap<Key, State> {
         .collect()
 }
 
-/// What the target holds.
+/// Reads what the target holds.
 ///
 /// # Panics
 /// When a row is there twice, under two keys.
@@ -84,7 +84,7 @@ async fn records(world: &World) -> (Control, Option<TargetRecord>) {
     (source, world.control().record().await.expect("the target reads"))
 }
 
-/// What the truth holds, and a moment from before it was looked at; `None` if it moved meanwhile.
+/// Reads what the truth holds, and a moment from before it was looked at; `None` if it moved meanwhile.
 async fn truth_now(world: &World, model: &Model) -> Option<(BTreeMap<Key, State>, u64)> {
     let before = records(world).await;
     let moment = model.moment();

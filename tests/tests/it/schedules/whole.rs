@@ -86,7 +86,7 @@ async fn schedule(seed: u64) {
     // A store that was away when that happened is there again.
     world.source_proxy().up().await;
     network::heal(&world, &late).await;
-    // What the last coordinator left is settled by opening one.
+    // Opening a coordinator settles what the last one left.
     machine::coordinator(&world).await.close().await;
     for (name, app) in (1..).zip(&apps) {
         within(WELL_AGAIN, Actor::new(name, seed + 1_000_000, &world, &model).apply_one(app)).await;

@@ -15,9 +15,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// How long the page may take to show something.
+/// Time that the page may take to show something.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked at: each look lays it out, on the processors of the tests that run beside it.
+/// Interval at which it is looked at: each look lays it out, on the processors of the tests that run beside
+/// it.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// One window; dropped, its driver is killed, and the browser with it.
@@ -109,7 +110,7 @@ impl Browser {
         self.call(Method::POST, "/url", &json!({ "url": url })).await;
     }
 
-    /// What a script returns.
+    /// Returns what a script returns.
     pub(super) async fn run(&self, script: &str) -> Value {
         self.call(Method::POST, "/execute/sync", &json!({ "script": script, "args": [] })).await
     }

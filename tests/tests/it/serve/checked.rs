@@ -1,4 +1,4 @@
-//! What a person asks at the terminal: how it is, one row, the checklist.
+//! Questions of a person at the terminal: how it is, one row, the checklist.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ async fn log_lines_are_json_objects_where_it_is_asked_for() {
     loop {
         let line =
             within(Duration::from_mins(3), lines.next_line()).await.expect("it reads").expect("it goes on");
-        // What is said to people before it begins is no log.
+        // The words to people before it begins are no log.
         let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
         assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
         if line["message"] == "this daemon leads" {

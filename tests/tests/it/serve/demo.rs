@@ -1,4 +1,4 @@
-//! What a newcomer tries: stores of its own, a page, an address and a token.
+//! First steps of a newcomer: stores of its own, a page, an address and a token.
 
 use std::process::Stdio;
 

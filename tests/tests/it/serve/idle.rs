@@ -57,7 +57,7 @@ async fn while_no_process_writes_both_stores_are_asked_little_and_a_change_is_me
     .await;
     assert!(changed.elapsed() < Duration::from_secs(4), "{:?}", changed.elapsed());
     world.assert_converged().await;
-    // What no trigger of ours tells of is seen by the next glance as well.
+    // The next glance sees what no trigger of ours tells of as well.
     world.sql("ALTER TABLE payments DISABLE TRIGGER ALL").await;
     served.until("it is told", |status| status["daemon"]["health"]["state"] == "broken").await;
     assert_eq!(served.end().await, Some(0));

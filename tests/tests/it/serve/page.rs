@@ -118,7 +118,7 @@ async fn on_a_phone_nothing_is_cut_off_and_a_step_can_be_taken() {
     browser.press("Validate").await;
     browser.shows("✓ same").await;
     browser.press("Close").await;
-    // What the relay may write is turned with the mouse too, with a reason, and is shown at once.
+    // The relay's rate is turned with the mouse too, with a reason, and is shown at once.
     browser.press("Turn a setting").await;
     browser.shows("It takes a percentage").await;
     browser

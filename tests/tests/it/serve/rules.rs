@@ -65,7 +65,7 @@ fn rules_and_dashboard_ask_for_metrics_that_exist() {
     }
 }
 
-/// What the dashboard asks is answered by a Prometheus that has scraped a daemon.
+/// A Prometheus that has scraped a daemon answers what the dashboard asks.
 #[tokio::test]
 async fn every_query_of_the_dashboard_is_answered_on_a_real_scrape() {
     if Command::new("prometheus").arg("--version").output().is_err() {

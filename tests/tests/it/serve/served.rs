@@ -181,7 +181,7 @@ impl Served {
     }
 }
 
-/// What a client of the event stream has been told.
+/// Events that a client of the event stream has received.
 pub(super) struct Events {
     body: Incoming,
     waiting: String,

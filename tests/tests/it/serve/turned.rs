@@ -1,5 +1,5 @@
-//! What operators turn while everything runs: followed within a second, over when its time is, led by a ramp,
-//! and turned back by the daemon itself when too much differs.
+//! Settings that operators turn while everything runs: followed within a second, over when its time is, led
+//! by a ramp, and turned back by the daemon itself when too much differs.
 
 use std::time::{Duration, Instant};
 
@@ -152,7 +152,7 @@ async fn a_ramp_rises_by_itself_and_waits_while_something_differs() {
 /// The share that a ramp leads, as it is set.
 const CANARY_IS: &str =
     "SELECT (value #>> '{}')::float8 FROM lockstep.settings WHERE name = 'canary_percent'";
-/// What an operator does whose readers are given wrong answers.
+/// Request of an operator whose readers are given wrong answers.
 const CANARY_OFF: &str =
     "UPDATE lockstep.settings SET value = '0', actor = 'ben' WHERE name = 'canary_percent';
      DELETE FROM lockstep.settings WHERE name = 'ramp.canary_percent'";

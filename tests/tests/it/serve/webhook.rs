@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::served::Served;
 
-/// What came in.
+/// Message that came in.
 struct Message {
     headers: HeaderMap,
     body: Value,

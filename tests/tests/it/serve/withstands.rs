@@ -159,7 +159,7 @@ async fn a_failover_to_a_node_that_takes_no_writes_is_told_and_over_when_one_doe
     served
         .until("it is told", |status| {
             let store = &status["daemon"]["stores"]["postgresql"];
-            // What was under way when the connections went says so first.
+            // The operation that was under way when the connections went says so first.
             store["up"] == false
                 && store["why"].to_string().contains("takes no writes")
                 && status["daemon"]["role"] == "standby"

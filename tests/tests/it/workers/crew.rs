@@ -8,14 +8,14 @@ use lockstep_tests::world::{eventually, within};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-/// How long a worker is believed here: long enough for a busy machine to renew it.
+/// Time for which a worker is believed here: long enough for a busy machine to renew it.
 pub(super) const LEASE_MS: u64 = 3_000;
 /// Ranges that each worker has at once.
 pub(super) const READERS: i64 = 2;
 /// Rows of the largest chunk: the first one of a range, before the size of a row is known.
 pub(super) const CHUNK_ROWS: i64 = 500;
 
-/// What a worker of these tests takes, as the environment tells it.
+/// Sets what a worker of these tests takes, as the environment tells it.
 pub(super) fn settings(command: &mut Command, name: &str) {
     command
         .env("LOCKSTEP_WORKER_NAME", name)
@@ -54,7 +54,7 @@ impl Worker {
         assert!(sent.success(), "{signal} to {}", self.name);
     }
 
-    /// What it reports at its end, which must be a good one.
+    /// Returns what it reports at its end, which must be a good one.
     pub(super) async fn ended_well(self) -> Value {
         let output: Output =
             within(Duration::from_secs(120), self.child.wait_with_output()).await.expect("it ends");

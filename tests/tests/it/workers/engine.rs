@@ -253,7 +253,7 @@ async fn ranges_of_another_window_are_not_taken() {
     world.source.register_worker(&who).await.expect("registered");
     let day = Window { start: Some(chrono::Utc::now()), end: None };
     assert!(world.source.claim_range(7, &[LOGS], &day).await.expect("asked").is_none());
-    // What an idle worker asks, of all its tables at once: one of both has a plan for other days.
+    // An idle worker asks this, of all its tables at once: one of both has a plan for other days.
     world.sql("UPDATE lockstep.tables SET window_start = '2026-01-01' WHERE name = 'payments'").await;
     let look = world.source.look_at_plan(&[LOGS, PAYMENTS], &Window::default()).await.expect("asked");
     assert_eq!((look.planned, look.open, look.free), (2, true, true));

@@ -61,7 +61,7 @@ async fn one_killed_one_stopped_and_one_cut_off_end_consistent_and_read_a_chunk_
     target.script(Rule::new(Fault::Unavailable).always());
     leases_are_over(&world).await;
 
-    // What they held is free; and while it is another's, they wake.
+    // The keys they held are free; and while one is another's, they wake.
     let other = start(&world, "other");
     at_work(&world, &["other"]).await;
     stopped.signal("-CONT").await;

@@ -55,7 +55,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What one relay knows.
+/// Knowledge of one relay.
 #[derive(Default)]
 struct Relay {
     share: Option<RelayShare>,
@@ -66,7 +66,7 @@ struct Stage<'a> {
     world: &'a World,
     relays: Vec<Relay>,
     next_id: i64,
-    /// Of each key, the first two bytes of its digest.
+    /// First two bytes of the digest of each key.
     parts: BTreeMap<String, i64>,
     target: BTreeMap<String, Version>,
     newest: BTreeMap<String, Version>,
@@ -178,7 +178,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// What is not pending is in the target, and the shares are the whole set, without meeting.
+    /// Checks that what is not pending is in the target, and the shares are the whole set, without meeting.
     async fn check(&self) -> Result<(), TestCaseError> {
         let pending = pending(self.world).await;
         for (key, version) in self.newest.iter().filter(|(key, _)| !pending.contains_key(*key)) {
@@ -201,7 +201,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// As keys are written here, and not as PostgreSQL writes them.
+/// Reads the pending keys as keys are written here, and not as PostgreSQL writes them.
 async fn pending(world: &World) -> BTreeMap<String, Version> {
     let of_key = |key: String| SourceKey::parse(&key).expect("a key").to_json();
     world.pending(LOGS).await.into_iter().map(|(key, version)| (of_key(key), version)).collect()

@@ -48,7 +48,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What one worker knows.
+/// Knowledge of one worker.
 struct Worker {
     id: i64,
     held: Option<HeldRange>,
@@ -172,7 +172,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What is acknowledged is in the target, each row counted once, and no range has two live holders.
+    /// Checks that what is acknowledged is in the target, each row counted once, and no range has two live
+    /// holders.
     async fn check(&self) -> Result<(), TestCaseError> {
         let ranges = self.world.source.ranges(LOGS).await.expect("ranges");
         let mut covered = BTreeSet::new();

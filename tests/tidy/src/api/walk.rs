@@ -1,4 +1,4 @@
-//! Which names a crate exports, and from which path.
+//! Names that a crate exports, and the path of each.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -83,7 +83,7 @@ fn is_key(key: &str) -> bool {
     key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// What `text` names of both.
+/// Returns the names of both in `text`.
 fn named(text: &str, commands: &BTreeSet<String>, keys: &BTreeSet<String>) -> Vec<String> {
     let mut named = Vec::new();
     if text.contains("cargo xtask") {

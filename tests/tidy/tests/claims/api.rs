@@ -1,4 +1,4 @@
-//! What an application can name: little, and nothing that moves or ends a migration.
+//! Names for an application: few, and none that moves or ends a migration.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_tidy::manifest;
 
-/// What each crate of the product may need. `lockstep` is the package `lockstep-migrate`.
+/// Crates that each crate of the product may need. `lockstep` is the package `lockstep-migrate`.
 const MAY_NEED: [(&str, &[&str]); 18] = [
     ("lockstep-core", &[]),
     ("lockstep-postgres", &["lockstep-core"]),

@@ -6,7 +6,7 @@ use lockstep_tidy::{files, markdown};
 const LINES_MAX: [(&str, usize); 2] = [("ARCHITECTURE.md", 119), ("README.md", 72)];
 /// Longest line of these pages, in characters. Rows of tables are wider.
 const WIDTH: usize = 110;
-/// Where the pictures of the readme lie, and their names: the page in both colours, and the report.
+/// Pictures of the readme: where they lie, and their names: the page in both colours, and the report.
 const PICTURES: [&str; 3] =
     ["docs/images/page-light.png", "docs/images/page-dark.png", "docs/images/report.png"];
 

@@ -2,12 +2,12 @@
 
 use lockstep_tidy::{files, lists, rust};
 
-/// Where SQL may stand: its own crate, and what makes and fills the sample's tables. Tests are below
-/// `tests/`.
+/// Folders in which SQL may stand: its own crate, and what makes and fills the sample's tables. Tests are
+/// below `tests/`.
 const SQL: [&str; 2] = ["crates/postgres/", "crates/sample/"];
-/// Where DynamoDB's expressions and PartiQL look like SQL.
+/// Folder in which DynamoDB's expressions and PartiQL look like SQL.
 const DYNAMO: &str = "crates/dynamo/";
-/// Where sqlx may be named: also in the traits by which a column is read and bound.
+/// Folders in which sqlx may be named: also in the traits by which a column is read and bound.
 const SQLX: [&str; 3] = ["crates/postgres/", "crates/sample/", "crates/core/"];
 
 /// The source files of the product that are no tests.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use lockstep_tidy::files::root;
 
-/// What `kubectl kustomize` makes of a folder; nothing where kubectl is missing, and then it is said.
+/// Returns what `kubectl kustomize` makes of a folder; nothing where kubectl is missing, and then it is said.
 fn built(folder: &str) -> Option<String> {
     let path = root().join("ops/kubernetes").join(folder);
     let output = match Command::new("kubectl").arg("kustomize").arg(&path).output() {

@@ -1,4 +1,4 @@
-//! How the repository is written: width, and words that do not name who acts.
+//! Language of the repository: width, and words that do not name who acts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ const PHRASES: [&str; 9] =
     ["whoever", "anew", "so many", "to be had", "is told so", "nobody", "somebody", "everybody", "anybody"];
 /// Pages that name the words: the rule itself, and what earlier releases said.
 const UNCHECKED: [&str; 2] = ["CONTRIBUTING.md", "CHANGELOG.md"];
-/// What no person wrote, or none of ours.
+/// Files that no person wrote, or none of ours.
 const FOREIGN: [&str; 3] = ["Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT"];
 /// The account that Unix calls so. It may be named in backquotes, or be a literal of its own.
 const ACCOUNT: &str = "nobody";
@@ -49,7 +49,7 @@ fn no_phrase_hides_who_acts() {
     );
 }
 
-/// What SQL, configuration, `ops`, the workflows and the page say, comments included.
+/// Reads what SQL, configuration, `ops`, the workflows and the page say, comments included.
 fn elsewhere() -> Vec<String> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -103,6 +103,68 @@ fn is_fragment(said: &str) -> bool {
 fn a_fragment_is_told_from_a_sentence() {
     assert!(is_fragment("Which.") && is_fragment("How often.") && is_fragment("As it was."));
     assert!(!is_fragment("Why it failed.") && !is_fragment("Whether it holds.") && !is_fragment("When it"));
+}
+
+/// First words of a documentation comment that leave a reader to find the noun or the verb.
+const HEADLESS: [&str; 14] = [
+    "What",
+    "Whatever",
+    "Who",
+    "Whoever",
+    "Which",
+    "Whichever",
+    "How",
+    "Where",
+    "When",
+    "Why",
+    "Its",
+    "Of",
+    "By",
+    "Since",
+];
+
+/// A list shows a field without its neighbours: "What it is of" says nothing there.
+#[test]
+fn documentation_begins_with_a_noun_or_a_verb() {
+    let mut counts = BTreeMap::new();
+    let mut found = Vec::new();
+    for path in files::rust() {
+        let text = files::read(&path);
+        found.extend(headless(&text).into_iter().map(|said| format!("{path}: {said}")));
+        *counts.entry(part_of(&path)).or_default() += headless(&text).len();
+    }
+    let advice = "Begin with a noun (a field, a type) or with a verb in the third person (a function).";
+    lists::at_most("headless", &counts, &format!("{advice}\n{}", found.join("\n")));
+}
+
+/// The first lines of documentation comments that begin so.
+fn headless(text: &str) -> Vec<&str> {
+    let said = |line: &'_ str| {
+        let line = line.trim_start();
+        ["/// ", "//! "].into_iter().find_map(|marker| line.strip_prefix(marker).map(|_| marker))
+    };
+    let mut found = Vec::new();
+    let mut before = None;
+    for line in text.lines() {
+        let marker = said(line);
+        let words = line.trim_start().get(4..).unwrap_or_default();
+        let first = words.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        if marker.is_some() && marker != before && HEADLESS.contains(&first) {
+            found.push(words);
+        }
+        // A blank line of the comment ends a paragraph, and not the comment.
+        before = marker.or(before.filter(|marker| line.trim() == marker.trim_end()));
+    }
+    found
+}
+
+#[test]
+fn the_beginning_of_a_comment_is_told_from_its_other_lines() {
+    assert_eq!(headless("    /// What it is.\n    /// Who reads it.\n"), ["What it is."]);
+    assert_eq!(headless("//! The file.\n//!\n//! What else.\n/// Its name.\nlet a = 1;\n"), ["Its name."]);
+    assert!(
+        headless("// What an inner comment says.\n/// Whether it holds.\n/// However long.\n").is_empty()
+    );
 }
 
 /// A name is read like a sentence, and a test's name is one.

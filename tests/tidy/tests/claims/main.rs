@@ -1,5 +1,5 @@
-//! What ARCHITECTURE.md and CONTRIBUTING.md promise of the repository as text. Each test is named as what it
-//! claims.
+//! Promises that ARCHITECTURE.md and CONTRIBUTING.md make of the repository as text. Each test is named as
+//! what it claims.
 
 mod advice;
 mod api;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_tidy::files;
 
-/// What each letter numbers, and the document that defines the numbers.
+/// Letters of numbers, and the document that defines the numbers of each.
 const DEFINED_IN: [(char, &str); 3] =
     [('R', "docs/requirements.md"), ('I', "docs/protocol.md"), ('H', "docs/holes.md")];
 

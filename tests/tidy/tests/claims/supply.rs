@@ -1,4 +1,4 @@
-//! Where dependencies come from and under which licences: what `cargo deny` checks by `deny.toml`, for
+//! Dependencies: where they come from and under which licences, what `cargo deny` checks by `deny.toml`, for
 //! machines without it.
 
 use std::process::Command;

@@ -10,7 +10,7 @@ fn workflows() -> Vec<String> {
     found
 }
 
-/// How far a line is indented.
+/// Returns how far a line is indented.
 fn indent(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }

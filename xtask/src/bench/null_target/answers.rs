@@ -1,4 +1,4 @@
-//! What each operation is answered with, and how its items are counted.
+//! Answers to each operation, and how its items are counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// From the value of `x-amz-target`.
+    /// Reads the operation from the value of `x-amz-target`.
     pub(super) fn of(target: &[u8]) -> Self {
         let name = memchr::memrchr(b'.', target).map_or(target, |dot| &target[dot + 1..]);
         match name {
@@ -91,7 +91,7 @@ pub(super) type Describe = Box<dyn Fn(&str) -> String + Send + Sync>;
 pub(super) struct Answers {
     pub(super) describe: Describe,
     pub(super) finders: Finders,
-    /// What scans are answered with; nothing without it.
+    /// Pages with which scans are answered; nothing without them.
     pub(super) pages: Option<Arc<Pages>>,
     marks: Marks,
     empty: Bytes,

@@ -1,12 +1,12 @@
-//! As much of HTTP/1.1 as a well-behaved peer needs: a head, a length, a body.
+//! Part of HTTP/1.1 that a well-behaved peer needs: a head, a length, a body.
 
 use std::io::{Error, ErrorKind, Result};
 
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What a connection reads into, and at the same time the longest head it accepts. A batch of 25 items of 1
-/// KB and its head fit, so the usual request takes one read.
+/// Size of the buffer that a connection reads into, and at the same time of the longest head it accepts. A
+/// batch of 25 items of 1 KB and its head fit, so the usual request takes one read.
 pub(in super::super) const BUFFER_BYTES: usize = 64 << 10;
 
 /// The beginning of a message, up to and with its empty line.

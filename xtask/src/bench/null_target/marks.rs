@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use memchr::memmem;
 use serde_json::{Map, Value};
 
-/// In the key of each mark, and in no row of a bench.
+/// Bytes in the key of each mark, and in no row of a bench.
 const PLACE: &[u8] = b"lockstep-history";
 
 /// The marks, by the table.

@@ -10,7 +10,8 @@ use super::NullTarget;
 use super::answers::{NEEDLE_BYTES_MAX, Operation};
 use super::http::{self, BUFFER_BYTES};
 
-/// Until the peer ends it, or says something that we do not understand; either way there is no peer to tell.
+/// Converses until the peer ends it, or says something that we do not understand; either way there is no peer
+/// to tell.
 pub(super) async fn converse(mut stream: TcpStream, target: Arc<NullTarget>) {
     // Without it an answer may wait for a delayed acknowledgement, and the measurement is of that.
     if stream.set_nodelay(true).is_ok() {
@@ -22,7 +23,7 @@ pub(super) async fn converse(mut stream: TcpStream, target: Arc<NullTarget>) {
 struct Connection<'a> {
     stream: &'a mut TcpStream,
     buffer: Vec<u8>,
-    // What was read beyond the last request: the beginning of the next.
+    // These bytes were read beyond the last request: the beginning of the next.
     filled: usize,
 }
 
@@ -74,8 +75,8 @@ impl Connection<'_> {
                 kept.extend_from_slice(&self.buffer[carried..end]);
             }
             for finder in finders {
-                // What was searched before holds whole needles too if they are shorter than what is carried:
-                // not again.
+                // The part that was searched before holds whole needles too if they are shorter than what is
+                // carried: it is not searched again.
                 let from = carried.saturating_sub(finder.needle().len() - 1);
                 found += finder.find_iter(&self.buffer[from..end]).count() as u64;
             }

@@ -15,18 +15,18 @@ use tokio_util::sync::CancellationToken;
 use super::Asked;
 use crate::bench::{process, rows, worker};
 
-/// How often the writer commits, and how often the lag is looked at.
+/// Interval at which the writer commits, and the one at which the lag is looked at.
 const WRITE_EVERY: Duration = Duration::from_millis(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What one round came to.
+/// Result of one round.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Delivered {
     /// New rows delivered a second.
     pub inserts_per_s: f64,
     /// Changed rows delivered a second.
     pub updates_per_s: f64,
-    /// What 99 of 100 samples of the lag do not exceed.
+    /// Lag that 99 of 100 samples do not exceed.
     pub lag_p99_ms: f64,
     /// The greatest.
     pub lag_max_ms: f64,

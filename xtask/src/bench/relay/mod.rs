@@ -22,7 +22,7 @@ const CAPTURED_REQUESTS: usize = 2_000;
 /// Connections of the replay: as many as the relay has requests in flight.
 const CONNECTIONS: usize = 32;
 
-/// What was asked for.
+/// Options that were asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     /// Rows inserted, and then updated.
@@ -31,7 +31,7 @@ pub struct Asked {
     pub writes_per_s: u64,
     /// For how long.
     pub lag_seconds: u64,
-    /// How often each thing is measured; the best counts.
+    /// Number of times that each thing is measured; the best counts.
     pub rounds: u32,
 }
 
@@ -40,7 +40,7 @@ pub struct Asked {
 pub struct Report {
     /// Rows inserted, and then updated, in each round.
     pub rows: u64,
-    /// How often each thing was measured; the best counts.
+    /// Number of times that each thing was measured; the best counts.
     pub rounds: u32,
     /// Whether this build's numbers mean anything.
     pub optimised: bool,
@@ -119,7 +119,7 @@ pub async fn run(asked: Asked, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of what was captured, the puts of rows: the relay puts marks and probes as well, which are smaller.
+/// Picks the puts of rows from what was captured: the relay puts marks and probes as well, which are smaller.
 fn puts_of_rows(captured: Vec<Bytes>) -> Vec<Bytes> {
     let has = |request: &Bytes, needle: &[u8]| memchr::memmem::find(request, needle).is_some();
     captured

@@ -19,12 +19,12 @@ use crate::bench::{process, worker};
 const LIMIT: Duration = Duration::from_secs(600);
 const READY: &str = "ready";
 
-/// What one worker moved.
+/// Work that one worker moved.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Share {
     /// Rows put into the target.
     pub rows: u64,
-    /// From the word to begin until its last range was done.
+    /// Seconds from the word to begin until its last range was done.
     pub seconds: f64,
 }
 

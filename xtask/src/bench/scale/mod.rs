@@ -22,7 +22,7 @@ use super::{OPTIMISED, rows};
 use crew::Share;
 pub use crew::run as run_worker;
 
-/// How many workers are measured.
+/// Numbers of workers that are measured.
 const WORKERS: [usize; 3] = [1, 2, 4];
 /// Requests that one worker has in flight, and rows of one request.
 const IN_FLIGHT: usize = 1;
@@ -48,15 +48,15 @@ pub struct Lanes {
 /// Everything measured.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// What a worker is here.
+    /// Description of what a worker is here.
     pub workers_are: &'static str,
     /// Rows of the table.
     pub rows: u64,
-    /// How long the target thinks before each answer.
+    /// Time that the target takes before each answer, in milliseconds.
     pub latency_ms: u64,
     /// Requests that one worker has in flight.
     pub requests_in_flight_per_worker: usize,
-    /// How often each thing was measured; the best counts.
+    /// Number of times that each thing was measured; the best counts.
     pub rounds: u32,
     /// Whether this build's numbers mean anything.
     pub optimised: bool,
@@ -129,7 +129,7 @@ fn rows_per_s(shares: &[Share]) -> f64 {
     rows as f64 / seconds
 }
 
-/// What one worker may have at once.
+/// Returns what one worker may have at once.
 fn options() -> BackfillOptions {
     BackfillOptions { readers: READERS, requests_in_flight: IN_FLIGHT, ..BackfillOptions::default() }
 }

@@ -19,7 +19,7 @@ use crate::bench::null_target::http::{self, BUFFER_BYTES};
 /// Write units by table.
 pub(super) type Units = BTreeMap<String, f64>;
 
-/// What was consumed since it was last taken.
+/// Units that were consumed since they were last taken.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     units: Mutex<(Units, u64)>,
@@ -42,7 +42,7 @@ impl Counted {
     }
 }
 
-/// What an answer says of each table: one for a single write, a list for a batch or a transaction.
+/// Reads what an answer says of each table: one for a single write, a list for a batch or a transaction.
 fn consumed(answer: &Value) -> Vec<(String, f64)> {
     let told = match &answer["ConsumedCapacity"] {
         Value::Array(each) => each.iter().collect(),
@@ -144,7 +144,7 @@ fn with_length(head: &[u8], length: usize) -> Vec<u8> {
 struct Side {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// What was read beyond the last message: the beginning of the next.
+    /// Number of bytes read beyond the last message: the beginning of the next.
     filled: usize,
 }
 

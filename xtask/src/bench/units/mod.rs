@@ -25,9 +25,9 @@ use plain::Plain;
 /// One operation in one phase.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
-    /// In which phase.
+    /// Phase of the measurement.
     pub phase: Phase,
-    /// What was called.
+    /// Operation that was called.
     pub operation: String,
     /// Number of calls.
     pub calls: usize,
@@ -41,7 +41,7 @@ pub struct Cost {
     pub plain_write_units: f64,
     /// The one as a multiple of the other.
     pub ratio: f64,
-    /// What it should not exceed.
+    /// Ratio that it should not exceed.
     pub ratio_max: f64,
 }
 
@@ -193,14 +193,14 @@ impl Counting {
         Ok(self.cost(phase, "coordinated payment and two logs".to_owned(), counted, plain))
     }
 
-    /// From here on what is consumed is the calls'.
+    /// Begins to count: from here on what is consumed is the calls'.
     async fn begin(&self) -> anyhow::Result<()> {
         self.stage.deliver().await?;
         self.proxy.counted.take();
         Ok(())
     }
 
-    /// What the calls consumed, and what delivering the rest of them did.
+    /// Returns what the calls consumed, and what delivering the rest of them did.
     async fn counted(&self) -> anyhow::Result<(Units, u64)> {
         self.stage.deliver().await?;
         Ok(self.proxy.counted.take())

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::subject::Subject;
 use crate::bench::{process, worker};
 
-/// What a comparison came to.
+/// Results of a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Compared {
     /// Rows read.
@@ -24,7 +24,7 @@ pub struct Compared {
     pub buckets: u64,
     /// Those whose entries were read again.
     pub buckets_differing: u64,
-    /// From the first question to the verdict.
+    /// Seconds from the first question to the verdict.
     pub seconds: f64,
     /// Greatest resident memory of the process in KiB, where the platform tells.
     pub peak_kib: Option<u64>,

@@ -50,13 +50,13 @@ pub struct SizeReport {
 pub struct OtherReport {
     /// Name of the table.
     pub subject: &'static str,
-    /// Its columns.
+    /// Number of its columns.
     pub columns: usize,
     /// The comparison.
     pub compared: Compared,
-    /// Its rows a second as a part of those of the table in Rust.
+    /// Rows a second as a share of those of the table in Rust.
     pub of_typed: f64,
-    /// Its columns a second as a part of those of the table in Rust.
+    /// Columns a second as a share of those of the table in Rust.
     pub columns_of_typed: f64,
 }
 

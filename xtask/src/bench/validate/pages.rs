@@ -17,9 +17,9 @@ use crate::bench::subject::Subject;
 
 /// Items of a page: what the validator asks for at most.
 const PAGE_ITEMS: usize = 1_000;
-/// In front of the number of a page.
+/// Text in front of the number of a page.
 const MARK: &str = "page-";
-/// In front of the number of a segment, in a request.
+/// Text in front of the number of a segment, in a request.
 const SEGMENT: &[u8] = br#""Segment":"#;
 
 /// The pages of one table, cut into segments.

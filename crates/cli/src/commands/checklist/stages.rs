@@ -9,7 +9,7 @@ use super::{Item, Stage, State, day, item};
 use crate::Context;
 use crate::stores::Stores;
 
-/// The names of the tables of which something does not hold.
+/// Returns the names of the tables of which something does not hold.
 fn but(status: &Status, holds: impl Fn(&lockstep_coordinator::TableStatus) -> bool) -> Vec<&str> {
     status.tables.iter().filter(|table| !holds(table)).map(|table| table.name.as_str()).collect()
 }
@@ -142,7 +142,7 @@ pub(super) async fn shadow_reads(stores: &Stores, status: &Status) -> anyhow::Re
     let counted = stores.source.counted_in(epoch, DateTime::UNIX_EPOCH).await?;
     let sum = |name: &str| counted.iter().filter(|row| row.name == name).map(|row| row.count).sum::<i64>();
     let (agree, differ) = (sum("shadow.agree"), sum("shadow.differ"));
-    // What saw nothing has proven nothing.
+    // A check that saw nothing has proven nothing.
     let state = match (agree, differ) {
         (_, 1..) => State::Failed,
         (0, _) => State::NotReached,
@@ -152,7 +152,7 @@ pub(super) async fn shadow_reads(stores: &Stores, status: &Status) -> anyhow::Re
     Ok(Item { id, stage, what, state, detail })
 }
 
-/// Whether a step back was taken at some time: a way back that was never taken is a hope.
+/// Checks whether a step back was taken at some time: a way back that was never taken is a hope.
 pub(super) async fn way_back(stores: &Stores) -> anyhow::Result<Item> {
     const LOOKED_BACK: i64 = 500;
     let journal = stores.source.journal(LOOKED_BACK).await?;

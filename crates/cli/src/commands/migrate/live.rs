@@ -1,4 +1,4 @@
-//! Who writes while rows are moved.
+//! Writers while rows are moved.
 
 use crate::Context;
 use crate::demo::Writers;

@@ -52,13 +52,13 @@ pub(crate) const LIVE_WRITES_PER_S: u32 = 100;
        cargo xtask migrate --json | jq .verdict"
 ))]
 pub struct Args {
-    /// What to seed, on the embedded stores.
+    /// Rows to seed, on the embedded stores.
     #[command(flatten)]
     pub rows: Rows,
     /// Writes a second that are made meanwhile [default: 100 on the embedded stores, 0 on configured ones]
     #[arg(long, value_name = "N")]
     pub live_writes: Option<u32>,
-    /// How the initial load goes in: auto, guarded or import; `backfill --help` says what each is
+    /// Load path of the initial load: auto, guarded or import; `backfill --help` says what each is
     #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold", "import"])]
     pub load_path: Option<String>,
     /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite, HybridRead or DynamoOnly
@@ -69,7 +69,7 @@ pub struct Args {
     /// Go to DynamoOnly, back to PostgresOnly, and there again, and compare everything after each leg
     #[arg(long, conflicts_with = "through")]
     pub round_trip: bool,
-    /// What the last validation reads, after a step to HybridRead
+    /// Reading of the last validation, after a step to HybridRead
     ///
     /// `incremental` looks at the keys that changed since the validation in DualWrite found nothing a moment
     /// ago, and reads everything where there is no such validation. A step changes no row and no item, so
@@ -82,17 +82,17 @@ pub struct Args {
     pub keep: bool,
 }
 
-/// What the last validation reads.
+/// Reading of the last validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FinalValidation {
     /// Every row and every item.
     Full,
-    /// What changed since the full one.
+    /// Changes since the full one.
     Incremental,
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         let through = self.through.map(|phase| phase.name().to_owned());
         let settings = [
@@ -150,7 +150,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(exit_of_verdict(&report.verdict))
 }
 
-/// The error of a run that was told to stop.
+/// Makes the error of a run that was told to stop.
 fn interrupted() -> anyhow::Error {
     Failure::interrupted(RESUME)
 }

@@ -7,7 +7,7 @@ use lockstep_coordinator::{Coordinator, CoordinatorError, Progress, RelaySummary
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How often something that another task brings about is looked for.
+/// Interval at which something that another task brings about is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The relay, and what tells it to start and to stop.

@@ -1,4 +1,4 @@
-//! What happens in a whole run, in order.
+//! Events of a whole run, in order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,13 +78,13 @@ pub(super) async fn tell(
     // Where the relay or the feed failed, the rest was merely cancelled.
     relayed?;
     fed?;
-    let Ended { history, steps, live_writes, validation, legs } = result?;
+    let Ended { backfills, steps, live_writes, validation, legs } = result?;
 
     let tables = context.tables()?;
     let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables).await?;
     let mut of_tables = Vec::new();
     for (table, of_table) in status.tables.iter().zip(&validation.tables) {
-        if let Some(backfill) = history.iter().find(|summary| summary.table == table.name) {
+        if let Some(backfill) = backfills.iter().find(|summary| summary.table == table.name) {
             of_tables.push(MigrateTable::of(
                 backfill,
                 &stores.source.ranges(&table.name).await?,
@@ -111,8 +111,8 @@ pub(super) async fn tell(
     })
 }
 
-/// The phase to stop in. Where the stores are an operator's, nothing goes further than what leaves reads and
-/// truth where they are, unless it was asked for by name.
+/// Returns the phase to stop in. Where the stores are an operator's, nothing goes further than what leaves
+/// reads and truth where they are, unless it was asked for by name.
 fn goes_to(context: &Context, stores: &Stores) -> Phase {
     let unasked = if stores.are_embedded() { Phase::DynamoOnly } else { Phase::DualWrite };
     context.config.migrate.through.unwrap_or(unasked)
@@ -124,7 +124,7 @@ struct Story<'a> {
     coordinator: &'a Coordinator,
     cancel: &'a CancellationToken,
     last: FinalValidation,
-    /// Where to go, one phase after the other.
+    /// Phases to go to, one after the other.
     legs: Vec<Phase>,
     /// Writes a second, and their seed.
     writers: (u32, u64),
@@ -132,7 +132,7 @@ struct Story<'a> {
 }
 
 struct Ended {
-    history: Vec<BackfillSummary>,
+    backfills: Vec<BackfillSummary>,
     steps: Vec<StepOutcome>,
     live_writes: Option<LiveWrites>,
     validation: Report,
@@ -150,9 +150,9 @@ impl Story<'_> {
 
         ui.say("Backfill of all tables, changes delivered beside it:");
         let shown = board(ui, "backfill", self.coordinator.progress(), false);
-        let history = self.coordinator.backfill(self.cancel).await;
+        let backfills = self.coordinator.backfill(self.cancel).await;
         shown.close().await;
-        let history = history?;
+        let backfills = backfills?;
         relay.initial_load_is_moved();
         stages.end("backfill");
         self.catch_up(LAG).await?;
@@ -174,7 +174,7 @@ impl Story<'_> {
             let consistent = validation.verdict.is_consistent();
             legs.last_mut().expect("it was just pushed").consistent = consistent;
             if remaining.peek().is_none() || !consistent {
-                return Ok(Ended { history, steps, live_writes, validation, legs });
+                return Ok(Ended { backfills, steps, live_writes, validation, legs });
             }
             ui.say(&format!("  {}", verdict_line(&validation.verdict, false).replace('\n', "\n  ")));
             writers =
@@ -213,7 +213,7 @@ impl Story<'_> {
         Ok(validation)
     }
 
-    /// From the phase it is in to another one, forward or back; without --round-trip never back.
+    /// Goes from the phase it is in to another one, forward or back; without --round-trip never back.
     async fn walk(&mut self, to: Phase, stages: &mut Stages) -> anyhow::Result<Vec<StepOutcome>> {
         let ui = self.context.ui.clone();
         let mut phase = self.stores.source.control().await?.phase;

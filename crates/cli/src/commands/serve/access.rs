@@ -1,4 +1,4 @@
-//! Where the daemon listens, and by which tokens.
+//! Address at which the daemon listens, and the tokens of access to it.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(super) struct Access {
     pub(super) address: SocketAddr,
     pub(super) tokens: Tokens,
     pub(super) monitor: MonitorOptions,
-    /// What it speaks TLS by, if it does.
+    /// Certificate and key by which it speaks TLS, if it does.
     pub(super) tls: Option<Tls>,
     /// The tokens to operate and to read, if they were made up just now and have to be shown.
     pub(super) shown: Option<(String, String)>,
@@ -40,8 +40,9 @@ impl Access {
         };
         if !address.ip().is_loopback() && tls.is_none() && !args.i_know_that_tokens_travel_unencrypted {
             return Err(Failure::usage(format!(
-                "{address} can be reached from other machines, and this daemon speaks plain HTTP: who listens in has the tokens. \
-                 Give it a certificate (serve.tls_cert and serve.tls_key), listen on 127.0.0.1 and put a proxy with TLS before it, \
+                "{address} can be reached from other machines, and this daemon speaks plain HTTP: a program \
+                 that listens on the network can read the tokens. Give the daemon a certificate \
+                 (serve.tls_cert and serve.tls_key), listen on 127.0.0.1 and put a proxy with TLS before it, \
                  or say --i-know-that-tokens-travel-unencrypted"
             )));
         }
@@ -68,7 +69,7 @@ impl Access {
     }
 }
 
-/// What is watched besides the status, and who is told.
+/// Returns what is watched besides the status, and where alerts go.
 pub(super) async fn monitor(context: &Context) -> anyhow::Result<MonitorOptions> {
     let section = &context.config.serve;
     let webhook = match &section.webhook_url {
@@ -107,7 +108,7 @@ async fn listen(context: &Context, address: SocketAddr, args: &Args) -> anyhow::
     }
 }
 
-/// A token from the environment, or the first line of a file.
+/// Returns a token from the environment, or the first line of a file.
 async fn token(variable: &str, file: Option<&Path>) -> anyhow::Result<Option<String>> {
     if let Ok(token) = std::env::var(variable) {
         return Ok(Some(token.trim().to_owned()));

@@ -1,4 +1,4 @@
-//! What `serve` takes.
+//! Arguments of `serve`.
 
 use crate::config::Setting;
 use crate::help;
@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The flags that set a key.
+    /// Returns the flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         Setting::of("serve.listen", self.listen.clone()).into_iter().collect()
     }

@@ -33,7 +33,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 /// For an address that is taken or not allowed, tokens that are missing, and, with --demo, stores that do not
 /// start.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    // First what a person has to mend, before anything is started.
+    // First what a person has to repair, before anything is started.
     let access = Access::open(&context, &args).await?;
     let demo = match args.demo {
         true => Some(demo::Demo::start(&context, &args).await?),
@@ -55,7 +55,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 }
 
 async fn serve(context: &Context, stores: &Stores, access: Access, demo: bool) -> anyhow::Result<()> {
-    // What the commands say is in the operations that asked for it.
+    // The output of the commands is in the operations that asked for it.
     let quiet = Context { ui: Ui::stderr(true), json: false, ..context.clone() };
     let operator = Arc::new(Commands::new(quiet, stores.share()));
     let hosts = context.config.serve.hosts.clone();

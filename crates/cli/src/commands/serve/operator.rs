@@ -1,5 +1,4 @@
-//! What the daemon has done: the same calls that the commands make, with the result as JSON without values of
-//! rows.
+//! Acts of the daemon: the same calls that the commands make, with the result as JSON without values of rows.
 
 use async_trait::async_trait;
 use lockstep_coordinator::{Coordinator, MigrationContext, find_repairs, repair, repairs_of};
@@ -28,7 +27,7 @@ impl Commands {
         Self { context, stores }
     }
 
-    /// The context of one act: told to stop by its token.
+    /// Returns the context of one act: told to stop by its token.
     fn context_of(&self, act: &Act) -> Context {
         Context { cancel: act.cancel.clone(), ..self.context.clone() }
     }
@@ -160,7 +159,7 @@ fn unsuccessful(error: anyhow::Error) -> Unsuccessful {
     let cancelled = exit == Exit::Interrupted;
     let message = sentence(&error);
     let message = if message == RESUME {
-        "the daemon was told to end; ask again to go on where it stopped".to_owned()
+        "the daemon is ending; ask again, and it goes on where it stopped".to_owned()
     } else {
         message
     };

@@ -91,7 +91,7 @@ pub(super) fn text(status: &Status) -> String {
     text
 }
 
-/// From which phase to which an entry of the journal goes, where it is of a step.
+/// Returns from which phase to which an entry of the journal goes, where it is of a step.
 fn way(detail: &serde_json::Value) -> String {
     let phase = |name: &str| detail.get(name).and_then(serde_json::Value::as_str);
     match (phase("from"), phase("to")) {

@@ -2,7 +2,7 @@
 
 use crate::unholdable::Unholdable;
 
-/// The text of an array with these elements; `None` is NULL.
+/// Returns the text of an array with these elements; `None` is NULL.
 pub fn printed<'a>(elements: impl Iterator<Item = Option<std::borrow::Cow<'a, str>>>) -> String {
     let mut text = String::from("{");
     for (at, element) in elements.enumerate() {
@@ -28,18 +28,18 @@ pub fn printed<'a>(elements: impl Iterator<Item = Option<std::borrow::Cow<'a, st
     text
 }
 
-/// Whether an element needs no quotes.
+/// Tells whether an element needs no quotes.
 fn is_plain(element: &str) -> bool {
     let is_odd = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || is_space(c);
     !element.is_empty() && !element.eq_ignore_ascii_case("null") && !element.contains(is_odd)
 }
 
-/// What `array_isspace` of PostgreSQL takes for space.
+/// Tells whether `array_isspace` of PostgreSQL takes the character for space.
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
 }
 
-/// The elements of a text that [`printed`] wrote.
+/// Returns the elements of a text that [`printed`] wrote.
 ///
 /// # Errors
 /// For any other text, also one that PostgreSQL would read, as of several dimensions.
@@ -71,7 +71,7 @@ pub fn elements(text: &str) -> Result<Vec<Option<String>>, Unholdable> {
     Ok(found)
 }
 
-/// The text before the closing quote, and the text that follows it.
+/// Returns the text before the closing quote, and the text that follows it.
 fn unquoted(text: &str) -> Option<(String, &str)> {
     let mut element = String::new();
     let mut characters = text.char_indices();
@@ -95,7 +95,7 @@ mod tests {
         printed(elements.iter().map(|element| element.map(Cow::Borrowed)))
     }
 
-    /// As PostgreSQL 15 prints them.
+    /// Texts are as PostgreSQL 15 prints them.
     #[test]
     fn elements_are_quoted_where_postgresql_quotes_them() {
         let hostile = [

@@ -35,7 +35,7 @@ fn read(text: &str) -> Result<Digits, Unholdable> {
     Ok(Digits { negative, digits, power: exponent - fraction.len() as i64 })
 }
 
-/// A decimal with exactly `scale` digits after the point, as PostgreSQL prints it.
+/// Returns a decimal with exactly `scale` digits after the point, as PostgreSQL prints it.
 ///
 /// # Errors
 /// When digits would be lost, and for what is no decimal.
@@ -54,7 +54,7 @@ pub fn at_scale(text: &str, scale: u32) -> Result<String, Unholdable> {
     Ok(written(negative, &digits, scale as usize))
 }
 
-/// A decimal without an exponent, with the digits that it has.
+/// Returns a decimal without an exponent, with the digits that it has.
 ///
 /// # Errors
 /// For what is no decimal.

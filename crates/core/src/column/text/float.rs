@@ -2,8 +2,8 @@
 
 use crate::unholdable::Unholdable;
 
-/// The attribute of what PostgreSQL prints, or of another attribute: the shortest digits that read as the
-/// same number, which is a `real` if `single`.
+/// Returns the attribute of what PostgreSQL prints, or of another attribute: the shortest digits that read as
+/// the same number, which is a `real` if `single`.
 ///
 /// # Errors
 /// For what is no number, and for one that DynamoDB cannot hold.
@@ -16,7 +16,7 @@ pub fn attribute(text: &str, single: bool) -> Result<String, Unholdable> {
     }
 }
 
-/// The attribute of a `double precision`.
+/// Returns the attribute of a `double precision`.
 ///
 /// # Errors
 /// For a number that DynamoDB cannot hold.
@@ -25,7 +25,7 @@ pub fn of_double(number: f64) -> Result<String, Unholdable> {
     Ok(laid_out(&format!("{number:e}"), -20, 20, "E"))
 }
 
-/// The attribute of a `real`.
+/// Returns the attribute of a `real`.
 ///
 /// # Errors
 /// For a number that DynamoDB cannot hold.
@@ -50,8 +50,8 @@ fn finite(number: f64) -> Result<(), Unholdable> {
     Ok(())
 }
 
-/// As PostgreSQL prints the number: scientific from 15 digits before the point on, 6 for `real`, and below
-/// 0.0001.
+/// Prints the number as PostgreSQL does: scientific from 15 digits before the point on, 6 for `real`, and
+/// below 0.0001.
 pub fn printed(attribute: &str, single: bool) -> String {
     let shortest = if single {
         attribute.parse::<f32>().map(|number| format!("{number:e}"))
@@ -62,7 +62,7 @@ pub fn printed(attribute: &str, single: bool) -> String {
     text.unwrap_or_else(|_| attribute.to_owned())
 }
 
-/// Whether both read as one number.
+/// Tells whether both read as one number.
 pub fn same(a: &str, b: &str) -> bool {
     matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
 }

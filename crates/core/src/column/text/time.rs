@@ -17,7 +17,7 @@ pub fn date(text: &str) -> Result<String, Unholdable> {
     day(text).map(|_| text.to_owned())
 }
 
-/// The day that [`date`] spells.
+/// Returns the day that [`date`] spells.
 ///
 /// # Errors
 /// The same.

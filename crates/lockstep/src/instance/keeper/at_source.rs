@@ -91,7 +91,7 @@ impl Keeper {
     }
 }
 
-/// The record that an instance goes by when it begins.
+/// Returns the record that an instance goes by when it begins.
 ///
 /// A source that was set back to before DynamoOnly says the phase of then: an instance that went by it would
 /// write to it beside those who write to the target. So the target is asked too. One that does not answer
@@ -115,7 +115,9 @@ async fn where_truth_is(
     let record = match tokio::time::timeout(at_most, target.record()).await {
         Ok(Ok(Some(record))) => record,
         Ok(Err(error)) if error.kind == Kind::Misconfigured => {
-            tracing::warn!("the control table in DynamoDB is not gone by; PostgreSQL is: {error}");
+            tracing::warn!(
+                "this instance goes by PostgreSQL, and not by the control table in DynamoDB: {error}"
+            );
             return Ok(Home::Source);
         }
         _ => return Ok(Home::Source),
@@ -128,8 +130,8 @@ async fn where_truth_is(
         Truth::Lost => {
             let message = format!(
                 "PostgreSQL says {} in epoch {}, DynamoDB's control record {} in \
-                    epoch {}: one of them has lost history, and nothing is served \
-                    before {Doctor} was asked which",
+                    epoch {}: one of them has lost history. This instance serves \
+                    nothing until that is repaired; run {Doctor}, which says which one it is",
                 control.phase, control.epoch, record.phase, record.epoch
             );
             Err(Error::source(Kind::Refused, "registering this instance", message))
@@ -152,6 +154,6 @@ async fn beside(connection: &mut PgConnection, id: i64, central: &Central) {
     match report(connection, id, &untold).await {
         Ok(true) => central.told(&untold),
         Ok(false) => {}
-        Err(error) => tracing::debug!("what was counted was not told: {error}"),
+        Err(error) => tracing::debug!("could not report the counts of this instance: {error}"),
     }
 }

@@ -30,7 +30,7 @@ impl Keeper {
                     if let Some(error) = other.err().filter(|_| !std::mem::replace(&mut self.warned, true)) {
                         tracing::warn!(
                             instance = self.who.name,
-                            "the control table in DynamoDB is not gone by: {error}"
+                            "this instance does not go by the control table in DynamoDB: {error}"
                         );
                     }
                     self.home = Home::Source;
@@ -75,7 +75,7 @@ impl Keeper {
                 self.home = Home::Source;
                 Ok(true)
             }
-            // The truth went back. What is known wears out until the source has told us more.
+            // The truth went back. Our knowledge wears out until the source has told us more.
             _ => {
                 self.home = Home::Source;
                 Ok(false)
@@ -89,9 +89,9 @@ impl Keeper {
         if !record.holds_truth() || record.completed_at.is_some() {
             return Ok(());
         }
-        // Leases are renewed each second, and a look is a request for each table. A table that was opened since
-        // the last look is looked at by the next renewal: one that is made again before it was ever seen with
-        // its mark would be answered from as if it were empty.
+        // Leases are renewed each second, and a look is a request for each table. A table that was opened
+        // since the last look is looked at by the next renewal: one that is made again before it was ever
+        // seen with its mark would be answered from as if it were empty.
         let between = self.who.lease / LOOKS_IN_A_LEASE;
         let is_recent = self.same_tables_at.is_some_and(|at| at.elapsed() < between);
         if self.registered_in_target && is_recent && !target.target().serves_unseen() {
@@ -113,8 +113,8 @@ impl Keeper {
         Err(Error::target(Kind::Misconfigured, "renewing this instance's lease", message))
     }
 
-    /// Whether something is to be acknowledged, or the lease would be older than a second, or a third of it,
-    /// by the next look.
+    /// Tells whether something is to be acknowledged, or the lease would be older than a second, or a third
+    /// of it, by the next look.
     fn has_to_renew(&self, acknowledged: Option<Epoch>) -> bool {
         let every = POLL.min(self.who.lease / 3);
         let next = Duration::from_millis(*POLL_TARGET.end());
@@ -124,8 +124,8 @@ impl Keeper {
             || left.is_none_or(|left| left + every < self.who.lease + next)
     }
 
-    /// Whether the record says nothing new. It was read without a renewal, so nothing is learned from it: an
-    /// instance that no step waits for must not serve by what it reads.
+    /// Tells whether the record says nothing new. It was read without a renewal, so nothing is learned from
+    /// it: an instance that no step waits for must not serve by what it reads.
     fn is_as_known(&self, record: Option<TargetRecord>) -> bool {
         let known = self.known.last().map(|last| (last.phase, last.epoch, last.writes_paused));
         let found = record.filter(TargetRecord::holds_truth).map(|record| record.control());

@@ -102,7 +102,7 @@ fn of_one(log_id: i64, rows: u64) -> Effect {
     Effect { rows, logs_gone: if rows == 0 { vec![log_id] } else { Vec::new() }, ..Effect::default() }
 }
 
-/// An `INSERT` of these logs. Their ids come from the sequence, unless one is given, for one log.
+/// Returns an `INSERT` of these logs. Their ids come from the sequence, unless one is given, for one log.
 fn insertion(logs: &[IntegrationLog], log_id: Option<i64>) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(if log_id.is_some() {
         "INSERT INTO integration_logs (log_id, "

@@ -90,7 +90,8 @@ fn of_one(payment_id: i64, rows: u64) -> Effect {
     Effect { rows, payments_gone: if rows == 0 { vec![payment_id] } else { Vec::new() }, ..Effect::default() }
 }
 
-/// An `INSERT` of these payments. Their ids come from the sequence, unless one is given, for one payment.
+/// Returns an `INSERT` of these payments. Their ids come from the sequence, unless one is given, for one
+/// payment.
 fn insertion(payments: &[Payment], payment_id: Option<i64>) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(if payment_id.is_some() {
         "INSERT INTO payments (payment_id, "

@@ -20,7 +20,7 @@ pub(super) fn entry(place: u64, state: u64) -> Entry {
     Entry { print, standing: Standing::Live, name: place.to_string().into_bytes() }
 }
 
-/// What a piece holds. Of the items the 7th differs, the 11th is missing, and one has no row.
+/// Returns the entries of a piece. Of the items the 7th differs, the 11th is missing, and one has no row.
 pub(super) fn of_piece(piece: &ComparisonPiece) -> Vec<Entry> {
     let number = piece.number as u64;
     if piece.side == "source" {
@@ -32,7 +32,7 @@ pub(super) fn of_piece(piece: &ComparisonPiece) -> Vec<Entry> {
     mine.map(|place| entry(place, if place == 7 { 2 } else { 1 })).collect()
 }
 
-/// How many rows are equal, and the names of rows and items that are not.
+/// Number of rows that are equal, and the names of rows and items that are not.
 pub(super) type Found = (u64, BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>);
 
 /// A worker's process.
@@ -60,7 +60,7 @@ pub(super) struct World {
     pub(super) answers: Vec<Kept>,
     pub(super) next: i64,
     pub(super) ask: i32,
-    /// What the leader wants; nothing but sums before it has them.
+    /// Sums of the leader; it wants nothing but sums before it has them.
     pub(super) sums: Option<(Sums, Sums)>,
     pub(super) found: Option<Found>,
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-/// What was acknowledged.
+/// Writes that were acknowledged.
 #[derive(Default)]
 pub struct Written {
     pub calls: u64,

@@ -90,7 +90,7 @@ async fn agree(world: &World, when: &str) {
     assert!(wrong.is_empty(), "{when}:\n{}", wrong.join("\n"));
 }
 
-/// What the operator has seen and takes: rows that no item can hold.
+/// Accepts what the operator has seen and takes: rows that no item can hold.
 async fn acknowledge(world: &World) {
     for table in [LOGS, PAYMENTS] {
         world.source.acknowledge_dead_letters(table, "test").await.expect("acknowledged");

@@ -1,4 +1,4 @@
-//! What each actor does, drawn by the seed: statements that meet the triggers, references and policies, and
+//! Program of each actor, drawn by the seed: statements that meet the triggers, references and policies, and
 //! writes of an application through its stores.
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What an application has around its tables, installed before anything of ours.
+//! Surroundings of an application's tables, installed before anything of ours.
 
 use lockstep_core::Epoch;
 use lockstep_dynamo::{Target, TargetOptions};
