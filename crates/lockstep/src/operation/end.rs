@@ -47,7 +47,7 @@ impl<S: LogSink> Operation<S> {
     /// anything was, and nothing is logged.
     ///
     /// # Cancel safety
-    /// As for [`Store::put`], for all rows together.
+    /// As for [`Store::put`](crate::Store::put), for all rows together.
     pub async fn commit(mut self) -> Result<OperationOutcome> {
         let row = self.log.row(Stage::Success, None);
         let logged = super::verbs::change(&mut self.write, self.log.store(), Verb::insert(&row)).await;

@@ -25,8 +25,8 @@ impl<T: MigratableTable> Store<T> {
     /// ```
     ///
     /// # Errors
-    /// Nothing was written, except for [`Kind::Unknown`]: then it is unknown (I8).
-    /// [`WriteFailed`](super::WriteFailed) says more of each store.
+    /// Nothing was written, except for [`Kind::Unknown`](lockstep_core::Kind::Unknown): then it is unknown
+    /// (I8). [`WriteFailed`](super::WriteFailed) says more of each store.
     ///
     /// # Cancel safety
     /// Before the commit nothing is written, and what may be in the target by then is undone; after it the
