@@ -178,7 +178,7 @@ async fn is_not_settled_without_its_record(from: Phase, to: Phase, entry: &str) 
     for _ in 0..2 {
         let refused =
             Coordinator::open(world.migration()).await.err().expect("it is unknown how to settle it");
-        let Error::Store(error) = &refused else { panic!("{refused:?}") };
+        let CoordinatorError::Store(error) = &refused else { panic!("{refused:?}") };
         assert!(
             error.kind == Kind::Misconfigured && error.message.contains("control table was lost"),
             "{refused}"

@@ -8,7 +8,7 @@ use lockstep_tests::world::rows::{log_row, outgrow};
 
 use super::*;
 
-async fn relayed(world: &World) -> Result<lockstep_coordinator::RelaySummary, Error> {
+async fn relayed(world: &World) -> Result<lockstep_coordinator::RelaySummary, CoordinatorError> {
     let migration = world.migration();
     let progress = lockstep_coordinator::Progress::new(&migration.tables);
     relay(&migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await
@@ -63,7 +63,7 @@ async fn what_refuses_a_strict_write_is_looked_at_and_named() {
     world.plain_target.put_guarded(LOGS, lost.at(high), high).await.expect("put");
     store.put(&log_row(2, "refused")).await.expect_err("it is not there");
     let error = relayed(&world).await.expect_err("DynamoDB has what PostgreSQL does not know");
-    assert!(matches!(error, Error::HistoryLost(_)), "{error}");
+    assert!(matches!(error, CoordinatorError::HistoryLost(_)), "{error}");
     assert!(!diagnosis(&world).await.sound, "and the doctor names it");
     mended(&world).await;
     repair_rows(&world).await;

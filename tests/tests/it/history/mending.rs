@@ -182,7 +182,7 @@ async fn a_row_that_an_application_has_locked_is_taken_by_another_run() {
     run(&mut application, "BEGIN; SELECT FROM payments WHERE payment_id = 1 FOR UPDATE").await;
     let busy = take_target(&world.migration(), &chosen).await.expect_err("the row is locked");
     assert!(busy.to_string().contains("run the same command again"), "{busy}");
-    assert!(matches!(&busy, Error::Store(error) if error.kind == Kind::Busy), "{busy:?}");
+    assert!(matches!(&busy, CoordinatorError::Store(error) if error.kind == Kind::Busy), "{busy:?}");
     run(&mut application, "COMMIT").await;
     let taken = take(&world, &chosen).await;
     assert_eq!((taken.rows, taken.left), (1, Vec::new()));

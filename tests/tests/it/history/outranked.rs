@@ -23,7 +23,7 @@ async fn put_lost(world: &World, payment_id: i64, version: i64) {
     assert_eq!(put.expect("put").landed, lockstep_dynamo::Landed::Applied);
 }
 
-async fn relayed(world: &World) -> Result<lockstep_coordinator::RelaySummary, Error> {
+async fn relayed(world: &World) -> Result<lockstep_coordinator::RelaySummary, CoordinatorError> {
     let migration = world.migration();
     let progress = lockstep_coordinator::Progress::new(&migration.tables);
     relay(&migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await
@@ -33,7 +33,7 @@ async fn relayed(world: &World) -> Result<lockstep_coordinator::RelaySummary, Er
 async fn contradicted(world: &World, payment_id: i64) {
     let error = relayed(world).await.expect_err("a refusal that nothing explains");
     let said = error.to_string();
-    assert!(matches!(error, Error::HistoryLost(_)) && said.contains("stays pending"), "{said}");
+    assert!(matches!(error, CoordinatorError::HistoryLost(_)) && said.contains("stays pending"), "{said}");
     let pending = world.pending(PAYMENTS).await;
     assert!(pending.contains_key(&payment_key(payment_id, 1 + payment_id)), "its mark is kept: {pending:?}");
     check(world, "which PostgreSQL has not delivered", &[Remedy::RaiseEpoch, Remedy::List]).await;
@@ -104,7 +104,11 @@ async fn an_application_takes_no_refusal_for_a_delivery() {
     assert!(refused.contains("at least as high") && refused.contains("rolled back"), "{refused}");
     assert_eq!(world.count("integration_logs WHERE log_id = 2").await, 0);
     let relayed = relayed(&world).await;
-    assert!(matches!(relayed, Err(Error::HistoryLost(_))), "{relayed:?} {:?}", world.pending(LOGS).await);
+    assert!(
+        matches!(relayed, Err(CoordinatorError::HistoryLost(_))),
+        "{relayed:?} {:?}",
+        world.pending(LOGS).await
+    );
     app.shutdown().await;
     strict.shutdown().await;
 }

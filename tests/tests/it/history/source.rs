@@ -92,7 +92,7 @@ async fn a_relay_that_runs_notices_it_as_well() {
         ended = within(Duration::from_mins(3), running) => ended,
         () = set_back => unreachable!("it waits for ever"),
     };
-    assert!(matches!(ended, Err(Error::HistoryLost(_))), "{ended:?}");
+    assert!(matches!(ended, Err(CoordinatorError::HistoryLost(_))), "{ended:?}");
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_source_restored_into_its_backfill_is_noticed_and_copied_again() {
     world.relay_until_empty().await;
     world.restore_source(backup).await;
     let refused = Coordinator::open(world.migration()).await.err().expect("history was lost");
-    assert!(matches!(&refused, Error::HistoryLost(_)), "{refused}");
+    assert!(matches!(&refused, CoordinatorError::HistoryLost(_)), "{refused}");
     let found = diagnosis(&world).await;
     assert_eq!(lockstep_coordinator::remedies(&found.findings), [Remedy::RaiseEpoch, Remedy::List]);
     assert!(mended(&world).await.left.expect("looked at").sound);
