@@ -18,13 +18,12 @@ use super::page::{Shown, product, shown};
 
 /// Longest that one command may take.
 const LONGEST: Duration = Duration::from_mins(2);
-/// What keeps running, and what it has printed once it does its work. What has one of the last words ends by
-/// itself.
+/// What keeps running, and what it has printed once it does its work. With `ENDS_BY_ITSELF` it ends.
 const LONG: [(&str, &str); 6] = [
     ("cargo xtask serve", "Address: http://127.0.0.1:"),
     ("cargo xtask dynamo-server", "http://127.0.0.1:"),
-    ("cargo xtask relay", "  relay "),
-    ("cargo xtask reverse-feed", "  reverse feed "),
+    ("cargo xtask relay", "Delivering changes"),
+    ("cargo xtask reverse-feed", "Bringing the writes of DynamoDB"),
     ("cargo xtask worker --stay", "  work "),
     ("curl -NH", "data:"),
 ];

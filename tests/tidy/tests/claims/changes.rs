@@ -13,7 +13,8 @@ fn each_name_in_the_table_of_changes_is_in_the_code() {
     let text = files::read(PAGE);
     let (_, after) = text.split_once(HEADING).expect("the heading");
     let section = after.split("\n## ").next().expect("a section");
-    let names: BTreeSet<String> = section.lines().filter(|line| line.starts_with('|')).flat_map(names).collect();
+    let names: BTreeSet<String> =
+        section.lines().filter(|line| line.starts_with('|')).flat_map(names).collect();
     assert!(names.len() > 25, "the names were found: {names:?}");
     let mut code = String::new();
     for path in files::rust().into_iter().filter(|path| !path.starts_with("tests/tidy/")) {
@@ -36,6 +37,7 @@ fn names(line: &str) -> Vec<String> {
 
 #[test]
 fn names_are_told_from_paths_and_commands() {
-    let line = "| a gate | `gates/`: a `GateResult`, `Kind::of`, `it/x.rs`, `cargo xtask bench backfill`, `it` |";
+    let line =
+        "| a gate | `gates/`: a `GateResult`, `Kind::of`, `it/x.rs`, `cargo xtask bench backfill`, `it` |";
     assert_eq!(names(line), ["GateResult", "Kind", "of"]);
 }
