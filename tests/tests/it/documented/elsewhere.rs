@@ -11,18 +11,23 @@ pub(super) const ELSEWHERE: [(&str, &str); 9] = [
         "does not end; `examples/loan-app/src/tests.rs` takes the service there and back",
     ),
     ("examples/loan-app/load.sh", "keeps that service busy until it is ended"),
-    ("cargo xtask bench", "minutes of a release build; `it/bench.rs` runs them with few rows"),
+    (
+        "cargo xtask bench",
+        "minutes of a release build; `it/bench.rs` runs the relay's with few rows, and parts of others",
+    ),
     ("cargo xtask soak", "a night; `it/schedules` runs its schedules"),
-    ("cargo xtask mutants", "a night; `tests/mutants` is tried by a test of its own"),
+    ("cargo xtask mutants", "a night, in a copy that it builds; a person runs it"),
     ("cargo xtask uninstall --copy", "wants a copy of the source; `it/uninstall.rs` makes one"),
-    ("kubectl", "wants a cluster; `it/serve` holds `ops/kubernetes` against the image"),
+    ("kubectl", "wants a cluster; the tidy test `kubernetes` holds what is applied against the image"),
 ];
 
-/// What is typed in place of what a page prints, where the printed one cannot be typed on any machine: heading,
-/// printed, typed. Where stores are is another matter: see `Reader::knows`.
-const STAND_INS: [(&str, &str, &str); 2] = [
+/// What is typed in place of what a page prints: heading, printed, typed. Where stores are is another matter:
+/// see `Reader::knows`.
+const STAND_INS: [(&str, &str, &str); 3] = [
     // A minute, as the page says: fewer rows are seeded.
     ("Try it", "cargo xtask migrate", "cargo xtask migrate --logs 300 --payments 60 --live-writes 20"),
+    // The walk of docs/operate.md types it, and it takes ten seconds.
+    ("Try it", "cargo xtask serve --demo", ":"),
     // The port may be taken.
     ("Ten minutes", "lockstep dynamo-server --port 8000", "lockstep dynamo-server --port 0"),
 ];

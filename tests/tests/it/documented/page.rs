@@ -1,11 +1,12 @@
-//! What a page shows to be typed, in its order: commands of its `sh` blocks, one by one, and `sql` blocks whole.
+//! What a page shows to be typed, in its order: commands of its `sh` blocks, one by one, and `sql` blocks
+//! whole.
 
 use lockstep_tidy::files;
 
 /// One thing that a page has its reader type.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {
-    /// Page and line, for whom it fails.
+    /// Page and line.
     pub(super) place: String,
     /// Heading that it stands under.
     pub(super) heading: String,
@@ -106,8 +107,8 @@ fn parts(line: &str) -> (&str, &str) {
 
 #[test]
 fn commands_are_read_in_their_order_with_what_the_page_says_of_them() {
-    let text = "# A\n```sh\nrun -d '# x' \\\n  --more   # ends with 3 today\n# a comment\nb\n```\n## C\n  ```sql\n  SELECT 1;\n  ```\n\
-                ```text\nno\n```\n";
+    let text = "# A\n```sh\nrun -d '# x' \\\n  --more   # ends with 3 today\n# a comment\nb\n```\n\
+                ## C\n  ```sql\n  SELECT 1;\n  ```\n```text\nno\n```\n";
     let shown = of_text("p.md", text);
     let said: Vec<(&str, &str, &str)> =
         shown.iter().map(|one| (one.place.as_str(), one.heading.as_str(), one.text.trim())).collect();

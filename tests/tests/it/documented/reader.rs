@@ -1,5 +1,5 @@
-//! A reader of a page, at a shell that keeps what `export` and `cd` did, with a second terminal for what keeps
-//! running.
+//! A reader of a page, at a shell that keeps what `export` and `cd` did, with a second terminal for what
+//! keeps running.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -17,7 +17,7 @@ fn each_name_in_the_table_of_changes_is_in_the_code() {
         section.lines().filter(|line| line.starts_with('|')).flat_map(names).collect();
     assert!(names.len() > 25, "the names were found: {names:?}");
     let mut code = String::new();
-    for path in files::rust().into_iter().filter(|path| !path.starts_with("tests/tidy/")) {
+    for path in files::rust().into_iter().filter(|path| path != "tests/tidy/tests/claims/changes.rs") {
         code += &files::read(&path);
     }
     let words: BTreeSet<&str> = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
