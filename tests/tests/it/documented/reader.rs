@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lockstep_tests::World;
-use lockstep_tests::world::{eventually, within};
+use lockstep_tests::world::within;
 use lockstep_tidy::files;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -158,15 +158,7 @@ impl<'w> Reader<'w> {
         let out = self.next_output();
         self.tell(&format!("{command} > {out} 2>&1 < /dev/null & echo $!")).await;
         let process = u32::try_from(self.hears(command).await).expect("a process");
-        let alive = format!("/proc/{process}");
-        eventually(&format!("`{command}` works"), || {
-            let said = self.printed(&out);
-            let works = said.contains(sign);
-            assert!(works || Path::new(&alive).exists(), "{}: `{command}` ended: {said}", one.place);
-            async move { works }
-        })
-        .await;
-        let said = self.printed(&out);
+        let said = within(LONGEST, self.until(one, process, &out, sign)).await;
         if let Some(address) = address_in(&said, sign) {
             let name = if command.contains("dynamo-server") { "LOCKSTEP_TARGET__ENDPOINT_URL" } else { "D" };
             self.sets(name, &address);
@@ -177,6 +169,26 @@ impl<'w> Reader<'w> {
             self.ends(one, process).await;
         }
         said
+    }
+
+    /// What it has printed, once the sign is in it.
+    async fn until(&mut self, one: &Shown, process: u32, out: &str, sign: &str) -> String {
+        loop {
+            let runs = self.runs_still(process).await;
+            let said = self.printed(out);
+            if said.contains(sign) {
+                return said;
+            }
+            assert!(runs, "{}: `{}` has ended: {said}", one.place, one.text);
+        }
+    }
+
+    /// Whether a process of the second terminal has not ended, a moment later.
+    async fn runs_still(&mut self, process: u32) -> bool {
+        let running = "\" $(jobs -pr | tr '\\n' ' ') \"";
+        let asked = format!("sleep 0.05; case {running} in *\" {process} \"*) echo 0;; *) echo 1;; esac");
+        self.tell(&asked).await;
+        self.hears("jobs").await == 0
     }
 
     /// SIGTERM, and a good end.

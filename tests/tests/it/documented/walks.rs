@@ -65,12 +65,13 @@ async fn the_runbook_ends_a_migration_for_good() {
 }
 
 #[tokio::test]
-async fn a_report_is_printed_and_the_runbook_takes_lockstep_out() {
+async fn a_verdict_and_its_report_are_printed_and_the_runbook_takes_lockstep_out() {
     let world = world().await;
     let mut reader = Reader::configured(&world).await;
     assert_eq!(reader.runs("cargo xtask migrate").await.0, 0);
     let said = reader.reads("docs/report.md", "The report").await;
     assert!(said.matches("\"verdict\": \"consistent\"").count() >= 2, "{said}");
+    reader.reads("docs/validation.md", "Validation: what a verdict means").await;
     reader.reads("docs/runbook.md", "Taking Lockstep out").await;
     let there = "SELECT to_regnamespace('lockstep') IS NULL";
     assert!(world.value::<bool>(there).await, "its schema has gone");
