@@ -29,7 +29,7 @@ fn log_of(log_id: i64) -> String {
     log_key(log_id, &format!("service-{}", log_id % 5))
 }
 
-fn payment_of(payment_id: i64) -> String {
+pub(crate) fn payment_of(payment_id: i64) -> String {
     payment_key(payment_id, 1 + payment_id % 50)
 }
 
@@ -45,7 +45,8 @@ async fn tamper(world: &World, binding: &TableBinding, key: &str, change: impl F
     put.send().await.expect("put");
 }
 
-async fn remove(world: &World, binding: &TableBinding, key: &str) {
+/// Takes an item away behind Lockstep's back.
+pub(crate) async fn remove(world: &World, binding: &TableBinding, key: &str) {
     let place = binding.table.target_key(&SourceKey::parse(key).expect("a key")).expect("a place");
     let delete = world.plain_target.client().delete_item().table_name(&binding.target_name);
     delete.set_key(Some(place.to_attributes())).send().await.expect("deleted");

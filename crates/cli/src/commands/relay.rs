@@ -45,6 +45,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     for binding in &migration.tables {
         stores.source.capture_state(binding).await?.require_on(binding.name())?;
     }
+    // In a calm its lines say 0, which a reader takes for a command that does nothing.
+    let until = if args.until_empty { "until none are left" } else { "as they come, until it is stopped" };
+    context.ui.say(&format!("Delivering changes to DynamoDB, {until}"));
     let progress = Arc::new(Progress::new(&migration.tables));
     let board = board(&context.ui, "relay", progress.clone(), true);
     let until = if args.until_empty { RelayUntil::Empty } else { RelayUntil::Cancelled };

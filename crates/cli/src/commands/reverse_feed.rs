@@ -95,6 +95,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             backfilled.push(read);
         }
     }
+    let until =
+        if args.until_empty { "until all of now are there" } else { "as they come, until it is stopped" };
+    context.ui.say(&format!("Bringing the writes of DynamoDB to PostgreSQL, {until}"));
     let progress = Arc::new(FeedProgress::new(&migration.tables));
     let board = context.ui.board("reverse feed", {
         let progress = Arc::clone(&progress);

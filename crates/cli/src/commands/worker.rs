@@ -60,6 +60,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config, &context.ui).await?;
     let migration = context.migration(&stores)?;
     let options = WorkOptions { name: args.name.unwrap_or_else(actor), stay: args.stay };
+    let until =
+        if args.stay { "as it comes, until it is stopped" } else { "until everything has been moved" };
+    context.ui.say(&format!("Taking work, {until}"));
     let progress = Arc::new(Progress::new(&migration.tables));
     let board = board(&context.ui, "work", progress.clone(), false);
     let working = work(migration, &options, &progress, &context.ui, &context.cancel);

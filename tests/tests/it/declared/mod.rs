@@ -4,10 +4,9 @@
 //! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
 //! `shapes` (whole migrations), `partitions`, `keyless`, `proposed` (what `init` leaves out), `types` (every
 //! type there and back), `typed` (the same of tables in Rust), `random` (any schema, any row, any template),
-//! `same_items` (declared and typed tables agree), `refused`, `guide` (the document, run literally),
-//! `together` (many tables), `stranger` (what published schemas have shown).
+//! `same_items` (declared and typed tables agree), `refused`, `together` (many tables),
+//! `stranger` (what published schemas have shown).
 
-mod guide;
 mod keyless;
 mod naive;
 mod partitions;

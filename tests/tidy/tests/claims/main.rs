@@ -3,6 +3,7 @@
 
 mod advice;
 mod api;
+mod changes;
 mod crates;
 mod documents;
 mod drivers;
