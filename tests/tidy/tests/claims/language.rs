@@ -139,9 +139,9 @@ fn documentation_begins_with_a_noun_or_a_verb() {
 
 /// The first lines of documentation comments that begin so.
 fn headless(text: &str) -> Vec<&str> {
-    let said = |line: &'_ str| {
+    let said = |line: &str| {
         let line = line.trim_start();
-        ["/// ", "//! "].into_iter().find_map(|marker| line.strip_prefix(marker).map(|_| marker))
+        ["/// ", "//! "].into_iter().find(|marker| line.starts_with(marker))
     };
     let mut found = Vec::new();
     let mut before = None;
