@@ -23,6 +23,7 @@ async fn hostile_defaults_of_role_and_database_reach_no_session_of_ours() {
         ("array_nulls", "off", "on"),
         ("default_transaction_isolation", "serializable", "read committed"),
         ("synchronous_commit", "off", "on"),
+        ("jit", "on", "off"),
         // The last: what follows could not be set.
     ];
     for (name, value, _) in hostile {
