@@ -8,7 +8,7 @@ use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration, MigrationOptions};
 use lockstep::operation::Operation;
 use lockstep::store::{ReadOptions, Share, WriteMode, WriteOptions};
-use lockstep_core::{MigratableTable, Phase};
+use lockstep_core::{Kind, MigratableTable, Phase, Side};
 use lockstep_dynamo::TargetOptions;
 use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::{PaymentQueries, Payments};
@@ -17,7 +17,7 @@ use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultProxy, Rule};
 use lockstep_tests::rights::{Asked, asked, refused, unused};
 use lockstep_tests::world::rows::{log, log_key, log_row, payment_row};
-use lockstep_tests::world::{LOGS, PAYMENTS, sweeping_never};
+use lockstep_tests::world::{LOGS, PAYMENTS, eventually, sweeping_never, within};
 use sqlx::{Connection, PgConnection};
 
 use crate::rights::printed;
@@ -172,6 +172,42 @@ const NOT_BEFORE_DYNAMO_ONLY: [(&str, &str); 6] = [
     ("LockstepControl UpdateItem", "ids are handed out, and leases renewed, in DynamoDB in DynamoOnly"),
     ("LockstepTables DescribeTable", "the shape of a table is looked at by one that starts in DynamoOnly"),
 ];
+
+/// 1. An application has the connections of its lease, and PostgreSQL gives it no other one. 2. Its lease is
+/// renewed. 3. A write asks for a connection again and again, and its caller waits for ever.
+#[tokio::test]
+async fn a_write_that_gets_no_connection_ends_while_the_lease_is_kept() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let (name, source) = role(&world, "crowded").await;
+    world.sql(&grants(&name)).await;
+    let source = SourceOptions { connect_timeout: Duration::from_millis(500), ..source };
+    let options = MigrationOptions::new(source, world.target_options())
+        .table(Payments::default(), PAYMENTS, PAYMENTS)
+        .expect("plain names")
+        .instance(InstanceOptions { name: "crowded".to_owned(), lease: Duration::from_secs(5) })
+        .writes(WriteOptions { pause_wait_ms_max: 500, ..WriteOptions::default() })
+        .sweeper(sweeping_never());
+    let app = Migration::connect(options).await.expect("both stores are there");
+    let payments = app.store::<Payments>();
+    payments.put(&payment_row(1, 7, "crowded")).await.expect("written");
+    // It keeps the sessions of its lease.
+    let others = format!("usename = '{name}' AND application_name NOT LIKE 'lockstep %'");
+    world.sql(&format!("ALTER ROLE {name} CONNECTION LIMIT 0")).await;
+    eventually("its pool is empty", || async {
+        let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}");
+        world.sql(&sql).await;
+        world.value(&format!("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE {others})")).await
+    })
+    .await;
+    let written = within(Duration::from_secs(30), payments.update(1, |row| row.loan_id = 8)).await;
+    let error = written.expect_err("there is no connection");
+    assert_eq!((error.side, error.kind), (Side::Source, Kind::Unavailable), "{error}");
+    payments.writer().phase().current().await.expect("its lease is kept");
+    world.sql(&format!("ALTER ROLE {name} CONNECTION LIMIT -1")).await;
+    payments.update(1, |row| row.loan_id = 9).await.expect("written");
+    app.shutdown().await;
+}
 
 #[tokio::test]
 async fn a_stranger_with_rights_on_the_tables_alone_writes_as_ever_and_is_captured() {

@@ -8,7 +8,7 @@ use lockstep_core::{Control, Error, Kind, Result, Side};
 use super::acknowledge::Beside;
 use super::outcome::Written;
 use super::route::{Calling, Ending, Route};
-use super::target_truth::TargetWrite;
+use super::target_truth::{LOOK, TargetWrite};
 use super::transaction::WriteTransaction;
 use super::writer::Writer;
 
@@ -40,7 +40,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`Kind::Refused`] where the phase has no way for the call; [`Kind::Busy`] when writes were paused for
-    /// longer than the options say; [`Kind::Fenced`] when the lease is over; the stores'.
+    /// longer than the options say; [`Kind::Unavailable`] when PostgreSQL was, for as long; [`Kind::Fenced`]
+    /// when the lease is over; the stores'.
     ///
     /// # Cancel safety
     /// Nothing has been written.
@@ -60,9 +61,13 @@ impl Writer {
                 Ok(write) if self.is_in_source(write.control, calling) => return Ok(Begun::Source(write)),
                 // It has moved, and the keeper of our lease is told to look where.
                 Ok(write) => self.phase().learn(write.control, asked_at),
-                // Only a store that is known to have the truth is worth another round.
+                // Nothing was written. The truth may be in the target by now, or PostgreSQL may answer a
+                // moment later; but a lease outlives a source that has no connection left, and a caller waits.
                 Err(error) if error.side == Side::Source && error.kind == Kind::Unavailable => {
-                    self.phase().current().await.map_err(|_| error)?;
+                    if Instant::now() >= deadline || self.phase().current().await.is_err() {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(LOOK).await;
                 }
                 Err(error) => return Err(error),
             }
