@@ -76,7 +76,7 @@ pub(crate) async fn step(
     let intent = Intent { from, to, epoch_before: control.epoch };
     refuse_by(migration, &intent, &gates, force).await?;
     // An instance that is behind now would be two behind after the flip (I6). The step before has waited for
-    // everyone, so this only waits where something else changed the phase.
+    // every instance, so this only waits where something else changed the phase.
     let epoch = match from {
         // Pauses there are epochs of their own.
         Phase::DynamoOnly => {
@@ -113,12 +113,13 @@ fn nothing_to_do(control: &Control) -> StepOutcome {
     }
 }
 
-/// Refuses where this process and both stores are not of one migration with one history.
+/// Refuses where this process and both stores are not of one migration with one history, and marks both for
+/// the next one that asks.
 async fn require_one_migration(migration: &MigrationContext, from: Phase, to: Phase) -> Result<()> {
     let source = &migration.source;
-    // 1. The truth is in DynamoDB, and a process leaves a table out. 2. It sees the feed through, of the
-    // others, and compares those. 3. PostgreSQL is the truth, also for the table of which it has not
-    // everything that was acknowledged (I7). Whether their settings are the migration's is a gate.
+    // 1. DynamoDB is the truth, and a coordinator knows fewer tables than the migration has. 2. It drains the
+    // feeds of those, and compares those. 3. The flip makes PostgreSQL the truth for the others as well, which
+    // lack acknowledged writes there (I7). Whether their settings are the migration's is a gate.
     source.contract().await?.require_known(&migration.tables)?;
     if [from, to].contains(&Phase::DynamoOnly) {
         // The control table of another migration is refused before anything is changed, and before the
@@ -179,7 +180,7 @@ async fn refuse_by(
     Ok(())
 }
 
-/// Takes it the way that its two phases ask for.
+/// Runs the flip: to DynamoDB, back to PostgreSQL, or in place.
 async fn take(
     migration: &MigrationContext,
     id: IntentId,
@@ -235,7 +236,7 @@ fn outcome(
     }
 }
 
-/// Opens the tables for inline writes where this step begins them, then flips.
+/// Opens the tables for guarded writes where this step begins them, then flips.
 async fn open_and_flip(
     migration: &MigrationContext,
     id: IntentId,

@@ -15,7 +15,7 @@ pub const WRITERS_ATTRIBUTE: &str = "_w";
 pub const TTL_ATTRIBUTE: &str = "ttl";
 /// Partition key attribute of every target table.
 pub const PK: &str = "PK";
-/// Sort key attribute of every target table.
+/// Sort key attribute of a target table that has one.
 pub const SK: &str = "SK";
 
 /// The number of the mark of history; marks and probes have it.

@@ -52,8 +52,8 @@ pub enum Retry {
 }
 
 impl Kind {
-    /// Tells whether who runs until it is told to stop tries again after it. `began_well`: it has worked
-    /// before. Then rights that are missing, and a table that is not there, are outages like others: 1. A
+    /// Tells whether a process that runs until cancelled tries again after this error. `began_well`: it has
+    /// worked before. Then rights that are missing, and a table that is not there, are outages like others: 1. A
     /// password is rotated, a role is edited, a region fails over. 2. A relay that ends there leaves
     /// everything pending.
     /// 3. It was a matter of minutes.

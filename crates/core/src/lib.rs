@@ -6,8 +6,10 @@
 //! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants are in
 //! docs/protocol.md.
 //!
-//! Words only: no I/O, no runtime, and no clock but in `beside_columns`. Read the modules in this order; each
-//! rests on those before it: [`Phase`] and [`Version`]; [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`];
+//! Words only: it opens nothing and asks no clock but in `beside_columns`, though it names types of both
+//! drivers. Read first: `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and
+//! `table`, and `control`. All of it in an order in which each rests on those before it: [`Phase`] and
+//! [`Version`]; [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`];
 //! [`FieldDiff`]; [`Column`]; [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);

@@ -21,9 +21,9 @@ pub struct LockTries {
 /// Tries for the lock of a table: about two minutes in all.
 pub(super) const TABLE: LockTries =
     LockTries { tries: 120, first: Duration::from_millis(900), longest: Duration::from_millis(900) };
-/// Tries for the barrier: less than a minute in all.
+/// Tries for the barrier: less than a minute in all, pauses in the middle of their range.
 pub(super) const BARRIER: LockTries =
-    LockTries { tries: 31, first: Duration::from_millis(50), longest: Duration::from_secs(2) };
+    LockTries { tries: 27, first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 
 impl LockTries {
     /// Tries for a lock about `every` so often, for as long as `within`.

@@ -20,7 +20,7 @@ use crate::{Context, help};
 /// command was killed; run it again, and it begins with those. What the comparison found is recorded, as what
 /// `validate` finds is: no step forward is taken until a `validate` of everything finds nothing.
 ///
-/// With --state it mends the migration itself, as `doctor` proposes: after a store lost history a new epoch
+/// With --state it repairs the migration itself, as `doctor` proposes: after a store lost history a new epoch
 /// begins, above every version that was seen; triggers are installed again; a restored target table is taken
 /// over and filled; steps of a dead coordinator are settled. Where PostgreSQL may be the one that forgot,
 /// what differs is only listed, for you to decide: --take-target KEY brings a row back from DynamoDB, --apply

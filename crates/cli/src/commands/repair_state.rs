@@ -62,7 +62,7 @@ fn exit_of(mended: &StateRepaired) -> Exit {
 
 fn done(mended: &StateRepaired) -> String {
     let mut text = match mended.done.is_empty() {
-        true => "There was nothing to mend.".to_owned(),
+        true => "There was nothing to repair.".to_owned(),
         false => "Done:".to_owned(),
     };
     for remedy in &mended.done {

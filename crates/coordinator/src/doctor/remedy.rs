@@ -38,7 +38,7 @@ pub enum Remedy {
     /// Recreate DynamoDB's control record and its id counters. Before steps are settled: the record decides
     /// how.
     RemakeControl,
-    /// Take the target table that is there for the one in use, or make it, and copy its history again.
+    /// Take the target table that is there for the one in use, or make it, and copy its initial load again.
     AdoptTarget {
         /// The table.
         table: String,
@@ -60,7 +60,7 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
-    /// Copy history, which knows what is there already.
+    /// Copy the initial load, which knows what is there already.
     Backfill,
     /// Compare both stores whole, and bring DynamoDB to what PostgreSQL says.
     Compare,
@@ -108,7 +108,7 @@ impl fmt::Display for Remedy {
                 "begin a new epoch, above every version that DynamoDB has seen, in DualWrite at most: reads go to PostgreSQL until a \
                  new verdict lets them back",
             ),
-            Self::Backfill => f.write_str("copy history again, rows that are there already excepted"),
+            Self::Backfill => f.write_str("copy the initial load again, rows that are there already excepted"),
             Self::Compare => f.write_str("compare both stores whole, and mark every key that differs, so that the relay brings DynamoDB to what PostgreSQL says"),
             Self::List => f.write_str(
                 "compare both stores whole, and list what differs, without changing it: DynamoDB may have the only copy of what PostgreSQL forgot",

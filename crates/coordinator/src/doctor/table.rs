@@ -79,7 +79,7 @@ fn target_unknown(table: &TableSeen, error: &str, phase: Phase) -> Finding {
     Finding::broken(
         format!("DynamoDB could not be asked about {}: {error}", table.target_name),
         means,
-        "bring it back; nothing is to be mended",
+        "bring it back; nothing is to be repaired",
     )
 }
 
@@ -275,7 +275,7 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
     if others > 0 {
         let (what, means) = match phase {
             Phase::DynamoOnly => (
-                "rows cannot be held by the other store, and no one has acknowledged them",
+                "rows cannot be held by the other store, and no operator has acknowledged them",
                 format!(
                     "DynamoDB has them, and PostgreSQL lacks them or has what they were \
                     before: a step back and {Complete} are refused"
@@ -297,7 +297,7 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
     }
     if table.importing && seen.at_work.coordinator.is_none() {
         add(Finding::attention(
-            "an import of its history is not over",
+            "an import of its initial load is not over",
             "its target table is made by it, and changes wait until it is",
             format!("{Backfill:#}, which goes on with it"),
         ));

@@ -48,7 +48,7 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
         (None, Phase::PostgresOnly) => {}
         (_, Phase::DynamoOnly) if remedies.contains(&Remedy::RemakeControl) => {
             safe.push(
-                "Applications are NOT safe to run before this is mended: an id could be handed out twice."
+                "Applications are NOT safe to run before this is repaired: an id could be handed out twice."
                     .to_owned(),
             );
         }
@@ -57,7 +57,7 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
             && seen.at_work.coordinator.is_none() =>
         {
             safe.push(
-                "No application can write before this is mended. Those that run may stay: they go on by \
+                "No application can write before this is repaired. Those that run may stay: they go on by \
                 themselves."
                     .to_owned(),
             );

@@ -20,7 +20,8 @@ use crate::records::is_current;
 use super::compared::{fresh_verdict, shadow_reads};
 use super::riders::rides_along;
 
-/// Checks what the table of steps in the protocol asks for, per table. Preflight has run before.
+/// Checks what docs/phases.md asks for before a step. A step back has few gates, and returns early; a step
+/// forward asks the preflight first.
 pub(crate) async fn readiness(
     migration: &MigrationContext,
     from: Phase,

@@ -127,7 +127,15 @@ impl<S: LogSink> Operation<S> {
         let log = OwnLog::new(logs, sink, name, correlation_id);
         let started = log.start().await?;
         writer.central().count("", "operation.begun");
-        let mut write = writer.begin(Calling::Operation).await?;
+        let mut write = match writer.begin(Calling::Operation).await {
+            Ok(write) => write,
+            // Its start is logged and counted: without an end it would stay open for all who look.
+            Err(error) => {
+                counted(&writer, "operation.failed");
+                log.failure(&error).await;
+                return Err(error);
+            }
+        };
         if let Begun::Source(write) = &mut write {
             write.beside = started;
         }

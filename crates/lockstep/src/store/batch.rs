@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use lockstep_core::{Doing, Error, MigratableTable, Result, Row};
+use lockstep_core::{Doing, Error, Kind, MigratableTable, Result, Row};
 use lockstep_postgres::{WITH_ID, id_of};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
@@ -17,10 +17,20 @@ use super::{Store, WriteOutcome};
 /// Most parameters of one statement, by PostgreSQL's protocol.
 const PARAMETERS_MAX: usize = 65_535;
 
+type Outcomes<R> = Vec<Result<WriteOutcome<R>, Arc<Error>>>;
+
+/// The outcomes of a batch that ends here: PostgreSQL has given no connection for as long as a write waits, and
+/// its caller would wait as long for each transaction that is left.
+fn ended_by<R>(error: Error, mut outcomes: Outcomes<R>, rows: usize) -> Outcomes<R> {
+    let error = Arc::new(error);
+    outcomes.resize_with(rows, || Err(error.clone()));
+    outcomes
+}
+
 impl<T: MigratableTable> Store<T> {
     /// Writes rows as [`Store::put`] does, up to `batch_rows_max` of them in one transaction. The outcomes
     /// are in the order of `rows`; those of one transaction that failed share its error, and the transactions
-    /// after it are still tried.
+    /// after it are still tried, but where PostgreSQL gives no connection.
     ///
     /// In a batch where both stores are written, the puts of one transaction are under way at once, up to
     /// `puts_in_flight_max`; each row is delivered or deferred by itself. In DynamoOnly each row is a write
@@ -47,6 +57,9 @@ impl<T: MigratableTable> Store<T> {
                     continue;
                 }
                 Ok(Begun::Source(write)) => self.put_chunk(write, chunk).await,
+                Err(error) if error.kind == Kind::Unavailable => {
+                    return ended_by(error, outcomes, rows.len());
+                }
                 Err(error) => Err(error),
             };
             match written {
@@ -63,7 +76,7 @@ impl<T: MigratableTable> Store<T> {
     /// Writes new rows whose primary keys PostgreSQL gives, as [`Store::insert`] does, up to `batch_rows_max`
     /// of them in one statement and one transaction. The outcomes are in the order of `rows` and have the
     /// rows with their keys; those of one transaction that failed share its error, and the transactions after
-    /// it are still tried.
+    /// it are still tried, but where PostgreSQL gives no connection.
     ///
     /// In DynamoOnly each row is a write of its own, with an id of this process's block.
     ///
@@ -93,6 +106,9 @@ impl<T: MigratableTable> Store<T> {
                     Ok(None)
                 }
                 Ok(Begun::Source(write)) => self.insert_chunk(write, chunk).await,
+                Err(error) if error.kind == Kind::Unavailable => {
+                    return ended_by(error, outcomes, rows.len());
+                }
                 Err(error) => Err(error),
             };
             match written {

@@ -45,7 +45,8 @@ pub struct WriteOptions {
     pub race_tries_max: u32,
     /// DynamoOnly: ids taken at once for rows that come without one. What a process does not use is a gap.
     pub id_block: u32,
-    /// DynamoOnly: longest that a write waits while a step has paused writes.
+    /// Longest that a write waits while a step has paused writes (DynamoOnly), and that one which opens a
+    /// transaction tries again while PostgreSQL gives no connection, in milliseconds.
     pub pause_wait_ms_max: u64,
 }
 

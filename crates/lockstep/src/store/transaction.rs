@@ -11,7 +11,7 @@ use lockstep_postgres::{
 use super::acknowledge::Started;
 use super::change::{Change, State};
 use super::route::Calling;
-use super::writer::{Writer, is_of_a_store};
+use super::writer::Writer;
 use crate::phase::Moment;
 
 /// A transaction behind the barrier, with the changes it has made so far.
@@ -31,11 +31,7 @@ impl Writer {
     /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5). The phase that
     /// this process knows is only looked at again there; if it is over, or another, it is read.
     pub(super) async fn begin_in_source(&self, calling: Calling) -> Result<WriteTransaction> {
-        let begun = self.begin_behind_barrier().await;
-        if begun.as_ref().is_err_and(|error| is_of_a_store(error.kind)) {
-            self.central().count("", "write.failed");
-        }
-        let (sql, control, id) = begun?;
+        let (sql, control, id) = self.begin_behind_barrier().await?;
         Ok(WriteTransaction { sql, control, id, changes: Vec::new(), calling, beside: Started::default() })
     }
 

@@ -4,13 +4,14 @@
 use std::time::{Duration, Instant};
 
 use lockstep_core::{Control, Error, Kind, Result, Side};
+use lockstep_dynamo::Backoff;
 
 use super::acknowledge::Beside;
 use super::outcome::Written;
 use super::route::{Calling, Ending, Route};
-use super::target_truth::{LOOK, TargetWrite};
+use super::target_truth::TargetWrite;
 use super::transaction::WriteTransaction;
-use super::writer::Writer;
+use super::writer::{Writer, is_of_a_store};
 
 /// A write that has begun, in the store that decides.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
@@ -48,6 +49,7 @@ impl Writer {
     #[crate::boxed]
     pub(crate) async fn begin(&self, calling: Calling) -> Result<Begun> {
         let deadline = Instant::now() + Duration::from_millis(self.options().pause_wait_ms_max);
+        let mut away = Backoff::new(Duration::from_millis(10), Duration::from_millis(400), u32::MAX);
         loop {
             match self.phase().permit(deadline, |control| self.route(control, calling)).await? {
                 Some((permit, Route::Target(sends))) => {
@@ -64,14 +66,23 @@ impl Writer {
                 // Nothing was written. The truth may be in the target by now, or PostgreSQL may answer a
                 // moment later; but a lease outlives a source that has no connection left, and a caller waits.
                 Err(error) if error.side == Side::Source && error.kind == Kind::Unavailable => {
-                    if Instant::now() >= deadline || self.phase().current().await.is_err() {
-                        return Err(error);
+                    match self.phase().current().await {
+                        Ok(control) if !self.is_in_source(control, calling) => {}
+                        Ok(_) if Instant::now() < deadline => away.pause(error).await?,
+                        _ => return Err(self.failed(error)),
                     }
-                    tokio::time::sleep(LOOK).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.failed(error)),
             }
         }
+    }
+
+    /// Counts a write that did not begin, once for its caller, however often it was tried.
+    fn failed(&self, error: Error) -> Error {
+        if is_of_a_store(error.kind) {
+            self.central().count("", "write.failed");
+        }
+        error
     }
 
     fn is_in_source(&self, control: Control, calling: Calling) -> bool {

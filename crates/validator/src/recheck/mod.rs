@@ -65,7 +65,7 @@ pub(crate) async fn recheck(run: &Arc<TableRun>, mut queue: mpsc::Receiver<Suspe
         let run = Arc::clone(run);
         batches.spawn(async move {
             let _held = held;
-            decide(&run, batch).await
+            decide_batch(&run, batch).await
         });
         while let Some(batch) = batches.try_join_next() {
             ended(batch)?;
@@ -108,7 +108,7 @@ fn are_restless(run: &TableRun, waiting: &[Waiting]) -> bool {
     run.phase == Phase::DynamoOnly && waiting.len() <= RESTLESS_MAX
 }
 
-async fn decide(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
+async fn decide_batch(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
     let policy = Policy {
         wait_for_pending: run.options.wait_for_pending,
         pending_tells: run.phase != Phase::DynamoOnly,

@@ -86,9 +86,9 @@ pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points:
     Route::Source(cause)
 }
 
-/// A number that stands for a place in the target, the same on every machine and in every version: instances
-/// of two builds must agree on which keys are canaries. So it is XXH3, which its specification fixes; the
-/// standard library does not promise that its hash stays the same. It is not stored.
+/// A number that stands for a place in the target, the same on every machine and in every version since the
+/// one that took XXH3: instances of two builds must agree on which keys are canaries. The specification of
+/// XXH3 fixes it; the standard library does not promise that its hash stays the same. It is not stored.
 pub(in crate::store) fn hash_of_place(key: &TargetKey) -> u64 {
     let partition = xxh3_64(bytes_of(&key.partition));
     key.sort.as_ref().map_or(partition, |sort| xxh3_64_with_seed(bytes_of(sort), partition))

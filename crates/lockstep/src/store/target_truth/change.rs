@@ -114,6 +114,11 @@ impl Change {
         self.to.is_some()
     }
 
+    /// The place of the row that it replaces.
+    pub(super) fn was_at(&self) -> Option<&TargetKey> {
+        self.from.as_ref().map(|(key, _)| key)
+    }
+
     /// Says whether it leaves a tombstone at the place that the row had.
     pub(super) fn leaves_a_tombstone(&self) -> bool {
         self.from.is_some() && !self.stays()

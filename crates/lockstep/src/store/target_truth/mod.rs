@@ -20,6 +20,5 @@ mod send;
 mod write;
 
 pub(super) use fit::Fit;
-pub(super) use permit::LOOK;
 use permit::Permit;
 pub(crate) use write::TargetWrite;

@@ -9,7 +9,7 @@ use crate::phase::{Moment, PHASE_LEASE, PhaseView, Renewal, fenced};
 use crate::store::route::Route;
 
 /// Pause between two looks at a record that says that writes wait.
-pub(in crate::store) const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The right to write by one epoch. While it is held, the epoch after it is not acknowledged, so that a pause
 /// waits for what is under way.

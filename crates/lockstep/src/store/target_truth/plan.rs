@@ -87,8 +87,11 @@ impl<T: MigratableTable> Store<T> {
                 let (row, change) = self.numbered(row).await?;
                 Ok(Planned::Change(Some(row), change))
             }
+            Wanted::Update(..) | Wanted::Delete(_) if noted.is_some_and(|noted| !noted.has_row()) => {
+                Ok(Planned::Nothing)
+            }
             Wanted::Update(id, change) => {
-                let found = self.find(id, None).await?;
+                let found = self.find(id, noted.and_then(Change::was_at)).await?;
                 let Some(mut row) = self.seen(&found, noted)? else { return Ok(Planned::Nothing) };
                 if !change(&mut row) {
                     return Ok(Planned::Other(row));
@@ -98,7 +101,7 @@ impl<T: MigratableTable> Store<T> {
                 Ok(Planned::Change(Some(row), change))
             }
             Wanted::Delete(id) => {
-                let found = self.find(id, None).await?;
+                let found = self.find(id, noted.and_then(Change::was_at)).await?;
                 match noted.map_or(found.live.is_some(), Change::has_row) {
                     true => Ok(Planned::Change(None, self.change_to(found, None).await?)),
                     false => Ok(Planned::Nothing),
