@@ -118,8 +118,8 @@ fn nothing_to_do(control: &Control) -> StepOutcome {
 async fn require_one_migration(migration: &MigrationContext, from: Phase, to: Phase) -> Result<()> {
     let source = &migration.source;
     // 1. DynamoDB is the truth, and a coordinator knows fewer tables than the migration has. 2. It drains the
-    // feeds of those, and compares those. 3. The flip makes PostgreSQL the truth for the others as well, which
-    // lack acknowledged writes there (I7). Whether their settings are the migration's is a gate.
+    // feeds of those, and compares those. 3. The flip makes PostgreSQL the truth for the others as well, and
+    // it lacks acknowledged writes of theirs (I7). Whether their settings are the migration's is a gate.
     source.contract().await?.require_known(&migration.tables)?;
     if [from, to].contains(&Phase::DynamoOnly) {
         // The control table of another migration is refused before anything is changed, and before the

@@ -192,7 +192,7 @@ async fn a_write_that_gets_no_connection_ends_while_the_lease_is_kept() {
     let payments = app.store::<Payments>();
     payments.put(&payment_row(1, 7, "crowded")).await.expect("written");
     // It keeps the sessions of its lease.
-    let others = format!("usename = '{name}' AND application_name NOT LIKE 'lockstep %'");
+    let others = format!("usename = '{name}' AND application_name NOT LIKE 'lockstep % of %'");
     world.sql(&format!("ALTER ROLE {name} CONNECTION LIMIT 0")).await;
     eventually("its pool is empty", || async {
         let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}");

@@ -1,4 +1,4 @@
-//! What a run of `advance` or `rollback` went for, kept in the journal until the command has ended: the same
+//! Errand of a run of `advance` or `rollback`, kept in the journal until the command has ended: the same
 //! command, given again after it was broken off, finishes that and takes no further step.
 //!
 //! Without `--to` the goal is the phase next to the one that is found. A `rollback` that was broken off after
@@ -19,7 +19,7 @@ const BEGUN: &str = "asked to step";
 /// The note with which it ends.
 const ENDED: &str = "stepped as asked";
 
-/// What the journal keeps of it.
+/// Details of it that the journal keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     way: Direction,
@@ -35,7 +35,7 @@ pub(super) struct Errand {
     kept: Kept,
     /// Name of the operator or process, for the journal.
     actor: String,
-    /// Its entry in the journal, once it has begun.
+    /// Entry of it in the journal, once it has begun.
     entry: Option<i64>,
     /// Whether an earlier run began it.
     goes_on: bool,
@@ -80,7 +80,7 @@ impl Errand {
         Ok(Self { entry, ..self })
     }
 
-    /// Where it goes.
+    /// Phase that it goes to.
     pub(super) fn to(&self) -> Phase {
         self.kept.to
     }

@@ -1,4 +1,4 @@
-//! What a comparison found to repair, and what became of it, as text.
+//! Keys that a comparison found to repair, and what became of it, as text.
 
 use lockstep_coordinator::{Repairable, Repaired, Repairs};
 
@@ -7,7 +7,7 @@ use crate::report::table;
 /// Most that are printed.
 const LISTED_MAX: usize = 100;
 
-/// What there is to repair, a line each.
+/// Lists the keys that can be repaired, a line each.
 pub(super) fn listed(repairs: &Repairs) -> String {
     let mut text = match repairs.repairable.is_empty() {
         true => "There is nothing that the relay could repair.".to_owned(),
@@ -33,7 +33,7 @@ pub(super) fn listed(repairs: &Repairs) -> String {
     text
 }
 
-/// What is said of rows that DynamoDB says were deleted.
+/// Words about rows that DynamoDB says were deleted.
 fn deleted(repairs: &Repairs) -> String {
     let deleted: Vec<&Repairable> =
         repairs.repairable.iter().filter(|finding| finding.deletion.is_some()).collect();
@@ -64,7 +64,7 @@ fn deleted(repairs: &Repairs) -> String {
     text
 }
 
-/// What a repair did.
+/// Tells the effect of a repair.
 pub(super) fn told(repaired: &Repaired) -> String {
     let Repaired { resumed, marked, verified, unverified } = repaired;
     let mut text =

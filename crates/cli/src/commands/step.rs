@@ -1,4 +1,4 @@
-//! What `advance` and `rollback` share: one step after the other, in one direction.
+//! Code that `advance` and `rollback` share: one step after the other, in one direction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::exit::{Exit, exit_of};
 use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
 
-/// What is asked for.
+/// Arguments of the command.
 pub(super) struct Asked {
-    /// Where to go; the neighbour by default.
+    /// Phase to go to; the neighbour by default.
     pub(super) to: Option<Phase>,
     /// The reason for which gates are overruled.
     pub(super) force: Option<String>,
@@ -123,7 +123,7 @@ pub(super) async fn post_check(
     context.validate(stores, &options, &context.cancel).await.map(Some)
 }
 
-/// What came of a walk.
+/// Outcome of a walk.
 pub(super) struct Walked {
     pub(super) steps: Vec<StepOutcome>,
     pub(super) phase: Phase,

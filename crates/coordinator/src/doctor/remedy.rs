@@ -108,7 +108,7 @@ impl fmt::Display for Remedy {
                 "begin a new epoch, above every version that DynamoDB has seen, in DualWrite at most: reads go to PostgreSQL until a \
                  new verdict lets them back",
             ),
-            Self::Backfill => f.write_str("copy the initial load again, rows that are there already excepted"),
+            Self::Backfill => f.write_str("copy the initial load again, but for rows that are there"),
             Self::Compare => f.write_str("compare both stores whole, and mark every key that differs, so that the relay brings DynamoDB to what PostgreSQL says"),
             Self::List => f.write_str(
                 "compare both stores whole, and list what differs, without changing it: DynamoDB may have the only copy of what PostgreSQL forgot",

@@ -146,7 +146,7 @@ fn set_back(how: String) -> Finding {
     Finding::broken(
         format!("DynamoDB's control table was set back: {how}"),
         "ids may be handed out twice, and who holds a lease is not known; what was written is in the target tables",
-        "stop every application before this is repaired: an id that was handed out twice makes one row of two",
+        "stop each application before this is repaired: an id that is handed out twice makes one row of two",
     )
     .mended_by(Remedy::RemakeControl)
 }
@@ -205,7 +205,8 @@ fn lost(control: &Control, record: &TargetRecord, moving: bool) -> Vec<Finding> 
     }
     if record.holds_truth() {
         let means = "PostgreSQL was set back to before DynamoOnly, and would take writes that no application reads. DynamoDB is the truth and has lost nothing";
-        let next = "do not start an application before this is repaired: PostgreSQL is made to follow DynamoDB again";
+        let next = "start no application before this is repaired: PostgreSQL is made to follow DynamoDB \
+                    again";
         let mut findings = vec![Finding::broken(what, means, next).mended_by(Remedy::FollowTarget)];
         findings.extend((record.writes == Writes::Paused && !moving).then(paused));
         return findings;

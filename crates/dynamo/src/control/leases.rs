@@ -44,7 +44,7 @@ impl Leases {
         if self.0.spread.load(SeqCst) { spread_of(id) } else { TOGETHER.to_owned() }
     }
 
-    /// Where it is.
+    /// Place of the lease.
     fn of(&self, id: i64) -> String {
         let kept = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(&id).cloned().unwrap_or_else(|| TOGETHER.to_owned())

@@ -25,7 +25,7 @@ const MADE_BY: &str = "made_by";
 /// Time for which a place outlives its row.
 const KEPT_AFTER_EXPIRY_S: i64 = 30 * 24 * 3_600;
 
-/// What was read of a place.
+/// Record of a place, as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// Place where the row was put last while the target was the truth; `None` where what stands there says no key.

@@ -1,4 +1,4 @@
-//! What is asked of a stream.
+//! Calls that a feed makes of a stream.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

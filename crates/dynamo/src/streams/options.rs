@@ -1,8 +1,8 @@
-//! How a stream is followed.
+//! Options of following a stream.
 
 use std::time::Duration;
 
-/// How a stream is followed.
+/// Options of following a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowOptions {
     /// Pause after an answer without records.

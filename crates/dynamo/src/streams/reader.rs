@@ -12,7 +12,7 @@ use super::options::FollowOptions;
 /// About half a minute; then the follower tells of it, and begins again from what was saved.
 const TRIES_MAX: u32 = 14;
 
-/// What one read of a shard gave.
+/// Answer to one read of a shard.
 #[derive(Clone, Debug)]
 pub struct ShardPage {
     /// The shard.

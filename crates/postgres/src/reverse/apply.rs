@@ -12,7 +12,7 @@ use super::remember::{Guard, Why, clear_again, note_again, note_others, remember
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::writer::{How, Writer};
 
-/// What a page came to.
+/// Outcome of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Items whose state was news: rows upserted and deleted.

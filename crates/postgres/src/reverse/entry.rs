@@ -32,7 +32,7 @@ impl Entry {
     }
 }
 
-/// What a page comes to.
+/// Outcome of a page.
 #[derive(Default)]
 pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,

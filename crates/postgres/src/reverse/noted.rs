@@ -22,7 +22,7 @@ pub struct Again {
 /// What is at that place now; `None` when nothing is.
 #[derive(Clone, Debug)]
 pub struct ItemNow {
-    /// What was asked for.
+    /// Item that was asked for.
     pub again: Again,
     /// The item.
     pub item: Option<Attributes>,

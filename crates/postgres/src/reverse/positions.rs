@@ -1,4 +1,4 @@
-//! How far the streams were read.
+//! Positions up to which the streams were read.
 
 use std::collections::HashMap;
 

@@ -38,7 +38,7 @@ pub struct FeedStanding {
     pub foreign_versions: i64,
     /// Why the feed stands still before such a version.
     pub stopped_why: Option<String>,
-    /// Since when records are missing.
+    /// Time since which records are missing.
     pub lost_at: Option<DateTime<Utc>>,
     /// Reason why they are missing.
     pub lost_why: Option<String>,

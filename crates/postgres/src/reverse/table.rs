@@ -31,7 +31,7 @@ pub struct FedTable {
 }
 
 impl FedTable {
-    /// Its names on both sides.
+    /// Names of it on both sides.
     pub fn binding(&self) -> &TableBinding {
         &self.binding
     }

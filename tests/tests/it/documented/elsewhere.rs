@@ -1,8 +1,8 @@
-//! What no walk types as it is printed, and why: the one list.
+//! Commands that no walk types as they are printed, and why: the one list.
 
 use super::page::Shown;
 
-/// How commands begin that are not run by a walk, each with the reason.
+/// Beginnings of commands that no walk runs, each with the reason.
 pub(super) const ELSEWHERE: [(&str, &str); 9] = [
     (".ci/run", "it runs these tests"),
     ("cargo test", "it runs these tests; `.ci/run test` is the same"),
@@ -21,7 +21,7 @@ pub(super) const ELSEWHERE: [(&str, &str); 9] = [
     ("kubectl", "wants a cluster; the tidy test `kubernetes` holds what is applied against the image"),
 ];
 
-/// What is typed in place of what a page prints: heading, printed, typed. Where stores are is another matter:
+/// Stand-ins for commands of a page: heading, printed, typed. Where stores are is another matter:
 /// see `Reader::knows`.
 const STAND_INS: [(&str, &str, &str); 3] = [
     // A minute, as the page says: fewer rows are seeded.
@@ -50,7 +50,7 @@ pub(super) fn begins_with(command: &str, words: &str) -> bool {
     command.strip_prefix(words).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
-/// What is typed for it.
+/// Command that is typed for it.
 pub(super) fn typed(shown: &Shown) -> &str {
     STAND_INS
         .iter()

@@ -1,4 +1,4 @@
-//! What a page shows to be typed, in its order: commands of its `sh` blocks, one by one, and `sql` blocks
+//! Commands that a page shows, in its order: commands of its `sh` blocks, one by one, and `sql` blocks
 //! whole.
 
 use lockstep_tidy::files;
@@ -14,7 +14,7 @@ pub(super) struct Shown {
     pub(super) language: String,
     /// Command as it is printed, without what is said of it; a block of SQL whole.
     pub(super) text: String,
-    /// What is said of it, after ` # `.
+    /// Comment on it, after ` # `.
     pub(super) note: String,
 }
 

@@ -18,7 +18,7 @@ use super::page::{Shown, product, shown};
 
 /// Longest that one command may take.
 const LONGEST: Duration = Duration::from_mins(2);
-/// What keeps running, and what it has printed once it does its work. With `ENDS_BY_ITSELF` it ends.
+/// Programs that keep running, and what they print once they do their work. With `ENDS_BY_ITSELF` it ends.
 const LONG: [(&str, &str); 6] = [
     ("cargo xtask serve", "Address: http://127.0.0.1:"),
     ("cargo xtask dynamo-server", "http://127.0.0.1:"),
@@ -38,7 +38,7 @@ pub(super) struct Reader<'w> {
     shell: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
-    /// What this world has in place of the names that a page makes up.
+    /// Names of this world in place of those that a page makes up.
     known: Vec<(String, String)>,
     running: Vec<(Shown, u32)>,
     typed: usize,
@@ -171,7 +171,7 @@ impl<'w> Reader<'w> {
         said
     }
 
-    /// What it has printed, once the sign is in it.
+    /// Output of it, once the sign is in it.
     async fn until(&mut self, one: &Shown, process: u32, out: &str, sign: &str) -> String {
         loop {
             let runs = self.runs_still(process).await;
@@ -237,7 +237,7 @@ impl Drop for Reader<'_> {
     }
 }
 
-/// What a command that keeps running prints once it works; `None` for one that ends.
+/// Sign that a command which keeps running prints once it works; `None` for one that ends.
 fn sign_of(command: &str) -> Option<&'static str> {
     let command = product(command);
     let keeps = LONG.iter().find(|(begins, _)| begins_with(&command, begins))?;

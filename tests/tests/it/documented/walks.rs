@@ -116,7 +116,7 @@ async fn the_guide_leads_from_a_database_to_a_consistent_verdict_as_it_is_writte
     reader.leaves().await;
 }
 
-/// What every page but the changelog shows to be typed.
+/// Commands of every page but the changelog.
 fn all() -> Vec<(String, Shown)> {
     let pages = files::documents().into_iter();
     let pages = pages.filter(|page| page != "CHANGELOG.md" && !is_page_elsewhere(page));

@@ -1,4 +1,4 @@
-//! Where a change goes: what CONTRIBUTING.md names in its table is in the code, so that a new maintainer who
+//! Claim about where a change goes: each name in the table of CONTRIBUTING.md is in the code, so that a new maintainer who
 //! looks for a word finds it.
 
 use std::collections::BTreeSet;
