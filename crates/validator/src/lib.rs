@@ -25,9 +25,11 @@
 //! # use lockstep_dynamo::Target;
 //! # use lockstep_postgres::{Source, TableBinding};
 //! # async fn example(source: Source, target: Target, tables: Vec<TableBinding>) {
-//! use lockstep_validator::{CancellationToken, Progress, ValidateOptions, ValidateSettings, validate};
+//! use lockstep_validator::{
+//!     CancellationToken, ValidateOptions, ValidateSettings, ValidationProgress, validate,
+//! };
 //!
-//! let progress = Progress::new(&tables);
+//! let progress = ValidationProgress::new(&tables);
 //! let options = ValidateOptions::from(ValidateSettings { parallel: 8, ..ValidateSettings::default() });
 //! let report = validate(&source, &target, &tables, &options, &progress, &CancellationToken::new()).await;
 //! for reason in report.verdict.reasons() {
