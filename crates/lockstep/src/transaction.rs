@@ -8,7 +8,7 @@ use lockstep_core::{Error, Kind, MigratableTable, Result};
 use sqlx::postgres::PgConnection;
 
 use crate::migration::Migration;
-use crate::operation::{OperationOutcome, swallowed};
+use crate::operation::OperationOutcome;
 use crate::store::{Calling, Met, PrimaryKey, Store, Verb, WriteTransaction, Writer, once};
 
 const DOING: &str = "working in a transaction";
@@ -95,7 +95,7 @@ impl Transaction {
     /// Nothing is committed before [`Transaction::commit`]. Whether the transaction has this write is not
     /// known: roll it back, or drop it.
     pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.change(store, Verb::put(row)).await?.touched().row.ok_or_else(|| swallowed(T::NAME))
+        self.change(store, Verb::put(row)).await?.held(T::NAME)
     }
 
     /// Writes a new row, as [`Store::insert`] does; returns it with its key.
@@ -116,7 +116,7 @@ impl Transaction {
     /// # Cancel safety
     /// As for [`Transaction::put`]; an id may be used up.
     pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.change(store, Verb::insert(row)).await?.touched().row.ok_or_else(|| swallowed(T::NAME))
+        self.change(store, Verb::insert(row)).await?.held(T::NAME)
     }
 
     /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the

@@ -2,7 +2,7 @@
 
 use lockstep_core::{Control, Error, Kind, Result};
 
-use super::{LogSink, Operation, Stage, counted};
+use super::{LogSink, Operation, Stage, counted, failed};
 use crate::store::{Begun, Delivery, Verb, Writer, Written};
 
 /// The outcome of an operation that committed.
@@ -50,7 +50,7 @@ impl<S: LogSink> Operation<S> {
     /// As for [`Store::put`](crate::Store::put), for all rows together.
     pub async fn commit(mut self) -> Result<OperationOutcome> {
         let row = self.log.row(Stage::Success, None);
-        let logged = super::verbs::change(&mut self.write, self.log.store(), Verb::insert(&row)).await;
+        let logged = self.log.store().change(&mut self.write, Verb::insert(&row)).await;
         let Self { writer, log, write } = self;
         let ended = match (logged, write) {
             (Ok(_), Begun::Source(write)) => writer.finish(write, None).await.map(OperationOutcome::of),
@@ -74,11 +74,7 @@ impl<S: LogSink> Operation<S> {
                 counted(&writer, "operation.unknown");
                 Err(error)
             }
-            Err(error) => {
-                counted(&writer, "operation.failed");
-                log.failure(&error).await;
-                Err(error)
-            }
+            Err(error) => Err(failed(&writer, &log, error).await),
         }
     }
 

@@ -17,11 +17,10 @@ mod verbs;
 
 pub use end::OperationOutcome;
 pub use log::{LogSink, OperationEvent, Stage};
-pub(crate) use verbs::swallowed;
 
 use std::sync::Arc;
 
-use lockstep_core::Result;
+use lockstep_core::{Error, Result};
 
 use crate::migration::Migration;
 use crate::store::{Begun, Calling, Store, Writer};
@@ -130,11 +129,7 @@ impl<S: LogSink> Operation<S> {
         let mut write = match writer.begin(Calling::Operation).await {
             Ok(write) => write,
             // Its start is logged and counted: without an end it would stay open for all who look.
-            Err(error) => {
-                counted(&writer, "operation.failed");
-                log.failure(&error).await;
-                return Err(error);
-            }
+            Err(error) => return Err(failed(&writer, &log, error).await),
         };
         if let Begun::Source(write) = &mut write {
             write.beside = started;
@@ -149,4 +144,11 @@ fn counted(writer: &Writer, outcome: &'static str) {
     writer.central().count("", outcome);
     let outcome = outcome.trim_start_matches("operation.");
     metrics::counter!("lockstep_coordinated_operations_total", "outcome" => outcome).increment(1);
+}
+
+/// Counts and logs an operation that the stores did not let happen; returns why.
+async fn failed<S: LogSink>(writer: &Writer, log: &OwnLog<S>, error: Error) -> Error {
+    counted(writer, "operation.failed");
+    log.failure(&error).await;
+    error
 }

@@ -1,9 +1,9 @@
 //! The writes of an operation.
 
-use lockstep_core::{Error, Kind, MigratableTable, Result};
+use lockstep_core::{MigratableTable, Result};
 
 use super::{LogSink, Operation};
-use crate::store::{Begun, Met, PrimaryKey, Store, Verb, once};
+use crate::store::{Met, PrimaryKey, Store, Verb, once};
 
 impl<S: LogSink> Operation<S> {
     /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.
@@ -25,7 +25,7 @@ impl<S: LogSink> Operation<S> {
     /// Nothing is in a store before [`Operation::commit`]. Whether the operation has this write is not known:
     /// let it fail, or drop it.
     pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.change(store, Verb::put(row)).await?.touched().row.ok_or_else(|| swallowed(T::NAME))
+        self.change(store, Verb::put(row)).await?.held(T::NAME)
     }
 
     /// Writes a new row, as [`Store::insert`] does; returns it with its key.
@@ -46,7 +46,7 @@ impl<S: LogSink> Operation<S> {
     /// # Cancel safety
     /// As for [`Operation::put`]; an id may be used up.
     pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
-        self.change(store, Verb::insert(row)).await?.touched().row.ok_or_else(|| swallowed(T::NAME))
+        self.change(store, Verb::insert(row)).await?.held(T::NAME)
     }
 
     /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the
@@ -109,23 +109,6 @@ impl<S: LogSink> Operation<S> {
         verb: Verb<'_, T::Row, K, F>,
     ) -> Result<Met<T::Row>> {
         self.writer.require_own(store);
-        change(&mut self.write, store, verb).await
+        store.change(&mut self.write, verb).await
     }
-}
-
-/// Does what `verb` says where the operation has begun.
-pub(super) async fn change<T: MigratableTable, K: PrimaryKey, F: FnMut(&mut T::Row) -> bool>(
-    write: &mut Begun,
-    store: &Store<T>,
-    verb: Verb<'_, T::Row, K, F>,
-) -> Result<Met<T::Row>> {
-    match write {
-        Begun::Source(write) => store.change_in_source(write, verb).await,
-        Begun::Target(write) => store.change_in_target(write, verb).await,
-    }
-}
-
-pub(crate) fn swallowed(table: &str) -> Error {
-    let message = "a trigger or rule of the table swallowed the row";
-    Error::source(Kind::Invalid, format!("writing {table}"), message)
 }

@@ -19,12 +19,11 @@ const PARAMETERS_MAX: usize = 65_535;
 
 type Outcomes<R> = Vec<Result<WriteOutcome<R>, Arc<Error>>>;
 
-/// The outcomes of a batch that ends here: PostgreSQL has given no connection for as long as a write waits, and
-/// its caller would wait as long for each transaction that is left.
-fn ended_by<R>(error: Error, mut outcomes: Outcomes<R>, rows: usize) -> Outcomes<R> {
-    let error = Arc::new(error);
-    outcomes.resize_with(rows, || Err(error.clone()));
-    outcomes
+/// The call that a batch makes of each of its rows.
+#[derive(Clone, Copy, Debug)]
+enum Each {
+    Put,
+    Insert,
 }
 
 impl<T: MigratableTable> Store<T> {
@@ -47,30 +46,7 @@ impl<T: MigratableTable> Store<T> {
     /// # Cancel safety
     /// Transactions that had committed stay; the rest as for [`Store::put`].
     pub async fn put_batch(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
-        let mut outcomes = Vec::with_capacity(rows.len());
-        for chunk in rows.chunks(self.shared.writer.options().batch_rows_max.max(1)) {
-            let written = match self.shared.writer.begin(Calling::Batch).await {
-                Ok(Begun::Target(write)) => {
-                    // Each takes its own, and a pause waits for no more than is under way.
-                    drop(write);
-                    outcomes.extend(self.put_each(chunk).await);
-                    continue;
-                }
-                Ok(Begun::Source(write)) => self.put_chunk(write, chunk).await,
-                Err(error) if error.kind == Kind::Unavailable => {
-                    return ended_by(error, outcomes, rows.len());
-                }
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(written) => outcomes.extend(written.into_iter().map(Ok)),
-                Err(error) => {
-                    let error = Arc::new(error);
-                    outcomes.extend(chunk.iter().map(|_| Err(error.clone())));
-                }
-            }
-        }
-        outcomes
+        self.batch(Each::Put, self.shared.writer.options().batch_rows_max, rows).await
     }
 
     /// Writes new rows whose primary keys PostgreSQL gives, as [`Store::insert`] does, up to `batch_rows_max`
@@ -97,24 +73,38 @@ impl<T: MigratableTable> Store<T> {
     pub async fn insert_batch(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
         let of_statement = PARAMETERS_MAX / T::Row::COLUMNS.len().max(1);
         let size = self.shared.writer.options().batch_rows_max.clamp(1, of_statement.max(1));
+        self.batch(Each::Insert, size, rows).await
+    }
+
+    /// Writes rows in transactions of up to `size` rows; those of a target that decides, and those of which a
+    /// trigger kept some out, each by itself.
+    async fn batch(&self, each: Each, size: usize, rows: &[T::Row]) -> Outcomes<T::Row> {
         let mut outcomes = Vec::with_capacity(rows.len());
-        for chunk in rows.chunks(size) {
+        for chunk in rows.chunks(size.max(1)) {
             let written = match self.shared.writer.begin(Calling::Batch).await {
                 Ok(Begun::Target(write)) => {
                     // Each takes its own, and a pause waits for no more than is under way.
                     drop(write);
                     Ok(None)
                 }
-                Ok(Begun::Source(write)) => self.insert_chunk(write, chunk).await,
+                Ok(Begun::Source(write)) => match each {
+                    Each::Put => self.put_chunk(write, chunk).await.map(Some),
+                    Each::Insert => self.insert_chunk(write, chunk).await,
+                },
                 Err(error) if error.kind == Kind::Unavailable => {
-                    return ended_by(error, outcomes, rows.len());
+                    // PostgreSQL has given no connection for as long as a write waits, and the caller would
+                    // wait as long for each transaction that is left.
+                    let error = Arc::new(error);
+                    outcomes.resize_with(rows.len(), || Err(error.clone()));
+                    return outcomes;
                 }
                 Err(error) => Err(error),
             };
-            match written {
-                Ok(Some(written)) => outcomes.extend(written.into_iter().map(Ok)),
-                Ok(None) => outcomes.extend(self.insert_each(chunk).await),
-                Err(error) => {
+            match (written, each) {
+                (Ok(Some(written)), _) => outcomes.extend(written.into_iter().map(Ok)),
+                (Ok(None), Each::Put) => outcomes.extend(self.put_each(chunk).await),
+                (Ok(None), Each::Insert) => outcomes.extend(self.insert_each(chunk).await),
+                (Err(error), _) => {
                     let error = Arc::new(error);
                     outcomes.extend(chunk.iter().map(|_| Err(error.clone())));
                 }
@@ -124,7 +114,7 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Puts each row by itself, several at once; one after another where a row comes twice.
-    async fn put_each(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
+    async fn put_each(&self, rows: &[T::Row]) -> Outcomes<T::Row> {
         let width = match self.are_distinct(rows) {
             true => self.shared.writer.options().puts_in_flight_max.max(1),
             false => 1,
@@ -134,7 +124,7 @@ impl<T: MigratableTable> Store<T> {
         stream::iter(putting).buffered(width).collect().await
     }
 
-    async fn insert_each(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
+    async fn insert_each(&self, rows: &[T::Row]) -> Outcomes<T::Row> {
         let width = self.shared.writer.options().puts_in_flight_max.max(1);
         let inserting: Vec<_> =
             rows.iter().map(|row| Box::pin(async { self.insert(row).await.map_err(Arc::new) })).collect();

@@ -1,7 +1,7 @@
 //! One call on one row, as a value. Every way takes it (`in_source`, `at_once`, `target_truth`), so that a
 //! verb is written once for each store and not once for each way.
 
-use lockstep_core::Control;
+use lockstep_core::{Control, Error, Kind, Result};
 use lockstep_postgres::Call;
 
 use super::outcome::Written;
@@ -101,6 +101,16 @@ impl<R> Met<R> {
             Self::Changed(touched) => touched,
             Self::Nothing | Self::Other(_) => Touched::NOTHING,
         }
+    }
+
+    /// The row that a put or an insert left in `table`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] where a trigger or a rule of PostgreSQL kept it out.
+    pub(crate) fn held(self, table: &str) -> Result<R> {
+        let message = "a trigger or rule of the table swallowed the row";
+        let swallowed = || Error::source(Kind::Invalid, format!("writing {table}"), message);
+        self.touched().row.ok_or_else(swallowed)
     }
 }
 

@@ -131,7 +131,7 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Does what `verb` says where the write has begun.
-    pub(super) async fn change<K: PrimaryKey, F: FnMut(&mut T::Row) -> bool>(
+    pub(crate) async fn change<K: PrimaryKey, F: FnMut(&mut T::Row) -> bool>(
         &self,
         begun: &mut Begun,
         verb: Verb<'_, T::Row, K, F>,

@@ -99,12 +99,11 @@ impl Keeper {
         }
         // A look that takes long must leave time for the lease. One that shows too little is no look.
         let looked = target.target().look_at_served(self.who.lease / 12).await;
-        self.same_tables_at = looked.all.then(Instant::now);
         let otherwise = looked.otherwise;
+        self.same_tables_at = (looked.all && otherwise.is_empty()).then(Instant::now);
         if otherwise.is_empty() {
             return Ok(());
         }
-        self.same_tables_at = None;
         let message = format!(
             "{} has lost the mark of this migration: it was deleted or made again, and is not answered from; \
             see {Doctor}",
