@@ -274,7 +274,11 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
-        let found = fingerprint(self.pool(), binding).await?;
+        // By the session that was asked last: each new one plans the statement first, which takes longer than
+        // to run it.
+        let mut session = self.session(DOING).await?;
+        let found = fingerprint(&mut *session, binding).await?;
+        session.keep();
         self.see_order(binding, read_order(&found));
         Ok(found)
     }
