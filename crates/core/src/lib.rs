@@ -10,7 +10,8 @@
 //! drivers. Read first: `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and
 //! `table`, and `control`. All of it in an order in which each rests on those before it: [`Phase`] and
 //! [`Version`]; [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`];
-//! [`FieldDiff`]; [`Column`]; [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
+//! [`FieldDiff`]; [`Column`]; [`ids_end`] (which numbers
+//! keys are given); [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
 //! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); [`Window`]; [`Change`] (what a
@@ -26,6 +27,7 @@ mod difference;
 mod erased;
 mod error;
 mod expiry;
+mod ids;
 mod index;
 mod item;
 mod judgement;
@@ -60,6 +62,7 @@ pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};
 pub use error::{Doing, Error, Kind, PANICKED, Result, Retry, Side, passwords_refused, read_only_refusals};
+pub use ids::ids_end;
 pub use index::{Index, KeyAttribute, KeyType};
 pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Rule, Total};

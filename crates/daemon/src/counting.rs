@@ -130,7 +130,8 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     shared.stepped_back.send_replace(Some(SteppedBack { at: Utc::now(), why: why.clone() }));
     // Another operation may be under way; then the next look steps back. One that does not work out is tried
     // again, and does not fill the journal meanwhile.
-    let walk = Walk { forward: false, to: Some(Phase::DualWrite), force: None };
+    let decided_in = Some((Phase::HybridRead, epoch));
+    let walk = Walk { forward: false, to: Some(Phase::DualWrite), force: None, decided_in };
     if stepped_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER)
         && begin_by_itself(shared, BY_ITSELF, &why, walk)
     {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockstep_coordinator::{GateReport, Observer};
-use lockstep_core::Phase;
+use lockstep_core::{Epoch, Phase};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,10 @@ pub struct Walk {
     pub to: Option<Phase>,
     /// The reason for which gates are overruled.
     pub force: Option<String>,
+    /// Phase and epoch in which it was decided, of what a daemon does by itself: 1. Reads are wrong in
+    /// HybridRead. 2. A person takes the step to DynamoOnly from another machine. 3. The daemon, which has
+    /// not seen it yet, would walk back over that step as well.
+    pub decided_in: Option<(Phase, Epoch)>,
 }
 
 /// Part to compare.

@@ -1,6 +1,6 @@
 //! The sequences behind identity keys.
 
-use lockstep_core::{Doing, Error, Kind, Result};
+use lockstep_core::{Doing, Error, Kind, Result, ids_end};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
@@ -63,7 +63,7 @@ pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Resu
 }
 
 /// Returns the highest ids that were handed out or are in use, of tables with their sequences, in their
-/// order, by one statement; 0 where there is none. Of a sequence that goes on by more than one, a program may
+/// order, by one statement; 0 where there is none. Ids that no row is given do not count (see [`ids_end`]). Of a sequence that goes on by more than one, a program may
 /// have taken the whole block that begins with its value.
 ///
 /// # Errors
@@ -78,10 +78,9 @@ pub async fn highest_ids(
             "(SELECT pg_catalog.jsonb_build_array(CASE WHEN is_called THEN last_value ELSE last_value - 1 END,
                   (SELECT seqincrement FROM pg_catalog.pg_sequence
                    WHERE seqrelid = pg_catalog.to_regclass({})::oid),
-                  (SELECT greatest(pg_catalog.max({})::bigint, 0) FROM {})) FROM {sequence})",
+                  ({in_use})) FROM {sequence})",
             quote_literal(sequence),
-            quote_identifier(binding.primary_key().next().unwrap_or_default()),
-            binding.relation.sql(),
+            in_use = in_use(binding),
         )
     };
     let sql =
@@ -97,13 +96,20 @@ pub async fn highest_ids(
     found.into_iter().map(highest).collect()
 }
 
-/// Returns the highest id that is in use; 0 where there is none.
+/// Query for the highest id in use, of those that rows are given; 0 where there is none.
+fn in_use(binding: &TableBinding) -> String {
+    let column = quote_identifier(binding.primary_key().next().unwrap_or_default());
+    let end = binding.table.key_columns().first().and_then(|column| ids_end(column.sql_type));
+    // A condition that the index of the key answers.
+    let below = end.map_or_else(String::new, |end| format!(" WHERE {column} < {end}"));
+    format!("SELECT greatest(pg_catalog.max({column})::bigint, 0) FROM {}{below}", binding.relation.sql())
+}
+
+/// Returns the highest id in use, of those that rows are given (see [`ids_end`]); 0 where there is none.
 #[crate::boxed]
 pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBinding) -> Result<i64> {
-    let column = quote_identifier(binding.primary_key().next().unwrap_or_default());
-    let sql = format!("SELECT greatest(pg_catalog.max({column})::bigint, 0) FROM {}", binding.relation.sql());
     let doing = format!("looking for the highest id of {}", binding.name());
-    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.doing(&doing)
+    sqlx::query_scalar(AssertSqlSafe(in_use(binding))).fetch_one(connection).await.doing(&doing)
 }
 
 /// Makes sure that these sequences, each with its table, hand out nothing up to the number that goes with
@@ -127,10 +133,9 @@ pub async fn raise_sequences(
              FROM {sequence} AS s
              JOIN pg_catalog.pg_sequence AS m ON m.seqrelid = {name}::regclass::oid
              CROSS JOIN LATERAL (SELECT CASE WHEN {highest} <= m.seqmax THEN {highest}
-                 ELSE (SELECT greatest(pg_catalog.max({})::bigint, 0) FROM {}) END) AS raised (up_to)
+                 ELSE ({in_use}) END) AS raised (up_to)
              WHERE s.last_value < least(raised.up_to, m.seqmax) AND m.seqincrement > 0",
-            quote_identifier(binding.primary_key().next().unwrap_or_default()),
-            binding.relation.sql(),
+            in_use = in_use(binding),
         )
     };
     if highest.is_empty() {

@@ -81,7 +81,7 @@ async fn ids_that_were_never_seeded_are_refused_and_a_sequence_is_only_raised() 
     let control = world.control();
     control.create().await.expect("a control table");
     assert_eq!(
-        control.take_ids("integration_logs", 10).await.expect_err("not seeded").kind,
+        control.take_ids("integration_logs", 10, i64::MAX).await.expect_err("not seeded").kind,
         Kind::Misconfigured
     );
     assert_eq!(control.raise_ids("integration_logs", 10, false).await.expect("nothing to raise"), None);
@@ -96,7 +96,7 @@ async fn ids_that_were_never_seeded_are_refused_and_a_sequence_is_only_raised() 
         Some(501),
         "above a row that was given its id"
     );
-    let block = control.take_ids("integration_logs", 10).await.expect("taken");
+    let block = control.take_ids("integration_logs", 10, i64::MAX).await.expect("taken");
     assert_eq!((block.first, block.end), (501, 511));
     seed(&mut connection).await;
     assert_eq!(control.next_id("integration_logs").await.expect("read"), Some(511), "never lowered");

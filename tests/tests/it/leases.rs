@@ -143,7 +143,7 @@ async fn counters_columns_and_leases_of_another_migration_are_not_touched_before
     let refused = theirs.raise_ids("payments", 9_000, true).await.expect_err("it is ours");
     assert_eq!(refused.kind, Kind::Misconfigured, "{refused}");
     assert!(refused.message.contains("belongs to another migration"), "{refused}");
-    assert_eq!(theirs.take_ids("payments", 5).await.expect_err("ours").kind, Kind::Misconfigured);
+    assert_eq!(theirs.take_ids("payments", 5, i64::MAX).await.expect_err("ours").kind, Kind::Misconfigured);
     assert_eq!(ours.next_id("payments").await.expect("read"), Some(100));
     let types = lockstep_core::ColumnTypes::new([("payment_id".to_owned(), "bigint".to_owned())]);
     ours.put_columns("payments", &types).await.expect("recorded");
@@ -154,6 +154,6 @@ async fn counters_columns_and_leases_of_another_migration_are_not_touched_before
     // One of an earlier version has no owner, and has one after its next change.
     let none = Target::connect(world.target_options()).await.control();
     none.raise_ids("integration_logs", 7, true).await.expect("seeded by a version that names no owner");
-    assert_eq!(ours.take_ids("integration_logs", 3).await.expect("taken").first, 7);
-    assert_eq!(theirs.take_ids("integration_logs", 3).await.expect_err("ours now").kind, Kind::Misconfigured);
+    assert_eq!(ours.take_ids("integration_logs", 3, i64::MAX).await.expect("taken").first, 7);
+    assert_eq!(theirs.take_ids("integration_logs", 3, i64::MAX).await.expect_err("ours now").kind, Kind::Misconfigured);
 }

@@ -237,7 +237,7 @@ async fn a_record_without_an_owner_is_adopted_by_its_next_change_and_then_refuse
         other.pause_writes(Epoch(4)).await.err(),
         other.complete(Epoch(4)).await.err(),
         other.raise_ids("payments", 7, true).await.err(),
-        other.take_ids("payments", 7).await.err(),
+        other.take_ids("payments", 7, i64::MAX).await.err(),
     ];
     for refused in refusals {
         let refused = refused.expect("it is not its own");

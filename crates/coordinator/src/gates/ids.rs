@@ -3,8 +3,8 @@
 //! What shows only after the flip is an outage: 1. A table is keyed by customer and id, and has no index by
 //! id. 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
 
-use lockstep_core::{Error as StoreError, Index, Result as StoreResult};
-use lockstep_postgres::sequences::{identity_of, increment_of};
+use lockstep_core::{Error as StoreError, Index, Result as StoreResult, ids_end};
+use lockstep_postgres::sequences::{highest_ids, identity_of, increment_of};
 use lockstep_postgres::{TableBinding, column_types};
 
 use crate::gate::{GateResult, Observer};
@@ -71,14 +71,24 @@ pub(super) async fn can_be_made(
         return Ok(GateResult::pass(name, "no sequence does, so the application chooses their ids"));
     };
     let increment = increment_of(&mut connection, &sequence).await?;
-    let next = "let the sequence count upwards (ALTER SEQUENCE … INCREMENT BY 1, above every id), or \
-                choose ids in the application";
-    Ok(GateResult::check(
-        name,
-        increment > 0,
-        format!("by {sequence}, which goes on by {increment}; DynamoDB counts upwards"),
-        next,
-    ))
+    if increment <= 0 {
+        let next = "let the sequence count upwards (ALTER SEQUENCE … INCREMENT BY 1, above every id), or \
+                    choose ids in the application";
+        let detail = format!("by {sequence}, which goes on by {increment}; DynamoDB counts upwards");
+        return Ok(GateResult::check(name, false, detail, next));
+    }
+    let highest = highest_ids(&mut connection, &[(binding, sequence.clone())]).await?;
+    let highest = highest.into_iter().next().unwrap_or_default();
+    let sql_type = binding.table.key_columns().first().map_or("", |column| column.sql_type);
+    // The counter begins above all of them, and ends before the end of the type.
+    let has_room = ids_end(sql_type).is_none_or(|end| highest.saturating_add(1) < end);
+    let detail = match has_room {
+        true => format!("by {sequence}, which goes on by {increment}; DynamoDB counts upwards"),
+        false => format!("by {sequence}, and its ids or those of rows have come to the end of {sql_type}"),
+    };
+    let next = "give the column a wider type (ALTER COLUMN … TYPE bigint); where a row with so high an id \
+                stands for something else, give it the greatest id of the type, which does not count";
+    Ok(GateResult::check(name, has_room, detail, next))
 }
 
 #[cfg(test)]

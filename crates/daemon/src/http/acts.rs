@@ -115,7 +115,7 @@ async fn step(shared: Arc<Shared>, right: Right, headers: HeaderMap, body: Body,
     let (how, rest) = read(right, &headers, body, route).await?;
     let body: StepBody = parsed(rest)?;
     let force = words("force", body.force.as_deref(), REASON_CHARS_MAX)?;
-    act(shared, how, What::Walk(Walk { forward, to: body.to, force })).await
+    act(shared, how, What::Walk(Walk { forward, to: body.to, force, decided_in: None })).await
 }
 
 type Asking = (State<Arc<Shared>>, Extension<Right>);

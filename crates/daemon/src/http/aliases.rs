@@ -20,7 +20,7 @@ use crate::shared::Shared;
 type Asking = (State<Arc<Shared>>, Extension<Right>);
 
 fn to(phase: Phase) -> What {
-    What::Walk(Walk { forward: true, to: Some(phase), force: None })
+    What::Walk(Walk { forward: true, to: Some(phase), force: None, decided_in: None })
 }
 
 pub(super) async fn enable_dual_write(

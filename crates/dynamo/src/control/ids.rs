@@ -35,20 +35,19 @@ impl TargetControl {
         next.map(Some).ok_or_else(|| self.damaged(&format!("the id counter of {table}")))
     }
 
-    /// Takes the next `size` ids of a table. An answer that was lost leaves a gap.
+    /// Takes the next `size` ids of a table, all of them below `end`. An answer that was lost leaves a gap.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where the counter was never seeded; the driver's.
     #[crate::boxed]
-    pub async fn take_ids(&self, table: &str, size: u32) -> Result<IdBlock> {
+    pub async fn take_ids(&self, table: &str, size: u32, end: i64) -> Result<IdBlock> {
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let (doing, size) = (format!("taking ids for {table}"), i64::from(size.max(1)));
         let sent = Backoff::brief().retry(|| async {
-            // An overflow would begin again below.
             let request = self.change_ids(table, "ADD #n :size", "attribute_exists(#n) AND #n <= :last");
             let request = request
                 .expression_attribute_values(":size", number(size))
-                .expression_attribute_values(":last", number(i64::MAX - size))
+                .expression_attribute_values(":last", number(end.saturating_sub(size)))
                 .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedNew);
             request.send().await.map_err(|e| fault::error(&doing, e))
         });

@@ -21,18 +21,19 @@ struct Ids {
 }
 
 impl IdBlocks {
-    /// An id that no other process is given. Those of a block that is dropped with its process are a gap.
+    /// An id below `end` that no other process is given. Those of a block that is dropped with its process are a gap.
     pub(super) async fn next(
         &self,
         control: &TargetControl,
         table: &'static str,
         block_size: u32,
+        end: i64,
     ) -> Result<i64> {
         let ids = self.of(table);
         let mut ids = ids.lock().await;
         let mut block = match ids.block.take() {
             Some(block) if block.first < block.end => block,
-            _ => control.take_ids(table, block_size).await?,
+            _ => control.take_ids(table, block_size, end).await?,
         };
         let id = block.first;
         block.first += 1;

@@ -42,6 +42,14 @@ impl Commands {
         for settled in opened.recovered() {
             act.observer.note(&format!("an earlier step was left open, and it is settled now: {settled}"));
         }
+        // No other step is taken from here on.
+        if let Some((phase, epoch)) = ask.decided_in {
+            let now = self.stores.source.control().await?;
+            if (now.phase, now.epoch) != (phase, epoch) {
+                opened.close().await;
+                anyhow::bail!("nothing was done: it was decided in {phase}, and the phase is {} since", now.phase);
+            }
+        }
         let coordinator = context.rehearsing(opened, &self.stores);
         let way = if ask.forward { Direction::Forward } else { Direction::Back };
         let walked =

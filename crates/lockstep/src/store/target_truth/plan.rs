@@ -1,6 +1,6 @@
 //! From a verb to the change of one row: what it has to know first, what is there, and what is to be there.
 
-use lockstep_core::{AttributeValue, Error, Item, Kind, MigratableTable, Result, Row, TargetKey};
+use lockstep_core::{AttributeValue, Error, Item, Kind, MigratableTable, Result, Row, TargetKey, ids_end};
 use lockstep_dynamo::Backoff;
 
 use super::Permit;
@@ -126,12 +126,12 @@ impl<T: MigratableTable> Store<T> {
     async fn numbered(&self, row: &T::Row) -> Result<(T::Row, Change)> {
         let unholdable = |reason| Error::unholdable(T::NAME, &reason);
         let writer = &self.shared.writer;
-        let ([column], true) = (&T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS], Self::has_number()) else {
+        let ([column], Some(end)) = (&T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS], Self::ids_end()) else {
             let message =
                 "its primary key is no number that could be counted up; use `put` with a key of your own";
             return Err(Error::target(Kind::Invalid, format!("inserting into {}", T::NAME), message));
         };
-        let id = writer.ids().next(&self.control(), T::NAME, writer.options().id_block).await?;
+        let id = writer.ids().next(&self.control(), T::NAME, writer.options().id_block, end).await?;
         let mut item = Item::default();
         row.clone().into_item(&mut item).map_err(unholdable)?;
         let mut attributes = item.into_attributes();
@@ -178,14 +178,16 @@ impl<T: MigratableTable> Store<T> {
 
     /// Before a row of an id that the caller chose is written.
     async fn keep_ids_clear_of(&self, id: &Id) -> Result<()> {
-        match id.number().filter(|_| Self::has_number()) {
-            Some(number) => self.shared.writer.ids().keep_clear_of(&self.control(), T::NAME, number).await,
-            None => Ok(()),
+        match (id.number(), Self::ids_end()) {
+            // No row is given one from there on.
+            (Some(number), Some(end)) if number < end => self.shared.writer.ids().keep_clear_of(&self.control(), T::NAME, number).await,
+            _ => Ok(()),
         }
     }
 
-    fn has_number() -> bool {
-        T::PRIMARY_KEY_COLUMNS == 1
-            && matches!(T::Key::COLUMNS[0].sql_type, "bigint" | "integer" | "smallint")
+    /// The least number that no row is given; `None` where the primary key is no number that is counted up.
+    fn ids_end() -> Option<i64> {
+        let [column] = &T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS] else { return None };
+        ids_end(column.sql_type)
     }
 }
