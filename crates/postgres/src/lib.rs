@@ -4,7 +4,7 @@
 //! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
 //! (which tables go where), `partitions` and `take_in` (of a table that has some), `url`, `password`,
-//! `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
+//! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
 //! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
 //! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
 //! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
@@ -53,6 +53,7 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod file_owner;
 mod fingerprint;
 mod foreign_code;
 mod foreign_schemas;
@@ -146,6 +147,7 @@ pub use control::{
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
+pub use file_owner::{is_of_another_user, may_be_written_by, user_of_process};
 pub use glance::Glance;
 pub use grants::{GrantedRole, grants};
 pub use held_back::HeldBack;
