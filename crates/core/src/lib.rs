@@ -6,8 +6,9 @@
 //! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants are in
 //! docs/protocol.md.
 //!
-//! Words only: it opens nothing and asks no clock but in `beside_columns`, though it names types of both
-//! drivers. Read first: `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and
+//! Words only: it opens nothing and asks no clock but in `beside_columns`. Of both drivers it names the types
+//! that a table reads and makes (a field of a row, a parameter, an attribute), and no error. Read first:
+//! `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and
 //! `table`, and `control`. All of it in an order in which each rests on those before it: [`Phase`] and
 //! [`Version`]; [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`];
 //! [`FieldDiff`]; [`Column`]; [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
@@ -59,7 +60,7 @@ pub use column::{
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};
-pub use error::{Doing, Error, Kind, PANICKED, Result, Retry, Side, passwords_refused, read_only_refusals};
+pub use error::{Doing, Error, Kind, PANICKED, Result, Retry, Side};
 pub use index::{Index, KeyAttribute, KeyType};
 pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Rule, Total};

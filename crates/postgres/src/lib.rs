@@ -3,7 +3,7 @@
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `catalog` (a table for
 //! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
-//! (which tables go where), `partitions` and `take_in` (of a table that has some), `url`, `password`,
+//! (which tables go where), `fault` (what the driver's errors mean), `partitions` and `take_in` (of a table that has some), `url`, `password`,
 //! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
 //! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
 //! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
@@ -53,6 +53,7 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod fault;
 mod file_owner;
 mod fingerprint;
 mod foreign_code;
@@ -147,6 +148,7 @@ pub use control::{
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
+pub use fault::{Sqlx, of_sqlx};
 pub use file_owner::{is_of_another_user, may_be_written_by, user_of_process};
 pub use glance::Glance;
 pub use grants::{GrantedRole, grants};

@@ -12,6 +12,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, Connection as _};
 
 use super::rows::is_about_the_row;
 use crate::binding::text_digest_sql;
+use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
 use crate::{Source, TableBinding};
 
@@ -64,7 +65,7 @@ async fn note(
     let mut arguments = PgArguments::default();
     let added =
         arguments.add(binding.name()).and_then(|()| arguments.add(place)).and_then(|()| arguments.add(WHY));
-    added.map_err(|error| lockstep_core::Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     if let Some(key) = key {
         bind_keys(&mut arguments, binding, std::iter::once((0, key)))?;
     }

@@ -19,6 +19,7 @@ use sqlx::{Arguments as _, PgExecutor, Row as _};
 use super::FedTable;
 use crate::Source;
 use crate::binding::{digest_sql, text_digest_sql};
+use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, keys_sql};
 
 /// What the capture trigger does with keys that ride along; `name` is a literal. In it, `old_key` and
@@ -57,7 +58,7 @@ pub(super) async fn forget_riders(
         digest_sql("k.key"),
     );
     let mut arguments = PgArguments::default();
-    arguments.add(table.binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    arguments.add(table.binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, keys.iter().enumerate())?;
     sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
 }
