@@ -1,10 +1,13 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
-//! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `catalog` (a table for
+//! In reading order: [`column_sql`] (expressions of one column), [`Relation`] and [`TableBinding`] (one
+//! table's names and SQL), `catalog` (a table for
 //! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
-//! (which tables go where), `fault` (what the driver's errors mean), `partitions` and `take_in` (of a table that has some), `url`, `password`,
-//! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
+//! (which tables go where), `fault` (what the driver's errors mean), `partitions` and `take_in` (of a table
+//! that has some), `url`, `password`,
+//! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
+//! server does not answer), `path`, `plans` (statements of a
 //! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
 //! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
 //! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
@@ -41,6 +44,7 @@ mod calls;
 mod capture;
 mod catalog;
 mod clock;
+pub mod column_sql;
 mod comparison_answers;
 mod comparison_progress;
 mod comparisons;
