@@ -157,7 +157,7 @@ pub use file_owner::{is_of_another_user, may_be_written_by, user_of_process};
 pub use glance::Glance;
 pub use grants::{GrantedRole, grants};
 pub use held_back::HeldBack;
-pub use imports::{ImportPlace, ImportRow, PartRow};
+pub use imports::{ImportDestination, ImportRow, PartRow};
 pub use intents::{
     Mark, MarkedKey, WITH_ID, begin_write, begin_write_in, id_assigned, id_of, id_under_way, is_under_way,
     resolve_in_transaction,
@@ -175,7 +175,7 @@ pub use lock_tries::LockTries;
 pub use lookup::KeyState;
 pub use password::Password;
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
-pub use planned::{HISTORY_ROWS, HISTORY_UNITS, LoadPlan, PlannedLoad};
+pub use planned::{INITIAL_LOAD_ROWS, INITIAL_LOAD_UNITS, LoadPlan, PlannedLoad};
 pub use probe::CaptureProbe;
 pub use progress::{PlanLook, RangeProgress, RangeRow};
 
@@ -260,7 +260,7 @@ impl Source {
     }
 
     /// Returns the address of the source, for messages: no password is in it.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         let options = self.pool().connect_options();
         let database = options.get_database().unwrap_or("(the role's own)");
         format!("{}:{}/{database} as {}", options.get_host(), options.get_port(), options.get_username())

@@ -69,8 +69,8 @@ impl Reader {
     }
 
     /// Returns the address of the target.
-    pub(crate) fn place(&self) -> String {
-        self.target.place()
+    pub(crate) fn address(&self) -> String {
+        self.target.address()
     }
 
     /// Asks the source something, again and again if need be.

@@ -104,7 +104,7 @@ impl Target {
     pub async fn outrank(&self, table: &str, seen: &Attributes) -> Result<bool> {
         let doing = || format!("letting an item of {table} be outranked");
         let invalid = |why: String| Error::target(Kind::Invalid, doing(), why);
-        let zero = AttributeValue::N(Version::HISTORY.0.to_string());
+        let zero = AttributeValue::N(Version::INITIAL_LOAD.0.to_string());
         let change = Attributes::from([(VERSION_ATTRIBUTE.to_owned(), zero)]);
         let update = as_seen(table, seen, &change).ok_or_else(|| invalid("it has no key".to_owned()))?;
         let update = update.build().map_err(|error| invalid(error.to_string()))?;

@@ -31,7 +31,7 @@ impl Target {
         number: u32,
         round: &str,
     ) -> Result<()> {
-        let mut item = tombstone(place(schema, number), Version::HISTORY);
+        let mut item = tombstone(place(schema, number), Version::INITIAL_LOAD);
         item.push(MARKER_ATTRIBUTE, AttributeValue::S(round.to_owned()));
         let sent =
             self.client.put_item().table_name(table).set_item(Some(item.into_attributes())).send().await;

@@ -133,6 +133,6 @@ mod tests {
             let found = epochs(phase, epoch).origin(Version(Epoch(of).floor() + 1));
             assert_eq!(found, expected, "{phase} {epoch}: a version of {of}");
         }
-        assert_eq!(epochs(Phase::DynamoOnly, 6).origin(Version::HISTORY), Origin::Source);
+        assert_eq!(epochs(Phase::DynamoOnly, 6).origin(Version::INITIAL_LOAD), Origin::Source);
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn look(
         return Ok(if made { Next::Unmake } else { Next::Nothing });
     };
     // An item without a version was written by hand; what is there is what there is.
-    let version = version_of(item).unwrap_or(Version::HISTORY);
+    let version = version_of(item).unwrap_or(Version::INITIAL_LOAD);
     if epochs.is_ahead(version) {
         return Ok(Next::Foreign);
     }

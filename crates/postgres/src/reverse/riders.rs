@@ -123,7 +123,7 @@ impl Source {
     }
 
     /// How much is left to be read again, of these tables at one moment. Table by table it could be missed:
-    /// an item of one that is settled drags rows of another along.
+    /// an item of one that is done drags rows of another along.
     ///
     /// # Errors
     /// The driver's.

@@ -52,7 +52,7 @@ impl Pages {
             let chunk = source.read_chunk(binding, &range).await?;
             let (mut text, mut count, mut last) = (String::new(), 0_usize, None);
             for tuple in chunk.tuples() {
-                let item = binding.table.encode(&mut Fields::of_copy(tuple))?.at(Version::HISTORY);
+                let item = binding.table.encode(&mut Fields::of_copy(tuple))?.at(Version::INITIAL_LOAD);
                 let mut written = json_of(&item);
                 if items < spoiled {
                     written["user_id"] = json!({ "S": "spoiled" });
