@@ -47,9 +47,9 @@ impl KeyState {
         }
     }
 
-    /// One state a key that was asked, however many rows it has. 1. A unique index is dropped, and one of ten
-    /// keys that are looked up has two rows. 2. There are eleven answers. 3. The keys after it are held
-    /// against rows of others.
+    /// Returns one state a key that was asked, however many rows it has. 1. A unique index is dropped, and
+    /// one of ten keys that are looked up has two rows. 2. There are eleven answers. 3. The keys after it
+    /// are held against rows of others.
     fn of_each(rows: Vec<PgRow>) -> Vec<Self> {
         let mut states: Vec<Self> = Vec::with_capacity(rows.len());
         let mut last = None;

@@ -145,7 +145,7 @@ async fn see_leases(asked: &mut Asked<'_>, seen: &mut Observation) {
     }
 }
 
-/// What is in the target under the name of each table: all at once, so that one that is silent is waited for
+/// Looks for each table in the target under its name: all at once, so that one that is silent is waited for
 /// once.
 async fn in_target(asked: &Asked<'_>, target: &Target, tables: &[TableBinding]) -> Vec<InTarget> {
     if let Some(why) = asked.silent() {

@@ -15,8 +15,8 @@ use super::{TargetControl, key, number, text};
 use crate::transact::cancelled;
 use crate::{Target, fault};
 
-/// How the writer of such an update is called: by it the stream tells a version that was put right from one
-/// that went back.
+/// Beginning of the name of such an update's writer: by it the stream tells a version that was put right
+/// from one that went back.
 const RENUMBERED: &str = "renumbered-";
 /// Writers that stay named besides: a lost reply of one of them is still told right.
 const EARLIER_KEPT: usize = 2;

@@ -16,7 +16,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// One problem.
+    /// Makes the error of one problem.
     #[doc(hidden)]
     pub fn one(problem: impl Into<String>) -> Self {
         Self::all(vec![problem.into()])

@@ -102,7 +102,7 @@ struct Refused<'a> {
     for_good: bool,
     /// Another row has a value of it.
     is_taken: bool,
-    /// Its version is another program's.
+    /// Whether its version is another program's.
     foreign: bool,
 }
 
@@ -145,7 +145,7 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
         .map(drop)
 }
 
-/// What is left to do about an item.
+/// Work that is left to do about an item.
 enum Left {
     Nothing,
     /// It waits, for this reason.

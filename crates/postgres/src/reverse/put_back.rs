@@ -30,7 +30,8 @@ use crate::{Source, SourceTransaction, TableBinding, read_control};
 /// chosen to fail.
 const ROW_LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Why DynamoDB does not have all that was written under a key, so that its item is not to be put back.
+/// Reason why DynamoDB does not have all that was written under a key, so that its item is not to be put
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undelivered {
     /// A change waits for a relay, or a strict write for a sweeper.

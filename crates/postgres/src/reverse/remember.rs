@@ -1,4 +1,4 @@
-//! What is remembered of items: their newest versions, and which of them have to be read again.
+//! Memory of items: their newest versions, and which of them have to be read again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::binding::{digest_sql, list, text_digest_sql};
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
 
-/// What is news.
+/// Condition under which a version is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
     /// A version above the one that is remembered.
@@ -168,7 +168,7 @@ pub(super) async fn note_others(
     Ok(noted.rows_affected())
 }
 
-/// Why an item is to be read again.
+/// Reason why an item is to be read again.
 #[derive(Clone, Copy)]
 pub(super) struct Why<'a> {
     pub(super) text: &'a str,

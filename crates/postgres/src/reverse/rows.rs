@@ -106,7 +106,7 @@ pub(super) fn is_taken(error: &Error) -> bool {
     error.sqlstate().is_some_and(|code| code == "23505" || code == "23P01")
 }
 
-/// What PostgreSQL said against a row, without its values (R36): messages hold none.
+/// Returns what PostgreSQL said against a row, without its values (R36): messages hold none.
 pub(super) fn reason(error: &Error) -> String {
     error.message.clone()
 }

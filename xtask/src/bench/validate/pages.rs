@@ -95,7 +95,7 @@ impl Pages {
         page.and_then(|page| self.answers.get(page)).unwrap_or(&self.empty).clone()
     }
 
-    /// One whole request for each page, head and body, for a replay.
+    /// Returns one whole request for each page, head and body, for a replay.
     pub fn requests(&self) -> Vec<Bytes> {
         let request = |number| {
             let body = format!(

@@ -1,4 +1,4 @@
-//! Which store answers a read, why, and how often (R5, R18).
+//! Policy of reads: which store answers, why, and how often (R5, R18).
 //!
 //! Words: the *policy* is what an operator may turn while the application runs; the *route* is what it says
 //! of one read; the *standing* is how far the target is behind, as this instance last asked. A key is

@@ -1,5 +1,5 @@
-//! How far the target is behind, as this instance knows it; asked for on demand, so an idle instance asks
-//! nothing.
+//! Standing of the target: how far it is behind, as this instance knows it; asked for on demand, so an idle
+//! instance asks nothing.
 //!
 //! What is known wears out. A key that was not pending when we asked can be as old as the time since then,
 //! and one that had waited for `age` has waited that much longer. So what is known holds until the moment
