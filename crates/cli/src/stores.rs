@@ -247,8 +247,8 @@ async fn acts_on(config: &Config, source: &Source, target: &Target) -> String {
     };
     format!(
         "PostgreSQL {}; DynamoDB {}{account}; tables {}, control table {}",
-        source.place(),
-        target.place(),
+        source.address(),
+        target.address(),
         tables.join(", "),
         config.control_table()
     )

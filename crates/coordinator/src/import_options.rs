@@ -29,8 +29,8 @@ pub struct ImportOptions {
 }
 
 impl ImportOptions {
-    /// Bucket and prefix; `None` for what is no place in S3.
-    pub fn place(&self) -> Option<(&str, &str)> {
+    /// Bucket and prefix; `None` for a URL that is none of S3.
+    pub fn destination(&self) -> Option<(&str, &str)> {
         let rest = self.s3.strip_prefix("s3://")?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         (!bucket.is_empty()).then_some((bucket, prefix))

@@ -10,10 +10,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Shortest time between two halvings: requests that were in flight at the first sign show it as well.
-const HALVE_PAUSE: Duration = Duration::from_millis(500);
-/// Calm needed before a quarter more are allowed.
-const CALM: Duration = Duration::from_secs(1);
+/// Shortest time between two halvings, of requests at once and of the rate: requests that were in flight at
+/// the first sign show it as well.
+pub(crate) const HALVE_PAUSE: Duration = Duration::from_millis(500);
+/// Time of calm before more requests at once, and a higher rate, are allowed.
+pub(crate) const CALM: Duration = Duration::from_secs(1);
 
 /// Shared by all that send.
 #[derive(Debug)]

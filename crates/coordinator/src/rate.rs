@@ -9,12 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lanes::{Lane, Lanes};
+use crate::lanes::{CALM, HALVE_PAUSE, Lane, Lanes};
 
-/// Shortest time between two halvings: requests that were in flight at the first throttle report it as well.
-const HALVE_PAUSE: Duration = Duration::from_millis(500);
-/// Calm needed before the ceiling grows.
-const CALM: Duration = Duration::from_secs(1);
 /// Growth after each calm period.
 const GROWTH: f64 = 1.25;
 /// An answer slower than this counts as a throttle. DynamoDB answers a batch in tens of milliseconds.

@@ -128,7 +128,7 @@ struct Table<'a> {
 }
 
 impl Run<'_> {
-    /// One turn after the other, until it is time to end.
+    /// Takes one turn after the other, until it is time to end.
     async fn turns(&self, tables: &[&TableBinding]) -> Result<RelaySummary> {
         let Run { migration, until, progress, cancel, shares, .. } = *self;
         let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_postgres::{HISTORY_ROWS, HISTORY_UNITS, Source};
+use lockstep_postgres::{INITIAL_LOAD_ROWS, INITIAL_LOAD_UNITS, Source};
 
 use crate::progress::Progress;
 
@@ -33,8 +33,8 @@ impl Spent {
         progress.tables.iter().flat_map(move |table| {
             let all = ((table.name, WRITE_UNITS), table.capacity_units());
             let initial_load = [
-                ((table.name, HISTORY_UNITS), table.initial_load_units()),
-                ((table.name, HISTORY_ROWS), table.rows_written()),
+                ((table.name, INITIAL_LOAD_UNITS), table.initial_load_units()),
+                ((table.name, INITIAL_LOAD_ROWS), table.rows_written()),
             ];
             std::iter::once(all).chain(initial_load.into_iter().filter(move |_| of_initial_load))
         })

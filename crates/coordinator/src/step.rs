@@ -72,6 +72,7 @@ pub(crate) async fn step(
         return Err(CoordinatorError::NotAdjacent { from, to });
     }
     require_one_migration(migration, from, to).await?;
+    mark_before(migration).await?;
     let gates = all_gates(migration, &control, to, rehearsal, observer).await?;
     let intent = Intent { from, to, epoch_before: control.epoch };
     refuse_by(migration, &intent, &gates, force).await?;
@@ -113,8 +114,7 @@ fn nothing_to_do(control: &Control) -> StepOutcome {
     }
 }
 
-/// Refuses where this process and both stores are not of one migration with one history, and marks both for
-/// the next one that asks.
+/// Refuses where this process and both stores are not of one migration with one history.
 async fn require_one_migration(migration: &MigrationContext, from: Phase, to: Phase) -> Result<()> {
     let source = &migration.source;
     // 1. DynamoDB is the truth, and a coordinator knows fewer tables than the migration has. 2. It drains the
@@ -132,10 +132,14 @@ async fn require_one_migration(migration: &MigrationContext, from: Phase, to: Ph
     } else {
         continuity::require_kept(migration).await?;
     }
-    // Writes a mark of history to the target, so that a later restore of PostgreSQL to before this step is
-    // detected.
+    Ok(())
+}
+
+/// Marks both stores before the step, so that a later restore of PostgreSQL to before it is detected. History
+/// must have been found kept just before.
+async fn mark_before(migration: &MigrationContext) -> Result<()> {
     continuity::mark_now(migration).await?;
-    source.replace_times_ahead().await?;
+    migration.source.replace_times_ahead().await?;
     Ok(())
 }
 

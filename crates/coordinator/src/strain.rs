@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn history_moves_more_slowly_where_sessions_or_a_replica_are_past_their_bounds_and_says_which() {
+    fn the_initial_load_is_slower_where_sessions_or_a_replica_are_past_their_bounds_and_says_which() {
         let calm = Load { active_sessions: 60, sessions_max: 100, ..Load::default() };
         assert_eq!(strain(&calm, &Tuning::default()), None);
         let busy = Load { active_sessions: 61, ..calm };

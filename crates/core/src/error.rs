@@ -1,14 +1,7 @@
 //! Errors: a kind to branch on, a sentence to read.
 
-mod place;
-mod sqlstate;
 mod withheld;
-mod without_values;
-mod words;
 
-pub use sqlstate::{passwords_refused, read_only_refusals};
-
-use crate::Advice::SourceConnectionsMax;
 use crate::unholdable::Unholdable;
 use withheld::Withheld;
 
@@ -130,31 +123,6 @@ impl Error {
         Self::target(Kind::Invalid, format!("converting a row of {table}"), reason.to_string())
     }
 
-    /// Reads a driver's error while `doing` something.
-    pub fn of_sqlx(doing: impl Into<String>, error: sqlx::Error) -> Self {
-        let kind = kind_of_sqlx(&error);
-        if let sqlx::Error::Database(e) = &error {
-            sqlstate::notice(&e.code().unwrap_or_default());
-        }
-        let message = match &error {
-            sqlx::Error::Database(e) => match e.code() {
-                Some(code) => {
-                    let said = without_values::of_driver(&error);
-                    format!("{said} (SQLSTATE {code}){}", sqlstate::advise(&code))
-                }
-                None => without_values::of_driver(&error),
-            },
-            sqlx::Error::PoolTimedOut => format!(
-                "could not get a connection before the timeout: PostgreSQL does not \
-                    answer, or every connection of the pool is busy, or the server \
-                    takes no writes (a replica, as after a failover); check that the \
-                    server is up, or raise {SourceConnectionsMax}"
-            ),
-            other => without_values::of_driver(other),
-        };
-        Self::of_driver(Side::Source, kind, doing, message, error)
-    }
-
     /// Makes the error of what the driver of one `side` said while `doing` something, told as `message`,
     /// which holds no value of a row. The error itself is kept for [`Error::driver`].
     pub fn of_driver(
@@ -164,16 +132,30 @@ impl Error {
         message: impl Into<String>,
         error: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        let cause = Some(Box::new(Withheld(Box::new(error))) as _);
-        Self { side, kind, doing: doing.into(), message: message.into(), cause }
+        Self::withholding(side, kind, doing.into(), message.into(), Withheld::of(error))
+    }
+
+    /// Makes the same of an error that PostgreSQL gave a SQLSTATE, if it did; see [`Error::sqlstate`].
+    pub fn of_source_driver(
+        kind: Kind,
+        doing: impl Into<String>,
+        message: impl Into<String>,
+        sqlstate: Option<String>,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let withheld = Withheld { sqlstate, ..Withheld::of(error) };
+        Self::withholding(Side::Source, kind, doing.into(), message.into(), withheld)
+    }
+
+    fn withholding(side: Side, kind: Kind, doing: String, message: String, withheld: Withheld) -> Self {
+        Self { side, kind, doing, message, cause: Some(Box::new(withheld)) }
     }
 
     /// Returns the driver's own error (`sqlx::Error`, or one of the AWS SDK), if this came from one. It may
     /// quote values of rows, also in its `Debug` and in what caused it: it is for a program that acts on what
     /// its own triggers raise, and not for a log.
     pub fn driver(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
-        let withheld = self.cause.as_ref()?.downcast_ref::<Withheld>()?;
-        Some(withheld.0.as_ref())
+        Some(self.withheld()?.error.as_ref())
     }
 
     /// Tells whether PostgreSQL knows no such table: a schema of an older Lockstep, or none.
@@ -189,90 +171,27 @@ impl Error {
 
     /// Returns the SQLSTATE, where PostgreSQL gave one.
     pub fn sqlstate(&self) -> Option<String> {
-        let error = self.driver()?.downcast_ref::<sqlx::Error>()?;
-        error.as_database_error()?.code().map(|code| code.into_owned())
+        self.withheld()?.sqlstate.clone()
     }
-}
 
-/// Returns the meaning of an error of the driver. Beside the server's own errors (see [`sqlstate`]) there is
-/// what happens to a connection.
-fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
-    match error {
-        sqlx::Error::Database(e) => sqlstate::kind(e.code().as_deref().unwrap_or_default()),
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => Kind::Unavailable,
-        // The server is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it
-        // does when it goes down, or a pooler or a proxy that says something else.
-        sqlx::Error::Protocol(_) => Kind::Unavailable,
-        // A handshake that was cut off says nothing of certificates.
-        sqlx::Error::Tls(cause) if is_cut_off(cause.as_ref()) => Kind::Unavailable,
-        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Misconfigured,
-        _ => Kind::Invalid,
+    fn withheld(&self) -> Option<&Withheld> {
+        self.cause.as_ref()?.downcast_ref()
     }
-}
-
-fn is_cut_off(cause: &(dyn std::error::Error + 'static)) -> bool {
-    use std::io::ErrorKind::{InvalidData, InvalidInput};
-    std::iter::successors(Some(cause), |cause| cause.source())
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| !matches!(io.kind(), InvalidData | InvalidInput))
 }
 
 /// The text that is told of a panic of a task. Its message is not: 1. The code of a table unwraps the error
 /// of a parser, which quotes what it read. 2. The message is recorded, and shown by the status.
 pub const PANICKED: &str = "the output of this process says where";
 
-/// Adds what was being done to a driver's result.
-pub trait Doing<T> {
+/// Adds what was being done to the result of a driver. `D` stands for the driver: the crate that knows what
+/// its errors mean has a type for it, and may so implement this for results that are not its own.
+pub trait Doing<D> {
+    /// The value of a result that is no error.
+    type Done;
+
     /// Turns the driver's error into ours.
     ///
     /// # Errors
     /// The driver's, named.
-    fn doing(self, what: &str) -> Result<T>;
-}
-
-impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
-    fn doing(self, what: &str) -> Result<T> {
-        self.map_err(|error| Error::of_sqlx(what, error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sqlx::{Connection, PgConnection};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_server_that_hangs_up_while_it_greets_is_away_and_no_mistake() {
-        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("postgres://app@{}/any", server.local_addr().expect("its address"));
-        let hang_up = async {
-            let (mut greeted, _) = server.accept().await.expect("a client");
-            let mut request = [0; 8];
-            tokio::io::AsyncReadExt::read_exact(&mut greeted, &mut request)
-                .await
-                .expect("it asks for encryption");
-        };
-        let (connected, ()) = tokio::join!(PgConnection::connect(&url), hang_up);
-        let error = connected.expect_err("no server answers");
-        assert_eq!(kind_of_sqlx(&error), Kind::Unavailable, "{error}");
-    }
-
-    #[test]
-    fn what_the_driver_said_is_in_neither_the_debug_form_nor_the_chain_and_can_be_asked_for() {
-        let error = Error::of_sqlx("reading", sqlx::Error::Decode("4711 Planted".into()));
-        let (mut chain, mut cause) = (Vec::new(), std::error::Error::source(&error));
-        while let Some(next) = cause {
-            chain.push(next.to_string());
-            cause = next.source();
-        }
-        let all = format!("{error} {error:?} {error:#?} {chain:?}");
-        assert!(!all.contains("Planted"), "{all}");
-        let driver = error.driver().expect("it is kept").downcast_ref::<sqlx::Error>();
-        assert!(driver.is_some_and(|error| error.to_string().contains("Planted")));
-    }
+    fn doing(self, what: &str) -> Result<Self::Done>;
 }

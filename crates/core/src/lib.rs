@@ -6,12 +6,13 @@
 //! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants are in
 //! docs/protocol.md.
 //!
-//! Words only: it opens nothing and asks no clock but in `beside_columns`, though it names types of both
-//! drivers. Read first: `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and
+//! Words only: it opens nothing and asks no clock but in `beside_columns`. Of both drivers it names the types
+//! that a table reads and makes (a field of a row, a parameter, an attribute), and no error. Read first:
+//! `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and
 //! `table`, and `control`. All of it in an order in which each rests on those before it: [`Phase`] and
 //! [`Version`]; [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`];
-//! [`FieldDiff`]; [`Column`]; [`ids_end`] (which numbers
-//! keys are given); [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
+//! [`FieldDiff`]; [`Column`]; [`ids_end`] (which numbers keys are given); [`Index`], [`Item`],
+//! `expiry` (how long one stays), [`TargetKey`],
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
 //! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); [`Window`]; [`Change`] (what a
@@ -61,7 +62,7 @@ pub use column::{
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};
-pub use error::{Doing, Error, Kind, PANICKED, Result, Retry, Side, passwords_refused, read_only_refusals};
+pub use error::{Doing, Error, Kind, PANICKED, Result, Retry, Side};
 pub use ids::ids_end;
 pub use index::{Index, KeyAttribute, KeyType};
 pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};

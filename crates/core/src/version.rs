@@ -41,7 +41,7 @@ pub struct Version(pub i64);
 
 impl Version {
     /// The version of a row of the initial load: below everything that capture hands out.
-    pub const HISTORY: Version = Version(0);
+    pub const INITIAL_LOAD: Version = Version(0);
 
     /// No version of ours is higher: its epoch would be the four millionth. 1. Another program puts an item
     /// with the highest number there is. 2. Taken for a version, every change of its row is refused, and
@@ -71,6 +71,6 @@ mod tests {
         assert!(last_of_first < first_of_second);
         assert_eq!(last_of_first.epoch(), Epoch::FIRST);
         assert_eq!(first_of_second.epoch(), Epoch(2));
-        assert!(Version::HISTORY < Version(Epoch::FIRST.floor()));
+        assert!(Version::INITIAL_LOAD < Version(Epoch::FIRST.floor()));
     }
 }

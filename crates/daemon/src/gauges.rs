@@ -35,7 +35,7 @@ pub(crate) fn install() -> Option<&'static PrometheusHandle> {
     installed.as_ref()
 }
 
-/// One answer of a store.
+/// Counts one answer of a store.
 pub(crate) fn latency(store: &'static str, took: Duration) {
     histogram!(LATENCY, "store" => store).record(took.as_secs_f64());
 }

@@ -114,14 +114,14 @@ impl Daemon {
     ///
     /// # Cancel safety
     /// It only looks.
-    pub async fn settled(&self, at_most: Duration) {
+    pub async fn ready(&self, at_most: Duration) {
         let (mut snapshot, mut role) = (self.shared.snapshot.subscribe(), self.shared.role.subscribe());
-        let settled = async {
+        let ready = async {
             // The senders live in `shared`.
             let _ = role.wait_for(|role| *role == part::Role::Leader).await;
             let _ = snapshot.wait_for(|snapshot| snapshot.read_at.is_some()).await;
         };
-        let _ = tokio::time::timeout(at_most, settled).await;
+        let _ = tokio::time::timeout(at_most, ready).await;
     }
 
     /// Waits until it is told to stop, and has drained: the operation under way is undone or finished, parts

@@ -183,7 +183,7 @@ impl Operations {
         });
     }
 
-    /// One of them.
+    /// Returns one of them.
     pub(crate) fn get(&self, id: &str) -> Option<Operation> {
         self.list().iter().find(|operation| operation.id == id).cloned()
     }

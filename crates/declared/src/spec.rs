@@ -1,8 +1,9 @@
 //! Spelling of a column for statements: how it stands in a source key, and how a field of it is spelled as a
 //! literal.
 
-use lockstep_core::text::{self, decimal, hex, time};
+use lockstep_core::text::{decimal, hex, time};
 use lockstep_core::{Column as _, Unholdable};
+use lockstep_postgres::column_sql;
 
 use crate::kind::{Kind, Read};
 use crate::shape::Column;
@@ -10,17 +11,14 @@ use crate::shape::Column;
 /// Returns the expression that puts a column into a source key; it prints equal values in one way.
 pub(crate) fn key_expression(column: &Column) -> fn(&str) -> String {
     match (column.kind, column.read) {
-        (Kind::Instant, Read::Binary) => |name| format!("({name} AT TIME ZONE 'UTC')"),
-        (Kind::Instant, Read::Printed) => |name| format!("({name} AT TIME ZONE 'UTC')::text"),
-        (Kind::Bytes, _) => |name| format!("(E'\\\\x' || pg_catalog.encode({name}, 'hex'))"),
-        (Kind::Numeric | Kind::Scaled(_), _) => |name| format!("(pg_catalog.trim_scale({name}))::text"),
-        // -0 equals 0 and prints differently.
-        (Kind::Real | Kind::Double, _) => {
-            |name| format!("(CASE WHEN {name} = 0 THEN '0' ELSE ({name})::text END)")
-        }
+        (Kind::Instant, Read::Binary) => column_sql::instant,
+        (Kind::Instant, Read::Printed) => column_sql::instant_text,
+        (Kind::Bytes, _) => column_sql::bytes,
+        (Kind::Numeric | Kind::Scaled(_), _) => column_sql::trimmed,
+        (Kind::Real | Kind::Double, _) => column_sql::float,
         (_, Read::Binary) => |name| name.to_owned(),
-        (_, Read::Printed) if column.is_foreign => text::expression,
-        (_, Read::Printed) => |name| format!("({name})::text"),
+        (_, Read::Printed) if column.is_foreign => column_sql::printed,
+        (_, Read::Printed) => column_sql::text,
     }
 }
 

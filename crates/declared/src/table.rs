@@ -1,11 +1,12 @@
 //! A declared table, as the coordinator and the validator work on it.
 
-use lockstep_core::text::{self, hex};
+use lockstep_core::text::hex;
 use lockstep_core::{
     AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow,
     FieldDiff, Fields, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey, TargetSchema,
     Unholdable, beside_columns, bind_text,
 };
+use lockstep_postgres::column_sql;
 
 use crate::kind::Read;
 use crate::shape::{Shape, Values};
@@ -186,14 +187,14 @@ impl AnyTable for DeclaredTable {
     fn selected(&self, column: &ColumnSpec, name: &str) -> String {
         match self.0.place(column.name).map(|place| &self.0.columns[place]) {
             Some(column) if column.read == Read::Binary => name.to_owned(),
-            Some(column) if column.is_foreign => text::expression(name),
-            Some(_) => format!("{name}::text"),
+            Some(column) if column.is_foreign => column_sql::printed(name),
+            Some(_) => column_sql::selected(name),
             None => name.to_owned(),
         }
     }
 
     fn parameter(&self, column: &ColumnSpec, place: &str) -> String {
-        format!("{place}::text::{}", column.sql_type)
+        column_sql::parameter(place, column.sql_type)
     }
 
     fn is_keyed_by_primary_key(&self) -> bool {

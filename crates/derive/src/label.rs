@@ -126,7 +126,7 @@ fn expand(labels: &Labels) -> TokenStream {
                 fn literal_of_field(field: p::Option<&[u8]>) -> p::Result<p::String, p::Unholdable> {
                     p::label::literal_of_field(field)
                 }
-                fn key_expression(name: &str) -> p::String { p::text::expression(name) }
+                fn key_expression(name: &str) -> p::String { p::printed(name) }
             }
         };
     }

@@ -10,7 +10,7 @@ use super::wire_json::push_members;
 /// the item missing.
 pub fn push_initial_load_line(item: Item, lines: &mut Vec<u8>) {
     lines.extend_from_slice(b"{\"Item\":");
-    push_members(item.at(Version::HISTORY).iter().map(|(name, value)| (*name, value)), lines);
+    push_members(item.at(Version::INITIAL_LOAD).iter().map(|(name, value)| (*name, value)), lines);
     lines.extend_from_slice(b"}\n");
 }
 

@@ -330,7 +330,7 @@ fn stood_by(table: &str, error: BatchStatementError) -> Result<Stood> {
 }
 
 fn as_initial_load(item: Item) -> Item {
-    item.at(Version::HISTORY)
+    item.at(Version::INITIAL_LOAD)
 }
 
 #[cfg(test)]

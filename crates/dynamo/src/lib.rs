@@ -117,7 +117,7 @@ impl Target {
     }
 
     /// Returns the address of this target, for messages.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         match &self.options.endpoint_url {
             // For a proxy in between it may hold a password.
             Some(url) => match url.split_once("://").zip(url.rsplit_once('@')) {

@@ -97,7 +97,7 @@ impl Target {
             .expression_attribute_names("#m", MARK_ATTRIBUTE)
             .expression_attribute_names("#h", HIGHEST)
             .expression_attribute_names("#at", AT)
-            .expression_attribute_values(":zero", number(Version::HISTORY.0))
+            .expression_attribute_values(":zero", number(Version::INITIAL_LOAD.0))
             .expression_attribute_values(":yes", AttributeValue::Bool(true))
             .expression_attribute_values(":m", number(mark.number))
             .expression_attribute_values(":h", number(mark.version.0))
@@ -149,8 +149,12 @@ impl Target {
         let sent = request.expression_attribute_names("#v", VERSION_ATTRIBUTE).send().await;
         let output =
             sent.map_err(|e| fault::error(format!("looking for the highest version in {table}"), e))?;
-        let highest =
-            output.items().iter().filter_map(lockstep_core::version_of).max().unwrap_or(Version::HISTORY);
+        let highest = output
+            .items()
+            .iter()
+            .filter_map(lockstep_core::version_of)
+            .max()
+            .unwrap_or(Version::INITIAL_LOAD);
         Ok((highest, output.last_evaluated_key.filter(|key| !key.is_empty())))
     }
 }

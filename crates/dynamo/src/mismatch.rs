@@ -57,7 +57,7 @@ pub(super) fn undeclared(found: &TableDescription, schema: &TargetSchema) -> Vec
     strange.collect()
 }
 
-/// One sentence for each difference; none where the table can be written to.
+/// Returns one sentence for each difference; none where the table can be written to.
 pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
     let mut wrong = Vec::new();
     let names =

@@ -15,7 +15,7 @@ impl Target {
     /// Repeat it: a table that is gone, or is going, is gone.
     #[crate::boxed]
     pub async fn remove_table(&self, table: &str) -> Result<bool> {
-        let doing = format!("deleting {table} at {}", self.place());
+        let doing = format!("deleting {table} at {}", self.address());
         match self.client.delete_table().table_name(table).send().await {
             Ok(_) => Ok(true),
             Err(e) => match fault::error(doing, e) {

@@ -100,7 +100,7 @@ impl Target {
                 Ok(Some(found))
             }
             Err(e) => {
-                let error = fault::error(format!("describing {table} at {}", self.place()), e);
+                let error = fault::error(format!("describing {table} at {}", self.address()), e);
                 if error.message.starts_with("ResourceNotFoundException") { Ok(None) } else { Err(error) }
             }
         }
@@ -113,7 +113,7 @@ impl Target {
     /// The driver's; [`Kind::Unavailable`] when the table is not ACTIVE after about five minutes.
     #[crate::boxed]
     pub async fn create(&self, table: &str, schema: &TargetSchema, ttl: bool) -> Result<TargetTable> {
-        let doing = format!("creating {table} at {}", self.place());
+        let doing = format!("creating {table} at {}", self.address());
         let Definition { attributes, key, indexes } = Definition::of(schema);
         let created = self
             .client
@@ -175,7 +175,7 @@ impl Target {
     }
 
     fn streams_place(&self) -> String {
-        self.options.streams_endpoint_url.clone().unwrap_or_else(|| self.place())
+        self.options.streams_endpoint_url.clone().unwrap_or_else(|| self.address())
     }
 
     /// Tells whether a table has no item at all.

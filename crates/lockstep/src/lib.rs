@@ -59,6 +59,8 @@ pub use lockstep_derive::{Label, Table};
 // How to reach both stores; only this crate opens them.
 pub use lockstep_dynamo::TargetOptions;
 pub use lockstep_postgres::{Password, SourceOptions};
+// An error of an application's own SQL as one of ours.
+pub use lockstep_postgres::of_sqlx;
 
 /// Keeps the example of docs/add-your-own-table.md compiling.
 #[doc = include_str!("../../../docs/add-your-own-table.md")]

@@ -7,6 +7,7 @@ use lockstep_core::Error;
 use sqlx::{Connection, PgConnection};
 
 use super::Source;
+use crate::fault::of_sqlx;
 
 impl Source {
     /// Returns the reason why no connection to the server can be made now; `None` where one can, or where
@@ -26,7 +27,7 @@ impl Source {
             Err(error) => {
                 let place =
                     format!("connecting to PostgreSQL at {}:{}", options.get_host(), options.get_port());
-                Some(Error::of_sqlx(place, error))
+                Some(of_sqlx(place, error))
             }
         }
     }

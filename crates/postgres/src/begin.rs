@@ -49,8 +49,8 @@ impl SourceTransaction {
 }
 
 impl Drop for SourceTransaction {
-    /// One that was begun is rolled back by the pool. One that may or may not have been begun goes with its
-    /// connection.
+    /// Leaves a transaction that was begun to the pool, which rolls it back. One that may or may not have
+    /// been begun goes with its connection.
     ///
     /// Or else: 1. A caller is dropped while its BEGIN is under way, or the statements with it fail. 2. The
     /// driver has counted no transaction yet, so it rolls none back, and the connection goes back to the pool

@@ -30,6 +30,7 @@ use super::binding::{TableBinding, digest_sql, list, quote_identifier, quote_lit
 use super::intents::parse_xid;
 use super::statements::{Computed, RowStatements};
 use super::{BARRIER, TransactionId};
+use crate::fault::of_sqlx;
 
 /// A kind of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ pub async fn call(
     let added = arguments.add(believed.0).and_then(|()| arguments.add(marks != Marks::Unasked));
     let added = added.and_then(|()| arguments.add(marks == Marks::WithRepairs));
     if let Err(error) = added {
-        return CallEnd::Refused(Error::of_sqlx(doing, sqlx::Error::Encode(error)));
+        return CallEnd::Refused(of_sqlx(doing, sqlx::Error::Encode(error)));
     }
     match sqlx::query_with(AssertSqlSafe(sql.to_owned()), arguments).fetch_one(connection).await {
         Ok(row) => match read(row) {
@@ -142,7 +143,7 @@ pub async fn call(
             let plain = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>());
             let code = plain.filter(|e| e.severity() == PgSeverity::Error).map(|e| e.code().to_owned());
             let lost = code.is_none();
-            let error = Error::of_sqlx(doing, error);
+            let error = of_sqlx(doing, error);
             match code.as_deref() {
                 Some(STALE) => CallEnd::Stale,
                 // No such function; no such schema; no right to something. The long way will say which.
@@ -172,7 +173,7 @@ fn read(row: PgRow) -> Result<CallEnd> {
             marked("lockstep_old_version", "lockstep_old_repair")?,
         ))
     };
-    let (found, id, now, key, old_key) = read().map_err(|error| Error::of_sqlx(doing, error))?;
+    let (found, id, now, key, old_key) = read().map_err(|error| of_sqlx(doing, error))?;
     let id = id.map(parse_xid).transpose()?;
     match id {
         Some(id) if found => Ok(CallEnd::Done(Called { id, now, key, old_key, row })),

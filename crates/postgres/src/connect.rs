@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use lockstep_core::Advice::{SourceUrl, SourceUrlVariable};
-use lockstep_core::{Error, Result};
+use lockstep_core::Result;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 
 use super::{Source, SourceOptions};
+use crate::fault::of_sqlx;
 use crate::node::{Told, is_there, require_writer};
 use crate::path::Path;
 use crate::plans::Plans;
@@ -49,7 +50,7 @@ impl Source {
             if let Some(error) = pooler::named_by(&e, &place) {
                 return error;
             }
-            let mut error = Error::of_sqlx(&place, e);
+            let mut error = of_sqlx(&place, e);
             error.message += &format!(
                 "; check {SourceUrl} ({SourceUrlVariable}) and that the server \
                     accepts connections"

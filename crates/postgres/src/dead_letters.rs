@@ -110,7 +110,7 @@ impl Source {
             let found: i64 = sqlx::query_scalar(AssertSqlSafe(insert.clone()))
                 .persistent(false)
                 .bind(binding.name())
-                .bind(Version::HISTORY.0)
+                .bind(Version::INITIAL_LOAD.0)
                 .bind(reason)
                 // By its place: a table may have a `state` of its own.
                 .bind(row.get::<String, _>(0))

@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::clock::{is_ahead, worker_is_live};
 use super::{HeldRange, KeyBound, RangeProgress, Source};
 
-/// Place of the initial load of a table on its way to an import.
+/// Destination of the parts of a table that an import loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportPlace {
+pub struct ImportDestination {
     /// Folder on this machine that parts are written to.
     pub folder: String,
     /// Bucket that DynamoDB reads.
@@ -29,13 +29,13 @@ pub struct ImportPlace {
 pub struct ImportRow {
     /// `writing`, `importing`, `filling` or `done`.
     pub state: String,
-    /// See [`ImportPlace`].
+    /// See [`ImportDestination`].
     pub folder: String,
-    /// See [`ImportPlace`].
+    /// See [`ImportDestination`].
     pub bucket: String,
-    /// See [`ImportPlace`].
+    /// See [`ImportDestination`].
     pub prefix: String,
-    /// See [`ImportPlace`].
+    /// See [`ImportDestination`].
     pub part_bytes: i64,
     /// Token by which DynamoDB knows a call that is repeated.
     pub client_token: Option<String>,
@@ -82,7 +82,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's. `false`: the table has a target, and nothing was changed.
-    pub async fn begin_import(&self, table: &str, place: &ImportPlace) -> Result<bool> {
+    pub async fn begin_import(&self, table: &str, destination: &ImportDestination) -> Result<bool> {
         let doing = "beginning an import";
         let mut transaction = self.begin(doing).await?;
         let closed = sqlx::query(
@@ -107,10 +107,10 @@ impl Source {
              VALUES ($1, 'writing', $2, $3, $4, $5)",
         )
         .bind(table)
-        .bind(&place.folder)
-        .bind(&place.bucket)
-        .bind(&place.prefix)
-        .bind(place.part_bytes)
+        .bind(&destination.folder)
+        .bind(&destination.bucket)
+        .bind(&destination.prefix)
+        .bind(destination.part_bytes)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;

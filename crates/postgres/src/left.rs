@@ -108,8 +108,8 @@ async fn left_in(transaction: &mut PgConnection, tables: &[KeysOfTable<'_>]) -> 
     found.into_iter().map(left).collect::<Result<_, _>>().doing(doing)
 }
 
-/// One join a table. A key is of one table, and is no key for the others: it may not even have their types,
-/// so they are given none.
+/// Writes one join a table. A key is of one table, and is no key for the others: it may not even have their
+/// types, so they are given none.
 fn sql(tables: &[&TableBinding]) -> String {
     let (mut columns, mut joins) = (String::new(), String::new());
     for (n, binding) in tables.iter().enumerate() {

@@ -1,10 +1,13 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
-//! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `catalog` (a table for
+//! In reading order: [`column_sql`] (expressions of one column), [`Relation`] and [`TableBinding`] (one
+//! table's names and SQL), `catalog` (a table for
 //! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
-//! (which tables go where), `partitions` and `take_in` (of a table that has some), `url`, `password`,
-//! `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
+//! (which tables go where), `fault` (what the driver's errors mean), `partitions` and `take_in` (of a table
+//! that has some), `url`, `password`,
+//! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
+//! server does not answer), `path`, `plans` (statements of a
 //! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
 //! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
 //! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
@@ -41,6 +44,7 @@ mod calls;
 mod capture;
 mod catalog;
 mod clock;
+pub mod column_sql;
 mod comparison_answers;
 mod comparison_progress;
 mod comparisons;
@@ -53,6 +57,8 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod fault;
+mod file_owner;
 mod fingerprint;
 mod foreign_code;
 mod foreign_schemas;
@@ -146,10 +152,12 @@ pub use control::{
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
+pub use fault::{Sqlx, of_sqlx};
+pub use file_owner::{is_of_another_user, may_be_written_by, user_of_process};
 pub use glance::Glance;
 pub use grants::{GrantedRole, grants};
 pub use held_back::HeldBack;
-pub use imports::{ImportPlace, ImportRow, PartRow};
+pub use imports::{ImportDestination, ImportRow, PartRow};
 pub use intents::{
     Mark, MarkedKey, WITH_ID, begin_write, begin_write_in, id_assigned, id_of, id_under_way, is_under_way,
     resolve_in_transaction,
@@ -167,7 +175,7 @@ pub use lock_tries::LockTries;
 pub use lookup::KeyState;
 pub use password::Password;
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
-pub use planned::{HISTORY_ROWS, HISTORY_UNITS, LoadPlan, PlannedLoad};
+pub use planned::{INITIAL_LOAD_ROWS, INITIAL_LOAD_UNITS, LoadPlan, PlannedLoad};
 pub use probe::CaptureProbe;
 pub use progress::{PlanLook, RangeProgress, RangeRow};
 
@@ -252,7 +260,7 @@ impl Source {
     }
 
     /// Returns the address of the source, for messages: no password is in it.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         let options = self.pool().connect_options();
         let database = options.get_database().unwrap_or("(the role's own)");
         format!("{}:{}/{database} as {}", options.get_host(), options.get_port(), options.get_username())

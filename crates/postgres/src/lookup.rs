@@ -7,6 +7,7 @@ use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::binding::{digest_sql, list, quote_identifier, quote_literal};
 use super::{KeyBound, Source, TableBinding};
+use crate::fault::of_sqlx;
 
 /// State of one key in the source at one moment.
 pub struct KeyState {
@@ -46,9 +47,9 @@ impl KeyState {
         }
     }
 
-    /// One state a key that was asked, however many rows it has. 1. A unique index is dropped, and one of ten
-    /// keys that are looked up has two rows. 2. There are eleven answers. 3. The keys after it are held
-    /// against rows of others.
+    /// Returns one state a key that was asked, however many rows it has. 1. A unique index is dropped, and
+    /// one of ten keys that are looked up has two rows. 2. There are eleven answers. 3. The keys after it
+    /// are held against rows of others.
     fn of_each(rows: Vec<PgRow>) -> Vec<Self> {
         let mut states: Vec<Self> = Vec::with_capacity(rows.len());
         let mut last = None;
@@ -110,7 +111,7 @@ pub(super) fn bind_keys<'a>(
     let added = arguments
         .add(numbers)
         .and_then(|()| columns.into_iter().try_for_each(|column| arguments.add(column)));
-    added.map_err(|error| Error::of_sqlx("binding keys", sqlx::Error::Encode(error)))
+    added.map_err(|error| of_sqlx("binding keys", sqlx::Error::Encode(error)))
 }
 
 /// Tells whether PostgreSQL can have a key: no text of its own holds a NUL. One that cannot be said is of an
@@ -152,7 +153,7 @@ impl Source {
         );
         let doing = "looking keys up";
         let mut arguments = PgArguments::default();
-        arguments.add(binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+        arguments.add(binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, binding, keys.iter().enumerate().filter(|(_, key)| is_sayable(key)))?;
         let found =
             sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockstep_core::read_only_refusals;
 use sqlx::Connection as _;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::PgConnection;
+
+use crate::fault::read_only_refusals;
 
 /// Idle for longer, a connection may have been cut by a firewall or a restart.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);

@@ -7,8 +7,10 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use lockstep_core::Advice::{SourcePasswordCommand, SourcePasswordFile};
-use lockstep_core::{Error, Kind, Result, passwords_refused};
+use lockstep_core::{Error, Kind, Result};
 use sqlx::postgres::{PgConnectOptions, PgPool};
+
+use crate::fault::passwords_refused;
 
 /// Origin of the source's password.
 #[derive(Clone, Default, PartialEq, Eq)]

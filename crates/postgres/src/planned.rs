@@ -7,9 +7,9 @@ use super::Source;
 use super::counts::TRUSTED;
 
 /// The names under which a backfill counts what it moved: rows it put, and write units.
-pub const HISTORY_ROWS: &str = "spent.history_rows";
-/// See [`HISTORY_ROWS`].
-pub const HISTORY_UNITS: &str = "spent.history_units";
+pub const INITIAL_LOAD_ROWS: &str = "spent.history_rows";
+/// See [`INITIAL_LOAD_ROWS`].
+pub const INITIAL_LOAD_UNITS: &str = "spent.history_units";
 
 /// Plan of the initial load of a table: what it is reckoned to take.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,8 +74,8 @@ impl Source {
             .bind(plan.write_units)
             .bind(plan.units_band)
             .bind(plan.seconds)
-            .bind(HISTORY_ROWS)
-            .bind(HISTORY_UNITS)
+            .bind(INITIAL_LOAD_ROWS)
+            .bind(INITIAL_LOAD_UNITS)
             .execute(self.pool())
             .await
             .doing("noting what the initial load will take")
@@ -137,7 +137,7 @@ impl Source {
                  FROM lockstep.counts WHERE table_name = p.table_name AND {TRUSTED}) AS c
              ORDER BY p.table_name"
         );
-        let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(HISTORY_ROWS).bind(HISTORY_UNITS);
+        let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(INITIAL_LOAD_ROWS).bind(INITIAL_LOAD_UNITS);
         match read.fetch_all(self.pool()).await.doing("reading what the initial load was planned to take") {
             // A schema of before has none.
             Err(error) if error.is_missing_table() => Ok(Vec::new()),

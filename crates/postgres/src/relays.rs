@@ -204,7 +204,7 @@ impl Source {
         }
     }
 
-    /// One at a time: two that deal at once would give some keys to none.
+    /// Begins to deal keys out, one relay at a time: two that deal at once would give some keys to none.
     async fn begin_dealing(&self) -> Result<SourceTransaction> {
         let mut transaction = self.begin(JOINING).await?;
         sqlx::query("LOCK TABLE lockstep.relays IN SHARE ROW EXCLUSIVE MODE")

@@ -18,6 +18,7 @@ use super::binding::digest_sql;
 use super::lock_tries;
 use super::lookup::{bind_keys, keys_sql};
 use super::{Source, SourceTransaction, TableBinding, take_exclusive};
+use crate::fault::of_sqlx;
 use crate::read_control;
 
 /// Longest wait for the barrier in one try: writers queue behind us for no longer.
@@ -116,7 +117,7 @@ pub(super) async fn mark(
         );
         let doing = "marking keys for repair";
         let mut arguments = PgArguments::default();
-        arguments.add(binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+        arguments.add(binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, binding, keys.iter().enumerate())?;
         let done =
             sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.doing(doing)?;

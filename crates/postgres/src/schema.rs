@@ -7,6 +7,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr};
 
 use super::{Source, lock_tries};
+use crate::fault::of_sqlx;
 
 /// Every migration, oldest first. One that has been released is never edited: sqlx holds their checksums.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -119,7 +120,7 @@ async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
 
 fn of_migrator(error: MigrateError) -> Error {
     match error {
-        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => Error::of_sqlx(DOING, e),
+        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => of_sqlx(DOING, e),
         MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
             let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or_default();
             let message = format!(

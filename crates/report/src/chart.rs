@@ -8,7 +8,7 @@ const WIDTH: f64 = 720.0;
 /// The inner part: what labels of axes leave.
 const LEFT: f64 = 56.0;
 
-/// One bar cut into parts, each with a label and a class of colour.
+/// Draws one bar cut into parts, each with a label and a class of colour.
 pub(crate) fn stacked(title: &str, parts: &[(&str, u64, &str)]) -> Markup {
     let whole: u64 = parts.iter().map(|(_, number, _)| number).sum();
     let mut x = 0.0;

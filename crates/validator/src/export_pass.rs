@@ -57,7 +57,7 @@ pub(crate) async fn open(run: &TableRun, folders: &[PathBuf]) -> Result<Export, 
     Ok(export)
 }
 
-/// One piece a file.
+/// Returns one piece a file.
 pub(crate) fn pieces(export: &Export) -> Vec<Piece> {
     vec![Piece::default(); export.files.len()]
 }

@@ -141,7 +141,7 @@ pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
         binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
     let capture = state.map(|state| (state.captured_at, columns_of(&state.fingerprint), &state.target_id));
     let all = (
-        (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),
+        (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.address()),
         (columns, binding.table.layout(), &options.window, options.settings.scan_segments),
         (run.phase, run.epoch, capture, run.read_order()),
     );

@@ -9,6 +9,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+#[cfg(unix)]
+use lockstep_postgres::{is_of_another_user, may_be_written_by, user_of_process};
+
 /// Makes a folder, and those above it that are missing, for our user alone. One of ours that others could
 /// read is closed to them.
 ///
@@ -90,23 +93,16 @@ fn fault(is_link: bool, is_ours: bool, owner: u32, mode: u32, user: Option<u32>)
     if !is_link && !is_ours {
         return None;
     }
-    let is_foreign = owner != 0 && user.is_some_and(|user| user != owner);
-    match (is_foreign, is_link) {
+    match (is_of_another_user(owner, user), is_link) {
         (true, true) => Some(format!("is a link that another user made (uid {owner}): remove it")),
         (true, false) => {
             Some(format!("belongs to another user (uid {owner}): remove it, or name another folder"))
         }
-        (false, false) if mode & 0o022 != 0 => {
+        (false, false) if may_be_written_by(mode).is_some() => {
             Some("can be written by others (chmod go-w it, once you have looked what is in it)".to_owned())
         }
         (false, _) => None,
     }
-}
-
-/// Returns the user that this process acts as, where the system says it by a file.
-#[cfg(unix)]
-fn user_of_process() -> Option<u32> {
-    fs::metadata("/proc/self").ok().map(|process| std::os::unix::fs::MetadataExt::uid(&process))
 }
 
 #[cfg(all(test, unix))]

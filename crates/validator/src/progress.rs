@@ -22,7 +22,7 @@ impl ValidationProgress {
         Arc::new(Self { tables: tables.collect() })
     }
 
-    /// One entry a table, in the order they were given.
+    /// Returns one entry a table, in the order they were given.
     pub fn tables(&self) -> &[TableValidationProgress] {
         &self.tables
     }

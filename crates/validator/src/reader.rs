@@ -69,8 +69,8 @@ impl Reader {
     }
 
     /// Returns the address of the target.
-    pub(crate) fn place(&self) -> String {
-        self.target.place()
+    pub(crate) fn address(&self) -> String {
+        self.target.address()
     }
 
     /// Asks the source something, again and again if need be.
@@ -139,7 +139,7 @@ impl Reader {
         Ok(names.iter().map(|name| distinct.get(name.as_str()).cloned().flatten()).collect())
     }
 
-    /// One page of a segment.
+    /// Reads one page of a segment.
     pub(crate) async fn page(
         &self,
         table: &str,
@@ -153,7 +153,7 @@ impl Reader {
         Ok(page)
     }
 
-    /// One page of a segment, as it came. The caller pays for it.
+    /// Reads one page of a segment, as it came. The caller pays for it.
     pub(crate) async fn body(
         &self,
         table: &str,
@@ -169,7 +169,7 @@ impl Reader {
         self.pace.pay(end.capacity_units);
     }
 
-    /// One page of a scan that counts.
+    /// Reads one page of a scan that counts.
     pub(crate) async fn count(
         &self,
         table: &str,

@@ -21,12 +21,12 @@ pub(crate) struct Suspect {
 }
 
 impl Suspect {
-    /// One that was met as a source row.
+    /// Makes a suspect that was met as a source row.
     pub(crate) fn of_row(subject: Subject) -> Self {
         Self { subject, of_row: true, shares_place_with: None }
     }
 
-    /// One that was met as an item.
+    /// Makes a suspect that was met as an item.
     pub(crate) fn of_item(subject: Subject) -> Self {
         Self { subject, of_row: false, shares_place_with: None }
     }

@@ -78,8 +78,8 @@ impl TableRun {
         })
     }
 
-    /// One of the same table and options, with counters of its own and none that are watched, that judges
-    /// nothing.
+    /// Makes a run of the same table and options, with counters of its own and none that are watched, that
+    /// judges nothing.
     pub(crate) fn beside(&self) -> Arc<Self> {
         let now = self.reader.source.now_at_least();
         let control =

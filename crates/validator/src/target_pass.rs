@@ -17,7 +17,7 @@ use crate::tasks::{Stopped, compute, join};
 /// The segments that no worker has taken yet, by their numbers.
 type Pieces = Mutex<VecDeque<(usize, Piece)>>;
 
-/// One piece a segment of the scan.
+/// Returns one piece a segment of the scan.
 pub(crate) fn pieces(segments: usize) -> Vec<Piece> {
     vec![Piece::default(); segments.max(1)]
 }

@@ -178,7 +178,7 @@ impl Action {
         }
     }
 
-    /// One of each, with numbers that do not matter.
+    /// Returns one of each, with numbers that do not matter.
     pub fn all() -> impl Iterator<Item = Action> {
         use Action as A;
         [

@@ -130,13 +130,13 @@ impl Model {
         }
         if let Some(key) = (0..KEYS).find(|key| b.left & bit(*key) != 0) {
             let next = s.with(|x| {
-                self.arrive(x, key, Guard::Absent, HISTORY, b.rows[key]);
+                self.arrive(x, key, Guard::Absent, INITIAL_LOAD, b.rows[key]);
                 x.backfill.left &= !bit(key);
                 x.backfill.rows[key] = GONE;
             });
             steps.push((Action::BackfillPuts(key), next));
             if s.left.faults > 0 && s.late.is_none() {
-                let (guard, version, value) = (Guard::Absent, HISTORY, b.rows[key]);
+                let (guard, version, value) = (Guard::Absent, INITIAL_LOAD, b.rows[key]);
                 let next = s.with(|x| {
                     x.left.faults -= 1;
                     x.late = Some(Late { key: key as u8, guard, version, value, writer: None });

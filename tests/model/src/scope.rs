@@ -208,7 +208,7 @@ impl Scope {
     pub(crate) fn start(&self, ops: [Option<Op>; WRITERS]) -> State {
         let loaded = self.phase != Phase::PostgresOnly;
         let control = Control { phase: self.phase, epoch: 1, writes: true };
-        let version = |key: usize| if loaded && self.rows[key] != GONE { HISTORY } else { NONE };
+        let version = |key: usize| if loaded && self.rows[key] != GONE { INITIAL_LOAD } else { NONE };
         let at_target = if self.phase == Phase::DynamoOnly {
             control
         } else {

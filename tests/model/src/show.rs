@@ -8,7 +8,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = |v: Version| match v {
             NONE => "-".to_owned(),
-            HISTORY => "0".to_owned(),
+            INITIAL_LOAD => "0".to_owned(),
             v => format!("{}.{}", epoch_of(v), v % EPOCH),
         };
         let value = |v: Value| if v == GONE { "gone".to_owned() } else { format!("#{v}") };

@@ -21,7 +21,7 @@ pub const DRAGGED: Value = 15;
 /// Nothing at all, not even a tombstone; in the pending set: not pending.
 pub const NONE: Version = 0;
 /// The version of history, which protocol and code call 0.
-pub const HISTORY: Version = 1;
+pub const INITIAL_LOAD: Version = 1;
 /// Versions of one epoch; the code has 2^40.
 pub const EPOCH: Version = 16;
 

@@ -174,7 +174,7 @@ impl Model {
         }
     }
 
-    /// One put of several, in their order.
+    /// Sends one put of several, in their order.
     fn put(&self, s: &State, n: usize, steps: &mut Steps) {
         let w = &s.writers[n];
         let open = if w.at == At::Committed { w.marks } else { self.puts(n, w.op) & !w.landed };

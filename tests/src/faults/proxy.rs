@@ -157,7 +157,7 @@ async fn listen(socket: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::
     connections.shutdown().await;
 }
 
-/// One connection of a client, one call after the other.
+/// Serves one connection of a client, one call after the other.
 async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     // Without it, an answer in two segments may wait 40 ms for the client's delayed acknowledgement. Only
     // speed is at stake.

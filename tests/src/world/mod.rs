@@ -193,7 +193,7 @@ impl World {
 
     /// Returns how the product reaches the target: through the proxy, if there is one.
     pub fn target_options(&self) -> TargetOptions {
-        target_options(self.target.place().to_owned(), &self.options)
+        target_options(self.target.address().to_owned(), &self.options)
     }
 
     /// Another handle on the source, with a pool of its own: another process, as far as the product can tell.

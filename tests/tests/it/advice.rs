@@ -104,7 +104,7 @@ fn table() -> TableSeen {
     }
 }
 
-/// One thing of each kind that can be seen to be wrong, in a phase.
+/// Returns one thing of each kind that can be seen to be wrong, in a phase.
 fn faults(phase: Phase) -> Vec<Observation> {
     let record = |writes| TargetRecord {
         phase: Phase::DynamoOnly,

@@ -24,7 +24,7 @@ async fn the_proof_for_an_account_goes_there_and_back_and_says_of_each_measureme
         .arg(folder.path())
         .env("LOCKSTEP", env!("CARGO_BIN_EXE_lockstep-under-test"))
         .env("LOCKSTEP_SOURCE__URL", url)
-        .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.target.place())
+        .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.target.address())
         .env("LOCKSTEP_TARGET__REGION", "eu-central-1")
         .env("LOCKSTEP_TARGET__EMULATOR_CREDENTIALS", "true")
         .stdin(Stdio::null())

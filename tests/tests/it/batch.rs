@@ -25,7 +25,7 @@ async fn a_batch_has_an_outcome_for_each_row_and_defers_what_the_target_refuses(
         assert_eq!(outcome.row.as_ref(), Some(row), "in the order of the rows");
         deferred += usize::from(matches!(outcome.target, Delivery::Deferred(_)));
     }
-    app.store::<IntegrationLogs>().writer().settled().await;
+    app.store::<IntegrationLogs>().writer().acknowledged().await;
     assert_eq!((deferred, world.pending(LOGS).await.len()), (2, 2));
     assert_eq!(app.write_counts().committed, 3, "ten rows in three transactions");
     world.proxy().clear();

@@ -34,7 +34,7 @@ impl Importing {
     async fn start_in(world: World, rules: ImportRules) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let bucket = folder.path().join("bucket");
-        let server = ImportServer::start(&world.target.place(), &bucket, rules).await.expect("it listens");
+        let server = ImportServer::start(&world.target.address(), &bucket, rules).await.expect("it listens");
         let options = TargetOptions { endpoint_url: Some(server.endpoint_url()), ..world.target_options() };
         let target = Target::connect(options).await;
         Self { world, server, folder, target }

@@ -37,7 +37,7 @@ impl Worker {
         let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"))
             .args([worker::ARGUMENT, name, &LEASE.as_millis().to_string()])
             .env("LOCKSTEP_SOURCE__URL", format!("postgres://{role}:worker@{place}"))
-            .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.plain_target.place())
+            .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.plain_target.address())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

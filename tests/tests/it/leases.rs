@@ -155,5 +155,8 @@ async fn counters_columns_and_leases_of_another_migration_are_not_touched_before
     let none = Target::connect(world.target_options()).await.control();
     none.raise_ids("integration_logs", 7, true).await.expect("seeded by a version that names no owner");
     assert_eq!(ours.take_ids("integration_logs", 3, i64::MAX).await.expect("taken").first, 7);
-    assert_eq!(theirs.take_ids("integration_logs", 3, i64::MAX).await.expect_err("ours now").kind, Kind::Misconfigured);
+    assert_eq!(
+        theirs.take_ids("integration_logs", 3, i64::MAX).await.expect_err("ours now").kind,
+        Kind::Misconfigured
+    );
 }

@@ -42,7 +42,7 @@ async fn world(mode: WriteMode, objects: &[&str]) -> (World, Migration) {
 
 /// Every key was delivered by its writer, and as it is: no relay has come by.
 async fn assert_delivered(world: &World, app: &Migration) {
-    app.store::<Payments>().writer().settled().await;
+    app.store::<Payments>().writer().acknowledged().await;
     assert_eq!(
         (world.pending(PAYMENTS).await.len(), world.pending(LOGS).await.len()),
         (0, 0),
@@ -118,7 +118,7 @@ async fn a_row_that_a_trigger_takes_away_or_moves_leaves_no_item_behind() {
             assert!(store.put(&payment_row(id, 1, "mine")).await.expect("put").found);
         }
         assert!(store.update(1, |p| p.customer_id = 9).await.expect("updated, and moved on").found);
-        store.writer().settled().await;
+        store.writer().acknowledged().await;
         assert_eq!(world.count(PAYMENTS).await, 2);
         world.assert_converged().await;
     }
@@ -180,7 +180,7 @@ async fn what_a_deferred_trigger_does_at_the_commit_stays_pending_for_the_relay(
         for outcome in store.put_batch(&[payment_row(3, 3, "mine")]).await {
             outcome.expect("put the long way");
         }
-        store.writer().settled().await;
+        store.writer().acknowledged().await;
         let pending: Vec<String> =
             world.pending(PAYMENTS).await.into_keys().map(|key| key[..2].to_owned()).collect();
         assert_eq!(pending, ["[1", "[3"], "changed after they left");
@@ -222,7 +222,7 @@ async fn what_a_trigger_does_instead_of_a_write_is_committed_in_every_phase() {
                 world.value(&format!("SELECT payment_status FROM payments WHERE payment_id = {id}")).await;
             assert_eq!(found, status, "in {phase:?}");
         }
-        store.writer().settled().await;
+        store.writer().acknowledged().await;
         world.assert_converged().await;
     }
     coordinator.close().await;
@@ -264,7 +264,7 @@ async fn columns_that_postgresql_computes_are_left_to_it_and_read_back() {
         }
         assert!(store.delete(id).await.expect("deleted").found);
         assert!(app.store::<IntegrationLogs>().put(&row(id, "u")).await.expect("put").found);
-        store.writer().settled().await;
+        store.writer().acknowledged().await;
         world.assert_converged().await;
     }
     // The functions that a coordinator installs are those that a store calls.
@@ -409,7 +409,7 @@ async fn programs_with_their_columns_in_another_order_do_not_call_each_others_fu
         .value("SELECT count(*) FROM pg_proc WHERE proname ~ '^(upsert|insert|delete)_integration_logs'")
         .await;
     assert_eq!(both, 6);
-    old.writer().settled().await;
+    old.writer().acknowledged().await;
     world.assert_converged().await;
 }
 

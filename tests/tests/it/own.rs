@@ -150,7 +150,7 @@ async fn a_batch_of_new_rows_gets_its_ids_and_is_counted_in_every_phase() {
     let logs = app.store::<IntegrationLogs>();
     inserted(&logs, 90).await;
     assert_eq!((logs.count().await.expect("counted"), world.live_items(LOGS).await), (95, 95));
-    app.writer().settled().await;
+    app.writer().acknowledged().await;
     for phase in [Phase::HybridRead, Phase::DynamoOnly] {
         world.stepped_to(phase).await;
         inserted(&logs, 7).await;

@@ -27,7 +27,7 @@ struct Pooler {
     url: String,
 }
 
-/// One in front of the world's PostgreSQL.
+/// Starts one in front of the world's PostgreSQL.
 async fn start(world: &World, program: &Path, mode: &str, more: &str) -> Pooler {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("pgbouncer.ini");

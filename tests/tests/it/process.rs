@@ -19,7 +19,7 @@ pub(crate) fn command(world: &World, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env("LOCKSTEP_SOURCE__URL", world.url())
-        .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.target.place())
+        .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.target.address())
         .env("LOCKSTEP_TARGET__REGION", "eu-central-1")
         .env("LOCKSTEP_TARGET__EMULATOR_CREDENTIALS", "true")
         .env("LOCKSTEP_STEPS__LOCK_PAUSE_MS", "50")

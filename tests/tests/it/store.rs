@@ -63,7 +63,7 @@ async fn in_dual_write_the_target_has_each_write_at_once_under_its_version() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     let (store, table) = (world.log_store(), world.logs_table());
     applied(&store.put(&row(1, "first")).await.expect("written"));
-    store.writer().settled().await;
+    store.writer().acknowledged().await;
     assert!(world.pending(LOGS).await.is_empty(), "acknowledged");
     let first = version_of(&world.live_at(&table, &log_key(1, "a")).await).expect("a version");
     assert_eq!(first.epoch(), world.source.control().await.expect("a phase").epoch);
@@ -75,7 +75,7 @@ async fn in_dual_write_the_target_has_each_write_at_once_under_its_version() {
     let deleted = world.tombstone_at(&table, &log_key(1, "a")).await;
     applied(&store.put(&row(1, "again")).await.expect("written"));
     assert!(version_of(&world.live_at(&table, &log_key(1, "a")).await) > Some(deleted));
-    store.writer().settled().await;
+    store.writer().acknowledged().await;
     assert!(world.pending(LOGS).await.is_empty());
     world.assert_converged().await;
 }
@@ -89,7 +89,7 @@ async fn an_update_that_moves_the_row_leaves_a_tombstone_where_it_was() {
     applied(&store.update(1, |log| log.service_name = "b".to_owned()).await.expect("moved"));
     world.tombstone_at(&table, &log_key(1, "a")).await;
     world.live_at(&table, &log_key(1, "b")).await;
-    store.writer().settled().await;
+    store.writer().acknowledged().await;
     assert!(world.pending(LOGS).await.is_empty(), "both keys were acknowledged");
     // A put that replaces a row elsewhere knows nothing of the old place: that key stays pending, and the
     // relay delivers it.

@@ -43,7 +43,7 @@ impl Writers {
                 .args([writer::ARGUMENT, &format!("{number}"), &lease.as_millis().to_string()])
                 .arg(file)
                 .env("LOCKSTEP_SOURCE__URL", world.url())
-                .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.plain_target.place())
+                .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.plain_target.address())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .kill_on_drop(true)

@@ -31,7 +31,7 @@ impl Bare {
         })
     }
 
-    /// One statement, one commit.
+    /// Runs one statement, with one commit.
     pub(super) async fn insert(&mut self, log: &IntegrationLog) -> anyhow::Result<IntegrationLog> {
         insert::<IntegrationLogs>(&mut self.writes, log).await
     }

@@ -72,7 +72,7 @@ pub async fn sdk_loop(endpoint_url: &str, history: &History, rows: usize) -> any
     let started = Instant::now();
     let count = items.len();
     for item in items {
-        let item = item.at(Version::HISTORY).into_attributes();
+        let item = item.at(Version::INITIAL_LOAD).into_attributes();
         client.put_item().table_name("integration_logs").set_item(Some(item)).send().await?;
     }
     Ok(count as f64 / started.elapsed().as_secs_f64())

@@ -4,7 +4,7 @@ use lockstep_coordinator::Status;
 
 use crate::report::table;
 
-/// One a line; nothing where there is none.
+/// Tells of the comparisons under way, one a line; empty where there is none.
 pub(super) fn comparisons(status: &Status) -> String {
     if status.comparisons.is_empty() {
         return String::new();

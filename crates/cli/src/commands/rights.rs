@@ -100,7 +100,7 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
     };
     let tables = context.config.names();
     let tables = tables.into_iter().map(|named| named.target).collect();
-    let import = context.config.import.place();
+    let import = context.config.import.destination();
     let import = import.map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned()));
     let control = context.config.control_table();
     print_json(&policy(role, &Resources { region, account, tables, control, import }));

@@ -128,7 +128,7 @@ pub(super) struct Walked {
     pub(super) steps: Vec<StepOutcome>,
     pub(super) phase: Phase,
     pub(super) epoch: Epoch,
-    /// What it went for; to be ended when the command is.
+    /// Errand of the walk, to be ended when the command is.
     pub(super) errand: Errand,
     /// Until when a request of DynamoOnly may still land, where this command has gone back from there, or
     /// goes on with one that has.

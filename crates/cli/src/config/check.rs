@@ -118,7 +118,7 @@ fn backfill(config: &Config, require: &mut Require<'_>) {
 
 fn import(import: &ImportOptions, require: &mut Require<'_>) {
     require(
-        import.s3.is_empty() || import.place().is_some(),
+        import.s3.is_empty() || import.destination().is_some(),
         "import.s3",
         "must be a bucket and what its objects' names begin with, such as s3://bucket/lockstep",
     );

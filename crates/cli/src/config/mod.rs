@@ -126,7 +126,7 @@ impl Config {
 
     fn read(registry: &Registry, figment: &Figment) -> Result<Self, ConfigError> {
         let mut config: Self = figment.extract().map_err(|error| explain(figment, error))?;
-        config.tables.settle(registry, figment)?;
+        config.tables.resolve(registry, figment)?;
         config.replaced = registry.gives_way() && !config.declared.is_empty();
         Ok(config)
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Blueprint, key_of, letter, projection, roles};
 
-/// One shell command a line.
+/// Writes one shell command a line.
 pub(crate) fn aws_cli(tables: &[Blueprint]) -> String {
     tables.iter().map(commands).collect::<Vec<_>>().join("\n")
 }

@@ -2,7 +2,7 @@
 
 use super::{Blueprint, key_of, letter, projection, roles};
 
-/// One resource a table.
+/// Writes one resource a table.
 pub(crate) fn terraform(tables: &[Blueprint]) -> String {
     tables.iter().map(resource).collect::<Vec<_>>().join("\n\n")
 }

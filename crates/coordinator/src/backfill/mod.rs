@@ -152,7 +152,7 @@ async fn begin(migration: &Arc<MigrationContext>, progress: &Progress) -> Result
     try_join_all(migration.tables.iter().map(|binding| Table::begin(migration, binding, progress))).await
 }
 
-/// One shift after the other, each under a lease of its own, until no range is left.
+/// Works one shift after the other, each under a lease of its own, until no range is left.
 async fn work_on(
     migration: &Arc<MigrationContext>,
     tables: &[&Table],

@@ -1,4 +1,4 @@
-//! What comparisons have found, and what is to be decided about it. Pure.
+//! Findings of comparisons, and the decision that they ask for. Pure.
 
 use lockstep_core::Advice::{
     AdvanceToDualWrite, Relay, Repair, RepairRows, ReverseBackfill, RollbackToDualWrite, TakeTargetKey,
@@ -9,7 +9,7 @@ use lockstep_core::Phase;
 use super::finding::Finding;
 use super::observation::Observation;
 
-/// What a person does about findings of which one may be the only copy of what PostgreSQL forgot.
+/// Returns what a person does about findings of which one may be the only copy of what PostgreSQL forgot.
 fn decide() -> String {
     format!(
         "{Repair:#}, which lists what differs: where DynamoDB is right, {TakeTargetKey} writes the row to \
@@ -18,7 +18,7 @@ fn decide() -> String {
     )
 }
 
-/// What there is to say of the newest verdict, or of a loss that is not decided about.
+/// Judges the newest verdict, or a loss that is not decided about.
 pub(super) fn findings(seen: &Observation, phase: Phase) -> Option<Finding> {
     if seen.loss_undecided {
         let is_wrong = seen.verdict.zip(seen.control).is_some_and(|(verdict, (_, epoch, _))| {
@@ -33,7 +33,7 @@ pub(super) fn findings(seen: &Observation, phase: Phase) -> Option<Finding> {
     Some(if verdict.incomplete { incomplete() } else { not_consistent(phase) })
 }
 
-/// What brings DynamoDB to what PostgreSQL says, where that may be done unasked.
+/// Returns the advice that brings DynamoDB to what PostgreSQL says, where that may be done unasked.
 pub(super) fn repair(seen: &Observation) -> String {
     if seen.loss_undecided { decide() } else { format!("{RepairRows:#}") }
 }

@@ -1,4 +1,4 @@
-//! What lost history means, by the phase that it is met in. Pure.
+//! Meaning of lost history, by the phase that it is met in. Pure.
 
 use lockstep_core::{Phase, Side};
 
@@ -6,7 +6,7 @@ use super::finding::Finding;
 use super::remedy::Remedy;
 use crate::loss::Loss;
 
-/// What one sign of a loss means.
+/// Judges one sign of a loss.
 pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
     match (loss.side(), loss.target_table(), phase) {
         (Side::Source, _, Phase::DynamoOnly) => Finding::broken(

@@ -1,4 +1,4 @@
-//! What of DynamoDB's control table, beside its record, could not be read.
+//! Parts of DynamoDB's control table, beside its record, that could not be read.
 
 use lockstep_core::Advice::{Doctor, Rights};
 
@@ -8,7 +8,7 @@ use super::observation::Observation;
 /// Keys that are named; there may be thousands.
 const NAMED_MAX: usize = 5;
 
-/// What is wrong with it. Pure.
+/// Judges the parts that could not be read. Pure.
 pub(super) fn findings(seen: &Observation) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !seen.no_leases.is_empty() {

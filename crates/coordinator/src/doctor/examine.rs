@@ -48,7 +48,7 @@ pub fn examine(seen: &Observation) -> Diagnosis {
     }
 }
 
-/// What is not of a single table.
+/// Judges what is not of a single table.
 fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     if let Some(why) = &seen.foreign_control_table {
         findings.push(Finding::broken(
@@ -281,7 +281,7 @@ fn instances(seen: &Observation, epoch: Epoch, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What is left where schema `lockstep` is gone, or not yet gone, because the migration is complete.
+/// Judges what is left where schema `lockstep` is gone, or not yet gone, because the migration is complete.
 fn after_the_end(seen: &Observation) -> Option<Finding> {
     let record = seen.target_record?;
     record.completed_at?;

@@ -1,4 +1,4 @@
-//! What the doctor says.
+//! Findings of the doctor.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::remedy::Remedy;
 /// of a second.
 pub(super) const WAITS_S: f64 = 60.0;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -21,32 +21,32 @@ pub enum Severity {
 /// One thing that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// Severity: how bad it is.
     pub severity: Severity,
-    /// Of which table; `None` for the migration as a whole.
+    /// Name of the table that it is about; `None` for the migration as a whole.
     pub table: Option<String>,
-    /// What is so.
+    /// Fact that was found.
     pub what: String,
-    /// What it means for the data.
+    /// Meaning of the fact for the data.
     pub means: String,
-    /// What to run, or to do.
+    /// Command to run, or thing to do.
     pub next: String,
-    /// What `repair --state` does about it, if it can.
+    /// Remedy that `repair --state` applies, if it can.
     pub remedy: Option<Remedy>,
 }
 
 /// Everything that the doctor has to say.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
-    /// What state this is, in a sentence.
+    /// State of the migration, in a sentence.
     pub state: String,
     /// Whether nothing is broken.
     pub sound: bool,
-    /// What is safe to do now.
+    /// Things that are safe to do now.
     pub safe: Vec<String>,
-    /// What was found, the worst first.
+    /// Findings, the worst first.
     pub findings: Vec<Finding>,
-    /// What to run now, in this order.
+    /// Commands to run now, in this order.
     pub next: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is found of items whose version another program chose. Pure.
+//! Findings of items whose version another program chose. Pure.
 
 use lockstep_core::Advice::{RepairStateAtOnce, RetryDeadLetters, ReverseFeed};
 use lockstep_core::Phase;

@@ -1,4 +1,4 @@
-//! What can be seen of a migration. Values only.
+//! Observation of a migration: all that can be seen of it. Values only.
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Epoch, InstanceRow, Phase, TargetRecord};
@@ -12,7 +12,7 @@ use crate::loss::Continuity;
 /// Everything that the doctor looks at.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Observation {
-    /// Why PostgreSQL could not be asked; then only DynamoDB was looked at.
+    /// Reason why PostgreSQL could not be asked; then only DynamoDB was looked at.
     pub source_error: Option<String>,
     /// Whether schema `lockstep` is there.
     pub installed: bool,
@@ -20,32 +20,33 @@ pub struct Observation {
     pub control: Option<(Phase, Epoch, DateTime<Utc>)>,
     /// DynamoDB's; `None` where the truth was never there, or it could not be asked.
     pub target_record: Option<TargetRecord>,
-    /// Why DynamoDB's control record could not be read; then it is not known what it says.
+    /// Reason why DynamoDB's control record could not be read; then it is not known what it says.
     pub target_record_error: Option<String>,
     /// Whether it names no migration, and we know which ours is: a version that knew no owners made it, or
     /// another program.
     pub target_record_unnamed: bool,
     /// Whether it was read, and does not say what a record says.
     pub target_record_damaged: bool,
-    /// Why the control table in DynamoDB is another migration's; then nothing of its record is seen here.
+    /// Reason why the control table in DynamoDB is another migration's; then nothing of its record is seen
+    /// here.
     pub foreign_control_table: Option<String>,
     /// The newest epoch in which DynamoDB may have been written, as PostgreSQL remembers it.
     pub newest_target_epoch: Option<Epoch>,
     /// Tables whose id counters in DynamoDB would hand out ids that are in use.
     pub ids_set_back: Vec<String>,
-    /// What PostgreSQL remembers of a migration that is complete.
+    /// End of a migration that is complete, as PostgreSQL remembers it.
     pub completed: Option<Completed>,
     /// The source tables that are there still after it.
     pub left: Vec<String>,
-    /// Who holds which lock.
+    /// Processes that hold our locks.
     pub at_work: AtWork,
     /// Sessions of other roles that hold a lock of ours.
     pub foreign_holders: Vec<lockstep_postgres::ForeignHolder>,
     /// Prepared transactions, which hold locks that no list of sessions shows.
     pub prepared: Vec<lockstep_postgres::Prepared>,
-    /// What of the pending set cannot be taken out.
+    /// Marks of the pending set that cannot be taken out.
     pub held_back: Option<lockstep_postgres::HeldBack>,
-    /// What is wrong with the sequence that versions come from.
+    /// Fault of the sequence that versions come from.
     pub versions_out_of_order: Option<String>,
     /// Steps without an outcome.
     pub open_steps: Vec<Entry>,
@@ -58,13 +59,13 @@ pub struct Observation {
     pub instances: Vec<InstanceRow>,
     /// Keys of items of the control table that stand among leases and are none.
     pub no_leases: Vec<String>,
-    /// Why the leases in DynamoDB could not be read.
+    /// Reason why the leases in DynamoDB could not be read.
     pub leases_error: Option<String>,
-    /// What else of the control table could not be read, a sentence each.
+    /// Other parts of the control table that could not be read, a sentence each.
     pub control_unread: Vec<String>,
     /// The newest verdict.
     pub verdict: Option<VerdictSeen>,
-    /// What both stores say of their history.
+    /// Histories of both stores, as their marks tell.
     pub histories: Continuity,
     /// Whether history was lost before, and no comparison of everything has agreed since.
     pub loss_undecided: bool,
@@ -96,22 +97,22 @@ pub struct VerdictSeen {
     pub consistent: bool,
     /// Whether nothing was found, and not everything was compared.
     pub incomplete: bool,
-    /// Its age in seconds.
+    /// Age of the verdict in seconds.
     pub age_s: f64,
     /// The epoch it was made in.
     pub epoch: i64,
 }
 
-/// What is seen of one table.
+/// Observation of one table.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TableSeen {
     /// Table name.
     pub name: String,
-    /// Its relation.
+    /// Relation in PostgreSQL.
     pub relation: String,
-    /// Its name in the target.
+    /// Name in the target.
     pub target_name: String,
-    /// Its triggers.
+    /// Triggers of the table.
     pub capture: CaptureSeen,
     /// Whether columns and key are no longer those that were captured.
     pub fingerprint_changed: bool,
@@ -119,15 +120,15 @@ pub struct TableSeen {
     pub rewritten: bool,
     /// Partitions of it that went, or came with rows unseen, a sentence for each.
     pub partitions: Vec<String>,
-    /// What hides rows of it, a sentence for each way.
+    /// Ways in which rows of it are hidden, a sentence for each.
     pub hidden: Vec<String>,
     /// Settings of keys, attributes and expiry that are not those that were captured, a sentence each.
     pub settings_changed: Vec<String>,
     /// The target table that was adopted, if another one is configured now.
     pub adopted_another: Option<String>,
-    /// What is in the target under its name.
+    /// Table in the target under its name.
     pub target: TargetSeen,
-    /// By what its items expire.
+    /// Expiry of its items in the target.
     pub expiry: ExpirySeen,
     /// Indexes of it that are none of the table's design.
     pub undeclared: Vec<UndeclaredIndex>,
@@ -143,7 +144,7 @@ pub struct TableSeen {
     pub cold_open: bool,
     /// Whether an import is making the target table.
     pub importing: bool,
-    /// Where the reverse feed stands.
+    /// Standing of the reverse feed.
     pub reverse: Option<FeedStanding>,
 }
 
@@ -162,7 +163,7 @@ pub enum CaptureSeen {
     Elsewhere(String),
 }
 
-/// What is in the target under a table's name.
+/// Table in the target under a table's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetSeen {
@@ -175,14 +176,14 @@ pub enum TargetSeen {
     There {
         /// Whether it and its indexes are ACTIVE.
         active: bool,
-        /// What is not as it must be.
+        /// Differences from what it must be.
         mismatches: Vec<String>,
         /// Whether it carries a mark of some migration.
         marked: bool,
     },
 }
 
-/// What was seen of a target table's expiry.
+/// Expiry of a target table, as it was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpirySeen {
@@ -197,7 +198,7 @@ pub enum ExpirySeen {
     Unknown(String),
 }
 
-/// What is seen of one table in the target.
+/// Observation of one table in the target.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InTarget {
     pub(super) target: TargetSeen,

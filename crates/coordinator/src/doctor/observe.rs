@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
-use lockstep_core::{Error as StoreError, Kind, Phase};
+use lockstep_core::{Doing, Kind, Phase};
 use lockstep_dynamo::{TableExpiry, TableStanding, Target};
 use lockstep_postgres::{Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
 
@@ -90,8 +90,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     see_leases(&mut asked, &mut seen).await;
     if control.phase == Phase::DynamoOnly {
         seen.newest_target_epoch = source.newest_target_epoch().await?;
-        let mut connection =
-            source.pool().acquire().await.map_err(|error| StoreError::of_sqlx("asking for ids", error))?;
+        let mut connection = source.pool().acquire().await.doing("asking for ids")?;
         if let Some(target) = asked.target() {
             match set_back(&mut connection, &target.control(), tables).await {
                 Ok(behind) => seen.ids_set_back = behind,
@@ -146,7 +145,7 @@ async fn see_leases(asked: &mut Asked<'_>, seen: &mut Observation) {
     }
 }
 
-/// What is in the target under the name of each table: all at once, so that one that is silent is waited for
+/// Looks for each table in the target under its name: all at once, so that one that is silent is waited for
 /// once.
 async fn in_target(asked: &Asked<'_>, target: &Target, tables: &[TableBinding]) -> Vec<InTarget> {
     if let Some(why) = asked.silent() {

@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use super::remedy::Remedy;
 
-/// What to do about findings, in order, each once.
+/// Returns the remedies of findings, in order, each once.
 pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
     let mut plan: Vec<Remedy> = findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
     // A target table that was the truth, and lost something: the one that is there is taken first.

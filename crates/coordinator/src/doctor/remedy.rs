@@ -1,4 +1,4 @@
-//! What `repair --state` can do, in the order in which it does it.
+//! Remedies that `repair --state` has, in the order in which it applies them.
 
 use std::fmt;
 

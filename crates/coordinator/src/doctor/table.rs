@@ -1,4 +1,4 @@
-//! What is found of one table. Pure.
+//! Findings of one table. Pure.
 
 use lockstep_core::Advice::{
     Backfill, Complete, DeadLetters, Relay, RepairStateAtOnce, ReverseBackfill, RollbackToPostgresOnly,
@@ -175,7 +175,7 @@ fn target(table: &TableSeen, add: &mut impl FnMut(Finding)) {
     }
 }
 
-/// What happened to the source table that no trigger tells of.
+/// Judges what happened to the source table that no trigger tells of.
 fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     let (keyless, hidden): (Vec<&String>, Vec<&String>) =
         table.hidden.iter().partition(|way| way.starts_with("key: "));
@@ -224,7 +224,7 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     }
 }
 
-/// What became of partitions. In DynamoOnly PostgreSQL is filled again from DynamoDB; before, DynamoDB
+/// Judges what became of partitions. In DynamoOnly PostgreSQL is filled again from DynamoDB; before, DynamoDB
 /// follows.
 fn partitions(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     if table.partitions.is_empty() {
@@ -257,7 +257,7 @@ fn partitions(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     .mended_by(Remedy::ReverseBackfill));
 }
 
-/// What waits for an operator.
+/// Judges what waits for an operator.
 fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     let (keys, oldest_s) = table.pending;
     if keys > 0 && oldest_s > WAITS_S && phase != Phase::PostgresOnly {

@@ -1,4 +1,4 @@
-//! What a target table does by itself: it expires items, and refuses them for an index. Pure.
+//! Findings of what a target table does by itself: it expires items, and refuses them for an index. Pure.
 
 use lockstep_core::Advice::{RetryDeadLetters, Rights};
 use lockstep_core::Phase;

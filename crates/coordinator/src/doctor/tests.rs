@@ -68,7 +68,7 @@ fn lost(phase: Phase, now: i64, found: Found) -> Observation {
     Observation { histories: Continuity { source: Some(source), tables: vec![of_table] }, ..seen(phase) }
 }
 
-/// What is found, whether all is sound, and what `repair --state` would do.
+/// Checks what is found, whether all is sound, and what `repair --state` would do.
 #[track_caller]
 fn check(seen: &Observation, sound: bool, says: &[&str], remedies: &[Remedy]) -> Diagnosis {
     let said = examine(seen);

@@ -1,4 +1,4 @@
-//! What the two control records say together, where they do not simply agree. Pure.
+//! Findings of the two control records together, where they do not simply agree. Pure.
 
 use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Control, Epoch, Phase, Side, TargetRecord, Truth, Writes, truth};
@@ -50,7 +50,7 @@ pub(super) fn no_application_writes(seen: &Observation) -> bool {
     }
 }
 
-/// What is wrong with them.
+/// Judges the two records.
 pub(super) fn findings(seen: &Observation) -> Vec<Finding> {
     let Some(control) = seen.control() else { return Vec::new() };
     if seen.foreign_control_table.is_some() || seen.target_record_error.is_some() {

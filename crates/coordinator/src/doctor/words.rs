@@ -11,7 +11,7 @@ use super::observation::Observation;
 use super::remedy::Remedy;
 use super::truth::{no_application_writes, phase};
 
-/// What state this is, in a sentence.
+/// Returns the state of the migration, in a sentence.
 pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
     let broken = findings.iter().filter(|finding| finding.severity == Severity::Broken).count();
     let how = match (broken, findings.len()) {
@@ -41,7 +41,7 @@ pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
     format!("{phase} (epoch {epoch}) since {}: {who}. {how}", since.format("%Y-%m-%d %H:%M:%S UTC"))
 }
 
-/// What is safe to do now.
+/// Returns what is safe to do now.
 pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
     let mut safe = Vec::new();
     match (seen.control, phase(seen)) {
@@ -100,7 +100,7 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
     safe
 }
 
-/// What to run, in this order.
+/// Returns the commands to run, in this order.
 pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]) -> Vec<String> {
     let mut next: Vec<String> = Vec::new();
     let unmended =

@@ -3,7 +3,7 @@
 //! What shows only after the flip is an outage: 1. A table is keyed by customer and id, and has no index by
 //! id. 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
 
-use lockstep_core::{Error as StoreError, Index, Result as StoreResult, ids_end};
+use lockstep_core::{Doing, Index, Result as StoreResult, ids_end};
 use lockstep_postgres::sequences::{highest_ids, identity_of, increment_of};
 use lockstep_postgres::{TableBinding, column_types};
 
@@ -47,8 +47,7 @@ pub(super) async fn can_be_made(
     observer: &dyn Observer,
 ) -> StoreResult<GateResult> {
     let doing = "looking at the sequences of keys";
-    let mut connection =
-        migration.source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(doing, error))?;
+    let mut connection = migration.source.pool().acquire().await.doing(doing)?;
     let name = "new rows can be numbered";
     let Some(sequence) = identity_of(&mut connection, binding).await? else {
         let types = column_types(&mut connection, binding).await?;

@@ -4,7 +4,7 @@ use lockstep_core::Advice::{
     Acknowledging, Backfill, BackfillAgain, DeadLetters, Doctor, Relay, RepairState, RepairStateAtOnce,
     Retrying, ReverseBackfill,
 };
-use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
+use lockstep_core::{Doing, Epoch, Phase, Truth, truth};
 use lockstep_postgres::{CaptureState, Relation, TableBinding};
 
 use crate::gate::{Collector, GateReport, GateResult, Observer};
@@ -160,8 +160,7 @@ async fn control_table(migration: &MigrationContext) -> Result<GateResult> {
     let wrong = match (truth(&now, record.as_ref()), record) {
         (Truth::InTarget, Some(record)) => {
             let doing = "asking for ids";
-            let mut connection =
-                source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(doing, error))?;
+            let mut connection = source.pool().acquire().await.doing(doing)?;
             let behind = set_back(&mut connection, &control, &migration.tables).await?;
             let how = how_set_back(&record, source.newest_target_epoch().await?, &behind);
             how.map(|how| format!("it was set back: {how}"))

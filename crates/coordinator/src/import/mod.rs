@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use lockstep_core::Advice::{BackfillByImport, ImportFolder, ImportS3, LoadByWrites, TableTarget};
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::{Backoff, TableStanding};
-use lockstep_postgres::{ImportPlace, ImportRow, TableBinding};
+use lockstep_postgres::{ImportDestination, ImportRow, TableBinding};
 
 pub(crate) use self::folder::{Part, lines_of};
 pub(crate) use self::job::finish;
@@ -75,7 +75,7 @@ pub(crate) async fn takes(
     if choice != LoadPathChoice::Import {
         return Ok(false);
     }
-    let begun = source.begin_import(name, &place(migration, binding).await?).await?;
+    let begun = source.begin_import(name, &destination(migration, binding).await?).await?;
     observer.note(&match begun {
         true => format!("{name} goes in by an import: its target is made when every part is written"),
         false => format!("{name} has a target already, and an import makes a new one: it goes on by writes"),
@@ -120,7 +120,7 @@ pub(crate) async fn restart(migration: &MigrationContext, binding: &TableBinding
     let import = migration.source.import(name).await?;
     let is_open = import.is_some_and(|import| ["writing", "importing"].contains(&import.state.as_str()));
     if is_open && is_configured(migration) && at_work(migration, binding).await?.is_none() {
-        migration.source.begin_import(name, &place(migration, binding).await?).await?;
+        migration.source.begin_import(name, &destination(migration, binding).await?).await?;
     }
     Ok(())
 }
@@ -167,7 +167,7 @@ pub(crate) async fn gate(
 
 fn is_configured(migration: &MigrationContext) -> bool {
     let import = &migration.options.import;
-    !import.folder.as_os_str().is_empty() && import.place().is_some()
+    !import.folder.as_os_str().is_empty() && import.destination().is_some()
 }
 
 /// Tells whether an import makes the target of any table.
@@ -186,13 +186,13 @@ pub(crate) async fn any(migration: &MigrationContext) -> Result<bool> {
 /// `--restart`.
 /// 2. They are copied again, but for one, and one of before stays that has as many items. 3. The counts of
 /// the job are those of the manifest, and a part is missing.
-async fn place(migration: &MigrationContext, binding: &TableBinding) -> Result<ImportPlace> {
+async fn destination(migration: &MigrationContext, binding: &TableBinding) -> Result<ImportDestination> {
     let import = &migration.options.import;
     let id = migration.source.migration_id().await?.unwrap_or_else(|| "unnamed".to_owned());
-    let (bucket, prefix) = import.place().unwrap_or_default();
+    let (bucket, prefix) = import.destination().unwrap_or_default();
     let own: Vec<&str> =
         [prefix.trim_matches('/'), &id, binding.name()].into_iter().filter(|part| !part.is_empty()).collect();
-    Ok(ImportPlace {
+    Ok(ImportDestination {
         // The next run may begin in another folder.
         folder: absolute(&import.folder).join(&id).join(binding.name()).display().to_string(),
         bucket: bucket.to_owned(),

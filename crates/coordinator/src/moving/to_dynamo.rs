@@ -9,7 +9,7 @@
 //! what a crash leaves.
 
 use lockstep_core::Advice::DeadLetters;
-use lockstep_core::{Epoch, Error as StoreError, Kind};
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind};
 use lockstep_postgres::{
     CAPTURE_VERSION, IntentId, KeyOrder, SourceTransaction, TableBinding, take_exclusive,
 };
@@ -106,7 +106,7 @@ async fn close_and_decide(
     let control = migration.target.control();
     let decided = async { Ok(flip_to_target(&mut transaction, &control).await?) };
     let epoch = pause.within("DynamoDB's control record", decided).await?;
-    transaction.commit().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+    transaction.commit().await.doing(DOING)?;
     pause.ended("the decision");
     Ok((pause, epoch))
 }
@@ -197,8 +197,7 @@ async fn finish(
         note(migration, id, "tell DynamoDB").await?;
         copy_to_target(source, &control).await?;
         note(migration, id, "count ids on").await?;
-        let mut connection =
-            source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+        let mut connection = source.pool().acquire().await.doing(DOING)?;
         Ok::<_, CoordinatorError>(seed_identities(&mut connection, &control, &migration.tables).await?)
     };
     // Index reads may lag, and rows without a place are found by an index. The step waits until the newest

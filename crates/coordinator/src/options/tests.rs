@@ -38,8 +38,8 @@ fn options_are_written_under_the_keys_of_the_configuration_and_read_back() {
     let mut import = serde_json::to_value(ImportOptions::default()).expect("serialises");
     assert_eq!((&import["part_mb"], import.get("poll")), (&64.into(), None));
     let read: ImportOptions = serde_json::from_value(import.clone()).expect("reads");
-    assert_eq!((&read, read.place()), (&ImportOptions::default(), None));
+    assert_eq!((&read, read.destination()), (&ImportOptions::default(), None));
     import["s3"] = "s3://bucket/some/where".into();
     let read: ImportOptions = serde_json::from_value(import).expect("reads");
-    assert_eq!(read.place(), Some(("bucket", "some/where")));
+    assert_eq!(read.destination(), Some(("bucket", "some/where")));
 }

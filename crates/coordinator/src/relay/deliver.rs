@@ -200,7 +200,7 @@ impl Table<'_> {
         Err(StoreError::target(Kind::Unavailable, error.doing, message).into())
     }
 
-    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the
+    /// Sends one guarded write, repeated while that can help. A lost reply is looked up by repeating it: the
     /// guard answers (I8).
     async fn write(self, row: &PendingRow, item: Item) -> Result<Written, StoreError> {
         let (progress, target_name) = (self.progress, &self.binding.target_name);

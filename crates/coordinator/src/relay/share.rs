@@ -47,7 +47,7 @@ enum State {
 }
 
 impl Shares {
-    /// One that `joins`, or one that goes through everything.
+    /// Makes a share that `joins`, or one that goes through everything.
     pub(super) fn new(joins: bool, migration: &MigrationContext) -> Self {
         let state = if joins { State::Joining(Instant::now()) } else { State::Alone };
         Self {

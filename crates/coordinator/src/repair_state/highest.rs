@@ -20,7 +20,7 @@ pub(super) async fn highest_version(
     segments: usize,
     observer: &dyn Observer,
 ) -> Result<Version> {
-    let mut highest = Version::HISTORY;
+    let mut highest = Version::INITIAL_LOAD;
     for table in &histories.tables {
         if let Found::Unknown(why) = &table.found {
             let doing = format!("asking what {} has seen", table.name);
@@ -63,7 +63,7 @@ pub(super) async fn highest_epoch(
 async fn of_table(migration: &MigrationContext, binding: &TableBinding, segments: usize) -> Result<Version> {
     let segments = segments.max(1);
     let of_segment = |segment| async move {
-        let (mut highest, mut start) = (Version::HISTORY, None);
+        let (mut highest, mut start) = (Version::INITIAL_LOAD, None);
         loop {
             let page = || {
                 migration.target.highest_version_page(
@@ -81,7 +81,7 @@ async fn of_table(migration: &MigrationContext, binding: &TableBinding, segments
         }
     };
     let all = try_join_all((0..segments).map(of_segment)).await?;
-    Ok(all.into_iter().max().unwrap_or(Version::HISTORY))
+    Ok(all.into_iter().max().unwrap_or(Version::INITIAL_LOAD))
 }
 
 /// Takes the marks that were found for the newest that were made.

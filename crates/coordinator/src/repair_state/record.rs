@@ -1,7 +1,7 @@
 //! DynamoDB's control record, where it alone is to be put right.
 
 use lockstep_core::Advice::Doctor;
-use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
 use lockstep_postgres::Source;
 use serde_json::json;
 
@@ -27,7 +27,7 @@ pub(super) async fn close(migration: &MigrationContext) -> Result<()> {
     }
     // Writes of such an instance are in DynamoDB alone, and a later repair of something else would put
     // tombstones over it. The epoch that comes next is the first of which a comparison can agree.
-    let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+    let mut connection = source.pool().acquire().await.doing(DOING)?;
     Source::leave_what_differs(&mut connection, Epoch(now.epoch.0 + 1)).await?;
     drop(connection);
     control.close(now.epoch, now.phase).await?;
@@ -45,7 +45,7 @@ pub(super) async fn let_go_on(migration: &MigrationContext) -> Result<()> {
     if record.writes == Writes::Open {
         return Ok(());
     }
-    let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+    let mut connection = source.pool().acquire().await.doing(DOING)?;
     seed_identities_again(&mut connection, &control, &migration.tables).await?;
     control.open_writes(record.epoch).await?;
     Ok(source.journal_note(&migration.actor, "let writes go on", &json!({ "epoch": record.epoch })).await?)

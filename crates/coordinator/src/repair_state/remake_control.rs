@@ -8,7 +8,7 @@
 //! truth goes back to PostgreSQL; no lease is known that would have to be waited for. 3. Under its lease the
 //! application writes DynamoDB, and tells its caller that it did. So the longest lease is waited out first.
 
-use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, TargetRecord};
 use lockstep_postgres::IntentId;
 
 use crate::truth::seed_identities_again;
@@ -38,7 +38,7 @@ pub(super) async fn remake(
     let fed = feed.see_through(migration, steps.catch_up_max).await;
     feed.end().await;
     fed?;
-    let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+    let mut connection = source.pool().acquire().await.doing(DOING)?;
     seed_identities_again(&mut connection, &control, &migration.tables).await?;
     drop(connection);
     observer.note(&format!(

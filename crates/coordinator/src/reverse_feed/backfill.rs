@@ -100,7 +100,7 @@ async fn read_back(
     let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
     items(migration, &table, reading.overwrite, &mut done, cancel).await?;
     rows(migration, &table, reading.delete_absent, &mut done, cancel).await?;
-    migration.source.mend_reverse(binding.name(), begun, foreign).await?;
+    migration.source.take_back_loss(binding.name(), begun, foreign).await?;
     Ok(done)
 }
 
@@ -221,10 +221,12 @@ async fn look_up(
         let at = place(&wanted.target_key.to_attributes());
         match items.iter().find(|item| place(item) == at) {
             Some(item) if is_tombstone(item) => {
-                gone.push((at, version_of(item).unwrap_or(Version::HISTORY), wanted.key.clone()));
+                gone.push((at, version_of(item).unwrap_or(Version::INITIAL_LOAD), wanted.key.clone()));
             }
             Some(_) => {}
-            None if delete_absent && !wanted.expired => gone.push((at, Version::HISTORY, wanted.key.clone())),
+            None if delete_absent && !wanted.expired => {
+                gone.push((at, Version::INITIAL_LOAD, wanted.key.clone()))
+            }
             None => done.absent += 1,
         }
     }

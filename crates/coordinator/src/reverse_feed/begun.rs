@@ -7,7 +7,7 @@
 
 use std::fmt::Display;
 
-use lockstep_core::{Epoch, TargetRecord, Truth, truth};
+use lockstep_core::{Doing, Epoch, TargetRecord, Truth, truth};
 
 use crate::continuity;
 use crate::error::Result;
@@ -65,7 +65,7 @@ pub(super) async fn newest(migration: &MigrationContext) -> Result<std::result::
     }
     let doing = "asking for ids";
     let connection = source.pool().acquire().await;
-    let mut connection = connection.map_err(|error| lockstep_core::Error::of_sqlx(doing, error))?;
+    let mut connection = connection.doing(doing)?;
     let ids = set_back(&mut connection, &control, &migration.tables).await?;
     if let Some(how) = how_set_back(&record, newest, &ids) {
         return Ok(not_shown(format!("DynamoDB's control table was set back: {how}")));

@@ -79,7 +79,7 @@ pub async fn drained(
 }
 
 /// Returns the same for all tables at once, given their streams, in their order. That each was through at
-/// some moment is not enough: an item of one table that is settled last may drag rows of another along, which
+/// some moment is not enough: an item of one table that is done last may drag rows of another along, which
 /// was through.
 pub(crate) async fn all_drained(
     migration: &MigrationContext,

@@ -8,7 +8,17 @@ use std::error::Error;
 use std::fmt;
 
 /// The driver's error.
-pub(super) struct Withheld(pub(super) Box<dyn Error + Send + Sync>);
+pub(super) struct Withheld {
+    pub(super) error: Box<dyn Error + Send + Sync>,
+    /// The SQLSTATE, where PostgreSQL gave one.
+    pub(super) sqlstate: Option<String>,
+}
+
+impl Withheld {
+    pub(super) fn of(error: impl Error + Send + Sync + 'static) -> Self {
+        Self { error: Box::new(error), sqlstate: None }
+    }
+}
 
 impl fmt::Display for Withheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

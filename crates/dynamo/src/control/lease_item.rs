@@ -14,7 +14,7 @@ use lockstep_core::{Attributes, InstanceRow, InstanceState, LEASE_MAX, PK, SK};
 
 use super::{number_at, text_at};
 
-/// Where an earlier version keeps all leases.
+/// Partition in which an earlier version keeps all leases.
 pub(super) const TOGETHER: &str = "INSTANCES";
 /// Partitions over which leases are spread. It may grow, never shrink: a lease is looked for in each.
 pub(super) const PARTITIONS: i64 = 16;
@@ -76,7 +76,7 @@ pub(super) fn renewals(item: &Attributes) -> i64 {
     })
 }
 
-/// How the key of an item that is no lease is told.
+/// Returns the key of an item that is no lease, in words.
 pub(super) fn told(item: &Attributes) -> String {
     let part = |name| shortened(text_at(item, name).unwrap_or("not a text"));
     format!("{} / {}", part(PK), part(SK))

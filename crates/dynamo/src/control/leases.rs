@@ -24,7 +24,7 @@ use super::{PK, TargetControl, key, number, text, text_at};
 
 use crate::fault;
 
-/// Where leases are to be kept, as the record said last, and where those of this process are.
+/// Partitions in which leases are to be kept, as the record said last, and where those of this process are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases(Arc<Kept>);
 
@@ -39,7 +39,7 @@ impl Leases {
         self.0.spread.store(text_at(record, LEASES) == Some(SPREAD), SeqCst);
     }
 
-    /// Where the lease of `id` is to be.
+    /// Returns the partition in which the lease of `id` is to be.
     fn due(&self, id: i64) -> String {
         if self.0.spread.load(SeqCst) { spread_of(id) } else { TOGETHER.to_owned() }
     }
@@ -59,7 +59,7 @@ impl Leases {
     }
 }
 
-/// What stands where leases are kept.
+/// Items in the partitions of leases.
 #[derive(Clone, Debug, Default)]
 pub struct LeasesSeen {
     /// Registered instances, live ones first.

@@ -57,8 +57,8 @@ impl TargetControl {
         self.target.owner.id.get().map(String::as_str)
     }
 
-    /// Why the record that is there is another migration's, and what to do; `None` where it is ours, where
-    /// there is none, and where one of both has no identity yet.
+    /// Returns why the record that is there is another migration's, and what to do; `None` where it is
+    /// ours, where there is none, and where one of both has no identity yet.
     ///
     /// # Errors
     /// The driver's.

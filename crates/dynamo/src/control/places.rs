@@ -28,15 +28,15 @@ const KEPT_AFTER_EXPIRY_S: i64 = 30 * 24 * 3_600;
 /// Record of a place, as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// Place where the row was put last while the target was the truth; `None` where what stands there says no key.
-    /// Then the index has the row, as that of a row without a place: an error would have kept its writers out
-    /// for as long as the item stands there.
+    /// Place where the row was put last while the target was the truth; `None` where what stands there says
+    /// no key. Then the index has the row, as that of a row without a place: an error would have kept its
+    /// writers out for as long as the item stands there.
     pub key: Option<TargetKey>,
     made_by: Option<AttributeValue>,
 }
 
 impl TargetControl {
-    /// Where the row of `id` was put last; `None` if never while the target was the truth.
+    /// Returns where the row of `id` was put last; `None` if never while the target was the truth.
     #[crate::boxed]
     pub async fn place(&self, table: &str, id: &str) -> Result<Option<Place>> {
         Ok(self.read(&partition(table, id), SORT).await?.map(|item| self.parse_place(&item)))
@@ -81,7 +81,7 @@ impl TargetControl {
     }
 }
 
-/// One partition each: ids of one table must not share one.
+/// Returns the partition of one id: ids of one table must not share one.
 fn partition(table: &str, id: &str) -> String {
     format!("ID#{table}#{id}")
 }

@@ -1,4 +1,4 @@
-//! How far a purge has come, so that one that was broken off goes on.
+//! Progress of a purge, so that one that was broken off goes on.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Result, TargetKey};

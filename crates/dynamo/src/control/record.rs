@@ -271,7 +271,7 @@ impl TargetControl {
     }
 }
 
-/// What a change starts from.
+/// State of the record that a change starts from.
 #[derive(Clone, Copy)]
 struct Before {
     epoch: Epoch,

@@ -15,8 +15,8 @@ use super::{TargetControl, key, number, text};
 use crate::transact::cancelled;
 use crate::{Target, fault};
 
-/// How the writer of such an update is called: by it the stream tells a version that was put right from one
-/// that went back.
+/// Beginning of the name of such an update's writer: by it the stream tells a version that was put right
+/// from one that went back.
 const RENUMBERED: &str = "renumbered-";
 /// Writers that stay named besides: a lost reply of one of them is still told right.
 const EARLIER_KEPT: usize = 2;
@@ -104,7 +104,7 @@ impl Target {
     pub async fn outrank(&self, table: &str, seen: &Attributes) -> Result<bool> {
         let doing = || format!("letting an item of {table} be outranked");
         let invalid = |why: String| Error::target(Kind::Invalid, doing(), why);
-        let zero = AttributeValue::N(Version::HISTORY.0.to_string());
+        let zero = AttributeValue::N(Version::INITIAL_LOAD.0.to_string());
         let change = Attributes::from([(VERSION_ATTRIBUTE.to_owned(), zero)]);
         let update = as_seen(table, seen, &change).ok_or_else(|| invalid("it has no key".to_owned()))?;
         let update = update.build().map_err(|error| invalid(error.to_string()))?;

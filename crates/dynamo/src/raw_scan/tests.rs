@@ -203,7 +203,7 @@ proptest! {
 
 type Known = std::result::Result<(Vec<Attributes>, Option<Attributes>, f64), Kind>;
 
-/// One server for all cases.
+/// Starts one server for all cases.
 fn read_both(answer: Answer) -> (Known, Known) {
     use std::sync::{LazyLock, Mutex, PoisonError};
     static SERVER: LazyLock<Mutex<(tokio::runtime::Runtime, Answering)>> = LazyLock::new(|| {

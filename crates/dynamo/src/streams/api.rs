@@ -43,7 +43,7 @@ pub struct RecordsPage {
     pub next: Option<String>,
 }
 
-/// What can go wrong with a stream, besides what can go wrong with any request.
+/// Failures of a stream, besides those that any request has.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// The records after the position are gone: they are older than the retention.

@@ -1,4 +1,4 @@
-//! What a record says, and what a page of them comes to.
+//! Meaning of a record, and of a page of them.
 
 use std::collections::HashMap;
 

@@ -6,7 +6,7 @@ use lockstep_core::{Error, Kind, Result, Retry};
 use super::super::{Backoff, Target, fault};
 use super::TableStream;
 
-/// How often a refusal is held against the table as it is then.
+/// Number of times that a refusal is held against the table as it is then.
 const REFUSALS_MAX: u32 = 3;
 
 impl Target {

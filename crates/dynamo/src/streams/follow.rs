@@ -18,7 +18,8 @@ use super::reader::{ShardPage, ShardReader};
 
 /// A shard that is gone, and listed all the same, is asked for again after this.
 const GONE_PAUSE: Duration = Duration::from_millis(500);
-/// How many shards are asked at once that had nothing when they were asked last, or were not asked yet.
+/// Most shards that are asked at once of those that had nothing when they were asked last, or were not
+/// asked yet.
 ///
 /// 1. A table has forty open shards, and the network takes 300 ms. 2. With one request for each page that
 /// may be held, four, a round takes three seconds. 3. A step that waits for a marker of each shard misses
@@ -26,10 +27,10 @@ const GONE_PAUSE: Duration = Duration::from_millis(500);
 /// and until then nothing else is asked in its stead, so no more pages than this are held besides.
 const POLLS_AT_ONCE: usize = 32;
 
-/// Who takes the records.
+/// Receiver of the records.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// What was saved, by shard. Called once, before anything else.
+    /// Returns what was saved, by shard. Called once, before anything else.
     async fn saved(&self) -> Result<HashMap<String, Saved>>;
 
     /// Takes a page and saves its position, both or neither. Called for one page of a shard at a time, for

@@ -1,4 +1,4 @@
-//! Which shards may be read: parents before children, or the changes of one key would come out of order.
+//! Shards that may be read: parents before children, or the changes of one key would come out of order.
 
 use std::collections::HashSet;
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::api::Shard;
 
-/// Who follows a stream makes do with a listing of so long ago.
+/// Age up to which the feed makes do with an earlier listing.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(1);
 const CALLS_PER_S: f64 = 5.0;
 
@@ -35,7 +35,7 @@ pub(crate) struct Listings(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     slots: Mutex<HashMap<String, Slot>>,
-    /// When the calls made so far are paid for.
+    /// Moment at which the calls made so far are paid for.
     paid_at: Mutex<Option<Instant>>,
 }
 

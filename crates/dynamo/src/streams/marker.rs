@@ -12,8 +12,9 @@ pub(super) fn round_of(item: &Attributes) -> Option<&str> {
     round.filter(|_| MARKER.is_of(item))
 }
 
-/// Where marker number `number` lives. The place does not change from round to round, so that what a crash
-/// left behind is overwritten and never piles up; numbers spread over all partitions as their hashes do.
+/// Returns where marker number `number` lives. The place does not change from round to round, so that what
+/// a crash left behind is overwritten and never piles up; numbers spread over all partitions as their
+/// hashes do.
 fn place(schema: &TargetSchema, number: u32) -> TargetKey {
     MARKER.key(schema, number)
 }
@@ -31,7 +32,7 @@ impl Target {
         number: u32,
         round: &str,
     ) -> Result<()> {
-        let mut item = tombstone(place(schema, number), Version::HISTORY);
+        let mut item = tombstone(place(schema, number), Version::INITIAL_LOAD);
         item.push(MARKER_ATTRIBUTE, AttributeValue::S(round.to_owned()));
         let sent =
             self.client.put_item().table_name(table).set_item(Some(item.into_attributes())).send().await;

@@ -13,11 +13,12 @@ use super::api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
 use super::convert::attributes;
 use super::listing::{FRESH_FOR, Listed, Listings};
 
-/// Who DynamoDB says has removed an expired item (Developer Guide, "DynamoDB Streams and Time to Live"). In
-/// some partitions the name goes on (`.cn`).
+/// Principal that DynamoDB says has removed an expired item (Developer Guide, "DynamoDB Streams and Time to
+/// Live"). In some partitions the name goes on (`.cn`).
 const EXPIRY_PRINCIPAL: &str = "dynamodb.amazonaws.com";
 
-/// By how much the clocks of DynamoDB may be apart that say when an item expires and when it was removed.
+/// Seconds by which the clocks of DynamoDB may be apart that say when an item expires and when it was
+/// removed.
 const CLOCKS_APART_S: i64 = 300;
 
 /// Whether an item was removed because its time was over: by our own attribute, and past it, whatever says
@@ -54,7 +55,7 @@ impl TableStream {
         }
     }
 
-    /// Which stream: one that was ended and begun again is another.
+    /// Returns the name of the stream: one that was ended and begun again has another.
     pub fn arn(&self) -> &str {
         &self.arn
     }
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
     use crate::raw_scan::answering::{Answer, Answering};
 
-    /// What GetRecords answers with one REMOVE of an item that expires at second 1,700,000,000.
+    /// Returns what GetRecords answers with one REMOVE of an item that expires at second 1,700,000,000.
     fn removed(at_s: i64, identity: &str) -> Answer {
         Answer::page(format!(
             r#"{{"Records":[{{"eventID":"1","eventName":"REMOVE","eventVersion":"1.1","eventSource":"aws:dynamodb",{identity}

@@ -1,4 +1,5 @@
-//! What goes between two requests of a feed: a shard after it was listed, records after they were asked for.
+//! Things that go between two requests of a feed: a shard after it was listed, records after they were
+//! asked for.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

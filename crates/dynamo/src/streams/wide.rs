@@ -24,7 +24,7 @@ const OPTIONS: FollowOptions = FollowOptions {
     page_records: 1_000,
 };
 
-/// When each shard was asked for records.
+/// Moments at which each shard was asked for records.
 #[derive(Default)]
 struct Wide(Mutex<HashMap<String, Vec<Instant>>>);
 

@@ -146,7 +146,7 @@ async fn count(endpoint_url: &str) -> usize {
     digits.parse().expect("a number")
 }
 
-/// One request, with the headers that a signed one has.
+/// Sends one request, with the headers that a signed one has.
 async fn call(endpoint_url: &str, operation: &str, body: &str) -> String {
     let address = endpoint_url.strip_prefix("http://").expect("an endpoint");
     let mut stream = TcpStream::connect(address).await.expect("connects");

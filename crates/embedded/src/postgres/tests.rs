@@ -92,7 +92,7 @@ async fn a_postmaster_killed_by_another_process_can_be_started_again(postgres: &
     assert!(busy.join().expect("joined").is_err());
 }
 
-/// One of both is kept, and the other dropped: each way to end is seen on a cluster that is there anyhow.
+/// Keeps one of both, and drops the other: each way to end is seen on a cluster that is there anyhow.
 #[tokio::test]
 async fn of_clusters_side_by_side_a_kept_one_runs_until_its_removal_command_and_a_dropped_one_goes_at_once() {
     let start = || Postgres::start(PostgresOptions::default());

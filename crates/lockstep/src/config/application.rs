@@ -66,6 +66,6 @@ impl MigrationOptions {
 
 fn read(figment: &Figment, registry: &Registry) -> Result<Sections, ConfigError> {
     let mut sections: Sections = figment.extract().map_err(|error| explain(figment, error))?;
-    sections.tables.settle(registry, figment)?;
+    sections.tables.resolve(registry, figment)?;
     Ok(sections)
 }

@@ -16,7 +16,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// One problem.
+    /// Makes the error of one problem.
     #[doc(hidden)]
     pub fn one(problem: impl Into<String>) -> Self {
         Self::all(vec![problem.into()])
@@ -53,12 +53,12 @@ pub fn origin(figment: &Figment, key: &str) -> String {
     let path: Vec<&str> = key.split('.').collect();
     let declared = || figment.find_metadata(&key.replacen("tables", DECLARED, 1));
     match figment.find_metadata(key).or_else(declared) {
-        Some(metadata) => place(metadata, &path),
+        Some(metadata) => layer(metadata, &path),
         None => "default".to_owned(),
     }
 }
 
-fn place(metadata: &Metadata, path: &[&str]) -> String {
+fn layer(metadata: &Metadata, path: &[&str]) -> String {
     if metadata.name == ENVIRONMENT {
         return format!("environment variable {}", metadata.interpolate(&figment::Profile::Default, path));
     }
@@ -74,7 +74,7 @@ fn sentence(figment: &Figment, error: &figment::Error) -> String {
     }
     let key = path.join(".");
     let from = match &error.metadata {
-        Some(metadata) => place(metadata, &path),
+        Some(metadata) => layer(metadata, &path),
         None => origin(figment, &key),
     };
     match &error.kind {

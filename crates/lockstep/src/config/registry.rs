@@ -94,20 +94,20 @@ impl fmt::Debug for Registry {
 /// Keys that are read of a section.
 pub(super) type Read<T> = std::result::Result<T, Box<figment::Error>>;
 
-/// A table that is known, and not yet placed.
+/// A table that is known, and not yet located.
 pub(super) trait Entry: Send + Sync {
     fn name(&self) -> &'static str;
     /// Returns its section where nothing is configured.
     fn defaults(&self) -> Dict;
     /// Returns the table by its section, and the section with every key.
-    fn place(&self, section: Dict) -> Read<(Arc<dyn Placed>, Dict)>;
+    fn locate(&self, section: Dict) -> Read<(Arc<dyn Located>, Dict)>;
 }
 
-/// The table of a placed one, whatever its type.
+/// The table of a located one, whatever its type.
 pub(super) type AnyOfTable<'a> = &'a (dyn Any + Send + Sync);
 
 /// A table with its settings and its names on both sides.
-pub(super) trait Placed: Send + Sync {
+pub(super) trait Located: Send + Sync {
     fn name(&self) -> &'static str;
     fn source(&self) -> &str;
     fn target(&self) -> &str;
@@ -152,7 +152,7 @@ where
         section_of(&format!("public.{}", T::NAME), T::NAME, &O::default())
     }
 
-    fn place(&self, mut section: Dict) -> Read<(Arc<dyn Placed>, Dict)> {
+    fn locate(&self, mut section: Dict) -> Read<(Arc<dyn Located>, Dict)> {
         let (source, target) = (text(&mut section, "source")?, text(&mut section, "target")?);
         let options: O = Value::from(section).deserialize()?;
         let canonical = section_of(&source, &target, &options);
@@ -168,7 +168,7 @@ fn section_of<O: Serialize>(source: &str, target: &str, options: &O) -> Dict {
     section
 }
 
-impl<T: CanaryQueries> Placed for At<T> {
+impl<T: CanaryQueries> Located for At<T> {
     fn name(&self) -> &'static str {
         T::NAME
     }

@@ -10,7 +10,7 @@ use lockstep_core::{MigratableTable, Result};
 use lockstep_postgres::TableBinding;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::registry::{Placed, Registry};
+use super::registry::{Located, Registry};
 use super::{ConfigError, explain};
 use crate::migration::Tables;
 use crate::store::{CanaryStore, Store, Writer};
@@ -30,7 +30,7 @@ pub struct Names<'a> {
 #[derive(Clone, Default)]
 pub struct TableSections {
     sections: BTreeMap<String, Dict>,
-    placed: Vec<Arc<dyn Placed>>,
+    located: Vec<Arc<dyn Located>>,
 }
 
 impl TableSections {
@@ -38,10 +38,10 @@ impl TableSections {
     /// and a DynamoDB table of its name.
     pub fn of(registry: &Registry) -> Self {
         let sections = registry.entries().map(|entry| (entry.name().to_owned(), entry.defaults())).collect();
-        let mut tables = Self { sections, placed: Vec::new() };
+        let mut tables = Self { sections, located: Vec::new() };
         // Defaults read; the error has no place to come from.
-        if tables.settle(registry, &Figment::new()).is_err() {
-            tables.placed.clear();
+        if tables.resolve(registry, &Figment::new()).is_err() {
+            tables.located.clear();
         }
         tables
     }
@@ -50,17 +50,21 @@ impl TableSections {
     ///
     /// # Errors
     /// For every key that does not read.
-    pub fn settle(&mut self, registry: &Registry, figment: &Figment) -> std::result::Result<(), ConfigError> {
-        let (mut placed, mut problems) = (Vec::new(), Vec::new());
+    pub fn resolve(
+        &mut self,
+        registry: &Registry,
+        figment: &Figment,
+    ) -> std::result::Result<(), ConfigError> {
+        let (mut located, mut problems) = (Vec::new(), Vec::new());
         for entry in registry.entries() {
             let (name, path) = (entry.name(), format!("tables.{}", entry.name()));
             // Where it is known, with the origin of each value.
             let section = figment.find_value(&path).ok().and_then(Value::into_dict);
             let section = section.or_else(|| self.sections.get(name).cloned()).unwrap_or_default();
-            match entry.place(section) {
+            match entry.locate(section) {
                 Ok((table, canonical)) => {
                     self.sections.insert(name.to_owned(), canonical);
-                    placed.push(table);
+                    located.push(table);
                 }
                 Err(mut error) => {
                     // It knows the path within the section; `with_path` would put the section's after that.
@@ -69,13 +73,13 @@ impl TableSections {
                 }
             }
         }
-        self.placed = placed;
+        self.located = located;
         ConfigError::joined(problems).map_or(Ok(()), Err)
     }
 
     /// Returns every table with both its names, the target's after `prefix`.
     pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
-        let names = self.placed.iter().map(|table| Names {
+        let names = self.located.iter().map(|table| Names {
             name: table.name(),
             source: table.source(),
             target: format!("{prefix}{}", table.target()),
@@ -88,12 +92,12 @@ impl TableSections {
     /// # Errors
     /// For a source that is no relation's name.
     pub fn bindings(&self, prefix: &str) -> Result<Vec<TableBinding>> {
-        self.placed.iter().map(|table| table.binding(prefix)).collect()
+        self.located.iter().map(|table| table.binding(prefix)).collect()
     }
 
     /// Returns a handle on a table, for what is asked of every table; `None` for one that is not registered.
     pub fn canary_store(&self, writer: &Writer, binding: &TableBinding) -> Option<Box<dyn CanaryStore>> {
-        let table = self.placed.iter().find(|table| table.name() == binding.name())?;
+        let table = self.located.iter().find(|table| table.name() == binding.name())?;
         Some(table.canary_store(writer.clone(), binding.clone()))
     }
 
@@ -102,9 +106,9 @@ impl TableSections {
     /// # Errors
     /// For a source that is no relation's name.
     pub fn store<T: MigratableTable>(&self, writer: &Writer, prefix: &str) -> Result<Option<Store<T>>> {
-        for placed in &self.placed {
-            if let Some(table) = placed.table().downcast_ref::<Arc<T>>() {
-                let binding = placed.binding(prefix)?;
+        for located in &self.located {
+            if let Some(table) = located.table().downcast_ref::<Arc<T>>() {
+                let binding = located.binding(prefix)?;
                 return Ok(Some(Store::with_writer(writer.clone(), table.clone(), binding)));
             }
         }
@@ -113,7 +117,7 @@ impl TableSections {
 
     /// Returns all of them as an application opens them.
     pub(crate) fn opened(&self, prefix: &str) -> Result<Tables> {
-        self.placed.iter().try_fold(Tables::default(), |tables, table| table.add_to(tables, prefix))
+        self.located.iter().try_fold(Tables::default(), |tables, table| table.add_to(tables, prefix))
     }
 }
 
@@ -125,7 +129,7 @@ impl Serialize for TableSections {
 
 impl<'de> Deserialize<'de> for TableSections {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        Ok(Self { sections: BTreeMap::deserialize(deserializer)?, placed: Vec::new() })
+        Ok(Self { sections: BTreeMap::deserialize(deserializer)?, located: Vec::new() })
     }
 }
 

@@ -6,6 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use lockstep_postgres::{is_of_another_user, may_be_written_by, user_of_process};
+
 use super::ConfigError;
 
 /// A file as it was when it was read, or is now.
@@ -77,34 +80,13 @@ fn others(_of: &std::fs::Metadata) -> Option<String> {
 /// where the user is not known.
 #[cfg(unix)]
 fn judge(owner: u32, mode: u32, user: Option<u32>) -> Option<String> {
-    if let Some(user) = user.filter(|user| owner != 0 && owner != *user) {
+    if let Some(user) = user.filter(|_| is_of_another_user(owner, user)) {
         return Some(format!(
             "belongs to another user (uid {owner}; this process runs as uid {user}): chown it to that \
                 user or to root"
         ));
     }
-    let who = match mode & 0o022 {
-        0 => return None,
-        0o020 => "its group",
-        _ => "everyone on this machine",
-    };
-    Some(format!("can be written by {who} (chmod go-w it)"))
-}
-
-/// Returns the user that this process acts as.
-#[cfg(unix)]
-fn user_of_process() -> Option<u32> {
-    static USER: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
-    *USER.get_or_init(|| {
-        // Real, effective, saved and that of files. Linux has it in a file that every process may read.
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
-        if let Some(user) = effective.and_then(|user| user.parse().ok()) {
-            return Some(user);
-        }
-        let said = std::process::Command::new("id").arg("-u").output().ok()?;
-        String::from_utf8(said.stdout).ok()?.trim().parse().ok()
-    })
+    may_be_written_by(mode).map(|who| format!("can be written by {who} (chmod go-w it)"))
 }
 
 #[cfg(all(test, unix))]
@@ -127,13 +109,6 @@ mod tests {
         }
         assert!(judge(1001, 0o600, Some(0)).is_some(), "root does not run what another user wrote either");
         assert_eq!(judge(1001, 0o600, None), None);
-    }
-
-    #[test]
-    fn the_user_of_this_process_is_the_one_that_its_files_belong_to() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let owner = std::os::unix::fs::MetadataExt::uid(&file.as_file().metadata().expect("there"));
-        assert_eq!(user_of_process(), Some(owner));
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Keeper {
         }
     }
 
-    /// One renewal, within `bound`: a connection that says nothing is given up while there is lease left for
+    /// Renews once, within `bound`: a connection that says nothing is given up while there is lease left for
     /// another.
     pub(super) async fn turn(&mut self, bound: Duration) -> Result<()> {
         let done = tokio::time::timeout(bound, self.try_turn(bound)).await;

@@ -167,7 +167,7 @@ impl Migration {
         if let Some(instance) = background.instance {
             instance.shutdown().await;
         }
-        self.shared.writer.settled().await;
+        self.shared.writer.acknowledged().await;
         self.shared.writer.source().close().await;
     }
 }

@@ -86,7 +86,7 @@ impl Acknowledger {
     }
 
     /// Waits until all that was handed over has been acknowledged, or left to the relay.
-    pub(super) async fn settled(&self) {
+    pub(super) async fn acknowledged(&self) {
         let Some(queue) = self.queue.get() else { return };
         let (reached, answer) = oneshot::channel();
         if queue.send(Message::Reached(reached)).await.is_ok() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockstep_core::Error;
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{SourceTransaction, TransactionFate, TransactionId};
+use lockstep_postgres::{SourceTransaction, TransactionFate, TransactionId, of_sqlx};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use tokio::time::{Instant, timeout_at};
 
@@ -35,7 +35,7 @@ impl Writer {
             }
             _ => false,
         };
-        let error = Error::of_sqlx("committing a write", error);
+        let error = of_sqlx("committing a write", error);
         match id {
             _ if refused => Commit::RolledBack(error),
             // Whichever way it ended, nothing is other than before.

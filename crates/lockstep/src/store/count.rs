@@ -6,7 +6,7 @@ use lockstep_dynamo::{Backoff, CountWhat};
 use super::Store;
 
 impl<T: MigratableTable> Store<T> {
-    /// How many rows the table has. Up to HybridRead PostgreSQL counts them, for it has every write; in
+    /// Counts the rows of the table. Up to HybridRead PostgreSQL counts them, for it has every write; in
     /// DynamoOnly the whole table is scanned, strongly consistent, and takes the read units of that. A
     /// query's own count is [`Selection::count`](super::Selection::count).
     ///

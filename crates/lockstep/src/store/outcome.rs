@@ -50,7 +50,7 @@ pub struct WriteOutcome<R> {
 
 impl<R> WriteOutcome<R> {
     /// Says whether the target has it too, or need not.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_delivered(&self) -> bool {
         !matches!(self.target, Delivery::Deferred(_))
     }
 }

@@ -9,7 +9,7 @@ use lockstep_dynamo::Backoff;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 
-use super::reads::{Answer, Asked, Comparison, ReadFrom, Route, SourceCause, hash_of_place};
+use super::reads::{Answer, Asked, Comparison, ReadFrom, ReadRoute, SourceCause, hash_of_place};
 use super::{PrimaryKey, Store};
 
 impl<T: MigratableTable> Store<T> {
@@ -103,11 +103,11 @@ impl<T: MigratableTable> Store<T> {
             };
         };
         let cause = match self.shared.reads.route(phase, Asked::Key(hash_of_place(&place))).await {
-            Route::TargetOnly => {
+            ReadRoute::TargetOnly => {
                 let found = Backoff::brief().retry(|| self.get_from_target(&place)).await?;
                 return Ok((found, ReadFrom::Target));
             }
-            Route::TargetThenSource(from) => match self.get_from_target(&place).await {
+            ReadRoute::TargetThenSource(from) => match self.get_from_target(&place).await {
                 Ok(Some(row)) => return Ok((Some(row), from)),
                 Ok(None) => SourceCause::Miss,
                 Err(error) => {
@@ -115,7 +115,7 @@ impl<T: MigratableTable> Store<T> {
                     SourceCause::Error
                 }
             },
-            Route::Source(cause) => cause,
+            ReadRoute::Source(cause) => cause,
         };
         Ok((self.get_from_source(key).await?, ReadFrom::Source(cause)))
     }

@@ -100,7 +100,7 @@ impl Writer {
         // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is
         // not to be met.
         let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
-        let (sent, settled) = self.put_and_settle(&mut write, &keys, &puts, started, beside).await;
+        let (sent, taken_out) = self.put_and_take_out(&mut write, &keys, &puts, started, beside).await;
         let failure = self.judged(&puts, sent, &mut deliveries);
         if let Some(error) = failure.error {
             if failure.left != Left::Phantom {
@@ -108,8 +108,8 @@ impl Writer {
             }
             return Err(self.roll_back(write, id, error, failure.left).await);
         }
-        let settled = match settled {
-            Some(settled) => settled,
+        let taken_out = match taken_out {
+            Some(taken_out) => taken_out,
             None => {
                 let landed = puts.iter().filter(|put| matches!(deliveries[put.of], Delivery::Applied));
                 let own = landed.map(|put| (&keys[put.of], put.version));
@@ -117,7 +117,7 @@ impl Writer {
                 resolve_in_transaction(&mut write.sql, &held).await
             }
         };
-        if let Err(error) = settled {
+        if let Err(error) = taken_out {
             return Err(self.roll_back(write, id, error, Left::Phantom).await);
         }
         let control = write.control;
@@ -129,7 +129,7 @@ impl Writer {
     /// Sends the puts, and takes marks and intents out of the transaction meanwhile: all or nothing, so what
     /// to take out is known before the answer is, and is only taken out by the commit. A write that goes on
     /// without some of its puts takes them out once it knows which; `None` says so.
-    async fn put_and_settle(
+    async fn put_and_take_out(
         &self,
         write: &mut WriteTransaction,
         keys: &[MarkedKey],
@@ -144,14 +144,14 @@ impl Writer {
             *beside = started.delivered().await;
             return (sent, None);
         }
-        let settling = async {
+        let taking_out = async {
             *beside = started.delivered().await;
             let own = puts.iter().map(|put| (&keys[put.of], put.version));
             let all: Vec<(&MarkedKey, Version)> = own.chain(marked(beside)).collect();
             resolve_in_transaction(&mut write.sql, &all).await
         };
-        let (sent, settled) = tokio::join!(sending, settling);
-        (sent, Some(settled))
+        let (sent, taken_out) = tokio::join!(sending, taking_out);
+        (sent, Some(taken_out))
     }
 
     /// Notes how each put ended, and says what that means for the write.

@@ -151,8 +151,8 @@ impl Writer {
     ///
     /// # Cancel safety
     /// Waiting has no effect.
-    pub async fn settled(&self) {
-        self.shared.acknowledger.settled().await;
+    pub async fn acknowledged(&self) {
+        self.shared.acknowledger.acknowledged().await;
     }
 
     /// Makes sure that `store` writes through this writer. One of another migration handle writes to other

@@ -1,4 +1,4 @@
-//! What the catalogue says of one table, question by question.
+//! Description of one table by the catalogue, question by question.
 
 use lockstep_core::Advice::{Seed, TableSource};
 use lockstep_core::{Doing, Error, Kind, Result};

@@ -39,7 +39,7 @@ impl Source {
         .doing("listing items to be read again")
     }
 
-    /// Brings the rows of items that were read again to what they say now; returns how many are settled. Rows
+    /// Brings the rows of items that were read again to what they say now; returns how many are done. Rows
     /// that PostgreSQL refuses because others have values of theirs are written together.
     ///
     /// # Errors
@@ -52,14 +52,14 @@ impl Source {
             return Ok(0);
         }
         let doing = "bringing rows to what their items say";
-        let (mut settled, mut refused) = (Vec::new(), Vec::new());
+        let (mut done, mut refused) = (Vec::new(), Vec::new());
         for found in found {
             let mut savepoint = transaction.begin().await.doing(doing)?;
-            match settle(&mut savepoint, &writer, &epochs, found).await {
+            match follow_item(&mut savepoint, &writer, &epochs, found).await {
                 Ok(left) => {
                     savepoint.commit().await.doing(doing)?;
                     match left {
-                        Left::Nothing => settled.push(found),
+                        Left::Nothing => done.push(found),
                         Left::Waits(why) => refused.push(Refused::of(found, why)),
                         Left::Foreign => {
                             let why = foreign::WHY.to_owned();
@@ -83,15 +83,15 @@ impl Source {
             refused.iter().filter(|refused| refused.is_taken).map(|refused| refused.found).collect();
         let together = unblock(&mut transaction, &writer, &epochs, &waiting).await?;
         refused.retain(|refused| !together.iter().any(|found| std::ptr::eq(*found, refused.found)));
-        settled.extend(together);
-        for found in &settled {
+        done.extend(together);
+        for found in &done {
             take_out(&mut transaction, table.binding.name(), &found.again.place).await?;
         }
         for refused in &refused {
             leave(&mut transaction, table.binding.name(), refused).await?;
         }
         finish_feeding(transaction, table.binding.name()).await?;
-        Ok(settled.len() as u64)
+        Ok(done.len() as u64)
     }
 }
 
@@ -102,7 +102,7 @@ struct Refused<'a> {
     for_good: bool,
     /// Another row has a value of it.
     is_taken: bool,
-    /// Its version is another program's.
+    /// Whether its version is another program's.
     foreign: bool,
 }
 
@@ -145,7 +145,7 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
         .map(drop)
 }
 
-/// What is left to do about an item.
+/// Work that is left to do about an item.
 enum Left {
     Nothing,
     /// It waits, for this reason.
@@ -155,7 +155,7 @@ enum Left {
 }
 
 /// Brings one row to what its item says, unless it is left for later.
-async fn settle(
+async fn follow_item(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     epochs: &Epochs,

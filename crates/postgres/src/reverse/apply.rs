@@ -71,7 +71,7 @@ const SET: &str = "setting a savepoint";
 const RELEASE: &str = "releasing a savepoint";
 const GO_BACK: &str = "going back to a savepoint";
 
-/// What is news among entries, and the keys of tombstones that say nothing of their row.
+/// Entries that are news, and the keys of tombstones that say nothing of their row.
 struct News<'a> {
     entries: Vec<&'a Entry>,
     keys: HashMap<String, String>,

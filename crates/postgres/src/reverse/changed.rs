@@ -1,5 +1,4 @@
-//! Which items the feed has taken, for the step that compares them with their rows before the truth goes
-//! back.
+//! Items that the feed has taken, for the step that compares them with their rows before the truth goes back.
 
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
@@ -10,7 +9,7 @@ use crate::binding::text_digest_sql;
 /// An item that was taken in this DynamoOnly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TakenItem {
-    /// Its key, as [`place`](lockstep_core::place) prints it.
+    /// Key of the item, as [`place`](lockstep_core::place) prints it.
     pub place: String,
     /// The source key of its row.
     pub key: SourceKey,
@@ -79,7 +78,7 @@ impl Source {
         parsed(found, doing)
     }
 
-    /// Of each of these tables, whether an item was taken at its moment or later, or ever: what
+    /// Tells of each of these tables whether an item was taken at its moment or later, or ever: what
     /// [`Source::reverse_taken`] would list, without what an operator has accepted.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a page asks of the source, decided without I/O.
+//! Questions of a page to the source, decided without I/O.
 
 use lockstep_core::{AnyRow, AnyTable, Change, Folded, FoldedItem, Version, place};
 
@@ -12,7 +12,7 @@ pub(super) struct Entry {
     pub(super) state: State,
 }
 
-/// What an item says of its row.
+/// State of a row, as its item says it.
 pub(super) enum State {
     /// The row is this one; its source key as SQL literals.
     Live(Box<dyn AnyRow>, Vec<String>),

@@ -1,4 +1,4 @@
-//! Which epochs a version may be of, and what that says of where it came from.
+//! Epochs that a version may be of, and what that says of where it came from.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use lockstep_core::{Control, Doing, EPOCH_SHIFT, Epoch, Phase, Result, Version};
 
 use crate::control_of_row;
 
-/// Where a version came from, seen from the source.
+/// Origin of a version, seen from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// Written in this DynamoOnly, before or after a pause: it is news here.
@@ -28,7 +28,7 @@ pub(super) enum Origin {
     Earlier,
     /// Written in an epoch in which the source decided: it came from here.
     Source,
-    /// Of an epoch that the source has never begun.
+    /// Written in an epoch that the source has never begun.
     Ahead,
     /// Written in a DynamoOnly that is over, and landed only now that the source decides.
     ///
@@ -133,6 +133,6 @@ mod tests {
             let found = epochs(phase, epoch).origin(Version(Epoch(of).floor() + 1));
             assert_eq!(found, expected, "{phase} {epoch}: a version of {of}");
         }
-        assert_eq!(epochs(Phase::DynamoOnly, 6).origin(Version::HISTORY), Origin::Source);
+        assert_eq!(epochs(Phase::DynamoOnly, 6).origin(Version::INITIAL_LOAD), Origin::Source);
     }
 }

@@ -1,4 +1,4 @@
-//! Which version of an item a row is the state of.
+//! Versions of items that rows are the state of.
 
 use std::collections::HashMap;
 

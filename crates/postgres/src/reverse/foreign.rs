@@ -2,9 +2,9 @@
 //!
 //! Either the source was set back, and then the feed has to stop: 1. DynamoOnly is begun again, in an epoch
 //! that the source forgets. 2. Its writes are read, and passed over. 3. The way back is taken without them.
-//! Or another program chose the number, and then there is nothing to wait for. Which of both it is, the caller
-//! finds out, by the marks of history and the target's control record. The item stays the truth: it is noted,
-//! its row stays as it is, and the way back stays closed, until the item has a version of ours.
+//! Or another program chose the number, and then there is nothing to wait for. Which of both it is, the
+//! caller finds out, by the marks of history and the target's control record. The item stays the truth: it
+//! is noted, its row stays as it is, and the way back stays closed, until the item has a version of ours.
 
 use lockstep_core::{Doing, Epoch, Result, Version};
 use sqlx::postgres::{PgArguments, PgConnection};
@@ -12,10 +12,11 @@ use sqlx::{Arguments as _, AssertSqlSafe, Connection as _};
 
 use super::rows::is_about_the_row;
 use crate::binding::text_digest_sql;
+use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
 use crate::{Source, TableBinding};
 
-/// Why such an item waits.
+/// Reason for which such an item waits.
 pub(super) const WHY: &str = "its version is of an epoch that never began, so another program wrote it";
 
 /// An item to be set aside: place, version, and source key as SQL literals, where it is known.
@@ -64,7 +65,7 @@ async fn note(
     let mut arguments = PgArguments::default();
     let added =
         arguments.add(binding.name()).and_then(|()| arguments.add(place)).and_then(|()| arguments.add(WHY));
-    added.map_err(|error| lockstep_core::Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     if let Some(key) = key {
         bind_keys(&mut arguments, binding, std::iter::once((0, key)))?;
     }

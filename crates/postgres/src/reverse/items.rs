@@ -78,8 +78,8 @@ impl Source {
     }
 
     /// Deletes rows, by their source keys, whose items went: each with the version of its tombstone, or with
-    /// [`Version::HISTORY`] where there is nothing at its place. A place of which the feed knows more is left
-    /// to the feed.
+    /// [`Version::INITIAL_LOAD`] where there is nothing at its place. A place of which the feed knows more
+    /// is left to the feed.
     ///
     /// # Errors
     /// As [`Source::apply_items`].
@@ -95,7 +95,7 @@ impl Source {
         }
         // A tombstone that came from the source is of a row that it has had again since, or that no item can
         // hold.
-        let ours = |version| version == Version::HISTORY || epochs.may_be_news(version);
+        let ours = |version| version == Version::INITIAL_LOAD || epochs.may_be_news(version);
         let entries = gone.into_iter().filter(|(_, version, _)| ours(*version));
         let entries = entries.map(|(place, version, key)| Entry { place, version, state: State::Gone(key) });
         let entries = entries.collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! How far the comparison before the way back has come, kept for the command that is given again.
+//! Progress of the comparison before the way back, kept for the command that is given again.
 //!
 //! It is of everything that was changed in DynamoOnly, and may take hours. What is kept is not what the
 //! verdict rests on for long: a writer past Lockstep changes rows without a trace in what the feed remembers,
@@ -11,21 +11,21 @@ use super::changed::{Since, TakenItem, parsed};
 use crate::Source;
 use crate::clock::is_younger;
 
-/// How far one table has come.
+/// Progress of the comparison of one table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
-    /// What was touched before has been compared to its end; `None` in the first pass.
+    /// Moment before which everything that was touched has been compared; `None` in the first pass.
     pub since: Option<Since>,
-    /// From when the pass under way is.
+    /// Moment at which the pass under way began.
     pub began: Since,
     /// The place up to which it has come, in the order of [`Source::reverse_taken`].
     pub after: Option<String>,
-    /// What was not equal, and is to be looked at again.
+    /// Items that were not equal, and are to be looked at again.
     pub unequal: Vec<TakenItem>,
 }
 
 impl Source {
-    /// How far the comparison of a table has come in this DynamoOnly; `None` where it begins.
+    /// Returns how far the comparison of a table has come in this DynamoOnly; `None` where it begins.
     ///
     /// # Errors
     /// The driver's.

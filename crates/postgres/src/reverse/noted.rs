@@ -13,13 +13,13 @@ use crate::binding::text_digest_sql;
 /// An item to be read again.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Again {
-    /// Its key, as [`place`](lockstep_core::place) prints it.
+    /// Key of the item, as [`place`](lockstep_core::place) prints it.
     pub place: String,
     /// Source key of its row, as PostgreSQL prints it, where it is known.
     pub key: Option<String>,
 }
 
-/// What is at that place now; `None` when nothing is.
+/// State of a place in the target now: its item, or `None` when there is none.
 #[derive(Clone, Debug)]
 pub struct ItemNow {
     /// Item that was asked for.
@@ -28,7 +28,7 @@ pub struct ItemNow {
     pub item: Option<Attributes>,
 }
 
-/// What is to be done about an item that was read again.
+/// Next thing to do about an item that was read again.
 pub(super) enum Next {
     /// Nothing.
     Nothing,
@@ -36,11 +36,11 @@ pub(super) enum Next {
     Later(String),
     /// To be read again: its version is of an epoch that never began.
     Foreign,
-    /// Its row is this one; it rode along, or was only early.
+    /// The row becomes this one; it rode along, or was only early.
     Put(Box<dyn AnyRow>, Version, bool),
-    /// Its row is to go.
+    /// The row is to go.
     Delete,
-    /// Its row is one that a trigger made, and that the target does not have.
+    /// The row is one that a trigger made, and that the target does not have.
     Unmake,
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn look(
         return Ok(if made { Next::Unmake } else { Next::Nothing });
     };
     // An item without a version was written by hand; what is there is what there is.
-    let version = version_of(item).unwrap_or(Version::HISTORY);
+    let version = version_of(item).unwrap_or(Version::INITIAL_LOAD);
     if epochs.is_ahead(version) {
         return Ok(Next::Foreign);
     }

@@ -24,12 +24,13 @@ pub struct FedPage<'a> {
     pub to: Option<&'a str>,
     /// Whether it is the rest of the shard.
     pub finished: bool,
-    /// When its newest record was made.
+    /// Time at which its newest record was made.
     pub newest_at: Option<DateTime<Utc>>,
-    /// What it says.
+    /// Changes of the page, the newest of each item.
     pub folded: &'a Folded,
-    /// The newest epoch that was begun, as both stores show, asked after the page was read: records of later
-    /// ones are another program's, and are set aside. `None` where that was not asked, or they do not show it.
+    /// The newest epoch that was begun, as both stores show, asked after the page was read: records of
+    /// later ones are another program's, and are set aside. `None` where that was not asked, or they do not
+    /// show it.
     pub begun: Option<Epoch>,
 }
 
@@ -39,9 +40,8 @@ impl Source {
     /// Where it has records of an epoch that the source has never begun, and `begun` does not tell them from
     /// a history that is lost, nothing is done, and the answer says so.
     ///
-    /// # Errors
-    /// [`Kind::Busy`] on a deadlock: nothing was done, and the page may come again. [`Kind::Refused`] when another feed has moved the
-    /// position.
+    /// # Errors [`Kind::Busy`] on a deadlock: nothing was done, and the page may come again.
+    /// [`Kind::Refused`] when another feed has moved the position.
     ///
     /// # Cancel safety
     /// All of it is done, or nothing.

@@ -134,7 +134,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn mend_reverse(&self, name: &str, begun: DateTime<Utc>, foreign: i64) -> Result<()> {
+    pub async fn take_back_loss(&self, name: &str, begun: DateTime<Utc>, foreign: i64) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.reverse_tables SET lost_why = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_why END,
                  lost_at = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_at END, foreign_count = greatest(0, foreign_count - $3)

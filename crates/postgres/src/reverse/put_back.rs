@@ -19,6 +19,7 @@ use super::FedTable;
 use super::rows::{delete, upsert};
 use crate::barrier::limit_lock_waits;
 use crate::binding::digest_sql;
+use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, keys_sql};
 use crate::path::lend;
 use crate::{Source, SourceTransaction, TableBinding, read_control};
@@ -29,7 +30,8 @@ use crate::{Source, SourceTransaction, TableBinding, read_control};
 /// chosen to fail.
 const ROW_LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Why DynamoDB does not have all that was written under a key, so that its item is not to be put back.
+/// Reason why DynamoDB does not have all that was written under a key, so that its item is not to be put
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undelivered {
     /// A change waits for a relay, or a strict write for a sweeper.
@@ -225,7 +227,7 @@ async fn undelivered(
     );
     let key = [key.to_vec()];
     let mut arguments = PgArguments::default();
-    arguments.add(binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    arguments.add(binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, binding, key.iter().enumerate())?;
     let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_one(connection).await.doing(doing)?;
     let (is_pending, is_dead_letter): (bool, bool) = (found.get(0), found.get(1));

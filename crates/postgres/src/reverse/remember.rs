@@ -1,17 +1,18 @@
-//! What is remembered of items: their newest versions, and which of them have to be read again.
+//! Memory of items: their newest versions, and which of them have to be read again.
 
 use std::collections::{HashMap, HashSet};
 
-use lockstep_core::{Doing, Error, Result, Version};
+use lockstep_core::{Doing, Result, Version};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::FedTable;
 use super::entry::{Entry, State};
 use crate::binding::{digest_sql, list, text_digest_sql};
+use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
 
-/// What is news.
+/// Condition under which a version is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
     /// A version above the one that is remembered.
@@ -88,7 +89,7 @@ pub(super) async fn remember(
                 arguments
                     .add(known.iter().map(|(_, e, _)| matches!(e.state, State::Live(..))).collect::<Vec<_>>())
             });
-        added.map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+        added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, &table.binding, known.iter().map(|(n, _, key)| (*n, *key)))?;
         let found: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
             .fetch_all(&mut *connection)
@@ -167,7 +168,7 @@ pub(super) async fn note_others(
     Ok(noted.rows_affected())
 }
 
-/// Why an item is to be read again.
+/// Reason why an item is to be read again.
 #[derive(Clone, Copy)]
 pub(super) struct Why<'a> {
     pub(super) text: &'a str,
@@ -235,7 +236,7 @@ pub(super) async fn note_earlier(
         .and_then(|()| arguments.add(sayable().map(|(n, _)| n as i32).collect::<Vec<_>>()))
         .and_then(|()| arguments.add(sayable().map(|(_, (place, ..))| place.clone()).collect::<Vec<_>>()))
         .and_then(|()| arguments.add(sayable().map(|(_, (_, version, _))| version.0).collect::<Vec<_>>()));
-    added.map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, sayable().map(|(n, (.., key))| (n, key)))?;
     let noted = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing)?;
     Ok(noted.rows_affected())

@@ -19,9 +19,10 @@ use sqlx::{Arguments as _, PgExecutor, Row as _};
 use super::FedTable;
 use crate::Source;
 use crate::binding::{digest_sql, text_digest_sql};
+use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, keys_sql};
 
-/// What the capture trigger does with keys that ride along; `name` is a literal. In it, `old_key` and
+/// Returns what the capture trigger does with keys that ride along; `name` is a literal. In it, `old_key` and
 /// `new_key` are set as the operation has them.
 pub(crate) fn note_riders_sql(name: &str) -> String {
     let note = |key: &str, made: bool| {
@@ -57,7 +58,7 @@ pub(super) async fn forget_riders(
         digest_sql("k.key"),
     );
     let mut arguments = PgArguments::default();
-    arguments.add(table.binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    arguments.add(table.binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, keys.iter().enumerate())?;
     sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
 }
@@ -108,7 +109,7 @@ impl Source {
         Ok(riders.len() as u64)
     }
 
-    /// How many rows of a table rode along and are not noted to be read again yet.
+    /// Counts the rows of a table that rode along and are not noted to be read again yet.
     ///
     /// # Errors
     /// The driver's.
@@ -121,8 +122,8 @@ impl Source {
             .doing("counting rows that rode along")
     }
 
-    /// How much is left to be read again, of these tables at one moment. Table by table it could be missed:
-    /// an item of one that is settled drags rows of another along.
+    /// Counts what is left to be read again, of these tables at one moment. Table by table it could be
+    /// missed: an item of one that is done drags rows of another along.
     ///
     /// # Errors
     /// The driver's.
@@ -132,7 +133,7 @@ impl Source {
     }
 }
 
-/// How many rows of these tables rode along and are not what their items say yet, as `connection`'s
+/// Counts the rows of these tables that rode along and are not what their items say yet, as `connection`'s
 /// transaction sees it.
 ///
 /// # Errors
@@ -142,8 +143,8 @@ pub async fn ridden_left(connection: &mut PgConnection, names: &[&str]) -> Resul
     left(connection, names, true, "counting rows that rode along").await
 }
 
-/// What is left to be read again, or, of it, what rode along. One statement: one snapshot, in which a row
-/// that [`Source::take_riders`] moves from one table to the other is in exactly one of them.
+/// Counts what is left to be read again, or, of it, what rode along. One statement: one snapshot, in which a
+/// row that [`Source::take_riders`] moves from one table to the other is in exactly one of them.
 async fn left(
     executor: impl PgExecutor<'_>,
     names: &[&str],

@@ -5,6 +5,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::FedTable;
+use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
 
 /// Upserts rows, each with a primary key of its own.
@@ -76,7 +77,7 @@ pub(super) async fn delete_rows(
 /// As [`delete`] for one key, as PostgreSQL printed it.
 pub(super) async fn delete_key(connection: &mut PgConnection, table: &FedTable, key: &str) -> Result<bool> {
     let mut arguments = PgArguments::default();
-    arguments.add(key).map_err(|error| Error::of_sqlx("binding a key", sqlx::Error::Encode(error)))?;
+    arguments.add(key).map_err(|error| of_sqlx("binding a key", sqlx::Error::Encode(error)))?;
     let gone = delete_where(connection, table, "(SELECT 0 AS n, $1::text::jsonb AS key)", arguments).await?;
     Ok(!gone.is_empty())
 }
@@ -105,7 +106,7 @@ pub(super) fn is_taken(error: &Error) -> bool {
     error.sqlstate().is_some_and(|code| code == "23505" || code == "23P01")
 }
 
-/// What PostgreSQL said against a row, without its values (R36): messages hold none.
+/// Returns what PostgreSQL said against a row, without its values (R36): messages hold none.
 pub(super) fn reason(error: &Error) -> String {
     error.message.clone()
 }

@@ -1,4 +1,4 @@
-//! What the feed's tables say of where it stands.
+//! Standing of a feed, as its tables say it.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use serde::Serialize;
 use crate::Source;
 use crate::clock::shard_seen_at;
 
-/// Where the feed of one table stands.
+/// Standing of the feed of one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx::FromRow)]
 pub struct FeedStanding {
-    /// How long ago the last moment is up to which everything was taken, in seconds; of the shard that is
-    /// furthest behind.
+    /// Time in seconds since the last moment up to which everything was taken; of the shard that is furthest
+    /// behind.
     pub lag_s: f64,
-    /// When the newest record that was taken was made.
+    /// Time at which the newest record that was taken was made.
     pub newest_at: Option<DateTime<Utc>>,
     /// Shards that are being read.
     pub shards_open: i64,
@@ -25,18 +25,18 @@ pub struct FeedStanding {
     pub applied: i64,
     /// Items that wait to be read again, because PostgreSQL would not have their rows.
     pub again: i64,
-    /// Why, for the one that was tried most often.
+    /// Reason for the one that was tried most often.
     pub again_why: Option<String>,
     /// Items that expired; their rows stay.
     pub expired: i64,
     /// Changes that did not come through the guard.
     pub foreign_count: i64,
-    /// Why the last of them did not.
+    /// Reason for the last of them.
     pub foreign_why: Option<String>,
     /// Items that another program gave a version of an epoch that never began, and that no operator has
     /// accepted.
     pub foreign_versions: i64,
-    /// Why the feed stands still before such a version.
+    /// Reason for which the feed stands still before such a version.
     pub stopped_why: Option<String>,
     /// Time since which records are missing.
     pub lost_at: Option<DateTime<Utc>>,
@@ -70,7 +70,7 @@ impl FeedStanding {
 }
 
 impl Source {
-    /// Where the feed of a table stands; `None` where there was never one.
+    /// Returns where the feed of a table stands; `None` where there was never one.
     ///
     /// # Errors
     /// The driver's.

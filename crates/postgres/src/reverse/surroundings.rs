@@ -1,5 +1,5 @@
-//! What an application has on a table that rides along when the feed writes it: triggers, and actions of
-//! foreign keys.
+//! Surroundings of a table: what an application has on it that rides along when the feed writes it,
+//! triggers and actions of foreign keys.
 
 use lockstep_core::{Doing, Kind, Result};
 use sqlx::postgres::types::Oid;
@@ -13,7 +13,7 @@ use crate::{Source, TableBinding};
 /// A trigger of the application's.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Trigger {
-    /// Its name.
+    /// Name of the trigger.
     pub name: String,
     /// The function that it calls.
     pub calls: String,
@@ -23,10 +23,10 @@ pub struct Trigger {
     pub on_replicas: bool,
 }
 
-/// What is on a table.
+/// Triggers and constraints on a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// Its row triggers that are on, in the order of their names.
+    /// Row triggers that are on, in the order of their names.
     pub triggers: Vec<Trigger>,
     /// Foreign keys that act on rows of a table when rows of this one go or change: `table.constraint ON
     /// DELETE CASCADE`, with the name of that relation before it.
@@ -34,8 +34,8 @@ pub struct Surroundings {
     /// Foreign keys by which rows of this table go or change when rows of another one do, with the name of
     /// that other relation before each.
     pub acted_on: Vec<(String, String)>,
-    /// What PostgreSQL asks of a row that goes in, and nothing asks in DynamoOnly: CHECK constraints, those
-    /// of its domains too, foreign keys, and what is unique beside the primary key.
+    /// Conditions that PostgreSQL puts to a row that goes in, and nothing asks in DynamoOnly: CHECK
+    /// constraints, those of its domains too, foreign keys, and what is unique beside the primary key.
     pub unasked: Vec<String>,
     /// Whether foreign keys refer to it, and whether any to other columns than its key.
     pub(super) referred_to: (bool, bool),
@@ -54,7 +54,7 @@ const OURS: &str = "pg_catalog.to_regclass($1)::oid UNION ALL
                  SELECT relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1))";
 
 impl Source {
-    /// What the application has on a table.
+    /// Reads what the application has on a table.
     ///
     /// # Errors
     /// The driver's.
@@ -167,8 +167,8 @@ impl Source {
         }
     }
 
-    /// One statement for each foreign key of a table, which fails as PostgreSQL does where a row of those
-    /// keys refers to nothing; its parameters are those of [`keys_sql`].
+    /// Returns one statement for each foreign key of a table, which fails as PostgreSQL does where a row of
+    /// those keys refers to nothing; its parameters are those of [`keys_sql`].
     pub(super) async fn reference_checks(&self, binding: &TableBinding) -> Result<Vec<String>> {
         let found: Vec<ForeignKey> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT c.conname::text, pg_catalog.format('%I.%I', n.nspname, r.relname),

@@ -13,7 +13,8 @@ use super::noted::{ItemNow, Next, compare_later, look};
 use super::rows::is_about_the_row;
 use super::writer::{How, Writer};
 
-/// How often those that do not fit in are left out. Each time there are fewer, so this only bounds the time.
+/// Number of times that rows that do not fit in are left out. Each time there are fewer, so this only
+/// bounds the time.
 const TRIES_MAX: usize = 8;
 
 const DOING: &str = "writing rows that wait for each other";

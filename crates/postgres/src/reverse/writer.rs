@@ -1,5 +1,5 @@
-//! How rows are written for the feed: so that they are in the end what their items say, whatever the
-//! application has on its tables.
+//! Writer of rows for the feed: so that they are in the end what their items say, whatever the application
+//! has on its tables.
 //!
 //! 1. The application has a trigger that stamps `updated_date`. 2. The feed brings a row; the trigger stamps
 //! it. 3. The row differs from its item, and will after each try: the way back is closed for good. So where
@@ -18,7 +18,7 @@ use super::riders::forget_riders;
 use super::rows::{delete, delete_key, delete_rows, upsert};
 use crate::path::{lend, take_back};
 
-/// How rows are put.
+/// Way in which rows are put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     /// Triggers and actions fire; what they make of the rows is put right after them.
@@ -35,7 +35,8 @@ pub(super) struct Writer<'a> {
     pub(super) table: &'a FedTable,
     /// Triggers of the application are on the table.
     pub(super) fires: bool,
-    /// What is written may drag rows of the same table along, so that the rows we write are noted as well.
+    /// Whether what is written may drag rows of the same table along, so that the rows we write are noted
+    /// as well.
     pub(super) notes: bool,
 }
 

@@ -46,12 +46,12 @@ pub(super) const FAILURES: [(&str, &str); 8] = [
     ("DECLINED", "تم رفض الطلب 🚫"),
 ];
 
-/// One of `items`, all equally likely.
+/// Returns one of `items`, all equally likely.
 pub(crate) fn pick<T: Copy>(rng: &mut impl Rng, items: &[T]) -> T {
     *items.choose(rng).expect("the lists of this module are not empty")
 }
 
-/// One of `items`, by weight.
+/// Returns one of `items`, by weight.
 pub(crate) fn weighted<T: Copy>(rng: &mut impl Rng, items: &[(u32, T)]) -> T {
     let mut left = rng.random_range(0..items.iter().map(|(weight, _)| weight).sum());
     for (weight, item) in items {

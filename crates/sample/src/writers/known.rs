@@ -26,7 +26,7 @@ impl Ids {
         self.0.is_empty()
     }
 
-    /// One of them, all equally likely.
+    /// Returns one of them, all equally likely.
     pub fn pick(&self, rng: &mut impl Rng) -> Option<i64> {
         (!self.0.is_empty()).then(|| self.0[rng.random_range(0..self.0.len())])
     }

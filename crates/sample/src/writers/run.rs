@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use lockstep_core::{Error, Retry};
+use lockstep_core::Retry;
+use lockstep_postgres::of_sqlx;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::postgres::PgConnectOptions;
@@ -175,7 +176,7 @@ impl Writer {
             Err(error) => error,
         };
         let from_server = matches!(error, sqlx::Error::Database(_));
-        let error = Error::of_sqlx(operation.kind().label(), error);
+        let error = of_sqlx(operation.kind().label(), error);
         // Classes 57 and 08 end the session as often as not; a new connection is cheap.
         let session_ended =
             error.sqlstate().is_none_or(|code| code.starts_with("57P") || code.starts_with("08"));

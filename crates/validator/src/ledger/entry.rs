@@ -28,7 +28,7 @@ pub(crate) enum Standing {
 }
 
 impl Entry {
-    /// One of what has no place in a bucket.
+    /// Makes the entry of what has no place in a bucket.
     pub(crate) fn aside(name: Vec<u8>) -> Self {
         Self { print: Print { place: 0, state: 0 }, standing: Standing::Live, name }
     }

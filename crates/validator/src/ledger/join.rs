@@ -13,7 +13,7 @@ pub(crate) struct Join {
 }
 
 impl Join {
-    /// One that goes on from what whole buckets came to.
+    /// Makes a join that goes on from what whole buckets came to.
     pub(crate) fn from(difference: Difference) -> Self {
         Self { difference, at_place: HashMap::new() }
     }

@@ -47,7 +47,7 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// One that has read nothing yet.
+    /// Makes a pass that has read nothing yet.
     pub(crate) fn of(pieces: Vec<Piece>) -> Self {
         Self { pieces, counted: Counted::default() }
     }

@@ -98,7 +98,8 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     if !policy.pending_tells {
         return Ruling::Again;
     }
-    let may_be_ahead = policy.writes_ahead && seen.version.is_some_and(|version| version > Version::HISTORY);
+    let may_be_ahead =
+        policy.writes_ahead && seen.version.is_some_and(|version| version > Version::INITIAL_LOAD);
     if may_be_ahead && disagreeing_for < WRITE_AHEAD {
         return Ruling::Again;
     }

@@ -49,7 +49,7 @@ impl Terms {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             format: FORMAT,
             relation: binding.relation.sql(),
-            target: format!("{} at {}", binding.target_name, reader.place()),
+            target: format!("{} at {}", binding.target_name, reader.address()),
             target_id,
             epoch: run.epoch,
             shape: keep::shape(run, state.as_ref()),

@@ -178,7 +178,7 @@ fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_has
     assert_eq!(found, vec![b"a".to_vec(), b"b".to_vec()]);
 }
 
-/// One that is kept in `folder`, with two pieces of rows and one of items.
+/// Makes a ledger that is kept in `folder`, with two pieces of rows and one of items.
 fn kept(folder: &std::path::Path) -> Ledger {
     let folder = Folder::take(folder).expect("a folder").expect("it is free");
     let begun = Begun { as_of: chrono::Utc::now(), pass: None, number: None };

@@ -126,7 +126,7 @@ fn a_strict_write_may_be_ahead_of_its_commit_but_not_for_long() {
 }
 
 #[test]
-fn history_was_never_written_ahead_and_neither_is_anything_without_writers() {
+fn the_initial_load_is_never_written_ahead_and_neither_is_anything_without_writers() {
     check_now(at(0), LIVE, found(FindingClass::Different, &["text"], true));
     check_now(
         at(1 << 40),

@@ -236,7 +236,7 @@ async fn every_type_of_a_table_in_rust_goes_through_all_phases_and_back_as_the_s
     stage.app.shutdown().await;
 }
 
-/// One column makes one attribute, whichever way its table is moved.
+/// Checks that a column makes one attribute, whichever way its table is moved.
 async fn same_as_declared(stage: &Stage) {
     let typed = &stage.migration.tables[0];
     let declared = &bound(&stage.world, DECLARED).await.expect("binds")[0];

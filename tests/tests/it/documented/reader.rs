@@ -67,7 +67,7 @@ impl<'w> Reader<'w> {
         let output = BufReader::new(shell.stdout.take().expect("its output")).lines();
         let stores = [
             ("LOCKSTEP_SOURCE__URL", world.url()),
-            ("LOCKSTEP_TARGET__ENDPOINT_URL", &world.target.place()),
+            ("LOCKSTEP_TARGET__ENDPOINT_URL", &world.target.address()),
             ("LOCKSTEP_TARGET__REGION", "eu-central-1"),
             ("LOCKSTEP_TARGET__EMULATOR_CREDENTIALS", "true"),
             // No request to an emulator lands later, as docs/your-own-tables.md says.

@@ -65,7 +65,7 @@ async fn world() -> World {
     world
 }
 
-/// One way of writing for each application; which, the seed says.
+/// Returns one way of writing for each application; which, the seed says.
 fn modes(seed: u64) -> [WriteOptions; 2] {
     let quick = WriteOptions {
         inline_timeout_ms: 400,

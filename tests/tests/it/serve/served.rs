@@ -93,7 +93,7 @@ impl Served {
         Self { child, address, operate, read, client, _lines: lines }
     }
 
-    /// One request as it is given.
+    /// Sends one request as it is given.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -109,7 +109,7 @@ impl Served {
         within(Duration::from_mins(2), self.client.request(request)).await.expect("an answer")
     }
 
-    /// One request, and its whole answer.
+    /// Sends one request, and returns its whole answer.
     pub(super) async fn ask(
         &self,
         method: Method,

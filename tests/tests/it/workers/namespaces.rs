@@ -81,7 +81,7 @@ impl Network {
     async fn worker(&self, world: &World, name: &'static str) -> Worker {
         let server = SocketAddr::from(([127, 0, 0, 1], world.connect_options().get_port()));
         let source = self.forward(server).await;
-        let endpoint = world.target.place().trim_start_matches("http://").parse().expect("an address");
+        let endpoint = world.target.address().trim_start_matches("http://").parse().expect("an address");
         let target = self.forward(endpoint).await;
         let plain = command(world, &["worker", "--json", "--quiet"]);
         let plain = plain.as_std();

@@ -36,7 +36,7 @@ async fn one_killed_one_stopped_and_one_cut_off_end_consistent_and_read_a_chunk_
     let world = world().await;
     let server = SocketAddr::from(([127, 0, 0, 1], world.connect_options().get_port()));
     let source = SourceProxy::start(server).await.expect("the proxy starts");
-    let target = FaultProxy::start(&world.plain_target.place()).await.expect("the proxy starts");
+    let target = FaultProxy::start(&world.plain_target.address()).await.expect("the proxy starts");
     // On a busy machine the first must not be through before the last has begun.
     let slower = || Rule::new(Fault::WriteUnits(UNITS_PER_S / 4)).on("BatchExecuteStatement");
     world.proxy().clear();

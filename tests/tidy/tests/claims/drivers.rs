@@ -7,8 +7,17 @@ use lockstep_tidy::{files, lists, rust};
 const SQL: [&str; 2] = ["crates/postgres/", "crates/sample/"];
 /// Folder in which DynamoDB's expressions and PartiQL look like SQL.
 const DYNAMO: &str = "crates/dynamo/";
-/// Folders in which sqlx may be named: also in the traits by which a column is read and bound.
-const SQLX: [&str; 3] = ["crates/postgres/", "crates/sample/", "crates/core/"];
+/// Folders and files in which sqlx may be named: also in the traits by which a column is read and bound, and
+/// where a lease is read as a row.
+const SQLX: [&str; 7] = [
+    "crates/postgres/",
+    "crates/sample/",
+    "crates/core/src/column/",
+    "crates/core/src/erased",
+    "crates/core/src/row.rs",
+    "crates/core/src/lease.rs",
+    "crates/core/src/lib.rs",
+];
 
 /// The source files of the product that are no tests.
 fn product() -> Vec<String> {
@@ -93,7 +102,9 @@ fn is_sql(text: &str) -> bool {
         "REVOKE ",
     ];
     let text = text.trim_start().trim_start_matches("\\n").trim_start();
-    STARTS.iter().any(|start| text.starts_with(start))
+    const OF_A_COLUMN: [&str; 3] = ["pg_catalog.", "::text", " AT TIME ZONE "];
+    OF_A_COLUMN.iter().any(|piece| text.contains(piece))
+        || STARTS.iter().any(|start| text.starts_with(start))
         || (text.starts_with("UPDATE ") && text.contains(" SET "))
         || (text.starts_with("WITH ") && text.contains("SELECT "))
         || (text.contains("SELECT ") && text.contains(" FROM "))
@@ -180,9 +191,13 @@ fn tested_part_away(text: &str) -> String {
 
 #[test]
 fn statements_are_told_from_sentences() {
-    for statement in
-        ["SELECT 1", " \n  INSERT INTO t VALUES ($1)", "UPDATE t SET a = 1", "x AND EXISTS (SELECT 1 FROM t)"]
-    {
+    for statement in [
+        "SELECT 1",
+        " \n  INSERT INTO t VALUES ($1)",
+        "UPDATE t SET a = 1",
+        "x AND EXISTS (SELECT 1 FROM t)",
+        "({name})::text",
+    ] {
         assert!(is_sql(statement), "{statement}");
     }
     for sentence in

@@ -28,7 +28,7 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// One request and its answer; `false` if the peer has no more.
+    /// Takes one request and answers it; `false` if the peer has no more.
     async fn exchange(&mut self, target: &NullTarget) -> Result<bool> {
         let Some((head, filled)) = http::read_head(self.stream, &mut self.buffer, self.filled).await? else {
             return Ok(false);

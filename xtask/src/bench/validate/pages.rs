@@ -52,7 +52,7 @@ impl Pages {
             let chunk = source.read_chunk(binding, &range).await?;
             let (mut text, mut count, mut last) = (String::new(), 0_usize, None);
             for tuple in chunk.tuples() {
-                let item = binding.table.encode(&mut Fields::of_copy(tuple))?.at(Version::HISTORY);
+                let item = binding.table.encode(&mut Fields::of_copy(tuple))?.at(Version::INITIAL_LOAD);
                 let mut written = json_of(&item);
                 if items < spoiled {
                     written["user_id"] = json!({ "S": "spoiled" });
@@ -95,7 +95,7 @@ impl Pages {
         page.and_then(|page| self.answers.get(page)).unwrap_or(&self.empty).clone()
     }
 
-    /// One whole request for each page, head and body, for a replay.
+    /// Returns one whole request for each page, head and body, for a replay.
     pub fn requests(&self) -> Vec<Bytes> {
         let request = |number| {
             let body = format!(

@@ -25,7 +25,7 @@ use operator::Commands;
 
 /// Longest wait for the first reading before the address is printed; a daemon whose stores are away starts
 /// all the same.
-const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs it.
 ///
@@ -64,7 +64,7 @@ async fn serve(context: &Context, stores: &Stores, access: Access, demo: bool) -
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let migration = context.migration(stores)?;
     let daemon = Daemon::start(migration, operator, access.listener, options, context.cancel.clone())?;
-    context.unless_cancelled(daemon.settled(SETTLED_WITHIN)).await.ok();
+    context.unless_cancelled(daemon.ready(READY_WITHIN)).await.ok();
     let address = format!("{scheme}://{}", access.address);
     match (access.shown, context.json) {
         (Some((operate, read)), false) => {

@@ -47,7 +47,10 @@ impl Commands {
             let now = self.stores.source.control().await?;
             if (now.phase, now.epoch) != (phase, epoch) {
                 opened.close().await;
-                anyhow::bail!("nothing was done: it was decided in {phase}, and the phase is {} since", now.phase);
+                anyhow::bail!(
+                    "nothing was done: it was decided in {phase}, and the phase is {} since",
+                    now.phase
+                );
             }
         }
         let coordinator = context.rehearsing(opened, &self.stores);

@@ -1,10 +1,10 @@
-//! What a page says of an item is its newest state.
+//! A page says of an item its newest state.
 
 use lockstep_core::Version;
 
 use super::*;
 
-/// What a page of records of one item comes to, told in words.
+/// Checks what a page of records of one item comes to, told in words.
 #[track_caller]
 fn check(versions: &[(Option<i64>, bool)], expected: &str) {
     let image = |version: i64, deleted: bool| {

@@ -6,7 +6,7 @@ use lockstep_dynamo::{Backoff, PartitionRange};
 
 use super::selection::Selection;
 use super::{TimeRange, text_of};
-use crate::store::reads::{Answer, Asked, ReadFrom, Route, SourceCause};
+use crate::store::reads::{Answer, Asked, ReadFrom, ReadRoute, SourceCause};
 
 /// Partitions counted at once.
 const AT_ONCE: usize = 8;
@@ -66,9 +66,11 @@ impl<T: MigratableTable> Selection<T> {
     async fn count_in(&self, phase: Phase) -> Result<(u64, ReadFrom)> {
         let (store, query) = (&self.store, &self.query);
         Ok(match store.shared.reads.route(phase, Asked::Query(query.hash())).await {
-            Route::Source(cause) => (query.source_count(store).await?, ReadFrom::Source(cause)),
-            Route::TargetOnly => (Backoff::brief().retry(|| self.target_count()).await?, ReadFrom::Target),
-            Route::TargetThenSource(from) => match self.target_count().await {
+            ReadRoute::Source(cause) => (query.source_count(store).await?, ReadFrom::Source(cause)),
+            ReadRoute::TargetOnly => {
+                (Backoff::brief().retry(|| self.target_count()).await?, ReadFrom::Target)
+            }
+            ReadRoute::TargetThenSource(from) => match self.target_count().await {
                 Ok(0) => (query.source_count(store).await?, ReadFrom::Source(SourceCause::Miss)),
                 Ok(counted) => (counted, from),
                 Err(error) => {

@@ -18,7 +18,7 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// One partition.
+    /// Names one partition.
     pub fn one(partition: AttributeValue) -> Self {
         let subject = text_of(&partition).to_owned();
         Self::groups(subject, 1, move |_| vec![partition.clone()])

@@ -34,7 +34,7 @@ impl TimeRange {
         Self { from, before }.within_years()
     }
 
-    /// One UTC day.
+    /// Returns the range of one UTC day.
     pub fn day(day: NaiveDate) -> Self {
         let start = |day: NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc();
         Self { from: Some(start(day)), before: day.succ_opt().map(start) }.within_years()

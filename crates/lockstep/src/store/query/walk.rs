@@ -9,7 +9,7 @@ use super::Query;
 use super::target_side::TargetReader;
 use crate::phase::{PHASES_MAX, phase_kept_changing};
 use crate::store::Store;
-use crate::store::reads::{Asked, ReadFrom, Route, SourceCause};
+use crate::store::reads::{Asked, ReadFrom, ReadRoute, SourceCause};
 
 /// A query that has come as far as `after`.
 pub(super) struct Walk<T: MigratableTable> {
@@ -57,16 +57,19 @@ impl<T: MigratableTable> Walk<T> {
             let (phase, before) = (control.phase, self.after.clone());
             self.phase = Some(phase);
             let route = match (phase, self.fallen) {
-                (Phase::HybridRead, Some(cause)) => Route::Source(cause),
+                (Phase::HybridRead, Some(cause)) => ReadRoute::Source(cause),
                 _ => self.store.shared.reads.route(phase, Asked::Query(self.hash)).await,
             };
             let (rows, from) = match route {
-                Route::Source(cause) => {
+                ReadRoute::Source(cause) => {
                     self.reader = None;
                     (self.source_batch(rows_max).await?, ReadFrom::Source(cause))
                 }
-                Route::TargetOnly => (self.target_batch(rows_max, Backoff::brief()).await?, ReadFrom::Target),
-                Route::TargetThenSource(from) => match self.target_batch(rows_max, Backoff::none()).await {
+                ReadRoute::TargetOnly => {
+                    (self.target_batch(rows_max, Backoff::brief()).await?, ReadFrom::Target)
+                }
+                ReadRoute::TargetThenSource(from) => match self.target_batch(rows_max, Backoff::none()).await
+                {
                     Ok(rows) if rows.is_empty() && !self.begun => {
                         self.fall(SourceCause::Miss, None);
                         continue;

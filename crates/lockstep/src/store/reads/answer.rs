@@ -1,4 +1,4 @@
-//! What a caller is told beside the value: which store answered, and why not the other.
+//! Answer that a caller gets beside the value: which store answered, and why not the other.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ impl ReadFrom {
     }
 }
 
-/// Why PostgreSQL answered.
+/// Reason why PostgreSQL answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceCause {
@@ -73,7 +73,7 @@ impl SourceCause {
         Self::Error,
     ];
 
-    /// Its name as a label of metrics.
+    /// Returns its name as a label of metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Phase => "phase",

@@ -14,7 +14,8 @@ pub(super) struct Counters {
     source: [AtomicU64; SourceCause::ALL.len()],
 }
 
-/// How many reads were answered, and by whom. A query counts once for each store that answered a part of it.
+/// Number of reads that were answered, by store. A query counts once for each store that answered a part of
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReadCounts {
     /// Answers by the target.

@@ -1,4 +1,4 @@
-//! Which store answers a read, why, and how often (R5, R18).
+//! Policy of reads: which store answers, why, and how often (R5, R18).
 //!
 //! Words: the *policy* is what an operator may turn while the application runs; the *route* is what it says
 //! of one read; the *standing* is how far the target is behind, as this instance last asked. A key is
@@ -29,7 +29,7 @@ pub use shadow::{Comparison, ShadowCounts, ShadowSummary};
 
 pub(super) use owed::Owed;
 pub(super) use registry::ReadsOfTables;
-pub(super) use route::{Asked, Route, hash_of_place, hash_of_text};
+pub(super) use route::{Asked, ReadRoute, hash_of_place, hash_of_text};
 pub(super) use shadow::Shadow;
 
 use std::sync::Arc;
@@ -151,7 +151,7 @@ impl Reads {
     ///
     /// Awaits only when what is known of the target is used up, at most about once in
     /// [`ReadOptions::max_staleness_ms`], and then no longer than a second.
-    pub(super) async fn route(&self, phase: Phase, asked: Asked) -> Route {
+    pub(super) async fn route(&self, phase: Phase, asked: Asked) -> ReadRoute {
         if phase != Phase::HybridRead {
             return route::outside_hybrid(phase);
         }

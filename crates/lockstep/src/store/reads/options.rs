@@ -1,9 +1,9 @@
-//! What an operator may turn.
+//! Options that an operator may turn.
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-/// How reads are answered, in configuration. All of it can be changed while the application runs.
+/// Policy of reads, in configuration. All of it can be changed while the application runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadOptions {

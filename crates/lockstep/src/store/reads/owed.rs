@@ -1,4 +1,4 @@
-//! What a write that is being committed owes the target.
+//! Debts of a write that is being committed: what it owes the target.
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ pub(in crate::store) struct ReadsOfTables {
 }
 
 impl ReadsOfTables {
-    /// Of no table yet; what operators turn goes before what is configured.
+    /// Makes it with no table yet; what operators turn goes before what is configured.
     pub(in crate::store) fn new(central: Arc<Central>) -> Self {
         Self { tables: Mutex::default(), options: OnceLock::new(), central }
     }

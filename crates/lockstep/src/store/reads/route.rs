@@ -18,7 +18,7 @@ pub(in crate::store) enum Asked {
 
 /// The store that is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Route {
+pub(in crate::store) enum ReadRoute {
     /// The source, for this reason.
     Source(SourceCause),
     /// The target; on a miss or an error the source is asked.
@@ -55,16 +55,16 @@ pub(super) enum OwnWrites {
 }
 
 /// The route in a phase that leaves no choice.
-pub(super) fn outside_hybrid(phase: Phase) -> Route {
+pub(super) fn outside_hybrid(phase: Phase) -> ReadRoute {
     match phase {
-        Phase::PostgresOnly | Phase::DualWrite | Phase::HybridRead => Route::Source(SourceCause::Phase),
-        Phase::DynamoOnly => Route::TargetOnly,
+        Phase::PostgresOnly | Phase::DualWrite | Phase::HybridRead => ReadRoute::Source(SourceCause::Phase),
+        Phase::DynamoOnly => ReadRoute::TargetOnly,
     }
 }
 
 /// The route in HybridRead. The order matters for the mark only: what an operator can cure comes before what
 /// he chose.
-pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points: u32) -> Route {
+pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points: u32) -> ReadRoute {
     let (hash, is_query) = match asked {
         Asked::Key(hash) => (hash, false),
         Asked::Query(hash) => (hash, true),
@@ -80,10 +80,10 @@ pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points:
         {
             SourceCause::Canary
         }
-        (_, Seen::Alone) => return Route::TargetThenSource(ReadFrom::TargetAlone),
-        (_, Seen::Fresh { .. }) => return Route::TargetThenSource(ReadFrom::Target),
+        (_, Seen::Alone) => return ReadRoute::TargetThenSource(ReadFrom::TargetAlone),
+        (_, Seen::Fresh { .. }) => return ReadRoute::TargetThenSource(ReadFrom::Target),
     };
-    Route::Source(cause)
+    ReadRoute::Source(cause)
 }
 
 /// A number that stands for a place in the target, the same on every machine and in every version since the
@@ -116,7 +116,7 @@ mod tests {
 
     #[track_caller]
     fn check(seen: Seen, own: OwnWrites, asked: Asked, canary: u32, expected: Result<ReadFrom, SourceCause>) {
-        let expected = expected.map_or_else(Route::Source, Route::TargetThenSource);
+        let expected = expected.map_or_else(ReadRoute::Source, ReadRoute::TargetThenSource);
         assert_eq!(in_hybrid(seen, own, asked, canary), expected, "{seen:?} {own:?} {asked:?} {canary}");
     }
 

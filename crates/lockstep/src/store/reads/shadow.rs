@@ -13,7 +13,7 @@ use crate::central::Central;
 /// beyond it a shadow read is dropped, and counted.
 const AT_ONCE_MAX: usize = 16;
 
-/// How the two stores compare for one read.
+/// Outcome of comparing the two stores for one read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {

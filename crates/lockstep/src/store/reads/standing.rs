@@ -1,17 +1,16 @@
-//! How far the target is behind, as this instance knows it; asked for on demand, so an idle instance asks
-//! nothing.
+//! Standing of the target: how far it is behind, as this instance knows it; asked for on demand, so an idle
+//! instance asks nothing.
 //!
 //! What is known wears out. A key that was not pending when we asked can be as old as the time since then,
 //! and one that had waited for `age` has waited that much longer. So what is known holds until the moment
 //! when something *could* be older than the bound, and reads refresh it long before that, in the background.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockstep_core::{Error, Kind, Result};
 use lockstep_postgres::{Oldest, Source, Standing, TableBinding};
-use tokio::sync::Mutex;
 
 use super::ReadOptions;
 use super::deferred::Deferred;
@@ -29,21 +28,34 @@ pub(super) struct Watch {
     max_staleness_ms: AtomicU64,
     poll_ms: AtomicU64,
     began: Instant,
-    /// Time of the next question, in milliseconds since `began`.
-    ask_at: AtomicU64,
-    /// Until when what is known holds, in milliseconds since `began`, and what it is, in the two low bits:
-    /// one word, so that no reader sees half of it.
-    known: AtomicU64,
-    asking: Mutex<()>,
+    /// The last answer, under a lock so that no reader sees half of it. Each read that looks asks a store
+    /// next, which takes a round trip; the lock is held for a comparison of three numbers.
+    known: Mutex<Known>,
+    asking: tokio::sync::Mutex<()>,
     central: Arc<Central>,
-    /// The bound that what is known was judged by.
-    judged_by_ms: AtomicU64,
 }
 
-const FRESH: u64 = 0;
-const FRESH_BUT_DEAD_LETTERS: u64 = 1;
-const STALE: u64 = 2;
-const ALONE: u64 = 3;
+/// The standing as the last answer said it. Times are in milliseconds since the [`Watch`] began.
+struct Known {
+    seen: Seen,
+    /// Time until which it holds.
+    holds_until_ms: u64,
+    /// Bound on staleness, in milliseconds, by which it was judged.
+    judged_by_ms: u64,
+    /// Time of the next question.
+    ask_at_ms: u64,
+}
+
+impl Known {
+    /// The standing before the first answer, and after the bound was changed: to be asked for at once.
+    const NOTHING: Self = Self { seen: Seen::UsedUp, holds_until_ms: 0, judged_by_ms: 0, ask_at_ms: 0 };
+
+    /// Returns what holds at `now_ms` by a bound of `bound_ms`.
+    fn at(&self, now_ms: u64, bound_ms: u64) -> Seen {
+        let holds = now_ms < self.holds_until_ms && self.judged_by_ms == bound_ms;
+        if holds { self.seen } else { Seen::UsedUp }
+    }
+}
 
 impl Watch {
     pub(super) fn new(
@@ -59,11 +71,9 @@ impl Watch {
             max_staleness_ms: AtomicU64::new(options.max_staleness_ms),
             poll_ms: AtomicU64::new(options.standing_poll_ms),
             began: Instant::now(),
-            ask_at: AtomicU64::new(0),
-            known: AtomicU64::new(0),
-            asking: Mutex::new(()),
+            known: Mutex::new(Known::NOTHING),
+            asking: tokio::sync::Mutex::new(()),
             central,
-            judged_by_ms: AtomicU64::new(0),
         }
     }
 
@@ -71,8 +81,7 @@ impl Watch {
         self.max_staleness_ms.store(options.max_staleness_ms, Ordering::Relaxed);
         self.poll_ms.store(options.standing_poll_ms, Ordering::Relaxed);
         // The cached standing was judged by the old bound.
-        self.known.store(0, Ordering::Release);
-        self.ask_at.store(0, Ordering::Release);
+        *self.known() = Known::NOTHING;
     }
 
     pub(super) fn options(&self) -> ReadOptions {
@@ -95,17 +104,18 @@ impl Watch {
     /// The standing as it is known now; starts asking again in the background when it is time to. Never
     /// waits.
     pub(super) fn look(self: &Arc<Self>) -> Seen {
-        let now = self.now_ms();
-        let seen = self.seen_at(now);
-        // One of many readers wins the turn to ask.
-        let due = self.ask_at.load(Ordering::Relaxed);
-        if seen != Seen::UsedUp
-            && now >= due
-            && self
-                .ask_at
-                .compare_exchange(due, self.next_turn(now), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
+        let (now, bound) = (self.now_ms(), self.bound_ms());
+        let (seen, is_due) = {
+            let mut known = self.known();
+            let seen = known.at(now, bound);
+            let is_due = seen != Seen::UsedUp && now >= known.ask_at_ms;
+            if is_due {
+                // One of many readers has the turn to ask.
+                known.ask_at_ms = self.next_turn(now);
+            }
+            (seen, is_due)
+        };
+        if is_due {
             let watch = self.clone();
             // It ends by itself within the time-out, and holds nothing that outlives the store.
             tokio::spawn(async move {
@@ -121,7 +131,7 @@ impl Watch {
     /// per asker.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Seen {
         let _turn = self.asking.lock().await;
-        let seen = self.seen_at(self.now_ms());
+        let seen = self.known().at(self.now_ms(), self.bound_ms());
         if seen != Seen::UsedUp {
             return seen;
         }
@@ -129,17 +139,8 @@ impl Watch {
         self.ask().await
     }
 
-    fn seen_at(&self, now_ms: u64) -> Seen {
-        let known = self.known.load(Ordering::Acquire);
-        if now_ms >= known >> 2 || self.judged_by_ms.load(Ordering::Relaxed) != self.bound_ms() {
-            return Seen::UsedUp;
-        }
-        match known & 3 {
-            FRESH => Seen::Fresh { dead_letters: false },
-            FRESH_BUT_DEAD_LETTERS => Seen::Fresh { dead_letters: true },
-            STALE => Seen::Stale,
-            _ => Seen::Alone,
-        }
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_turn(&self, now_ms: u64) -> u64 {
@@ -160,15 +161,8 @@ impl Watch {
         if let Err(error) = &answer {
             tracing::debug!(table = self.table, kind = ?error.kind, "not known how far the target is behind: {error}");
         }
-        let word = match seen {
-            Seen::Fresh { dead_letters: false } => FRESH,
-            Seen::Fresh { dead_letters: true } => FRESH_BUT_DEAD_LETTERS,
-            Seen::Stale | Seen::UsedUp => STALE,
-            Seen::Alone => ALONE,
-        };
-        self.judged_by_ms.store(bound, Ordering::Relaxed);
-        self.known.store(holds_until_ms << 2 | word, Ordering::Release);
-        self.ask_at.store(self.next_turn(now), Ordering::Relaxed);
+        let ask_at_ms = self.next_turn(now);
+        *self.known() = Known { seen, holds_until_ms, judged_by_ms: bound, ask_at_ms };
         seen
     }
 
@@ -205,7 +199,7 @@ fn judge(answer: Option<&Standing>, bound_ms: u64, asked_at_ms: u64, next_turn_m
         None => (Seen::Stale, until_answered),
         Some(left_ms) => {
             let fresh = Seen::Fresh { dead_letters: standing.dead_letters };
-            (fresh, asked_at_ms.saturating_add(left_ms).min(u64::MAX >> 2))
+            (fresh, asked_at_ms.saturating_add(left_ms))
         }
     }
 }

@@ -67,7 +67,7 @@ impl Base {
     }
 
     fn next(&self, epoch: Epoch) -> Result<Version> {
-        let present = self.version.unwrap_or(Version::HISTORY);
+        let present = self.version.unwrap_or(Version::INITIAL_LOAD);
         if present.epoch() > epoch {
             // The writer of this version knows of a phase that this instance does not.
             return Err(Error::target(

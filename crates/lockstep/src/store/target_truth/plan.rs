@@ -180,7 +180,9 @@ impl<T: MigratableTable> Store<T> {
     async fn keep_ids_clear_of(&self, id: &Id) -> Result<()> {
         match (id.number(), Self::ids_end()) {
             // No row is given one from there on.
-            (Some(number), Some(end)) if number < end => self.shared.writer.ids().keep_clear_of(&self.control(), T::NAME, number).await,
+            (Some(number), Some(end)) if number < end => {
+                self.shared.writer.ids().keep_clear_of(&self.control(), T::NAME, number).await
+            }
             _ => Ok(()),
         }
     }

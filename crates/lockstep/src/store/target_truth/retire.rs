@@ -57,7 +57,7 @@ fn goes_at_s(completed_at: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
 
 /// A tombstone whose version is set when it is named.
 pub(super) fn nameless_tombstone(key: TargetKey, goes_at_s: Option<i64>) -> Item {
-    let mut parts = tombstone(key, Version::HISTORY).into_parts();
+    let mut parts = tombstone(key, Version::INITIAL_LOAD).into_parts();
     parts.retain(|(name, _)| *name != VERSION_ATTRIBUTE);
     let mut item = Item::with_capacity(parts.len() + 1);
     parts.into_iter().for_each(|(name, value)| item.push(name, value));

@@ -29,7 +29,7 @@ const NAMES: [&str; 8] = [
     "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 50) AS i)",
 ];
 
-/// One statement of a stranger.
+/// Draws one statement of a stranger.
 fn statement(rng: &mut StdRng, teller: &str) -> String {
     let (id, other) = (rng.random_range(IDS), rng.random_range(IDS));
     let (token, name) = (rng.random_range(0..1_000), NAMES[rng.random_range(0..NAMES.len())]);

@@ -8,11 +8,12 @@
 //! not ours nor was raised there. Of all others the SQLSTATE, words of ours and the names that belong to it
 //! are told. DETAIL, HINT and CONTEXT are never told; the server's own log has them.
 
+use lockstep_core::Unholdable;
 use sqlx::error::{BoxDynError, DatabaseError, UnexpectedNullError};
 use sqlx::postgres::PgDatabaseError;
 
-use super::{place, words};
-use crate::unholdable::Unholdable;
+use super::raiser::{self, Raiser};
+use super::words;
 
 /// Longest name that is shown, in characters.
 const NAME_MAX: usize = 100;
@@ -64,7 +65,7 @@ fn of_database(error: &dyn DatabaseError) -> String {
 struct Answer<'a> {
     code: &'a str,
     message: &'a str,
-    /// Places where the error came up, the innermost first.
+    /// Code in which the error came up, the innermost first.
     context: &'a str,
     /// The function in the server's own source.
     routine: &'a str,
@@ -74,20 +75,20 @@ struct Answer<'a> {
 fn of_server(answer: &Answer<'_>) -> String {
     let Answer { code, message, context, .. } = *answer;
     let raised = answer.routine == "exec_stmt_raise";
-    let place = place::of(context);
-    let is_whole = match place {
-        place::Place::Ours => raised || words::are_names_only(code),
-        place::Place::Server => !raised && words::are_names_only(code),
+    let raiser = raiser::of(context);
+    let is_whole = match raiser {
+        Raiser::Ours => raised || words::are_names_only(code),
+        Raiser::Server => !raised && words::are_names_only(code),
         // A statement that a function put together may have a value in place of a name.
-        place::Place::Statement => !raised && words::are_fixed(code),
-        place::Place::Function => false,
+        Raiser::Statement => !raised && words::are_fixed(code),
+        Raiser::Function => false,
     };
     if is_whole {
         return message.to_owned();
     }
-    let is_of_server = !raised && matches!(place, place::Place::Server | place::Place::Statement);
-    let mut said = match place {
-        place::Place::Server if !raised => words::of_type(message),
+    let is_of_server = !raised && matches!(raiser, Raiser::Server | Raiser::Statement);
+    let mut said = match raiser {
+        Raiser::Server if !raised => words::of_type(message),
         _ => None,
     }
     .unwrap_or_else(|| words::of_code(code).to_owned());
@@ -102,7 +103,7 @@ fn of_server(answer: &Answer<'_>) -> String {
             said = format!("{said}, in {}", shown(answer.routine));
         }
     }
-    match place::function(context) {
+    match raiser::function(context) {
         Some(function) => said = format!("{said}, in function {}", shown(function)),
         None if !is_of_server => said.push_str(", in a function"),
         None => {}

@@ -3,10 +3,10 @@
 //! A code that is not in it is an outage (I18): it is tried again and told of, and nothing is concluded from
 //! it.
 
-use crate::Advice::{SourceConnectionsMax, SourcePasswordCommand, SourcePasswordFile, SourceUrl};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::error::Kind;
+use lockstep_core::Advice::{SourceConnectionsMax, SourcePasswordCommand, SourcePasswordFile, SourceUrl};
+use lockstep_core::Kind;
 
 /// Whole codes come before their classes.
 const TABLE: &[(&str, Kind)] = &[
@@ -102,12 +102,12 @@ pub(super) fn notice(code: &str) {
 }
 
 /// Returns how often a node of PostgreSQL has refused a write in this process because it takes none.
-pub fn read_only_refusals() -> u64 {
+pub(crate) fn read_only_refusals() -> u64 {
     READ_ONLY.load(Relaxed)
 }
 
 /// Returns how often PostgreSQL has refused a password in this process.
-pub fn passwords_refused() -> u64 {
+pub(crate) fn passwords_refused() -> u64 {
     PASSWORDS.load(Relaxed)
 }
 

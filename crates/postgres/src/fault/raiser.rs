@@ -1,42 +1,42 @@
-//! Place in the server at which an error came up, read from its CONTEXT.
+//! Code in the server that raised an error, read from its CONTEXT.
 
-/// The owner of the code of the innermost place.
+/// The owner of the innermost code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Raiser {
     /// The server itself, in a statement of ours.
     Server,
     /// A function of schema `lockstep`, whose words are ours.
     Ours,
     /// A statement that a function runs, or a foreign key of the server's own.
     Statement,
-    /// A function of the application, or a place that is not known: the server may speak another language.
+    /// A function of the application, or code that is not known: the server may speak another language.
     Function,
 }
 
-/// Beginnings of lines in which the server names places that are no functions: a row that is waited for, a
+/// Beginnings of lines in which the server names what is no function: a row that is waited for, a
 /// line of a COPY, the parameters of a statement.
 const OF_THE_SERVER: &[&str] = &["while ", "COPY ", "unnamed portal ", "portal ", "parallel worker"];
 
-/// Returns the innermost place.
-pub(super) fn of(context: &str) -> Place {
+/// Returns the owner of the innermost code.
+pub(super) fn of(context: &str) -> Raiser {
     let line = context.lines().next().unwrap_or_default();
     if line.is_empty() {
-        Place::Server
+        Raiser::Server
     } else if OF_THE_SERVER.iter().any(|words| line.starts_with(words)) {
         // A lock that a function waits for is named before the function.
         let outer = context.split_once('\n').map_or("", |(_, outer)| outer);
-        if of(outer) == Place::Server { Place::Server } else { Place::Statement }
+        if of(outer) == Raiser::Server { Raiser::Server } else { Raiser::Statement }
     } else if line.starts_with("SQL statement \"") {
-        Place::Statement
+        Raiser::Statement
     } else if is_of_ours(line) {
-        Place::Ours
+        Raiser::Ours
     } else {
-        Place::Function
+        Raiser::Function
     }
 }
 
-/// Tells whether the place is a function of schema `lockstep`, in whatever language the server speaks. A name
-/// in quotes could be anything.
+/// Tells whether the line is of a function of schema `lockstep`, in whatever language the server speaks. A
+/// name in quotes could be anything.
 fn is_of_ours(line: &str) -> bool {
     line.starts_with("PL/pgSQL")
         && !line.contains('"')
@@ -56,9 +56,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_ours_by_its_schema_and_not_by_a_name_in_quotes() {
-        assert_eq!(of("PL/pgSQL function lockstep.guard_intents() line 5 at RAISE"), Place::Ours);
-        assert_eq!(of("PL/pgSQL-Funktion lockstep.guard_intents() Zeile 5 bei RAISE"), Place::Ours);
+    fn a_function_is_ours_by_its_schema_and_not_by_a_name_in_quotes() {
+        assert_eq!(of("PL/pgSQL function lockstep.guard_intents() line 5 at RAISE"), Raiser::Ours);
+        assert_eq!(of("PL/pgSQL-Funktion lockstep.guard_intents() Zeile 5 bei RAISE"), Raiser::Ours);
         for other in [
             "PL/pgSQL function \"a lockstep.b\"() line 5 at RAISE",
             "PL/pgSQL function public.stamp() line 5 at RAISE",
@@ -67,22 +67,22 @@ mod tests {
             "SQL function \"f\" statement 1",
             "PL/pgSQL function inline_code_block line 1 at RAISE",
         ] {
-            assert_eq!(of(other), Place::Function, "{other}");
+            assert_eq!(of(other), Raiser::Function, "{other}");
         }
     }
 
     #[test]
-    fn the_servers_own_places_are_told_from_those_below_a_function() {
-        for place in [
+    fn the_servers_own_lines_are_told_from_those_below_a_function() {
+        for line in [
             "",
             "while updating tuple (0,1) in relation \"payments\"",
             "COPY payments, line 1",
             "unnamed portal with parameters: $1 = '1'",
         ] {
-            assert_eq!(of(place), Place::Server, "{place}");
+            assert_eq!(of(line), Raiser::Server, "{line}");
         }
         let below = "while locking tuple (0,1) in relation \"a\"\nSQL statement \"SELECT 1\"";
-        assert_eq!(of(below), Place::Statement);
+        assert_eq!(of(below), Raiser::Statement);
     }
 
     #[test]
