@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::attribute::{Attributes, PK, SK};
 use crate::index::{Index, KeyAttribute, KeyType};
 use crate::item::{Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
+use crate::same::is_same_value;
 use crate::serde_words;
 use crate::unholdable::Unholdable;
 
@@ -212,6 +213,16 @@ impl TargetKey {
     /// Returns the key as the SDK's requests take it.
     pub fn to_attributes(&self) -> Attributes {
         self.clone().into_item().into_attributes()
+    }
+
+    /// Tells whether this is the key of an item with these attributes, numbers by value.
+    pub fn is_of(&self, item: &Attributes) -> bool {
+        let is_part = |name: &str, part: Option<&AttributeValue>| match (part, item.get(name)) {
+            (Some(part), Some(there)) => is_same_value(part, there),
+            (None, there) => there.is_none(),
+            _ => false,
+        };
+        is_part(PK, Some(&self.partition)) && is_part(SK, self.sort.as_ref())
     }
 }
 

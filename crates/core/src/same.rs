@@ -31,7 +31,7 @@ impl Item {
 }
 
 /// DynamoDB gives numbers back without zeros at their ends, and sets in an order of its own.
-fn is_same_value(a: &AttributeValue, b: &AttributeValue) -> bool {
+pub(crate) fn is_same_value(a: &AttributeValue, b: &AttributeValue) -> bool {
     match (a, b) {
         (AttributeValue::N(a), AttributeValue::N(b)) => is_same_number(a, b),
         (AttributeValue::Ns(a), AttributeValue::Ns(b)) => is_same_set(a, b, |a, b| is_same_number(a, b)),

@@ -48,6 +48,7 @@ mod leases;
 mod left_out;
 mod long_keys;
 mod lost_commits;
+mod misplaced;
 mod moving;
 mod not_understood;
 mod one_reading;

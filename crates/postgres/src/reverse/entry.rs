@@ -1,6 +1,6 @@
 //! Questions of a page to the source, decided without I/O.
 
-use lockstep_core::{AnyRow, AnyTable, Change, Folded, FoldedItem, Version, place};
+use lockstep_core::{AnyRow, AnyTable, Attributes, Change, Folded, FoldedItem, Version, place};
 
 use super::epochs::{Epochs, Origin};
 use super::foreign::Ahead;
@@ -84,18 +84,36 @@ fn key_of(table: &dyn AnyTable, item: &FoldedItem) -> Option<Vec<String>> {
     let (Some(Change::Put(_, image)) | Some(Change::Deleted(_, Some(image)))) = &item.change else {
         return None;
     };
+    if misplaced(table, &item.key, image).is_some() {
+        return None;
+    }
     table.key_of_item(image).ok()
+}
+
+/// Returns what is wrong with an item that is not at the place of the row which its attributes are.
+///
+/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. By its
+/// attributes it would overwrite the other row. 3. It goes, and the other row with it, and by a cascade all
+/// that refers to that.
+pub(super) fn misplaced(table: &dyn AnyTable, key: &Attributes, item: &Attributes) -> Option<&'static str> {
+    let own = table.place_of_item(item).ok()?;
+    let why = "the item's key is not the one of the row in its attributes: write it under that key, or \
+               correct its attributes";
+    (!own.is_of(key)).then_some(why)
 }
 
 fn state_of(table: &dyn AnyTable, item: &FoldedItem) -> Result<State, String> {
     match &item.change {
         Some(Change::Put(_, image)) => {
+            if let Some(why) = misplaced(table, &item.key, image) {
+                return Err(why.to_owned());
+            }
             let row =
                 table.row_of_item(image).map_err(|e| format!("the item is no row of this table: {e}"))?;
             let key = row.key().map_err(|e| format!("the item has no source key: {e}"))?;
             Ok(State::Live(row, key))
         }
-        Some(Change::Deleted(_, Some(image))) => {
+        Some(Change::Deleted(_, Some(image))) if misplaced(table, &item.key, image).is_none() => {
             Ok(table.key_of_item(image).map_or(State::Unknown, State::Gone))
         }
         _ => Ok(State::Unknown),

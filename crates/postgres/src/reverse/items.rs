@@ -4,7 +4,7 @@ use lockstep_core::{Attributes, Phase, Result, Version, is_tombstone, place, ver
 
 use super::FedTable;
 use super::apply::{Applied, apply};
-use super::entry::{Entry, State};
+use super::entry::{Entry, State, misplaced};
 use super::feeding::finish_feeding;
 use super::foreign::note_ahead;
 use super::remember::{Guard, Why, note_again};
@@ -49,7 +49,8 @@ impl Source {
             };
             if epochs.is_ahead(version) {
                 again += 1;
-                let key = table.binding.table.key_of_item(item).ok();
+                let is_misplaced = misplaced(&*table.binding.table, item, item).is_some();
+                let key = table.binding.table.key_of_item(item).ok().filter(|_| !is_misplaced);
                 note_ahead(&mut transaction, &table.binding, &[(place(item), version, key)]).await?;
                 continue;
             }
@@ -61,12 +62,13 @@ impl Source {
                 .binding
                 .table
                 .row_of_item(item)
-                .and_then(|row| row.key().map(|key| State::Live(row, key)));
-            match decoded {
+                .and_then(|row| row.key().map(|key| State::Live(row, key)))
+                .map_err(|why| format!("the item is no row of this table: {why}"));
+            let wrong = misplaced(&*table.binding.table, item, item);
+            match wrong.map_or(decoded, |why| Err(why.to_owned())) {
                 Ok(state) => entries.push(Entry { place: place(item), version, state }),
                 Err(why) => {
                     again += 1;
-                    let why = format!("the item is no row of this table: {why}");
                     let why = Why { text: &why, for_good: true };
                     note_again(&mut transaction, name, &place(item), None, why).await?;
                 }

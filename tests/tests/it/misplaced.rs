@@ -1,0 +1,48 @@
+//! Items that are not at the place of the row which their attributes are, in DynamoOnly.
+
+use lockstep_coordinator::reverse_backfill;
+use lockstep_core::{Attributes, MigratableTable, Version, tombstone};
+use lockstep_payments::Payments;
+use lockstep_tests::World;
+use lockstep_tests::world::PAYMENTS;
+use tokio_util::sync::CancellationToken;
+
+use crate::reverse_feed::{dynamo_only, payment_row};
+
+/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. It goes
+/// again. By its attributes alone the other row would have been overwritten first, and deleted then.
+#[tokio::test]
+async fn an_item_that_is_not_at_the_place_of_its_row_changes_and_takes_no_row() {
+    let (world, epoch) = dynamo_only(World::start().await).await;
+    let table = Payments::default();
+    let rows = "SELECT string_agg(p::text, ' ' ORDER BY payment_id) FROM payments p";
+    let before: String = world.value(rows).await;
+    let elsewhere =
+        MigratableTable::target_key(&table, &Payments::key(&payment_row(900, 1, 1))).expect("a key");
+    let version = |n: i64| Version(epoch.floor() + 1_000 + n);
+    let put = async |item: Attributes| {
+        let put = world.plain_target.client().put_item().table_name(PAYMENTS).set_item(Some(item));
+        put.send().await.expect("the emulator writes");
+    };
+    let astray = |n: i64| {
+        let row = MigratableTable::encode(&table, &payment_row(5, 1, 66_600)).expect("an item holds it");
+        let mut item = row.at(version(n)).into_attributes();
+        item.extend(elsewhere.to_attributes());
+        item
+    };
+    put(astray(1)).await;
+    world.feed_until_drained().await;
+    assert_eq!(world.value::<String>(rows).await, before, "it overwrote a row");
+    let why: String = world.value("SELECT why FROM lockstep.reverse_again").await;
+    assert!(why.contains("the item's key is not the one of the row"), "{why}");
+    put(tombstone(elsewhere.clone(), version(2)).into_attributes()).await;
+    world.feed_until_drained().await;
+    assert_eq!(world.value::<String>(rows).await, before, "it took a row with it");
+    // Read with all others.
+    put(astray(3)).await;
+    let migration = world.migration();
+    for binding in &migration.tables {
+        reverse_backfill(&migration, binding, false, &CancellationToken::new()).await.expect("reads");
+    }
+    assert_eq!(world.value::<String>(rows).await, before, "a reverse backfill took it for its row");
+}
