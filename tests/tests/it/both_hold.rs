@@ -234,3 +234,29 @@ fn a_document_is_fitted_whatever_its_shape() {
     assert!(fitted(r#"{"\u0041": [1.50e+3, "\\", "\"", "\ud83d\ude00"]}"#).is_ok());
     assert!(fitted(r#"{"a\u0000": 1}"#).is_err());
 }
+
+/// 1. An application writes another value than PostgreSQL computes. 2. The feed leaves that column to PostgreSQL,
+/// and so does a reverse backfill: the advice to run one led in a circle.
+#[tokio::test]
+async fn a_computed_value_that_an_item_has_otherwise_is_named_and_the_way_back_opens_once_it_is_corrected() {
+    let world = World::start().await;
+    world.sql("ALTER TABLE payments DROP COLUMN currency").await;
+    world
+        .sql("ALTER TABLE payments ADD COLUMN currency character(3) GENERATED ALWAYS AS ('EUR') STORED")
+        .await;
+    let coordinator = world.prepared().await;
+    world.sql(&payments(1, 3).replace("currency, ", "").replace("'EUR', ", "")).await;
+    backfill(&coordinator).await;
+    for to in [Phase::DualWrite, Phase::HybridRead, Phase::DynamoOnly] {
+        world.step_to(&coordinator, to).await;
+    }
+    let app = world.app_without_source(Duration::from_secs(10)).await;
+    let store = app.store::<Payments>();
+    store.put(&Payment { currency: "USD".to_owned(), ..payment_row(50, 1, "r") }).await.expect("taken");
+    let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("they differ").to_string();
+    assert!(refused.contains("PostgreSQL computes currency by itself"), "{refused}");
+    store.put(&Payment { currency: "EUR".to_owned(), ..payment_row(50, 1, "r") }).await.expect("taken");
+    app.shutdown().await;
+    coordinator.step(Phase::HybridRead, None, &()).await.expect("the way back is open");
+    coordinator.close().await;
+}

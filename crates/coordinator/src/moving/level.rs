@@ -4,6 +4,8 @@
 //! the pause only what was taken since, and what did not agree then: that may have been lag. How far it has
 //! come is kept, so that a step back that was broken off goes on there when it is given again.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt};
@@ -35,6 +37,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 /// time.
 const KEPT_UNEQUAL_MAX: usize = 10_000;
 
+/// Names of the columns in which rows and items differ.
+type Columns = Mutex<BTreeSet<String>>;
+
 /// Rows that are left to be compared in the pause.
 pub(super) struct Level {
     tables: Vec<(FedTable, Compared)>,
@@ -62,7 +67,8 @@ impl Level {
                 },
             };
             for _ in 0..PASSES_MAX {
-                let looked_at = compare(migration, &table, &mut at, Some(observer)).await?;
+                let looked_at =
+                    compare(migration, &table, &mut at, &Columns::default(), Some(observer)).await?;
                 // A key that this pass has not seen was touched after it began.
                 let next = migration.source.reverse_moment().await?;
                 at.since = Some(std::mem::replace(&mut at.began, next));
@@ -86,21 +92,44 @@ impl Level {
         let left =
             self.tables.into_iter().zip(taken).filter(|((_, at), taken)| *taken || !at.unequal.is_empty());
         let finish = |(table, mut at): (FedTable, Compared)| async move {
-            compare(migration, &table, &mut at, None).await?;
-            Ok::<_, CoordinatorError>((table.binding().name(), at.unequal.len()))
+            let columns = Columns::default();
+            compare(migration, &table, &mut at, &columns, None).await?;
+            let columns = columns.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let left = at.unequal.len();
+            Ok::<_, CoordinatorError>((left > 0).then(|| what_differs(&table, left, &columns)))
         };
-        let comparing: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
+        let comparing: Vec<BoxFuture<'_, Result<Option<String>>>> =
             left.map(|(left, _)| finish(left).boxed()).collect();
-        let finished: Vec<(&str, usize)> =
+        let finished: Vec<Option<String>> =
             stream::iter(comparing).buffered(TABLES_IN_FLIGHT).try_collect().await?;
-        Ok(finished.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
-            format!(
-                "{unequal} keys of {name} differ between DynamoDB and PostgreSQL \
-                    although the reverse feed is through: a trigger or a writer past \
-                    Lockstep has changed them. {Validate} shows how; {ReverseBackfill} \
-                    brings PostgreSQL to what DynamoDB says"
-            )
-        }))
+        Ok(finished.into_iter().flatten().next())
+    }
+}
+
+/// Says what differs, and what leads on: no backfill changes what PostgreSQL computes by itself.
+fn what_differs(table: &FedTable, keys: usize, columns: &BTreeSet<String>) -> String {
+    let name = table.binding().name();
+    let computed: Vec<&str> =
+        table.computed().filter(|computed| columns.iter().any(|column| column == computed)).collect();
+    let of_columns = match columns.is_empty() {
+        true => String::new(),
+        false => format!(" (columns: {})", columns.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+    };
+    let differ = format!(
+        "{keys} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is \
+            through{of_columns}"
+    );
+    match computed.is_empty() {
+        true => format!(
+            "{differ}: a trigger or a writer past Lockstep has changed them. {Validate} shows how; \
+                {ReverseBackfill} brings PostgreSQL to what DynamoDB says"
+        ),
+        false => format!(
+            "{differ}. PostgreSQL computes {} by itself, and keeps its own value whatever an item says: write \
+                these items again with the value that it has, which {Validate} shows by their keys; what \
+                differs in other columns, {ReverseBackfill} brings to what DynamoDB says",
+            computed.join(", ")
+        ),
     }
 }
 
@@ -117,11 +146,12 @@ async fn compare(
     migration: &MigrationContext,
     table: &FedTable,
     at: &mut Compared,
+    columns: &Columns,
     observer: Option<&dyn Observer>,
 ) -> Result<usize> {
     let again = std::mem::take(&mut at.unequal);
     let mut looked_at = again.len();
-    at.unequal = batches(migration, table, again).await?;
+    at.unequal = batches(migration, table, columns, again).await?;
     let (mut kept_at, mut told_at) = (Instant::now(), Instant::now());
     loop {
         let (since, after) = (at.since.as_ref(), at.after.as_deref());
@@ -129,7 +159,7 @@ async fn compare(
         let is_last = taken.len() < LISTED;
         let last = taken.last().map(|taken| taken.place.clone());
         looked_at += taken.len();
-        for found in batches(migration, table, taken).await? {
+        for found in batches(migration, table, columns, taken).await? {
             if !at.unequal.contains(&found) {
                 at.unequal.push(found);
             }
@@ -156,19 +186,21 @@ async fn compare(
 async fn batches(
     migration: &MigrationContext,
     table: &FedTable,
+    columns: &Columns,
     taken: Vec<TakenItem>,
 ) -> Result<Vec<TakenItem>> {
     let pieces: Vec<Vec<TakenItem>> = taken.chunks(READ_KEYS_MAX).map(<[TakenItem]>::to_vec).collect();
-    let compared = pieces.into_iter().map(|piece| Ok(batch(migration, table, piece)));
+    let compared = pieces.into_iter().map(|piece| Ok(batch(migration, table, columns, piece)));
     let found: Vec<Vec<TakenItem>> =
         stream::iter(compared).try_buffer_unordered(BATCHES_IN_FLIGHT).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Those of a batch whose row and item are not equal.
+/// Those of a batch whose row and item are not equal; `columns` learns in what.
 async fn batch(
     migration: &MigrationContext,
     table: &FedTable,
+    columns: &Columns,
     taken: Vec<TakenItem>,
 ) -> Result<Vec<TakenItem>> {
     let binding = table.binding();
@@ -205,7 +237,10 @@ async fn batch(
         let is_equal = |item: Option<&Attributes>| match item {
             Some(item) => {
                 let differing = state.with_fields(|fields| binding.table.differences(fields, item));
-                differing.is_some_and(|found| found.is_ok_and(|differing| differing.is_empty()))
+                let Some(Ok(differing)) = differing else { return false };
+                let mut columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
+                columns.extend(differing.iter().map(|differing| differing.column.clone()));
+                differing.is_empty()
             }
             // An expired item is gone and its row stays.
             None => {

@@ -36,6 +36,12 @@ impl FedTable {
         &self.binding
     }
 
+    /// Names of the columns that PostgreSQL computes by itself, whatever it is given.
+    pub fn computed(&self) -> impl Iterator<Item = &'static str> {
+        let columns = self.binding.table.columns().iter().enumerate();
+        columns.filter(|(at, _)| !self.inserted.contains(at)).map(|(_, column)| column.name)
+    }
+
     /// Whether rows may be taken away and put again in one transaction, without anything being dragged along
     /// or left unchecked.
     pub(super) fn can_displace(&self) -> bool {
