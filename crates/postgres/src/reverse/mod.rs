@@ -36,6 +36,7 @@ mod writer;
 
 pub use apply::Applied;
 pub use changed::{Since, TakenItem};
+pub use items::GoneRow;
 pub use kept::Compared;
 pub use noted::{Again, ItemNow};
 pub use page::FedPage;
