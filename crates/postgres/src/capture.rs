@@ -18,6 +18,7 @@ use super::lock_tries;
 use super::partitions;
 use super::path::{lend, take_back};
 use super::recognise::{CaptureState, Triggers};
+use super::reverse::lose;
 use super::shape::with_leaves;
 use super::statements::Computed;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
@@ -34,7 +35,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 impl Source {
     /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or
     /// replaced. `fingerprint` is that of the table as it was checked. A change made while the triggers were
-    /// off stays unknown: a caller that installs them again compares both stores.
+    /// off stays unknown: a caller that installs them again compares both stores. In DynamoOnly the way back
+    /// is closed with it, until a reverse backfill has read the whole target.
     ///
     /// When this returns, each change is either visible to every later read or in the pending set: the table
     /// lock is granted only once all earlier writers have ended.
@@ -90,6 +92,11 @@ impl Source {
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
+        // 1. In DynamoOnly triggers were off, and SQL changed rows. 2. A repair installs them again, and is
+        // killed while it reads the target. 3. Capture is on, and the way back passes: the rows of SQL would
+        // be the truth, for every key that the feed did not touch.
+        let why = format!("SQL could write {} while its triggers were not all on", binding.relation);
+        lose(&mut transaction, binding.name(), &why).await?;
         transaction.commit().await.doing(doing)
     }
 

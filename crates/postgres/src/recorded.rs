@@ -123,7 +123,8 @@ impl Source {
 
     /// Takes a captured table as it is now for the one that was captured; every conclusion from before is
     /// void. Rows of partitions that came are marked, and so are those that a detached partition still has;
-    /// the keys of a dropped one are for a comparison to find.
+    /// the keys of a dropped one are for a comparison to find. In DynamoOnly the way back is closed with it,
+    /// until a reverse backfill has read the whole target.
     ///
     /// # Errors
     /// [`Kind::Refused`] where its columns are others, or rows of it cannot be seen; and in DynamoOnly where
@@ -162,15 +163,20 @@ impl Source {
         .await?;
         leaves.extend(stay.into_iter().map(|known| known.followed(&there)));
         guard_what_is_free(self, binding, &mut leaves).await?;
+        let mut transaction = self.begin(&doing).await?;
         sqlx::query(
             "UPDATE lockstep.tables SET fingerprint = $2, captured_at = pg_catalog.clock_timestamp()
             WHERE name = $1",
         )
         .bind(binding.name())
         .bind(with_leaves(&now, &leaves))
-        .execute(self.pool())
+        .execute(&mut *transaction)
         .await
         .doing(&doing)?;
-        Ok(())
+        // From here on the table looks as it is to be, and nothing else shows that values are missing from
+        // it, should the reading of the target that follows be broken off.
+        lose(&mut transaction, binding.name(), &format!("{} was changed past Lockstep", binding.relation))
+            .await?;
+        transaction.commit().await.doing(&doing)
     }
 }

@@ -40,6 +40,7 @@ mod history;
 mod identities;
 mod ids_gate;
 mod import;
+mod in_the_way;
 mod incremental;
 mod instances;
 mod intents;

@@ -77,7 +77,8 @@ impl fmt::Display for Remedy {
             Self::Refreeze { table } => write!(
                 f,
                 "install the triggers of {table} again, so that PostgreSQL takes no write but the reverse \
-                feed's"
+                feed's; then its rows become those of DynamoDB, and others are deleted, but for what has expired \
+                and dead letters"
             ),
             Self::ReturnToSource => f.write_str(
                 "stop writes to DynamoDB, read everything that it holds into PostgreSQL, and make \
@@ -91,7 +92,11 @@ impl fmt::Display for Remedy {
                 write!(f, "switch on expiry of the target table of {table}")
             }
             Self::LetGoOn => f.write_str("let applications write DynamoDB again"),
-            Self::TakeShape { table } => write!(f, "take the source table of {table} as it is now for the one that was captured"),
+            Self::TakeShape { table } => write!(
+                f,
+                "take the source table of {table} as it is now for the one that was captured; then its rows \
+                become those of DynamoDB, and others are deleted, but for what has expired and dead letters"
+            ),
             Self::TakePartitions { table } => write!(
                 f,
                 "take the partitions of {table} as they are now: the items of rows that went with one are deleted, and the rows of one that \

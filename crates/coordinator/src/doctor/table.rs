@@ -92,7 +92,8 @@ fn capture(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
                 Phase::DynamoOnly => (
                     "DynamoDB is the truth and has lost nothing. SQL could write to PostgreSQL, where no \
                     application reads it, and what it \
-                     wrote there meanwhile is overwritten by what DynamoDB has",
+                     wrote there meanwhile is overwritten by what DynamoDB has; rows that it put in, and \
+                     that DynamoDB does not have, are deleted",
                     Remedy::Refreeze { table: name.clone() },
                 ),
                 _ => (

@@ -32,6 +32,7 @@ pub(crate) async fn readiness(
     let mut gates = Collector::new(observer);
     if from == Phase::DynamoOnly {
         gates.add(control_table(migration).await?);
+        gates.add(state_is_whole(migration).await?);
         for binding in &migration.tables {
             for gate in way_back(migration, binding).await? {
                 gates.add(gate.of(binding.name()));
@@ -254,7 +255,8 @@ async fn no_dead_letters(migration: &MigrationContext, table: &str) -> Result<Ga
     Ok(GateResult::check("dead letters", unacknowledged == 0, detail, next))
 }
 
-/// Returns the gate that keeps a step forward from being taken over a repair that was broken off.
+/// Returns the gate that keeps a step from being taken over a repair that was broken off: one forward, and
+/// the one back from DynamoOnly, where a repair fills PostgreSQL with what it lacks.
 pub(crate) async fn state_is_whole(migration: &MigrationContext) -> Result<GateResult> {
     let next = format!("run {RepairStateAtOnce} again: it goes on where it stopped");
     let is_open = migration.source.open_intents().await?.iter().any(|entry| entry.step == REPAIR_STATE);

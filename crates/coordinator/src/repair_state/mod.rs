@@ -1,11 +1,11 @@
 //! Repairing the state of a migration: what the doctor proposes is carried out, under the coordinator's lock.
 //!
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
-//! was. 3. The next run finds again what is still wrong after a crash, and goes on under the same entry of
-//! the journal; until then no step forward is taken. In reading order: `remedies` (one function each),
-//! `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record` (the largest of
-//! them), `highest` (how far DynamoDB has counted), this file (all of them, then the comparison),
-//! `take_target` (the other way round).
+//! was. 3. The next run finds again what is still wrong after a crash, and goes on with what the journal says;
+//! until then no step forward is taken, and none back from DynamoOnly. In reading order: `remedies` (one
+//! function each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record`
+//! (the largest of them), `highest` (how far DynamoDB has counted), this file (all of them, then the
+//! comparison), `take_target` (the other way round).
 
 mod follow_target;
 mod highest;
@@ -75,7 +75,7 @@ impl StateRepaired {
 #[crate::boxed]
 pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
     let mut remedies = plan(&diagnosis.findings);
-    if let Some((_, earlier)) = open(migration).await? {
+    if let Some(Open { planned: earlier, .. }) = open(migration).await? {
         // Remedies that are done are not found any more; the ones after them still have to be carried out.
         remedies.extend(earlier.remedies.into_iter().filter(is_repeated));
         remedies.sort();
@@ -102,9 +102,56 @@ fn is_long(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Backfill | Remedy::Compare | Remedy::List)
 }
 
-async fn open(migration: &MigrationContext) -> Result<Option<(IntentId, Planned)>> {
-    let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == REPAIR_STATE);
-    Ok(open.and_then(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))))
+/// A repair that was broken off.
+struct Open {
+    /// Entries of the journal; more than one where it was broken off while it planned again.
+    ids: Vec<IntentId>,
+    /// All that they planned.
+    planned: Planned,
+}
+
+async fn open(migration: &MigrationContext) -> Result<Option<Open>> {
+    let entries = migration.source.open_intents().await?.into_iter();
+    let mut found = Open { ids: Vec::new(), planned: Planned { remedies: Vec::new() } };
+    for entry in entries.filter(|entry| entry.step == REPAIR_STATE) {
+        found.ids.push(IntentId(entry.id));
+        if let Ok(planned) = serde_json::from_value::<Planned>(entry.detail) {
+            found.planned.remedies.extend(planned.remedies);
+        }
+    }
+    found.planned.remedies.sort();
+    found.planned.remedies.dedup();
+    Ok((!found.ids.is_empty()).then_some(found))
+}
+
+/// Returns the entry under which `remedies` are carried out, and everything that it plans. Where a repair was
+/// broken off that planned less, there is a new entry, with both. 1. A repair is broken off. 2. Triggers are
+/// off meanwhile; the next one installs them again, and is killed. 3. Nothing but its plan says that rows
+/// which SQL has put in are to go.
+async fn journalled(
+    migration: &MigrationContext,
+    open: Option<Open>,
+    remedies: &[Remedy],
+    diagnosis: &Diagnosis,
+) -> Result<(IntentId, Vec<Remedy>)> {
+    let (ids, mut plan) = open.map_or_else(Default::default, |open| (open.ids, open.planned.remedies));
+    if let [id] = ids[..]
+        && remedies.iter().all(|remedy| plan.contains(remedy))
+    {
+        return Ok((id, plan));
+    }
+    plan.extend_from_slice(remedies);
+    plan.sort();
+    plan.dedup();
+    let source = &migration.source;
+    let mut detail = json!(Planned { remedies: plan.clone() });
+    detail["findings"] = json!(diagnosis.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>());
+    let id = source.journal_intent(&migration.actor, REPAIR_STATE, &detail).await?;
+    for earlier in ids {
+        let why = json!({ "why": "it goes on in a later entry", "in": id.0 });
+        source.journal_outcome(&migration.actor, earlier, EntryKind::Undone, REPAIR_STATE, &why).await?;
+    }
+    Ok((id, plan))
 }
 
 /// Passes of one repair: the repairs of one pass may show what comes next.
@@ -161,15 +208,7 @@ async fn once(
         lock.release().await;
         return Ok(StateRepaired { left: Some(diagnosis), ..outcome });
     }
-    let id = match open {
-        Some((id, _)) => id,
-        None => {
-            let mut detail = json!(Planned { remedies: remedies.clone() });
-            detail["findings"] =
-                json!(diagnosis.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>());
-            source.journal_intent(&migration.actor, REPAIR_STATE, &detail).await?
-        }
-    };
+    let (id, plan) = journalled(migration, open, &remedies, &diagnosis).await?;
     for remedy in &remedies {
         if cancel.is_cancelled() {
             return Err(CoordinatorError::Interrupted);
@@ -178,7 +217,7 @@ async fn once(
             continue;
         }
         observer.note(&remedy.to_string());
-        remedies::apply(migration, id, remedy, options, observer, cancel).await?;
+        remedies::apply(migration, id, remedy, &plan, options, observer, cancel).await?;
         outcome.done.push(remedy.clone());
     }
     lock.release().await;

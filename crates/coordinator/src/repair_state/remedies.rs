@@ -14,11 +14,13 @@ use crate::reverse_feed::reverse_backfill;
 use crate::step;
 use tokio_util::sync::CancellationToken;
 
-/// Carries out one remedy. The coordinator's lock is held.
+/// Carries out one remedy; `plan` has all of this repair, those too that are done. The coordinator's lock is
+/// held.
 pub(super) async fn apply(
     migration: &MigrationContext,
     id: IntentId,
     remedy: &Remedy,
+    plan: &[Remedy],
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
@@ -54,12 +56,28 @@ pub(super) async fn apply(
         }
         Remedy::ReverseBackfill => {
             for binding in &migration.tables {
-                reverse_backfill(migration, binding, false, cancel).await?;
+                // 1. Triggers were off, and SQL put a row in, or one back whose deletion was delivered. 2. It
+                // has no item, so no item overwrites it. 3. After the way back it would be the truth.
+                let refilled = is_refilled(plan, binding.name());
+                let read = reverse_backfill(migration, binding, refilled, cancel).await?;
+                if refilled {
+                    let (name, deleted) = (binding.name(), read.deleted);
+                    observer
+                        .note(&format!("{name}: {deleted} rows that DynamoDB does not have were deleted"));
+                }
             }
             Ok(())
         }
         Remedy::Backfill | Remedy::Compare | Remedy::List => Ok(()),
     }
+}
+
+/// Tells whether SQL could write a table past its triggers, so that it may have rows that DynamoDB never had.
+fn is_refilled(plan: &[Remedy], name: &str) -> bool {
+    plan.iter().any(|remedy| match remedy {
+        Remedy::Refreeze { table } | Remedy::TakeShape { table } => table == name,
+        _ => false,
+    })
 }
 
 async fn settle(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
@@ -96,7 +114,7 @@ async fn recapture(migration: &MigrationContext, binding: &TableBinding) -> Resu
 }
 
 /// Installs the triggers again while PostgreSQL is frozen. The reverse backfill that follows overwrites what
-/// SQL has written meanwhile; nothing is copied from here.
+/// SQL has written meanwhile, and deletes what it has put in; nothing is copied from here.
 async fn refreeze(migration: &MigrationContext, binding: &TableBinding) -> Result<()> {
     let source = &migration.source;
     let fingerprint = source.fingerprint(binding).await?;

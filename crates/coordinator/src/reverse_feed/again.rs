@@ -1,9 +1,9 @@
 //! Items that are read from the target once more; see `lockstep_postgres::reverse` for why there are any.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use lockstep_core::{Result, key_of_place, place};
+use lockstep_core::{Result, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX, Target};
 use lockstep_postgres::reverse::{FedTable, ItemNow};
 use lockstep_postgres::{Source, TableBinding};
@@ -99,5 +99,27 @@ pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> 
         let item = items.remove(&again.place);
         ItemNow { again, item }
     });
-    source.apply_again(table, &found.collect::<Vec<_>>()).await.map(drop)
+    let found: Vec<ItemNow> = found.collect();
+    let in_the_way = source.apply_again(table, &found).await?.in_the_way;
+    let removed = without_items(target, table, in_the_way).await?;
+    if removed.is_empty() {
+        return Ok(());
+    }
+    source.apply_again_over(table, &found, &removed).await.map(drop)
+}
+
+/// Returns which of these places have no live item.
+async fn without_items(
+    target: &Target,
+    table: &FedTable,
+    mut places: BTreeSet<String>,
+) -> Result<HashSet<String>> {
+    let keys: Vec<_> = places.iter().filter_map(|place| key_of_place(place)).collect();
+    for keys in keys.chunks(READ_KEYS_MAX) {
+        let read = target.get_many(&table.binding().target_name, keys, Backoff::patient()).await?;
+        for item in read.iter().filter(|item| !is_tombstone(item)) {
+            places.remove(&place(item));
+        }
+    }
+    Ok(places.into_iter().collect())
 }

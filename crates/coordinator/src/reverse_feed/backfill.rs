@@ -4,12 +4,14 @@
 //! It runs beside the feed and under the same guard, so whichever of them comes second with an older state
 //! yields. First every item: those of any DynamoOnly are upserted, and of the others those whose rows differ:
 //! a trigger, or SQL while the triggers of capture were off, has changed them past the feed. Then every row:
-//! where its place holds a tombstone it is deleted; where its place holds nothing, its item has expired, or
-//! was removed by hand, and it is only deleted when that is asked for.
+//! where its place holds a tombstone of a DynamoOnly it is deleted; where its place holds nothing, its item
+//! has expired, or was removed by hand, and it is only deleted when that is asked for: by an operator, or by a
+//! repair after SQL could write past the triggers, as then it may be a row that SQL has put there. The same
+//! of a tombstone that came from the source. What has expired stays in any case, and so do dead letters.
 
 use lockstep_core::{Attributes, Fields, TargetKey, Version, is_tombstone, place, version_of};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
-use lockstep_postgres::reverse::FedTable;
+use lockstep_postgres::reverse::{FedTable, GoneRow};
 use lockstep_postgres::{RangeRead, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +45,8 @@ pub struct ReverseBackfill {
     pub renumbered: u64,
 }
 
-/// Reads a table's whole target into the source. With `delete_absent`, rows without an item are deleted.
+/// Reads a table's whole target into the source. With `delete_absent`, rows without a live item are deleted,
+/// but for those that have expired, and dead letters.
 ///
 /// # Errors
 /// The stores'; [`CoordinatorError::Interrupted`] when cancelled: run it again.
@@ -219,19 +222,22 @@ async fn look_up(
     let mut gone = Vec::new();
     for wanted in wanted {
         let at = place(&wanted.target_key.to_attributes());
+        let unasked = delete_absent && !wanted.expired;
         match items.iter().find(|item| place(item) == at) {
             Some(item) if is_tombstone(item) => {
-                gone.push((at, version_of(item).unwrap_or(Version::INITIAL_LOAD), wanted.key.clone()));
+                let version = version_of(item).unwrap_or(Version::INITIAL_LOAD);
+                gone.push(GoneRow { place: at, version, key: wanted.key.clone(), unasked });
             }
             Some(_) => {}
-            None if delete_absent && !wanted.expired => {
-                gone.push((at, Version::INITIAL_LOAD, wanted.key.clone()))
+            None if unasked => {
+                let (version, key) = (Version::INITIAL_LOAD, wanted.key.clone());
+                gone.push(GoneRow { place: at, version, key, unasked });
             }
             None => done.absent += 1,
         }
     }
     if !gone.is_empty() {
-        let applied = Backoff::patient().retry(|| migration.source.delete_fed(table, gone.clone())).await?;
+        let applied = Backoff::patient().retry(|| migration.source.delete_fed(table, &gone)).await?;
         done.deleted += applied.applied;
         // The feed knows of an item there; it will have the last word.
         done.absent += applied.skipped;

@@ -6,12 +6,15 @@
 //! say whether it is news. Such items are read from the target, which is the truth, until PostgreSQL agrees.
 //! While there is one, the feed is not through.
 
+use std::collections::{BTreeSet, HashSet};
+
 use lockstep_core::{Doing, Phase, Result};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::FedTable;
 use super::epochs::Epochs;
+use super::expired::{Expired, InTheWay, give_way};
 use super::feeding::finish_feeding;
 use super::foreign;
 use super::noted::{Again, ItemNow, Next, compare_later, look};
@@ -39,19 +42,35 @@ impl Source {
         .doing("listing items to be read again")
     }
 
-    /// Brings the rows of items that were read again to what they say now; returns how many are done. Rows
-    /// that PostgreSQL refuses because others have values of theirs are written together.
+    /// Brings the rows of items that were read again to what they say now. Rows that PostgreSQL refuses
+    /// because others have values of theirs are written together.
     ///
     /// # Errors
     /// The driver's. A row that PostgreSQL refuses once more stays noted, and is no error.
+    pub async fn apply_again(&self, table: &FedTable, found: &[ItemNow]) -> Result<ReadAgain> {
+        self.apply_again_over(table, found, &HashSet::new()).await
+    }
+
+    /// The same over rows that have expired and are in the way, where `removed` has their places: at these
+    /// the target was seen to have no live item.
+    ///
+    /// # Errors
+    /// As [`Source::apply_again`].
     #[crate::boxed]
-    pub async fn apply_again(&self, table: &FedTable, found: &[ItemNow]) -> Result<u64> {
+    pub async fn apply_again_over(
+        &self,
+        table: &FedTable,
+        found: &[ItemNow],
+        removed: &HashSet<String>,
+    ) -> Result<ReadAgain> {
         let (mut transaction, epochs, writer) = self.begin_feeding(table).await?;
+        let mut outcome = ReadAgain::default();
         if epochs.now.phase != Phase::DynamoOnly {
             // The source decides again: what was left is for the validator to find.
-            return Ok(0);
+            return Ok(outcome);
         }
         let doing = "bringing rows to what their items say";
+        let expired = Expired { removed, now_s: self.now_at_least().timestamp() };
         let (mut done, mut refused) = (Vec::new(), Vec::new());
         for found in found {
             let mut savepoint = transaction.begin().await.doing(doing)?;
@@ -74,6 +93,14 @@ impl Source {
                 Err(error) if is_about_the_row(&error) => {
                     savepoint.rollback().await.doing(doing)?;
                     let (for_good, is_taken) = (is_for_good(&error), is_taken(&error));
+                    if is_taken {
+                        let over = over_expired(&mut transaction, &writer, &epochs, found, expired).await?;
+                        outcome.in_the_way.extend(over.unknown);
+                        if over.done {
+                            done.push(found);
+                            continue;
+                        }
+                    }
                     refused.push(Refused { for_good, is_taken, ..Refused::of(found, reason(&error)) });
                 }
                 Err(error) => return Err(error),
@@ -81,7 +108,7 @@ impl Source {
         }
         let waiting: Vec<&ItemNow> =
             refused.iter().filter(|refused| refused.is_taken).map(|refused| refused.found).collect();
-        let together = unblock(&mut transaction, &writer, &epochs, &waiting).await?;
+        let together = unblock(&mut transaction, &writer, &epochs, &waiting, expired).await?;
         refused.retain(|refused| !together.iter().any(|found| std::ptr::eq(*found, refused.found)));
         done.extend(together);
         for found in &done {
@@ -91,8 +118,65 @@ impl Source {
             leave(&mut transaction, table.binding.name(), refused).await?;
         }
         finish_feeding(transaction, table.binding.name()).await?;
-        Ok(done.len() as u64)
+        outcome.done = done.len() as u64;
+        Ok(outcome)
     }
+}
+
+/// Outcome of items that were read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadAgain {
+    /// Number of those that are done.
+    pub done: u64,
+    /// Places of rows that have expired and keep others out: where the target has no live item of them they
+    /// may go.
+    pub in_the_way: BTreeSet<String>,
+}
+
+/// Outcome of an item whose row took a value from another.
+#[derive(Default)]
+struct Over {
+    done: bool,
+    /// Places of expired rows that may still have an item.
+    unknown: Vec<String>,
+}
+
+/// Tries a row once more that was refused for a value of another, in a savepoint in which expired rows have
+/// made way for it.
+async fn over_expired(
+    connection: &mut PgConnection,
+    writer: &Writer<'_>,
+    epochs: &Epochs,
+    found: &ItemNow,
+    expired: Expired<'_>,
+) -> Result<Over> {
+    let doing = "writing a row over one that has expired";
+    let mut savepoint = connection.begin().await.doing(doing)?;
+    let tried = try_over(&mut savepoint, writer, epochs, found, expired).await;
+    match tried {
+        Ok(over) if over.done => savepoint.commit().await.doing(doing).map(|()| over),
+        Ok(over) => savepoint.rollback().await.doing(doing).map(|()| over),
+        // A row refers to the expired one, or the row is refused for another reason as well.
+        Err(error) if is_about_the_row(&error) => {
+            savepoint.rollback().await.doing(doing).map(|()| Over::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn try_over(
+    connection: &mut PgConnection,
+    writer: &Writer<'_>,
+    epochs: &Epochs,
+    found: &ItemNow,
+    expired: Expired<'_>,
+) -> Result<Over> {
+    let Next::Put(row, ..) = look(connection, writer.table, epochs, found).await? else {
+        return Ok(Over::default());
+    };
+    let InTheWay { deleted, unknown } = give_way(connection, writer, &*row, expired).await?;
+    let done = deleted > 0 && matches!(settle(connection, writer, epochs, found).await?, Left::Nothing);
+    Ok(Over { done, unknown })
 }
 
 /// An item whose row PostgreSQL does not take now.

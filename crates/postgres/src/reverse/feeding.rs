@@ -1,11 +1,12 @@
 //! The transactions in which the feed writes.
 
 use lockstep_core::{Doing, Result};
-use sqlx::Executor;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor};
 
 use super::FedTable;
 use super::epochs::Epochs;
+use super::surroundings::OURS;
 use super::writer::Writer;
 use crate::trigger_names::{trigger_name, truncate_trigger_name};
 use crate::{Source, SourceTransaction, take_shared};
@@ -34,24 +35,42 @@ impl Source {
     }
 }
 
+/// Bits of `pg_trigger.tgtype`: for each row, before it is written.
+const BEFORE_ROW: i16 = 1 | 2;
+/// The same: on INSERT, on UPDATE.
+const INSERT_OR_UPDATE: i16 = 4 | 16;
+
 async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> Result<(Epochs, Writer<'a>)> {
     let doing = format!("feeding {}", table.binding.name());
     let epochs = Epochs::read(transaction).await?;
-    // What is on the table is asked each time: a trigger may have been created a moment ago.
-    let (notes, fires): (bool, bool) = sqlx::query_as(
-        "INSERT INTO lockstep.reverse_writers (xid, table_name, notes)
-         SELECT pg_catalog.pg_current_xact_id(), $1, EXISTS (
-             SELECT FROM pg_catalog.pg_constraint c
-             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($2)::oid
-                 AND c.confrelid = c.conrelid
-                 AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))
-         RETURNING notes, EXISTS (
-             SELECT FROM pg_catalog.pg_trigger t
-             WHERE t.tgrelid = pg_catalog.to_regclass($2)::oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-                 AND t.tgname NOT IN ($3, $4))",
-    )
-    .bind(table.binding.name())
+    // What is on the table is asked each time: a trigger may have been created a moment ago. Of each
+    // partition as well. 1. One has a BEFORE trigger of its own. 2. Asked of the whole table, there is none.
+    // 3. What it makes of a row is never put right, and the way back stays closed.
+    //
+    // Where a BEFORE trigger sets a column of the key, our own statement writes another row. 1. The item of
+    // row 5 comes, and a trigger says `NEW.id := nextval(…)`. 2. It fires before the conflict with row 5 is
+    // looked for, so row 1001 is put in. 3. Row 5 is written right after it, while nothing fires. 4. No item
+    // and no comparison knows of row 1001. So all keys are noted there.
+    let (notes, fires): (bool, bool) = sqlx::query_as(AssertSqlSafe(format!(
+        "WITH ours AS MATERIALIZED (SELECT {OURS}),
+              triggers AS MATERIALIZED (
+                  SELECT t.tgtype FROM pg_catalog.pg_trigger t
+                  WHERE t.tgrelid IN (SELECT * FROM ours) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                      AND t.tgname NOT IN ($3, $4)),
+              writer AS (
+                  INSERT INTO lockstep.reverse_writers (xid, table_name, notes)
+                  SELECT pg_catalog.pg_current_xact_id(), $2, EXISTS (
+                      SELECT FROM pg_catalog.pg_constraint c
+                      WHERE c.contype = 'f' AND c.conrelid IN (SELECT * FROM ours)
+                          AND c.confrelid IN (SELECT * FROM ours)
+                          AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))
+                      OR EXISTS (SELECT FROM triggers WHERE tgtype & {BEFORE_ROW} = {BEFORE_ROW}
+                          AND tgtype & {INSERT_OR_UPDATE} <> 0)
+                  RETURNING notes)
+         SELECT notes, EXISTS (SELECT FROM triggers) FROM writer",
+    )))
     .bind(table.binding.relation.sql())
+    .bind(table.binding.name())
     .bind(trigger_name(&table.binding))
     .bind(truncate_trigger_name(&table.binding))
     .fetch_one(&mut *transaction)

@@ -6,16 +6,17 @@
 //! `feeding` (the transactions), `foreign` (items of an epoch that never began), `page` (one page of a
 //! shard), `apply` (states become rows), `remember` (what is known of items), `rows` (the SQL that changes
 //! rows), `writer` (rows become what their items say, whatever fires), `riders` (rows that were dragged
-//! along), `noted` (one item to be read once more), `again` (all of those), `unblock` (those that wait for
-//! each other), `items` (the reverse backfill's), `changed` (which items were taken, for the step that
-//! compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL forgot), `standing` (what
-//! `status` shows).
+//! along), `noted` (one item to be read once more), `again` (all of those), `expired` (rows that make way
+//! for them), `unblock` (those that wait for each other), `items` (the reverse backfill's), `changed` (which
+//! items were taken, for the step that compares), `kept` (how far that has come), `put_back` (rows that
+//! PostgreSQL forgot), `standing` (what `status` shows).
 
 mod again;
 mod apply;
 mod changed;
 mod entry;
 mod epochs;
+mod expired;
 mod fed;
 mod feeding;
 mod foreign;
@@ -34,8 +35,10 @@ mod table;
 mod unblock;
 mod writer;
 
+pub use again::ReadAgain;
 pub use apply::Applied;
 pub use changed::{Since, TakenItem};
+pub use items::GoneRow;
 pub use kept::Compared;
 pub use noted::{Again, ItemNow};
 pub use page::FedPage;

@@ -9,7 +9,8 @@
 //! So the capture trigger notes each key that the feed did not write itself, in the same transaction, and its
 //! item is read again. Which are these: keys of another table than the one that the transaction is about, and
 //! those that a trigger writes. An action of a foreign key within one table is told from the feed's own
-//! writes by nothing that a trigger sees; there all keys are noted, and the feed takes its own out again.
+//! writes by nothing that a trigger sees, and so is a row whose key a BEFORE trigger has set; there all keys
+//! are noted, and the feed takes its own out again.
 
 use lockstep_core::{AnyRow, Doing, Error, Kind, Result, SourceKey, place};
 use sqlx::AssertSqlSafe;

@@ -49,8 +49,8 @@ const DOING: &str = "asking what is on a table";
 /// and the partition whose rows alone it is about.
 type ForeignKey = (String, String, Vec<String>, Vec<String>, bool, Option<Oid>);
 
-/// Our table and what it is made of: each partition may have triggers and foreign keys of its own.
-const OURS: &str = "pg_catalog.to_regclass($1)::oid UNION ALL
+/// Our table `$1` and what it is made of: each partition may have triggers and foreign keys of its own.
+pub(super) const OURS: &str = "pg_catalog.to_regclass($1)::oid UNION ALL
                  SELECT relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1))";
 
 impl Source {
@@ -62,12 +62,14 @@ impl Source {
     pub async fn surroundings(&self, binding: &TableBinding) -> Result<Surroundings> {
         let relation = binding.relation.sql();
         let triggers = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT t.tgname::text AS name, t.tgfoid::pg_catalog.regproc::text AS calls, t.tgtype & 2 <> 0
-                AS before,
-                    t.tgenabled IN ('A', 'R') AS on_replicas
+            // Those too that a partition has from its table: they are switched off and on one by one.
+            "SELECT t.tgname::text AS name, t.tgfoid::pg_catalog.regproc::text AS calls,
+                    pg_catalog.bool_or(t.tgtype & 2 <> 0) AS before,
+                    pg_catalog.bool_or(t.tgenabled IN ('A', 'R')) AS on_replicas
              FROM pg_catalog.pg_trigger t
-             WHERE t.tgrelid IN (SELECT {OURS}) AND t.tgparentid = 0 AND NOT t.tgisinternal
-                 AND t.tgenabled <> 'D' AND t.tgtype & 1 <> 0 AND t.tgname NOT IN ($2, $3) ORDER BY t.tgname",
+             WHERE t.tgrelid IN (SELECT {OURS}) AND NOT t.tgisinternal
+                 AND t.tgenabled <> 'D' AND t.tgtype & 1 <> 0 AND t.tgname NOT IN ($2, $3)
+             GROUP BY t.tgname, t.tgfoid ORDER BY t.tgname, t.tgfoid",
         )))
         .bind(&relation)
         .bind(trigger_name(binding))

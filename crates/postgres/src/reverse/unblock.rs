@@ -9,6 +9,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::epochs::Epochs;
+use super::expired::{Expired, give_way};
 use super::noted::{ItemNow, Next, compare_later, look};
 use super::rows::is_about_the_row;
 use super::writer::{How, Writer};
@@ -25,6 +26,7 @@ pub(super) async fn unblock<'a>(
     writer: &Writer<'_>,
     epochs: &Epochs,
     waiting: &[&'a ItemNow],
+    expired: Expired<'_>,
 ) -> Result<Vec<&'a ItemNow>> {
     let mut group = waiting.to_vec();
     for _ in 0..TRIES_MAX {
@@ -34,7 +36,7 @@ pub(super) async fn unblock<'a>(
         let mut savepoint = connection.begin().await.doing(DOING)?;
         let mut rows = read(&mut savepoint, writer, epochs, &group).await?;
         let together: Vec<&dyn AnyRow> = rows.iter().map(|row| &*row.row).collect();
-        match writer.put(&mut savepoint, &together, How::Displacing).await {
+        match put(&mut savepoint, writer, &together, expired).await {
             Ok(()) => {
                 let written: Vec<&ItemNow> = rows.iter().map(|row| row.found).collect();
                 for row in rows.drain(..).filter(|row| row.ridden) {
@@ -46,13 +48,40 @@ pub(super) async fn unblock<'a>(
             Err(error) if is_about_the_row(&error) => savepoint.rollback().await.doing(DOING)?,
             Err(error) => return Err(error),
         }
-        let fitting = fitting(connection, writer, &rows).await?;
+        let fitting = fitting(connection, writer, &rows, expired).await?;
         if fitting.len() == rows.len() {
             break;
         }
         group = fitting;
     }
     Ok(Vec::new())
+}
+
+/// Writes rows together, once those that have expired have made way for them.
+async fn put(
+    connection: &mut PgConnection,
+    writer: &Writer<'_>,
+    rows: &[&dyn AnyRow],
+    expired: Expired<'_>,
+) -> Result<()> {
+    make_way(connection, writer, rows, expired).await?;
+    writer.put(connection, rows, How::Displacing).await
+}
+
+async fn make_way(
+    connection: &mut PgConnection,
+    writer: &Writer<'_>,
+    rows: &[&dyn AnyRow],
+    expired: Expired<'_>,
+) -> Result<()> {
+    // None of them is known to be without an item: nothing would go.
+    if expired.removed.is_empty() {
+        return Ok(());
+    }
+    for row in rows {
+        give_way(connection, writer, *row, expired).await?;
+    }
+    Ok(())
 }
 
 struct Waiting<'a> {
@@ -89,11 +118,16 @@ async fn fitting<'a>(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     rows: &[Waiting<'a>],
+    expired: Expired<'_>,
 ) -> Result<Vec<&'a ItemNow>> {
     let mut savepoint = connection.begin().await.doing(DOING)?;
     let all: Vec<&dyn AnyRow> = rows.iter().map(|row| &*row.row).collect();
     let mut fitting = Vec::new();
-    match writer.displace(&mut savepoint, &all).await {
+    let displaced = match make_way(&mut savepoint, writer, &all, expired).await {
+        Ok(()) => writer.displace(&mut savepoint, &all).await,
+        refused => refused,
+    };
+    match displaced {
         Ok(()) => {
             for row in rows {
                 let mut one = savepoint.begin().await.doing(DOING)?;

@@ -35,8 +35,8 @@ pub(super) struct Writer<'a> {
     pub(super) table: &'a FedTable,
     /// Triggers of the application are on the table.
     pub(super) fires: bool,
-    /// Whether what is written may drag rows of the same table along, so that the rows we write are noted
-    /// as well.
+    /// What is written may drag rows of the same table along, or be another row than the one that was meant,
+    /// so that the rows we write are noted as well.
     pub(super) notes: bool,
 }
 

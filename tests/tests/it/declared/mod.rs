@@ -2,13 +2,14 @@
 //! while SQL writers go on.
 //!
 //! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
-//! `shapes` (whole migrations), `partitions`, `keyless`, `proposed` (what `init` leaves out), `types` (every
-//! type there and back), `typed` (the same of tables in Rust), `random` (any schema, any row, any template),
-//! `same_items` (declared and typed tables agree), `refused`, `together` (many tables),
+//! `shapes` (whole migrations), `partitions`, `partition_triggers`, `keyless`, `proposed` (what `init` leaves
+//! out), `types` (every type there and back), `typed` (the same of tables in Rust), `random` (any schema, any
+//! row, any template), `same_items` (declared and typed tables agree), `refused`, `together` (many tables),
 //! `stranger` (what published schemas have shown).
 
 mod keyless;
 mod naive;
+mod partition_triggers;
 mod partitions;
 mod proposed;
 mod random;

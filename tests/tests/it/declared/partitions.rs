@@ -17,7 +17,7 @@ use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidateSet
 use super::naive::disagreements;
 use super::{bound, migration};
 
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
     CREATE TABLE events (id uuid, at timestamptz, kind text NOT NULL, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
     CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-02-01 00:00+00');
     CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2026-02-01 00:00+00') TO ('2026-03-01 00:00+00') PARTITION BY HASH (id);
@@ -72,7 +72,7 @@ impl Moved {
         self.world.coordinator_of(self.migration.clone()).await
     }
 
-    async fn step(&self, to: Phase) -> Result<(), String> {
+    pub(super) async fn step(&self, to: Phase) -> Result<(), String> {
         if to == Phase::DynamoOnly {
             // Begun before the truth moves, as the step demands.
             self.feed().await;
@@ -87,7 +87,7 @@ impl Moved {
         stepped
     }
 
-    async fn feed(&self) {
+    pub(super) async fn feed(&self) {
         let (progress, cancel) = (Arc::new(FeedProgress::new(&self.tables)), CancellationToken::new());
         let options = &self.migration.options.reverse_feed;
         let fed = reverse_feed(&self.migration, options, FeedUntil::Drained, &progress, &cancel).await;

@@ -3,6 +3,7 @@
 //!
 //! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table
 //! did), `mending` (what a repair is made of), `way_on` (a way on from what several of these make together),
+//! `refilled` (what SQL wrote past the triggers),
 //! `edges` (clock, sequence, catalogue), `clocks` (times that lie ahead), `outranked` (a step back that
 //! nothing has shown yet), `foreign` (versions that are none of ours), `undecided` (what only DynamoDB has
 //! since).
@@ -13,6 +14,7 @@ mod edges;
 mod foreign;
 mod mending;
 mod outranked;
+mod refilled;
 mod source;
 mod target;
 mod undecided;

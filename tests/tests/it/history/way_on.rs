@@ -16,7 +16,7 @@ async fn app(world: &World) -> App {
 }
 
 /// A world in DynamoOnly, with rows of before it.
-async fn frozen() -> World {
+pub(super) async fn frozen() -> World {
     let world = World::start().await;
     world.sql(&logs(1, 20)).await;
     world.sql(&payments(1, 30)).await;
@@ -44,7 +44,7 @@ async fn acknowledged(app: &App, payment_id: i64) {
 
 /// Checks that the doctor says what is not whole, and names the one command that repairs it; that command
 /// ends in `phase`.
-async fn mended_to(world: &World, phase: Phase, says: &str) -> StateRepaired {
+pub(super) async fn mended_to(world: &World, phase: Phase, says: &str) -> StateRepaired {
     let found = diagnosis(world).await;
     assert!(!found.sound && found.findings.iter().any(|f| f.what.contains(says)), "{says}? {found:#?}");
     assert!(found.next.iter().any(|next| next.contains("repair --state")), "{:?}", found.next);
@@ -61,7 +61,7 @@ async fn mark(world: &World, table: &TableBinding) {
     world.source.end_mark(table.name(), number).await.expect("noted");
 }
 
-async fn has_payment(world: &World, payment_id: i64) -> bool {
+pub(super) async fn has_payment(world: &World, payment_id: i64) -> bool {
     world.value(&format!("SELECT EXISTS (SELECT FROM payments WHERE payment_id = {payment_id})")).await
 }
 
@@ -340,7 +340,7 @@ async fn a_pause_that_no_step_knows_of_is_ended() {
 }
 
 /// Nothing has been written to PostgreSQL that is not overwritten, and the way back is open.
-async fn goes_back(world: &World) {
+pub(super) async fn goes_back(world: &World) {
     let app = app(world).await;
     acknowledged(&app, 2_000).await;
     world.feed_until_drained().await;
