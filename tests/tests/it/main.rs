@@ -50,6 +50,7 @@ mod long_keys;
 mod lost_commits;
 mod moving;
 mod not_understood;
+mod notifications;
 mod one_reading;
 mod orphans;
 mod own;
