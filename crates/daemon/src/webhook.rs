@@ -79,7 +79,8 @@ struct Waiting {
 pub(crate) struct Line(Arc<(Mutex<VecDeque<Waiting>>, Notify)>);
 
 impl Line {
-    /// Never waits: where there are too many, the oldest is dropped, one of a warning before one that is critical.
+    /// Never waits: where there are too many, the oldest is dropped, one of a warning before one that is
+    /// critical.
     pub(crate) fn put(&self, message: Value) {
         let mut waiting = self.waiting();
         if waiting.len() >= WAITING_MAX {
@@ -131,8 +132,8 @@ pub(crate) fn line(
     (line, work)
 }
 
-/// Sends what waits, one after the other. What is not taken is sent again, unless something critical came: 1. The
-/// receiver is down, and a warning is sent again and again. 2. An alert that is critical waits behind it.
+/// Sends what waits, one after the other. What is not taken is sent again, unless something critical came: 1.
+/// The receiver is down, and a warning is sent again and again. 2. An alert that is critical waits behind it.
 async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
     let mut pause = PAUSE_FIRST;
     loop {

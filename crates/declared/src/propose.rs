@@ -143,7 +143,8 @@ impl Proposer<'_> {
             *text += &comment("One item a row, found by its key.");
         } else {
             *text += &comment(
-                "The first column of the key is the partition, so that one query finds all rows that share it.",
+                "The first column of the key is the partition, so that one query finds all rows that \
+                 share it.",
             );
         }
         let _ = writeln!(text, "partition = {}", self.key_part(std::slice::from_ref(first)));
@@ -255,8 +256,8 @@ impl Proposer<'_> {
             }
             if column.generated {
                 *text += &comment(&format!(
-                    "`{name}` is computed by PostgreSQL; in DynamoOnly applications compute it. To leave it out: \
-                     omit = [{}].",
+                    "`{name}` is computed by PostgreSQL; in DynamoOnly applications compute it. To leave it \
+                     out: omit = [{}].",
                     toml_text(name)
                 ));
             }

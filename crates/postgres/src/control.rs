@@ -106,8 +106,8 @@ pub(crate) fn control_of_row(row: &PgRow) -> Result<Control> {
     Ok(Control { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at"), writes_paused })
 }
 
-/// Changes the phase inside `transaction`, which holds the barrier exclusive, and returns the new epoch. The caller
-/// tells of it by [`Source::tell_of_change`] once that has committed.
+/// Changes the phase inside `transaction`, which holds the barrier exclusive, and returns the new epoch. The
+/// caller tells of it by [`Source::tell_of_change`] once that has committed.
 ///
 /// The epoch comes from the sequence and not from the table. 1. A step sets the sequence to epoch 5. 2. Its
 /// commit fails; the sequence, which knows no rollback, stays. 3. Versions of epoch 5 are handed out in the
@@ -167,12 +167,12 @@ pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, leas
 const TELLING_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Source {
-    /// Tells applications that listen of a new phase or setting, which was committed before. They look within a
-    /// second by themselves, so that this fails is only logged.
+    /// Tells applications that listen of a new phase or setting, which was committed before. They look within
+    /// a second by themselves, so that this fails is only logged.
     ///
-    /// Not in the transaction that changes it: 1. A session listens, and never reads. 2. The queue of notifications
-    /// is full, and each commit that notifies fails. 3. No step is taken any more, and a way back that was decided in
-    /// DynamoDB is not followed here.
+    /// Not in the transaction that changes it: 1. A session listens, and never reads. 2. The queue of
+    /// notifications is full, and each commit that notifies fails. 3. No step is taken any more, and a way
+    /// back that was decided in DynamoDB is not followed here.
     #[crate::boxed]
     pub async fn tell_of_change(&self) {
         let told = sqlx::query("SELECT pg_catalog.pg_notify($1, 'changed')").bind(PHASE_CHANNEL);

@@ -175,8 +175,8 @@ impl Source {
             "WITH locked AS MATERIALIZED (
                  SELECT {of_key} AS digest FROM lockstep.pending
                  WHERE table_name = $1 AND {of_key} = $2 AND version <= $3 FOR UPDATE SKIP LOCKED),
-             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND {of_mark} = l.digest
-                 RETURNING p.key)
+             gone AS (DELETE FROM lockstep.pending p USING locked l
+                 WHERE p.table_name = $1 AND {of_mark} = l.digest RETURNING p.key)
              INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
              SELECT $1, gone.key, $3, 'relay', $4 FROM gone ON CONFLICT (table_name, {of_key}) {SET_ASIDE}",
             of_key = digest_sql("key"),
@@ -203,7 +203,9 @@ impl Source {
     #[crate::boxed]
     pub async fn dead_letters(&self, table: &str, limit: i64) -> Result<Vec<DeadLetter>> {
         let sql = format!(
-            "SELECT table_name, CASE WHEN {long} THEN pg_catalog.left(key::text, {KEY_CHARS_SHOWN}) || '…' ELSE key::text END AS key, version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
+            "SELECT table_name, CASE WHEN {long} THEN pg_catalog.left(key::text, {KEY_CHARS_SHOWN}) || '…'
+                                     ELSE key::text END AS key,
+                 version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
              FROM lockstep.dead_letters WHERE table_name = $1
              UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
                               (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,

@@ -142,16 +142,16 @@ pub(super) fn page_sql(binding: &TableBinding, which: &str, order_sql: &str) -> 
     let bytes: Vec<String> = columns.iter().filter_map(|c| bytes_sql(c, &own(c))).collect();
     let bytes = if bytes.is_empty() { "0::bigint".to_owned() } else { bytes.join(" + ") };
     format!(
-        "SELECT CASE WHEN w.before < {PAGE_BYTES_MAX} THEN w.key::text END, w.version, w.is_present, w.is_there,
-            pg_catalog.statement_timestamp(), CASE WHEN w.before < {PAGE_BYTES_MAX} THEN w.digest END, w.key_bytes,
-            w.row_bytes, {outer}
-         FROM (SELECT m.*, pg_catalog.sum(m.weight) OVER (ORDER BY m.digest {order_sql} ROWS UNBOUNDED PRECEDING)
-                   - m.weight AS before
+        "SELECT CASE WHEN w.before < {PAGE_BYTES_MAX} THEN w.key::text END, w.version, w.is_present,
+            w.is_there, pg_catalog.statement_timestamp(),
+            CASE WHEN w.before < {PAGE_BYTES_MAX} THEN w.digest END, w.key_bytes, w.row_bytes, {outer}
+         FROM (SELECT m.*, pg_catalog.sum(m.weight)
+                   OVER (ORDER BY m.digest {order_sql} ROWS UNBOUNDED PRECEDING) - m.weight AS before
                FROM (SELECT q.*, CASE WHEN q.key IS NULL THEN 0 ELSE q.key_bytes END
                          + CASE WHEN q.row_bytes > {ROW_BYTES_MAX} THEN 0 ELSE q.row_bytes END AS weight
                      FROM (SELECT p.key, p.version, p.digest, p.key_bytes, {bytes} AS row_bytes,
-                               coalesce({present_key} = p.key, false) AS is_present, s.{first_key} IS NOT NULL AS is_there,
-                               {inner}
+                               coalesce({present_key} = p.key, false) AS is_present,
+                               s.{first_key} IS NOT NULL AS is_there, {inner}
                            FROM (SELECT CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN key END AS key, version,
                                      {of_mark} AS digest, {key_bytes} AS key_bytes
                                  FROM lockstep.pending WHERE table_name = $1 AND {which}

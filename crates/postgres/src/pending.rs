@@ -36,8 +36,8 @@ pub struct Delivered {
     pub version: Version,
 }
 
-/// Reads of a page that fail as invalid although each of its marks reads: those that did not may have been set
-/// aside by another relay meanwhile.
+/// Reads of a page that fail as invalid although each of its marks reads: those that did not may have been
+/// set aside by another relay meanwhile.
 const UNEXPLAINED_MAX: u32 = 3;
 
 /// Marks of a page.

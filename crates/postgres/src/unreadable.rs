@@ -44,7 +44,8 @@ pub(super) async fn find(
     let doing = format!("looking for marks of {} that are no keys", binding.name());
     let sql = format!(
         "SELECT pg_catalog.count(s.*) FROM (
-             SELECT key FROM lockstep.pending WHERE table_name = $1 AND {} = ANY($2) AND {} <= {KEY_BYTES_MAX} OFFSET 0) AS p
+             SELECT key FROM lockstep.pending
+             WHERE table_name = $1 AND {} = ANY($2) AND {} <= {KEY_BYTES_MAX} OFFSET 0) AS p
          LEFT JOIN {} AS s ON {}",
         digest_sql("key"),
         key_bytes_sql("key"),

@@ -179,13 +179,16 @@ impl Source {
         };
         let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ");
         let sql = format!(
-            // PostgreSQL takes the key apart, and not we: a number must keep all its digits. One that is NULL,
-            // as a role may mark it, is of no row. A page is bounded as one of the pending set is.
-            "SELECT w.digest, w.key::text, ARRAY(SELECT coalesce(e.value, '')
-                FROM pg_catalog.jsonb_array_elements_text(w.key) WITH ORDINALITY AS e (value, n) ORDER BY e.n), w.found
-             FROM (SELECT q.*, pg_catalog.count(*) OVER () AS found, pg_catalog.sum(q.key_bytes) OVER (ORDER BY q.digest ROWS UNBOUNDED PRECEDING)
+            // PostgreSQL takes the key apart, and not we: a number must keep all its digits. One that is
+            // NULL, as a role may mark it, is of no row. A page is bounded as one of the pending set is.
+            "SELECT w.digest, w.key::text, ARRAY(
+                SELECT coalesce(e.value, '') FROM pg_catalog.jsonb_array_elements_text(w.key)
+                    WITH ORDINALITY AS e (value, n) ORDER BY e.n), w.found
+             FROM (SELECT q.*, pg_catalog.count(*) OVER () AS found,
+                       pg_catalog.sum(q.key_bytes) OVER (ORDER BY q.digest ROWS UNBOUNDED PRECEDING)
                        - q.key_bytes AS before
-                   FROM (SELECT CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN key END AS key, {digest} AS digest,
+                   FROM (SELECT CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN key END AS key,
+                             {digest} AS digest,
                              CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN {key_bytes} ELSE 0 END AS key_bytes
                          FROM ({changed}) AS changed ORDER BY {digest} LIMIT $3) AS q) AS w
              WHERE w.before < {PAGE_BYTES_MAX} ORDER BY w.digest",

@@ -118,7 +118,8 @@ fn suspect(run: &TableRun, changed: ChangedKey) -> Suspect {
     let subject = match key.map(both) {
         Some(Ok((key, place))) => Subject::Key { key, place },
         None | Some(Err(_)) => {
-            // No item can be at the place of such a key; its row may have another key by now, or there is none.
+            // No item can be at the place of such a key; its row may have another key by now, or there is
+            // none.
             literals.truncate(table.primary_key_columns());
             Subject::Row { primary_key: literals }
         }

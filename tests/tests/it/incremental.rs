@@ -476,9 +476,9 @@ async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
     assert!(!report.verdict.is_consistent());
 }
 
-/// S6. 1. A role marks what is no key of the table; the relay sets it aside, and notes that it left the set. 2.
-/// The next comparisons looked at its row, `'abc'` as a number, or a row of no columns. 3. The error ended the
-/// look at every other key, until a full pass. A key of many lists within each other did not even read.
+/// S6. 1. A role marks what is no key of the table; the relay sets it aside, and notes that it left the set.
+/// 2. The next comparisons looked at its row, `'abc'` as a number, or a row of no columns. 3. The error ended
+/// the look at every other key, until a full pass. A key of many lists within each other did not even read.
 #[tokio::test]
 async fn marks_that_are_no_keys_keep_no_incremental_comparison_from_the_others() {
     let world = World::start().await;

@@ -19,8 +19,9 @@ const FULL: &str = "
     END $$;
     RESET allow_system_table_mods";
 
-/// 1. A session listens, and never reads: the queue fills up. 2. Each commit that notifies fails. 3. No step was
-/// taken, no setting was turned, and the way back from DynamoOnly, once it was decided, was never followed.
+/// 1. A session listens, and never reads: the queue fills up. 2. Each commit that notifies fails. 3. No step
+/// was taken, no setting was turned, and the way back from DynamoOnly, once it was decided, was never
+/// followed.
 #[tokio::test]
 async fn a_full_queue_of_notifications_keeps_from_no_step_and_no_setting() {
     let world = World::start().await.dynamo_only(&logs(1, 5)).await;
@@ -60,7 +61,8 @@ async fn a_flood_of_notifications_is_no_flood_of_renewals() {
     instance.shutdown().await;
 }
 
-/// While the lease is in DynamoDB, what PostgreSQL says changes nothing, and each turn reads the control record.
+/// While the lease is in DynamoDB, what PostgreSQL says changes nothing, and each turn reads the control
+/// record.
 #[tokio::test]
 async fn notifications_wake_no_application_whose_lease_is_in_dynamodb() {
     let world = World::behind_proxy().await.dynamo_only(&logs(1, 3)).await;
@@ -76,8 +78,8 @@ async fn notifications_wake_no_application_whose_lease_is_in_dynamodb() {
     app.shutdown().await;
 }
 
-/// I18. 1. A database lets no session in for a while, or hands out no transaction numbers. 2. The codes of that
-/// are those of a value that is too long, and of an object in a wrong state.
+/// I18. 1. A database lets no session in for a while, or hands out no transaction numbers. 2. The codes of
+/// that are those of a value that is too long, and of an object in a wrong state.
 #[tokio::test]
 async fn a_database_that_takes_no_session_is_an_outage_and_a_value_that_is_too_long_is_not() {
     let world = World::start().await;

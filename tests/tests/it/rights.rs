@@ -121,9 +121,9 @@ async fn tables_are_protected_as_configured_and_the_step_to_dynamo_only_warns_wh
     }
 }
 
-/// 1. A table was made just now, and AWS answers for minutes that its backups are being set up. 2. The request
-/// was given up after half a second, and so was the step. 3. At the next try the table was there, and the
-/// control table was never protected.
+/// 1. A table was made just now, and AWS answers for minutes that its backups are being set up. 2. The
+/// request was given up after half a second, and so was the step. 3. At the next try the table was there, and
+/// the control table was never protected.
 #[tokio::test]
 async fn point_in_time_recovery_waits_until_the_backups_of_a_new_table_are_there() {
     let world = World::behind_proxy().await;

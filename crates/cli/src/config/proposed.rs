@@ -5,8 +5,8 @@ use figment::providers::{Format as _, Toml};
 use figment::value::Dict;
 
 /// Requires that the text sets the source's URL and declares proposed tables, and nothing else. Names of the
-/// schema are in it, and another role may have chosen them: a section that none of us wrote may name a command
-/// that is run.
+/// schema are in it, and another role may have chosen them: a section that none of us wrote may name a
+/// command that is run.
 ///
 /// # Errors
 /// The section that is foreign to it.

@@ -22,7 +22,8 @@ fn commands(table: &Blueprint) -> String {
     let specification = "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true";
     // The backups of a new table are being set up for a while, and the command is refused until then.
     lines.push(format!(
-        "for try in $(seq 30); do aws dynamodb update-continuous-backups --table-name {name} {specification} && break; sleep 10; done"
+        "for try in $(seq 30); do aws dynamodb update-continuous-backups --table-name {name} \
+         {specification} && break; sleep 10; done"
     ));
     lines.join("\n")
 }

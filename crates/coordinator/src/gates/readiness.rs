@@ -102,8 +102,9 @@ pub(crate) async fn readiness(
     Ok(gates.report)
 }
 
-/// Warns of tables that one call would delete, or that could not be restored. The control table is one of them:
-/// without it no id is handed out, and no application knows the phase. It is made by the step, if it is missing.
+/// Warns of tables that one call would delete, or that could not be restored. The control table is one of
+/// them: without it no id is handed out, and no application knows the phase. It is made by the step, if it is
+/// missing.
 async fn warn_of_protection(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
     if migration.target.is_emulator() {
         return Ok(());

@@ -72,10 +72,10 @@ pub(super) fn kind(code: &str) -> Kind {
 const OF_THE_SERVER: &[&str] =
     &["GetNewTransactionId", "GetNewMultiXactId", "PreCommit_Notify", "asyncQueueAddEntries"];
 
-/// Returns the meaning of a SQLSTATE that PostgreSQL raised in `routine`, `fatal` where it ended the session by
-/// it. 1. A database is stopped before its transaction numbers run out, or lets no session in. 2. The codes are
-/// those of a value that is too long, and of an object in a wrong state. 3. Taken for the row's, they end relay and
-/// feed, and the server comes back an hour later.
+/// Returns the meaning of a SQLSTATE that PostgreSQL raised in `routine`, `fatal` where it ended the session
+/// by it. 1. A database is stopped before its transaction numbers run out, or lets no session in. 2. The
+/// codes are those of a value that is too long, and of an object in a wrong state. 3. Taken for the row's,
+/// they end relay and feed, and the server comes back an hour later.
 pub(super) fn kind_of(code: &str, fatal: bool, routine: Option<&str>) -> Kind {
     match kind(code) {
         Kind::Invalid if fatal && (code.starts_with("54") || code.starts_with("55")) => Kind::Unavailable,

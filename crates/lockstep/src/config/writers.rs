@@ -71,9 +71,10 @@ impl Writers {
 
 impl Writers {
     /// Refuses a configuration that others may write, where it says what is connected to, or which files hold
-    /// tokens and passwords: 1. `lockstep.toml` of a shared folder is another user's, and its `target.endpoint_url`
-    /// leads to that user's own server. 2. An operator's `migrate` there sends every row to it, and a file of the
-    /// operator as the token. Names that the environment or a flag gives in its place are the operator's own.
+    /// tokens and passwords: 1. `lockstep.toml` of a shared folder is another user's, and its
+    /// `target.endpoint_url` leads to that user's own server. 2. An operator's `migrate` there sends every
+    /// row to it, and a file of the operator as the token. Names that the environment or a flag gives in its
+    /// place are the operator's own.
     ///
     /// # Errors
     /// The file, the reason, and advice.

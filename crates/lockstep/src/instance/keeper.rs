@@ -35,8 +35,8 @@ const POLL_TARGET_PAUSED: RangeInclusive<u64> = 100..=200;
 const POLL_PAUSED: Duration = Duration::from_millis(25);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(200);
-/// Least time from the beginning of a turn to that of the next one, however often this is woken: each turn is a
-/// commit. 1. A role notifies a thousand times a second. 2. Each application renews as often.
+/// Least time from the beginning of a turn to that of the next one, however often this is woken: each turn is
+/// a commit. 1. A role notifies a thousand times a second. 2. Each application renews as often.
 const WOKEN_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The same after a failure.
 const WOKEN_AGAIN_AFTER_FAILURE: Duration = Duration::from_millis(100);

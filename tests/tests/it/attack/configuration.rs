@@ -98,8 +98,8 @@ async fn no_command_is_run_that_another_user_may_have_written() {
     assert!(ran.exists(), "what only its own user may write is run: {said}");
 }
 
-/// S22. 1. `lockstep.toml` of a shared folder is another user's. 2. It names no command, but where rows and tokens
-/// are sent, or which file is the token. 3. An operator's command there did as it says.
+/// S22. 1. `lockstep.toml` of a shared folder is another user's. 2. It names no command, but where rows and
+/// tokens are sent, or which file is the token. 3. An operator's command there did as it says.
 #[cfg(unix)]
 #[tokio::test]
 async fn no_place_is_taken_from_a_file_that_another_user_may_have_written() {

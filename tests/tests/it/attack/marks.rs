@@ -50,8 +50,8 @@ fn mark(key: &str) -> String {
     format!("INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '{key}', 1)")
 }
 
-/// S6. 1. A role marks what is no key. 2. It has the mark locked while the relay meets it, so that it cannot be
-/// set aside; or the next one comes while the page is read again. 3. Either ended the relay of all tables.
+/// S6. 1. A role marks what is no key. 2. It has the mark locked while the relay meets it, so that it cannot
+/// be set aside; or the next one comes while the page is read again. 3. Either ended the relay of all tables.
 #[tokio::test]
 async fn a_mark_that_reads_as_no_key_ends_no_relay_while_it_is_locked() {
     let world = world().await;
@@ -72,8 +72,8 @@ async fn a_mark_that_reads_as_no_key_ends_no_relay_while_it_is_locked() {
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 0));
 }
 
-/// S6. 1. Among five hundred marks one is malformed. 2. Each mark of the table was looked at by a statement of
-/// its own.
+/// S6. 1. Among five hundred marks one is malformed. 2. Each mark of the table was looked at by a statement
+/// of its own.
 #[tokio::test]
 async fn one_mark_that_reads_as_no_key_costs_no_statement_for_each_of_the_others() {
     let world = world().await;
@@ -118,19 +118,21 @@ async fn a_page_of_marks_is_bounded_in_bytes_whatever_a_role_has_written() {
     // 40 rows of a megabyte, one of five, as text and as a document; and keys of two megabytes.
     world
         .sql(
-            "INSERT INTO integration_logs (log_id, log_type, service_name, is_success, log_timestamp, error_message)
-             SELECT i, 'Check', 's', true, '2099-03-04', repeat('x', 1000000) FROM generate_series(1, 40) AS i;
-             INSERT INTO integration_logs (log_id, log_type, service_name, is_success, log_timestamp, error_message)
-             VALUES (50, 'Check', 's', true, '2099-03-04', repeat('x', 5000000));
-             INSERT INTO integration_logs (log_id, log_type, service_name, is_success, log_timestamp, request_data)
-             VALUES (51, 'Check', 's', true, '2099-03-04', jsonb_build_object('x', repeat('x', 5000000)))",
+            "INSERT INTO integration_logs
+                 (log_id, log_type, service_name, is_success, log_timestamp, error_message, request_data)
+             SELECT i, 'Check', 's', true, '2099-03-04', repeat('x', 1000000), '1'
+                 FROM generate_series(1, 40) AS i
+             UNION ALL VALUES
+                 (50, 'Check', 's', true, '2099-03-04'::timestamptz, repeat('x', 5000000), '1'::jsonb),
+                 (51, 'Check', 's', true, '2099-03-04', 'y', jsonb_build_object('x', repeat('x', 5000000)))",
         )
         .await;
     let mut app = attacker(&world, "mallory").await;
     run(
         &mut app,
         "INSERT INTO lockstep.pending (table_name, key, version)
-         SELECT 'integration_logs', jsonb_build_array(i, repeat('x', 2000000), 'y'), 1 FROM generate_series(60, 64) AS i",
+         SELECT 'integration_logs', jsonb_build_array(i, repeat('x', 2000000), 'y'), 1
+             FROM generate_series(60, 64) AS i",
     )
     .await;
     let (mut after, mut pages, mut read, mut unread) = (None, 0, 0, 0);

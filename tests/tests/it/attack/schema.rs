@@ -97,9 +97,9 @@ async fn code_of_another_role_that_a_write_would_run_is_refused_by_a_gate() {
     }
 }
 
-/// S15. 1. A column is a range over a domain of another role, a range that such a role's function measures, or a
-/// multirange of either; or a partition is chosen by one. 2. A write of the feed runs the function, with the
-/// operator's rights. 3. The gate looked at columns' own types, and at partitions' triggers.
+/// S15. 1. A column is a range over a domain of another role, a range that such a role's function measures,
+/// or a multirange of either; or a partition is chosen by one. 2. A write of the feed runs the function, with
+/// the operator's rights. 3. The gate looked at columns' own types, and at partitions' triggers.
 #[tokio::test]
 async fn code_behind_ranges_and_partition_keys_is_found_as_well() {
     let world = World::start().await;
@@ -107,9 +107,11 @@ async fn code_behind_ranges_and_partition_keys_is_found_as_well() {
     world
         .sql(&format!(
             "CREATE DOMAIN public.quiet AS integer; ALTER DOMAIN public.quiet OWNER TO {mallory};
-             CREATE FUNCTION public.far(float8, float8) RETURNS float8 LANGUAGE sql IMMUTABLE AS 'SELECT 1.0::float8';
+             CREATE FUNCTION public.far(float8, float8) RETURNS float8 LANGUAGE sql IMMUTABLE
+                 AS 'SELECT 1.0::float8';
              CREATE FUNCTION public.side(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
-             CREATE TYPE public.spans AS RANGE (subtype = public.quiet, multirange_type_name = public.many_spans);
+             CREATE TYPE public.spans AS RANGE
+                 (subtype = public.quiet, multirange_type_name = public.many_spans);
              CREATE TYPE public.measured AS RANGE (subtype = float8, subtype_diff = public.far);
              ALTER FUNCTION public.far(float8, float8) OWNER TO {mallory};
              ALTER FUNCTION public.side(text) OWNER TO {mallory};
