@@ -28,11 +28,12 @@ pub(crate) fn toml_key(name: &str) -> String {
 pub(crate) fn toml_text(text: &str) -> String {
     let mut said = String::new();
     for c in serde_json::Value::from(text).to_string().chars() {
-        match u32::from(c) {
-            _ if !acts(c) => said.push(c),
-            code @ ..=0xffff => drop(write!(said, "\\u{code:04X}")),
-            code => drop(write!(said, "\\U{code:08X}")),
-        }
+        let code = u32::from(c);
+        let _ = match acts(c) {
+            false => said.write_char(c),
+            true if code <= 0xffff => write!(said, "\\u{code:04X}"),
+            true => write!(said, "\\U{code:08X}"),
+        };
     }
     said
 }
