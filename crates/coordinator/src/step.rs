@@ -286,5 +286,7 @@ async fn try_flip(migration: &MigrationContext, id: IntentId, intent: &Intent) -
     require_flippable(&mut transaction, migration, id, intent, doing).await?;
     flip_phase(&mut transaction, intent.to).await?;
     transaction.commit().await.doing(doing)?;
-    Ok(held.elapsed().as_secs_f64() * 1000.0)
+    let held_ms = held.elapsed().as_secs_f64() * 1000.0;
+    migration.source.tell_of_change().await;
+    Ok(held_ms)
 }

@@ -19,6 +19,7 @@
 //! stream says); [`settings`] (what operators turn); [`written`] (options as a file has them);
 //! [`serde_words`] (what may be told of a document that does not read).
 
+mod acts;
 pub mod advice;
 mod attribute;
 mod change;
@@ -49,6 +50,7 @@ mod view;
 mod window;
 pub mod written;
 
+pub use acts::acts;
 pub use advice::Advice;
 pub use attribute::{
     Attribute, Attributes, DELETED_ATTRIBUTE, MARK_ATTRIBUTE, MARKER_ATTRIBUTE, PK, PROBE_ATTRIBUTE,

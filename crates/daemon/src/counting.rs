@@ -38,8 +38,10 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
             forgot_at = Some(Instant::now());
             source.forget_counts().await.map_err(|error| error.to_string())?;
         }
-        keep_to_cap(&shared).await?;
+        // Wrong answers go before spending: that the one could not be done keeps from the other no more.
+        let capped = keep_to_cap(&shared).await;
         keep_to_mismatches(&shared, &mut stepped_at).await?;
+        capped?;
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
             spent.note(&shared.migration.source, &shared.progress).await;
             return Ok(());
@@ -125,7 +127,12 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
             Turn { name: CANARY_PERCENT, value: Some(&none), during: None, expect: None },
             Turn { name: &ramp, value: None, during: None, expect: None },
         ];
-        source.turn(&turns, BY_ITSELF, Some(&why), &json!({})).await.map_err(|error| error.to_string())?;
+        // The step takes reads back as well, and where the one write is refused the other may not be.
+        if let Err(error) = source.turn(&turns, BY_ITSELF, Some(&why), &json!({})).await {
+            tracing::error!(
+                "the share of reads was not taken back, and the step is taken all the same: {error}"
+            );
+        }
     }
     shared.stepped_back.send_replace(Some(SteppedBack { at: Utc::now(), why: why.clone() }));
     // Another operation may be under way; then the next look steps back. One that does not work out is tried

@@ -1,20 +1,24 @@
-//! Telling another system of alerts: in order, signed, again until it is taken, and each under an id that
-//! says when it came twice.
+//! Telling another system of alerts: those that are critical first, else in order; signed, again until it is
+//! taken, and each under an id that says when it came twice.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::Utc;
 use http_body_util::Full;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use ring::hmac;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use crate::alerts::Severity;
 
 /// Address of the webhook, and the secret by which messages are signed.
 #[derive(Clone)]
@@ -63,18 +67,52 @@ impl Webhook {
     }
 }
 
-/// Puts messages into the line.
-#[derive(Clone, Debug)]
-pub(crate) struct Line(mpsc::Sender<Value>);
+/// A message that waits.
+struct Waiting {
+    message: Value,
+    /// Time at which it was first sent.
+    tried_at: Option<Instant>,
+}
+
+/// Messages in their order, and the wish to send them.
+#[derive(Clone, Default)]
+pub(crate) struct Line(Arc<(Mutex<VecDeque<Waiting>>, Notify)>);
 
 impl Line {
-    /// Never waits: what finds no place is only logged and counted.
+    /// Never waits: where there are too many, the oldest is dropped, one of a warning before one that is
+    /// critical.
     pub(crate) fn put(&self, message: Value) {
-        if self.0.try_send(message).is_err() {
+        let mut waiting = self.waiting();
+        if waiting.len() >= WAITING_MAX {
+            let oldest = waiting.iter().position(|one| !is_critical(&one.message)).unwrap_or(0);
+            waiting.remove(oldest);
             metrics::counter!("lockstep_alert_notifications_total", "outcome" => "dropped").increment(1);
             tracing::error!("a notification was dropped: {WAITING_MAX} wait already");
         }
+        waiting.push_back(Waiting { message, tried_at: None });
+        self.0.1.notify_one();
     }
+
+    /// The next one, which stays: the first that is critical, else the first.
+    fn next(&self) -> Option<(Value, Instant)> {
+        let mut waiting = self.waiting();
+        let at = waiting.iter().position(|one| is_critical(&one.message)).unwrap_or(0);
+        let next = waiting.get_mut(at)?;
+        Some((next.message.clone(), *next.tried_at.get_or_insert_with(Instant::now)))
+    }
+
+    /// Takes one out, unless it was dropped meanwhile.
+    fn done(&self, message: &Value) {
+        self.waiting().retain(|one| one.message != *message);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_critical(message: &Value) -> bool {
+    message.get("severity").and_then(Value::as_str) == Some(Severity::Critical.name())
 }
 
 /// Returns a line, and what sends what is put into it until it is told to stop.
@@ -82,21 +120,50 @@ pub(crate) fn line(
     webhook: Webhook,
     stop: CancellationToken,
 ) -> (Line, impl Future<Output = ()> + Send + 'static) {
-    let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
+    let line = Line::default();
+    let sending = line.clone();
     let work = async move {
         let client = match client() {
             Ok(client) => client,
             Err(error) => return tracing::error!("no alert is sent to the webhook: {error}"),
         };
-        while let Some(Some(message)) = stop.run_until_cancelled(receiver.recv()).await {
-            let outcome = tokio::select! {
-                outcome = deliver(&client, &webhook, &message) => outcome,
-                () = stop.cancelled() => return,
-            };
-            metrics::counter!("lockstep_alert_notifications_total", "outcome" => outcome).increment(1);
-        }
+        stop.run_until_cancelled(send(&client, &webhook, &sending)).await;
     };
-    (Line(sender), work)
+    (line, work)
+}
+
+/// Sends what waits, one after the other. What is not taken is sent again, unless something critical came: 1.
+/// The receiver is down, and a warning is sent again and again. 2. An alert that is critical waits behind it.
+async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let Some((message, tried_at)) = line.next() else {
+            line.0.1.notified().await;
+            continue;
+        };
+        let outcome = match deliver(client, webhook, &message).await {
+            Answer::Taken => "delivered",
+            Answer::Refused(why) => {
+                let alert = message.get("alert").and_then(Value::as_str).unwrap_or_default();
+                tracing::warn!(alert, "a notification is given up, as the receiver does not take it: {why}");
+                "given_up"
+            }
+            Answer::Failed(why) if tried_at.elapsed() >= GIVEN_UP_AFTER => {
+                tracing::error!("a notification was given up after an hour: {why}");
+                "given_up"
+            }
+            Answer::Failed(why) => {
+                tracing::debug!("a notification was not taken, and is sent again: {why}");
+                metrics::counter!("lockstep_alert_notifications_total", "outcome" => "retried").increment(1);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_LONGEST);
+                continue;
+            }
+        };
+        pause = PAUSE_FIRST;
+        line.done(&message);
+        metrics::counter!("lockstep_alert_notifications_total", "outcome" => outcome).increment(1);
+    }
 }
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -110,34 +177,44 @@ fn client() -> std::io::Result<HttpClient> {
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
-async fn deliver(client: &HttpClient, webhook: &Webhook, message: &Value) -> &'static str {
-    let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
+/// What became of one try.
+enum Answer {
+    Taken,
+    /// The receiver will never take this message, whatever the next one is: it answered 400, 413.
+    Refused(String),
+    Failed(String),
+}
+
+async fn deliver(client: &HttpClient, webhook: &Webhook, message: &Value) -> Answer {
     let id = message.get("id").and_then(Value::as_str).unwrap_or_default();
     let body = message.to_string();
-    loop {
-        let at = Utc::now().timestamp();
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(webhook.url.clone())
-            .header("content-type", "application/json")
-            .header("lockstep-event-id", id)
-            .header("lockstep-signature", webhook.signature(at, &body))
-            .body(Full::new(Bytes::from(body.clone())));
-        let Ok(request) = request else { return "invalid" };
-        let why = match tokio::time::timeout(ANSWER_WITHIN, client.request(request)).await {
-            Ok(Ok(response)) if response.status().is_success() => return "delivered",
-            Ok(Ok(response)) => format!("it answered {}", response.status()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer within 10 s".to_owned(),
-        };
-        if began.elapsed() >= GIVEN_UP_AFTER {
-            tracing::error!("a notification was given up after an hour: {why}");
-            return "given_up";
-        }
-        tracing::debug!("a notification was not taken, and is sent again: {why}");
-        metrics::counter!("lockstep_alert_notifications_total", "outcome" => "retried").increment(1);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_LONGEST);
+    let at = Utc::now().timestamp();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(webhook.url.clone())
+        .header("content-type", "application/json")
+        .header("lockstep-event-id", id)
+        .header("lockstep-signature", webhook.signature(at, &body))
+        .body(Full::new(Bytes::from(body)));
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Answer::Refused(error.to_string()),
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, client.request(request)).await {
+        Ok(Ok(response)) => of_status(response.status()),
+        Ok(Err(error)) => Answer::Failed(error.to_string()),
+        Err(_) => Answer::Failed("no answer within 10 s".to_owned()),
+    }
+}
+
+/// Of the answers that blame the message, a time-out, one that came too early, and too many requests pass.
+fn of_status(status: StatusCode) -> Answer {
+    let said = format!("it answered {status}");
+    match status.as_u16() {
+        200..=299 => Answer::Taken,
+        408 | 425 | 429 => Answer::Failed(said),
+        400..=499 => Answer::Refused(said),
+        _ => Answer::Failed(said),
     }
 }
 
@@ -155,6 +232,71 @@ mod tests {
         assert!(hmac::verify(&key, b"7.{}", &bytes).is_ok());
         assert_ne!(signature, webhook.signature(8, "{}"));
         assert!(!format!("{webhook:?}").contains("secret-path"));
+    }
+
+    #[test]
+    fn what_is_critical_goes_first_and_the_oldest_warning_is_dropped() {
+        let line = Line::default();
+        let message =
+            |id: usize, severity: &str| serde_json::json!({ "id": id.to_string(), "severity": severity });
+        let next = || line.next().map(|(message, _)| message["id"].as_str().unwrap_or_default().to_owned());
+        for id in 0..WAITING_MAX {
+            line.put(message(id, if id == 0 { "critical" } else { "warning" }));
+        }
+        line.put(message(1_000, "critical"));
+        assert_eq!(line.waiting().len(), WAITING_MAX);
+        assert_eq!(next().as_deref(), Some("0"), "in their order");
+        line.done(&message(0, "critical"));
+        assert_eq!(next().as_deref(), Some("1000"));
+        line.done(&message(1_000, "critical"));
+        assert_eq!(next().as_deref(), Some("2"), "the oldest that is no more than a warning was dropped");
+    }
+
+    /// 1. A receiver takes no message with some word in it. 2. Each alert after that one waited for an hour.
+    #[tokio::test]
+    async fn a_message_that_the_receiver_refuses_holds_up_no_other() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", server.local_addr().expect("its address"));
+        let webhook = Webhook::new(&url, "a-secret-of-the-tests").expect("a webhook");
+        let stop = CancellationToken::new();
+        let (line, work) = line(webhook, stop.clone());
+        for alert in ["refused", "taken"] {
+            line.put(serde_json::json!({ "id": alert, "alert": alert, "severity": "warning" }));
+        }
+        let receive = async {
+            let mut seen = Vec::new();
+            while seen.len() < 2 {
+                let (mut client, _) = server.accept().await.expect("a client");
+                let mut request = Vec::new();
+                while !request.ends_with(b"}") {
+                    let mut some = [0; 1_024];
+                    let read = tokio::io::AsyncReadExt::read(&mut client, &mut some).await.expect("it sends");
+                    request.extend_from_slice(&some[..read]);
+                }
+                let is_refused = String::from_utf8_lossy(&request).contains("refused");
+                seen.push(is_refused);
+                let status = if is_refused { "400 Bad Request" } else { "200 OK" };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                tokio::io::AsyncWriteExt::write_all(&mut client, answer.as_bytes())
+                    .await
+                    .expect("it listens");
+            }
+            seen
+        };
+        let seen = tokio::select! {
+            seen = tokio::time::timeout(Duration::from_secs(20), receive) => seen.expect("in time"),
+            () = work => panic!("it sends until it is stopped"),
+        };
+        assert_eq!(seen, [true, false], "each once");
+    }
+
+    #[test]
+    fn an_answer_that_blames_the_message_is_the_last_one() {
+        let is_last = |status: u16| {
+            matches!(of_status(StatusCode::from_u16(status).expect("a status")), Answer::Refused(_))
+        };
+        assert!([400, 401, 404, 413, 422].into_iter().all(is_last));
+        assert!(![200, 204, 302, 408, 425, 429, 500, 503].into_iter().any(is_last));
     }
 
     #[test]

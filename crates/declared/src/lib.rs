@@ -21,6 +21,7 @@ mod spec;
 mod table;
 mod unmovable;
 
+pub use as_toml::comment;
 pub use declaration::{Declaration, IndexDeclaration, Projection};
 pub use propose::{Proposal, propose};
 pub use resolve::{is_name, resolve};

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use lockstep_postgres::{CatalogColumn, CatalogIndex, CatalogTable};
 use lockstep_template::RESERVED_ATTRIBUTES;
 
-use crate::as_toml::{toml_key, toml_text};
+use crate::as_toml::{comment, toml_key, toml_text};
 use crate::kind::Kind;
 use crate::resolve::{is_name, of_key};
 use crate::unmovable::unmovable;
@@ -41,31 +41,30 @@ pub fn propose(
     let mut text = String::new();
     let relation = toml_text(&source_of(table));
     if let Some(why) = &table.immovable {
-        let _ = writeln!(text, "# {} is not declared: {why}.", table.relation);
+        text += &comment(&format!("{} is not declared: {why}.", table.relation));
         return Proposal { name, movable: false, text };
     }
     let Some((key, how)) = key_of(table) else {
-        let _ = writeln!(
-            text,
-            "# {} is not declared: it has no primary key and no unique index over columns that are NOT NULL.\n\
-             # Add one, and run `init` again.",
+        text += &comment(&format!(
+            "{} is not declared: it has no primary key and no unique index over columns that are NOT NULL.",
             table.relation
-        );
+        ));
+        text += &comment("Add one, and run `init` again.");
         return Proposal { name, movable: false, text };
     };
     if let Some(why) = table.columns.iter().find_map(|column| unmovable(column, key.contains(&column.name))) {
-        let _ = writeln!(text, "# {} is not declared: {why}.", table.relation);
+        text += &comment(&format!("{} is not declared: {why}.", table.relation));
         return Proposal { name, movable: false, text };
     }
     let _ = writeln!(text, "[tables.{name}]");
     let _ = writeln!(text, "source = {relation}");
     if let Some((by, partitions)) = &table.partitions {
-        let _ = writeln!(
-            text,
-            "# Partitioned by {}, {partitions} partitions: capture is on for all, and for those that come. One that is detached or\n\
-             # dropped stops the migration until `repair --state` is told that its rows are deleted.",
-            one_line(by)
-        );
+        text += &comment(&format!(
+            "Partitioned by {by}, {partitions} partitions: capture is on for all, and for those that come. \
+             One that is detached or"
+        ));
+        text +=
+            &comment("dropped stops the migration until `repair --state` is told that its rows are deleted.");
     }
     if name.len() < 3 {
         let _ = writeln!(
@@ -77,21 +76,18 @@ pub fn propose(
     let proposer = Proposer { table, empty_keys };
     if table.primary_key.is_empty() {
         let list: Vec<String> = key.iter().map(|name| toml_text(name)).collect();
-        let _ = writeln!(text, "# No primary key; {how}.\nkey = [{}]", list.join(", "));
+        text += &comment(&format!("No primary key; {how}."));
+        let _ = writeln!(text, "key = [{}]", list.join(", "));
     }
     proposer.keys(&key, &mut text);
     let renamed = proposer.attributes(&mut text);
     proposer.expiry(&mut text);
     proposer.columns(&mut text);
     for what in lost {
-        let _ = writeln!(text, "# In DynamoOnly nothing checks or does any more: {}", one_line(what));
+        text += &comment(&format!("In DynamoOnly nothing checks or does any more: {what}"));
     }
     proposer.indexes(&name, &key, &renamed, &mut text);
     Proposal { name, movable: true, text }
-}
-
-fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r'], " ")
 }
 
 /// Returns the relation as `source` takes it.
@@ -144,40 +140,39 @@ impl Proposer<'_> {
     fn keys(&self, key: &[String], text: &mut String) {
         let Some((first, rest)) = key.split_first() else { return };
         if rest.is_empty() {
-            let _ = writeln!(text, "# One item a row, found by its key.");
+            *text += &comment("One item a row, found by its key.");
         } else {
-            let _ = writeln!(
-                text,
-                "# The first column of the key is the partition, so that one query finds all rows that share it."
+            *text += &comment(
+                "The first column of the key is the partition, so that one query finds all rows that \
+                 share it.",
             );
         }
         let _ = writeln!(text, "partition = {}", self.key_part(std::slice::from_ref(first)));
         if let Some(second) = rest.first() {
             let _ = writeln!(text, "sort = {}", self.key_part(rest));
             if self.distinct(first).is_some_and(|distinct| distinct < DISTINCT_MIN) {
-                let _ = writeln!(
-                    text,
-                    "# DECIDE: `{first}` has few values, and one partition takes 1,000 writes a second. \
-                     Spread them, as in\n\
-                     # partition = \"{{{first}}}#{{hash({second}) % 16}}\", or put another column first."
-                );
+                *text += &comment(&format!(
+                    "DECIDE: `{first}` has few values, and one partition takes 1,000 writes a second. \
+                     Spread them, as in"
+                ));
+                let spread = toml_text(&format!("{{{first}}}#{{hash({second}) % 16}}"));
+                *text += &comment(&format!("partition = {spread}, or put another column first."));
             }
         }
         for name in [std::slice::from_ref(first), rest].into_iter().filter_map(|part| self.may_be_empty(part))
         {
-            let said = if self.empty_keys {
-                format!(
-                    "`{name}` may be empty, which a key of DynamoDB may not be: so there is a text before it"
-                )
+            if self.empty_keys {
+                *text += &comment(&format!(
+                    "`{name}` may be empty, which a key of DynamoDB may not be: so there is a text before it."
+                ));
             } else {
-                format!(
+                *text += &comment(&format!(
                     "A row whose `{name}` is empty is set aside as a dead letter, as a key of DynamoDB may not be \
-                     empty.\n\
-                     # To move such rows, put a text before it: \"{}#{{{name}}}\"",
-                    index_name(name)
-                )
-            };
-            let _ = writeln!(text, "# {said}.");
+                     empty."
+                ));
+                let under = toml_text(&format!("{}#{{{name}}}", index_name(name)));
+                *text += &comment(&format!("To move such rows, put a text before it: {under}."));
+            }
         }
     }
 
@@ -216,7 +211,7 @@ impl Proposer<'_> {
             names.insert(other);
         }
         if !renames.is_empty() {
-            let _ = writeln!(text, "# Names that Lockstep or the keys have in an item already.");
+            *text += &comment("Names that Lockstep or the keys have in an item already.");
             let _ = writeln!(text, "attributes = {{ {} }}", renames.join(", "));
         }
         names
@@ -232,9 +227,8 @@ impl Proposer<'_> {
             .filter(by_name)
             .find(|column| matches!(Kind::of(column).0, Kind::Instant | Kind::Timestamp | Kind::Date))
         {
-            let _ =
-                writeln!(text, "# DynamoDB can remove items by itself; PostgreSQL does not, so this is off.");
-            let _ = writeln!(text, "# expires = {}", toml_text(&column.name));
+            *text += &comment("DynamoDB can remove items by itself; PostgreSQL does not, so this is off.");
+            *text += &comment(&format!("expires = {}", toml_text(&column.name)));
         }
     }
 
@@ -258,15 +252,14 @@ impl Proposer<'_> {
                 _ => String::new(),
             };
             if !told.is_empty() {
-                let _ = writeln!(text, "# {told}.");
+                *text += &comment(&format!("{told}."));
             }
             if column.generated {
-                let _ = writeln!(
-                    text,
-                    "# `{name}` is computed by PostgreSQL; in DynamoOnly applications compute it. To leave it out: \
-                     omit = [{}].",
+                *text += &comment(&format!(
+                    "`{name}` is computed by PostgreSQL; in DynamoOnly applications compute it. To leave it \
+                     out: omit = [{}].",
                     toml_text(name)
-                );
+                ));
             }
         }
     }

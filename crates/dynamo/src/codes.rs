@@ -30,6 +30,7 @@ const TABLE: &[(&str, Kind)] = &[
     ("ThrottlingException", Kind::Throttled),
     ("TooManyRequestsException", Kind::Throttled),
     // Nothing was done, and the next request may well be.
+    ("ContinuousBackupsUnavailableException", Kind::Unavailable),
     ("ReplicatedWriteConflictException", Kind::Unavailable),
     ("ResourceInUseException", Kind::Unavailable),
     ("TransactionConflictException", Kind::Unavailable),

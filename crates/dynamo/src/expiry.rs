@@ -103,11 +103,12 @@ impl Target {
             return Ok(());
         }
         match Backoff::brief().retry(|| self.set_expiry(table, TTL_ATTRIBUTE, true)).await {
-            // Of two who switch it on, one is told that it is on already: by which attribute is asked
-            // again.
-            Err(error) if error.is_validation() && error.message.contains("already enabled") => {
-                require(&self.expiry(table).await?).map(drop)
-            }
+            // Of two who switch it on, one is refused, as it is on already; so is the second request of one
+            // whose first answer was lost. By which attribute is asked, and not read off the words.
+            Err(error) if error.is_validation() => match require(&self.expiry(table).await?)? {
+                true => Ok(()),
+                false => Err(error),
+            },
             done => done,
         }
     }

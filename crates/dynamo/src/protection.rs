@@ -3,9 +3,12 @@
 
 use aws_sdk_dynamodb::types::{PointInTimeRecoverySpecification, PointInTimeRecoveryStatus};
 use lockstep_core::Advice::{DeletionProtection, PointInTimeRecovery};
-use lockstep_core::{Error, Kind, Result};
+use lockstep_core::{Error, Kind, Result, Retry};
 
 use super::{Backoff, Target, fault};
+
+/// Code of the answer that backups are being set up.
+const NOT_YET: &str = "ContinuousBackupsUnavailableException";
 
 /// Protection of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +61,8 @@ impl Target {
         Ok(Protection { deletion: found.deletion_protection_enabled == Some(true), recovery })
     }
 
-    /// Protects a table as the options say. A protection that is on stays on.
+    /// Protects a table as the options say. A protection that is on stays on. Waits for about five minutes
+    /// where the backups of a new table are being set up.
     ///
     /// # Errors
     /// The driver's.
@@ -81,13 +85,20 @@ impl Target {
         if recovery && now.recovery != Some(true) {
             let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
             let on = on.map_err(|e| Error::target(Kind::Invalid, &doing, e.to_string()))?;
-            // Right after a table was made AWS may answer that its backups are being set up.
             let switch = || async {
                 let request = self.client.update_continuous_backups().table_name(table);
                 let sent = request.point_in_time_recovery_specification(on.clone()).send().await;
                 sent.map(drop).map_err(|e| fault::error(&doing, e))
             };
-            Backoff::brief().retry(switch).await?;
+            let (mut brief, mut patient) = (Backoff::brief(), Backoff::patient());
+            while let Err(error) = switch().await {
+                // Right after a table was made its backups are being set up, for seconds or minutes.
+                match error.kind.retry() {
+                    _ if error.message.starts_with(NOT_YET) => patient.pause(error).await?,
+                    Retry::Never => return Err(error),
+                    _ => brief.pause(error).await?,
+                }
+            }
         }
         Ok(())
     }

@@ -22,7 +22,8 @@ impl Target {
                 error if error.message.starts_with("ResourceNotFoundException") => Ok(false),
                 // It is being deleted already.
                 error if error.message.starts_with("ResourceInUseException") => Ok(true),
-                error if error.message.contains("deletion protection") => Err(Error {
+                // Asked, and not read off words, which are told as far as they are known.
+                error if error.is_validation() && self.protection(table).await?.deletion => Err(Error {
                     kind: Kind::Refused,
                     message: format!(
                         "it is protected from deletion; switch that off first: aws dynamodb update-table \

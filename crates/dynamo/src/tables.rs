@@ -113,6 +113,16 @@ impl Target {
     /// The driver's; [`Kind::Unavailable`] when the table is not ACTIVE after about five minutes.
     #[crate::boxed]
     pub async fn create(&self, table: &str, schema: &TargetSchema, ttl: bool) -> Result<TargetTable> {
+        let there = self.create_unprotected(table, schema).await?;
+        if ttl {
+            self.ensure_expiry(table).await?;
+        }
+        self.protect(table).await?;
+        Ok(there)
+    }
+
+    /// Creates a table as [`Target::create`] does, without expiry and backups.
+    pub(super) async fn create_unprotected(&self, table: &str, schema: &TargetSchema) -> Result<TargetTable> {
         let doing = format!("creating {table} at {}", self.address());
         let Definition { attributes, key, indexes } = Definition::of(schema);
         let created = self
@@ -132,12 +142,7 @@ impl Target {
                 return Err(error);
             }
         }
-        let there = self.wait_active(table, schema, &doing).await?;
-        if ttl {
-            self.ensure_expiry(table).await?;
-        }
-        self.protect(table).await?;
-        Ok(there)
+        self.wait_active(table, schema, &doing).await
     }
 
     /// Waits until a table that is being made and its indexes are ACTIVE, for about five minutes.

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
 
-/// Channel on which [`flip_phase`](super::flip_phase) tells of a new phase.
+/// Channel on which [`Source::tell_of_change`] tells of a new phase or setting.
 pub const PHASE_CHANNEL: &str = "lockstep_phase";
 
 /// Record of one captured table.
@@ -106,7 +106,8 @@ pub(crate) fn control_of_row(row: &PgRow) -> Result<Control> {
     Ok(Control { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at"), writes_paused })
 }
 
-/// Changes the phase inside `transaction`, which holds the barrier exclusive, and returns the new epoch.
+/// Changes the phase inside `transaction`, which holds the barrier exclusive, and returns the new epoch. The
+/// caller tells of it by [`Source::tell_of_change`] once that has committed.
 ///
 /// The epoch comes from the sequence and not from the table. 1. A step sets the sequence to epoch 5. 2. Its
 /// commit fails; the sequence, which knows no rollback, stays. 3. Versions of epoch 5 are handed out in the
@@ -159,16 +160,32 @@ pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, leas
     .execute(&mut *transaction)
     .await
     .doing(doing)?;
-    sqlx::query("SELECT pg_catalog.pg_notify($1, $2)")
-        .bind(PHASE_CHANNEL)
-        .bind(format!("{} {}", to.name(), epoch.0))
-        .execute(&mut *transaction)
-        .await
-        .doing(doing)?;
     Ok(epoch)
 }
 
+/// Longest wait for a notification to be sent: writes of applications may wait for the caller.
+const TELLING_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Source {
+    /// Tells applications that listen of a new phase or setting, which was committed before. They look within
+    /// a second by themselves, so that this fails is only logged.
+    ///
+    /// Not in the transaction that changes it: 1. A session listens, and never reads. 2. The queue of
+    /// notifications is full, and each commit that notifies fails. 3. No step is taken any more, and a way
+    /// back that was decided in DynamoDB is not followed here.
+    #[crate::boxed]
+    pub async fn tell_of_change(&self) {
+        let told = sqlx::query("SELECT pg_catalog.pg_notify($1, 'changed')").bind(PHASE_CHANNEL);
+        match tokio::time::timeout(TELLING_MAX, told.execute(self.pool())).await {
+            Ok(told) => {
+                if let Err(error) = told.doing("telling applications of a change") {
+                    tracing::warn!("{error}; they look by themselves within a second");
+                }
+            }
+            Err(_) => tracing::warn!("applications were not told of a change: no answer"),
+        }
+    }
+
     /// Phase and epoch.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::binding::{digest_sql, quote_literal};
 use super::clock::is_past;
+use super::unreadable::Unreadable;
 use super::{KeyBound, Source, TableBinding};
 
 /// Time for which an item of the way back is tried before it counts.
@@ -54,6 +55,9 @@ fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
         (0..columns).all(|_| matches!((read.next(), now.next()), (Ok(before), Ok(after)) if before == after))
     })
 }
+
+/// Characters of a key that are shown; a mark that a role made may have a key of any length.
+const KEY_CHARS_SHOWN: i32 = 8_192;
 
 /// Clause for a row that is a dead letter already.
 const SET_ASIDE: &str = "DO UPDATE SET
@@ -142,17 +146,6 @@ impl Source {
         version: Version,
         reason: &str,
     ) -> Result<bool> {
-        self.set_aside_text(table, &key.to_json(), version, reason).await
-    }
-
-    /// Returns the same for a mark whose key may not read as one.
-    pub(super) async fn set_aside_text(
-        &self,
-        table: &str,
-        key: &str,
-        version: Version,
-        reason: &str,
-    ) -> Result<bool> {
         let sql = format!(
             "WITH locked AS MATERIALIZED (
                  SELECT {of_key} AS digest FROM lockstep.pending
@@ -166,13 +159,38 @@ impl Source {
         );
         let done = sqlx::query(AssertSqlSafe(sql))
             .bind(table)
-            .bind(key)
+            .bind(key.to_json())
             .bind(version.0)
             .bind(reason)
             .execute(self.pool())
             .await
             .doing("setting a row aside")?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Moves a mark that is not read, as [`Source::set_aside_pending`] moves one. Its key does not leave
+    /// PostgreSQL: it may be of any length.
+    pub(super) async fn set_aside_unread(&self, table: &str, mark: &Unreadable) -> Result<()> {
+        let sql = format!(
+            "WITH locked AS MATERIALIZED (
+                 SELECT {of_key} AS digest FROM lockstep.pending
+                 WHERE table_name = $1 AND {of_key} = $2 AND version <= $3 FOR UPDATE SKIP LOCKED),
+             gone AS (DELETE FROM lockstep.pending p USING locked l
+                 WHERE p.table_name = $1 AND {of_mark} = l.digest RETURNING p.key)
+             INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
+             SELECT $1, gone.key, $3, 'relay', $4 FROM gone ON CONFLICT (table_name, {of_key}) {SET_ASIDE}",
+            of_key = digest_sql("key"),
+            of_mark = digest_sql("p.key"),
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(table)
+            .bind(&mark.digest.0)
+            .bind(mark.version.0)
+            .bind(&mark.reason)
+            .execute(self.pool())
+            .await
+            .doing("setting a mark aside")?;
+        Ok(())
     }
 
     // By `to_jsonb`, here and where they are counted: commands that only read also read the schema of an
@@ -185,7 +203,9 @@ impl Source {
     #[crate::boxed]
     pub async fn dead_letters(&self, table: &str, limit: i64) -> Result<Vec<DeadLetter>> {
         let sql = format!(
-            "SELECT table_name, key::text AS key, version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
+            "SELECT table_name, CASE WHEN {long} THEN pg_catalog.left(key::text, {KEY_CHARS_SHOWN}) || '…'
+                                     ELSE key::text END AS key,
+                 version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
              FROM lockstep.dead_letters WHERE table_name = $1
              UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
                               (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,
@@ -193,7 +213,8 @@ impl Source {
              FROM lockstep.reverse_again a WHERE table_name = $1
                  AND ({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)
              ORDER BY found_at, key LIMIT $2",
-            is_past("found_at", GIVEN_UP_AFTER)
+            is_past("found_at", GIVEN_UP_AFTER),
+            long = format_args!("{} > {KEY_CHARS_SHOWN}", super::page::key_bytes_sql("key")),
         );
         sqlx::query_as(AssertSqlSafe(sql))
             .bind(table)

@@ -49,7 +49,15 @@ pub fn of_sqlx(doing: impl Into<String>, error: sqlx::Error) -> Error {
 /// what happens to a connection.
 fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
     match error {
-        sqlx::Error::Database(e) => sqlstate::kind(e.code().as_deref().unwrap_or_default()),
+        sqlx::Error::Database(e) => {
+            let told = e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+            let is_fatal = told.is_some_and(|told| {
+                use sqlx::postgres::PgSeverity::{Fatal, Panic};
+                matches!(told.severity(), Fatal | Panic)
+            });
+            let code = e.code().unwrap_or_default();
+            sqlstate::kind_of(&code, is_fatal, told.and_then(|told| told.routine()))
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed

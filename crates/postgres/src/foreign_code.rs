@@ -30,6 +30,13 @@ const TYPES: &str = "
             UNION ALL
             SELECT a.atttypid FROM pg_catalog.pg_type p JOIN pg_catalog.pg_attribute a ON a.attrelid = p.typrelid
                 WHERE p.oid = y.oid AND p.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL
+            SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = y.oid
+            UNION ALL
+            -- Whatever else a type is made of, as a multirange of a range: no column of version 13 says that.
+            SELECT d.refobjid FROM pg_catalog.pg_depend d
+                WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = y.oid
+                AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass
             OFFSET 0) AS part (oid))
     SELECT y.oid FROM types y";
 
@@ -57,7 +64,15 @@ const CODE: &str = "
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid, 'index ' || c.relname
             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-            WHERE i.indrelid = ANY($1)),
+            WHERE i.indrelid = ANY($1)
+        UNION ALL
+        -- A partition is chosen by a function of the key.
+        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, 'table ' || c.relname
+            FROM pg_catalog.pg_class c WHERE c.oid = ANY($1)
+        UNION ALL
+        -- Its own input, and what a range is brought into one form, and measured, by.
+        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, p.oid, 'type ' || p.typname
+            FROM pg_catalog.pg_type p WHERE p.oid = ANY($2)),
     called AS MATERIALIZED (
         SELECT o.name, d.refclassid, d.refobjid FROM objects o CROSS JOIN LATERAL (
             SELECT d.refclassid, d.refobjid FROM pg_catalog.pg_depend d

@@ -81,7 +81,9 @@ impl Source {
             // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better
             // match. Each column by its name: a later version adds one, and a statement that was prepared
             // before fails.
-            "SELECT id, name, host, pid, started_at, epoch, lease_ms, renewals, renewed_at, state, lease_ms - (1000::float8 * extract(epoch
+            // An application's role writes names, of any length.
+            "SELECT id, pg_catalog.left(name, 255) AS name, pg_catalog.left(host, 255) AS host,
+                 pid, started_at, epoch, lease_ms, renewals, renewed_at, state, lease_ms - (1000::float8 * extract(epoch
                 FROM pg_catalog.clock_timestamp() - renewed_at)::float8)::bigint AS lease_left_ms
              FROM lockstep.instances ORDER BY state DESC, name, started_at, id",
         )

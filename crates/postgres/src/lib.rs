@@ -12,23 +12,23 @@
 //! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
 //! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
 //! and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch,
-//! what is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending`,
-//! `held_back` (marks that are gone and still read), `relays` (which share each relay delivers), `statements`
-//! and `calls` (writing single rows), `lookup` (reading single keys), `standing` (how far the target is
-//! behind, asked by readers), `left` (what a transaction left under its keys), `intents` and `sweep` (strict
-//! writes under way, and what they left), `instances` (leases), `parts` (of a step, as against another
-//! coordinator), `window`, `copy`, `some_rows` and `count` (reading rows), `range_plan`, `planned` and
-//! `progress` (ranges), `imports` (files of parts for S3), `workers`, `blocks` and `block_ranges` (ranges of
-//! a file), `acknowledge` and `budget` (who holds which range, how far it is, and what all may spend),
-//! `together` (what a step asks of all tables at once), `comparisons`, `comparison_answers` and
-//! `comparison_progress` (the same of a comparison that is shared), `sequences` (ids), `dead_letters`,
-//! `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from
-//! the target), `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`,
-//! `numbers` and `verdicts` (of comparisons), `full_pass`, `unverified` and `lately` (what was delivered
-//! since a pass, and since a moment), `clock` (whether a stored time is young), `late_requests`, `glance`
-//! (whether anything has happened at all), `load` and `activity` (how busy it is, and each table),
-//! `continuity`, `contradicted`, `marked` and `undecided` (a step back is noticed, and what it leaves to be
-//! decided), `archive` and `uninstall` (the end).
+//! what is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending` and
+//! `page` (keys to be delivered, with their rows, of bounded size), `held_back` (marks that are gone and
+//! still read), `relays` (which share each relay delivers), `statements` and `calls` (writing single rows),
+//! `lookup` (reading single keys), `standing` (how far the target is behind, asked by readers), `left` (what
+//! a transaction left under its keys), `intents` and `sweep` (strict writes under way, and what they left),
+//! `instances` (leases), `parts` (of a step, as against another coordinator), `window`, `copy`, `some_rows`
+//! and `count` (reading rows), `range_plan`, `planned` and `progress` (ranges), `imports` (files of parts for
+//! S3), `workers`, `blocks` and `block_ranges` (ranges of a file), `acknowledge` and `budget` (who holds
+//! which range, how far it is, and what all may spend), `together` (what a step asks of all tables at once),
+//! `comparisons`, `comparison_answers` and `comparison_progress` (the same of a comparison that is shared),
+//! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
+//! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
+//! (other roles), `references`, `journal`, `numbers` and `verdicts` (of comparisons), `full_pass`,
+//! `unverified` and `lately` (what was delivered since a pass, and since a moment), `clock` (whether a stored
+//! time is young), `late_requests`, `glance` (whether anything has happened at all), `load` and `activity`
+//! (how busy it is, and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is
+//! noticed, and what it leaves to be decided), `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -81,6 +81,7 @@ mod lookup;
 mod marked;
 mod node;
 mod numbers;
+mod page;
 mod partitions;
 mod parts;
 mod password;
@@ -173,8 +174,9 @@ pub use left::{KeysOfTable, Left, left_under};
 pub use load::Load;
 pub use lock_tries::LockTries;
 pub use lookup::KeyState;
+pub use page::{KeyDigest, PendingBatch, PendingRow};
 pub use password::Password;
-pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
+pub use pending::{Delivered, KeyOrder, Lag};
 pub use planned::{INITIAL_LOAD_ROWS, INITIAL_LOAD_UNITS, LoadPlan, PlannedLoad};
 pub use probe::CaptureProbe;
 pub use progress::{PlanLook, RangeProgress, RangeRow};
@@ -194,7 +196,7 @@ pub use together::{Due, FeedDrain, Unsettled, hold_shapes};
 pub use tuning::Tuning;
 pub use undecided::WaitingMark;
 pub use uninstall::Uninstalled;
-pub use unverified::ChangedKey;
+pub use unverified::{ChangedKey, ChangedPage};
 pub use url::{Transport, transport};
 pub use verdicts::{VerdictRow, VerdictWord};
 pub use workers::{HeldRange, Pulse, Registering, WorkerRow};

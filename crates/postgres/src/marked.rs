@@ -50,7 +50,7 @@ impl Source {
             of_refused = digest_sql("a.k::jsonb"),
             same_row = same_row.join(" AND "),
         );
-        let sql = super::pending::page_sql(binding, &which, "ASC");
+        let sql = super::page::page_sql(binding, &which, "ASC");
         let doing = format!("reading marks of {} again", binding.name());
         let found = sqlx::query(AssertSqlSafe(sql))
             .bind(binding.name())
@@ -61,6 +61,6 @@ impl Source {
             .fetch_all(self.pool())
             .await
             .doing(&doing)?;
-        PendingBatch::of(found, keys.len(), &doing)
+        Ok(PendingBatch::of(found, keys.len()))
     }
 }

@@ -1,12 +1,11 @@
 //! The pending set: keys whose newest state may not be in the target yet (I1).
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Doing, Error, Fields, Kind, Result, SourceKey, Version};
+use lockstep_core::{Doing, Kind, Result, SourceKey, Version};
 use sqlx::AssertSqlSafe;
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
 
 use super::binding::digest_sql;
+use super::page::{KeyDigest, PendingBatch, page_sql};
 use super::{RelayShare, Source, TableBinding};
 
 /// Lag of the target for one table. Always visible (R12).
@@ -16,94 +15,6 @@ pub struct Lag {
     pub keys: i64,
     /// Age of the oldest mark, in seconds; 0 when nothing is pending.
     pub oldest_s: f64,
-}
-
-/// One pending key with the row it names, both from one snapshot.
-pub struct PendingRow {
-    /// The key.
-    pub key: SourceKey,
-    /// The version of its newest state in that snapshot.
-    pub version: Version,
-    row: PgRow,
-    exists: bool,
-    /// Whether there is a row of that primary key.
-    is_there: bool,
-}
-
-/// Columns before the row's own in the statement that reads a batch. They are read by their place: a table
-/// may have a `version` and a `key` of its own, and the driver gives the last column of a name.
-const ROW_AT: usize = 5;
-
-impl PendingRow {
-    /// Runs `read` over the row's fields; `None` when the row is gone, so that a tombstone is due.
-    pub fn with_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
-        self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))
-    }
-
-    /// Runs `read` over the fields of the row that has this primary key under another source key; `None`
-    /// where there is none.
-    pub fn with_moved_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
-        (self.is_there && !self.exists).then(|| Fields::of_query(&self.row, ROW_AT, read))
-    }
-}
-
-/// Pending keys of one table, and where the next batch starts.
-pub struct PendingBatch {
-    /// The keys with their rows.
-    pub rows: Vec<PendingRow>,
-    /// Hand it to the next call; `None` when this was the end of the set.
-    pub next: Option<SourceKey>,
-    /// Time at which the snapshot was taken, by the source's clock.
-    pub read_at: DateTime<Utc>,
-}
-
-impl PendingBatch {
-    /// Returns the end of the set.
-    pub fn nothing() -> Self {
-        Self { rows: Vec::new(), next: None, read_at: DateTime::UNIX_EPOCH }
-    }
-
-    /// Makes the page of what [`page_sql`] found, of `limit` keys.
-    pub(super) fn of(found: Vec<PgRow>, limit: usize, doing: &str) -> Result<Self> {
-        let full = found.len() == limit;
-        let read_at = found.first().map_or_else(Utc::now, |row| row.get(4));
-        let mut rows = Vec::with_capacity(found.len());
-        for row in found {
-            let key: String = row.get(0);
-            let key =
-                SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
-            rows.push(PendingRow {
-                key,
-                version: Version(row.get(1)),
-                exists: row.get(2),
-                is_there: row.get(3),
-                row,
-            });
-        }
-        let next = if full { rows.last().map(|row| row.key.clone()) } else { None };
-        Ok(Self { rows, next, read_at })
-    }
-}
-
-/// Returns the statement that reads marks of table `$1` with the rows they name, `$3` of them at most;
-/// `which` is the condition on `key` and may use `$2`.
-pub(super) fn page_sql(binding: &TableBinding, which: &str, order_sql: &str) -> String {
-    format!(
-        "SELECT p.key::text, p.version, coalesce({present_key} = p.key, false), s.{first_key} IS NOT NULL,
-            pg_catalog.statement_timestamp(), {columns}
-         FROM (SELECT key, version FROM lockstep.pending
-               WHERE table_name = $1 AND {which}
-               ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
-         LEFT JOIN {relation} AS s ON {same_row}
-         ORDER BY {of_page} {order_sql}",
-        of_mark = digest_sql("key"),
-        of_page = digest_sql("p.key"),
-        first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
-        columns = binding.columns_sql("s"),
-        present_key = binding.key_sql("s"),
-        relation = binding.relation.sql(),
-        same_row = binding.row_of_primary_key_sql("s", "p.key"),
-    )
 }
 
 /// Order in which the set is gone through, by the digests of its keys. Two relays that go different ways meet
@@ -125,6 +36,37 @@ pub struct Delivered {
     pub version: Version,
 }
 
+/// Reads of a page that fail as invalid although each of its marks reads: those that did not may have been
+/// set aside by another relay meanwhile.
+const UNEXPLAINED_MAX: u32 = 3;
+
+/// Marks of a page.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    share: Option<&'a RelayShare>,
+    order: KeyOrder,
+    after: Option<&'a KeyDigest>,
+    /// Digests of marks that do not read.
+    without: &'a [Vec<u8>],
+    limit: i64,
+}
+
+impl Wanted<'_> {
+    /// Returns the condition, over parameters 2 and 4, and the order.
+    fn sql(&self) -> (String, &'static str) {
+        let (after_sql, order_sql) = match self.order {
+            KeyOrder::Ascending => (">", "ASC"),
+            KeyOrder::Descending => ("<", "DESC"),
+        };
+        let digest = digest_sql("key");
+        let of_share = self.share.map(|share| share.condition_sql(&digest)).unwrap_or_default();
+        let which = format!(
+            "($2::bytea IS NULL OR {digest} {after_sql} $2) AND {digest} <> ALL ($4::bytea[]){of_share}"
+        );
+        (which, order_sql)
+    }
+}
+
 impl Source {
     /// Reads up to `limit` pending keys of a share (`None` for every key) after `after` in that order, each
     /// with the row it names, in one statement and so in one snapshot.
@@ -134,7 +76,9 @@ impl Source {
     /// acknowledged. For the same reason this is one statement and not two.
     ///
     /// A mark that does not read as a key of the table is set aside, and the rest is read: no trigger of ours
-    /// made it, and the changes behind it must not wait for it.
+    /// made it, and the changes behind it must not wait for it. That is repeated as often as it takes: 1. One
+    /// such mark is set aside. 2. Another one comes before the page is read again. 3. Its error ends the
+    /// relay, of all tables.
     ///
     /// # Errors
     /// The driver's.
@@ -144,47 +88,71 @@ impl Source {
         share: Option<&RelayShare>,
         binding: &TableBinding,
         order: KeyOrder,
-        after: Option<&SourceKey>,
+        after: Option<&KeyDigest>,
         limit: i64,
     ) -> Result<PendingBatch> {
-        match self.try_read_pending(share, binding, order, after, limit).await {
-            Err(error)
-                if error.kind == Kind::Invalid && super::unreadable::set_aside(self, binding).await? > 0 =>
-            {
-                self.try_read_pending(share, binding, order, after, limit).await
+        let (mut after, mut without, mut failed) = (after.cloned(), Vec::new(), 0);
+        loop {
+            let wanted = Wanted { share, order, after: after.as_ref(), without: &without, limit };
+            let mut batch = match self.try_read_pending(binding, wanted).await {
+                Err(error) if error.kind == Kind::Invalid => {
+                    let page = self.marks_of(binding, wanted).await?;
+                    let found = super::unreadable::find(self, binding, &page).await?;
+                    failed += u32::from(found.is_empty());
+                    if failed > UNEXPLAINED_MAX {
+                        return Err(error);
+                    }
+                    for mark in found {
+                        self.set_aside_unread(binding.name(), &mark).await?;
+                        // It stays where it is locked, and is read no more.
+                        without.push(mark.digest.0);
+                    }
+                    continue;
+                }
+                read => read?,
+            };
+            for mark in std::mem::take(&mut batch.unreadable) {
+                self.set_aside_unread(binding.name(), &mark).await?;
             }
-            read => read,
+            match batch.next.take() {
+                // Only such marks were on it.
+                Some(next) if batch.rows.is_empty() => after = Some(next),
+                next => return Ok(PendingBatch { next, ..batch }),
+            }
         }
     }
 
-    async fn try_read_pending(
-        &self,
-        share: Option<&RelayShare>,
-        binding: &TableBinding,
-        order: KeyOrder,
-        after: Option<&SourceKey>,
-        limit: i64,
-    ) -> Result<PendingBatch> {
-        let (after_sql, order_sql) = match order {
-            KeyOrder::Ascending => (">", "ASC"),
-            KeyOrder::Descending => ("<", "DESC"),
-        };
-        let which = format!(
-            "($2::jsonb IS NULL OR {} {after_sql} {}){}",
-            digest_sql("key"),
-            digest_sql("$2::jsonb"),
-            share.map(|share| share.condition_sql(&digest_sql("key"))).unwrap_or_default(),
-        );
+    async fn try_read_pending(&self, binding: &TableBinding, wanted: Wanted<'_>) -> Result<PendingBatch> {
+        let (which, order_sql) = wanted.sql();
         let sql = page_sql(binding, &which, order_sql);
         let doing = format!("reading pending keys of {}", binding.name());
         let found = sqlx::query(AssertSqlSafe(sql))
             .bind(binding.name())
-            .bind(after.map(|key| sqlx::types::Json(key.clone())))
-            .bind(limit)
+            .bind(wanted.after.map(|after| after.0.as_slice()))
+            .bind(wanted.limit)
+            .bind(wanted.without)
             .fetch_all(self.pool())
             .await
             .doing(&doing)?;
-        PendingBatch::of(found, limit as usize, &doing)
+        Ok(PendingBatch::of(found, wanted.limit as usize))
+    }
+
+    /// Digests and versions of the marks of a page.
+    async fn marks_of(&self, binding: &TableBinding, wanted: Wanted<'_>) -> Result<Vec<(Vec<u8>, i64)>> {
+        let (which, order_sql) = wanted.sql();
+        let sql = format!(
+            "SELECT {of_mark}, version FROM lockstep.pending WHERE table_name = $1 AND {which}
+             ORDER BY {of_mark} {order_sql} LIMIT $3",
+            of_mark = digest_sql("key"),
+        );
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(binding.name())
+            .bind(wanted.after.map(|after| after.0.as_slice()))
+            .bind(wanted.limit)
+            .bind(wanted.without)
+            .fetch_all(self.pool())
+            .await
+            .doing(&format!("reading marks of {}", binding.name()))
     }
 
     /// Takes exactly what was delivered out of the set; returns how many keys left it.

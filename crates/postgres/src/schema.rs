@@ -43,6 +43,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (43, "numbers_kept", include_str!("numbers_kept.sql")),
     (44, "foreign_versions", include_str!("foreign_versions.sql")),
     (45, "blocks", include_str!("blocks.sql")),
+    (48, "told_after", include_str!("told_after.sql")),
 ];
 
 impl Source {

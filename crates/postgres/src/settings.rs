@@ -129,6 +129,7 @@ impl Source {
             turned.execute(&mut *transaction).await.doing(DOING)?;
         }
         transaction.commit().await.doing(DOING)?;
+        self.tell_of_change().await;
         Ok(true)
     }
 

@@ -28,10 +28,11 @@
 //! A mark and its note change in one statement, so at every moment a changed key is in one of the three sets;
 //! [`Source::changed_keys`] reads all three in one snapshot.
 
-use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
+use lockstep_core::{Doing, Result, SourceKey};
 
 use super::Source;
 use super::binding::digest_sql;
+use super::page::{KEY_BYTES_MAX, KeyDigest, PAGE_BYTES_MAX, key_bytes_sql};
 
 /// For how many hours keys are noted after the newest pass began. No validation may go on from a full pass of
 /// half that age: the rest is for clocks that are set back.
@@ -45,10 +46,20 @@ const FORGOTTEN_AT_ONCE: i64 = 1_000;
 /// A key that may have changed.
 #[derive(Clone, Debug)]
 pub struct ChangedKey {
-    /// The key.
-    pub key: SourceKey,
-    /// The same as one literal a key column.
+    /// The key; `None` where it is none that we read: a role marked it, and no item is under it.
+    pub key: Option<SourceKey>,
+    /// The same as one literal a key column; others, and another number of them, where a role marked what is
+    /// no key of the table.
     pub literals: Vec<String>,
+}
+
+/// Keys that may have changed, and where the next page starts.
+#[derive(Clone, Debug)]
+pub struct ChangedPage {
+    /// Keys of the page.
+    pub keys: Vec<ChangedKey>,
+    /// Place to hand to the next call; `None` when this was the end.
+    pub next: Option<KeyDigest>,
 }
 
 impl Source {
@@ -150,16 +161,16 @@ impl Source {
     pub async fn changed_keys(
         &self,
         table: &str,
-        after: Option<&SourceKey>,
+        after: Option<&KeyDigest>,
         limit: i64,
         fed: bool,
-    ) -> Result<Vec<ChangedKey>> {
+    ) -> Result<ChangedPage> {
         let doing = "reading which keys have changed";
-        let (digest, of_last) = (digest_sql("key"), digest_sql("$2::jsonb"));
+        let digest = digest_sql("key");
         let part = |set: &str| {
             format!(
-                "(SELECT key FROM lockstep.{set} WHERE table_name = $1 AND key IS NOT NULL AND ($2::jsonb IS NULL OR {digest} > {of_last})
-                  ORDER BY {digest} LIMIT $3)"
+                "(SELECT key FROM lockstep.{set} WHERE table_name = $1 AND key IS NOT NULL
+                  AND ($2::bytea IS NULL OR {digest} > $2) ORDER BY {digest} LIMIT $3)"
             )
         };
         let sets: &[&str] = match fed {
@@ -168,23 +179,34 @@ impl Source {
         };
         let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ");
         let sql = format!(
-            // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
-            "SELECT key::text, ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
-             FROM (SELECT key FROM ({changed}) AS changed ORDER BY {digest} LIMIT $3) AS page ORDER BY {of_page}",
-            of_page = digest_sql("page.key"),
+            // PostgreSQL takes the key apart, and not we: a number must keep all its digits. One that is
+            // NULL, as a role may mark it, is of no row. A page is bounded as one of the pending set is.
+            "SELECT w.digest, w.key::text, ARRAY(
+                SELECT coalesce(e.value, '') FROM pg_catalog.jsonb_array_elements_text(w.key)
+                    WITH ORDINALITY AS e (value, n) ORDER BY e.n), w.found
+             FROM (SELECT q.*, pg_catalog.count(*) OVER () AS found,
+                       pg_catalog.sum(q.key_bytes) OVER (ORDER BY q.digest ROWS UNBOUNDED PRECEDING)
+                       - q.key_bytes AS before
+                   FROM (SELECT CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN key END AS key,
+                             {digest} AS digest,
+                             CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN {key_bytes} ELSE 0 END AS key_bytes
+                         FROM ({changed}) AS changed ORDER BY {digest} LIMIT $3) AS q) AS w
+             WHERE w.before < {PAGE_BYTES_MAX} ORDER BY w.digest",
+            key_bytes = key_bytes_sql("key"),
         );
-        let rows: Vec<(String, Vec<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let rows: Vec<(Vec<u8>, Option<String>, Vec<String>, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(table)
-            .bind(after.map(|key| sqlx::types::Json(key.clone())))
+            .bind(after.map(|after| after.0.as_slice()))
             .bind(limit)
             .fetch_all(self.pool())
             .await
             .doing(doing)?;
-        let parsed = rows.into_iter().map(|(key, literals)| {
-            let key =
-                SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
-            Ok(ChangedKey { key, literals })
-        });
-        parsed.collect()
+        let is_cut = rows.last().is_some_and(|(.., found)| *found == limit || *found > rows.len() as i64);
+        let next = rows.last().filter(|_| is_cut).map(|(digest, ..)| KeyDigest(digest.clone()));
+        let of_row = |(_, key, literals, _): (Vec<u8>, Option<String>, Vec<String>, i64)| ChangedKey {
+            key: key.and_then(|key| SourceKey::parse(&key).ok()),
+            literals,
+        };
+        Ok(ChangedPage { keys: rows.into_iter().map(of_row).collect(), next })
     }
 }

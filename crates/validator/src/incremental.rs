@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use lockstep_postgres::{ChangedKey, FullPass};
 
-use lockstep_core::{Control, Epoch, Phase, Result};
+use lockstep_core::{Control, Epoch, Phase, Result, SourceKey, Unholdable};
 use tokio::sync::mpsc;
 
 use crate::count_pass::count_target;
@@ -96,13 +96,13 @@ async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
                 reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS, run.phase == Phase::DynamoOnly)
             })
             .await?;
-        run.tally.count_changed(page.len() as u64);
-        run.progress().rows_expected.fetch_add(page.len() as u64, Ordering::Relaxed);
-        run.progress().source_rows.fetch_add(page.len() as u64, Ordering::Relaxed);
-        let is_last = (page.len() as i64) < PAGE_KEYS;
-        after = page.last().map(|changed| changed.key.clone());
-        suspects.raise(page.into_iter().map(|changed| suspect(run, changed)).collect()).await?;
-        if is_last {
+        let changed = page.keys.len() as u64;
+        run.tally.count_changed(changed);
+        run.progress().rows_expected.fetch_add(changed, Ordering::Relaxed);
+        run.progress().source_rows.fetch_add(changed, Ordering::Relaxed);
+        suspects.raise(page.keys.into_iter().map(|changed| suspect(run, changed)).collect()).await?;
+        after = page.next;
+        if after.is_none() {
             return Ok(());
         }
     }
@@ -111,11 +111,15 @@ async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
 fn suspect(run: &TableRun, changed: ChangedKey) -> Suspect {
     let table = &run.binding.table;
     let ChangedKey { key, mut literals } = changed;
-    let both = table.target_key(&key).and_then(|place| Ok((table.literals_of_key(&key)?, place)));
-    let subject = match both {
-        Ok((key, place)) => Subject::Key { key, place },
-        Err(_) => {
-            // No item can be at the place of such a key; its row may have another key by now.
+    let both = |key: SourceKey| {
+        let place = table.target_key(&key)?;
+        Ok::<_, Unholdable>((table.literals_of_key(&key)?, place))
+    };
+    let subject = match key.map(both) {
+        Some(Ok((key, place))) => Subject::Key { key, place },
+        None | Some(Err(_)) => {
+            // No item can be at the place of such a key; its row may have another key by now, or there is
+            // none.
             literals.truncate(table.primary_key_columns());
             Subject::Row { primary_key: literals }
         }

@@ -19,6 +19,7 @@ impl World {
         take_exclusive(&mut transaction, Duration::from_secs(10)).await.expect("the barrier");
         let epoch = flip_phase(&mut transaction, to).await.expect("flips");
         transaction.commit().await.expect("commits");
+        self.source.tell_of_change().await;
         epoch
     }
 

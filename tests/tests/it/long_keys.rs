@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep_core::{Phase, SourceKey};
-use lockstep_postgres::{CaptureState, Delivered, KeyOrder};
+use lockstep_postgres::{CaptureState, Delivered, KeyDigest, KeyOrder};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill, eventually, run};
@@ -187,7 +187,7 @@ async fn a_large_pending_set_is_read_and_emptied_through_its_index() {
     let (before, through_before) = (world.value::<i64>(scans).await, world.value::<i64>(through).await);
     let source = world.another_source().await;
     let binding = world.payments_table();
-    let mut after: Option<SourceKey> = None;
+    let mut after: Option<KeyDigest> = None;
     let mut read = 0;
     for _ in 0..8 {
         let batch = source

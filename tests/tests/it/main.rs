@@ -52,6 +52,7 @@ mod lost_commits;
 mod misplaced;
 mod moving;
 mod not_understood;
+mod notifications;
 mod one_reading;
 mod orphans;
 mod own;

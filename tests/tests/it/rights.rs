@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Item, KeyType, MigratableTable, Phase, TargetKey, TargetSchema, Unholdable};
+use lockstep_dynamo::{CONTROL_SCHEMA, TableExpiry, Target, TargetOptions};
 use lockstep_postgres::sequences::identity_of;
 use lockstep_postgres::{GrantedRole, Source, TableBinding};
 use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::rights::{ACCOUNT, REGION};
 use lockstep_tests::world::LOGS;
 
@@ -117,6 +119,43 @@ async fn tables_are_protected_as_configured_and_the_step_to_dynamo_only_warns_wh
             assert_eq!(is, protected, "{}", binding.target_name);
         }
     }
+}
+
+/// 1. A table was made just now, and AWS answers for minutes that its backups are being set up. 2. The
+/// request was given up after half a second, and so was the step. 3. At the next try the table was there, and
+/// the control table was never protected.
+#[tokio::test]
+async fn point_in_time_recovery_waits_until_the_backups_of_a_new_table_are_there() {
+    let world = World::behind_proxy().await;
+    let options =
+        TargetOptions { point_in_time_recovery: true, deletion_protection: true, ..world.target_options() };
+    let control = Target::connect(options).await.control();
+    control.create().await.expect("made");
+    let asked = || world.proxy().seen("UpdateContinuousBackups");
+    assert_eq!(asked(), 0, "a table is made while writes wait; it is protected before");
+    let not_yet = Fault::Code("ContinuousBackupsUnavailableException");
+    world.proxy().script(Rule::new(not_yet).on("UpdateContinuousBackups").times(7));
+    let protected = control.protect().await;
+    // The emulator has no backups: what counts is that it was asked in the end.
+    assert!(asked() >= 8, "{} tries: {protected:?}", asked());
+    let protection = world.target.protection(control.table()).await.expect("described");
+    assert!(protection.deletion, "{protection:?}");
+}
+
+/// 1. The answer to switching expiry on is lost. 2. The second request is refused: it is on already. 3. The
+/// words of that refusal are masked, so it was taken for a failure.
+#[tokio::test]
+async fn expiry_that_is_on_already_is_recognised_whatever_the_refusal_says() {
+    let world = World::behind_proxy().await;
+    world.proxy().script(Rule::new(Fault::LoseReply).on("UpdateTimeToLive").times(1));
+    world.proxy().script(Rule::new(Fault::Code("ValidationException")).on("UpdateTimeToLive").times(1));
+    let made = world.target.create("late_expiry", &CONTROL_SCHEMA, true).await;
+    assert!(made.is_ok(), "{made:?}");
+    assert_eq!(world.proxy().seen("UpdateTimeToLive"), 2);
+    assert_eq!(world.target.expiry("late_expiry").await.expect("asked"), TableExpiry::Ours);
+    // And one that is refused while it is off is a failure.
+    world.proxy().script(Rule::new(Fault::Code("ValidationException")).on("UpdateTimeToLive").times(1));
+    world.target.create("never_expiry", &CONTROL_SCHEMA, true).await.expect_err("expiry stays off");
 }
 
 /// A policy as the command prints it.

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use lockstep_coordinator::first_of;
 use lockstep_core::Fields;
-use lockstep_declared::{Declaration, Proposal, propose, resolve};
+use lockstep_declared::{Declaration, Proposal, comment, propose, resolve};
 use lockstep_postgres::{CatalogTable, Relation, Source, TableBinding, hides};
 use serde_json::json;
 
-use crate::config::{Config, FILE, Inputs, Registry};
+use crate::config::{Config, FILE, Inputs, Registry, require_tables_alone};
 use crate::exit::{Exit, Failure};
+use crate::files::write_private;
 use crate::help;
 use crate::report::{print, print_json};
 
@@ -53,7 +54,8 @@ const NAMED: usize = 12;
 /// When the source does not answer, has no such table, or the file is there already.
 pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -> anyhow::Result<Exit> {
     let to_stdout = args.out.as_os_str() == "-";
-    if !to_stdout && args.out.exists() {
+    // A link that leads nowhere is there as well: another user may have made it.
+    if !to_stdout && args.out.symlink_metadata().is_ok() {
         let message =
             format!("{} is there already; name another file with --out, or remove it", args.out.display());
         return Err(Failure::usage(message));
@@ -72,12 +74,15 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         &proposals,
         config.source.url.as_ref().map(|url| (url.to_string(), url.to_string() == url.expose())),
     );
+    let is_proposed = |name: &str| proposals.iter().any(|one| one.movable && one.name == name);
+    require_tables_alone(&text, is_proposed)?;
     if to_stdout && !json {
         print(&text);
         return Ok(Exit::Done);
     }
     if !to_stdout {
-        std::fs::write(&args.out, &text).with_context(|| format!("writing {}", args.out.display()))?;
+        write_private(&args.out, |out| out.write_all(text.as_bytes()))
+            .with_context(|| format!("writing {}", args.out.display()))?;
     }
     let name = |proposal: &Proposal| proposal.name.clone();
     let (movable, left): (Vec<_>, Vec<_>) = proposals.iter().partition(|proposal| proposal.movable);
@@ -142,11 +147,12 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
     for (at, key) in inbound {
         if key.by.as_ref().is_some_and(|by| !declared.contains(by)) {
             let text = &mut proposals[at].text;
-            *text = format!(
-                "# DECIDE before DynamoOnly: the foreign key {} is of a table that is not declared here.\n\
-                 # That step is refused until the key is dropped, or its table is declared as well.\n{text}",
-                key.name.replace('\n', " ")
+            let said = format!(
+                "DECIDE before DynamoOnly: the foreign key {} is of a table that is not declared here.",
+                key.name
             );
+            let until = "That step is refused until the key is dropped, or its table is declared as well.";
+            *text = format!("{}{}{text}", comment(&said), comment(until));
         }
     }
     Ok(proposals)
@@ -180,10 +186,8 @@ async fn looked_at(
         Ok(binding) => match refusals(source, &binding).await? {
             whys if whys.is_empty() => match sample(source, &binding).await {
                 Ok((sampled, set_aside)) => {
-                    proposal.text = format!(
-                        "# {relation}: about {rows} rows by PostgreSQL's statistics.\n{sampled}{}",
-                        proposal.text
-                    );
+                    let about = format!("{relation}: about {rows} rows by PostgreSQL's statistics.");
+                    proposal.text = format!("{}{sampled}{}", comment(&about), proposal.text);
                     return Ok(LookedAt { proposal, set_aside });
                 }
                 Err(why) => vec![format!("its rows cannot be read: {why}")],
@@ -194,13 +198,11 @@ async fn looked_at(
     let lines = proposal.text.lines().map(|line| match line {
         "" => "#\n".to_owned(),
         line if line.starts_with('#') => format!("{line}\n"),
-        line => format!("# {line}\n"),
+        line => comment(line),
     });
-    proposal.text = format!(
-        "# {relation} is not declared: {}.\n# Once that is repaired it could be:\n{}",
-        refused.join("; ").replace('\n', " "),
-        lines.collect::<String>()
-    );
+    let why = format!("{relation} is not declared: {}.", refused.join("; ").replace('\n', " "));
+    let once = comment("Once that is repaired it could be:");
+    proposal.text = format!("{}{once}{}", comment(&why), lines.collect::<String>());
     proposal.movable = false;
     Ok(LookedAt { proposal, set_aside: 0 })
 }
@@ -241,16 +243,17 @@ async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Resul
     let mut said = String::new();
     if rows > 0 {
         let mean = |sum: usize| sum as f64 / rows as f64;
-        let _ = writeln!(
-            said,
-            "# An item has {:.0} bytes and takes {:.1} write units with its indexes (mean of {rows} rows).",
+        said += &comment(&format!(
+            "An item has {:.0} bytes and takes {:.1} write units with its indexes (mean of {rows} rows).",
             mean(bytes),
             mean(units)
-        );
+        ));
     }
     if refused > 0 {
-        let _ =
-            writeln!(said, "# DECIDE: {refused} of {} rows looked at cannot be held: {why}.", rows + refused);
+        said += &comment(&format!(
+            "DECIDE: {refused} of {} rows looked at cannot be held: {why}.",
+            rows + refused
+        ));
     }
     Ok((said, refused))
 }

@@ -5,6 +5,7 @@
 //! take it).
 
 mod check;
+mod proposed;
 pub mod sections;
 mod transport;
 mod values;
@@ -31,6 +32,7 @@ use lockstep_validator::ValidateSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::declared::Declared;
+pub(crate) use proposed::require_tables_alone;
 use sections::{CleanupSection, MigrateSection, SourceSection, TargetSection};
 
 /// Everything that can be set, section by section. `config/lockstep.example.toml` shows all of it.

@@ -20,7 +20,11 @@ fn commands(table: &Blueprint) -> String {
         lines.push(format!("aws dynamodb update-time-to-live --table-name {name} --time-to-live-specification {specification}"));
     }
     let specification = "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true";
-    lines.push(format!("aws dynamodb update-continuous-backups --table-name {name} {specification}"));
+    // The backups of a new table are being set up for a while, and the command is refused until then.
+    lines.push(format!(
+        "for try in $(seq 30); do aws dynamodb update-continuous-backups --table-name {name} \
+         {specification} && break; sleep 10; done"
+    ));
     lines.join("\n")
 }
 

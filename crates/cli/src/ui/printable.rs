@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use lockstep_core::acts;
+
 /// `text` without characters that a terminal acts on, or that change how others are read. Line ends and tabs
 /// stay.
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -47,14 +49,6 @@ fn escaped(
         if is_escaped(c) { escape(c, &mut shown) } else { shown.push(c) }
     }
     Cow::Owned(shown)
-}
-
-/// Controls of ASCII and of Latin-1, separators of lines and paragraphs, marks, embeddings, overrides and
-/// isolates of direction, and what is as wide as nothing.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-        || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use lockstep_core::Advice::{
     Acknowledging, Backfill, BackfillAgain, DeadLetters, Doctor, Relay, RepairState, RepairStateAtOnce,
     Retrying, ReverseBackfill,
 };
-use lockstep_core::{Doing, Epoch, Phase, Truth, truth};
+use lockstep_core::{Doing, Epoch, Kind, Phase, Truth, truth};
 use lockstep_postgres::{CaptureState, Relation, TableBinding};
 
 use crate::gate::{Collector, GateReport, GateResult, Observer};
@@ -95,16 +95,39 @@ pub(crate) async fn readiness(
             }
             gates.add(super::ids::can_be_found(binding).of(binding.name()));
             gates.add(super::ids::can_be_made(migration, binding, observer).await?.of(binding.name()));
-            if !migration.target.is_emulator()
-                && let Some(missing) = migration.target.protection(&binding.target_name).await?.missing()
-            {
-                observer.note(&format!("WARNING: {} is to be the truth, and {missing}", binding.target_name));
-            }
         }
+        warn_of_protection(migration, observer).await?;
         let detail = "DynamoOnly → HybridRead through the reverse feed, which is begun and seen through before the step";
         gates.add(GateResult::pass("way back", detail));
     }
     Ok(gates.report)
+}
+
+/// Warns of tables that one call would delete, or that could not be restored. The control table is one of
+/// them: without it no id is handed out, and no application knows the phase. It is made by the step, if it is
+/// missing.
+async fn warn_of_protection(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
+    if migration.target.is_emulator() {
+        return Ok(());
+    }
+    for table in migration.tables.iter().map(|binding| binding.target_name.as_str()) {
+        if let Some(missing) = migration.target.protection(table).await?.missing() {
+            observer.note(&format!("WARNING: {table} is to be the truth, and {missing}"));
+        }
+    }
+    let control = migration.target.control();
+    match migration.target.protection(control.table()).await {
+        Err(error) if error.kind == Kind::Misconfigured => {}
+        asked => {
+            if let Some(missing) = asked?.missing() {
+                observer.note(&format!(
+                    "WARNING: {} is to say where the truth is, and {missing}",
+                    control.table()
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns what a step to `to` would be asked now, without taking it. The writes that a step tries out are

@@ -46,7 +46,11 @@ pub(crate) async fn to_dynamo(
     observer: &dyn Observer,
 ) -> Result<Moved> {
     note(migration, id, "make the control table").await?;
-    migration.target.control().create().await?;
+    // Before writes wait: a table that was made just now may not be protected for minutes yet. Also where it
+    // was there: a first step may have ended between making it and this.
+    let control = migration.target.control();
+    control.create().await?;
+    control.protect().await?;
     let feed = Feed::begin(migration, id).await?;
     let moved = with_feed(migration, id, intent, &feed, observer).await;
     feed.end().await;
@@ -107,6 +111,7 @@ async fn close_and_decide(
     let decided = async { Ok(flip_to_target(&mut transaction, &control).await?) };
     let epoch = pause.within("DynamoDB's control record", decided).await?;
     transaction.commit().await.doing(DOING)?;
+    migration.source.tell_of_change().await;
     pause.ended("the decision");
     Ok((pause, epoch))
 }

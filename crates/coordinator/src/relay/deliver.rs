@@ -7,8 +7,8 @@ use super::{RelayUntil, Table};
 use crate::error::Result;
 use crate::foreign_index::explained;
 use lockstep_core::{
-    AttributeValue, Attributes, DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey,
-    Unholdable, VERSION_ATTRIBUTE, Version, is_tombstone, tombstone, version_of,
+    AttributeValue, Attributes, DELETED_ATTRIBUTE, Error as StoreError, ITEM_BYTES_MAX, Item, Kind, Retry,
+    TargetKey, Unholdable, VERSION_ATTRIBUTE, Version, is_tombstone, tombstone, version_of,
 };
 use lockstep_dynamo::{Backoff, Landed, Written};
 use lockstep_postgres::{Delivered, PendingRow, RefusedPut};
@@ -59,6 +59,10 @@ impl Table<'_> {
     /// Returns the present state of a key, as it is to be written: the row, or a tombstone where it is gone.
     pub(super) fn due(self, row: &PendingRow) -> Due {
         let table = &self.binding.table;
+        if let Some(bytes) = row.bytes_too_many() {
+            let reason = format!("the row has {bytes} bytes; DynamoDB holds {ITEM_BYTES_MAX}");
+            return Due::Unholdable(Unholdable::because(reason));
+        }
         match row.with_fields(|fields| table.encode(fields)) {
             Some(Ok(item)) => Due::Item(item.at(row.version)),
             Some(Err(reason)) => Due::Unholdable(reason),

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
-use lockstep_core::SourceKey;
 use lockstep_dynamo::ReadAt;
-use lockstep_postgres::PendingBatch;
+use lockstep_postgres::{KeyDigest, PendingBatch};
 
 use super::batch::Sent;
 use super::{RelaySummary, RelayUntil, Table};
@@ -104,7 +103,7 @@ impl<'a> Table<'a> {
         self,
         shared: &Shared,
         captured: &str,
-        after: Option<SourceKey>,
+        after: Option<KeyDigest>,
     ) -> Result<(ReadAt, PendingBatch)> {
         let source = &self.run.migration.source;
         let most = self.run.migration.options.relay.batch_keys as i64;

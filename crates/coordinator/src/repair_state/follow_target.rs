@@ -84,5 +84,7 @@ async fn try_follow(
     // Every item written since the moment that PostgreSQL remembers is news to it, whichever process wrote it
     // then.
     Source::follow_target(&mut transaction, now.epoch, to).await?;
-    transaction.commit().await.doing(DOING)
+    transaction.commit().await.doing(DOING)?;
+    migration.source.tell_of_change().await;
+    Ok(())
 }

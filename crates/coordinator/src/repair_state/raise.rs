@@ -107,5 +107,6 @@ async fn try_raise(
     }
     Source::mark_pending_again(&mut transaction).await?;
     transaction.commit().await.doing(doing)?;
+    migration.source.tell_of_change().await;
     Ok((phase, epoch))
 }

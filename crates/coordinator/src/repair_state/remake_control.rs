@@ -34,6 +34,7 @@ pub(super) async fn remake(
         return Ok(());
     }
     control.create().await?;
+    control.protect().await?;
     let feed = Feed::begin(migration, id).await?;
     let fed = feed.see_through(migration, steps.catch_up_max).await;
     feed.end().await;

@@ -192,5 +192,6 @@ async fn take_over(migration: &MigrationContext, least: Epoch) -> StoreResult<Ep
     // An application may have given up a request just before its writes were stopped.
     begin_late_requests(&mut transaction, migration.target.request_lifetime()).await?;
     transaction.commit().await.doing(DOING)?;
+    migration.source.tell_of_change().await;
     Ok(epoch)
 }

@@ -117,7 +117,9 @@ pub async fn copy_to_source(
         flip_phase_at_least(&mut transaction, phase, epoch).await?;
         begin_late_requests(&mut transaction, control.request_lifetime()).await?;
     }
-    transaction.commit().await.doing(DOING)
+    transaction.commit().await.doing(DOING)?;
+    source.tell_of_change().await;
+    Ok(())
 }
 
 /// Finishes a move that was decided and not copied; says what it did. After it the records agree, unless a

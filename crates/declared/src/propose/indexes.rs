@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use lockstep_postgres::CatalogIndex;
 use lockstep_template::Alphabet;
 
-use super::{DISTINCT_MIN, Proposer, one_line};
-use crate::as_toml::toml_text;
+use super::{DISTINCT_MIN, Proposer};
+use crate::as_toml::{comment, toml_text};
 use crate::kind::Kind;
 
 /// Most indexes that are proposed; more are written as comments, because each costs a write.
@@ -20,13 +20,12 @@ impl Proposer<'_> {
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut proposed = 0;
         for index in self.table.indexes.iter().filter(|index| !finds_by_value(index)) {
-            let _ = writeln!(
-                text,
-                "\n# {} in PostgreSQL is a {} index; DynamoDB has none of the kind, and what is searched by\n\
-                 # it has to be searched elsewhere.",
-                one_line(&index.name),
-                index.method
-            );
+            text.push('\n');
+            *text += &comment(&format!(
+                "{} in PostgreSQL is a {} index; DynamoDB has none of the kind, and what is searched by",
+                index.name, index.method
+            ));
+            *text += &comment("it has to be searched elsewhere.");
         }
         // Whole ones first: a partial one by the same column is not to stand for them.
         let (partial, whole): (Vec<_>, Vec<_>) =
@@ -61,7 +60,8 @@ impl Proposer<'_> {
                 "keys only: a new version of a row does not rewrite it"
             };
             let mark = if off { "# " } else { "" };
-            let _ = writeln!(text, "\n# As {} in PostgreSQL; {why}.", one_line(&index.name));
+            text.push('\n');
+            *text += &comment(&format!("As {} in PostgreSQL; {why}.", index.name));
             let _ = writeln!(text, "{mark}[tables.{table}.indexes.{name}]");
             let _ = writeln!(text, "{mark}partition = {}", toml_text(&partition));
             if let Some(sort) = sort {

@@ -67,7 +67,8 @@ impl TargetControl {
         &self.target
     }
 
-    /// Creates the table, unless it is there. Safe to repeat.
+    /// Creates the table, unless it is there. Safe to repeat. It is protected by [`TargetControl::protect`]:
+    /// that may wait for minutes, and a decision that is under way cannot.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] when a table of that name is something else, or another migration's; the
@@ -76,7 +77,7 @@ impl TargetControl {
     pub async fn create(&self) -> Result<()> {
         let there = match self.target.describe(&self.table, &CONTROL_SCHEMA).await? {
             TableStanding::There(there) if there.active => there,
-            _ => self.target.create(&self.table, &CONTROL_SCHEMA, false).await?,
+            _ => self.target.create_unprotected(&self.table, &CONTROL_SCHEMA).await?,
         };
         match there.mismatches.as_slice() {
             [] => {
@@ -92,6 +93,18 @@ impl TargetControl {
                 Err(Error::target(Kind::Misconfigured, format!("creating {}", self.table), message))
             }
         }
+    }
+
+    /// Protects the table as [`Target::protect`] does.
+    ///
+    /// # Errors
+    /// Those of [`Target::protect`].
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    #[crate::boxed]
+    pub async fn protect(&self) -> Result<()> {
+        self.target.protect(&self.table).await
     }
 
     /// Reads one item; `None` also where the table was never made.

@@ -85,7 +85,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Refuses `commands` that others may have written.
+    /// Refuses `commands` that others may have written, and places that they may have chosen.
     ///
     /// # Errors
     /// As [`Writers::refuse`].
@@ -94,7 +94,9 @@ impl Gathered {
         commands: impl IntoIterator<Item = Option<&'a String>>,
     ) -> Result<(), ConfigError> {
         let commands: Vec<&str> = commands.into_iter().flatten().map(String::as_str).collect();
-        self.file.as_ref().map_or(Ok(()), |file| file.refuse(&commands))
+        let Some(file) = &self.file else { return Ok(()) };
+        file.refuse(&commands)?;
+        file.refuse_places(&self.figment)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Other writers of a file that names commands: what that user writes, we run.
+//! Other writers of a file that names commands or places: what that user writes, we run, and where that user
+//! says, we send rows and secrets.
 //!
 //! 1. `lockstep.toml` of a shared folder belongs to another user, or its group may write it. 2. That user
 //! puts a `password_command` into it. 3. An operator runs `status` there, and the command runs as the
@@ -17,7 +18,23 @@ pub struct Writers {
     path: PathBuf,
     /// Reason why others may write it, and what to do; `None` where only its user and root may.
     others: Option<String>,
+    /// The same, where the group of the user's own counts as the user: many systems let that group write each
+    /// file that is made.
+    strangers: Option<String>,
 }
+
+/// Keys of places that secrets or rows are read from or sent to.
+const PLACES: &[&str] = &[
+    "source.url",
+    "source.password_file",
+    "target.endpoint_url",
+    "target.streams_endpoint_url",
+    "target.profile",
+    "serve.operate_token_file",
+    "serve.read_token_file",
+    "serve.webhook_url",
+    "serve.webhook_secret_file",
+];
 
 impl Writers {
     /// Reads the owner and mode of a file that is open, so that it is the one that is read. Systems without
@@ -26,7 +43,8 @@ impl Writers {
     /// # Errors
     /// Where the system does not say.
     pub(super) fn of(path: &Path, file: &std::fs::File) -> std::io::Result<Self> {
-        Ok(Self { path: path.to_owned(), others: others(&file.metadata()?) })
+        let found = file.metadata()?;
+        Ok(Self { path: path.to_owned(), others: others(&found), strangers: strangers(&found) })
     }
 
     /// Refuses a configuration that others may write, where commands from it are run, and a command whose
@@ -54,6 +72,27 @@ impl Writers {
     }
 }
 
+impl Writers {
+    /// Refuses a configuration that others may write, where it says what is connected to, or which files hold
+    /// tokens and passwords: 1. `lockstep.toml` of a shared folder is another user's, and its
+    /// `target.endpoint_url` leads to that user's own server. 2. An operator's `migrate` there sends every
+    /// row to it, and a file of the operator as the token. Names that the environment or a flag gives in its
+    /// place are the operator's own.
+    ///
+    /// # Errors
+    /// The file, the reason, and advice.
+    pub(super) fn refuse_places(&self, figment: &figment::Figment) -> Result<(), ConfigError> {
+        let Some(strangers) = &self.strangers else { return Ok(()) };
+        let file = self.path.display().to_string();
+        let is_of_file =
+            |key: &&&str| figment.find_metadata(key).is_some_and(|origin| origin.name.starts_with(&file));
+        match PLACES.iter().find(is_of_file) {
+            None => Ok(()),
+            Some(key) => Err(ConfigError::one(format!("{file} {strangers}, and it says `{key}`"))),
+        }
+    }
+}
+
 /// Returns the program of a shell command, where it is a path. One that is looked for in `PATH` is the
 /// system's.
 fn program(command: &str) -> Option<PathBuf> {
@@ -71,8 +110,20 @@ fn others(of: &std::fs::Metadata) -> Option<String> {
     judge(of.uid(), of.mode(), user_of_process())
 }
 
+#[cfg(unix)]
+fn strangers(of: &std::fs::Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let of_group = if of.gid() == of.uid() { 0o020 } else { 0 };
+    judge(of.uid(), of.mode() & !of_group, user_of_process())
+}
+
 #[cfg(not(unix))]
 fn others(_of: &std::fs::Metadata) -> Option<String> {
+    None
+}
+
+#[cfg(not(unix))]
+fn strangers(_of: &std::fs::Metadata) -> Option<String> {
     None
 }
 

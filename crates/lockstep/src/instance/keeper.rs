@@ -35,6 +35,11 @@ const POLL_TARGET_PAUSED: RangeInclusive<u64> = 100..=200;
 const POLL_PAUSED: Duration = Duration::from_millis(25);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(200);
+/// Least time from the beginning of a turn to that of the next one, however often this is woken: each turn is
+/// a commit. 1. A role notifies a thousand times a second. 2. Each application renews as often.
+const WOKEN_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The same after a failure.
+const WOKEN_AGAIN_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Renewals of one turn: the phase, its acknowledgement, and a registration between them; a phase that
 /// changes faster than this is caught up with by the next turn.
 const RENEWALS_MAX: u32 = 4;
@@ -46,7 +51,7 @@ pub(super) struct Keeper {
     pub(super) who: Registration,
     pub(super) known: Arc<Known>,
     central: Arc<Central>,
-    pub(super) wake: Arc<Notify>,
+    pub(super) wake: Arc<Wake>,
     pub(super) closing: CancellationToken,
     /// `None` where only the source is known; then the truth is followed no further than to where it left.
     target: Option<TargetControl>,
@@ -63,6 +68,15 @@ pub(super) struct Keeper {
     warned: bool,
 }
 
+/// Reasons to take a turn before its time.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    /// A reader wants to know the phase.
+    pub(super) asked: Arc<Notify>,
+    /// PostgreSQL says that something changed.
+    pub(super) told: Notify,
+}
+
 /// The store whose control record this instance goes by, and in which it keeps its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Home {
@@ -75,7 +89,7 @@ impl Keeper {
         (connect, target): (PgConnectOptions, Option<TargetControl>),
         who: Registration,
         (known, central): (Arc<Known>, Arc<Central>),
-        wake: Arc<Notify>,
+        wake: Arc<Wake>,
         closing: CancellationToken,
     ) -> Self {
         let (connection, home) = (None, Home::Source);
@@ -102,6 +116,7 @@ impl Keeper {
     /// Keeps the lease until told to close, then gives it back.
     pub(super) async fn run(mut self) {
         loop {
+            let began = Instant::now();
             let turned = self.turn(self.who.lease / 3).await;
             let paused = self.known.last().is_some_and(|last| last.writes_paused);
             let poll = match (self.home, paused) {
@@ -111,15 +126,24 @@ impl Keeper {
                 (Home::Target, false) => at_random(POLL_TARGET),
             };
             let renew_every = (self.who.lease / 3).min(poll);
-            let pause = match turned {
-                Ok(()) => renew_every,
-                Err(error) => self.trouble(&error).min(renew_every.max(RETRY)),
+            let (pause, least) = match turned {
+                Ok(()) => (renew_every, WOKEN_AGAIN_AFTER),
+                Err(error) => (self.trouble(&error).min(renew_every.max(RETRY)), WOKEN_AGAIN_AFTER_FAILURE),
+            };
+            let woken = async {
+                tokio::select! {
+                    () = self.wake.asked.notified() => {}
+                    // What PostgreSQL says changes nothing while the truth is elsewhere.
+                    () = self.wake.told.notified(), if self.home == Home::Source => {}
+                }
+                tokio::time::sleep_until(began + least).await;
             };
             tokio::select! {
-                () = self.closing.cancelled() => return self.give_back().await,
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = self.closing.cancelled() => {}
+                () = woken => continue,
+                () = tokio::time::sleep(pause) => continue,
             }
+            return self.give_back().await;
         }
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use lockstep_postgres::PHASE_CHANNEL;
 use lockstep_postgres::make_own_session;
+
+use super::keeper::Wake;
 
 /// Pause before listening is tried again; meanwhile the keeper polls.
 const RETRY: Duration = Duration::from_secs(1);
@@ -16,7 +17,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Wakes the keeper at each notification, until told to close.
-pub(super) async fn listen(connect: PgConnectOptions, wake: Arc<Notify>, closing: CancellationToken) {
+pub(super) async fn listen(connect: PgConnectOptions, wake: Arc<Wake>, closing: CancellationToken) {
     let listening = async {
         loop {
             if let Err(error) = listen_once(&connect, &wake).await {
@@ -29,7 +30,7 @@ pub(super) async fn listen(connect: PgConnectOptions, wake: Arc<Notify>, closing
     closing.run_until_cancelled(listening).await;
 }
 
-async fn listen_once(connect: &PgConnectOptions, wake: &Notify) -> Result<(), sqlx::Error> {
+async fn listen_once(connect: &PgConnectOptions, wake: &Wake) -> Result<(), sqlx::Error> {
     // The driver's listener wants a pool to reconnect from; one of its own, or it would keep one of the
     // application's.
     let pool = PgPoolOptions::new()
@@ -43,7 +44,7 @@ async fn listen_once(connect: &PgConnectOptions, wake: &Notify) -> Result<(), sq
     listener.listen(PHASE_CHANNEL).await?;
     loop {
         // At first and after each reconnection as well: notifications sent meanwhile are lost.
-        wake.notify_one();
+        wake.told.notify_one();
         listener.try_recv().await?;
     }
 }

@@ -22,13 +22,12 @@ use lockstep_core::{Control, Error, Kind, Registration, Result};
 use lockstep_dynamo::{Target, TargetControl};
 use lockstep_postgres::Source;
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::central::Central;
 use crate::phase::{Known, Moment, PhaseView};
-use keeper::Keeper;
+use keeper::{Keeper, Wake};
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -119,7 +118,7 @@ impl Instance {
             return Err(Error::source(Kind::Misconfigured, "starting an instance", message));
         }
         let (known, wake, closing) =
-            (Arc::new(Known::default()), Arc::new(Notify::new()), CancellationToken::new());
+            (Arc::new(Known::default()), Arc::new(Wake::default()), CancellationToken::new());
         // No sign: people read it.
         let id = rand::random_range(1..=i64::MAX);
         let who = Registration { id, name: options.name, started_at: Utc::now(), lease: options.lease };
@@ -132,7 +131,7 @@ impl Instance {
         let told = (known.clone(), central.clone());
         let mut keeper = Keeper::new((for_lease, target), who, told, wake.clone(), closing.clone());
         keeper.turn(source.pool().options().get_acquire_timeout()).await.map_err(advise)?;
-        let phase = PhaseView::kept(known.clone(), wake.clone(), central);
+        let phase = PhaseView::kept(known.clone(), wake.asked.clone(), central);
         let listener = tokio::spawn(listener::listen(for_listening, wake, closing.clone()));
         Ok(Self {
             id,

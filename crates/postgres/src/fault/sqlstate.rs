@@ -67,6 +67,23 @@ pub(super) fn kind(code: &str) -> Kind {
     known(true).or_else(|| known(false)).map_or(Kind::Unavailable, |(_, kind)| *kind)
 }
 
+/// Routines of PostgreSQL that refuse for the server's own sake under a code that is also of a statement:
+/// transaction numbers have run out, or the queue of notifications is full.
+const OF_THE_SERVER: &[&str] =
+    &["GetNewTransactionId", "GetNewMultiXactId", "PreCommit_Notify", "asyncQueueAddEntries"];
+
+/// Returns the meaning of a SQLSTATE that PostgreSQL raised in `routine`, `fatal` where it ended the session
+/// by it. 1. A database is stopped before its transaction numbers run out, or lets no session in. 2. The
+/// codes are those of a value that is too long, and of an object in a wrong state. 3. Taken for the row's,
+/// they end relay and feed, and the server comes back an hour later.
+pub(super) fn kind_of(code: &str, fatal: bool, routine: Option<&str>) -> Kind {
+    match kind(code) {
+        Kind::Invalid if fatal && (code.starts_with("54") || code.starts_with("55")) => Kind::Unavailable,
+        Kind::Invalid if routine.is_some_and(|name| OF_THE_SERVER.contains(&name)) => Kind::Unavailable,
+        kind => kind,
+    }
+}
+
 /// Advice for the reader of the message.
 pub(super) fn advise(code: &str) -> String {
     match code {
@@ -155,6 +172,25 @@ mod tests {
         ];
         for (code, expected) in listed {
             assert_eq!(kind(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_refuses_for_itself_is_told_from_what_a_statement_asked() {
+        let kinds = [
+            (("54000", false, Some("GetNewTransactionId")), Kind::Unavailable),
+            (("54000", false, Some("GetNewMultiXactId")), Kind::Unavailable),
+            (("54000", false, Some("PreCommit_Notify")), Kind::Unavailable),
+            (("55000", true, Some("InitPostgres")), Kind::Unavailable),
+            (("54000", false, Some("index_form_tuple")), Kind::Invalid),
+            (("54000", false, None), Kind::Invalid),
+            (("55000", false, Some("nextval_internal")), Kind::Invalid),
+            (("42704", true, Some("find_option")), Kind::Invalid),
+            (("28P01", true, Some("auth_failed")), Kind::Denied),
+            (("3D000", true, Some("InitPostgres")), Kind::Misconfigured),
+        ];
+        for ((code, fatal, routine), expected) in kinds {
+            assert_eq!(kind_of(code, fatal, routine), expected, "{code} {routine:?}");
         }
     }
 

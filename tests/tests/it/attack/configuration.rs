@@ -97,3 +97,45 @@ async fn no_command_is_run_that_another_user_may_have_written() {
     let (_, said) = tried().await;
     assert!(ran.exists(), "what only its own user may write is run: {said}");
 }
+
+/// S22. 1. `lockstep.toml` of a shared folder is another user's. 2. It names no command, but where rows and
+/// tokens are sent, or which file is the token. 3. An operator's command there did as it says.
+#[cfg(unix)]
+#[tokio::test]
+async fn no_place_is_taken_from_a_file_that_another_user_may_have_written() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let world = World::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("lockstep.toml");
+    let mode = |mode: u32| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("set");
+    };
+    let tried = async || status(&world, folder.path(), ("LOCKSTEP_LOG", "info")).await;
+    for (section, key, value) in [
+        ("target", "streams_endpoint_url", "http://127.0.0.1:1"),
+        ("serve", "webhook_url", "https://127.0.0.1:1/hook"),
+        ("serve", "operate_token_file", "/etc/hostname"),
+    ] {
+        std::fs::write(&file, format!("[{section}]\n{key} = \"{value}\"\n")).expect("written");
+        mode(0o666);
+        let (code, said) = tried().await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("everyone") && said.contains(&format!("`{section}.{key}`")), "{said}");
+    }
+    // Only root can give a file away.
+    mode(0o644);
+    if file.metadata().expect("there").uid() == 0 {
+        chown(&file, Some(54_321), None).expect("given away");
+        let (code, said) = tried().await;
+        assert!(code == Some(2) && said.contains("another user (uid 54321"), "{said}");
+        chown(&file, Some(0), None).expect("taken back");
+    }
+    // What the operator's environment says in its place is the operator's, and a setting leads nowhere.
+    std::fs::write(&file, "[target]\nendpoint_url = \"http://127.0.0.1:1\"\n[relay]\nbatch_keys = 100\n")
+        .expect("written");
+    mode(0o666);
+    let (code, said) = tried().await;
+    assert_ne!(code, Some(2), "{said}");
+    mode(0o644);
+    assert_ne!(tried().await.0, Some(2));
+}

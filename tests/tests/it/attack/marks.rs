@@ -1,4 +1,5 @@
 use lockstep_core::Phase;
+use lockstep_postgres::KeyOrder;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::payment_row;
 use lockstep_tests::world::{PAYMENTS, run};
@@ -33,10 +34,7 @@ async fn a_mark_that_reads_as_no_key_is_set_aside_and_what_is_behind_it_is_deliv
     world.migrated_to(Phase::DualWrite).await.close().await;
     let mut app = attacker(&world, "mallory").await;
     for key in [r#"["abc", "x", "y"]"#, r#"[{"a": 1}, {}, {}]"#] {
-        let sql = format!(
-            "INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '{key}', 1)"
-        );
-        run(&mut app, &sql).await;
+        run(&mut app, &mark(key)).await;
     }
     world.payment_store().put(&payment_row(1, 1, "r")).await.expect("put");
     world.sql("UPDATE payments SET customer_id = 7").await;
@@ -45,6 +43,137 @@ async fn a_mark_that_reads_as_no_key_is_set_aside_and_what_is_behind_it_is_deliv
     let letters = world.source.dead_letters(PAYMENTS, 10).await.expect("lists");
     assert_eq!(letters.len(), 2, "each is named");
     assert!(letters.iter().all(|letter| letter.reason.contains("no capture trigger made it")));
+}
+
+/// The statement by which a role marks a key of the payments.
+fn mark(key: &str) -> String {
+    format!("INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '{key}', 1)")
+}
+
+/// S6. 1. A role marks what is no key. 2. It has the mark locked while the relay meets it, so that it cannot
+/// be set aside; or the next one comes while the page is read again. 3. Either ended the relay of all tables.
+#[tokio::test]
+async fn a_mark_that_reads_as_no_key_ends_no_relay_while_it_is_locked() {
+    let world = world().await;
+    let mut app = attacker(&world, "mallory").await;
+    run(&mut app, &mark(r#"["abc"]"#)).await;
+    run(&mut app, "BEGIN; UPDATE lockstep.pending SET marked_at = marked_at").await;
+    world.payment_store().put(&payment_row(1, 1, "r")).await.expect("put");
+    world.sql("UPDATE payments SET customer_id = 7").await;
+    world.relay_until_empty().await;
+    assert_eq!(
+        world.pending(PAYMENTS).await.len(),
+        1,
+        "the change was delivered, and the lock is not waited for"
+    );
+    run(&mut app, "ROLLBACK").await;
+    world.relay_until_empty().await;
+    assert_eq!(world.pending(PAYMENTS).await.len(), 0);
+    assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 1));
+}
+
+/// S6. 1. Among five hundred marks one is malformed. 2. Each mark of the table was looked at by a statement
+/// of its own.
+#[tokio::test]
+async fn one_mark_that_reads_as_no_key_costs_no_statement_for_each_of_the_others() {
+    let world = world().await;
+    world
+        .sql(
+            "INSERT INTO lockstep.pending (table_name, key, version)
+             SELECT 'payments', jsonb_build_array(i, 1, '2099-03-04T05:06:07.000008'), 1
+             FROM generate_series(1, 3000) AS i",
+        )
+        .await;
+    world.sql(&mark("[]")).await;
+    world.sql(&mark(r#"["abc"]"#)).await;
+    let calls = "SELECT coalesce(sum(xact_commit + xact_rollback), 0)::bigint FROM pg_stat_database
+        WHERE datname = current_database()";
+    let source = world.another_source().await;
+    let before = world.value::<i64>(calls).await;
+    let (mut after, mut read) = (None, 0);
+    loop {
+        let page = source
+            .read_pending(None, &world.payments_table(), KeyOrder::Ascending, after.as_ref(), 500)
+            .await
+            .expect("reads");
+        read += page.rows.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    // A session tells of its transactions when it ends.
+    source.close().await;
+    assert_eq!(read, 3_001, "no key of a row is `[]`, and it reads as one");
+    assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts").0, 1);
+    let spent = world.value::<i64>(calls).await - before;
+    assert!(spent < 300, "{spent} transactions");
+}
+
+/// S6. 1. A role marks keys of many megabytes, or writes such rows: compressed, they are small. 2. The relay
+/// read a page of five hundred of them, and was killed for its memory, at each start.
+#[tokio::test]
+async fn a_page_of_marks_is_bounded_in_bytes_whatever_a_role_has_written() {
+    let world = world().await;
+    // 40 rows of a megabyte, one of five, as text and as a document; and keys of two megabytes.
+    world
+        .sql(
+            "INSERT INTO integration_logs
+                 (log_id, log_type, service_name, is_success, log_timestamp, error_message, request_data)
+             SELECT i, 'Check', 's', true, '2099-03-04', repeat('x', 1000000), '1'
+                 FROM generate_series(1, 40) AS i
+             UNION ALL VALUES
+                 (50, 'Check', 's', true, '2099-03-04'::timestamptz, repeat('x', 5000000), '1'::jsonb),
+                 (51, 'Check', 's', true, '2099-03-04', 'y', jsonb_build_object('x', repeat('x', 5000000)))",
+        )
+        .await;
+    let mut app = attacker(&world, "mallory").await;
+    run(
+        &mut app,
+        "INSERT INTO lockstep.pending (table_name, key, version)
+         SELECT 'integration_logs', jsonb_build_array(i, repeat('x', 2000000), 'y'), 1
+             FROM generate_series(60, 64) AS i",
+    )
+    .await;
+    let (mut after, mut pages, mut read, mut unread) = (None, 0, 0, 0);
+    loop {
+        let page = world
+            .source
+            .read_pending(None, &world.logs_table(), KeyOrder::Ascending, after.as_ref(), 500)
+            .await
+            .expect("reads");
+        let bytes: usize = page.rows.iter().map(|row| row.bytes_read()).sum();
+        assert!(bytes < 18_000_000, "{bytes} bytes in one page");
+        let too_many: Vec<i64> = page.rows.iter().filter_map(|row| row.bytes_too_many()).collect();
+        assert!(too_many.iter().all(|bytes| (5_000_000..5_010_000).contains(bytes)), "{too_many:?}");
+        unread += too_many.len();
+        read += page.rows.len();
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((read, unread), (42, 2));
+    assert!(pages >= 3, "{pages} pages of 40 MB");
+    lockstep_validator::begin(&world.source).await.expect("a pass begins");
+    world.relay_until_empty().await;
+    let letters = world.source.dead_letters("integration_logs", 100).await.expect("lists");
+    assert_eq!(letters.len(), 47, "each is set aside with a reason");
+    assert!(
+        letters.iter().all(|letter| letter.key.len() < 20_000),
+        "a key is shown as far as it can be read"
+    );
+    let whys = |part: &str| letters.iter().filter(|letter| letter.reason.contains(part)).count();
+    assert_eq!(
+        (whys("DynamoDB holds 409600"), whys("the keys of an item have 2048")),
+        (42, 5),
+        "{letters:?}"
+    );
+    // What was delivered is read page by page as well, by the next comparison.
+    let changed = world.source.changed_keys("integration_logs", None, 1_000, false).await.expect("reads");
+    let unread = changed.keys.iter().filter(|key| key.key.is_none() && key.literals.is_empty()).count();
+    assert_eq!((changed.keys.len(), unread, changed.next), (47, 5, None));
 }
 
 /// S16: rows that are set aside are acknowledged by the operator.

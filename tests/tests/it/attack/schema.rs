@@ -1,5 +1,6 @@
 use lockstep_coordinator::CoordinatorError;
 use lockstep_core::Kind;
+use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, run};
 
@@ -94,4 +95,45 @@ async fn code_of_another_role_that_a_write_would_run_is_refused_by_a_gate() {
             world.sql(&undo).await;
         }
     }
+}
+
+/// S15. 1. A column is a range over a domain of another role, a range that such a role's function measures,
+/// or a multirange of either; or a partition is chosen by one. 2. A write of the feed runs the function, with
+/// the operator's rights. 3. The gate looked at columns' own types, and at partitions' triggers.
+#[tokio::test]
+async fn code_behind_ranges_and_partition_keys_is_found_as_well() {
+    let world = World::start().await;
+    let (mallory, _) = role(&world, "mallory").await;
+    world
+        .sql(&format!(
+            "CREATE DOMAIN public.quiet AS integer; ALTER DOMAIN public.quiet OWNER TO {mallory};
+             CREATE FUNCTION public.far(float8, float8) RETURNS float8 LANGUAGE sql IMMUTABLE
+                 AS 'SELECT 1.0::float8';
+             CREATE FUNCTION public.side(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+             CREATE TYPE public.spans AS RANGE
+                 (subtype = public.quiet, multirange_type_name = public.many_spans);
+             CREATE TYPE public.measured AS RANGE (subtype = float8, subtype_diff = public.far);
+             ALTER FUNCTION public.far(float8, float8) OWNER TO {mallory};
+             ALTER FUNCTION public.side(text) OWNER TO {mallory};
+             CREATE TABLE public.a_range (v public.spans);
+             CREATE TABLE public.a_multirange (v public.many_spans);
+             CREATE TABLE public.a_distance (v public.measured[]);
+             CREATE TABLE public.a_side (v text) PARTITION BY LIST (public.side(v));
+             CREATE TABLE public.none_of_it (v int4range, w text[], x timestamptz)"
+        ))
+        .await;
+    let found = async |relation: &str| {
+        let relation = relation.parse().expect("a name");
+        let binding = TableBinding { relation, ..world.logs_table() };
+        world.source.foreign_code(&binding).await.expect("asked")
+    };
+    for (relation, named) in [
+        ("a_range", "domain quiet"),
+        ("a_multirange", "domain quiet"),
+        ("a_distance", "type measured"),
+        ("a_side", "table a_side"),
+    ] {
+        assert_eq!(found(relation).await, [format!("{named} ({mallory})")], "{relation}");
+    }
+    assert_eq!(found("none_of_it").await, [] as [String; 0]);
 }

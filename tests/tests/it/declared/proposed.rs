@@ -50,3 +50,63 @@ async fn init_declares_what_migrate_takes_and_says_why_of_the_rest() {
     let moved = ended(configured(&world, &file, &["migrate", "--to", "DualWrite", "--quiet"])).await;
     assert_eq!(moved.status.code(), Some(0), "{}\n{text}", String::from_utf8_lossy(&moved.stderr));
 }
+
+/// S22. 1. A role that may create in some schema makes a table without a key, whose name goes on in lines of
+/// its own. 2. An operator has `init` declare every table. 3. The name was written into a comment, and what
+/// came after its first line was a section of the operator's file, whose command was run.
+#[tokio::test]
+async fn names_that_another_role_chose_are_no_lines_of_the_configuration() {
+    let world = World::start().await;
+    let name = "x\n[cleanup]\nbackup_check=\"\"touch ran\"\"\r\n\u{85}#\u{202e}";
+    let (evil, other) = (format!("\"{name}\""), format!("\"{name}2\""));
+    let schema = format!(
+        "CREATE SCHEMA held; CREATE SCHEMA odd; CREATE SCHEMA kinds;
+         CREATE TABLE held.{evil} (a integer);
+         CREATE TYPE kinds.{evil} AS RANGE (subtype = integer);
+         CREATE TABLE odd.rows (id integer NOT NULL, {evil} kinds.{evil}, word text, few text NOT NULL,
+             CONSTRAINT {evil} CHECK (id > 0));
+         CREATE UNIQUE INDEX {evil} ON odd.rows (id);
+         CREATE TABLE odd.named ({evil} text PRIMARY KEY, word text);
+         CREATE INDEX {other} ON odd.named (word);
+         CREATE TABLE odd.refers (id integer CONSTRAINT {evil} REFERENCES odd.rows (id))",
+    );
+    world.sql(&schema).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("lockstep.toml");
+    let init = async || {
+        let mut init = command(&world, &["init", "--json", "--source", world.url(), "--out"]);
+        init.arg(&file);
+        ended(init).await
+    };
+    // A link of another user would have the file written wherever it leads.
+    let elsewhere = folder.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &file).expect("linked");
+    assert_eq!(init().await.status.code(), Some(2));
+    assert!(!elsewhere.exists(), "nothing was written through the link");
+    std::fs::remove_file(&file).expect("removed");
+
+    let output = init().await;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&file).expect("written");
+    let is_ours = |line: &str| {
+        line.is_empty()
+            || line == "#"
+            || line.starts_with("# ")
+            || line.starts_with("[tables.")
+            || ["[source]", "[target]"].contains(&line)
+            || ["url", "source", "key", "partition", "sort", "target", "attributes"]
+                .contains(&line.split(" = ").next().unwrap_or(line))
+    };
+    assert!(text.lines().all(is_ours), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || !lockstep_core::acts(c)), "{text:?}");
+    for part in [
+        r"# held.x\n[cleanup]\nbackup_check=",
+        r"`x\n[cleanup]",
+        r"# In DynamoOnly nothing checks or does any more: CHECK x\n[cleanup]",
+        r"# As x\n[cleanup]",
+        r"# No primary key; the index x\n[cleanup]",
+        r"the foreign key odd.refers.",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}

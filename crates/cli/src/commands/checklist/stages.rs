@@ -76,6 +76,12 @@ pub(super) async fn protection(context: &Context, stores: &Stores) -> anyhow::Re
             missing.push(format!("{}: {lack}", binding.target_name));
         }
     }
+    let control = stores.target.control();
+    match stores.target.protection(control.table()).await {
+        // The step to DynamoOnly makes it.
+        Err(error) if error.kind == lockstep_core::Kind::Misconfigured => {}
+        asked => missing.extend(asked?.missing().map(|lack| format!("{}: {lack}", control.table()))),
+    }
     Ok(item(stage, id, what, missing.is_empty(), missing.join("; ")))
 }
 
