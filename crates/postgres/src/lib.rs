@@ -25,7 +25,8 @@
 //! since a pass, and since a moment), `clock` (whether a stored time is young), `late_requests`, `glance`
 //! (whether anything has happened at all), `load` and `activity` (how busy it is, and each table),
 //! `continuity`, `contradicted`, `marked` and `undecided` (a step back is noticed, and what it leaves to be
-//! decided), `archive` and `uninstall` (the end).
+//! decided), `own`, `remembered` and `completions` (whose the schema is, and what is complete), `guard`,
+//! `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -44,6 +45,7 @@ mod clock;
 mod comparison_answers;
 mod comparison_progress;
 mod comparisons;
+mod completions;
 mod connect;
 mod continuity;
 mod contract;
@@ -59,6 +61,7 @@ mod foreign_schemas;
 mod full_pass;
 mod glance;
 mod grants;
+mod guard;
 mod held_back;
 mod imports;
 mod inspect;
@@ -75,6 +78,7 @@ mod lookup;
 mod marked;
 mod node;
 mod numbers;
+mod own;
 mod partitions;
 mod parts;
 mod password;
@@ -91,6 +95,7 @@ mod recognise;
 mod recorded;
 mod references;
 mod relays;
+mod remembered;
 mod repair;
 pub mod reverse;
 mod schema;
@@ -124,7 +129,7 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use acknowledge::Acknowledged;
 pub use activity::Activity;
-pub use archive::Completed;
+pub use archive::Ending;
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
@@ -140,9 +145,7 @@ pub use continuity::{KnownMarks, NewMark, SourceContinuity};
 pub use contract::{Adopted, Contract};
 pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
-pub use control::{
-    PHASE_CHANNEL, TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id,
-};
+pub use control::{PHASE_CHANNEL, TableState, flip_phase, flip_phase_at_least, read_control};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
@@ -165,6 +168,7 @@ pub use left::{KeysOfTable, Left, left_under};
 pub use load::Load;
 pub use lock_tries::LockTries;
 pub use lookup::KeyState;
+pub use own::OwnMigration;
 pub use password::Password;
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
 pub use planned::{HISTORY_ROWS, HISTORY_UNITS, LoadPlan, PlannedLoad};
@@ -174,6 +178,7 @@ pub use progress::{PlanLook, RangeProgress, RangeRow};
 pub use range_plan::RangePlan;
 pub use references::Dangling;
 pub use relays::{JoiningRelay, RelayRow, RelayShare};
+pub use remembered::{Completed, CompletedTable, Whose, read_whose};
 pub use session_settings::{connect_own, make_own_session};
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
@@ -241,6 +246,7 @@ pub struct Source {
     /// Milliseconds by which this machine's clock is known to be ahead of the source's.
     ahead_ms: Arc<AtomicI64>,
     plans: Arc<Plans>,
+    own: OwnMigration,
     /// Held for as long as there is a handle.
     _alive: Arc<()>,
 }

@@ -92,5 +92,6 @@ mod unordered;
 mod upgrade;
 mod vacuumed;
 mod verdicts;
+mod waves;
 mod workers;
 mod writers;
