@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lockstep_coordinator::{refuse_a_second, require_current};
 use lockstep_core::Kind;
 use lockstep_dynamo::Target;
 use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
@@ -54,8 +55,19 @@ impl Stores {
     /// Returns the configured stores, for commands that make no sense on others.
     ///
     /// # Errors
-    /// When none are configured, or they do not answer.
+    /// When none are configured, or they do not answer; where the migration is complete, and another one has
+    /// begun in this PostgreSQL; where one of other tables is under way there.
     pub async fn configured(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
+        let stores = Self::also_complete(config, ui).await?;
+        stores.require_theirs(config).await?;
+        Ok(stores)
+    }
+
+    /// Returns the same, for commands that a migration which is complete still has.
+    ///
+    /// # Errors
+    /// When none are configured, or they do not answer.
+    pub async fn also_complete(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_as_operator(&source).await?;
@@ -96,8 +108,27 @@ impl Stores {
     /// Returns the configured stores, even if PostgreSQL does not answer now.
     ///
     /// # Errors
-    /// When none are configured.
+    /// When none are configured; where the migration is complete, and another one has begun in this
+    /// PostgreSQL; where one of other tables is under way there.
     pub async fn configured_lazily(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
+        let (stores, is_away) = Self::lazily(config, ui).await?;
+        // A source that does not answer is for the command to say, and is waited for once.
+        if !is_away {
+            stores.require_theirs(config).await?;
+        }
+        Ok(stores)
+    }
+
+    /// Returns the same, for commands that a migration which is complete still has.
+    ///
+    /// # Errors
+    /// When none are configured.
+    pub async fn also_complete_lazily(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
+        Ok(Self::lazily(config, ui).await?.0)
+    }
+
+    /// Returns the configured stores, and whether PostgreSQL did not answer.
+    async fn lazily(config: &Config, ui: &Ui) -> anyhow::Result<(Self, bool)> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_lazily_as_operator(&source)?;
@@ -123,9 +154,19 @@ impl Stores {
                         Ok(()) => claim(&source, &target).await?,
                     }
                 }
-                Ok(Self { source, target, embedded: None })
+                Ok((Self { source, target, embedded: None }, is_away))
             }
-            None => Self::configured(config, ui).await,
+            None => Ok((Self::also_complete(config, ui).await?, false)),
+        }
+    }
+
+    /// Refuses to go on in a database whose schema `lockstep` is that of a later migration, or of one of
+    /// other tables than are configured. What cannot be read now is for the command to say.
+    async fn require_theirs(&self, config: &Config) -> anyhow::Result<()> {
+        require_current(&self.source, &self.target)?;
+        match refuse_a_second(&self.source, &names(config)).await {
+            Err(error) if error.kind == Kind::Refused => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
@@ -222,17 +263,22 @@ impl Stores {
     }
 }
 
+/// Returns the names of the tables that are configured.
+pub fn names(config: &Config) -> Vec<&str> {
+    config.names().into_iter().map(|named| named.name).collect()
+}
+
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(4);
 
-/// Tells the target whose it is, so that the control table of another migration is not taken for this one's.
-/// A source that does not answer, or does not let this role read, cannot say; a command that moves something
-/// asks it again, and fails then.
+/// Tells the target whose it is, so that the control table of another migration is not taken for this one's,
+/// and the source whether its schema is another one's by now. A source that does not answer, or does not let
+/// this role read, cannot say; a command that moves something asks it again, and fails then.
 async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
-    if let Ok(Some(id)) = source.migration_id().await {
-        target.belongs_to(&id)?;
+    match lockstep_coordinator::claim(source, target).await {
+        Err(error) if error.kind == Kind::Misconfigured => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Returns what a command is about to act on, in a line: an operator with two environments sees which one

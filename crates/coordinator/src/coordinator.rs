@@ -25,6 +25,7 @@ use crate::records;
 use crate::rehearsal::Rehearsal;
 use crate::relay::{RelaySummary, RelayUntil, relay};
 use crate::step::{self, Recovered, StepOutcome};
+use crate::waves;
 
 /// Time between two looks of the coordinator at its lock.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
@@ -50,16 +51,17 @@ impl Coordinator {
     /// where a migration of other tables is under way in this database; [`CoordinatorError::HistoryLost`].
     #[crate::boxed]
     pub async fn open(migration: MigrationContext) -> Result<Self> {
-        records::claim(&migration.source, &migration.target).await?;
+        waves::claim(&migration.source, &migration.target).await?;
         records::require_going_on(&migration).await?;
+        waves::refuse_completed(&migration).await?;
         let known = migration.target.has_owner();
         migration.source.migrate_schema().await?;
-        records::claim(&migration.source, &migration.target).await?;
+        waves::claim(&migration.source, &migration.target).await?;
         if !known {
             // With the schema came the identity, by which a record of another migration is told from ours.
             records::require_going_on(&migration).await?;
         }
-        records::refuse_a_second(&migration).await?;
+        records::refuse_a_second(&migration.source, &records::names(&migration.tables)).await?;
         let lock = migration.source.lock_coordinator().await?;
         let (lock_lost, closing) = (CancellationToken::new(), CancellationToken::new());
         // From the beginning: to settle a step takes as long as a lease.
@@ -82,7 +84,7 @@ impl Coordinator {
     /// Settles what a crash left, and brings what an older version made up to date.
     async fn settled(migration: &MigrationContext) -> Result<Recovered> {
         // Once more, under the lock: another may have begun its tables since.
-        records::refuse_a_second(migration).await?;
+        records::refuse_a_second(&migration.source, &records::names(&migration.tables)).await?;
         continuity::require_kept(migration).await?;
         migration.source.replace_times_ahead().await?;
         let recovered = step::recover_all(migration).await?;

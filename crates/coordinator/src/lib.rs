@@ -7,16 +7,15 @@
 //!
 //! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`,
 //! `gate`, `alike`, `journal`, `loss`, `watch`, `rate` and `lanes` (units a second, requests at once),
-//! `strain` (a busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions);
-//! `estimate` and `spent` (hours, units and dollars, beforehand and since); `records` and `continuity`
-//! (what both stores say);
-//! `outage` (waiting for a store that is away), `foreign_index`; then what works: `import`, `backfill`, `relay`,
-//! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`,
-//! `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
-//! `found` (what a search finds), `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`;
-//! `coordinator` (composes them), `worker` (one of many that move the initial load), `repair_state` (what the
-//! doctor proposes), `asked` and `status`. No module names one that comes after it and names it back: a test
-//! keeps that.
+//! `strain` (a busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate`
+//! and `spent` (hours, units and dollars, beforehand and since); `waves` (one migration after another),
+//! `records` and `continuity` (what both stores say); `outage` (waiting for a store that is away),
+//! `foreign_index`; then what works: `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`]
+//! (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary`, `canary_choice`,
+//! `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`, `found` (what a search
+//! finds), `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`; `coordinator` (composes
+//! them), `worker` (one of many that move the initial load), `repair_state` (what the doctor proposes),
+//! `asked` and `status`. No module names one that comes after it and names it back: a test keeps that.
 //!
 //! This crate names no concrete table.
 
@@ -68,6 +67,7 @@ mod test_operation;
 pub mod truth;
 mod uninstall;
 mod watch;
+mod waves;
 mod worker;
 
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
@@ -110,6 +110,7 @@ pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use outage::Outage;
 pub use plan::{Range, load_path, split};
 pub use progress::{Progress, TableProgress};
+pub use records::refuse_a_second;
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair_rows::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
@@ -124,6 +125,7 @@ pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};
 pub use uninstall::{Uninstall, UninstallOptions, uninstall};
 pub use watch::Watch;
+pub use waves::{claim, require_current};
 pub use worker::{WorkOptions, WorkSummary, WorkedTable, work};
 
 #[cfg(test)]

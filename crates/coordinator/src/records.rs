@@ -2,7 +2,6 @@
 
 use lockstep_core::Advice::{Complete, ControlTable, DropSource, Uninstall};
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
-use lockstep_dynamo::Target;
 use lockstep_postgres::{
     CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, Source, SourceTransaction, TableBinding,
     hold_shapes, read_control, require_open,
@@ -11,18 +10,7 @@ use lockstep_postgres::{
 use crate::error::{CoordinatorError, Result};
 use crate::journal::Intent;
 use crate::options::MigrationContext;
-
-/// Tells the target which migration it is used for, where the source knows: a control record of another one
-/// is refused from then on.
-///
-/// # Errors
-/// The source's; [`Kind::Misconfigured`] where the target is used for another migration already.
-pub(crate) async fn claim(source: &Source, target: &Target) -> Result<()> {
-    if let Some(id) = source.migration_id().await? {
-        target.belongs_to(&id)?;
-    }
-    Ok(())
-}
+use crate::waves::require_current;
 
 /// Refuses to move anything in a migration that is complete, or over a control table that is another
 /// migration's. A target that does not answer cannot say so.
@@ -39,7 +27,7 @@ pub(crate) async fn require_going_on(migration: &MigrationContext) -> Result<()>
         Err(error) if error.kind == Kind::Misconfigured && control.foreign().await.is_ok() => {
             return Err(error.into());
         }
-        Ok(None) | Err(_) => return Ok(()),
+        Ok(None) | Err(_) => return Ok(require_current(&migration.source, &migration.target)?),
     };
     match record.completed_at {
         None => Ok(()),
@@ -47,9 +35,8 @@ pub(crate) async fn require_going_on(migration: &MigrationContext) -> Result<()>
             let message = format!(
                 "the migration is complete since {}: DynamoDB is the truth for good, \
                     and nothing is moved any more. {Complete} again finishes what it \
-                    may have left; {DropSource} drops the source tables. If it was \
-                    another migration that had this control table before, set \
-                    {ControlTable} to a name of this one's own",
+                    may have left; {DropSource} drops the source tables. A migration of \
+                    other tables needs a control table of its own: set {ControlTable}",
                 since.format("%Y-%m-%d %H:%M:%S UTC")
             );
             Err(StoreError::target(Kind::Refused, "going on with the migration", message).into())
@@ -64,15 +51,35 @@ pub(crate) async fn require_going_on(migration: &MigrationContext) -> Result<()>
 ///
 /// # Errors
 /// [`Kind::Refused`], with the tables of both; the source's.
-pub(crate) async fn refuse_a_second(migration: &MigrationContext) -> Result<()> {
-    let recorded = migration.source.recorded_tables().await?;
-    let configured: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
-    match beside(&recorded, &configured) {
+#[crate::boxed]
+pub async fn refuse_a_second(source: &Source, configured: &[&str]) -> std::result::Result<(), StoreError> {
+    match other_under_way(source, configured).await? {
         None => Ok(()),
         Some(message) => {
-            Err(StoreError::source(Kind::Refused, "looking which migration is under way", message).into())
+            Err(StoreError::source(Kind::Refused, "looking which migration is under way", message))
         }
     }
+}
+
+/// Returns what is said where a migration of other tables is under way in this database; `None` where none
+/// is.
+///
+/// # Errors
+/// The source's.
+pub(crate) async fn other_under_way(
+    source: &Source,
+    configured: &[&str],
+) -> std::result::Result<Option<String>, StoreError> {
+    if !source.has_schema().await? {
+        return Ok(None);
+    }
+    let recorded = source.recorded_tables().await?;
+    Ok(beside(&recorded, configured))
+}
+
+/// Returns the names of tables.
+pub(crate) fn names(tables: &[TableBinding]) -> Vec<&'static str> {
+    tables.iter().map(TableBinding::name).collect()
 }
 
 /// Returns the message for a migration of which other tables are under way than the configured ones.

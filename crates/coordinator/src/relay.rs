@@ -30,6 +30,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
+use crate::waves;
 use inserts::Inserts;
 use pace::Pace;
 use quiet::Quiet;
@@ -177,6 +178,11 @@ impl Run<'_> {
         summary: &mut RelaySummary,
     ) -> Result<u64> {
         let migration = self.migration;
+        if !migration.target.has_owner() {
+            // PostgreSQL was away when the command began, and whose schema `lockstep` is was not known.
+            waves::claim(&migration.source, &migration.target).await?;
+            waves::require_current(&migration.source, &migration.target)?;
+        }
         continuity::turn(migration).await?;
         // 1. A relay with another target name delivers. 2. Its keys leave the pending set. 3. The
         //    right table stays old.

@@ -1,11 +1,12 @@
 //! Status of a migration, for people and for programs. Reads only.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
+use lockstep_core::{Epoch, InstanceRow, Kind, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::reverse::FeedStanding;
 use lockstep_postgres::{
-    CaptureState, ComparisonProgress, Entry, RelayRow, Source, TableBinding, VerdictWord, WorkerRow,
+    CaptureState, ComparisonProgress, Completed, Entry, RelayRow, Source, TableBinding, VerdictWord,
+    WorkerRow,
 };
 use serde::Serialize;
 
@@ -14,12 +15,20 @@ use crate::continuity;
 use crate::error::Result;
 use crate::feed_alarm;
 use crate::loss::Continuity;
+use crate::{records, waves};
 
 /// The state of a migration.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
     /// Whether Lockstep was ever installed in this source.
     pub installed: bool,
+    /// Sentence on the migration that is under way in this source, where that is of other tables: then
+    /// nothing of it is shown.
+    pub other_under_way: Option<String>,
+    /// The other migrations that are complete in this source, a line for each.
+    pub earlier: Vec<String>,
+    /// Memory that the source has of this one, if it is complete.
+    pub completed: Option<Completed>,
     /// The phase of all tables.
     pub phase: Option<Phase>,
     /// The epoch.
@@ -122,11 +131,32 @@ pub async fn status_of_source(source: &Source, tables: &[TableBinding]) -> Resul
 
 async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding]) -> Result<Status> {
     let mut asked = Asked::of(target);
+    if let (Some(target), true) = (target, source.has_schema().await?)
+        && let Err(error) = waves::claim(source, target).await
+    {
+        // A source that is another database than it was says so to what moves something.
+        tracing::debug!("whose schema lockstep is: {error}");
+    }
+    let earlier = match target {
+        Some(target) => waves::earlier(source, target).await?,
+        None => Vec::new(),
+    };
+    if let Some(other) = records::other_under_way(source, &records::names(tables)).await? {
+        return Ok(Status { other_under_way: Some(other), earlier, ..Status::default() });
+    }
     if !source.has_schema().await? {
         // Schema `lockstep` is gone as well where the migration is complete.
         let target_record = record_of(&mut asked).await;
         let target_error = asked.text().filter(|_| asked.is_away());
-        return Ok(Status { target_record, target_error, ..Status::default() });
+        let completed = match target {
+            Some(target) if target_record.is_some() => match waves::completion(source, target).await {
+                // Who may not read it is told the rest.
+                Err(error) if error.kind == Kind::Denied => None,
+                found => found?,
+            },
+            _ => None,
+        };
+        return Ok(Status { target_record, target_error, earlier, completed, ..Status::default() });
     }
     let control = source.control().await?;
     let verdict = source.latest_verdict().await?;
@@ -155,6 +185,9 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     };
     Ok(Status {
         installed: true,
+        other_under_way: None,
+        earlier,
+        completed: None,
         phase: Some(control.phase),
         // Pauses there are epochs of their own.
         epoch: Some(target_record.map_or(control.epoch, |record| record.epoch.max(control.epoch))),

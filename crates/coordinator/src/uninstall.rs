@@ -22,6 +22,7 @@ use crate::gate::{Collector, GateResult, Observer};
 use crate::options::MigrationContext;
 use crate::records;
 use crate::status::late_writes_until;
+use crate::waves;
 
 const DOING: &str = "taking Lockstep out";
 
@@ -66,6 +67,14 @@ pub async fn uninstall(
     observer: &dyn Observer,
 ) -> Result<Uninstall> {
     let source = &migration.source;
+    match options.copy {
+        // A schema of another migration is not this one's to take out. Of a copy DynamoDB is not asked.
+        true => {
+            let known = source.completion_of(migration.target.control().table(), None).await?;
+            source.set_aside(known.is_some());
+        }
+        false => waves::claim(source, &migration.target).await?,
+    }
     if !source.has_schema().await? {
         return nothing_there(migration, options).await;
     }
@@ -77,10 +86,15 @@ pub async fn uninstall(
 
 async fn nothing_there(migration: &MigrationContext, options: &UninstallOptions) -> Result<Uninstall> {
     let refused = |message: String| Err(StoreError::source(Kind::Refused, DOING, message).into());
-    if !options.copy && migration.source.completed().await?.is_some() {
+    let completion = match options.copy {
+        true => None,
+        false => waves::completion(&migration.source, &migration.target).await?,
+    };
+    if completion.is_some() {
         return refused(format!(
-            "the migration is complete: DynamoDB is the truth, and only guards are \
-                left in PostgreSQL. {DropSource} drops the tables that they guard"
+            "the migration of control table {} is complete: DynamoDB is the truth, and only guards are left \
+             in PostgreSQL. {DropSource} drops the tables that they guard",
+            migration.target.control().table()
         ));
     }
     if options.drop_target_tables {
@@ -112,6 +126,11 @@ async fn take_out(
     observer: &dyn Observer,
 ) -> Result<Uninstall> {
     let source = &migration.source;
+    if !options.copy {
+        // 1. A migration is in DualWrite. 2. An operator of the next one, whose turn has not come, takes it
+        // out with its own configuration. 3. The first has no capture any more.
+        records::refuse_a_second(source, &records::names(&migration.tables)).await?;
+    }
     let mut gates = Collector::new(observer);
     if options.copy {
         is_a_copy(migration, options, &mut gates).await?;
@@ -155,7 +174,6 @@ async fn take_out_of_source(migration: &MigrationContext) -> Result<Uninstalled>
 
 /// PostgreSQL is read, and has every write that was acknowledged.
 async fn is_the_truth(migration: &MigrationContext, gates: &mut Collector<'_>) -> Result<()> {
-    records::claim(&migration.source, &migration.target).await?;
     let control = migration.source.control().await?;
     let is_early = matches!(control.phase, Phase::PostgresOnly | Phase::DualWrite);
     let next = match control.phase {

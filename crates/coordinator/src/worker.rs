@@ -21,6 +21,7 @@ use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::progress::Progress;
 use crate::records;
+use crate::waves;
 
 /// Time between two looks of a worker that stays for new work.
 const LOOK_FOR_WORK: Duration = Duration::from_secs(5);
@@ -129,8 +130,9 @@ async fn turn(
     began_well: &mut bool,
 ) -> Result<u64> {
     let source = &migration.source;
-    records::claim(source, &migration.target).await?;
+    waves::claim(source, &migration.target).await?;
     records::require_going_on(migration).await?;
+    waves::refuse_completed(migration).await?;
     // An older version of Lockstep may have made it, or none.
     source.migrate_schema().await?;
     let look = look_at_plan(migration).await?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::Kind;
-use lockstep_postgres::CoordinatorLock;
+use lockstep_postgres::{CoordinatorLock, Source};
 use tokio_util::sync::CancellationToken;
 
 use crate::part::Role;
@@ -20,19 +20,29 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A look that takes longer is as good as none: meanwhile another one may lead.
 const LOOK_WITHIN: Duration = Duration::from_secs(4);
 const TAKE_WITHIN: Duration = Duration::from_secs(10);
+/// There is one lock in a database. 1. A migration is complete, and its daemon runs on. 2. Another begins. 3.
+/// Its daemon would stand by for ever.
+const ASIDE: &str = "its migration is complete, and another one has begun in this database";
 
 /// Leads, or stands by, until `release` is cancelled; then the lock is given back.
 pub(crate) async fn run(shared: Arc<Shared>, release: CancellationToken) {
+    let source = &shared.migration.source;
     loop {
-        let taken = release
-            .run_until_cancelled(tokio::time::timeout(TAKE_WITHIN, shared.migration.source.lock_leader()))
-            .await;
+        if source.is_aside() {
+            become_role(&shared, Role::Standby(ASIDE.to_owned()));
+            if release.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+                return;
+            }
+            continue;
+        }
+        let taken =
+            release.run_until_cancelled(tokio::time::timeout(TAKE_WITHIN, source.lock_leader())).await;
         let why = match taken {
             None => return,
             Some(Ok(Ok(lock))) => {
                 tracing::info!("this daemon leads");
                 become_role(&shared, Role::Leader);
-                match hold(lock, &release).await {
+                match hold(lock, source, &release).await {
                     None => return,
                     Some(why) => {
                         tracing::warn!("this daemon leads no more, and tries to again: {why}");
@@ -52,11 +62,15 @@ pub(crate) async fn run(shared: Arc<Shared>, release: CancellationToken) {
 }
 
 /// Holds the lock until it is to be released, or is lost; then says why.
-async fn hold(mut lock: CoordinatorLock, release: &CancellationToken) -> Option<String> {
+async fn hold(mut lock: CoordinatorLock, source: &Source, release: &CancellationToken) -> Option<String> {
     loop {
         if release.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
             lock.release().await;
             return None;
+        }
+        if source.is_aside() {
+            lock.release().await;
+            return Some(ASIDE.to_owned());
         }
         match tokio::time::timeout(LOOK_WITHIN, lock.check()).await {
             Ok(Ok(())) => {}

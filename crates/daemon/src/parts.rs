@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use lockstep_coordinator::{MigrationContext, RelayUntil, keep_continuity, keep_feeding, relay};
+use lockstep_coordinator::{
+    MigrationContext, RelayUntil, keep_continuity, keep_feeding, refuse_a_second, relay, require_current,
+};
 use lockstep_core::Phase;
+use lockstep_postgres::TableBinding;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -146,10 +149,10 @@ async fn deliver(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Str
 
 /// Tells the target whose it is: when the daemon was started, the source may have been away.
 async fn claim(migration: &MigrationContext) -> lockstep_core::Result<()> {
-    match migration.source.migration_id().await? {
-        Some(id) => migration.target.belongs_to(&id),
-        None => Ok(()),
-    }
+    lockstep_coordinator::claim(&migration.source, &migration.target).await?;
+    require_current(&migration.source, &migration.target)?;
+    let tables: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    refuse_a_second(&migration.source, &tables).await
 }
 
 async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
@@ -165,6 +168,7 @@ async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String
 }
 
 async fn sweep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
+    claim(&shared.migration).await.map_err(|error| error.to_string())?;
     loop {
         shared.migration.source.sweep_intents(Duration::ZERO).await.map_err(|error| error.to_string())?;
         if !rested(&shared, &stop).await {

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Epoch, Error, Kind, Result};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
@@ -14,45 +13,29 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
+use super::completions::{MEMORY, MEMORY_OF_JOURNALS};
+use super::guard::{GUARD, is_guarded, is_guarded_as_moved};
 use super::partitions;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive, vacuum};
 
-const GUARD: &str = "zz_lockstep_moved";
 /// The same of each row, for statements that name a partition.
 const GUARD_OF_ROWS: &str = "zz_lockstep_moved_rows";
 
-/// Record that the source keeps of a migration that is complete.
-#[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
-pub struct Completed {
-    /// Time at which it was completed.
-    pub completed_at: DateTime<Utc>,
-    /// The epoch that began then.
-    pub epoch: i64,
-    /// Name of the operator who completed it.
+/// Record of a migration that ends.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Control table in DynamoDB, by which it is remembered.
+    pub control_table: String,
+    /// The epoch that begins with its completion.
+    pub epoch: Epoch,
+    /// Name of the operator who completes it.
     pub actor: String,
     /// Address to which the journal was exported.
     pub journal_file: String,
 }
 
 impl Source {
-    /// Returns the record of a migration that is complete; `None` where none is.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn completed(&self) -> Result<Option<Completed>> {
-        let found =
-            sqlx::query_as("SELECT completed_at, epoch, actor, journal_file FROM lockstep_archive.completed")
-                .fetch_optional(self.pool())
-                .await
-                .doing("looking for a migration that is complete");
-        match found {
-            Err(error) if error.is_missing_table() => Ok(None),
-            found => found,
-        }
-    }
-
     /// Takes out the triggers and schema `lockstep`, and leaves the record, a copy of the journal, and the
     /// guards: all of it, or nothing.
     ///
@@ -65,15 +48,10 @@ impl Source {
     pub async fn archive(
         &self,
         tables: &[TableBinding],
-        epoch: Epoch,
-        actor: &str,
-        journal_file: &str,
+        ending: &Ending,
         lock_timeout: Duration,
     ) -> Result<()> {
         let doing = "taking Lockstep out of the source";
-        if self.completed().await?.is_some() && !self.has_schema().await? {
-            return Ok(());
-        }
         let mut transaction = self.begin(doing).await?;
         for binding in tables {
             if is_there(&mut transaction, binding).await? {
@@ -82,17 +60,44 @@ impl Source {
         }
         take_exclusive(&mut transaction, lock_timeout).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;
+        for statement in MEMORY {
+            transaction.execute(statement).await.doing(doing)?;
+        }
+        // Another run may have come first, and a second migration have begun since: its schema stays.
+        let is_done: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM lockstep_archive.completed WHERE control_table = $1)",
+        )
+        .bind(&ending.control_table)
+        .fetch_one(&mut *transaction)
+        .await
+        .doing(doing)?;
+        if is_done {
+            return Ok(());
+        }
+        // An earlier version's schema may have neither identity nor contract.
+        sqlx::query(
+            "INSERT INTO lockstep_archive.completed
+                 (epoch, actor, journal_file, control_table, migration_id, tables)
+             SELECT $1, $2, $3, $4, pg_catalog.to_jsonb(c) ->> 'migration_id',
+                 coalesce(pg_catalog.to_jsonb(c) -> 'contract', '[]') FROM lockstep.control c",
+        )
+        .bind(ending.epoch.0)
+        .bind(&ending.actor)
+        .bind(&ending.journal_file)
+        .bind(&ending.control_table)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
         let mut statements = vec![
-            "CREATE SCHEMA IF NOT EXISTS lockstep_archive".to_owned(),
-            "CREATE TABLE IF NOT EXISTS lockstep_archive.completed (
-                 singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-                     completed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-                 epoch bigint NOT NULL, actor text NOT NULL, journal_file text NOT NULL)"
-                .to_owned(),
             // An earlier migration of other tables may be here as well: its journal stays, and this one's
             // follows.
             "CREATE TABLE IF NOT EXISTS lockstep_archive.journal (LIKE lockstep.journal)".to_owned(),
-            "INSERT INTO lockstep_archive.journal SELECT * FROM lockstep.journal ORDER BY id".to_owned(),
+            MEMORY_OF_JOURNALS.to_owned(),
+            "INSERT INTO lockstep_archive.journal (id, at, actor, kind, intent, step, detail, migration_id)
+             SELECT j.id, j.at, j.actor, j.kind, j.intent, j.step, j.detail,
+                 (SELECT pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c)
+             FROM lockstep.journal j ORDER BY j.id"
+                .to_owned(),
             guard_function(),
         ];
         for binding in tables {
@@ -103,67 +108,61 @@ impl Source {
         for statement in statements {
             transaction.execute(AssertSqlSafe(statement)).await.doing(doing)?;
         }
-        sqlx::query(
-            "INSERT INTO lockstep_archive.completed (epoch, actor, journal_file) VALUES ($1, $2, $3)
-             ON CONFLICT (singleton) DO UPDATE SET completed_at = excluded.completed_at, epoch = excluded.epoch,
-                 actor = excluded.actor, journal_file = excluded.journal_file",
-        )
-        .bind(epoch.0)
-        .bind(actor)
-        .bind(journal_file)
-        .execute(&mut *transaction)
-        .await
-        .doing(doing)?;
         transaction.commit().await.doing(doing)
     }
 
-    /// Appends an entry to the journal of a migration that is complete; returns its number.
+    /// Appends an entry to the journal of a migration that is complete, of this identity; returns its number.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn archive_entry(
         &self,
-        actor: &str,
+        (migration_id, actor): (Option<&str>, &str),
         kind: EntryKind,
         intent: Option<i64>,
         step: &str,
         detail: &Value,
     ) -> Result<i64> {
         sqlx::query_scalar(
-            "INSERT INTO lockstep_archive.journal (id, at, actor, kind, intent, step, detail)
-             SELECT coalesce(pg_catalog.max(id), 0) + 1, pg_catalog.clock_timestamp(), $1, $2, $3, $4, $5
-                 FROM lockstep_archive.journal RETURNING id",
+            "INSERT INTO lockstep_archive.journal (id, at, actor, kind, intent, step, detail, migration_id)
+             SELECT coalesce(pg_catalog.max(id), 0) + 1, pg_catalog.clock_timestamp(), $1, $2, $3, $4, $5, $6
+                 FROM lockstep_archive.journal WHERE migration_id IS NOT DISTINCT FROM $6 RETURNING id",
         )
         .bind(actor)
         .bind(kind.name())
         .bind(intent)
         .bind(step)
         .bind(detail)
+        .bind(migration_id)
         .fetch_one(self.pool())
         .await
         .doing("writing the journal")
     }
 
-    /// Returns every entry of the journal, oldest first; of a migration that is complete where schema
-    /// `lockstep` is gone.
+    /// Returns every entry of the journal of the migration that is under way, oldest first.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn whole_journal(&self) -> Result<Vec<Entry>> {
-        let schema = if self.has_schema().await? { "lockstep" } else { "lockstep_archive" };
-        let sql = format!("SELECT * FROM {schema}.journal ORDER BY id");
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the journal")
+        sqlx::query_as("SELECT * FROM lockstep.journal ORDER BY id")
+            .fetch_all(self.pool())
+            .await
+            .doing("reading the journal")
     }
 
-    /// Tells whether the source table of a migration that is complete is there still.
+    /// Tells whether the source table of a migration that is complete is there still. One that was made under
+    /// its name since, and was moved by another migration, is not that table.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn is_left(&self, binding: &TableBinding) -> Result<bool> {
-        is_there(&mut *self.pool().acquire().await.doing("looking for what is left")?, binding).await
+        let mut connection = self.pool().acquire().await.doing("looking for what is left")?;
+        Ok(is_there(&mut connection, binding).await?
+            && (is_guarded_as_moved(&mut connection, binding).await?
+                || !is_guarded(&mut connection, binding).await?))
     }
 
     /// Drops a source table that a migration has left behind its guard; says whether it was there.
@@ -183,8 +182,9 @@ impl Source {
         }
         vacuum::hold_off(&mut transaction, &binding.relation.sql()).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;
-        if !is_guarded(&mut transaction, binding).await? {
-            let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";
+        if !is_guarded_as_moved(&mut transaction, binding).await? {
+            let message =
+                "it does not carry the guard that this migration left: it is another table, and stays";
             return Err(Error::source(Kind::Refused, doing, message));
         }
         // Without CASCADE: what depends on it is not Lockstep's, and PostgreSQL names it.
@@ -202,18 +202,6 @@ async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Resu
         .bind(binding.relation.sql())
         .fetch_one(connection);
     there.await.doing("looking for a source table")
-}
-
-async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)::oid
-        AND tgname = $2)",
-    )
-    .bind(binding.relation.sql())
-    .bind(GUARD)
-    .fetch_one(connection)
-    .await
-    .doing("looking for the guard of a table")
 }
 
 fn guard_function() -> String {

@@ -185,7 +185,8 @@ impl Source {
     pub async fn relations(&self) -> Result<Vec<Relation>> {
         let found: Vec<(String, String)> = sqlx::query_as(
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND n.nspname NOT IN ('information_schema', 'lockstep')
+             WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition
+               AND n.nspname NOT IN ('information_schema', 'lockstep', 'lockstep_archive')
                AND n.nspname NOT LIKE 'pg\\_%' AND c.relpersistence <> 't'
                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass::oid AND d.objid = c.oid AND d.deptype = 'e')
              ORDER BY 1, 2",

@@ -7,7 +7,7 @@ use lockstep_core::Result;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 
-use super::{Source, SourceOptions};
+use super::{OwnMigration, Source, SourceOptions};
 use crate::fault::of_sqlx;
 use crate::node::{Told, is_there, require_writer};
 use crate::path::Path;
@@ -130,6 +130,7 @@ impl Source {
             options: Arc::new(options.clone()),
             ahead_ms: Arc::default(),
             plans,
+            own: OwnMigration::default(),
             _alive: alive,
         }
     }

@@ -46,11 +46,17 @@ impl Contract {
     /// The driver's.
     #[crate::boxed]
     pub async fn read(connection: &mut PgConnection) -> Result<Self> {
+        Ok(Self::read_with_id(connection).await?.0)
+    }
+
+    /// Reads it with the identity of its migration.
+    async fn read_with_id(connection: &mut PgConnection) -> Result<(Self, Option<String>)> {
         // A column that is not there would end the transaction.
-        let sql = "SELECT coalesce(pg_catalog.to_jsonb(c) -> 'contract', '[]') FROM lockstep.control c";
-        let found: Option<Json<Vec<Adopted>>> =
-            sqlx::query_scalar(sql).fetch_optional(connection).await.doing(READING)?;
-        Ok(Self { tables: found.map(|Json(tables)| tables).unwrap_or_default() })
+        let sql = "SELECT coalesce(pg_catalog.to_jsonb(c) -> 'contract', '[]'),
+                pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c";
+        let found: Option<(Json<Vec<Adopted>>, Option<String>)> =
+            sqlx::query_as(sql).fetch_optional(connection).await.doing(READING)?;
+        Ok(found.map(|(Json(tables), id)| (Self { tables }, id)).unwrap_or_default())
     }
 
     /// Returns the migration's settings of a table; `None` where the table is not part of it.
@@ -180,16 +186,24 @@ fn misconfigured(message: String) -> Error {
 }
 
 impl Source {
-    /// Returns the tables of the migration; none where Lockstep was never installed.
+    /// Returns the tables of the migration; none where Lockstep was never installed, and where schema
+    /// `lockstep` is another migration's ([`Source::is_aside`]).
     ///
     /// # Errors
-    /// The driver's.
+    /// The driver's; [`Kind::Refused`] where the schema is known to be another migration's by now.
     #[crate::boxed]
     pub async fn contract(&self) -> Result<Contract> {
+        if self.is_aside() {
+            return Ok(Contract::default());
+        }
         let mut connection = self.pool().acquire().await.doing(READING)?;
-        match Contract::read(&mut connection).await {
+        match Contract::read_with_id(&mut connection).await {
             Err(error) if error.is_missing_table() => Ok(Contract::default()),
-            read => read,
+            read => {
+                let (contract, id) = read?;
+                self.own().require(id.as_deref(), Kind::Refused, READING)?;
+                Ok(contract)
+            }
         }
     }
 

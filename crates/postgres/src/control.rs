@@ -9,6 +9,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
+use super::remembered::read_whose;
 
 /// Channel on which [`Source::tell_of_change`] tells of a new phase or setting.
 pub const PHASE_CHANNEL: &str = "lockstep_phase";
@@ -67,34 +68,6 @@ pub async fn read_control(connection: &mut PgConnection) -> Result<Control> {
         .await
         .doing("reading the phase")?;
     control_of_row(&row)
-}
-
-const READING_ID: &str = "reading the identity of the migration";
-
-/// Reads the id as [`Source::migration_id`] does, on `connection`.
-///
-/// # Errors
-/// The driver's.
-#[crate::boxed]
-pub async fn read_migration_id(connection: &mut PgConnection) -> Result<Option<String>> {
-    // Asked before it is known whose schema `lockstep` is: what a view or a policy calls would run with our
-    // rights, so nothing but a plain column of a plain table is read.
-    let plain: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'migration_id' AND NOT a.attisdropped
-             WHERE c.oid = pg_catalog.to_regclass('lockstep.control')::oid AND c.relkind = 'r' AND NOT c.relrowsecurity
-                 AND a.atttypid = 'pg_catalog.text'::pg_catalog.regtype)",
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .doing(READING_ID)?;
-    if !plain {
-        return Ok(None);
-    }
-    sqlx::query_scalar("SELECT migration_id FROM ONLY lockstep.control")
-        .fetch_optional(connection)
-        .await
-        .doing(READING_ID)
 }
 
 /// Phase and epoch of a row with the columns `phase`, `epoch` and `changed_at`.
@@ -189,22 +162,32 @@ impl Source {
     /// Phase and epoch.
     ///
     /// # Errors
-    /// See [`read_control`].
+    /// See [`read_control`]; [`Kind::Refused`] where the schema is known to be another migration's by now.
     #[crate::boxed]
     pub async fn control(&self) -> Result<Control> {
-        let mut connection = self.pool().acquire().await.doing("reading the phase")?;
-        read_control(&mut connection).await
+        let doing = "reading the phase";
+        // An earlier version's schema has no identity.
+        let row = sqlx::query(
+            "SELECT phase, epoch, changed_at, pg_catalog.to_jsonb(c) ->> 'migration_id' AS migration_id
+             FROM lockstep.control c",
+        )
+        .fetch_one(self.pool())
+        .await
+        .doing(doing)?;
+        self.own().require(row.get("migration_id"), Kind::Refused, doing)?;
+        control_of_row(&row)
     }
 
-    /// Returns the identity of this migration; `None` where schema `lockstep` is not there, or is of a
-    /// version that knew none.
+    /// Returns the identity of the migration whose schema `lockstep` is; `None` where the schema is not
+    /// there, or is of a version that knew none.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn migration_id(&self) -> Result<Option<String>> {
-        let mut connection = self.pool().acquire().await.doing(READING_ID)?;
-        read_migration_id(&mut connection).await
+        let doing = "reading the identity of the migration";
+        let mut connection = self.pool().acquire().await.doing(doing)?;
+        Ok(read_whose(&mut connection).await?.id)
     }
 
     /// Phase and epoch, read behind the barrier: a phase change that is under way is waited for.

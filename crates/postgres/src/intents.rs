@@ -61,16 +61,24 @@ const OWN: &str = "(owner IS NULL OR owner = current_user)";
 
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's
 /// default: the phase must be read by a statement that starts after the barrier was had.
+///
+/// # Errors
+/// The driver's; [`Kind::Fenced`] where the schema is known to be another migration's by now.
 #[crate::boxed]
 pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
     let mut transaction = begin_behind_barrier(&source.sessions, None, "").await?;
+    let doing = "reading the phase";
     let row = sqlx::query(
-        "SELECT phase, epoch, changed_at, pg_catalog.pg_current_xact_id()::text AS xid
-        FROM lockstep.control",
+        "SELECT phase, epoch, changed_at, pg_catalog.pg_current_xact_id()::text AS xid,
+             pg_catalog.to_jsonb(c) ->> 'migration_id' AS migration_id
+        FROM lockstep.control c",
     )
     .fetch_one(&mut *transaction)
     .await
-    .doing("reading the phase")?;
+    .doing(doing)?;
+    // 1. An application is suspended in DualWrite. 2. Its migration is completed, and a second one begins. 3.
+    // It wakes, and would write PostgreSQL by the phase of the second.
+    source.own().require(row.get("migration_id"), Kind::Fenced, doing)?;
     let id = parse_xid(row.get("xid"))?;
     Ok((transaction, control_of_row(&row)?, id))
 }

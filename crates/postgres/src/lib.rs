@@ -28,7 +28,8 @@
 //! `unverified` and `lately` (what was delivered since a pass, and since a moment), `clock` (whether a stored
 //! time is young), `late_requests`, `glance` (whether anything has happened at all), `load` and `activity`
 //! (how busy it is, and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is
-//! noticed, and what it leaves to be decided), `archive` and `uninstall` (the end).
+//! noticed, and what it leaves to be decided), `own`, `remembered` and `completions` (whose the schema is, and what is complete), `guard`,
+//! `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -48,6 +49,7 @@ pub mod column_sql;
 mod comparison_answers;
 mod comparison_progress;
 mod comparisons;
+mod completions;
 mod connect;
 mod continuity;
 mod contract;
@@ -65,6 +67,7 @@ mod foreign_schemas;
 mod full_pass;
 mod glance;
 mod grants;
+mod guard;
 mod held_back;
 mod imports;
 mod inspect;
@@ -81,6 +84,7 @@ mod lookup;
 mod marked;
 mod node;
 mod numbers;
+mod own;
 mod page;
 mod partitions;
 mod parts;
@@ -98,6 +102,7 @@ mod recognise;
 mod recorded;
 mod references;
 mod relays;
+mod remembered;
 mod repair;
 pub mod reverse;
 mod schema;
@@ -131,7 +136,7 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use acknowledge::Acknowledged;
 pub use activity::Activity;
-pub use archive::Completed;
+pub use archive::Ending;
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
@@ -147,9 +152,7 @@ pub use continuity::{KnownMarks, NewMark, SourceContinuity};
 pub use contract::{Adopted, Contract};
 pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
-pub use control::{
-    PHASE_CHANNEL, TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id,
-};
+pub use control::{PHASE_CHANNEL, TableState, flip_phase, flip_phase_at_least, read_control};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
@@ -174,6 +177,7 @@ pub use left::{KeysOfTable, Left, left_under};
 pub use load::Load;
 pub use lock_tries::LockTries;
 pub use lookup::KeyState;
+pub use own::OwnMigration;
 pub use page::{KeyDigest, PendingBatch, PendingRow};
 pub use password::Password;
 pub use pending::{Delivered, KeyOrder, Lag};
@@ -184,6 +188,7 @@ pub use progress::{PlanLook, RangeProgress, RangeRow};
 pub use range_plan::RangePlan;
 pub use references::Dangling;
 pub use relays::{JoiningRelay, RelayRow, RelayShare};
+pub use remembered::{Completed, CompletedTable, Whose, read_whose};
 pub use session_settings::{connect_own, make_own_session};
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
@@ -251,6 +256,7 @@ pub struct Source {
     /// Milliseconds by which this machine's clock is known to be ahead of the source's.
     ahead_ms: Arc<AtomicI64>,
     plans: Arc<Plans>,
+    own: OwnMigration,
     /// Held for as long as there is a handle.
     _alive: Arc<()>,
 }

@@ -19,6 +19,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "level", include_str!("level.sql")),
     (9, "history", include_str!("history.sql")),
     (10, "rights", include_str!("rights.sql")),
+    // Before the identity: there is no moment at which a process of a completed migration finds an identity
+    // and not itself.
+    (47, "completed", include_str!("completed.sql")),
     (11, "owner", include_str!("owner.sql")),
     (12, "digest", include_str!("digest.sql")),
     (13, "settings", include_str!("settings.sql")),
@@ -46,6 +49,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (48, "told_after", include_str!("told_after.sql")),
 ];
 
+/// Those that stand among older ones: what an earlier version left has the older ones, and not these.
+const AMONG_OLDER: [i64; 1] = [47];
+
 impl Source {
     /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.
     ///
@@ -59,8 +65,8 @@ impl Source {
         self.install_first(MIGRATIONS.len()).await
     }
 
-    /// Returns the schema as it was after the first of the migrations, as an earlier version left it, for
-    /// tests of the upgrade. Returns how many there are.
+    /// Installs the schema as it was after the first of the migrations in the order of their releases, as an
+    /// earlier version left it, for tests of the upgrade. Returns how many there are.
     ///
     /// # Errors
     /// Those of [`Source::migrate_schema`].
@@ -72,7 +78,9 @@ impl Source {
 
     async fn install_first(&self, migrations: usize) -> Result<()> {
         self.refuse_foreign_schemas().await?;
-        let migrations = MIGRATIONS.iter().take(migrations).map(|(version, name, sql)| {
+        let is_released = |version: i64| migrations >= MIGRATIONS.len() || !AMONG_OLDER.contains(&version);
+        let released = MIGRATIONS.iter().filter(|(version, ..)| is_released(*version));
+        let migrations = released.take(migrations).map(|(version, name, sql)| {
             let sql = AssertSqlSafe((*sql).to_owned()).into_sql_str();
             Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
         });
@@ -92,12 +100,22 @@ impl Source {
         made.map_err(|_| Error::source(Kind::Unavailable, DOING, "this process is ending"))?
     }
 
-    /// Tells whether schema `lockstep` is there, without touching anything.
+    /// Tells whether schema `lockstep` is there, without touching anything. One that is known to be another
+    /// migration's ([`Source::is_aside`]) is not.
     ///
     /// # Errors
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn has_schema(&self) -> Result<bool> {
+        Ok(!self.is_aside() && self.is_schema_taken().await?)
+    }
+
+    /// Tells whether there is a schema `lockstep`, whichever migration it is of.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    #[crate::boxed]
+    pub async fn is_schema_taken(&self) -> Result<bool> {
         sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.control') IS NOT NULL")
             .fetch_one(self.pool())
             .await
@@ -138,6 +156,13 @@ fn of_migrator(error: MigrateError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_are_complete_are_listed_before_there_is_an_identity() {
+        let at =
+            |name: &str| MIGRATIONS.iter().position(|(_, known, _)| *known == name).expect("it is there");
+        assert!(at("completed") < at("owner"));
+    }
 
     #[test]
     fn a_schema_of_a_newer_version_is_refused_with_what_was_found_what_is_known_and_what_to_do() {

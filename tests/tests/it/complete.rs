@@ -75,7 +75,8 @@ async fn is_left_whole(world: &World) {
     }
     let record = world.control().record().await.expect("read").expect("a record");
     assert!(record.completed_at.is_some() && record.phase == Phase::DynamoOnly, "{record:?}");
-    assert_eq!(world.source.completed().await.expect("asked").expect("remembered").epoch, record.epoch.0);
+    let remembered = world.source.completion_of(world.control().table(), None).await.expect("asked");
+    assert_eq!(remembered.expect("by its name").epoch, record.epoch.0);
     let refused =
         Coordinator::open(world.migration()).await.err().expect("nothing is moved any more").to_string();
     assert!(refused.contains("the migration is complete since"), "{refused}");

@@ -95,5 +95,6 @@ mod unordered;
 mod upgrade;
 mod vacuumed;
 mod verdicts;
+mod waves;
 mod workers;
 mod writers;

@@ -79,6 +79,16 @@ async fn the_control_schema_of_every_earlier_version_is_upgraded_with_its_rows()
     let world = World::start().await;
     let all = world.source.migrate_schema_as_of(usize::MAX).await.expect("a new one");
     let of_this_version: String = world.value(SHAPE).await;
+    // What an earlier version remembered of a migration that was complete before this one.
+    world
+        .sql(
+            "CREATE SCHEMA lockstep_archive; CREATE TABLE lockstep_archive.completed (
+                 singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+                 completed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                 epoch bigint NOT NULL, actor text NOT NULL, journal_file text NOT NULL);
+             INSERT INTO lockstep_archive.completed (epoch, actor, journal_file) VALUES (5, 'a', 'f')",
+        )
+        .await;
     for known in 1..all {
         world.sql("DROP SCHEMA lockstep CASCADE").await;
         world.source.migrate_schema_as_of(known).await.expect("an earlier version's schema");
@@ -98,6 +108,12 @@ async fn the_control_schema_of_every_earlier_version_is_upgraded_with_its_rows()
         let control = world.source.control().await.expect("read");
         assert_eq!((control.phase, control.epoch), (Phase::HybridRead, Epoch(3)));
         assert_eq!(world.value::<String>(SHAPE).await, of_this_version, "after the first {known} migrations");
+        let whose = world.source.whose().await.expect("read");
+        let remembered = whose.unnamed(Epoch(5), None).expect("what was complete before is known");
+        assert_eq!((remembered.epoch, whose.id.is_some(), whose.completed.len()), (5, true, 1));
+        let told: i64 =
+            world.value("SELECT jsonb_array_length(completed)::bigint FROM lockstep.control").await;
+        assert_eq!(told, 1, "applications read it there, after the first {known} migrations");
         // Versions that are handed out from here outrank those that were.
         let outranks = "SELECT nextval('lockstep.version_seq') > max(version) FROM lockstep.pending";
         assert!(world.value::<bool>(outranks).await);

@@ -48,7 +48,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "cleanup.backup_check is not set: name a command that ends with 0 only if there is a backup of the source tables that can be restored",
         ));
     };
-    let stores = Stores::configured(&context.config, &context.ui).await?;
+    let stores = Stores::also_complete(&context.config, &context.ui).await?;
     let database = stores.source.database().await?;
     let tables: Vec<String> = context.tables()?.iter().map(|binding| binding.relation.to_string()).collect();
     confirm(args.yes, &database, &format!("drop {} for good", tables.join(" and ")))?;

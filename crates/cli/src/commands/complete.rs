@@ -42,7 +42,8 @@ pub struct Args {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder]
+    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder,
+    /// with -2 and so on where that is the journal of another migration]
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
     /// Take out of DynamoDB as well what only a migration needs
@@ -67,7 +68,7 @@ pub enum What {
 /// # Errors
 /// When a gate refuses, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config, &context.ui).await?;
+    let stores = Stores::also_complete(&context.config, &context.ui).await?;
     let database = stores.source.database().await?;
     confirm(args.yes, &database, "complete the migration: there is no way back to PostgreSQL afterwards")?;
     let migration = context.migration(&stores)?;

@@ -23,7 +23,7 @@ pub struct Args {}
 /// # Errors
 /// When PostgreSQL stops answering half way. One that does not answer at all is a finding.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured_lazily(&context.config, &context.ui).await?;
+    let stores = Stores::also_complete_lazily(&context.config, &context.ui).await?;
     let tables = context.tables();
     // Without PostgreSQL the columns of declared tables are not known; why it is away is known all the same.
     let known = tables.as_deref().unwrap_or_default();

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use lockstep_coordinator::first_of;
 use lockstep_core::Fields;
 use lockstep_declared::{Declaration, Proposal, comment, propose, resolve};
-use lockstep_postgres::{CatalogTable, Relation, Source, TableBinding, hides};
+use lockstep_postgres::{CatalogTable, Completed, Relation, Source, TableBinding, hides};
 use serde_json::json;
 
 use crate::config::{Config, FILE, Inputs, Registry, require_tables_alone};
@@ -68,11 +68,18 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         config.source_options().ok_or_else(|| Failure::usage("name the database: --source postgres://…"))?;
     let source = Source::connect_as_operator(&options).await?;
     let proposals = proposals(&source, &args.table).await;
+    // A role that may not read it has not completed one here either.
+    // One that finds a schema of another role there reads nothing of it: views would run with its rights.
+    let completed = match source.refuse_foreign_schemas().await {
+        Ok(()) => source.completions().await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
     source.close().await;
     let proposals = proposals?;
     let text = file(
         &proposals,
         config.source.url.as_ref().map(|url| (url.to_string(), url.to_string() == url.expose())),
+        next_control_table(&config.control_table(), &completed),
     );
     let is_proposed = |name: &str| proposals.iter().any(|one| one.movable && one.name == name);
     require_tables_alone(&text, is_proposed)?;
@@ -209,6 +216,11 @@ async fn looked_at(
 
 /// Returns what the gates of `migrate` would refuse of the source, whatever the target is.
 async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec<String>> {
+    if !source.guarded(std::slice::from_ref(binding)).await?.is_empty() {
+        let why = "it was moved by a migration that is complete, and its guard refuses every write; its \
+                   applications go on with it in DynamoDB";
+        return Ok(vec![why.to_owned()]);
+    }
     let found = source.describe(binding).await?;
     let mut refused = found.mismatches(binding);
     let hidden = hides(&found.fingerprint);
@@ -270,7 +282,7 @@ fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
 
 /// Returns the whole file. The URL is written as one shows it, and stands as it is where no password was
 /// taken out of it.
-fn file(proposals: &[Proposal], url: Option<(String, bool)>) -> String {
+fn file(proposals: &[Proposal], url: Option<(String, bool)>, control_table: Option<String>) -> String {
     let mut text = String::from(
         "# Made by `init`. Every line may be changed; DECIDE marks what needs a decision.\n\
          # The target is not set yet: a region, or the endpoint of an emulator for a rehearsal.\n\n",
@@ -291,15 +303,54 @@ fn file(proposals: &[Proposal], url: Option<(String, bool)>) -> String {
         None => text.push_str("# url = \"postgres://…\"\n"),
     }
     text.push_str("\n[target]\n# region = \"eu-central-1\"\n");
+    if let Some(name) = control_table {
+        let _ = writeln!(
+            text,
+            "# A migration is complete in this database, and keeps its control table.\n\
+             # Applications need this line too.\n\
+             control_table = {}",
+            serde_json::Value::from(name)
+        );
+    }
     for proposal in proposals {
         let _ = write!(text, "\n{}", proposal.text);
     }
     text
 }
 
+/// A name for the control table where the database remembers migrations that are complete: one has the usual
+/// name, or may have it.
+fn next_control_table(usual: &str, completed: &[Completed]) -> Option<String> {
+    let is_taken =
+        |name: &String| completed.iter().any(|done| done.control_table.as_deref() == Some(name.as_str()));
+    let first = completed.len() + 1;
+    (first > 1).then(|| (first..).map(|number| format!("{usual}_{number}")).find(|name| !is_taken(name)))?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_migration_in_a_database_is_given_a_control_table_of_its_own() {
+        let done = |name: Option<&str>| -> Completed {
+            serde_json::from_value(json!({
+                "completed_at": "2026-01-02T03:04:05Z", "epoch": 6, "control_table": name
+            }))
+            .expect("a completion")
+        };
+        let next = |completed: &[Completed]| next_control_table("lockstep_control", completed);
+        assert_eq!(next(&[]), None);
+        for (completed, expected) in [
+            (vec![done(None)], "lockstep_control_2"),
+            (vec![done(Some("lockstep_control")), done(Some("lockstep_control_2"))], "lockstep_control_3"),
+            (vec![done(Some("lockstep_control_2"))], "lockstep_control_3"),
+        ] {
+            assert_eq!(next(&completed).as_deref(), Some(expected));
+            let text = file(&[], None, next(&completed));
+            assert!(text.contains(&format!("\ncontrol_table = \"{expected}\"\n")), "{text}");
+        }
+    }
 
     #[test]
     fn a_table_of_the_name_in_another_schema_is_mentioned() {

@@ -51,7 +51,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         write_units_per_s_max: args.write_units_per_s.filter(|units| *units > 0).or(configured),
         canary_percent: context.config.reads.canary_percent.into(),
     };
-    let stores = Stores::configured(&context.config, &context.ui).await?;
+    // Also for tables whose turn comes when the migration that is under way is complete.
+    let stores = Stores::also_complete(&context.config, &context.ui).await?;
     let tables = context.tables()?;
     let estimate = context.unless_cancelled(estimate(&stores.source, &tables, &assumptions)).await??;
     if context.json {

@@ -46,8 +46,8 @@ pub struct Args {
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = match args.watch {
         // A store that does not answer now is shown, and may answer at the next look.
-        true => Stores::configured_lazily(&context.config, &context.ui).await?,
-        false => Stores::configured(&context.config, &context.ui).await?,
+        true => Stores::also_complete_lazily(&context.config, &context.ui).await?,
+        false => Stores::also_complete(&context.config, &context.ui).await?,
     };
     let exit =
         if args.watch { watch(&context, &stores, args.every).await } else { once(&context, &stores).await };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lockstep_coordinator::{Uninstall, UninstallOptions, uninstall};
+use lockstep_coordinator::{Uninstall, UninstallOptions, refuse_a_second, uninstall};
 use lockstep_core::Kind;
 use lockstep_postgres::TableBinding;
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::confirm::confirm;
 use super::journal_file::JournalFile;
 use crate::exit::Exit;
 use crate::report::{print, print_json};
-use crate::stores::Stores;
+use crate::stores::{Stores, names};
 use crate::{Context, help};
 
 /// Takes Lockstep out of PostgreSQL: triggers and schema lockstep leave, and no row changes
@@ -48,7 +48,8 @@ pub struct Args {
     /// names it
     #[arg(long, value_name = "ID", requires = "copy")]
     pub migration_id: Option<String>,
-    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder]
+    /// File that the journal is written to [default: lockstep-journal-DATABASE-EPOCH.jsonl in this folder,
+    /// with -2 and so on where that is the journal of another migration]
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 }
@@ -61,7 +62,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::to_take_out(&context.config, &context.ui).await?;
     let database = stores.source.database().await?;
     confirm(args.yes, &database, &what_of(&context, &args))?;
-    let tables = tables(&context, &stores, args.drop_target_tables).await?;
+    let tables = tables(&context, &stores, (args.drop_target_tables, args.copy)).await?;
     let migration = context.migration_of(&stores, tables);
     let archive = JournalFile { path: args.journal, database };
     let options = UninstallOptions {
@@ -83,11 +84,19 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 ///
 /// 1. A declared table is dropped, or gets another key, while its migration is under way. 2. Its declaration
 /// does not read any more. 3. The way out must not be shut by that.
-async fn tables(context: &Context, stores: &Stores, needed: bool) -> anyhow::Result<Vec<TableBinding>> {
+async fn tables(
+    context: &Context,
+    stores: &Stores,
+    (needed, copy): (bool, bool),
+) -> anyhow::Result<Vec<TableBinding>> {
     let (config, prefix) = (&context.config, &context.config.target.table_prefix);
     match config.declared.bind(&stores.source, prefix).await.and_then(|()| config.bindings()) {
         Err(error) if !needed && error.kind == Kind::Misconfigured => {
             context.ui.warn(&format!("note: {error}"));
+            // By name at least: these are perhaps none of the migration that is under way.
+            if !copy {
+                refuse_a_second(&stores.source, &names(config)).await?;
+            }
             Ok(Vec::new())
         }
         bound => Ok(bound?),

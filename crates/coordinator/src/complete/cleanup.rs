@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::gate::Observer;
 use crate::options::MigrationContext;
+use crate::waves;
 
 /// Name of the step in the journal.
 const STEP: &str = "drop source";
@@ -40,12 +41,18 @@ pub async fn drop_source(
 ) -> Result<Dropped> {
     let source = &migration.source;
     let refused = |message: String| StoreError::source(Kind::Refused, "dropping the source tables", message);
+    // Another migration may have begun in this database since.
+    waves::claim(source, &migration.target).await?;
     let record = migration.target.control().record().await?;
-    let (Some(completed), Some(record)) =
-        (source.completed().await?, record.filter(|record| record.completed_at.is_some()))
-    else {
+    let record = record.filter(|record| record.completed_at.is_some());
+    let completed = match record {
+        Some(record) => waves::named_completion(migration, record.epoch).await?,
+        None => None,
+    };
+    let (Some(completed), Some(record)) = (completed, record) else {
         return Err(refused(format!("the migration is not complete; {Complete} comes first")).into());
     };
+    let who = (completed.migration_id.as_deref(), migration.actor.as_str());
     if completed.epoch != record.epoch.0 || source.has_schema().await? {
         let message = format!(
             "PostgreSQL says that it was completed in epoch {}, DynamoDB says {}, \
@@ -57,32 +64,18 @@ pub async fn drop_source(
         return Err(refused(message).into());
     }
     let tables: Vec<String> = migration.tables.iter().map(|binding| binding.relation.to_string()).collect();
-    let id = source
-        .archive_entry(&migration.actor, EntryKind::Intent, None, STEP, &json!({ "tables": tables }))
-        .await?;
+    let id = source.archive_entry(who, EntryKind::Intent, None, STEP, &json!({ "tables": tables })).await?;
     let backup = match backed_up().await {
         Ok(said) => said,
         Err(why) => {
             source
-                .archive_entry(
-                    &migration.actor,
-                    EntryKind::Refused,
-                    Some(id),
-                    STEP,
-                    &json!({ "backup_check": why }),
-                )
+                .archive_entry(who, EntryKind::Refused, Some(id), STEP, &json!({ "backup_check": why }))
                 .await?;
             return Err(refused(format!("the backup check did not pass: {why}; nothing was dropped")).into());
         }
     };
     source
-        .archive_entry(
-            &migration.actor,
-            EntryKind::Note,
-            None,
-            "backup check",
-            &json!({ "passed": true, "said": backup }),
-        )
+        .archive_entry(who, EntryKind::Note, None, "backup check", &json!({ "passed": true, "said": backup }))
         .await?;
     let mut dropped = Dropped::default();
     for binding in &migration.tables {
@@ -94,6 +87,6 @@ pub async fn drop_source(
             dropped.gone.push(relation);
         }
     }
-    source.archive_entry(&migration.actor, EntryKind::Done, Some(id), STEP, &json!(dropped)).await?;
+    source.archive_entry(who, EntryKind::Done, Some(id), STEP, &json!(dropped)).await?;
     Ok(dropped)
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{Entry, EntryKind, IntentId, LockTries};
+use lockstep_postgres::{Ending, Entry, EntryKind, IntentId, LockTries};
 use lockstep_validator::{Report, ValidateOptions, ValidationProgress, validate};
 use serde::Serialize;
 use serde_json::json;
@@ -36,7 +36,7 @@ use crate::gate::{GateReport, Observer};
 use crate::journal::COMPLETE;
 use crate::moving::Feed;
 use crate::options::MigrationContext;
-use crate::records;
+use crate::{records, waves};
 
 /// Longest wait for a reverse feed of another process to see that it is over.
 const FEED_ENDS_WITHIN: Duration = Duration::from_secs(15);
@@ -85,12 +85,12 @@ pub async fn complete(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Completion> {
-    records::claim(&migration.source, &migration.target).await?;
+    waves::claim(&migration.source, &migration.target).await?;
     let control = migration.target.control();
     if let Some((record, since)) =
         control.record().await?.and_then(|record| Some((record, record.completed_at?)))
     {
-        require_decided_here(migration).await?;
+        require_decided_here(migration, record.epoch).await?;
         // 1. A run dies once it is decided. 2. A process that leaves a table out goes on. 3. The schema goes,
         // and that table takes writes that no application will read.
         migration.source.contract().await?.require_all(&migration.tables)?;
@@ -115,6 +115,7 @@ pub async fn complete(
         )
         .into());
     }
+    records::refuse_a_second(&migration.source, &records::names(&migration.tables)).await?;
     let lock = migration.source.lock_coordinator().await?;
     let proven = prove(migration, options, archive, observer, cancel).await;
     let (gates, report, record) = match proven {
@@ -140,14 +141,14 @@ pub async fn complete(
 /// 1. The control table is another migration's, of a version that wrote no identity into it, and that one
 /// completes. 2. `complete` of this one, in DualWrite, finds the record. 3. It takes triggers and pending
 /// changes out of a source that is the truth.
-async fn require_decided_here(migration: &MigrationContext) -> Result<()> {
+async fn require_decided_here(migration: &MigrationContext, epoch: Epoch) -> Result<()> {
     let source = &migration.source;
     let found = match source.has_schema().await? {
         true => match source.control().await?.phase {
             Phase::DynamoOnly => return Ok(()),
             phase => format!("PostgreSQL says {phase}"),
         },
-        false if source.completed().await?.is_some() => return Ok(()),
+        false if waves::named_completion(migration, epoch).await?.is_some() => return Ok(()),
         false => "PostgreSQL knows nothing of it".to_owned(),
     };
     let message = format!(
@@ -262,11 +263,18 @@ async fn tidy(
     observer: &dyn Observer,
 ) -> Result<String> {
     let source = &migration.source;
-    if let (Some(done), false) = (source.completed().await?, source.has_schema().await?) {
-        return Ok(done.journal_file);
+    if let Some(file) = tidied(migration, record).await? {
+        return Ok(file);
     }
     observer.note("waiting for the reverse feed to end");
     let feed_lock = feed_is_over(migration).await?;
+    // 1. Two runs go on with a completion, and one waits for the other's lock. 2. That one ends, and a second
+    // migration begins. 3. This one would keep the journal of the second as that of the first.
+    waves::claim(source, &migration.target).await?;
+    if let Some(file) = tidied(migration, record).await? {
+        feed_lock.release().await;
+        return Ok(file);
+    }
     let id = intent(migration).await?;
     let detail = json!({ "epoch": record.epoch, "completed_at": record.completed_at });
     source.journal_outcome(&migration.actor, id, EntryKind::Done, COMPLETE, &detail).await?;
@@ -289,12 +297,24 @@ async fn tidy(
     }
     observer.note("taking triggers and schema lockstep out of PostgreSQL");
     let steps = &migration.options.steps;
-    let archive = || {
-        source.archive(&migration.tables, record.epoch, &migration.actor, &journal_file, steps.lock_timeout)
+    let ending = Ending {
+        control_table: migration.target.control().table().to_owned(),
+        epoch: record.epoch,
+        actor: migration.actor.clone(),
+        journal_file,
     };
+    let archive = || source.archive(&migration.tables, &ending, steps.lock_timeout);
     steps.while_busy(archive).await?;
     feed_lock.release().await;
-    Ok(journal_file)
+    Ok(ending.journal_file)
+}
+
+/// Returns where the journal was kept, if everything was taken out of the source by an earlier run.
+async fn tidied(migration: &MigrationContext, record: &TargetRecord) -> Result<Option<String>> {
+    if migration.source.has_schema().await? {
+        return Ok(None);
+    }
+    Ok(waves::named_completion(migration, record.epoch).await?.map(|done| done.journal_file))
 }
 
 /// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{CoordinatorError, Result};
 use crate::options::MigrationContext;
 use crate::rate::Rate;
-use crate::records;
+use crate::waves;
 
 /// Writes in flight at once.
 const REQUESTS_IN_FLIGHT: usize = 16;
@@ -94,7 +94,7 @@ async fn alive(migration: &MigrationContext) -> Result<usize> {
 }
 
 async fn completed(migration: &MigrationContext) -> Result<(Epoch, DateTime<Utc>)> {
-    records::claim(&migration.source, &migration.target).await?;
+    waves::claim(&migration.source, &migration.target).await?;
     let record = migration.target.control().record().await?;
     record
         .and_then(|record| Some((record.epoch, record.completed_at?)))

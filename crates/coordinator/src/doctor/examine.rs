@@ -30,6 +30,13 @@ pub fn examine(seen: &Observation) -> Diagnosis {
         ));
     } else if seen.installed {
         whole(seen, &mut findings);
+    } else if let Some(other) = &seen.other_under_way {
+        findings.push(Finding::broken(
+            "schema lockstep of this PostgreSQL is that of a migration of other tables",
+            "nothing of it is read as this one's, or changed. This one has not begun here; or PostgreSQL was \
+             restored to before it began, and that is one of the states that the runbook has",
+            other,
+        ));
     } else {
         findings.extend(after_the_end(seen));
     }
@@ -292,16 +299,20 @@ fn after_the_end(seen: &Observation) -> Option<Finding> {
         "it is another database, or one that was restored to before the migration; no application reads its tables any more",
         format!("check {SourceUrl}. Applications need nothing of it"),
     );
+    let beside = match seen.followed {
+        true => ". Schema lockstep is that of another migration, which began since and moves other tables",
+        false => "",
+    };
     Some(match (done, seen.left.is_empty()) {
         (false, _) => finding,
         (true, true) => Finding::attention(
             "the migration is complete",
-            "nothing of it is left in PostgreSQL but its record",
+            format!("nothing of it is left in PostgreSQL but its record{beside}"),
             "nothing",
         ),
         (true, false) => {
             let left = format!(
-                "{}: there until dropped, behind a guard that refuses every write",
+                "{}: there until dropped, behind a guard that refuses every write{beside}",
                 seen.left.join(", ")
             );
             Finding::attention("the migration is complete", left, "nothing")

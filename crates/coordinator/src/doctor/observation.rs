@@ -34,8 +34,14 @@ pub struct Observation {
     pub newest_target_epoch: Option<Epoch>,
     /// Tables whose id counters in DynamoDB would hand out ids that are in use.
     pub ids_set_back: Vec<String>,
-    /// End of a migration that is complete, as PostgreSQL remembers it.
+    /// Memory that PostgreSQL has of this migration, if it is complete.
     pub completed: Option<Completed>,
+    /// Whether schema `lockstep` is there, and is that of a migration that began after this one was complete.
+    pub followed: bool,
+    /// Sentence on the migration whose schema `lockstep` is, where that is of other tables and under way.
+    pub other_under_way: Option<String>,
+    /// The other migrations that are complete in this database, while this one has no schema there.
+    pub earlier: Vec<String>,
     /// The source tables that are there still after it.
     pub left: Vec<String>,
     /// Processes that hold our locks.
@@ -108,7 +114,7 @@ pub struct VerdictSeen {
 pub struct TableSeen {
     /// Table name.
     pub name: String,
-    /// Relation in PostgreSQL.
+    /// Relation of the table.
     pub relation: String,
     /// Name in the target.
     pub target_name: String,

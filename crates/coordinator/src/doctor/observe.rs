@@ -15,7 +15,7 @@ use super::observation::{
 };
 use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE, Asked};
 use crate::error::Result;
-use crate::{continuity, moving, records};
+use crate::{continuity, moving, records, waves};
 
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(4);
@@ -32,13 +32,18 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     let why = source.why_away(WHY_WITHIN).await;
     seen.source_error = why.as_ref().filter(|why| why.kind == Kind::Unavailable).map(ToString::to_string);
     if seen.source_error.is_none() {
-        match source.has_schema().await {
+        match source.is_schema_taken().await {
             Ok(installed) => seen.installed = installed,
             Err(error) => seen.source_error = Some(why.unwrap_or(error).to_string()),
         }
     }
     if seen.installed {
-        records::claim(source, target).await?;
+        waves::claim(source, target).await?;
+        // It may be that of a migration that began when this one was complete.
+        (seen.installed, seen.followed) = (source.has_schema().await?, source.is_aside());
+        // Nothing of a schema of other tables is taken for this one's.
+        seen.other_under_way = records::other_under_way(source, &records::names(tables)).await?;
+        seen.installed &= seen.other_under_way.is_none();
     }
     let mut asked = Asked::of(Some(target));
     // A table that was never made says nothing; one that cannot be asked is told of by the tables.
@@ -62,7 +67,8 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     }
     if !seen.installed {
         if seen.source_error.is_none() {
-            seen.completed = source.completed().await?;
+            seen.completed = waves::completion(source, target).await?;
+            seen.earlier = waves::earlier(source, target).await?;
             for binding in tables.iter().filter(|_| seen.completed.is_some()) {
                 if source.is_left(binding).await? {
                     seen.left.push(binding.relation.to_string());

@@ -360,6 +360,9 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
         epoch: 5,
         actor: "test".to_owned(),
         journal_file: "end.jsonl".to_owned(),
+        control_table: None,
+        migration_id: None,
+        tables: Vec::new(),
     };
     let tables = vec![TableSeen::default()];
     let left = vec!["public.payments".to_owned()];
@@ -373,6 +376,15 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
     let dropped =
         check(&Observation { left: Vec::new(), ..over.clone() }, true, &["the migration is complete"], &[]);
     assert_eq!(dropped.next, ["nothing has to be done"]);
+    let followed = Observation { followed: true, ..over.clone() };
+    let said = check(&followed, true, &["the migration is complete"], &[]);
+    assert!(said.findings[0].means.contains("another migration"), "{said:?}");
+    // The same PostgreSQL, asked by the configuration of the next one.
+    let next =
+        Observation { earlier: vec!["the one of control table c".to_owned()], ..Observation::default() };
+    let said = check(&next, true, &[], &[]);
+    assert!(said.state.contains("has not begun") && said.state.contains("control table c"), "{said:?}");
+    assert_eq!(said.next, ["cargo xtask migrate"]);
     check(&Observation { completed: None, ..over }, false, &["knows nothing of it"], &[]);
 }
 

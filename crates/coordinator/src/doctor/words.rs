@@ -30,7 +30,13 @@ pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
     }
     let phase = phase(seen);
     let Some((_, epoch, since)) = seen.control else {
-        return format!("Lockstep was never installed in this PostgreSQL. {how}");
+        return match seen.earlier.is_empty() {
+            true => format!("Lockstep was never installed in this PostgreSQL. {how}"),
+            false => format!(
+                "This migration has not begun in this PostgreSQL. Complete there before it: {}. {how}",
+                seen.earlier.join("; ")
+            ),
+        };
     };
     let who = match phase {
         Phase::PostgresOnly => "PostgreSQL is written and read, as before the migration",

@@ -25,6 +25,18 @@ impl TargetControl {
         Ok(Some(parsed))
     }
 
+    /// Returns the record, whichever migration it is of, and the identity that it carries. To tell migrations
+    /// apart only: nothing is gone by one that may be another's.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Misconfigured`] where it does not parse.
+    #[crate::boxed]
+    pub async fn record_of_any(&self) -> Result<Option<(TargetRecord, Option<String>)>> {
+        let Some(item) = self.read(CONTROL, CONTROL).await? else { return Ok(None) };
+        let parsed = parse(&item).ok_or_else(|| self.damaged("the control record"))?;
+        Ok(Some((parsed, text_at(&item, OWNER).map(str::to_owned))))
+    }
+
     /// The truth is in the target since `epoch`, and writes wait. Repeated, or with an older epoch, it
     /// changes nothing.
     ///

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use lockstep_core::{Doing, Epoch, Error, Kind, Registration, Result};
 use lockstep_dynamo::TargetControl;
-use lockstep_postgres::connect_own;
 use lockstep_postgres::instances::deregister;
+use lockstep_postgres::{OwnMigration, connect_own};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Notify;
@@ -48,6 +48,8 @@ const RENEWALS_MAX: u32 = 4;
 /// barrier. Not shown, as the driver shows the password of its options.
 pub(super) struct Keeper {
     pub(super) connect: PgConnectOptions,
+    /// Migration that the stores' handle on the source is told to be of.
+    own: OwnMigration,
     pub(super) who: Registration,
     pub(super) known: Arc<Known>,
     central: Arc<Central>,
@@ -86,7 +88,7 @@ enum Home {
 
 impl Keeper {
     pub(super) fn new(
-        (connect, target): (PgConnectOptions, Option<TargetControl>),
+        (connect, own, target): (PgConnectOptions, OwnMigration, Option<TargetControl>),
         who: Registration,
         (known, central): (Arc<Known>, Arc<Central>),
         wake: Arc<Wake>,
@@ -96,6 +98,7 @@ impl Keeper {
         let (registered, registered_in_target, fenced, warned) = (false, false, false, false);
         Self {
             connect,
+            own,
             who,
             known,
             central,

@@ -7,9 +7,10 @@
 //! writes as well, and an epoch is acknowledged once none of an older one is under way; see
 //! [`truth`](mod@lockstep_core::truth).
 //!
-//! What is known of the phase is in `phase`. In reading order: `keeper` (renews), `listener` (hears of
-//! changes).
+//! What is known of the phase is in `phase`. In reading order: `earlier` (whether PostgreSQL is another
+//! migration's by now), `keeper` (renews), `listener` (hears of changes).
 
+mod earlier;
 mod keeper;
 mod listener;
 
@@ -28,6 +29,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::central::Central;
 use crate::phase::{Known, Moment, PhaseView};
 use keeper::{Keeper, Wake};
+
+#[doc(hidden)]
+pub use earlier::completion_of;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -129,7 +133,8 @@ impl Instance {
         let (for_lease, for_listening) = (connect("lease"), connect("phase"));
         let central = Arc::new(Central::default());
         let told = (known.clone(), central.clone());
-        let mut keeper = Keeper::new((for_lease, target), who, told, wake.clone(), closing.clone());
+        let mut keeper =
+            Keeper::new((for_lease, source.own().clone(), target), who, told, wake.clone(), closing.clone());
         keeper.turn(source.pool().options().get_acquire_timeout()).await.map_err(advise)?;
         let phase = PhaseView::kept(known.clone(), wake.asked.clone(), central);
         let listener = tokio::spawn(listener::listen(for_listening, wake, closing.clone()));

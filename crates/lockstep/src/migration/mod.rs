@@ -76,9 +76,15 @@ impl Migration {
         };
         // A source that is down says nothing; it was compared while it was up, and DynamoDB alone is written
         // meanwhile.
-        match source.require_contract(&options.tables.bindings).await {
-            Err(error) if error.kind == Kind::Misconfigured => return Err(error),
-            _ => {}
+        let tables = &options.tables.bindings;
+        let checked = match source.require_one_migration(target.control().table(), tables).await {
+            Ok(()) => source.require_contract(tables).await,
+            refused => refused,
+        };
+        if let Err(error) = checked
+            && error.kind == Kind::Misconfigured
+        {
+            return Err(error);
         }
         let instance = Instance::start_with(&source, &target, options.instance).await?;
         let writer = Writer::with_phase(source, target, options.writes, instance.phase());

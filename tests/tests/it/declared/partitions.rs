@@ -9,7 +9,7 @@ use lockstep_coordinator::{
     StateRepaired, examine, observe, relay, repair_state, reverse_feed,
 };
 use lockstep_core::Phase;
-use lockstep_postgres::{CaptureState, TableBinding};
+use lockstep_postgres::{CaptureState, Ending, TableBinding};
 use lockstep_tests::World;
 use lockstep_tests::world::{backfill, within};
 use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidateSettings, validate};
@@ -354,7 +354,13 @@ async fn the_owner_of_a_table_goes_on_making_partitions_and_a_completed_one_is_g
     world.sql("INSERT INTO events VALUES (md5('a')::uuid, '2026-04-02', 'x')").await;
     assert_eq!(world.count("lockstep.pending").await, 1);
     let epoch = world.source.control().await.expect("a phase").epoch;
-    let archived = world.source.archive(&moved.tables, epoch, "test", "memory", Duration::from_secs(5)).await;
+    let ending = Ending {
+        control_table: "control".to_owned(),
+        epoch,
+        actor: "test".to_owned(),
+        journal_file: "memory".to_owned(),
+    };
+    let archived = world.source.archive(&moved.tables, &ending, Duration::from_secs(5)).await;
     archived.expect("archived");
     for write in [
         "DELETE FROM events_1",

@@ -11,9 +11,16 @@ use crate::report::{key_values, table};
 use crate::ui::{count, seconds};
 
 pub(super) fn text(status: &Status) -> String {
+    if let Some(other) = &status.other_under_way {
+        return format!("Nothing of this migration is here: {other}");
+    }
     if let Some(since) = status.target_record.and_then(|record| record.completed_at) {
+        let journal = status.completed.as_ref().map_or_else(String::new, |done| {
+            format!(" Its journal is in {}, and in lockstep_archive.journal.", done.journal_file)
+        });
         return format!(
-            "Complete since {}: DynamoDB is the truth for good. `cargo xtask doctor` says whether anything is left to do.",
+            "Complete since {}: DynamoDB is the truth for good.{journal} `cargo xtask doctor` says whether \
+             anything is left to do.",
             since.format("%Y-%m-%d %H:%M:%S UTC")
         );
     }
@@ -22,6 +29,13 @@ pub(super) fn text(status: &Status) -> String {
             return format!(
                 "Lockstep was never installed in this source, or the migration is complete. DynamoDB knows \
                  which, and could not be read: {error}"
+            );
+        }
+        if !status.earlier.is_empty() {
+            return format!(
+                "This migration has not begun in this source: everything is as it was. `cargo xtask migrate` \
+                 or `cargo xtask backfill` begins. Complete there before it: {}.",
+                status.earlier.join("; ")
             );
         }
         return "Lockstep was never installed in this source: everything is as it was. `cargo xtask migrate` or \
@@ -74,6 +88,9 @@ pub(super) fn text(status: &Status) -> String {
             "\nleft open by a crash: `{}` by {} at {}; the next command settles it",
             intent.step, intent.actor, intent.at
         );
+    }
+    for earlier in &status.earlier {
+        text += &format!("\ncomplete in this database before: {earlier}");
     }
     if !status.journal.is_empty() {
         text += "\njournal, newest first:";

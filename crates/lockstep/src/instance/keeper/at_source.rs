@@ -6,10 +6,11 @@ use lockstep_core::Advice::Doctor;
 use lockstep_core::{Doing, Error, Kind, Phase, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{register, renew};
-use lockstep_postgres::{connect_own, read_control, read_migration_id, read_settings, report};
+use lockstep_postgres::{OwnMigration, connect_own, read_control, read_settings, read_whose, report};
 
 use super::{Home, Keeper, PgConnection};
 use crate::central::Central;
+use crate::instance::earlier::completion_of;
 use crate::phase::Moment;
 
 impl Keeper {
@@ -21,7 +22,7 @@ impl Keeper {
         };
         if !self.registered {
             // Half of what this has in a turn, so that a target that says nothing leaves time for the source.
-            match where_truth_is(connection, self.target.as_ref(), self.who.lease / 12).await? {
+            match where_truth_is(connection, &self.own, self.target.as_ref(), self.who.lease / 12).await? {
                 Home::Source => register(connection, &self.who).await?,
                 Home::Target => {
                     self.connection = None;
@@ -105,12 +106,23 @@ impl Keeper {
 /// [`Kind::Refused`] where the records contradict each other, and it is unknown where the truth is.
 async fn where_truth_is(
     source: &mut PgConnection,
+    own: &OwnMigration,
     target: Option<&TargetControl>,
     at_most: Duration,
 ) -> Result<Home> {
     let Some(target) = target else { return Ok(Home::Source) };
-    if let Some(id) = read_migration_id(source).await? {
+    let whose = read_whose(source).await?;
+    // 1. Our migration is complete. 2. A second one of other tables begins in this PostgreSQL. 3. This
+    // process starts, and the phase that PostgreSQL says is that of the second.
+    let done = completion_of(&whose, target).await?;
+    own.set_aside(done.is_some());
+    let id = done.as_ref().map_or(whose.id, |done| done.migration_id.clone());
+    if let Some(id) = id {
         target.target().belongs_to(&id)?;
+        own.set(&id);
+    }
+    if done.is_some() {
+        return Ok(Home::Target);
     }
     let record = match tokio::time::timeout(at_most, target.record()).await {
         Ok(Ok(Some(record))) => record,
