@@ -28,8 +28,8 @@
 //! `unverified` and `lately` (what was delivered since a pass, and since a moment), `clock` (whether a stored
 //! time is young), `late_requests`, `glance` (whether anything has happened at all), `load` and `activity`
 //! (how busy it is, and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is
-//! noticed, and what it leaves to be decided), `own`, `remembered` and `completions` (whose the schema is, and what is complete), `guard`,
-//! `archive` and `uninstall` (the end).
+//! noticed, and what it leaves to be decided), `own`, `remembered` and `completions` (whose the schema is,
+//! and what is complete), `guard`, `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
