@@ -175,7 +175,7 @@ async fn try_over(
         return Ok(Over::default());
     };
     let InTheWay { deleted, unknown } = give_way(connection, writer, &*row, expired).await?;
-    let done = deleted > 0 && matches!(settle(connection, writer, epochs, found).await?, Left::Nothing);
+    let done = deleted > 0 && matches!(follow_item(connection, writer, epochs, found).await?, Left::Nothing);
     Ok(Over { done, unknown })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use lockstep_core::{Attributes, Doing, Error, Phase, Result, Version, is_tombstone, place, version_of};
+use lockstep_core::{Attributes, Doing, Phase, Result, Version, is_tombstone, place, version_of};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
