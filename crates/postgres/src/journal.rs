@@ -135,6 +135,7 @@ impl Source {
             return Ok(());
         }
         let found: Entry = sqlx::query_as("SELECT * FROM lockstep.journal WHERE intent = $1")
+            .persistent(false)
             .bind(intent.0)
             .fetch_one(self.pool())
             .await
@@ -201,6 +202,7 @@ impl Source {
         sqlx::query_as(
             "SELECT * FROM lockstep.journal WHERE kind = 'note' AND detail ->> 'idempotency_key' = $1 ORDER BY id DESC LIMIT 1",
         )
+        .persistent(false)
         .bind(idempotency_key)
         .fetch_optional(self.pool())
         .await
@@ -216,6 +218,7 @@ impl Source {
         sqlx::query_as(
             "SELECT * FROM lockstep.journal WHERE kind = 'note' AND step = $1 ORDER BY id DESC LIMIT 1",
         )
+        .persistent(false)
         .bind(step)
         .fetch_optional(self.pool())
         .await
@@ -248,6 +251,7 @@ impl Source {
             "SELECT i.* FROM lockstep.journal i WHERE i.kind = 'intent'
              AND NOT EXISTS (SELECT 1 FROM lockstep.journal o WHERE o.intent = i.id) ORDER BY i.id",
         )
+        .persistent(false)
         .fetch_all(self.pool())
         .await
         .doing("reading the journal")
@@ -263,6 +267,7 @@ impl Source {
             return Err(Error::source(Kind::Invalid, "reading the journal", "the limit must be at least 1"));
         }
         sqlx::query_as("SELECT * FROM lockstep.journal ORDER BY id DESC LIMIT $1")
+            .persistent(false)
             .bind(limit)
             .fetch_all(self.pool())
             .await

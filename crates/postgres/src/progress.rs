@@ -163,6 +163,7 @@ impl Source {
     #[crate::boxed]
     pub async fn ranges(&self, table: &str) -> Result<Vec<RangeRow>> {
         sqlx::query_as("SELECT * FROM lockstep.ranges WHERE table_name = $1 ORDER BY number")
+            .persistent(false)
             .bind(table)
             .fetch_all(self.pool())
             .await

@@ -209,6 +209,7 @@ impl Source {
             live = worker_is_live("w"),
         );
         sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .persistent(false)
             .bind(worker)
             .bind(tables)
             .bind(window.start)

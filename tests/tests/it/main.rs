@@ -93,6 +93,7 @@ mod undrained;
 mod uninstall;
 mod unordered;
 mod upgrade;
+mod upgraded_under;
 mod vacuumed;
 mod verdicts;
 mod waves;
