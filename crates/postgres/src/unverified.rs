@@ -53,6 +53,9 @@ pub struct ChangedKey {
     pub literals: Vec<String>,
 }
 
+/// Digest, key and literals of one that changed, and how many were found with it.
+type FoundKey = (Vec<u8>, Option<String>, Vec<String>, i64);
+
 /// Keys that may have changed, and where the next page starts.
 #[derive(Clone, Debug)]
 pub struct ChangedPage {
@@ -194,7 +197,7 @@ impl Source {
              WHERE w.before < {PAGE_BYTES_MAX} ORDER BY w.digest",
             key_bytes = key_bytes_sql("key"),
         );
-        let rows: Vec<(Vec<u8>, Option<String>, Vec<String>, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let rows: Vec<FoundKey> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(table)
             .bind(after.map(|after| after.0.as_slice()))
             .bind(limit)
@@ -203,7 +206,7 @@ impl Source {
             .doing(doing)?;
         let is_cut = rows.last().is_some_and(|(.., found)| *found == limit || *found > rows.len() as i64);
         let next = rows.last().filter(|_| is_cut).map(|(digest, ..)| KeyDigest(digest.clone()));
-        let of_row = |(_, key, literals, _): (Vec<u8>, Option<String>, Vec<String>, i64)| ChangedKey {
+        let of_row = |(_, key, literals, _): FoundKey| ChangedKey {
             key: key.and_then(|key| SourceKey::parse(&key).ok()),
             literals,
         };

@@ -577,7 +577,7 @@ async fn a_handle_of_the_first_that_slept_reads_and_changes_nothing_of_the_secon
     let is_told = |said: String| assert!(said.contains("that of another migration"), "{said}");
     is_told(asleep.source.control().await.expect_err("it is another one's").to_string());
     is_told(asleep.source.contract().await.expect_err("it is another one's").to_string());
-    let begun = lockstep_postgres::begin_write(&asleep.source).await.err().expect("no write begins");
+    let begun = lockstep_postgres::begin_write(&asleep.source).await.expect_err("no write begins");
     assert_eq!(begun.kind, lockstep_core::Kind::Fenced, "its caller tries again, in DynamoDB");
     is_told(begun.to_string());
     for until in [RelayUntil::Cancelled, RelayUntil::Empty] {

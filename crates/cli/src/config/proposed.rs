@@ -10,7 +10,7 @@ use figment::value::Dict;
 ///
 /// # Errors
 /// The section that is foreign to it.
-pub fn require_tables_alone(text: &str, is_proposed: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+pub(crate) fn require_tables_alone(text: &str, is_proposed: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     let read: Dict = Figment::from(Toml::string(text)).extract().map_err(|_| {
         anyhow::anyhow!(
             "the proposal does not read as a configuration, so nothing was written; name the tables"

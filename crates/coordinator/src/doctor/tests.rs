@@ -384,7 +384,12 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
         Observation { earlier: vec!["the one of control table c".to_owned()], ..Observation::default() };
     let said = check(&next, true, &[], &[]);
     assert!(said.state.contains("has not begun") && said.state.contains("control table c"), "{said:?}");
-    assert_eq!(said.next, ["cargo xtask migrate"]);
+    assert_eq!(said.next, [format!("{:#}", Advice::Migrate)]);
+    // One of other tables is under way there.
+    let beside =
+        Observation { other_under_way: Some("end that of payments".to_owned()), ..Observation::default() };
+    let said = check(&beside, false, &["that of a migration of other tables"], &[]);
+    assert_eq!(said.next, ["end that of payments"]);
     check(&Observation { completed: None, ..over }, false, &["knows nothing of it"], &[]);
 }
 
