@@ -233,8 +233,8 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
     Some(match (name, at_work) {
         (journal::REPAIR_STATE, None) => Finding::broken(
             format!("a repair of the state {by} was broken off"),
-            "everything it did may be repeated; until it has ended no step forward is taken, and none back from \
-             DynamoOnly",
+            "everything it did may be repeated; until it has ended no step forward is taken, and none \
+             back from DynamoOnly",
             format!("{RepairStateAtOnce:#}"),
         ),
         (journal::COMPLETE, None) => Finding::attention(

@@ -77,8 +77,8 @@ impl fmt::Display for Remedy {
             Self::Refreeze { table } => write!(
                 f,
                 "install the triggers of {table} again, so that PostgreSQL takes no write but the reverse \
-                feed's; then its rows become those of DynamoDB, and others are deleted, but for what has expired \
-                and dead letters"
+                feed's; then its rows become those of DynamoDB, and others are deleted, but for what has \
+                expired and dead letters"
             ),
             Self::ReturnToSource => f.write_str(
                 "stop writes to DynamoDB, read everything that it holds into PostgreSQL, and make \

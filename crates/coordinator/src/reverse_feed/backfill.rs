@@ -5,8 +5,8 @@
 //! yields. First every item: those of any DynamoOnly are upserted, and of the others those whose rows differ:
 //! a trigger, or SQL while the triggers of capture were off, has changed them past the feed. Then every row:
 //! where its place holds a tombstone of a DynamoOnly it is deleted; where its place holds nothing, its item
-//! has expired, or was removed by hand, and it is only deleted when that is asked for: by an operator, or by a
-//! repair after SQL could write past the triggers, as then it may be a row that SQL has put there. The same
+//! has expired, or was removed by hand, and it is only deleted when that is asked for: by an operator, or by
+//! a repair after SQL could write past the triggers, as then it may be a row that SQL has put there. The same
 //! of a tombstone that came from the source. What has expired stays in any case, and so do dead letters.
 
 use lockstep_core::{Attributes, Fields, TargetKey, Version, is_tombstone, place, version_of};
