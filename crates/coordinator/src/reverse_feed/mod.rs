@@ -3,13 +3,15 @@
 //! One task a table follows its stream, shards in parallel, parents before children; each page becomes rows
 //! and a position in one transaction. It may be killed at any time: what was not saved comes again. In
 //! reading order: `progress`, `begun` (which epochs there were), `sink` (pages to rows), `again` (items read
-//! once more), `table` (one table's task), this file (all), `drained` (whether all that was written has come
-//! through), `renumber` (versions of other programs), `backfill` (when the stream has lost its history).
+//! once more), `table` (one table's task), this file (all), `missing` and `drained` (whether all that was
+//! written has come through), `renumber` (versions of other programs), `backfill` (when the stream has lost
+//! its history).
 
 mod again;
 mod backfill;
 mod begun;
 mod drained;
+mod missing;
 mod progress;
 mod renumber;
 mod sink;

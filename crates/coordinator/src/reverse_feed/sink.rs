@@ -34,6 +34,8 @@ pub(super) struct TableSink<'a> {
     pub(super) progress: &'a FeedTableProgress,
     /// Told when items have to be read again.
     pub(super) again: &'a Notify,
+    /// Told when a shard was read to its end: its stream may be over.
+    pub(super) ended: &'a Notify,
     pub(super) touched: Mutex<HashMap<String, Instant>>,
 }
 
@@ -114,6 +116,9 @@ impl Sink for TableSink<'_> {
         self.progress.put_off.fetch_add(applied.again, Relaxed);
         if applied.again > 0 {
             self.again.notify_one();
+        }
+        if page.finished {
+            self.ended.notify_one();
         }
         Ok(())
     }
