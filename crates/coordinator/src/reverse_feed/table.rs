@@ -1,7 +1,5 @@
 //! One table's task.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use lockstep_core::Retry;
@@ -14,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::again::read_again;
 use super::progress::FeedTableProgress;
+use super::rounds::Rounds;
 use super::sink::TableSink;
 use crate::error::Result;
 use crate::feed_options::ReverseFeedOptions;
@@ -30,6 +29,7 @@ pub(super) async fn feed(
     binding: &TableBinding,
     options: &ReverseFeedOptions,
     progress: &FeedTableProgress,
+    rounds: &Rounds,
     opened: impl Fn(),
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -54,7 +54,7 @@ pub(super) async fn feed(
     })?;
     opened();
     loop {
-        let another = until_another(migration, &table, &stream, options, progress, stop).await?;
+        let another = until_another(migration, &table, &stream, options, progress, rounds, stop).await?;
         let Some(another) = another else { return Ok(()) };
         // What was written between the two is in neither, and opening the new one notes that.
         tracing::warn!(
@@ -72,23 +72,15 @@ async fn until_another(
     stream: &TableStream,
     options: &ReverseFeedOptions,
     progress: &FeedTableProgress,
+    rounds: &Rounds,
     stop: &CancellationToken,
 ) -> Result<Option<TableStream>> {
     let (source, target) = (&migration.source, &migration.target);
-    let (noted, ended, touched) = (Notify::new(), Notify::new(), Mutex::new(HashMap::new()));
-    let sink = TableSink {
-        migration,
-        source,
-        table,
-        stream: stream.arn(),
-        progress,
-        again: &noted,
-        ended: &ended,
-        touched,
-    };
+    let ended = Notify::new();
+    let sink = TableSink { migration, source, table, stream: stream.arn(), progress, rounds, ended: &ended };
     let of_stream = stop.child_token();
     let following = follow(stream, &sink, options.follow, &of_stream);
-    let reading = read_again(source, target, table, &noted, options.again_every, &of_stream);
+    let reading = read_again(source, target, table, rounds.again(table.binding().name()), &of_stream);
     // Either ends by itself only when told to stop; the first error ends both.
     let feeding = async { tokio::try_join!(following, reading) };
     tokio::pin!(feeding);

@@ -39,6 +39,7 @@ pub use changed::{Since, TakenItem};
 pub use kept::Compared;
 pub use noted::{Again, ItemNow};
 pub use page::FedPage;
+pub use positions::Touched;
 pub(crate) use positions::lose;
 pub use put_back::{PutBack, Undelivered};
 pub(crate) use riders::note_riders_sql;

@@ -73,6 +73,27 @@ impl Source {
         found.iter().map(drain).collect::<sqlx::Result<_>>().doing(doing)
     }
 
+    /// Returns those of these tables of which an item is to be read again or a row rode along, acknowledged
+    /// or not.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    #[crate::boxed]
+    pub async fn reverse_to_read(&self, names: &[&str]) -> Result<Vec<String>> {
+        sqlx::query_scalar(
+            "SELECT asked.name FROM pg_catalog.unnest($1::text[]) AS asked (name)
+             WHERE EXISTS (SELECT FROM lockstep.reverse_riders r WHERE r.table_name = asked.name)
+                OR EXISTS (SELECT FROM lockstep.reverse_again a WHERE a.table_name = asked.name)",
+        )
+        .bind(names)
+        .fetch_all(self.pool())
+        .await
+        .doing("asking which tables have items to be read again")
+    }
+
     /// Returns where the feeds of these tables stand, by name; those that never had one are left out.
     ///
     /// # Errors
