@@ -5,8 +5,8 @@ use lockstep_core::{Epoch, InstanceRow, Kind, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::reverse::FeedStanding;
 use lockstep_postgres::{
-    CaptureState, ComparisonProgress, Completed, Entry, RelayRow, Source, TableBinding, VerdictWord,
-    WorkerRow,
+    CaptureState, ComparisonProgress, Completed, Entry, RelayRow, Source, TableBinding, TableNumbers,
+    VerdictWord, WorkerRow,
 };
 use serde::Serialize;
 
@@ -165,9 +165,13 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     let target_record = record.filter(|_| control.phase == Phase::DynamoOnly);
     let states = source.table_states().await?;
     let mut of_tables = Vec::with_capacity(tables.len());
-    for binding in tables {
+    let names: Vec<&str> = tables.iter().map(TableBinding::name).collect();
+    let numbers = source.table_numbers(&names).await?;
+    let mut feeds = source.reverse_standings(&names).await?;
+    for (binding, numbers) in tables.iter().zip(&numbers) {
         let relayed = states.get(binding.name()).map_or(0, |state| state.relayed);
-        of_tables.push(table(source, &mut asked, binding, control.phase, relayed).await?);
+        let feed = feeds.remove(binding.name());
+        of_tables.push(table(source, &mut asked, binding, control.phase, (numbers, relayed, feed)).await?);
     }
     let mut instances = source.instances().await?;
     if let (Phase::DynamoOnly, Some(target)) = (control.phase, asked.target()) {
@@ -242,12 +246,8 @@ async fn table(
     asked: &mut Asked<'_>,
     binding: &TableBinding,
     phase: Phase,
-    relayed: i64,
+    (numbers, relayed, reverse_feed): (&TableNumbers, i64, Option<FeedStanding>),
 ) -> Result<TableStatus> {
-    let name = binding.name();
-    let ranges = source.ranges(name).await?;
-    let lag = source.lag(name).await?;
-    let (dead_letters, unacknowledged) = source.count_dead_letters(name).await?;
     let capture = match source.capture_state(binding).await? {
         CaptureState::On => "on".to_owned(),
         CaptureState::Absent => "absent".to_owned(),
@@ -258,21 +258,20 @@ async fn table(
         None => None,
     };
     let standing = standing.unwrap_or_else(|| asked.unknown().to_owned());
-    let reverse_feed = source.reverse_standing(name).await?;
     // In other phases nothing is written that PostgreSQL has not.
     let reverse_alarm =
         reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(feed_alarm::alarm);
     Ok(TableStatus {
-        name: name.to_owned(),
+        name: binding.name().to_owned(),
         capture,
         target: format!("{} ({standing})", binding.target_name),
-        ranges_done: ranges.iter().filter(|range| range.done).count() as u64,
-        ranges: ranges.len() as u64,
-        rows_backfilled: ranges.iter().map(|range| range.rows_read as u64).sum(),
-        pending: lag.keys,
-        oldest_s: lag.oldest_s,
-        dead_letters,
-        dead_letters_unacknowledged: unacknowledged,
+        ranges_done: numbers.ranges_done.unsigned_abs(),
+        ranges: numbers.ranges.unsigned_abs(),
+        rows_backfilled: numbers.rows_read.unsigned_abs(),
+        pending: numbers.pending,
+        oldest_s: numbers.oldest_s.max(0.0),
+        dead_letters: numbers.dead_letters,
+        dead_letters_unacknowledged: numbers.unacknowledged,
         relayed,
         reverse_feed,
         reverse_alarm,

@@ -13,6 +13,16 @@ use lockstep_core::{host_of, is_this_machine};
 #[derive(Debug)]
 pub(super) struct NoTokenInClear;
 
+/// Refusal, as a type of its own: the SDK hands it on like what a connection says, which may have sent the
+/// request.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the endpoint is plain HTTP on another machine, and these credentials have a session token, which is not \
+    sent in clear: use https://, or set {setting} for an emulator",
+    setting = EmulatorCredentials
+)]
+pub(super) struct TokenInClear;
+
 const TOKEN: &str = "x-amz-security-token";
 
 #[dyn_dispatch_hint]
@@ -29,12 +39,7 @@ impl Intercept for NoTokenInClear {
     ) -> Result<(), BoxError> {
         let request = context.request();
         if request.headers().contains_key(TOKEN) && is_in_clear(request.uri()) {
-            return Err(format!(
-                "the endpoint is plain HTTP on another machine, and these \
-                    credentials have a session token, which is not sent in clear: use \
-                    https://, or set {EmulatorCredentials} for an emulator"
-            )
-            .into());
+            return Err(TokenInClear.into());
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::{SharedHttpClient, StalledStreamProtectionConfig};
 use aws_smithy_http_client::Connector;
@@ -14,6 +14,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use super::Target;
 use super::clear::{NoTokenInClear, is_local};
 use super::payload_hash::PayloadHash;
+use super::sent::SentOrNot;
 use super::streams::Listings;
 use super::tables::Described;
 use super::{Leases, Owner, served::Served};
@@ -72,6 +73,13 @@ impl Default for TargetOptions {
     }
 }
 
+/// Client of the tables, as [`Target::connect`] has it.
+pub(super) fn client(shared: &SdkConfig) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::config::Builder::from(shared).retry_config(RetryConfig::disabled());
+    let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
+    aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
 impl Target {
     /// Builds the client. Nothing is sent yet.
     ///
@@ -105,17 +113,15 @@ impl Target {
         let shared = loader.load().await;
         // Where the STS of another endpoint than AWS's is cannot be known.
         let identity = options.endpoint_url.is_none().then(|| aws_sdk_sts::Client::new(&shared));
-        let config = aws_sdk_dynamodb::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).build();
         let streams =
             aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        let mut streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear);
+        let mut streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
         if let Some(url) = &options.streams_endpoint_url {
             streams = streams.endpoint_url(url);
         }
         let streams = streams.build();
         Self {
-            client: aws_sdk_dynamodb::Client::from_conf(config),
+            client: client(&shared),
             identity,
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
             options,

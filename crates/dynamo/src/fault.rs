@@ -6,6 +6,8 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use lockstep_core::Advice::{EmulatorCredentials, TargetEndpoint, TargetProfile, TargetRegion};
 use lockstep_core::{Error, Kind, Side};
 
+use super::clear::TokenInClear;
+use super::sent::NothingSent;
 use super::{codes, without_values};
 
 /// Reads an SDK error while `doing` something.
@@ -32,11 +34,22 @@ where
             (kind, advised(kind, &error))
         }
         _ => {
-            let kind = of_credentials(&error).unwrap_or_else(|| of_dispatch(&error));
+            let kind = of_token(&error).or_else(|| of_credentials(&error));
+            let kind = kind.or_else(|| before_sending(&error)).unwrap_or_else(|| of_dispatch(&error));
             (kind, advised(kind, &error))
         }
     };
     Error::of_driver(Side::Target, kind, doing, message, error)
+}
+
+/// Where a token would go in clear, a person has to change a setting: the same request never goes.
+fn of_token(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+    chain(error).any(|cause| cause.is::<TokenInClear>()).then_some(Kind::Misconfigured)
+}
+
+/// What ended before it was handed to a connection, for whatever reason, has sent nothing.
+fn before_sending(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+    chain(error).any(|cause| cause.is::<NothingSent>()).then_some(Kind::Unavailable)
 }
 
 /// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there

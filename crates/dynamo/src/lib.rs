@@ -1,7 +1,8 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
-//! clear text), `codes`, `without_values` and `fault` (what an SDK error means), `tables` and `mismatch`
+//! clear text), `sent` (whether anything left), `codes`, `without_values` and `fault` (what an SDK error
+//! means), `tables` and `mismatch`
 //! (create, describe), `expiry` (by which attribute), `protection` (of a table that is the truth),
 //! `capacity`, `guarded` (versioned writes), `fence` (a request that may leave only in time), `transact`
 //! (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and id
@@ -50,6 +51,7 @@ mod raw_scan;
 mod read;
 mod remove;
 mod rights;
+mod sent;
 mod served;
 pub mod streams;
 mod tables;

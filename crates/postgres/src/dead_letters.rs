@@ -18,6 +18,19 @@ use super::{KeyBound, Source, TableBinding};
 /// Time for which an item of the way back is tried before it counts.
 const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
 
+/// Statement that counts the dead letters of table `$1`, and those of them that no operator has acknowledged.
+pub(crate) fn count_sql() -> String {
+    format!(
+        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE acknowledged_at IS NULL)
+         FROM (SELECT acknowledged_at FROM lockstep.dead_letters WHERE table_name = $1
+               UNION ALL SELECT (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz
+                   FROM lockstep.reverse_again a
+                   WHERE table_name = $1
+                       AND ({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)) AS letters",
+        is_past("found_at", GIVEN_UP_AFTER)
+    )
+}
+
 /// A row that was set aside.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct DeadLetter {
@@ -230,16 +243,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn count_dead_letters(&self, table: &str) -> Result<(i64, i64)> {
-        let sql = format!(
-            "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE acknowledged_at IS NULL)
-             FROM (SELECT acknowledged_at FROM lockstep.dead_letters WHERE table_name = $1
-                   UNION ALL SELECT (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz
-                       FROM lockstep.reverse_again a
-                             WHERE table_name = $1
-                                 AND ({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)) AS letters",
-            is_past("found_at", GIVEN_UP_AFTER)
-        );
-        sqlx::query_as(AssertSqlSafe(sql))
+        sqlx::query_as(AssertSqlSafe(count_sql()))
             .bind(table)
             .fetch_one(self.pool())
             .await

@@ -197,7 +197,7 @@ pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
-pub use together::{Due, FeedDrain, Unsettled, hold_shapes};
+pub use together::{Due, FeedDrain, TableNumbers, Unsettled, hold_shapes};
 pub use tuning::Tuning;
 pub use undecided::WaitingMark;
 pub use uninstall::Uninstalled;

@@ -17,6 +17,17 @@ pub struct Lag {
     pub oldest_s: f64,
 }
 
+/// Statement that counts the pending keys of table `$1`, with the age of the oldest.
+///
+/// An open intent is a mark to be: its key may be a phantom's (see `intents`). Of what was made before the
+/// clock was set back it is not known how long it waits.
+pub(crate) const LAG: &str = "SELECT pg_catalog.count(*), coalesce(extract(epoch
+         FROM CASE WHEN pg_catalog.max(since) > pg_catalog.clock_timestamp() + interval '1 second'
+             THEN interval '1 day' + (pg_catalog.max(since) - pg_catalog.clock_timestamp())
+             ELSE pg_catalog.clock_timestamp() - pg_catalog.min(since) END), 0)::float8
+     FROM (SELECT marked_at AS since FROM lockstep.pending WHERE table_name = $1
+           UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open";
+
 /// Order in which the set is gone through, by the digests of its keys. Two relays that go different ways meet
 /// once, and deliver nothing twice on the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,20 +258,8 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn lag(&self, table: &str) -> Result<Lag> {
-        let (keys, oldest_s): (i64, f64) = sqlx::query_as(
-            // An open intent is a mark to be: its key may be a phantom's (see `intents`).
-            "SELECT pg_catalog.count(*), coalesce(extract(epoch
-                FROM CASE WHEN pg_catalog.max(since) > pg_catalog.clock_timestamp() + interval '1 second'
-                    -- Made before the clock was set back: how long it waits is not known.
-                    THEN interval '1 day' + (pg_catalog.max(since) - pg_catalog.clock_timestamp())
-                    ELSE pg_catalog.clock_timestamp() - pg_catalog.min(since) END), 0)::float8
-             FROM (SELECT marked_at AS since FROM lockstep.pending WHERE table_name = $1
-                   UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open",
-        )
-        .bind(table)
-        .fetch_one(self.pool())
-        .await
-        .doing("measuring the lag")?;
+        let (keys, oldest_s): (i64, f64) =
+            sqlx::query_as(LAG).bind(table).fetch_one(self.pool()).await.doing("measuring the lag")?;
         Ok(Lag { keys, oldest_s: oldest_s.max(0.0) })
     }
 

@@ -10,6 +10,7 @@ use super::amazon::{dated, removed_by_expiry};
 use super::answers::{self, Answer, Refusal};
 use super::call::Call;
 use super::counts::Recorded;
+use super::own_streams;
 use super::partial::Split;
 use super::proxy::{Shared, lock};
 use super::rules::Effect;
@@ -64,6 +65,11 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
         }
         Some(Effect::SayExpired) => {
             let said = expired(shared, &call).await;
+            happened();
+            said
+        }
+        Some(Effect::OfItsStream) => {
+            let said = own_streams::answer(&shared.upstream, &call).await;
             happened();
             said
         }

@@ -62,6 +62,11 @@ pub enum Fault {
     /// The service's clock is ahead of this machine's by these seconds, or behind. A request whose date is
     /// more than a quarter of an hour off is refused, and each answer says what time it is.
     ClockAhead(i64),
+    /// Each stream has shards of its own, as Amazon's have, and one that was switched off stays readable with
+    /// its shards closed. The emulator has one shard a table, for good, which every name of a stream opens.
+    /// Two things stay the emulator's: what was not read of a stream before its end is in none of its shards,
+    /// and the next stream begins with the records of the one before.
+    OwnStreams,
 }
 
 /// A [`Fault`] without its data.
@@ -90,6 +95,7 @@ pub enum FaultKind {
     EmptyIndex,
     RemovedByExpiry,
     ClockAhead,
+    OwnStreams,
 }
 
 impl Fault {
@@ -118,6 +124,7 @@ impl Fault {
             Fault::EmptyIndex => FaultKind::EmptyIndex,
             Fault::RemovedByExpiry => FaultKind::RemovedByExpiry,
             Fault::ClockAhead(_) => FaultKind::ClockAhead,
+            Fault::OwnStreams => FaultKind::OwnStreams,
         }
     }
 
@@ -129,6 +136,7 @@ impl Fault {
             }
             Fault::EmptyIndex => operation == "Query",
             Fault::RemovedByExpiry => operation == "GetRecords",
+            Fault::OwnStreams => matches!(operation, "DescribeStream" | "GetShardIterator" | "GetRecords"),
             Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),
             Fault::NoPartiQl => {
                 matches!(operation, "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction")

@@ -189,6 +189,7 @@ impl Rule {
                 return over.then_some(Effect::Refuse(Refusal::Statement));
             }
             Fault::RemovedByExpiry => Effect::SayExpired,
+            Fault::OwnStreams => Effect::OfItsStream,
             Fault::ClockAhead(seconds) => {
                 let there = Utc::now() + TimeDelta::seconds(*seconds);
                 Effect::At(there, wrong_date(call, there))
@@ -235,6 +236,7 @@ pub(super) enum Effect {
     Delay(Gate),
     ApplyLate(Gate),
     SayExpired,
+    OfItsStream,
     /// It is so late at the service, which refuses the call for this reason, or answers it.
     At(DateTime<Utc>, Option<String>),
 }

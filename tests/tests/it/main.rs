@@ -85,6 +85,7 @@ mod silent;
 mod stage;
 mod steps;
 mod store;
+mod streams_again;
 mod strict;
 mod survivors;
 mod test_operation;

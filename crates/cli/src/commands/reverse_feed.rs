@@ -19,8 +19,8 @@ use crate::{Context, help};
 /// on if need be. One may run at a time; it may be killed at any time, and goes on where it was. `status`
 /// shows how far behind it is.
 ///
-/// If it did not run for a day, what the streams have lost is read from the tables themselves with
-/// --backfill.
+/// If it did not run for a day, or a stream was switched off and on, what the streams have lost is read from
+/// the tables themselves with --backfill. Until then --until-empty ends with 1.
 /// Rows that have no item at all are left then, since expiry looks the same, unless --delete-absent says
 /// otherwise.
 #[derive(Clone, Debug, clap::Args)]
@@ -118,8 +118,21 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     // To be stopped is how a feed without an end ends.
     if args.until_empty {
         context.check_cancelled()?;
+        all_there(&report.feed)?;
     }
     Ok(Exit::Done)
+}
+
+/// Fails where a write is missing that no stream brings: a script goes by the exit code.
+fn all_there(feed: &FeedSummary) -> anyhow::Result<()> {
+    let missing = feed.tables.iter().find_map(|table| Some((table.name, table.missing.as_ref()?)));
+    match missing {
+        None => Ok(()),
+        Some((name, why)) => {
+            let message = format!("{name}: not everything written so far is in PostgreSQL: {why}");
+            Err(Failure { exit: Exit::NotConsistent, message }.into())
+        }
+    }
 }
 
 fn sample(table: &FeedTableProgress) -> Sample {

@@ -1,7 +1,6 @@
 //! Items that are read from the target once more; see `lockstep_postgres::reverse` for why there are any.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::Duration;
 
 use lockstep_core::{Result, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX, Target};
@@ -10,27 +9,24 @@ use lockstep_postgres::{Source, TableBinding};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::rounds::briefly;
 use crate::error::Result as StepResult;
 use crate::options::MigrationContext;
 
-/// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL
-/// refused.
+/// Reads them until told to stop: at once when there are new ones, and those that PostgreSQL refused whenever
+/// a round finds them.
 pub(super) async fn read_again(
     source: &Source,
     target: &Target,
     table: &FedTable,
     noted: &Notify,
-    every: Duration,
     stop: &CancellationToken,
 ) -> Result<()> {
     while !stop.is_cancelled() {
-        // Some seconds, for what passes at once. Then the feed tells of it, and begins again.
-        let briefly = Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10);
-        briefly.retry(|| pass(source, target, table)).await?;
+        briefly().retry(|| pass(source, target, table)).await?;
         tokio::select! {
             () = stop.cancelled() => {}
             () = noted.notified() => {}
-            () = tokio::time::sleep(every) => {}
         }
     }
     Ok(())

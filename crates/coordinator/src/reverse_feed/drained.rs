@@ -8,6 +8,9 @@
 //! closed and was read to its end. A shard that split meanwhile is closed, and its children have to show one
 //! as well; one that is closed and has no child yet is waited for, as its child may be listed late.
 //!
+//! What was written while a stream was off is in no stream. Where the feed has noted such a loss, markers
+//! prove nothing of what was lost, and the answer is no until the whole target was read.
+//!
 //! Who asks must have made sure that nothing more is written, requests under way included: leases are over or
 //! acknowledged.
 
@@ -15,14 +18,14 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{Kind, Result as StoreResult};
 use lockstep_dynamo::Backoff;
-use lockstep_dynamo::streams::{Shard, StreamError, TableStream, childless};
-use lockstep_postgres::{FeedDrain, TableBinding};
+use lockstep_dynamo::streams::{Shard, StreamError, TableStream};
+use lockstep_postgres::TableBinding;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::missing::missing;
 use crate::error::Result;
 use crate::options::MigrationContext;
 
@@ -184,7 +187,7 @@ async fn round(
             let (listed_at, missing) = (*listed_at, missing(read, shards, &round));
             if missing.shards.is_empty() && missing.others.is_empty() {
                 if listed_at >= begun {
-                    table.end(begun, Vec::new());
+                    table.end(begun, missing.lost);
                 } else {
                     // By shards of a moment ago. The children of a shard that was split since must have come
                     // through as well.
@@ -280,41 +283,6 @@ async fn take_away(migration: &MigrationContext, waiting: &[Waiting<'_>]) {
         // No writer waits for that in a pause.
         tokio::spawn(gone);
     }
-}
-
-struct Missing {
-    shards: Vec<String>,
-    others: Vec<String>,
-    /// Shards that are not known to be closed.
-    open: usize,
-}
-
-/// Returns what of a table has not come through yet.
-fn missing(read: FeedDrain, shards: &[Shard], round: &str) -> Missing {
-    let FeedDrain { shards: read, riders, again, again_why } = read;
-    let through = |shard: &&Shard| match read.get(&shard.id) {
-        Some((finished, marker)) => *finished || marker.as_deref() == Some(round),
-        None => false,
-    };
-    let open =
-        shards.iter().filter(|shard| read.get(&shard.id).is_none_or(|(finished, _)| !finished)).count();
-    let finished = read.iter().filter(|(_, (finished, _))| *finished).map(|(id, _)| id.clone()).collect();
-    let mut others: Vec<String> = Vec::new();
-    for shard in childless(shards, &finished) {
-        others.push(format!("shard {} is closed, and what follows it is not listed yet", shard.id));
-    }
-    if riders > 0 {
-        others.push(format!("{riders} rows that a cascade or a trigger has changed in PostgreSQL alone"));
-    }
-    if again > 0 {
-        let why = again_why.unwrap_or_default();
-        others.push(format!(
-            "{again} items whose rows PostgreSQL would not have ({why}); \
-                {DeadLetters} lists those that stay so"
-        ));
-    }
-    let shards = shards.iter().filter(|shard| !through(shard)).map(|shard| shard.id.clone()).collect();
-    Missing { shards, others, open }
 }
 
 /// Returns the shards as they were at `since` or later, and when that was; `None` where there is no answer

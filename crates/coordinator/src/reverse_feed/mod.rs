@@ -2,16 +2,19 @@
 //!
 //! One task a table follows its stream, shards in parallel, parents before children; each page becomes rows
 //! and a position in one transaction. It may be killed at any time: what was not saved comes again. In
-//! reading order: `progress`, `begun` (which epochs there were), `sink` (pages to rows), `again` (items read
-//! once more), `table` (one table's task), this file (all), `drained` (whether all that was written has come
-//! through), `renumber` (versions of other programs), `backfill` (when the stream has lost its history).
+//! reading order: `progress`, `begun` (which epochs there were), `rounds` (what is noted and asked of all
+//! tables at once), `sink` (pages to rows), `again` (items read once more), `table` (one table's task), this
+//! file (all), `missing` and `drained` (whether all that was written has come through), `renumber` (versions
+//! of other programs), `backfill` (when the stream has lost its history).
 
 mod again;
 mod backfill;
 mod begun;
 mod drained;
+mod missing;
 mod progress;
 mod renumber;
+mod rounds;
 mod sink;
 mod table;
 
@@ -27,19 +30,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use lockstep_core::{Kind, Phase};
-use lockstep_postgres::{FeedLock, TableBinding};
+use lockstep_core::Kind;
+use lockstep_postgres::FeedLock;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::continuity;
 use crate::error::{CoordinatorError, Result};
-use crate::feed_alarm::alarm;
+use crate::feed_alarm::closed;
 use crate::feed_options::ReverseFeedOptions;
 use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::records;
+use rounds::{Rounds, raise_alarms};
 
 /// Interval at which the feed makes sure that it still has its lock, and looks at its lag.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
@@ -78,6 +82,9 @@ pub struct FeedTableSummary {
     pub skipped: u64,
     /// Standing of the feed, over all runs.
     pub standing: Option<lockstep_postgres::reverse::FeedStanding>,
+    /// Sentence about writes that are not in PostgreSQL and that no stream will bring, and what leads on.
+    /// `None` where there are none, and where PostgreSQL did not answer.
+    pub missing: Option<String>,
 }
 
 /// Feeds every table until told to stop. One process at a time.
@@ -141,6 +148,7 @@ pub async fn reverse_feed(
             records: of.records(),
             applied: of.applied(),
             skipped: of.skipped(),
+            missing: standing.as_ref().and_then(closed),
             standing,
         });
     }
@@ -174,12 +182,16 @@ async fn feed_once(
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
+    let rounds = Arc::new(Rounds::new(&migration.tables));
+    tasks.spawn(Arc::clone(&rounds).run(migration.clone(), options.again_every, stop.clone()));
     for binding in &migration.tables {
         let (migration, options, progress) = (migration.clone(), options.clone(), Arc::clone(progress));
-        let (binding, stop, opened) = (binding.clone(), stop.clone(), Arc::clone(opened));
+        let (binding, stop) = (binding.clone(), stop.clone());
+        let (opened, rounds) = (Arc::clone(opened), Arc::clone(&rounds));
         tasks.spawn(async move {
             let of_table = progress.of(binding.name());
-            table::feed(&migration, &binding, &options, of_table, || opened.another(), &stop).await
+            let opened = || opened.another();
+            table::feed(&migration, &binding, &options, of_table, &rounds, opened, &stop).await
         });
     }
     run(migration, until, tasks, lock, &stop).await
@@ -282,21 +294,4 @@ async fn run(
     }
     lock.release().await;
     result
-}
-
-/// Warns while a feed is so far behind that the stream could lose what it has not read.
-async fn raise_alarms(migration: &MigrationContext) -> Result<()> {
-    // In other phases nothing is written that PostgreSQL has not.
-    if migration.source.control().await.is_ok_and(|control| control.phase != Phase::DynamoOnly) {
-        return Ok(());
-    }
-    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
-    // A source that is away is the tables' to report.
-    let Ok(standings) = migration.source.reverse_standings(&names).await else { return Ok(()) };
-    for name in names {
-        if let Some(alarm) = standings.get(name).and_then(alarm) {
-            tracing::warn!(table = name, "the reverse feed: {alarm}");
-        }
-    }
-    Ok(())
 }

@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lockstep_core::{Error, Kind, Result, Saved};
-use lockstep_dynamo::Backoff;
 use lockstep_dynamo::streams::{Shard, ShardPage, Sink, changes_of};
 use lockstep_postgres::Source;
 use lockstep_postgres::reverse::{Applied, FedPage, FedTable};
@@ -15,15 +12,8 @@ use tokio::sync::Notify;
 
 use super::begun;
 use super::progress::FeedTableProgress;
+use super::rounds::{Rounds, briefly};
 use crate::options::MigrationContext;
-
-/// Interval at which the feed notes that a shard has nothing new: what the lag is measured by.
-const TOUCH_EVERY: Duration = Duration::from_secs(1);
-
-/// Some seconds, for what passes at once. Then the feed tells of it, and begins again from what was saved.
-fn briefly() -> Backoff {
-    Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10)
-}
 
 /// Sink of the pages of one table's stream.
 pub(super) struct TableSink<'a> {
@@ -32,24 +22,14 @@ pub(super) struct TableSink<'a> {
     pub(super) table: &'a FedTable,
     pub(super) stream: &'a str,
     pub(super) progress: &'a FeedTableProgress,
-    /// Told when items have to be read again.
-    pub(super) again: &'a Notify,
-    pub(super) touched: Mutex<HashMap<String, Instant>>,
+    pub(super) rounds: &'a Rounds,
+    /// Told when a shard was read to its end: its stream may be over.
+    pub(super) ended: &'a Notify,
 }
 
 impl TableSink<'_> {
     fn name(&self) -> &'static str {
         self.table.binding().name()
-    }
-
-    /// Tells whether it is time to note that a shard was looked at.
-    fn is_due(&self, shard: &str) -> bool {
-        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        if touched.get(shard).is_some_and(|at| at.elapsed() < TOUCH_EVERY) {
-            return false;
-        }
-        touched.insert(shard.to_owned(), Instant::now());
-        true
     }
 }
 
@@ -89,8 +69,9 @@ impl Sink for TableSink<'_> {
 
     async fn take(&self, shard: &Shard, page: ShardPage) -> Result<()> {
         if page.records.is_empty() && !page.finished {
-            if self.is_due(&shard.id) {
+            if !self.rounds.saw_nothing(self.name(), &shard.id) {
                 briefly().retry(|| self.source.touch_reverse(self.name(), &shard.id)).await?;
+                self.rounds.known(self.name(), &shard.id);
             }
             return Ok(());
         }
@@ -113,12 +94,17 @@ impl Sink for TableSink<'_> {
         self.progress.skipped.fetch_add(applied.skipped, Relaxed);
         self.progress.put_off.fetch_add(applied.again, Relaxed);
         if applied.again > 0 {
-            self.again.notify_one();
+            self.rounds.again(self.name()).notify_one();
+        }
+        if page.finished {
+            self.rounds.forget(self.name(), &shard.id);
+            self.ended.notify_one();
         }
         Ok(())
     }
 
     async fn lost(&self, shard: &str, why: &str) -> Result<()> {
+        self.rounds.forget(self.name(), shard);
         briefly().retry(|| self.source.lose_reverse(self.name(), shard, why)).await
     }
 }

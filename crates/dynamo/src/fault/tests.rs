@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::future::ProvideCredentials as Provided;
+use aws_sdk_dynamodb::config::{IdentityCache, Region};
 use aws_sdk_dynamodb::error::ConnectorError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_smithy_types::timeout::TimeoutConfig;
 use lockstep_core::{Advice, Item, Version};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::raw_scan::answering::{Answer, Answering};
-use crate::{Target, TargetOptions};
+use crate::{Target, TargetOptions, connect};
 
 async fn put(target: &Target) -> Error {
     target.put_guarded("t", Item::default(), Version(7)).await.expect_err("an error")
@@ -99,4 +105,65 @@ fn what_a_credential_process_printed_is_not_shown() {
     let error = super::error("writing", failed);
     assert!(error.message.contains("exited with code 1"), "{error}");
     assert!(!format!("{error} {error:?}").contains("Planted"), "{error}");
+}
+
+/// Provider of credentials that never answers.
+#[derive(Debug)]
+struct Silent;
+
+impl ProvideCredentials for Silent {
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
+    where
+        Self: 'a,
+    {
+        Provided::new(std::future::pending())
+    }
+}
+
+/// What one request of a client as ours comes to.
+async fn asked(configured: ConfigLoader) -> Error {
+    let shared = configured.load().await;
+    super::error("writing", connect::client(&shared).list_tables().send().await.expect_err("an error"))
+}
+
+fn configured(endpoint: &str) -> ConfigLoader {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(Credentials::from_keys("key", "secret", None))
+}
+
+fn at_most(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(attempt).build()
+}
+
+#[tokio::test]
+async fn an_identity_that_does_not_come_in_time_has_sent_nothing() {
+    let nowhere = || configured("http://127.0.0.1:1").credentials_provider(Silent);
+    let soon = Duration::from_millis(20);
+    // Whichever of the two times ends first.
+    let error = asked(nowhere().timeout_config(at_most(soon))).await;
+    assert_eq!(error.kind, Kind::Unavailable, "{error}");
+    assert!(error.message.contains("nothing was sent"), "{error}");
+    let error = asked(nowhere().identity_cache(IdentityCache::lazy().load_timeout(soon).build())).await;
+    assert_eq!(error.kind, Kind::Unavailable, "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_may_be_of_a_request_that_was_carried_out() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+    let error = asked(configured(&endpoint).timeout_config(at_most(Duration::from_millis(200)))).await;
+    assert_eq!(error.kind, Kind::Unknown, "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_sent_in_clear_is_a_setting_to_mend() {
+    let with_token = Credentials::from_keys("key", "secret", Some("token".to_owned()));
+    let elsewhere = configured("http://dynamodb.example.invalid:8000").credentials_provider(with_token);
+    let error = asked(elsewhere).await;
+    assert_eq!(error.kind, Kind::Misconfigured, "{error}");
+    for word in ["https://", &Advice::EmulatorCredentials.to_string()] {
+        assert!(error.message.contains(word), "{error}");
+    }
 }

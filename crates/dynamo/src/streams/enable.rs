@@ -1,6 +1,7 @@
 //! Switching a table's stream on.
 
 use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType, TableDescription, TableStatus};
+use aws_sdk_dynamodbstreams::types::StreamStatus;
 use lockstep_core::{Error, Kind, Result, Retry};
 
 use super::super::{Backoff, Target, fault};
@@ -10,8 +11,11 @@ use super::TableStream;
 const REFUSALS_MAX: u32 = 3;
 
 impl Target {
-    /// Switches the stream of a table on, with new and old images, unless it is on, and waits until the table
-    /// is ACTIVE again. Safe to repeat: a stream that is on stays the one it is.
+    /// Switches the stream of a table on, with new and old images, unless it is on, and waits until it can be
+    /// read. Safe to repeat: a stream that is on stays the one it is.
+    ///
+    /// Another change of the table is not waited for: an index takes hours to build, and each step back asks
+    /// for the streams first.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where the table has a stream of another kind: its readers must be asked first.
@@ -37,7 +41,11 @@ impl Target {
                 Some((arn, StreamViewType::NewAndOldImages)) if active => {
                     return Ok(TableStream::new(self, table, arn));
                 }
-                Some((_, StreamViewType::NewAndOldImages)) => {}
+                Some((arn, StreamViewType::NewAndOldImages)) => {
+                    if found.table_status == Some(TableStatus::Updating) && self.can_be_read(&arn).await {
+                        return Ok(TableStream::new(self, table, arn));
+                    }
+                }
                 None if !active => {}
                 Some((_, other)) => {
                     let message = format!(
@@ -85,6 +93,18 @@ impl Target {
         }
     }
 
+    /// Tells whether a stream says that it is ENABLED. One that is only being switched on lists no shards
+    /// yet.
+    async fn can_be_read(&self, arn: &str) -> bool {
+        self.listings.turn().await;
+        let described = self.streams.describe_stream().stream_arn(arn).limit(1).send().await;
+        let described = described.map_err(|error| fault::error("asking whether a stream is on", error));
+        described.is_ok_and(|found| {
+            let status = found.stream_description.and_then(|stream| stream.stream_status);
+            status == Some(StreamStatus::Enabled)
+        })
+    }
+
     async fn ask_for_stream(&self, table: &str, doing: &str) -> Result<()> {
         let wanted = StreamSpecification::builder()
             .stream_enabled(true)
@@ -108,4 +128,32 @@ impl Target {
 fn stream_of(table: &TableDescription) -> Option<(String, StreamViewType)> {
     let specification = table.stream_specification.as_ref().filter(|stream| stream.stream_enabled)?;
     Some((table.latest_stream_arn.clone()?, specification.stream_view_type.clone()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw_scan::answering::{Answer, Answering};
+
+    /// One body for both questions: about the table, which is UPDATING with its stream on, and about the
+    /// stream.
+    fn updating(stream: &str) -> Answer {
+        Answer::page(format!(
+            r#"{{"Table":{{"TableName":"t","TableStatus":"UPDATING","LatestStreamArn":"arn:1",
+                "StreamSpecification":{{"StreamEnabled":true,"StreamViewType":"NEW_AND_OLD_IMAGES"}}}},
+                "StreamDescription":{{"StreamStatus":"{stream}"}}}}"#
+        ))
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_updating_is_not_waited_for_once_its_stream_is_on() {
+        let server = Answering::start().await;
+        server.answer(updating("ENABLED"));
+        let found = server.target.enable_stream("t").await.expect("it is on");
+        assert_eq!(found.arn(), "arn:1");
+        for not_yet in ["ENABLING", "DISABLING", "DISABLED", "of next year"] {
+            server.answer(updating(not_yet));
+            assert!(!server.target.can_be_read("arn:1").await, "{not_yet}");
+        }
+    }
 }

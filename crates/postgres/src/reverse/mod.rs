@@ -42,6 +42,7 @@ pub use items::GoneRow;
 pub use kept::Compared;
 pub use noted::{Again, ItemNow};
 pub use page::FedPage;
+pub use positions::Touched;
 pub(crate) use positions::lose;
 pub use put_back::{PutBack, Undelivered};
 pub(crate) use riders::note_riders_sql;

@@ -1,6 +1,7 @@
 //! Positions up to which the streams were read.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use lockstep_core::Advice::ReverseBackfill;
@@ -10,6 +11,17 @@ use sqlx::AssertSqlSafe;
 use super::FedTable;
 use crate::Source;
 use crate::clock::shard_seen_at;
+
+/// A shard that was looked at and had nothing more.
+#[derive(Clone, Debug)]
+pub struct Touched {
+    /// Table name.
+    pub table: &'static str,
+    /// Id of the shard.
+    pub shard: String,
+    /// Time at which it was looked at.
+    pub at: Instant,
+}
 
 /// A shard that was not looked at for this long may have lost records without a trace: it had no position
 /// yet, or none of its records was left to say so. An hour less than the retention, for the clocks.
@@ -126,6 +138,46 @@ impl Source {
         .await
         .doing("noting that a shard is read")
         .map(drop)
+    }
+
+    /// Notes the same of many shards, of any tables, in one statement, each with its own time. Shards that
+    /// PostgreSQL does not know are returned, for [`Source::touch_reverse`]: one that was taken out meanwhile
+    /// must not come back by a note that is late. A shard whose page is being taken is left out, for that
+    /// says more; to wait for it could be to wait in a circle.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// All are noted, or none is.
+    #[crate::boxed]
+    pub async fn touch_reverse_together(&self, touched: &[Touched]) -> Result<Vec<(String, String)>> {
+        let tables: Vec<&str> = touched.iter().map(|one| one.table).collect();
+        let shards: Vec<&str> = touched.iter().map(|one| one.shard.as_str()).collect();
+        let ages_s: Vec<f64> = touched.iter().map(|one| one.at.elapsed().as_secs_f64()).collect();
+        sqlx::query_as(
+            "WITH asked AS MATERIALIZED (
+                 SELECT table_name, shard,
+                     pg_catalog.clock_timestamp() - age_s * interval '1 second' AS seen_at
+                 FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),
+                     pg_catalog.unnest($3::float8[])) AS listed (table_name, shard, age_s)),
+             free AS MATERIALIZED (
+                 SELECT s.table_name, s.shard, asked.seen_at
+                 FROM lockstep.reverse_shards s JOIN asked USING (table_name, shard)
+                 FOR UPDATE OF s SKIP LOCKED),
+             noted AS (
+                 UPDATE lockstep.reverse_shards s SET empty_at = free.seen_at
+                 FROM free WHERE s.table_name = free.table_name AND s.shard = free.shard)
+             SELECT asked.table_name, asked.shard FROM asked WHERE NOT EXISTS (
+                 SELECT FROM lockstep.reverse_shards s
+                 WHERE s.table_name = asked.table_name AND s.shard = asked.shard)",
+        )
+        .bind(tables)
+        .bind(shards)
+        .bind(ages_s)
+        .fetch_all(self.pool())
+        .await
+        .doing("noting that shards are read")
     }
 
     /// Takes back the note of lost records, and `foreign` changes that were counted, once a reverse backfill

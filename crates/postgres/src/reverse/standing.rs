@@ -47,14 +47,18 @@ pub struct FeedStanding {
 impl FeedStanding {
     /// Reads it of tables `t`; the caller says of which.
     pub(crate) fn select() -> String {
+        // Between the end of every shard and the first look at those that follow none is open: the feed is no
+        // further behind than where the last of them ended.
+        let seen_at = shard_seen_at();
         format!(
             "SELECT t.table_name, greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(s.seen_at,
-                    t.begun_at)))::float8 AS lag_s, s.newest_at,
+                    s.ended_at, t.begun_at)))::float8 AS lag_s, s.newest_at,
                     s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, a.foreign_versions,
                     pg_catalog.to_jsonb(t) ->> 'stopped_why' AS stopped_why, t.expired, t.foreign_count, t.foreign_why,
                     t.lost_at, t.lost_why
              FROM lockstep.reverse_tables t,
-                  LATERAL (SELECT pg_catalog.min({}) FILTER (WHERE NOT finished) AS seen_at,
+                  LATERAL (SELECT pg_catalog.min({seen_at}) FILTER (WHERE NOT finished) AS seen_at,
+                          pg_catalog.max({seen_at}) FILTER (WHERE finished) AS ended_at,
                           pg_catalog.max(newest_at) AS newest_at,
                           pg_catalog.count(*) FILTER (WHERE NOT finished) AS shards_open,
                               pg_catalog.count(*) FILTER (WHERE finished) AS shards_finished
@@ -63,8 +67,7 @@ impl FeedStanding {
                           WHERE (pg_catalog.to_jsonb(g) ->> 'foreign_version')::boolean) AS foreign_versions, (pg_catalog.array_agg(why
                       ORDER BY tries DESC))[1] AS again_why
                    FROM lockstep.reverse_again g
-                   WHERE table_name = t.table_name AND pg_catalog.to_jsonb(g) ->> 'acknowledged_at' IS NULL) a",
-            shard_seen_at()
+                   WHERE table_name = t.table_name AND pg_catalog.to_jsonb(g) ->> 'acknowledged_at' IS NULL) a"
         )
     }
 }

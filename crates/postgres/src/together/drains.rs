@@ -19,6 +19,9 @@ pub struct FeedDrain {
     pub again: i64,
     /// Reason why, for the one that was tried most often.
     pub again_why: Option<String>,
+    /// Reason why records are missing that no stream has any more; `None` where none are, or the whole target
+    /// was read since.
+    pub lost_why: Option<String>,
 }
 
 impl Source {
@@ -34,7 +37,9 @@ impl Source {
     pub async fn reverse_drains(&self, names: &[&str]) -> Result<Vec<FeedDrain>> {
         let doing = "asking how far the feeds are through";
         let found = sqlx::query(
-            "SELECT s.shards, s.finished, s.markers, r.riders, g.again, g.again_why
+            "SELECT s.shards, s.finished, s.markers, r.riders, g.again, g.again_why,
+                 (SELECT t.lost_why FROM lockstep.reverse_tables t
+                     WHERE t.table_name = asked.name AND t.lost_at IS NOT NULL) AS lost_why
              FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (name, nth),
                  LATERAL (SELECT coalesce(pg_catalog.array_agg(shard ORDER BY shard), '{}') AS shards,
                          coalesce(pg_catalog.array_agg(finished ORDER BY shard), '{}') AS finished,
@@ -62,9 +67,31 @@ impl Source {
                 riders: row.try_get(3)?,
                 again: row.try_get(4)?,
                 again_why: row.try_get(5)?,
+                lost_why: row.try_get(6)?,
             })
         };
         found.iter().map(drain).collect::<sqlx::Result<_>>().doing(doing)
+    }
+
+    /// Returns those of these tables of which an item is to be read again or a row rode along, acknowledged
+    /// or not.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    #[crate::boxed]
+    pub async fn reverse_to_read(&self, names: &[&str]) -> Result<Vec<String>> {
+        sqlx::query_scalar(
+            "SELECT asked.name FROM pg_catalog.unnest($1::text[]) AS asked (name)
+             WHERE EXISTS (SELECT FROM lockstep.reverse_riders r WHERE r.table_name = asked.name)
+                OR EXISTS (SELECT FROM lockstep.reverse_again a WHERE a.table_name = asked.name)",
+        )
+        .bind(names)
+        .fetch_all(self.pool())
+        .await
+        .doing("asking which tables have items to be read again")
     }
 
     /// Returns where the feeds of these tables stand, by name; those that never had one are left out.

@@ -6,12 +6,14 @@
 //! ordinary (a partition to be taken in, a key that is pending) is asked by itself.
 //!
 //! In reading order: `drains` (how far the feeds are through), `shapes` (what the relations are), `waiting`
-//! (what is pending).
+//! (what is pending), `numbers` (how far each table is).
 
 mod drains;
+mod numbers;
 mod shapes;
 mod waiting;
 
 pub use drains::FeedDrain;
+pub use numbers::TableNumbers;
 pub use shapes::hold_shapes;
 pub use waiting::{Due, Unsettled};

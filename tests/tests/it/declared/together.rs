@@ -11,7 +11,7 @@ use lockstep_coordinator::{
 use lockstep_core::Phase;
 use lockstep_postgres::{Source, SourceOptions};
 use lockstep_tests::World;
-use lockstep_tests::world::{WorldOptions, backfill};
+use lockstep_tests::world::{WorldOptions, backfill, eventually, within};
 use lockstep_validator::{CancellationToken, ValidateOptions, validate};
 
 use super::{bound, migration};
@@ -172,4 +172,52 @@ async fn many_tables_go_there_and_back_and_a_pause_asks_no_more_than_of_two() {
         let new = of_many.keys().filter(|sql| of_few(sql) == 0).count();
         assert!(new < (MANY - FEW) / 2, "{way}: {new} statements that two tables do not need");
     }
+}
+
+/// Fifty tables are fed, and no process writes. Each noted every second that its shard had nothing, and asked
+/// every two seconds, by four statements, what to read again: some 150 statements a second for nothing.
+#[tokio::test]
+async fn a_feed_that_has_nothing_to_do_notes_and_asks_of_all_tables_at_once() {
+    const NOTES: usize = 4;
+    let notes = |run: &[String]| {
+        run.iter().filter(|sql| sql.contains("SKIP LOCKED") && sql.contains("empty_at")).count()
+    };
+    let many = Many::of(MANY).await;
+    let coordinator = many.world.coordinator_of(many.migration.clone()).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    coordinator.close().await;
+    let (of_feed, stop) = (many.migration.clone(), CancellationToken::new());
+    let until = stop.clone();
+    let feeding = tokio::spawn(async move {
+        let progress = Arc::new(FeedProgress::new(&of_feed.tables));
+        keep_feeding(&of_feed, &of_feed.options.reverse_feed, &progress, &until).await
+    });
+    let proxy = many.world.source_proxy();
+    let all_known = async || {
+        eventually("each shard is known", || async {
+            many.world.count("lockstep.reverse_shards").await == MANY as i64
+        })
+        .await;
+    };
+    all_known().await;
+    proxy.record();
+    within(Duration::from_secs(20), proxy.until_run(|run| notes(run) >= NOTES)).await;
+    let run = proxy.recorded();
+    let mut counted: BTreeMap<&String, usize> = BTreeMap::new();
+    for sql in &run {
+        *counted.entry(sql).or_default() += 1;
+    }
+    // What each table does once as it begins may still be among them.
+    counted.retain(|_, times| *times >= MANY * NOTES / 2);
+    assert!(counted.is_empty(), "asked of each table by itself: {counted:#?}");
+
+    let names: Vec<&str> = many.migration.tables.iter().map(|binding| binding.name()).collect();
+    let standings = many.migration.source.reverse_standings(&names).await.expect("asked");
+    let longest_s = standings.values().map(|standing| standing.lag_s).fold(0.0, f64::max);
+    assert!(standings.len() == MANY && longest_s < 10.0, "each is noted as read a moment ago: {longest_s} s");
+    // A shard that is not known any more is noted by itself, and is known again.
+    many.world.sql("DELETE FROM lockstep.reverse_shards").await;
+    all_known().await;
+    stop.cancel();
+    feeding.await.expect("the feed ends").expect("the feed ends well");
 }
