@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lockstep::instance::{Instance, InstanceOptions};
 use lockstep::migration::Migration;
-use lockstep_core::{Error, Kind, Phase};
+use lockstep_core::{Kind, Phase};
 use lockstep_postgres::{Source, SourceOptions, Turn};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::logs;
@@ -90,6 +90,6 @@ async fn a_database_that_takes_no_session_is_an_outage_and_a_value_that_is_too_l
     let too_long = "CREATE TABLE long (v text PRIMARY KEY);
         INSERT INTO long SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i";
     let refused = world.try_sql(too_long).await.expect_err("an index does not hold it");
-    let error = Error::of_sqlx("writing", refused);
+    let error = lockstep_postgres::of_sqlx("writing", refused);
     assert_eq!((error.kind, error.sqlstate().as_deref()), (Kind::Invalid, Some("54000")), "{error}");
 }
