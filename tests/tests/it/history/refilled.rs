@@ -1,5 +1,5 @@
-//! What a repair does in DynamoOnly after SQL could write past the triggers: PostgreSQL is filled again from
-//! DynamoDB, and until that has come to its end there is no way back.
+//! A repair in DynamoOnly after SQL could write past the triggers: PostgreSQL is filled again from DynamoDB,
+//! and until that has come to its end there is no way back.
 
 use lockstep_coordinator::{GateResult, Observer, ReverseBackfill};
 use lockstep_core::TargetKey;
