@@ -242,7 +242,7 @@ async fn a_computed_value_that_an_item_has_otherwise_is_named_and_the_way_back_o
     let world = World::start().await;
     world.sql("ALTER TABLE payments DROP COLUMN currency").await;
     world
-        .sql("ALTER TABLE payments ADD COLUMN currency character(3) GENERATED ALWAYS AS ('EUR') STORED")
+        .sql("ALTER TABLE payments ADD COLUMN currency character(3) NOT NULL GENERATED ALWAYS AS ('EUR') STORED")
         .await;
     let coordinator = world.prepared().await;
     world.sql(&payments(1, 3).replace("currency, ", "").replace("'EUR', ", "")).await;

@@ -509,6 +509,8 @@ async fn marks_that_are_no_keys_keep_no_incremental_comparison_from_the_others()
     assert_eq!(report.verdict.reasons(), [] as [String; 0]);
     assert!(changed(&report) >= 2 + keys.len() as u64 - 1, "{}", changed(&report));
     // And what differs beside them is found.
+    world.sql("UPDATE payments SET customer_id = 9 WHERE payment_id = 3").await;
+    world.relay_until_empty().await;
     let lost = lose(&world, &self::keys(&[(PAYMENTS, 3)])).await;
     assert_eq!(lost.len(), 1);
     let report = incremental(&world).await;

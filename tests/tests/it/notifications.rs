@@ -7,6 +7,7 @@ use lockstep::migration::Migration;
 use lockstep_core::{Kind, Phase};
 use lockstep_postgres::{Source, SourceOptions, Turn};
 use lockstep_tests::World;
+use lockstep_tests::world::backfill;
 use lockstep_tests::world::rows::logs;
 use serde_json::{Value, json};
 
@@ -24,13 +25,21 @@ const FULL: &str = "
 /// followed.
 #[tokio::test]
 async fn a_full_queue_of_notifications_keeps_from_no_step_and_no_setting() {
-    let world = World::start().await.dynamo_only(&logs(1, 5)).await;
+    let world = World::start().await;
+    let coordinator = world.prepared().await;
+    world.sql(&logs(1, 5)).await;
+    backfill(&coordinator).await;
+    for to in [Phase::DualWrite, Phase::HybridRead, Phase::DynamoOnly] {
+        world.step_to(&coordinator, to).await;
+    }
     world.sql(FULL).await;
     let on = Value::Bool(true);
     let turn = Turn { name: "pause.sampling", value: Some(&on), during: None, expect: None };
     assert!(world.source.turn(&[turn], "an operator", None, &json!({})).await.expect("turned"));
-    world.stepped_to(Phase::HybridRead).await;
-    world.stepped_to(Phase::DualWrite).await;
+    for to in [Phase::HybridRead, Phase::DualWrite] {
+        coordinator.step(to, None, &()).await.expect("it is taken");
+    }
+    coordinator.close().await;
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite);
 }
 

@@ -38,7 +38,7 @@ async fn stage(sql: &str) -> (World, Epoch) {
 }
 
 /// Runs the feed until something is done beside it.
-async fn beside_a_feed<V>(world: &World, work: impl Future<Output = V>) -> V {
+pub(crate) async fn beside_a_feed<V>(world: &World, work: impl Future<Output = V>) -> V {
     let cancel = CancellationToken::new();
     let work = async {
         let done = work.await;

@@ -110,7 +110,7 @@ async fn a_row_that_changes_once_it_was_read_is_delivered_again() {
     world.sql(&log(1, "a")).await;
     let gate = Gate::new();
     let read =
-        SourceRule::new(SourceFault::DelayReply(gate.clone())).on("SELECT p.key::text, p.version").times(1);
+        SourceRule::new(SourceFault::DelayReply(gate.clone())).on("SELECT CASE WHEN w.before").times(1);
     world.source_proxy().script(read);
     let (relayed, ()) = tokio::join!(world.relay_until_empty(), async {
         gate.until_held(1).await;

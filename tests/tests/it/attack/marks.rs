@@ -135,6 +135,7 @@ async fn a_page_of_marks_is_bounded_in_bytes_whatever_a_role_has_written() {
              FROM generate_series(60, 64) AS i",
     )
     .await;
+    lockstep_validator::begin(&world.source).await.expect("a pass begins");
     let (mut after, mut pages, mut read, mut unread) = (None, 0, 0, 0);
     loop {
         let page = world
@@ -156,7 +157,6 @@ async fn a_page_of_marks_is_bounded_in_bytes_whatever_a_role_has_written() {
     }
     assert_eq!((read, unread), (42, 2));
     assert!(pages >= 3, "{pages} pages of 40 MB");
-    lockstep_validator::begin(&world.source).await.expect("a pass begins");
     world.relay_until_empty().await;
     let letters = world.source.dead_letters("integration_logs", 100).await.expect("lists");
     assert_eq!(letters.len(), 47, "each is set aside with a reason");
