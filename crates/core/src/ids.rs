@@ -1,8 +1,8 @@
 //! Numbers that rows are given for their key, and those that are left out.
 //!
 //! 1. A row has the greatest number of its type, as one that stands for "none" has it. PostgreSQL does not
-//!    mind: its sequence stands at 10,000. 2. DynamoDB counts on above every number in use, and there is none.
-//!    3. No row can be inserted there, and on the way back the sequence is set to its end.
+//! mind: its sequence stands at 10,000. 2. DynamoDB counts on above every number in use, and there is none.
+//! 3. No row can be inserted there, and on the way back the sequence is set to its end.
 
 /// Numbers at the end of a type that are given to no row: more than programs set aside for rows of their own.
 const LEFT_OUT: i64 = 1 << 20;

@@ -15,7 +15,8 @@
 //! `expiry` (how long one stays), [`TargetKey`],
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
-//! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); [`Window`]; [`Change`] (what a
+//! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); `acts` (characters that act on
+//! what shows them); [`Window`]; [`Change`] (what a
 //! stream says); [`settings`] (what operators turn); [`written`] (options as a file has them);
 //! [`serde_words`] (what may be told of a document that does not read).
 

@@ -177,7 +177,7 @@ fn client() -> std::io::Result<HttpClient> {
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
-/// What became of one try.
+/// Outcome of one try.
 enum Answer {
     Taken,
     /// The receiver will never take this message, whatever the next one is: it answered 400, 413.
@@ -207,7 +207,7 @@ async fn deliver(client: &HttpClient, webhook: &Webhook, message: &Value) -> Ans
     }
 }
 
-/// Of the answers that blame the message, a time-out, one that came too early, and too many requests pass.
+/// Three answers that blame the message pass by themselves: a time-out, too early, and too many requests.
 fn of_status(status: StatusCode) -> Answer {
     let said = format!("it answered {status}");
     match status.as_u16() {

@@ -42,12 +42,12 @@ where
     Error::of_driver(Side::Target, kind, doing, message, error)
 }
 
-/// Where a token would go in clear, a person has to change a setting: the same request never goes.
+/// Kind of a request whose token would go in clear: a person has to change a setting, as it never goes.
 fn of_token(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     chain(error).any(|cause| cause.is::<TokenInClear>()).then_some(Kind::Misconfigured)
 }
 
-/// What ended before it was handed to a connection, for whatever reason, has sent nothing.
+/// Kind of a request that ended before it was handed to a connection: it has sent nothing.
 fn before_sending(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     chain(error).any(|cause| cause.is::<NothingSent>()).then_some(Kind::Unavailable)
 }

@@ -12,7 +12,6 @@ use sqlx::postgres::PgRow;
 
 use super::TableBinding;
 use super::binding::{digest_sql, list, quote_identifier};
-use super::unreadable::Unreadable;
 
 /// Bytes of a source key, as JSON, above which it is not read: the keys of an item have 3,072 together. Those
 /// between are read, so that the reason of a dead letter names the key that is too long.
@@ -26,6 +25,29 @@ pub(super) const PAGE_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Place of a key in the order of the pending set, and of what was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDigest(pub(super) Vec<u8>);
+
+/// Reason that the dead letter gives; `dead-letters` and `doctor` show it.
+const NO_KEY: &str =
+    "the mark does not read as a key of this table: no capture trigger made it, and no row is behind it";
+
+/// A mark that is set aside unread.
+#[derive(Clone, Debug)]
+pub(super) struct Unreadable {
+    pub(super) digest: KeyDigest,
+    pub(super) version: Version,
+    pub(super) reason: String,
+}
+
+impl Unreadable {
+    pub(super) fn no_key(digest: KeyDigest, version: Version) -> Self {
+        Self { digest, version, reason: NO_KEY.to_owned() }
+    }
+
+    pub(super) fn too_long(digest: KeyDigest, version: Version, bytes: i32) -> Self {
+        let reason = format!("the key has {bytes} bytes; the keys of an item have 2048 and 1024 at most");
+        Self { digest, version, reason }
+    }
+}
 
 /// One pending key with the row it names, both from one snapshot.
 pub struct PendingRow {

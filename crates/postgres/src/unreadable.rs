@@ -5,31 +5,8 @@ use lockstep_core::{Doing, Kind, Result, Version};
 use sqlx::AssertSqlSafe;
 
 use super::binding::digest_sql;
-use super::page::{KEY_BYTES_MAX, KeyDigest, key_bytes_sql};
+use super::page::{KEY_BYTES_MAX, KeyDigest, Unreadable, key_bytes_sql};
 use super::{Source, TableBinding};
-
-/// Reason that the dead letter gives; `dead-letters` and `doctor` show it.
-const NO_KEY: &str =
-    "the mark does not read as a key of this table: no capture trigger made it, and no row is behind it";
-
-/// A mark that is set aside unread.
-#[derive(Clone, Debug)]
-pub(super) struct Unreadable {
-    pub(super) digest: KeyDigest,
-    pub(super) version: Version,
-    pub(super) reason: String,
-}
-
-impl Unreadable {
-    pub(super) fn no_key(digest: KeyDigest, version: Version) -> Self {
-        Self { digest, version, reason: NO_KEY.to_owned() }
-    }
-
-    pub(super) fn too_long(digest: KeyDigest, version: Version, bytes: i32) -> Self {
-        let reason = format!("the key has {bytes} bytes; the keys of an item have 2048 and 1024 at most");
-        Self { digest, version, reason }
-    }
-}
 
 /// Returns the marks among `page`, digests of marks with their versions, that do not read as a key of the
 /// table.

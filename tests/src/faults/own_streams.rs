@@ -52,7 +52,7 @@ pub(super) async fn answer(upstream: &Upstream, call: &Call) -> Option<Answer> {
     Some(answers::json(status, said.to_string().into()))
 }
 
-/// What the emulator lists of a stream, with the shards under their own names; `None` of one that is not on.
+/// Shards that the emulator lists of a stream, under their own names; `None` of one that is not on.
 async fn listing(upstream: &Upstream, call: &Call, stream: &str) -> Option<Option<Value>> {
     let (status, mut said) = ask(upstream, call, "DescribeStream", &json!({ "StreamArn": stream })).await?;
     let described = &mut said["StreamDescription"];

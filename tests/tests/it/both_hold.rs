@@ -235,14 +235,14 @@ fn a_document_is_fitted_whatever_its_shape() {
     assert!(fitted(r#"{"a\u0000": 1}"#).is_err());
 }
 
-/// 1. An application writes another value than PostgreSQL computes. 2. The feed leaves that column to PostgreSQL,
-/// and so does a reverse backfill: the advice to run one led in a circle.
+/// 1. An application writes another value than PostgreSQL computes. 2. The feed leaves that column to
+/// PostgreSQL, and so does a reverse backfill: the advice to run one led in a circle.
 #[tokio::test]
 async fn a_computed_value_that_an_item_has_otherwise_is_named_and_the_way_back_opens_once_it_is_corrected() {
     let world = World::start().await;
     world.sql("ALTER TABLE payments DROP COLUMN currency").await;
     world
-        .sql("ALTER TABLE payments ADD COLUMN currency character(3) NOT NULL GENERATED ALWAYS AS ('EUR') STORED")
+        .sql("ALTER TABLE payments ADD COLUMN currency char(3) NOT NULL GENERATED ALWAYS AS ('EUR') STORED")
         .await;
     let coordinator = world.prepared().await;
     world.sql(&payments(1, 3).replace("currency, ", "").replace("'EUR', ", "")).await;

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::reverse_feed::{dynamo_only, payment_row};
 use crate::riders::beside_a_feed;
 
-/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. It goes
-/// again. By its attributes alone the other row would have been overwritten first, and deleted then.
+/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. It
+/// goes again. By its attributes alone the other row would have been overwritten first, and deleted then.
 #[tokio::test]
 async fn an_item_that_is_not_at_the_place_of_its_row_changes_and_takes_no_row() {
     let (world, epoch) = dynamo_only(World::start().await).await;

@@ -94,7 +94,7 @@ async fn a_database_that_takes_no_session_is_an_outage_and_a_value_that_is_too_l
     let world = World::start().await;
     let (server, _) = world.url().rsplit_once('/').expect("a database");
     let options = SourceOptions { url: format!("{server}/template0"), ..world.source_options() };
-    let error = Source::connect(&options).await.err().expect("it lets none in");
+    let error = Source::connect(&options).await.expect_err("it lets none in");
     assert_eq!((error.kind, error.sqlstate().as_deref()), (Kind::Unavailable, Some("55000")), "{error}");
     let too_long = "CREATE TABLE long (v text PRIMARY KEY);
         INSERT INTO long SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i";

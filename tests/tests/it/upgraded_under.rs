@@ -4,8 +4,9 @@ use lockstep_core::Phase;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::logs;
 
-/// 1. A process has read what is recorded of its tables, by every session that it has. 2. Another one upgrades the
-/// schema, and a table has a column more. 3. Statements that sessions have kept are refused from then on.
+/// 1. A process has read what is recorded of its tables, by every session that it has. 2. Another one
+/// upgrades the schema, and a table has a column more. 3. Statements that sessions have kept are
+/// refused.
 #[tokio::test]
 async fn a_column_that_an_upgrade_adds_ends_no_process_that_has_read_the_table_before() {
     let world = World::start().await;

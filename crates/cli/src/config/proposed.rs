@@ -1,4 +1,4 @@
-//! What a configuration that was made of a schema may say.
+//! Tables alone may stand in a configuration that was made of a schema.
 
 use figment::Figment;
 use figment::providers::{Format as _, Toml};

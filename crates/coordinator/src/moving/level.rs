@@ -125,8 +125,8 @@ fn what_differs(table: &FedTable, keys: usize, columns: &BTreeSet<String>) -> St
                 {ReverseBackfill} brings PostgreSQL to what DynamoDB says"
         ),
         false => format!(
-            "{differ}. PostgreSQL computes {} by itself, and keeps its own value whatever an item says: write \
-                these items again with the value that it has, which {Validate} shows by their keys; what \
+            "{differ}. PostgreSQL computes {} by itself, and keeps its own value whatever an item says: \
+                write these items again with the value that it has, which {Validate} shows by their keys; what \
                 differs in other columns, {ReverseBackfill} brings to what DynamoDB says",
             computed.join(", ")
         ),
@@ -214,7 +214,7 @@ async fn batch(
             Some(_) if items.iter().any(|item| place(item) == taken.place && !is_tombstone(item)) => {
                 wrong.push(taken);
             }
-            // Nothing is there any more; left is whether its row and the item at the row's own place are equal.
+            // Nothing is there any more; left is whether row and item at the row's own place are equal.
             Some(own) => {
                 here.push(TakenItem { place: place(&own.to_attributes()), key: taken.key });
                 elsewhere.push(own);

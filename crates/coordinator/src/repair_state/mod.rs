@@ -3,7 +3,7 @@
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
 //! was. 3. The next run finds again what is still wrong after a crash, and goes on with what the journal
 //! says; until then no step forward is taken, and none back from DynamoOnly. In reading order: `remedies`
-//! (one function each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control` and `record`
+//! (one function each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control`, `record`
 //! (the largest of them), `highest` (how far DynamoDB has counted), this file (all of them, then the
 //! comparison), `take_target` (the other way round).
 

@@ -1,10 +1,10 @@
-//! What of a table has not come through yet, decided without I/O.
+//! Parts of a table that have not come through yet, decided without I/O.
 
 use lockstep_core::Advice::{DeadLetters, ReverseBackfill};
 use lockstep_dynamo::streams::{Shard, childless};
 use lockstep_postgres::FeedDrain;
 
-/// What has not come through.
+/// Parts that have not come through.
 #[derive(Debug)]
 pub(super) struct Missing {
     /// Shards that have shown no marker of the round.

@@ -1,4 +1,4 @@
-//! What a feed notes and asks of all its tables at once.
+//! Notes and questions of a feed about all its tables at once.
 //!
 //! 1. Fifty tables are fed, and no application writes. 2. Each table's task notes once a second that its
 //! shards had nothing, and asks every two seconds what is to be read again. 3. PostgreSQL answers a hundred
@@ -28,7 +28,7 @@ pub(super) fn briefly() -> Backoff {
     Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10)
 }
 
-/// What the tasks of a feed and its rounds share.
+/// Parts that the tasks of a feed and its rounds share.
 #[derive(Debug)]
 pub(super) struct Rounds {
     /// Shards that PostgreSQL knows, and when each was seen to be empty since the last round.

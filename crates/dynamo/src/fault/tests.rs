@@ -120,7 +120,7 @@ impl ProvideCredentials for Silent {
     }
 }
 
-/// What one request of a client as ours comes to.
+/// Outcome of one request of a client as ours.
 async fn asked(configured: ConfigLoader) -> Error {
     let shared = configured.load().await;
     super::error("writing", connect::client(&shared).list_tables().send().await.expect_err("an error"))

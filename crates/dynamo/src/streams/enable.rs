@@ -132,7 +132,6 @@ fn stream_of(table: &TableDescription) -> Option<(String, StreamViewType)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::raw_scan::answering::{Answer, Answering};
 
     /// One body for both questions: about the table, which is UPDATING with its stream on, and about the

@@ -35,7 +35,7 @@ pub(super) struct Writer<'a> {
     pub(super) table: &'a FedTable,
     /// Triggers of the application are on the table.
     pub(super) fires: bool,
-    /// What is written may drag rows of the same table along, or be another row than the one that was meant,
+    /// Writes may drag rows of the same table along, or be of another row than the one that was meant,
     /// so that the rows we write are noted as well.
     pub(super) notes: bool,
 }
