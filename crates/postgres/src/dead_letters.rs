@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::binding::{digest_sql, quote_literal};
 use super::clock::is_past;
-use super::unreadable::Unreadable;
+use super::page::Unreadable;
 use super::{KeyBound, Source, TableBinding};
 
 /// Time for which an item of the way back is tried before it counts.
