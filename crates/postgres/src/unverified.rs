@@ -70,7 +70,7 @@ impl Source {
     /// where schema `lockstep` is not there, or of before this.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when write transactions stayed open for too long.
+    /// [`Kind::Busy`](lockstep_core::Kind::Busy) when write transactions stayed open for too long.
     #[crate::boxed]
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
