@@ -117,7 +117,7 @@ async fn held_by(shared: &Shared, name: &str, ramp: &Ramp) -> Result<Option<Stri
     // A read that a comparison later found to be the same counts no more.
     let compared_s =
         status.verdict_age_s.filter(|age_s| age_s.is_finite() && status.verdict_consistent == Some(true));
-    // From when that age was read: a look is seconds old, and what was found meanwhile would count as compared.
+    // From when that age was read: a look is seconds old, and what was found meanwhile is not compared.
     let read_at = snapshot.read_at.map_or_else(Utc::now, |(_, at)| at);
     let compared = compared_s
         .and_then(|age_s| read_at.checked_sub_signed(TimeDelta::milliseconds((age_s * 1_000.0) as i64)));
