@@ -64,6 +64,12 @@ impl Outage {
     /// Dropped, it has told or not.
     #[crate::boxed]
     pub async fn wait(&mut self, error: &StoreError, cancel: &CancellationToken) -> bool {
+        let pause = self.met(error);
+        cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
+    }
+
+    /// Tells of a cause that is new, and returns the pause before the next try.
+    pub(crate) fn met(&mut self, error: &StoreError) -> Duration {
         let since = *self.since.get_or_insert_with(Instant::now);
         let for_a_person = matches!(error.kind, Kind::Denied | Kind::Misconfigured);
         if for_a_person || since.elapsed() >= UNTOLD {
@@ -72,7 +78,7 @@ impl Outage {
         self.last = Some((cause(error), Instant::now()));
         let pause = self.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.pause = (self.pause * 2).min(PAUSE_LONGEST);
-        cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
+        pause
     }
 
     /// It works again. Says for how long it did not, if that was told of.

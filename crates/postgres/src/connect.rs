@@ -131,6 +131,7 @@ impl Source {
             ahead_ms: Arc::default(),
             plans,
             own: OwnMigration::default(),
+            taken_in: Arc::default(),
             _alive: alive,
         }
     }

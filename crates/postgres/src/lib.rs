@@ -215,6 +215,7 @@ use sqlx::postgres::PgPool;
 
 use self::plans::Plans;
 use self::sessions::Sessions;
+use self::take_in::TakenIn;
 
 /// Options by which the source is reached.
 #[derive(Clone)]
@@ -257,6 +258,7 @@ pub struct Source {
     ahead_ms: Arc<AtomicI64>,
     plans: Arc<Plans>,
     own: OwnMigration,
+    taken_in: Arc<TakenIn>,
     /// Held for as long as there is a handle.
     _alive: Arc<()>,
 }

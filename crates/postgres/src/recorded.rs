@@ -1,5 +1,7 @@
 //! Record of a captured table: its fingerprint, and how it follows what changes no value.
 
+use std::time::{Duration, Instant};
+
 use lockstep_core::{Doing, Error, Kind, Result};
 
 use super::partitions::{Leaf, NONE, guard_what_is_free};
@@ -64,6 +66,31 @@ impl Source {
     /// Rows of a new partition that are marked are marked again by the next call.
     #[crate::boxed]
     pub async fn record_shape(&self, binding: &TableBinding) -> Result<Option<String>> {
+        self.record_shape_until(binding, None).await
+    }
+
+    /// Records as [`Source::record_shape`] does, for a caller that has other tables to see to.
+    ///
+    /// # Errors
+    /// As [`Source::record_shape`]; [`Kind::Busy`] also once `within` is over, while there are rows to be
+    /// marked. The next call goes on there.
+    ///
+    /// # Cancel safety
+    /// As [`Source::record_shape`].
+    #[crate::boxed]
+    pub async fn record_shape_within(
+        &self,
+        binding: &TableBinding,
+        within: Duration,
+    ) -> Result<Option<String>> {
+        self.record_shape_until(binding, Some(Instant::now() + within)).await
+    }
+
+    async fn record_shape_until(
+        &self,
+        binding: &TableBinding,
+        until: Option<Instant>,
+    ) -> Result<Option<String>> {
         let Some(captured) = self.table_state(binding.name()).await?.map(|state| state.fingerprint) else {
             return Ok(None);
         };
@@ -78,7 +105,7 @@ impl Source {
                 let new = leaves_of(&now);
                 let new: Vec<Leaf> =
                     new.into_iter().filter(|leaf| !known.iter().any(|known| known.is(leaf))).collect();
-                self.take_in(binding, &new).await?
+                self.take_in(binding, &new, until).await?
             }
             _ => return Ok(Some(captured)),
         };
@@ -145,7 +172,7 @@ impl Source {
         }
         let (known, there) = (leaves_of(&captured), leaves_of(&now));
         let new = there.iter().filter(|leaf| !known.iter().any(|known| known.is(leaf))).cloned();
-        let mut leaves = self.take_in(binding, &new.collect::<Vec<_>>()).await?;
+        let mut leaves = self.take_in(binding, &new.collect::<Vec<_>>(), None).await?;
         if let Some(strange) = leaves.iter().find(|leaf| leaf.is_strange()) {
             let message = format!(
                 "partition {} was attached with rows, and DynamoDB is the truth: DETACH it, move its rows through an application if \

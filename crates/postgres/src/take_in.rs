@@ -1,6 +1,8 @@
 //! Taking in partitions that came, and seeing to the keys of those that went.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lockstep_core::{Doing, Error, Kind, Phase, Result};
 use sqlx::AssertSqlSafe;
@@ -18,18 +20,51 @@ const KEYS_AT_ONCE: usize = 2_000;
 /// Longest wait for the rows of a partition.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// How far the rows of partitions were marked. 1. A partition with many rows is attached. 2. Some of its rows
+/// are locked for longer than they are waited for, each time others. 3. Begun again at the first row each
+/// time, it would never end, and mark the same rows over and over.
+#[derive(Debug, Default)]
+pub(super) struct TakenIn(Mutex<HashMap<Marked, KeyBound>>);
+
+/// A partition as it was when it was marked: attached again, or with another file, it begins again.
+type Marked = [String; 3];
+
+impl TakenIn {
+    fn place(&self, leaf: &Leaf) -> Option<KeyBound> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&Self::of(leaf)).cloned()
+    }
+
+    fn go_on_after(&self, leaf: &Leaf, place: &KeyBound) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Self::of(leaf), place.clone());
+    }
+
+    fn end(&self, leaf: &Leaf) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&Self::of(leaf));
+    }
+
+    fn of(leaf: &Leaf) -> Marked {
+        [leaf.oid.clone(), leaf.attached.clone(), leaf.file.clone()]
+    }
+}
+
 impl Source {
     /// Makes sure of all rows of partitions that are new, and gives them as they are to be recorded. In
     /// DynamoOnly none of their rows may be one that DynamoDB has not; where that cannot be seen, a partition
     /// is recorded as a strange one.
     ///
     /// # Errors
-    /// [`Kind::Busy`] where rows or the barrier are locked; the driver's.
-    pub(super) async fn take_in(&self, binding: &TableBinding, new: &[Leaf]) -> Result<Vec<Leaf>> {
+    /// [`Kind::Busy`] where rows or the barrier are locked, or `until` is past; the driver's. The next call
+    /// goes on where this one ended.
+    pub(super) async fn take_in(
+        &self,
+        binding: &TableBinding,
+        new: &[Leaf],
+        until: Option<Instant>,
+    ) -> Result<Vec<Leaf>> {
         let mut taken = Vec::with_capacity(new.len());
         for leaf in new {
             let mut leaf = Leaf { guard: NONE.to_owned(), ..leaf.clone() };
-            if self.is_strange(binding, &leaf).await.map_err(|error| of_its_owner(error, &leaf))? {
+            if self.is_strange(binding, &leaf, until).await.map_err(|error| of_its_owner(error, &leaf))? {
                 leaf.attached = format!("{STRANGE}{}", leaf.attached);
             }
             tracing::info!(table = binding.name(), partition = leaf.name, "a partition is taken in");
@@ -41,8 +76,8 @@ impl Source {
     /// Tells whether a partition that came has rows that no trigger captured and that cannot be marked now.
     /// Where rows can be marked, all of them are, captured ones once more: what fills a partition in the
     /// transaction that makes it may have our trigger off, in a savepoint that its rows do not tell of.
-    async fn is_strange(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
-        if !self.holds_rows(leaf).await? || self.mark_rows_of(binding, leaf).await? {
+    async fn is_strange(&self, binding: &TableBinding, leaf: &Leaf, until: Option<Instant>) -> Result<bool> {
+        if !self.holds_rows(leaf).await? || self.mark_rows_of(binding, leaf, until).await? {
             return Ok(false);
         }
         Ok(!(leaf.born && self.has_only_captured_rows(leaf).await?))
@@ -72,10 +107,19 @@ impl Source {
 
     /// Marks each row of a partition, under its lock, as its trigger would have. `false`, with nothing
     /// marked, in DynamoOnly.
-    async fn mark_rows_of(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
+    async fn mark_rows_of(
+        &self,
+        binding: &TableBinding,
+        leaf: &Leaf,
+        until: Option<Instant>,
+    ) -> Result<bool> {
         let doing = "marking the rows of a partition";
-        let mut after: Option<KeyBound> = None;
+        let mut after = self.taken_in.place(leaf);
         loop {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                let message = format!("the rows of partition {} are being taken in", leaf.name);
+                return Err(Error::source(Kind::Busy, doing, message));
+            }
             let mut transaction = self.begin(doing).await?;
             limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
             let entered: bool =
@@ -102,8 +146,14 @@ impl Source {
             transaction.commit().await.doing(doing)?;
             let all = places.len();
             match places.into_iter().next_back() {
-                Some(last) if all >= ROWS_AT_ONCE => after = Some(last),
-                _ => return Ok(true),
+                Some(last) if all >= ROWS_AT_ONCE => {
+                    self.taken_in.go_on_after(leaf, &last);
+                    after = Some(last);
+                }
+                _ => {
+                    self.taken_in.end(leaf);
+                    return Ok(true);
+                }
             }
         }
     }

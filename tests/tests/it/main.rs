@@ -67,6 +67,7 @@ mod reads;
 mod relay;
 mod relay_at_rest;
 mod relay_batches;
+mod relay_beside;
 mod repair;
 mod restless;
 mod resume;

@@ -91,7 +91,7 @@ impl<'a> Table<'a> {
     }
 
     async fn one(self, row: &PendingRow, due: Due) -> Vec<Result<Fate>> {
-        let _lane = self.run.pace.lane().await;
+        let _lane = self.kept.lanes.lane().await;
         vec![self.conclude(row, due).await]
     }
 
@@ -105,8 +105,8 @@ impl<'a> Table<'a> {
         let mut fates = Vec::with_capacity(chunk.len());
         let mut puts: FuturesUnordered<BoxFuture<'b, Vec<Result<Fate>>>> = FuturesUnordered::new();
         // Decided when it may leave: by then an earlier one may have been answered.
-        let lane = self.run.pace.lane().await;
-        if chunk.len() > 1 && self.inserts.try_next() {
+        let lane = self.kept.lanes.lane().await;
+        if chunk.len() > 1 && self.kept.inserts.try_next() {
             let (rows, items): (Vec<&PendingRow>, Vec<Item>) = chunk.into_iter().unzip();
             let written = self.insert(items).await;
             drop(lane);
@@ -142,12 +142,12 @@ impl<'a> Table<'a> {
         match answer {
             Ok(inserted) => {
                 self.progress.add_capacity(inserted.capacity_units);
-                self.inserts.answered(inserted.present, sent);
+                self.kept.inserts.answered(inserted.present, sent);
                 inserted.written
             }
             Err(error) => {
                 self.note(&error);
-                self.inserts.failed(&error, self.binding.name());
+                self.kept.inserts.failed(&error, self.binding.name());
                 Vec::new()
             }
         }

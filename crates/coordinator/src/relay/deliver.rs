@@ -13,6 +13,9 @@ use lockstep_core::{
 use lockstep_dynamo::{Backoff, Landed, Written};
 use lockstep_postgres::{Delivered, PendingRow, RefusedPut};
 
+/// Time for which a relay that is to empty the set waits for a target that answers nothing.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// Action that is due for one key.
 pub(super) enum Due {
     /// The row, as an item.
@@ -215,7 +218,7 @@ impl Table<'_> {
             RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),
         };
         let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
-        let mut unanswered = 0;
+        let (mut unanswered, mut failed) = (0, None);
         // To keep a copy of each row would cost more than encoding the few again that are sent twice.
         let tombstone = item.get(DELETED_ATTRIBUTE).is_some().then(|| item.clone());
         let mut next = Some(item);
@@ -226,21 +229,33 @@ impl Table<'_> {
                 return Err(StoreError::target(Kind::Misconfigured, "delivering", message));
             };
             let target = &self.run.migration.target;
-            self.run.pace.acquire(self.run, self.read_at, self.binding, std::slice::from_ref(&item)).await?;
-            let sent = target.put_guarded_of(self.read_at, target_name, item, row.version).await;
+            let paid =
+                self.run.pace.acquire(self.run, self.read_at, self.binding, std::slice::from_ref(&item));
+            let sent = match paid.await {
+                Ok(()) => target.put_guarded_of(self.read_at, target_name, item, row.version).await,
+                Err(error) => Err(error),
+            };
             let error = match sent {
                 Ok(written) => {
                     progress.add_capacity(written.capacity_units);
+                    self.kept.answered();
                     return Ok(written);
                 }
                 Err(error) => error,
             };
             let message = error.to_string();
             let pause = match error.kind.retry() {
-                _ if error.kind == Kind::Fenced => return Err(error),
+                // 1. A target answers nothing. 2. The time of what was read is over before the tries are, and
+                // the keys are read again, for ever. 3. No error is told, and nothing is delivered. So the
+                // failure counts, and not that time.
+                _ if error.kind == Kind::Fenced => return Err(self.told(failed).unwrap_or(error)),
                 Retry::Never => return Err(error),
                 Retry::Slower => {
                     progress.throttles.fetch_add(1, Relaxed);
+                    if self.gives_way() {
+                        // It stays pending, and is read again when it is this table's turn.
+                        return Err(StoreError::target(Kind::Fenced, error.doing, message));
+                    }
                     progress.pause(Some(format!("{target_name} throttles")));
                     throttled.pause(error)
                 }
@@ -248,6 +263,8 @@ impl Table<'_> {
                     if error.kind == Kind::Unknown {
                         progress.lost_replies.fetch_add(1, Relaxed);
                     }
+                    self.kept.failed();
+                    failed = Some(StoreError::target(error.kind, error.doing.clone(), error.message.clone()));
                     unanswered += 1;
                     if unanswered > 1 {
                         self.run.shares.doubt();
@@ -267,6 +284,15 @@ impl Table<'_> {
             }
             progress.pause(None);
         }
+    }
+}
+
+impl Table<'_> {
+    /// Returns the failure that a key met, if it is to end the pass. A caller that needs the set to be empty
+    /// waits for some minutes first.
+    fn told(&self, failed: Option<StoreError>) -> Option<StoreError> {
+        let is_patient = self.run.until == RelayUntil::Empty && self.kept.failing_for() < PATIENCE;
+        failed.filter(|_| !is_patient)
     }
 }
 

@@ -77,7 +77,14 @@ impl Inserts {
     pub(super) fn failed(&self, error: &Error, table: &str) {
         let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match error.kind {
-            Kind::Throttled | Kind::Unavailable | Kind::Unknown | Kind::Fenced => {
+            // 1. A slow target takes a batch, and its answer is late. 2. Each of its rows is put once more. 3.
+            // All batches on their way do the same, and it is slower still. So one goes first again.
+            Kind::Unknown => {
+                if matches!(guess.state, State::Trying | State::New) {
+                    guess.state = State::Open;
+                }
+            }
+            Kind::Throttled | Kind::Unavailable | Kind::Fenced => {
                 if guess.state == State::Trying {
                     guess.state = State::Open;
                 }
@@ -148,6 +155,12 @@ mod tests {
             assert!(inserts.try_next(), "{kind:?}");
             inserts.failed(&error(kind), "t");
         }
+        assert_eq!(inserted(&inserts, 3, 0), 3);
+        inserts.failed(&error(Kind::Throttled), "t");
+        assert!(inserts.try_next() && inserts.try_next(), "they are new all the same");
+        inserts.failed(&error(Kind::Unknown), "t");
+        assert!(inserts.try_next() && !inserts.try_next(), "one goes first again");
+        inserts.failed(&error(Kind::Unknown), "t");
         for kind in [Kind::Denied, Kind::Misconfigured, Kind::Invalid] {
             let inserts = Inserts::default();
             assert!(inserts.try_next());

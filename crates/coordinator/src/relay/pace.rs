@@ -2,8 +2,9 @@
 //!
 //! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting for
 //! it, since readers see how old they are: what they cost is taken off it, and the backfill gets the rest. A
-//! bound of the relay's own is a setting beside it. A target that throttles is waited for key by key: one rate
-//! for all, found as the backfill finds it, would have a table that throttles hold up every other.
+//! bound of the relay's own is a setting beside it. A target that throttles is waited for key by key, with
+//! requests in flight of its table's own: one rate for all, found as the backfill finds it, would have a table
+//! that throttles hold up every other.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +15,6 @@ use lockstep_dynamo::ReadAt;
 use lockstep_postgres::{Source, TableBinding};
 
 use super::Run;
-use crate::lanes::Lane;
 use crate::rate::Rate;
 
 /// Time between two readings of settings while something is delivered.
@@ -35,10 +35,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(is_bounded: bool, requests_in_flight: usize) -> Self {
+    pub(super) fn new(is_bounded: bool) -> Self {
         Self {
             is_bounded,
-            rate: Rate::new(None).within(requests_in_flight),
+            rate: Rate::new(None),
             budget_per_s: AtomicU64::new(0),
             spent_milliunits: AtomicU64::new(0),
             tuned_at: Mutex::default(),
@@ -66,11 +66,6 @@ impl Pace {
         self.budget_per_s.store(shared.unwrap_or(0), Relaxed);
         let why = self.rate.why();
         run.progress.tables.iter().for_each(|table| table.slow(why.clone()));
-    }
-
-    /// Waits until one more request may be in flight.
-    pub(super) async fn lane(&self) -> Lane<'_> {
-        self.rate.lane().await
     }
 
     /// Waits until these items may be written, and goes by the settings meanwhile: one that was mistyped must

@@ -13,7 +13,7 @@ use lockstep_dynamo::ReadAt;
 use lockstep_postgres::{KeyDigest, PendingBatch};
 
 use super::batch::Sent;
-use super::{RelaySummary, RelayUntil, Table};
+use super::{RelayUntil, Table};
 use crate::error::{CoordinatorError, Result, require_shape_now};
 
 /// Time between two measurements of the lag: it counts the pending set, which is not free.
@@ -29,16 +29,36 @@ pub(super) struct Shared {
     lag_at: std::sync::Mutex<Option<Instant>>,
 }
 
+/// Outcome of a pass.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// Keys that it met, and at least one where it did not begin with the first.
+    pub(super) seen: u64,
+    /// Changes delivered.
+    pub(super) delivered: u64,
+    /// Rows set aside.
+    pub(super) dead_letters: u64,
+    /// Why it ended before its time, or a key stayed pending in it.
+    pub(super) error: Option<CoordinatorError>,
+}
+
 impl<'a> Table<'a> {
-    /// Goes once through the pending keys of a table; returns how many it met. A row that the target does not
-    /// take now, for a reason other than the row itself, stays pending, and the pass ends with that error.
-    /// Other rows continue to be delivered. If a request fails, those under way are ended and acknowledged.
-    pub(super) async fn pass(self, summary: &mut RelaySummary) -> Result<u64> {
-        let captured = self.run.migration.source.record_shape(self.binding).await?.unwrap_or_default();
+    /// Goes once through the pending keys of a table, or until it has to give way. A row that the target does
+    /// not take now, for a reason other than the row itself, stays pending, and the pass ends with that
+    /// error. Other rows continue to be delivered. If a request fails, those under way are ended and
+    /// acknowledged.
+    pub(super) async fn pass(self) -> Passed {
+        let mut passed = Passed::default();
+        let captured = match self.run.migration.source.record_shape(self.binding).await {
+            Ok(captured) => captured.unwrap_or_default(),
+            Err(error) => return Passed { error: Some(error.into()), ..passed },
+        };
         let shared = Shared { over: AtomicBool::new(false), lag_at: std::sync::Mutex::new(None) };
-        let (mut seen, mut failure) = (0, None);
+        let place = self.kept.take_place();
+        // What waits before that place is for the next pass, so nothing is called empty by this one.
+        passed.seen = u64::from(place.is_some());
         let mut reading: OptionFuture<BoxFuture<'_, Result<(ReadAt, PendingBatch)>>> =
-            Some(self.read(&shared, &captured, None).boxed()).into();
+            Some(self.read(&shared, &captured, place).boxed()).into();
         let mut is_reading = true;
         let mut under_way: FuturesUnordered<BoxFuture<'_, Result<Sent>>> = FuturesUnordered::new();
         while is_reading || !under_way.is_empty() {
@@ -51,37 +71,46 @@ impl<'a> Table<'a> {
                 match read {
                     Ok((_, batch)) if batch.rows.is_empty() => {}
                     Ok((read_at, mut batch)) => {
-                        seen += batch.rows.len() as u64;
-                        let next = batch.next.take();
-                        if next.is_some() && !self.is_over(&shared) {
-                            (reading, is_reading) =
-                                (Some(self.read(&shared, &captured, next).boxed()).into(), true);
+                        passed.seen += batch.rows.len() as u64;
+                        match batch.next.take() {
+                            Some(next) if self.gives_way() => self.kept.begin_next_after(next),
+                            Some(next) if !self.is_over(&shared) => {
+                                (reading, is_reading) =
+                                    (Some(self.read(&shared, &captured, Some(next)).boxed()).into(), true);
+                            }
+                            _ => {}
                         }
                         under_way.push(Table { read_at, ..self }.send(batch).boxed());
                     }
-                    Err(error) => failure = self.end(&shared, failure, error),
+                    Err(error) => passed.error = self.end(&shared, passed.error.take(), error),
                 }
             }
             match sent {
                 Some(Ok(sent)) => {
-                    summary.delivered += sent.delivered;
-                    summary.dead_letters += sent.set_aside;
+                    passed.delivered += sent.delivered;
+                    passed.dead_letters += sent.set_aside;
                     if let Some(error) = sent.error {
                         // None was taken: there is no use in going on.
                         if sent.delivered == 0 || self.run.until == RelayUntil::Empty {
                             shared.over.store(true, Relaxed);
                         }
-                        failure = failure.or(Some(error));
+                        passed.error = passed.error.or(Some(error));
                     }
                 }
-                Some(Err(error)) => failure = self.end(&shared, failure, error),
+                Some(Err(error)) => passed.error = self.end(&shared, passed.error.take(), error),
                 None => {}
             }
             if self.is_over(&shared) {
                 (reading, is_reading) = (None.into(), false);
             }
         }
-        failure.map_or(Ok(seen), Err)
+        passed
+    }
+
+    /// Tells whether another table waits that has waited for long enough. What a step waits for is over only
+    /// once every table is, and gives no way.
+    pub(super) fn gives_way(&self) -> bool {
+        self.run.until == RelayUntil::Cancelled && self.run.queue.is_owed(self.began)
     }
 
     /// Puts the error that ends the pass before what stayed pending in it.

@@ -11,7 +11,7 @@ use lockstep_coordinator::{
 use lockstep_core::Phase;
 use lockstep_postgres::{CaptureState, Ending, TableBinding};
 use lockstep_tests::World;
-use lockstep_tests::world::{backfill, within};
+use lockstep_tests::world::{backfill, eventually, run, within};
 use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidateSettings, validate};
 
 use super::naive::disagreements;
@@ -371,4 +371,42 @@ async fn the_owner_of_a_table_goes_on_making_partitions_and_a_completed_one_is_g
         let refused = world.try_sql(write).await.expect_err("guarded").to_string();
         assert!(refused.contains("its migration is complete"), "{write}: {refused}");
     }
+}
+
+/// 1. A partition with many rows is attached, and one of them stays locked. 2. After each wait the marking
+/// began with the first row again, and no table was relayed meanwhile.
+#[tokio::test]
+async fn a_partition_with_a_locked_row_is_taken_in_bit_by_bit_and_holds_up_no_other_table() {
+    let schema = format!("{SCHEMA}; CREATE TABLE other (id bigint PRIMARY KEY, note text)");
+    let moved = Moved::of(&schema, "[tables.events]\n[tables.other]", Phase::DualWrite).await;
+    let world = &moved.world;
+    world
+        .sql(&format!(
+            "CREATE TABLE events_4 (LIKE events INCLUDING ALL);
+             INSERT INTO events_4 SELECT lpad(i::text, 32, '0')::uuid, '2026-04-02 00:00+00', 'k', NULL
+                 FROM generate_series(1, 2500) AS i;
+             ALTER TABLE events ATTACH PARTITION events_4 {APRIL}"
+        ))
+        .await;
+    let mut holder = world.stranger().await;
+    run(&mut holder, "BEGIN; SELECT FROM events_4 WHERE id = lpad('2300', 32, '0')::uuid FOR UPDATE").await;
+    let (migration, stop) = (moved.migration.clone(), CancellationToken::new());
+    let until = stop.clone();
+    let relaying = tokio::spawn(async move {
+        let progress = Progress::new(&migration.tables);
+        relay(&migration, RelayUntil::Cancelled, &progress, &until).await
+    });
+    eventually("two thousand rows are marked", || async { world.pending("events").await.len() == 2_000 })
+        .await;
+    let marked = world.pending("events").await;
+    for id in 0..4 {
+        world.sql(&format!("INSERT INTO other VALUES ({id}, 'not held up')")).await;
+        eventually("the other table is relayed", || async { world.pending("other").await.is_empty() }).await;
+        assert_eq!(world.pending("events").await, marked, "rows are marked again");
+    }
+    run(&mut holder, "ROLLBACK").await;
+    eventually("all of it is delivered", || async { world.pending("events").await.is_empty() }).await;
+    stop.cancel();
+    relaying.await.expect("the relay ends").expect("the relay ends well");
+    assert_eq!(disagreements(world, "events", "events", &[]).await, [] as [String; 0]);
 }

@@ -11,6 +11,7 @@ use lockstep_coordinator::{
 use lockstep_core::Phase;
 use lockstep_postgres::{Source, SourceOptions};
 use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::{WorldOptions, backfill, eventually, within};
 use lockstep_validator::{CancellationToken, ValidateOptions, validate};
 
@@ -63,7 +64,10 @@ struct Many {
 
 impl Many {
     async fn of(tables: usize) -> Self {
-        let options = WorldOptions { source_proxied: true, ..WorldOptions::default() };
+        Self::with(tables, WorldOptions { source_proxied: true, ..WorldOptions::default() }).await
+    }
+
+    async fn with(tables: usize, options: WorldOptions) -> Self {
         let world = World::with(options).await;
         let (sql, declared) = schema(tables);
         world.sql(&sql).await;
@@ -220,4 +224,51 @@ async fn a_feed_that_has_nothing_to_do_notes_and_asks_of_all_tables_at_once() {
     all_known().await;
     stop.cancel();
     feeding.await.expect("the feed ends").expect("the feed ends well");
+}
+
+/// A relay goes through four tables at once. Where that many have a target that takes nothing, each gives way
+/// after some seconds, and the others are delivered.
+#[tokio::test]
+async fn more_tables_that_wait_than_are_gone_through_at_once_hold_up_no_other() {
+    const HELD: usize = 5;
+    let options = WorldOptions {
+        proxied: true,
+        // Else what was read would be too old first.
+        request_lifetime: Duration::from_mins(1),
+        ..WorldOptions::default()
+    };
+    let many = Many::with(HELD + 1, options).await;
+    let coordinator = many.world.coordinator_of(many.migration.clone()).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    coordinator.close().await;
+    let proxy = many.world.proxy();
+    for binding in &many.migration.tables[..HELD] {
+        let rule = Rule::new(Fault::Throttle).on("PutItem").on("BatchExecuteStatement");
+        proxy.script(rule.table(&binding.target_name));
+        many.world.sql(&format!("UPDATE {} SET name = 'changed'", binding.name())).await;
+    }
+    let (of_relay, stop) = (many.migration.clone(), CancellationToken::new());
+    let until = stop.clone();
+    let relaying = tokio::spawn(async move {
+        let progress = Progress::new(&of_relay.tables);
+        relay(&of_relay, RelayUntil::Cancelled, &progress, &until).await
+    });
+    proxy.until(|counts| counts.injected(Fault::Throttle.kind()) > 50).await;
+    let free = many.migration.tables[HELD].name();
+    for round in 0..2 {
+        many.world.sql(&format!("UPDATE {free} SET name = 'round {round}'")).await;
+        eventually("the table whose target takes everything is delivered", || async {
+            many.world.pending(free).await.is_empty()
+        })
+        .await;
+    }
+    proxy.clear();
+    for binding in &many.migration.tables {
+        eventually("every table is delivered", || async {
+            many.world.pending(binding.name()).await.is_empty()
+        })
+        .await;
+    }
+    stop.cancel();
+    relaying.await.expect("the relay ends").expect("the relay ends well");
 }

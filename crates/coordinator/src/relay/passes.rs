@@ -1,0 +1,191 @@
+//! The passes of several tables beside one another.
+//!
+//! 1. A relay goes through one table after the other. 2. One of them has a long set, or a target that
+//! throttles. 3. The keys of all others wait for minutes, and nothing but that holds them up.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use lockstep_postgres::KeyDigest;
+
+use super::Table;
+use super::inserts::Inserts;
+use super::pass::Passed;
+use crate::lanes::Lanes;
+
+/// Tables that are gone through at once. Each has up to three reads in memory, and as many connections.
+const AT_ONCE: usize = 4;
+/// Time after which a pass gives way where another table waits for its turn.
+const SLICE: Duration = Duration::from_secs(5);
+
+/// What a relay keeps of a table from one pass to the next.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) inserts: Inserts,
+    /// Requests in flight: those of a table that throttles wait, and take none of another table's.
+    pub(super) lanes: Lanes,
+    /// Key after which the next pass begins, where the last one gave way.
+    place: Mutex<Option<KeyDigest>>,
+    /// Time since which the target has answered nothing.
+    failing: Mutex<Option<Instant>>,
+}
+
+impl Kept {
+    pub(super) fn new(requests_in_flight: usize) -> Self {
+        let lanes = Lanes::new(requests_in_flight);
+        Self { inserts: Inserts::default(), lanes, place: Mutex::default(), failing: Mutex::default() }
+    }
+
+    pub(super) fn take_place(&self) -> Option<KeyDigest> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn begin_next_after(&self, place: KeyDigest) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    pub(super) fn answered(&self) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(super) fn failed(&self) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn failing_for(&self) -> Duration {
+        let since = *self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+/// Whether a table waits until another one's pass is over.
+#[derive(Debug, Default)]
+pub(super) struct Queue(AtomicBool);
+
+impl Queue {
+    /// Tells whether a pass that began then is to give way.
+    pub(super) fn is_owed(&self, began: Instant) -> bool {
+        self.0.load(Relaxed) && began.elapsed() >= SLICE
+    }
+}
+
+/// A pass that is over, with the number of its table.
+pub(super) type Ended = (usize, Passed);
+
+/// See the module. A table has one pass at a time.
+pub(super) struct Passes<'a> {
+    running: FuturesUnordered<BoxFuture<'a, Ended>>,
+    ended: VecDeque<Ended>,
+    /// Tables whose pass begins when another one is over.
+    next: VecDeque<(usize, Table<'a>)>,
+    queue: &'a Queue,
+    tables: Vec<Turn>,
+}
+
+/// Turns of one table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    is_running: bool,
+    began: Option<Instant>,
+    /// It failed, and was or is tried again then. Stays until it goes well.
+    rests_until: Option<Instant>,
+}
+
+impl<'a> Passes<'a> {
+    pub(super) fn new(tables: usize, queue: &'a Queue) -> Self {
+        let tables = vec![Turn::default(); tables];
+        Self {
+            running: FuturesUnordered::new(),
+            ended: VecDeque::new(),
+            next: VecDeque::new(),
+            queue,
+            tables,
+        }
+    }
+
+    /// Tells of each table whether a pass of it may begin.
+    pub(super) fn free(&self) -> Vec<bool> {
+        let now = Instant::now();
+        let is_free = |turn: &Turn| !turn.is_running && turn.rests_until.is_none_or(|until| until <= now);
+        self.tables.iter().map(is_free).collect()
+    }
+
+    /// Of the tables that were free, these are due, and no others: the one whose turn is longest ago begins
+    /// first.
+    pub(super) fn want(&mut self, free: &[bool], mut due: Vec<(usize, Table<'a>)>) {
+        for (at, turn) in self.tables.iter_mut().enumerate() {
+            if free[at] && due.iter().all(|(of, _)| *of != at) {
+                turn.rests_until = None;
+            }
+        }
+        due.sort_by_key(|(at, _)| self.tables[*at].began);
+        self.next = due.into();
+        self.fill();
+    }
+
+    fn fill(&mut self) {
+        while self.running.len() < AT_ONCE
+            && let Some((at, table)) = self.next.pop_front()
+        {
+            let now = Instant::now();
+            (self.tables[at].is_running, self.tables[at].began) = (true, Some(now));
+            let table = Table { began: now, ..table };
+            self.running.push(async move { (at, table.pass().await) }.boxed());
+        }
+        self.queue.0.store(!self.next.is_empty(), Relaxed);
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.running.is_empty() || !self.ended.is_empty()
+    }
+
+    /// Waits for the next pass to end; `None` where none runs.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing is lost.
+    pub(super) async fn next(&mut self) -> Option<Ended> {
+        if self.ended.is_empty() {
+            self.advance().await;
+        }
+        self.ended.pop_front()
+    }
+
+    /// Goes on with all passes until `other` is through. A future that nothing polls sends nothing.
+    pub(super) async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut other => return output,
+                () = self.advance(), if !self.running.is_empty() => {}
+            }
+        }
+    }
+
+    async fn advance(&mut self) {
+        if let Some((at, passed)) = self.running.next().await {
+            self.tables[at].is_running = false;
+            self.ended.push_back((at, passed));
+            self.fill();
+        }
+    }
+
+    /// The pass of this table failed; the next one begins after `pause`.
+    pub(super) fn rest(&mut self, at: usize, pause: Duration) {
+        self.tables[at].rests_until = Some(Instant::now() + pause);
+    }
+
+    /// The pass of this table went well.
+    pub(super) fn went_well(&mut self, at: usize) {
+        self.tables[at].rests_until = None;
+    }
+
+    /// Tells whether the last pass of some table failed.
+    pub(super) fn some_rest(&self) -> bool {
+        self.tables.iter().any(|turn| turn.rests_until.is_some())
+    }
+}
