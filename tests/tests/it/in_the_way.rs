@@ -82,6 +82,42 @@ async fn an_expired_row_makes_way_for_one_that_takes_its_value_once_its_item_is_
     world.assert_fed().await;
 }
 
+/// 1. Live rows refer to one that has expired, and go with it. 2. It made way for a row that took its value. 3.
+/// They were read again, and PostgreSQL refused each: what they refer to was gone.
+#[tokio::test]
+async fn an_expired_row_makes_no_way_while_it_would_take_others_along() {
+    let unique = "UPDATE integration_logs SET user_id = 'u' || log_id;
+        UPDATE integration_logs SET log_timestamp = '2015-03-04' WHERE log_id = 3;
+        UPDATE payments SET loan_id = 3;
+        ALTER TABLE payments ADD FOREIGN KEY (loan_id) REFERENCES integration_logs (log_id) ON DELETE CASCADE;
+        CREATE UNIQUE INDEX users_once ON integration_logs (lower(user_id))";
+    let (world, epoch) = stage(unique).await;
+    let table = IntegrationLogs::default();
+    let cancel = CancellationToken::new();
+    let play = async {
+        world.put_item(&table, &log_row(90, "U3"), epoch).await;
+        waits(&world, 90).await;
+        assert_eq!(world.count("payments").await, 10, "they went with it");
+        assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 1);
+        let rows: Vec<i64> = (1..=10).collect();
+        for id in rows {
+            let key = Payments::key(&payment_row(id, 1 + id % 50, ""));
+            world.delete_item(&Payments::default(), &key, epoch).await;
+        }
+        eventually("the expired row made way", || async {
+            world.count("integration_logs WHERE log_id = 90").await == 1
+        })
+        .await;
+        cancel.cancel();
+    };
+    let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), play);
+    fed.expect("the feed goes on");
+    world.feed_until_drained().await;
+    assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 0);
+    assert_eq!(world.count("payments").await, 0);
+    world.assert_fed().await;
+}
+
 /// 1. A BEFORE trigger gives each row an id of its own. 2. It fires before the feed's upsert finds the row.
 #[tokio::test]
 async fn a_row_that_the_feeds_upsert_puts_in_under_the_key_of_a_trigger_goes_again() {

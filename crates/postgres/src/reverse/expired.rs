@@ -12,6 +12,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::FedTable;
+use super::referred::referring;
 use super::remember::note_others;
 use super::surroundings::OURS;
 use super::writer::Writer;
@@ -60,6 +61,11 @@ pub(super) async fn give_way(
             }
             if !expired.removed.contains(&holder.place) {
                 found.unknown.push(holder.place);
+                continue;
+            }
+            // 1. Live rows refer to the expired one ON DELETE CASCADE, or SET NULL. 2. It goes, and takes
+            // them along. 3. Read again, they refer to nothing, and PostgreSQL refuses each of them for good.
+            if referring(connection, table, &holder.key).await?.is_some() {
                 continue;
             }
             found.deleted += writer.delete(connection, &[holder.key]).await?.len();

@@ -26,6 +26,7 @@ mod noted;
 mod page;
 mod positions;
 mod put_back;
+mod referred;
 mod remember;
 mod riders;
 mod rows;

@@ -16,6 +16,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
 use super::FedTable;
+use super::referred::referring;
 use super::rows::{delete, upsert};
 use crate::barrier::limit_lock_waits;
 use crate::binding::digest_sql;
@@ -145,53 +146,12 @@ fn run_again(mut error: Error) -> Error {
 /// that is lost, and is there again. 2. An application inserts rows that refer to it, ON DELETE CASCADE. 3.
 /// It is deleted as DynamoDB says, and they go with it, although no finding named them.
 async fn require_unreferred(connection: &mut PgConnection, table: &FedTable, key: &[String]) -> Result<()> {
-    let doing = "looking for rows that refer to one";
-    let binding = &table.binding;
-    let references: Vec<(String, Vec<String>, Vec<String>)> = sqlx::query_as(
-        "SELECT pg_catalog.format('%I.%I', n.nspname, r.relname),
-             ARRAY(SELECT pg_catalog.format('%I', a.attname)
-                   FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS u (number, place)
-                   JOIN pg_catalog.pg_attribute a
-                       ON a.attrelid = c.conrelid AND a.attnum = u.number ORDER BY u.place),
-             ARRAY(SELECT pg_catalog.format('%I', a.attname)
-                   FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY AS u (number, place)
-                   JOIN pg_catalog.pg_attribute a
-                       ON a.attrelid = c.confrelid AND a.attnum = u.number ORDER BY u.place)
-         FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
-         JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-         WHERE c.contype = 'f' AND c.conparentid = 0 AND c.confdeltype IN ('c', 'n', 'd')
-             AND c.confrelid = pg_catalog.to_regclass($1)",
-    )
-    .bind(binding.relation.sql())
-    .fetch_all(&mut *connection)
-    .await
-    .doing(doing)?;
-    let key = [key.to_vec()];
-    for (from, columns, to) in references {
-        let same = columns.iter().zip(&to).map(|(column, to)| format!("c.{column} = s.{to}"));
-        let sql = format!(
-            "SELECT EXISTS (SELECT FROM {rows} AS k JOIN {relation} AS s ON {same_row}
-                 JOIN {from} AS c ON {same})",
-            rows = keys_sql(binding, 1),
-            relation = binding.relation.sql(),
-            same_row = binding.row_of_key_sql("s", "k.key"),
-            same = same.collect::<Vec<_>>().join(" AND "),
-        );
-        let mut arguments = PgArguments::default();
-        bind_keys(&mut arguments, binding, key.iter().enumerate())?;
-        let is_referred: bool = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
-            .fetch_one(&mut *connection)
-            .await
-            .doing(doing)?;
-        if is_referred {
-            let message = format!(
-                "rows of {from} refer to it, and PostgreSQL would delete or change them with it: decide \
-                 about them first"
-            );
-            return Err(Error::source(Kind::Invalid, doing, message));
-        }
-    }
-    Ok(())
+    let Some(from) = referring(connection, table, key).await? else { return Ok(()) };
+    let message = format!(
+        "rows of {from} refer to it, and PostgreSQL would delete or change them with it: decide about them \
+         first"
+    );
+    Err(Error::source(Kind::Invalid, "looking for rows that refer to one", message))
 }
 
 /// Whether DynamoDB lacks a change under this key, or under the one that the row has by now. The latter
