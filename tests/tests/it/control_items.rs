@@ -84,7 +84,7 @@ async fn a_counter_that_is_none_is_mended_and_one_above_every_id_does_not_end_th
         assert_eq!(refused.kind, Kind::Misconfigured, "{refused}");
         let said = diagnosis(&world).await;
         assert!(said.findings.iter().any(|f| f.what.contains("ids of integration_logs")), "{said:#?}");
-        let raised = world.control().raise_ids("integration_logs", 500, true).await.expect("seeded");
+        let raised = world.control().seed_ids("integration_logs", 500, None).await.expect("seeded");
         assert_eq!(raised, Some(500));
     }
     world.sql("ALTER SEQUENCE integration_logs_log_id_seq MAXVALUE 1000").await;

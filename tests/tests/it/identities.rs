@@ -84,7 +84,7 @@ async fn ids_that_were_never_seeded_are_refused_and_a_sequence_is_only_raised() 
         control.take_ids("integration_logs", 10, i64::MAX).await.expect_err("not seeded").kind,
         Kind::Misconfigured
     );
-    assert_eq!(control.raise_ids("integration_logs", 10, false).await.expect("nothing to raise"), None);
+    assert_eq!(control.raise_ids("integration_logs", 10).await.expect("nothing to raise"), None);
     world.sql(&lockstep_tests::world::rows::log(500, "a")).await;
     let mut connection = world.source.pool().acquire().await.expect("a connection");
     let seed = async |connection: &mut _| {
@@ -103,4 +103,21 @@ async fn ids_that_were_never_seeded_are_refused_and_a_sequence_is_only_raised() 
     raise_source_sequences(&mut connection, &control, &world.tables()).await.expect("raised");
     let next: i64 = world.value("SELECT nextval(pg_get_serial_sequence('integration_logs', 'log_id'))").await;
     assert_eq!(next, 511);
+}
+
+/// 1. A counter of a table with smallint keys is set above every smallint. 2. Nothing can be inserted, and no
+/// step there and back sets it lower, as counters only rise.
+#[tokio::test]
+async fn a_counter_above_the_end_of_its_type_begins_again_where_it_is_seeded_and_any_other_only_rises() {
+    let world = World::start().await;
+    world.migrated_to(lockstep_core::Phase::HybridRead).await.close().await;
+    let control = world.control();
+    control.create().await.expect("a control table");
+    let seed = async |next, end| control.seed_ids("small", next, end).await.expect("seeded");
+    let end = lockstep_core::ids_end("smallint");
+    assert_eq!(seed(1 << 20, None).await, Some(1 << 20));
+    assert!(control.take_ids("small", 1, end.expect("an end")).await.is_err(), "there is no such id");
+    assert_eq!(seed(501, end).await, Some(501));
+    assert_eq!(control.take_ids("small", 9, end.expect("an end")).await.expect("taken").end, 510);
+    assert_eq!(seed(501, end).await, Some(510), "what was handed out is not handed out again");
 }

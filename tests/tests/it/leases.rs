@@ -139,8 +139,8 @@ async fn counters_columns_and_leases_of_another_migration_are_not_touched_before
     world.migrated_to(Phase::HybridRead).await.close().await;
     let (ours, theirs) = (of_this(&world).await, of_another(&world).await);
     ours.create().await.expect("a control table");
-    ours.raise_ids("payments", 100, true).await.expect("seeded");
-    let refused = theirs.raise_ids("payments", 9_000, true).await.expect_err("it is ours");
+    ours.seed_ids("payments", 100, None).await.expect("seeded");
+    let refused = theirs.seed_ids("payments", 9_000, None).await.expect_err("it is ours");
     assert_eq!(refused.kind, Kind::Misconfigured, "{refused}");
     assert!(refused.message.contains("belongs to another migration"), "{refused}");
     assert_eq!(theirs.take_ids("payments", 5, i64::MAX).await.expect_err("ours").kind, Kind::Misconfigured);
@@ -153,7 +153,7 @@ async fn counters_columns_and_leases_of_another_migration_are_not_touched_before
 
     // One of an earlier version has no owner, and has one after its next change.
     let none = Target::connect(world.target_options()).await.control();
-    none.raise_ids("integration_logs", 7, true).await.expect("seeded by a version that names no owner");
+    none.seed_ids("integration_logs", 7, None).await.expect("seeded by a version that names no owner");
     assert_eq!(ours.take_ids("integration_logs", 3, i64::MAX).await.expect("taken").first, 7);
     assert_eq!(
         theirs.take_ids("integration_logs", 3, i64::MAX).await.expect_err("ours now").kind,

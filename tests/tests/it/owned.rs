@@ -42,7 +42,7 @@ async fn taken_by_another(world: &World, completes: bool) -> Attributes {
     if completes {
         other.complete(Epoch(4)).await.expect("completed");
     }
-    other.raise_ids("payments", 9_000, true).await.expect("seeded");
+    other.seed_ids("payments", 9_000, None).await.expect("seeded");
     item(world).await
 }
 
@@ -236,7 +236,7 @@ async fn a_record_without_an_owner_is_adopted_by_its_next_change_and_then_refuse
         other.enter(Epoch(9)).await.err(),
         other.pause_writes(Epoch(4)).await.err(),
         other.complete(Epoch(4)).await.err(),
-        other.raise_ids("payments", 7, true).await.err(),
+        other.seed_ids("payments", 7, None).await.err(),
         other.take_ids("payments", 7, i64::MAX).await.err(),
     ];
     for refused in refusals {

@@ -7,7 +7,7 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sqlx::postgres::PgConnection;
 
-use lockstep_core::{Kind, Result};
+use lockstep_core::{Kind, Result, ids_end};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::sequences::{
     highest_id_in_use, highest_ids, identities_of, identity_of, raise_sequences,
@@ -66,10 +66,19 @@ async fn seed_beyond(
     let numbered = numbered(connection, tables).await?;
     let highest = highest_ids(connection, &numbered).await?;
     let raise = numbered.iter().zip(highest).map(|((binding, _), highest)| {
-        let next = highest.saturating_add(taken).saturating_add(1).max(1);
-        control.raise_ids(binding.name(), next, true)
+        let end = binding.table.key_columns().first().and_then(|column| ids_end(column.sql_type));
+        let next = above(highest, taken, end);
+        async move { control.seed_ids(binding.name(), next, end).await }
     });
     at_once(raise).await.map(drop)
+}
+
+/// Returns the id to begin with, `taken` above the `highest` in use. 1. A table is keyed by a smallint. 2. A
+/// counter that was lost begins a million above. 3. There is no such id: nothing can be inserted. So where a
+/// type has few ids left, half of them stay.
+fn above(highest: i64, taken: i64, end: Option<i64>) -> i64 {
+    let left = end.map_or(i64::MAX, |end| end.saturating_sub(highest).max(0));
+    highest.saturating_add(taken.min(left / 2)).saturating_add(1).max(1)
 }
 
 /// Requests that are under way at once.
@@ -141,4 +150,23 @@ pub async fn raise_source_sequences(
         raise.filter_map(|((binding, sequence), next)| Some((binding, sequence, next?.saturating_sub(1))));
     let raise: Vec<(&TableBinding, String, i64)> = raise.collect();
     raise_sequences(connection, &raise).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_passed_over_leave_some_of_any_type() {
+        for (sql_type, highest) in
+            [("smallint", 500), ("integer", 2_146_000_000), ("bigint", i64::MAX - (1 << 21))]
+        {
+            let end = ids_end(sql_type).expect("a number");
+            let next = above(highest, TAKEN_MAX, Some(end));
+            assert!(next > highest && end - next >= (end - highest) / 2 - 1, "{sql_type}: {next} of {end}");
+        }
+        assert_eq!(above(500, TAKEN_MAX, ids_end("integer")), 501 + TAKEN_MAX);
+        assert_eq!(above(500, 0, None), 501);
+        assert_eq!(above(i64::MAX, TAKEN_MAX, ids_end("bigint")), i64::MAX, "there is none left");
+    }
 }

@@ -72,8 +72,8 @@ impl TargetControl {
         }
     }
 
-    /// Makes sure that no id below `next` is handed out any more. With `create`, also where there is no
-    /// counter yet, or something else in its place; returns the counter, `None` where there is none.
+    /// Makes sure that no id below `next` is handed out any more; returns the counter, `None` where there is
+    /// none.
     ///
     /// # Errors
     /// The driver's.
@@ -81,15 +81,31 @@ impl TargetControl {
     /// # Cancel safety
     /// Repeat it.
     #[crate::boxed]
-    pub async fn raise_ids(&self, table: &str, next: i64, create: bool) -> Result<Option<i64>> {
-        // What is no number, or above every id, was never a counter: left as it is, no id could be handed out
-        // again, and none could be read on the way back.
-        let condition = match create {
-            true => {
+    pub async fn raise_ids(&self, table: &str, next: i64) -> Result<Option<i64>> {
+        self.set_ids(table, next, None).await
+    }
+
+    /// Does the same also where there is no counter yet, or something else in its place. What is no number,
+    /// or above `end`, the end of the ids, was never a counter: left as it is, no id could be handed out
+    /// again, and none could be read on the way back.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    #[crate::boxed]
+    pub async fn seed_ids(&self, table: &str, next: i64, end: Option<i64>) -> Result<Option<i64>> {
+        self.set_ids(table, next, Some(end.unwrap_or(i64::MAX).max(next))).await
+    }
+
+    async fn set_ids(&self, table: &str, next: i64, seeded_below: Option<i64>) -> Result<Option<i64>> {
+        let condition = match seeded_below {
+            Some(_) => {
                 "(attribute_not_exists(#n) OR #n < :next OR #n > :greatest \
                 OR (NOT attribute_type(#n, :number)))"
             }
-            false => "#n < :next",
+            None => "#n < :next",
         };
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let mut backoff = Backoff::brief();
@@ -97,11 +113,11 @@ impl TargetControl {
             let request = self
                 .change_ids(table, "SET #n = :next", condition)
                 .expression_attribute_values(":next", number(next));
-            let request = match create {
-                true => request
+            let request = match seeded_below {
+                Some(greatest) => request
                     .expression_attribute_values(":number", text("N"))
-                    .expression_attribute_values(":greatest", number(i64::MAX)),
-                false => request,
+                    .expression_attribute_values(":greatest", number(greatest)),
+                None => request,
             };
             match request.send().await.map_err(|e| fault::error(format!("raising the ids of {table}"), e)) {
                 Ok(_) => return Ok(Some(next)),

@@ -52,7 +52,7 @@ impl IdBlocks {
         let ids = self.of(table);
         let mut ids = ids.lock().await;
         if id >= ids.counter
-            && let Some(counter) = control.raise_ids(table, id.saturating_add(1), false).await?
+            && let Some(counter) = control.raise_ids(table, id.saturating_add(1)).await?
         {
             ids.counter = ids.counter.max(counter);
         }

@@ -89,5 +89,5 @@ async fn next_door(world: &World) {
     control.create().await.expect("a control table");
     control.enter(Epoch(40)).await.expect("told");
     control.open_writes(Epoch(40)).await.expect("opened");
-    control.raise_ids("payments", 9_000, true).await.expect("seeded");
+    control.seed_ids("payments", 9_000, None).await.expect("seeded");
 }
