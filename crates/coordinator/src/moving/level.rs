@@ -206,17 +206,16 @@ async fn batch(
     let binding = table.binding();
     let places: Vec<_> = taken.iter().filter_map(|taken| key_of_place(&taken.place)).collect();
     let mut items = migration.target.get_many(&binding.target_name, &places, Backoff::brief()).await?;
-    let mut wrong = Vec::new();
-    let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
+    let (mut wrong, mut here, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
     for taken in taken {
-        match own_place(binding, &taken) {
-            None => here.push(taken),
+        match own_key(binding, &taken) {
+            None => here.push((key_of_place(&taken.place), taken)),
             Some(_) if items.iter().any(|item| place(item) == taken.place && !is_tombstone(item)) => {
                 wrong.push(taken);
             }
             // Nothing is there any more; left is whether row and item at the row's own place are equal.
             Some(own) => {
-                here.push(TakenItem { place: place(&own.to_attributes()), key: taken.key });
+                here.push((Some(own.clone()), taken));
                 elsewhere.push(own);
             }
         }
@@ -224,16 +223,17 @@ async fn batch(
     if !elsewhere.is_empty() {
         items.extend(migration.target.get_many(&binding.target_name, &elsewhere, Backoff::brief()).await?);
     }
+    let live_at = |key: &TargetKey| items.iter().find(|item| key.is_of(item) && !is_tombstone(item));
     // A key without a place in the target belongs to no item.
-    let keyed: Vec<(TakenItem, Vec<String>)> = here
+    let keyed: Vec<_> = here
         .into_iter()
-        .filter_map(|taken| binding.table.literals_of_key(&taken.key).ok().map(|literals| (taken, literals)))
+        .filter_map(|(at, taken)| Some((binding.table.literals_of_key(&taken.key).ok()?, at, taken)))
         .collect();
-    let literals: Vec<Vec<String>> = keyed.iter().map(|(_, literals)| literals.clone()).collect();
+    let literals: Vec<Vec<String>> = keyed.iter().map(|(literals, ..)| literals.clone()).collect();
     let states = migration.source.look_up(binding, &literals).await?;
     let now_s = migration.source.now_at_least().timestamp();
-    let unequal = keyed.into_iter().zip(states).filter(|((taken, _), state)| {
-        let item = items.iter().find(|item| place(item) == taken.place).filter(|item| !is_tombstone(item));
+    let unequal = keyed.into_iter().zip(states).filter(|((_, at, _), state)| {
+        let item = at.as_ref().and_then(live_at);
         let is_equal = |item: Option<&Attributes>| match item {
             Some(item) => {
                 let differing = state.with_fields(|fields| binding.table.differences(fields, item));
@@ -250,7 +250,7 @@ async fn batch(
         };
         !is_equal(item)
     });
-    Ok(unequal.map(|((taken, _), _)| taken).chain(wrong).collect())
+    Ok(unequal.map(|((.., taken), _)| taken).chain(wrong).collect())
 }
 
 /// The key of the item of a row where that is another one than this; `None` where it is this one.
@@ -258,7 +258,7 @@ async fn batch(
 /// 1. A program puts an item whose key is not that of the row in its attributes, and a build from before the
 /// feed looked at that takes it. 2. The item goes. 3. Nothing at its place, and the row is there: that pair
 /// would never be equal, whatever is done, and the way back stays closed over two stores that agree.
-fn own_place(binding: &TableBinding, taken: &TakenItem) -> Option<TargetKey> {
+fn own_key(binding: &TableBinding, taken: &TakenItem) -> Option<TargetKey> {
     let own = binding.table.target_key(&taken.key).ok()?;
     let at = key_of_place(&taken.place)?;
     (!own.is_of(&at.to_attributes())).then_some(own)

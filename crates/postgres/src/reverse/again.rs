@@ -18,6 +18,7 @@ use super::expired::{Expired, InTheWay, give_way};
 use super::feeding::finish_feeding;
 use super::foreign;
 use super::noted::{Again, ItemNow, Next, compare_later, look};
+use super::positions::{DISOWNED, lose};
 use super::remember::note_others;
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::unblock::unblock;
@@ -256,13 +257,15 @@ async fn follow_item(
                 compare_later(connection, writer.table, found, row, version).await?;
             }
         }
-        Next::Delete => {
-            if let Some(key) = &found.again.key
-                && writer.delete_key(connection, key).await?
-            {
-                note_others(connection, writer.table.binding.name(), &[&found.again.place]).await?;
+        Next::Delete => match &found.again.key {
+            Some(key) => {
+                if writer.delete_key(connection, key).await? {
+                    note_others(connection, writer.table.binding.name(), &[&found.again.place]).await?;
+                }
             }
-        }
+            // A program had written over it: which row is to go is not known.
+            None => lose(connection, writer.table.binding.name(), DISOWNED).await?,
+        },
         Next::Unmake => {
             if let Some(key) = &found.again.key {
                 writer.unmake(connection, key).await?;

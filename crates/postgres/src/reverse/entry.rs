@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub(super) forget_after: Vec<String>,
     /// Items that are no row of this table, and why.
     pub(super) undecodable: Vec<(String, String)>,
+    /// Places at which an item was deleted whose attributes were not those of the row of that place.
+    pub(super) disowned: Vec<String>,
     /// Items to be read from the target, which says whether this is news: place, version, and source key as
     /// SQL literals.
     pub(super) earlier: Vec<(String, Version, Vec<String>)>,
@@ -71,7 +73,13 @@ pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Pl
             Origin::Late => plan.late.extend(key_of(table, item)),
             Origin::Earlier => plan.earlier.extend(key_of(table, item).map(|key| (place, *version, key))),
             Origin::Target => match state_of(table, item) {
-                Ok(state) => plan.entries.push(Entry { place, version: *version, state }),
+                Ok(state) => {
+                    let had_image = matches!(item.change, Some(Change::Deleted(_, Some(_))));
+                    if had_image && matches!(state, State::Unknown) {
+                        plan.disowned.push(place.clone());
+                    }
+                    plan.entries.push(Entry { place, version: *version, state });
+                }
                 Err(why) => plan.undecodable.push((place, why)),
             },
         }
@@ -84,38 +92,58 @@ fn key_of(table: &dyn AnyTable, item: &FoldedItem) -> Option<Vec<String>> {
     let (Some(Change::Put(_, image)) | Some(Change::Deleted(_, Some(image)))) = &item.change else {
         return None;
     };
-    if misplaced(table, &item.key, image).is_some() {
-        return None;
-    }
-    table.key_of_item(image).ok()
-}
-
-/// Returns what is wrong with an item that is not at the place of the row which its attributes are.
-///
-/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. By its
-/// attributes it would overwrite the other row. 3. It goes, and the other row with it, and by a cascade all
-/// that refers to that.
-pub(super) fn misplaced(table: &dyn AnyTable, key: &Attributes, item: &Attributes) -> Option<&'static str> {
-    let own = table.place_of_item(item).ok()?;
-    let why = "the item's key is not the one of the row in its attributes: write it under that key, or \
-               correct its attributes";
-    (!own.is_of(key)).then_some(why)
+    key_at(table, &item.key, image)
 }
 
 fn state_of(table: &dyn AnyTable, item: &FoldedItem) -> Result<State, String> {
     match &item.change {
-        Some(Change::Put(_, image)) => {
-            if let Some(why) = misplaced(table, &item.key, image) {
-                return Err(why.to_owned());
-            }
-            let row =
-                table.row_of_item(image).map_err(|e| format!("the item is no row of this table: {e}"))?;
-            let key = row.key().map_err(|e| format!("the item has no source key: {e}"))?;
-            Ok(State::Live(row, key))
-        }
-        Some(Change::Deleted(_, Some(image))) if misplaced(table, &item.key, image).is_none() => {
-            Ok(table.key_of_item(image).map_or(State::Unknown, State::Gone))
+        Some(Change::Put(_, image)) => live_at(table, &item.key, image),
+        Some(Change::Deleted(_, Some(image))) => {
+            Ok(key_at(table, &item.key, image).map_or(State::Unknown, State::Gone))
         }
         _ => Ok(State::Unknown),
+    }
+}
+
+/// Returns the source key of the item that is at `key`; none where it is no row of this table.
+pub(super) fn key_at(table: &dyn AnyTable, key: &Attributes, item: &Attributes) -> Option<Vec<String>> {
+    misplaced(table, key, item).ok()?;
+    table.key_of_item(item).ok()
+}
+
+/// Returns the row of the item that is at `key`.
+///
+/// # Errors
+/// Why it is no row of this table.
+pub(super) fn row_at(
+    table: &dyn AnyTable,
+    key: &Attributes,
+    item: &Attributes,
+) -> Result<Box<dyn AnyRow>, String> {
+    misplaced(table, key, item)?;
+    table.row_of_item(item).map_err(|why| format!("the item is no row of this table: {why}"))
+}
+
+/// Returns the state of the row of the item that is at `key`.
+///
+/// # Errors
+/// Why it is no row of this table.
+pub(super) fn live_at(table: &dyn AnyTable, key: &Attributes, item: &Attributes) -> Result<State, String> {
+    let row = row_at(table, key, item)?;
+    let key = row.key().map_err(|why| format!("the item has no source key: {why}"))?;
+    Ok(State::Live(row, key))
+}
+
+/// Refuses an item that is not at the place of the row which its attributes are.
+///
+/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. By its
+/// attributes it would overwrite the other row. 3. It goes, and the other row with it, and by a cascade all
+/// that refers to that.
+fn misplaced(table: &dyn AnyTable, key: &Attributes, item: &Attributes) -> Result<(), String> {
+    match table.place_of_item(item) {
+        Ok(own) if !own.is_of(key) => Err("the item's key is not the one of the row in its attributes: \
+             write it under that key, or correct its attributes"
+            .to_owned()),
+        _ => Ok(()),
     }
 }

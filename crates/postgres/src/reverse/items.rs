@@ -8,7 +8,7 @@ use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::FedTable;
 use super::apply::{Applied, apply};
-use super::entry::{Entry, State, misplaced};
+use super::entry::{Entry, State, key_at, live_at};
 use super::feeding::finish_feeding;
 use super::foreign::note_ahead;
 use super::remember::{Guard, Why, note_again};
@@ -56,8 +56,7 @@ impl Source {
             };
             if epochs.is_ahead(version) {
                 again += 1;
-                let is_misplaced = misplaced(&*table.binding.table, item, item).is_some();
-                let key = table.binding.table.key_of_item(item).ok().filter(|_| !is_misplaced);
+                let key = key_at(&*table.binding.table, item, item);
                 note_ahead(&mut transaction, &table.binding, &[(place(item), version, key)]).await?;
                 continue;
             }
@@ -65,14 +64,7 @@ impl Source {
                 skipped += 1;
                 continue;
             }
-            let decoded = table
-                .binding
-                .table
-                .row_of_item(item)
-                .and_then(|row| row.key().map(|key| State::Live(row, key)))
-                .map_err(|why| format!("the item is no row of this table: {why}"));
-            let wrong = misplaced(&*table.binding.table, item, item);
-            match wrong.map_or(decoded, |why| Err(why.to_owned())) {
+            match live_at(&*table.binding.table, item, item) {
                 Ok(state) => entries.push(Entry { place: place(item), version, state }),
                 Err(why) => {
                     again += 1;

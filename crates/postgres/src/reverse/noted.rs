@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
-use super::entry::{Entry, State, misplaced};
+use super::entry::{Entry, State, row_at};
 use super::epochs::Epochs;
 use super::remember::{Guard, remember};
 use crate::binding::text_digest_sql;
@@ -93,12 +93,9 @@ pub(super) async fn look(
         (false, true) => Ok(Next::Delete),
         // If it is to go, its tombstone is still in the stream and comes after this. One that came from the
         // source is what PostgreSQL had before something changed the row in a transaction of the feed.
-        (_, false) => Ok(match table.binding.table.row_of_item(item) {
-            Ok(row) => match misplaced(&*table.binding.table, item, item) {
-                None => Next::Put(row, version, ridden),
-                Some(why) => Next::Later(why.to_owned()),
-            },
-            Err(reason) => Next::Later(format!("the item is no row of this table: {reason}")),
+        (_, false) => Ok(match row_at(&*table.binding.table, item, item) {
+            Ok(row) => Next::Put(row, version, ridden),
+            Err(why) => Next::Later(why),
         }),
     }
 }

@@ -9,6 +9,7 @@ use super::apply::{Applied, apply};
 use super::entry;
 use super::feeding::finish_feeding;
 use super::foreign::note_ahead;
+use super::positions::lose_disowned;
 use super::remember::{Guard, Why, forget, note_again, note_earlier};
 use crate::Source;
 use crate::repair::mark;
@@ -64,6 +65,7 @@ impl Source {
             return Ok(Applied::default());
         }
         forget(&mut transaction, name, &plan.forget_before).await?;
+        lose_disowned(&mut transaction, name, &plan.disowned).await?;
         let mut applied = apply(&mut transaction, &writer, &plan.entries, Guard::Newer).await?;
         for (place, why) in &plan.undecodable {
             note_again(&mut transaction, name, place, None, Why { text: why, for_good: true }).await?;

@@ -10,6 +10,7 @@ use sqlx::AssertSqlSafe;
 
 use super::FedTable;
 use crate::Source;
+use crate::binding::text_digest_sql;
 use crate::clock::shard_seen_at;
 
 /// A shard that was looked at and had nothing more.
@@ -229,6 +230,40 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
     }
     Ok(())
 }
+
+/// Notes that writes are missing where an item went of which neither its attributes nor what is remembered
+/// tell the row. 1. Row and item are of before DynamoOnly. 2. A program writes the attributes of another row,
+/// or none of ours, into the item. 3. An application deletes it. 4. The row stays, and nothing compares it:
+/// after the way back it is there again.
+pub(super) async fn lose_disowned(
+    connection: &mut sqlx::PgConnection,
+    name: &str,
+    places: &[String],
+) -> Result<()> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.unnest($2::text[]) AS asked WHERE NOT EXISTS
+             (SELECT FROM lockstep.reverse_places p WHERE p.table_name = $1 AND {} = {}))",
+        text_digest_sql("p.place"),
+        text_digest_sql("asked"),
+    );
+    let is_unknown: bool = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(places)
+        .fetch_one(&mut *connection)
+        .await
+        .doing("looking up items that went")?;
+    match is_unknown {
+        true => lose(connection, name, DISOWNED).await,
+        false => Ok(()),
+    }
+}
+
+/// Why writes are missing after such an item went.
+pub(super) const DISOWNED: &str =
+    "an item was deleted whose attributes, which another program wrote, do not tell its row";
 
 pub(crate) async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
     let lost = sqlx::query(
