@@ -145,7 +145,7 @@ impl BackfillOptions {
 pub struct RelayOptions {
     /// Keys of one batch.
     pub batch_keys: usize,
-    /// Writes in flight at once.
+    /// Writes in flight at once of one table. Four tables are delivered at once.
     pub requests_in_flight: usize,
     /// Pause when nothing is pending.
     #[serde(rename = "idle_pause_ms", with = "ms")]

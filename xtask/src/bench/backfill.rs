@@ -6,6 +6,7 @@ use lockstep_coordinator::RangesChoice;
 use lockstep_embedded::{Postgres, PostgresOptions};
 use serde::Serialize;
 
+use super::batch_writer;
 use super::capture_cost::{self, CaptureCost};
 use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
@@ -24,8 +25,8 @@ const LOOP_ROWS: usize = 20_000;
 const REPLAYED: u64 = 20_000;
 /// The same through the SDK, which is slower; each is in memory before.
 const SDK_REPLAYED: usize = 4_000;
-/// Inserts of each kind that capture is judged by.
-const INSERTS: usize = 4_000;
+/// Writes of each kind that capture is judged by.
+const WRITES: usize = 4_000;
 
 /// One size of table, the best of some rounds.
 #[derive(Debug, Serialize)]
@@ -44,6 +45,9 @@ pub struct SizeReport {
     pub sdk_replay_rows_per_s: f64,
     /// Rows a second of one `PutItem` after the other.
     pub sdk_loop_rows_per_s: f64,
+    /// Rows a second of what is written in Python today: a cursor, and boto3's `batch_writer`. `None` where
+    /// Python does not have both.
+    pub batch_writer_rows_per_s: Option<f64>,
     /// The guarded path as a part of the raw `COPY`.
     pub of_raw_copy: f64,
     /// Share of the replay's rate.
@@ -52,6 +56,8 @@ pub struct SizeReport {
     pub of_sdk_replay: f64,
     /// Multiple of the plain loop's rate.
     pub times_sdk_loop: f64,
+    /// Multiple of the rate of boto3's `batch_writer`.
+    pub times_batch_writer: Option<f64>,
     /// The same table declared, and a declared one of 300 columns.
     pub others: Vec<OtherReport>,
     /// The logs by a random UUID.
@@ -120,7 +126,7 @@ pub async fn run(sizes: &[u64], rounds: u32, seed: u64, json: bool) -> anyhow::R
         rows::add_others(url, rows.div_ceil(rows::WIDE_PART)).await?;
         if place == 0 {
             // Its rows are then part of the first size.
-            capture = Some(capture_cost::measure(&worker::connect(url).await?, INSERTS).await?);
+            capture = Some(capture_cost::measure(&worker::connect(url).await?, WRITES).await?);
         }
         reports.push(measure(url, &null, &mut prepared, &history, rounds).await?);
         postgres.stop().await?;
@@ -145,6 +151,7 @@ async fn measure(
     let begun = Ticks::now();
     let mut guarded: Option<Measured> = None;
     let (mut copy, mut replay, mut through_sdk, mut sdk_loop) = (None, None, None, None);
+    let mut in_python = None;
     for round in 1..=rounds.max(1) {
         eprintln!("measuring, round {round}");
         let one = worker::spawn(url, &null.url, Subject::Typed).await?;
@@ -161,6 +168,9 @@ async fn measure(
             sdk_replay(&null.url, requests, prepared.per_request(), SDK_REPLAYED).await?,
         );
         sdk_loop = machine::better(sdk_loop, limits::sdk_loop(&null.url, history, LOOP_ROWS).await?);
+        if let Some(rate) = batch_writer::measure(url, &null.url, LOOP_ROWS).await? {
+            in_python = machine::better(in_python, rate);
+        }
     }
     let none = "a round was measured";
     let guarded = guarded.context(none)?;
@@ -175,10 +185,12 @@ async fn measure(
         raw_replay_rows_per_s: replay,
         sdk_replay_rows_per_s: through_sdk,
         sdk_loop_rows_per_s: sdk_loop,
+        batch_writer_rows_per_s: in_python,
         of_raw_copy: rate / copy,
         of_raw_replay: rate / replay,
         of_sdk_replay: rate / through_sdk,
         times_sdk_loop: rate / sdk_loop,
+        times_batch_writer: in_python.map(|in_python| rate / in_python),
         others: others(url, null, rate, rounds).await?,
         random: random(url, null, rounds).await?,
         stolen: machine::stolen_since(begun),
@@ -280,6 +292,14 @@ fn print(report: &Report) {
             size.sdk_replay_rows_per_s
         );
         println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);
+        match (size.batch_writer_rows_per_s, size.times_batch_writer) {
+            (Some(rate), Some(times)) => {
+                println!(
+                    "  batch_writer   {rate:>9.0} rows/s   (Python: a cursor and boto3), we are {times:.1} x it"
+                );
+            }
+            _ => println!("  batch_writer   not measured: python3 has no boto3, or no psycopg2"),
+        }
         for other in &size.others {
             println!(
                 "  {:<14} {:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of the table in Rust by rows, \
@@ -307,5 +327,11 @@ fn print(report: &Report) {
         capture.ratio(),
         capture.captured_us,
         capture.plain_us
+    );
+    println!(
+        "                 {:>9.2} x a plain update (median {:.0} µs instead of {:.0} µs)",
+        capture.update_ratio(),
+        capture.captured_update_us,
+        capture.plain_update_us
     );
 }

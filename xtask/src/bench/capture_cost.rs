@@ -1,4 +1,4 @@
-//! Cost of capture for a writer: the same single-row insert, with the triggers and without.
+//! Cost of capture for a writer: the same insert and update of one row, with the triggers and without.
 
 use std::time::Instant;
 
@@ -9,19 +9,28 @@ use sqlx::{AssertSqlSafe, Connection};
 use super::machine::median_us;
 use super::worker;
 
-/// Median time of one insert.
+/// Median times of one insert and one update.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct CaptureCost {
-    /// Without capture, in microseconds.
+    /// An insert without capture, in microseconds.
     pub plain_us: f64,
     /// With it.
     pub captured_us: f64,
+    /// An update of one column without capture, in microseconds.
+    pub plain_update_us: f64,
+    /// With it.
+    pub captured_update_us: f64,
 }
 
 impl CaptureCost {
     /// Returns how many times a plain insert a captured one takes.
     pub fn ratio(&self) -> f64 {
         self.captured_us / self.plain_us
+    }
+
+    /// Returns the same of updates.
+    pub fn update_ratio(&self) -> f64 {
+        self.captured_update_us / self.plain_update_us
     }
 }
 
@@ -39,31 +48,55 @@ fn insert_into(table: &str) -> String {
     )
 }
 
-/// Measures `inserts` of each kind in turn, one statement and one commit each, so that whatever else the
+/// The same update in either table, of a row of its own each time.
+fn update_of(table: &str) -> String {
+    format!("UPDATE {table} SET status_code = '201' WHERE log_id = $1")
+}
+
+/// Measures `writes` of each kind in turn, one statement and one commit each, so that whatever else the
 /// machine does meets both alike.
 ///
 /// # Errors
 /// The source's.
-pub async fn measure(source: &Source, inserts: usize) -> anyhow::Result<CaptureCost> {
+pub async fn measure(source: &Source, writes: usize) -> anyhow::Result<CaptureCost> {
     let mut connection = PgConnection::connect_with(&source.pool().connect_options()).await?;
     sqlx::raw_sql(TWIN).execute(&mut connection).await?;
     let binding = worker::binding();
     source.migrate_schema().await?;
     source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
     source.adopt_target(binding.name(), &binding.target_name, None).await?;
-    let (plain, captured) = (insert_into("public.not_captured"), insert_into("public.integration_logs"));
-    let (mut of_plain, mut of_captured) = (Vec::with_capacity(inserts), Vec::with_capacity(inserts));
-    for insert in 0..inserts + inserts / 4 {
+    let tables = ["public.not_captured", "public.integration_logs"];
+    let (plain_us, captured_us) =
+        in_turn(&mut connection, writes, tables.map(insert_into), |query, _| query).await?;
+    let (plain_update_us, captured_update_us) =
+        in_turn(&mut connection, writes, tables.map(update_of), |query, at| query.bind(1 + at as i64))
+            .await?;
+    sqlx::raw_sql("DROP TABLE public.not_captured").execute(&mut connection).await?;
+    Ok(CaptureCost { plain_us, captured_us, plain_update_us, captured_update_us })
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// Runs one statement after the other and returns the medians of both in microseconds.
+async fn in_turn(
+    connection: &mut PgConnection,
+    writes: usize,
+    [plain, captured]: [String; 2],
+    bound: impl for<'q> Fn(Query<'q>, usize) -> Query<'q>,
+) -> anyhow::Result<(f64, f64)> {
+    let (mut of_plain, mut of_captured) = (Vec::with_capacity(writes), Vec::with_capacity(writes));
+    for at in 0..writes + writes / 4 {
         let begun = Instant::now();
-        sqlx::query(AssertSqlSafe(plain.clone())).execute(&mut connection).await?;
+        let done = bound(sqlx::query(AssertSqlSafe(plain.clone())), at).execute(&mut *connection).await?;
         let between = Instant::now();
-        sqlx::query(AssertSqlSafe(captured.clone())).execute(&mut connection).await?;
+        let same = bound(sqlx::query(AssertSqlSafe(captured.clone())), at).execute(&mut *connection).await?;
+        let lasted = between.elapsed();
+        anyhow::ensure!(done.rows_affected() == 1 && same.rows_affected() == 1, "a write changed no row");
         // The first ones warm caches and plans.
-        if insert >= inserts / 4 {
+        if at >= writes / 4 {
             of_plain.push(between - begun);
-            of_captured.push(between.elapsed());
+            of_captured.push(lasted);
         }
     }
-    sqlx::raw_sql("DROP TABLE public.not_captured").execute(&mut connection).await?;
-    Ok(CaptureCost { plain_us: median_us(of_plain), captured_us: median_us(of_captured) })
+    Ok((median_us(of_plain), median_us(of_captured)))
 }

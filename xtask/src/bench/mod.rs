@@ -8,6 +8,7 @@
 
 pub mod backfill;
 mod bare;
+pub mod batch_writer;
 pub mod capture_cost;
 pub mod limits;
 pub mod machine;

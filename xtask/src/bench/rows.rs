@@ -2,8 +2,8 @@
 //! by.
 
 use lockstep_core::Doing;
-use sqlx::Connection;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection};
 
 use lockstep_sample::load;
 
@@ -63,7 +63,9 @@ pub async fn add_others(source_url: &str, wide_rows: u64) -> anyhow::Result<()> 
         columns.join(", "),
         values.join(", ")
     );
-    let mut connection = PgConnection::connect(source_url).await?;
+    // Else the statement, of 300 columns, is printed as a slow one.
+    let options = source_url.parse::<PgConnectOptions>()?.disable_statement_logging();
+    let mut connection = PgConnection::connect_with(&options).await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.doing("making other tables")?;
     connection.close().await?;
     Ok(())

@@ -19,6 +19,9 @@ use crate::bench::{process, rows, worker};
 const WRITE_EVERY: Duration = Duration::from_millis(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Part of the writes of one round that another must have made for their lags to be compared.
+const COMPARABLE: f64 = 0.95;
+
 /// Result of one round.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Delivered {
@@ -39,7 +42,14 @@ impl Delivered {
     /// writes.
     pub fn better_than(self, best: Option<Self>) -> Self {
         let Some(best) = best else { return self };
-        let lag = if self.lag_p99_ms < best.lag_p99_ms { self } else { best };
+        // A writer that was held up made less to deliver: a round in which clearly less was written says
+        // nothing of this one.
+        let lag = match self.lag_writes_per_s / best.lag_writes_per_s {
+            less if less < COMPARABLE => best,
+            more if more > 1.0 / COMPARABLE => self,
+            _ if self.lag_p99_ms < best.lag_p99_ms => self,
+            _ => best,
+        };
         Self {
             inserts_per_s: self.inserts_per_s.max(best.inserts_per_s),
             updates_per_s: self.updates_per_s.max(best.updates_per_s),
