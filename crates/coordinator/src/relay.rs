@@ -4,10 +4,10 @@
 //! exactly what was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several
 //! relays may run at once, and share the keys (R53).
 //!
-//! In reading order: `turns` (a look at all tables, again and again), `passes` (several tables at once), `pass`
-//! (reading, sending and acknowledging overlap), `batch` (the keys of one read), `inserts` (whether new rows go
-//! in by the batch), `deliver` (one key, whatever happens), `pace` (how fast), `share` (which keys, beside other
-//! relays), `quiet` (how it waits for the next change).
+//! In reading order: `turns` (a look at all tables, again and again), `passes` (several tables at once),
+//! `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read), `inserts` (whether
+//! new rows go in by the batch), `deliver` (one key, whatever happens), `pace` (how fast), `share` (which
+//! keys, beside other relays), `quiet` (how it waits for the next change).
 
 mod batch;
 mod deliver;

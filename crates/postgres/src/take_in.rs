@@ -20,9 +20,9 @@ const KEYS_AT_ONCE: usize = 2_000;
 /// Longest wait for the rows of a partition.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How far the rows of partitions were marked. 1. A partition with many rows is attached. 2. Some of its rows
-/// are locked for longer than they are waited for, each time others. 3. Begun again at the first row each
-/// time, it would never end, and mark the same rows over and over.
+/// Places up to which the rows of partitions were marked. 1. A partition with many rows is attached. 2.
+/// Some of its rows are locked for longer than they are waited for, each time others. 3. Begun again at
+/// the first row each time, it would never end, and mark the same rows over and over.
 #[derive(Debug, Default)]
 pub(super) struct TakenIn(Mutex<HashMap<Marked, KeyBound>>);
 

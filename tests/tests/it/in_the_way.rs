@@ -82,8 +82,8 @@ async fn an_expired_row_makes_way_for_one_that_takes_its_value_once_its_item_is_
     world.assert_fed().await;
 }
 
-/// 1. Live rows refer to one that has expired, and go with it. 2. It made way for a row that took its value. 3.
-/// They were read again, and PostgreSQL refused each: what they refer to was gone.
+/// 1. Live rows refer to one that has expired, and go with it. 2. It made way for a row that took its
+/// value. 3. They were read again, and PostgreSQL refused each: what they refer to was gone.
 #[tokio::test]
 async fn an_expired_row_makes_no_way_while_it_would_take_others_along() {
     let unique = "UPDATE integration_logs SET user_id = 'u' || log_id;

@@ -53,9 +53,9 @@ async fn an_item_that_is_not_at_the_place_of_its_row_changes_and_takes_no_row() 
     assert_eq!(world.value::<String>(rows).await, before, "a reverse backfill took it for its row");
 }
 
-/// 1. Row and item are of before DynamoOnly. 2. A program writes what another row has, or what is no row, into
-/// the item. 3. An application deletes the item. 4. What was there before does not tell the row, so it stayed,
-/// and was the truth again after the way back.
+/// 1. Row and item are of before DynamoOnly. 2. A program writes what another row has, or what is no row,
+/// into the item. 3. An application deletes the item. 4. What was there before does not tell the row, so
+/// it stayed, and was the truth again after the way back.
 #[tokio::test]
 async fn a_row_whose_item_went_after_a_program_wrote_over_it_is_missed_until_all_are_read() {
     let (world, epoch) = dynamo_only(World::start().await).await;

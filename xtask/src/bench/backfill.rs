@@ -294,9 +294,7 @@ fn print(report: &Report) {
         println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);
         match (size.batch_writer_rows_per_s, size.times_batch_writer) {
             (Some(rate), Some(times)) => {
-                println!(
-                    "  batch_writer   {rate:>9.0} rows/s   (Python: a cursor and boto3), we are {times:.1} x it"
-                );
+                println!("  batch_writer   {rate:>9.0} rows/s   (Python, boto3), we are {times:.1} x it");
             }
             _ => println!("  batch_writer   not measured: python3 has no boto3, or no psycopg2"),
         }

@@ -1,4 +1,4 @@
-//! What people write today: Python, a cursor over the table, and boto3's `batch_writer`.
+//! The loop that people write today: Python, a cursor over the table, and boto3's `batch_writer`.
 
 use std::process::Stdio;
 

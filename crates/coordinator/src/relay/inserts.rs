@@ -77,8 +77,9 @@ impl Inserts {
     pub(super) fn failed(&self, error: &Error, table: &str) {
         let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match error.kind {
-            // 1. A slow target takes a batch, and its answer is late. 2. Each of its rows is put once more. 3.
-            // All batches on their way do the same, and it is slower still. So one goes first again.
+            // 1. A slow target takes a batch, and its answer is late. 2. Each of its rows is put once
+            // more. 3. All batches on their way do the same, and it is slower still. So one goes first
+            // again.
             Kind::Unknown => {
                 if matches!(guess.state, State::Trying | State::New) {
                     guess.state = State::Open;

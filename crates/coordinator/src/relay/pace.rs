@@ -1,10 +1,10 @@
 //! Pace at which a relay writes: what operators allow, and what that leaves for the initial load (R11).
 //!
-//! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting for
-//! it, since readers see how old they are: what they cost is taken off it, and the backfill gets the rest. A
-//! bound of the relay's own is a setting beside it. A target that throttles is waited for key by key, with
-//! requests in flight of its table's own: one rate for all, found as the backfill finds it, would have a table
-//! that throttles hold up every other.
+//! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting
+//! for it, since readers see how old they are: what they cost is taken off it, and the backfill gets the
+//! rest. A bound of the relay's own is a setting beside it. A target that throttles is waited for key by
+//! key, with requests in flight of its table's own: one rate for all, found as the backfill finds it,
+//! would have a table that throttles hold up every other.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};

@@ -38,7 +38,7 @@ pub(super) struct Passed {
     pub(super) delivered: u64,
     /// Rows set aside.
     pub(super) dead_letters: u64,
-    /// Why it ended before its time, or a key stayed pending in it.
+    /// Reason why it ended before its time, or a key stayed pending in it.
     pub(super) error: Option<CoordinatorError>,
 }
 

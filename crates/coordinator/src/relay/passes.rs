@@ -22,7 +22,7 @@ const AT_ONCE: usize = 4;
 /// Time after which a pass gives way where another table waits for its turn.
 const SLICE: Duration = Duration::from_secs(5);
 
-/// What a relay keeps of a table from one pass to the next.
+/// State that a relay keeps of a table from one pass to the next.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) inserts: Inserts,
@@ -114,7 +114,7 @@ impl<'a> Passes<'a> {
         self.tables.iter().map(is_free).collect()
     }
 
-    /// Of the tables that were free, these are due, and no others: the one whose turn is longest ago begins
+    /// Queues the tables that are due, of those that were free: the one whose turn is longest ago begins
     /// first.
     pub(super) fn want(&mut self, free: &[bool], mut due: Vec<(usize, Table<'a>)>) {
         for (at, turn) in self.tables.iter_mut().enumerate() {

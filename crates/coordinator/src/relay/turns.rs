@@ -1,7 +1,8 @@
 //! One look at all tables after the other, and a pass of each that has something to deliver.
 //!
-//! A look asks what protects every table: the contract, the phase, the shapes, both histories. Passes of a look
-//! go on beside the next ones, so that a table with little to deliver does not wait for one with much.
+//! A look asks what protects every table: the contract, the phase, the shapes, both histories. Passes of a
+//! look go on beside the next ones, so that a table with little to deliver does not wait for one with
+//! much.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Time for the rows of new partitions in one look.
 const TAKEN_IN_AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What was found to do.
+/// Work that was found.
 #[derive(Default)]
 struct Look<'a> {
     due: Vec<(usize, Table<'a>)>,
@@ -29,7 +30,7 @@ struct Look<'a> {
     held: u64,
 }
 
-/// What a run keeps from one turn to the next.
+/// State that a run keeps from one turn to the next.
 struct Course<'a> {
     summary: RelaySummary,
     passes: Passes<'a>,
@@ -225,9 +226,9 @@ impl<'a> Run<'a> {
     /// that was made for rows of now is known before long, and one that goes again is missed. The pending
     /// rows are read by the record of that time.
     ///
-    /// Returns the tables whose partitions are not taken in yet, and why: they hold up no other. 1. A partition
-    /// of a hundred million rows is attached to one table. 2. Marking them takes hours, and meets rows that
-    /// are locked. 3. The changes of every other table wait for it.
+    /// Returns the tables whose partitions are not taken in yet, and why: they hold up no other. 1. A
+    /// partition of a hundred million rows is attached to one table. 2. Marking them takes hours, and
+    /// meets rows that are locked. 3. The changes of every other table wait for it.
     async fn record_shapes(self) -> Result<Vec<(&'static str, String)>> {
         let (source, tables) = (&self.migration.source, &self.migration.tables);
         let mut taking_in = Vec::new();

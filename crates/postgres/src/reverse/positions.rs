@@ -261,7 +261,7 @@ pub(super) async fn lose_disowned(
     }
 }
 
-/// Why writes are missing after such an item went.
+/// Reason why writes are missing after such an item went.
 pub(super) const DISOWNED: &str =
     "an item was deleted whose attributes, which another program wrote, do not tell its row";
 
