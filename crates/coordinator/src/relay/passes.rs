@@ -166,6 +166,12 @@ impl<'a> Passes<'a> {
         }
     }
 
+    /// Begins no more passes, and waits for the next of those that run to end.
+    pub(super) async fn last(&mut self) -> Option<Ended> {
+        self.next.clear();
+        self.next().await
+    }
+
     async fn advance(&mut self) {
         if let Some((at, passed)) = self.running.next().await {
             self.tables[at].is_running = false;

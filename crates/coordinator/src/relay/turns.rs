@@ -258,7 +258,7 @@ impl Course<'_> {
 
     /// Waits until what is under way is sent and acknowledged: the relay was told to stop.
     async fn end(mut self) -> RelaySummary {
-        while let Some(ended) = self.passes.next().await {
+        while let Some(ended) = self.passes.last().await {
             let _ = self.take(ended);
         }
         self.summary
