@@ -122,11 +122,17 @@ async fn read_shard(
     idle_pause: Duration,
     cancel: &CancellationToken,
 ) -> Result<Option<String>> {
-    let mut idle = true;
+    let (mut idle, mut ahead) = (true, None);
     while !cancel.is_cancelled() {
-        reader.until_due().await;
-        let place = if idle { turns.polls.acquire().await } else { turns.pages.acquire().await };
-        let page = match reader.next().await {
+        let (place, read) = match ahead.take() {
+            Some((place, read)) => (place, read),
+            None => {
+                reader.until_due().await;
+                let place = if idle { turns.polls.acquire().await } else { turns.pages.acquire().await };
+                (place, reader.next().await)
+            }
+        };
+        let page = match read {
             Ok(page) => page,
             // With a position or without one: what was there when the shard was listed is gone.
             Err(StreamError::Trimmed) => {
@@ -152,8 +158,22 @@ async fn read_shard(
         // The reader that takes a page holds its poll, and asks for no other while it has a turn.
         // The end of a shard is written down like a page: many at once would take every connection.
         let turn = if polled && (!empty || last) { Some(turns.pages.acquire().await) } else { None };
-        sink.take(&shard, page).await?;
-        drop((turn, place));
+        // The next page is read while this one is taken, unless another shard waits for a turn. What the
+        // sink does not take is read again: it has saved no position after it.
+        if empty || last || turns.pages.available_permits() == 0 {
+            sink.take(&shard, page).await?;
+            drop((turn, place));
+        } else {
+            let next = cancel.run_until_cancelled(async {
+                reader.until_due().await;
+                reader.next().await
+            });
+            let (taken, next) = tokio::join!(sink.take(&shard, page), next);
+            taken?;
+            // An empty one says nothing of now: a marker may have come since.
+            let says = |read: &Result<ShardPage, StreamError>| !matches!(read, Ok(page) if page.records.is_empty() && !page.finished);
+            ahead = next.filter(says).map(|read| (turn.unwrap_or(place), read));
+        }
         idle = empty;
         if last {
             return Ok(Some(shard.id));

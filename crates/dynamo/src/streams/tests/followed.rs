@@ -100,3 +100,69 @@ fn a_child_waits_for_its_parent_unless_that_was_trimmed() {
         |finished: &[&str]| childless(&shards, &finished.iter().map(|id| (*id).to_owned()).collect()).len();
     assert_eq!((leaves(&["b"]), leaves(&["b", "c"])), (0, 1));
 }
+
+/// A stream that tells of each time that records are asked for, and a sink that takes a page only once the next
+/// one was.
+struct Ahead {
+    stream: FakeStream,
+    asked: tokio::sync::Semaphore,
+    sink: Memory,
+}
+
+#[async_trait]
+impl StreamApi for Ahead {
+    async fn shards(&self) -> std::result::Result<Vec<Shard>, StreamError> {
+        self.stream.shards().await
+    }
+
+    async fn iterator(
+        &self,
+        shard: &str,
+        position: Option<&str>,
+    ) -> std::result::Result<String, StreamError> {
+        self.stream.iterator(shard, position).await
+    }
+
+    async fn records(&self, iterator: &str, limit: usize) -> std::result::Result<RecordsPage, StreamError> {
+        self.asked.add_permits(1);
+        self.stream.records(iterator, limit).await
+    }
+}
+
+#[async_trait]
+impl Sink for Ahead {
+    async fn saved(&self) -> Result<HashMap<String, Saved>> {
+        // The first page is asked for before anything can be taken.
+        self.asked.acquire().await.expect("open").forget();
+        self.sink.saved().await
+    }
+
+    async fn take(&self, shard: &Shard, page: ShardPage) -> Result<()> {
+        if !page.records.is_empty() && !page.finished {
+            self.asked.acquire().await.expect("open").forget();
+        }
+        self.sink.take(shard, page).await
+    }
+
+    async fn lost(&self, shard: &str, why: &str) -> Result<()> {
+        self.sink.lost(shard, why).await
+    }
+}
+
+#[test]
+fn the_next_page_is_read_while_one_is_taken_and_comes_after_it() {
+    paused(async {
+        let stream = FakeStream::new(7, 0, false);
+        stream.state().shards[0].records = (1..=9).map(|n| record(0, n, n)).collect();
+        // One permit for the question that `saved` waits for, of which there is none yet.
+        let ahead = Ahead { stream, asked: tokio::sync::Semaphore::new(1), sink: Memory::new(1, false, 9) };
+        let following = follow(&ahead, &ahead, OPTIONS, &ahead.sink.enough.1);
+        tokio::time::timeout(Duration::from_secs(1_000), following)
+            .await
+            .expect("it ends")
+            .expect("it goes on");
+        let came: Vec<u32> =
+            ahead.sink.delivered.lock().expect("no panic").iter().map(|(_, nth)| *nth).collect();
+        assert_eq!(came, (1..=9).collect::<Vec<_>>());
+    });
+}
