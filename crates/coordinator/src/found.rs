@@ -23,9 +23,10 @@ pub(crate) async fn record_found(migration: &MigrationContext, report: &Report) 
     let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);
     let recording = async {
         source.migrate_schema().await?;
-        lockstep_validator::record(source, target, tables, report).await?;
+        lockstep_validator::record_found(source, tables, report).await?;
         let kept = json!(report.clone().without_values().shortened(RECORDED_MAX));
         source.record_verdict(Epoch(epoch), false, &kept).await?;
+        lockstep_validator::record_base(source, target, tables, report).await?;
         Ok::<(), StoreError>(())
     };
     match recording.await {

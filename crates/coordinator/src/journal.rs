@@ -18,6 +18,10 @@ pub(crate) struct Intent {
     pub(crate) from: Phase,
     pub(crate) to: Phase,
     pub(crate) epoch_before: Epoch,
+    /// Whether the verdict that let it through must still stand at the flip: where gates were passed over by
+    /// force, there may be none.
+    #[serde(skip)]
+    pub(crate) asks_verdict: bool,
 }
 
 impl Intent {

@@ -1,10 +1,10 @@
 //! Judgement of both stores' records of a migration, for gates, steps and the doctor alike.
 
-use lockstep_core::Advice::{Complete, ControlTable, DropSource, Uninstall};
+use lockstep_core::Advice::{Complete, ControlTable, DropSource, Uninstall, Validate};
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
 use lockstep_postgres::{
     CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, Source, SourceTransaction, TableBinding,
-    hold_shapes, read_control, require_open,
+    hold_shapes, latest_verdict_in, read_control, require_open,
 };
 
 use crate::error::{CoordinatorError, Result};
@@ -154,6 +154,14 @@ pub(crate) async fn require_flippable(
     // A process of another build may know fewer tables: the phase would move one that it has not looked at,
     // and what was not drained would never be delivered (I7).
     Contract::read(transaction).await?.require_all(&migration.tables)?;
+    // 1. The gates pass by a verdict. 2. A comparison that was under way ends, and finds something. 3. The step
+    // goes on, through a minute of waiting for instances and drains, over what is known to differ.
+    if intent.asks_verdict && !latest_verdict_in(transaction).await?.is_some_and(|verdict| verdict.consistent)
+    {
+        return Err(refused(format!(
+            "a comparison has found something since the gates were asked; run {Validate}, and take the step again"
+        )));
+    }
     if intent.to > intent.from {
         let states = CaptureState::read_all(transaction, &migration.tables).await?;
         for (binding, state) in migration.tables.iter().zip(states) {

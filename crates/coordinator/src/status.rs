@@ -209,7 +209,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict: verdict.as_ref().map(lockstep_postgres::VerdictRow::word),
-        verdict_age_s: verdict.as_ref().map(|v| v.age_s),
+        verdict_age_s: verdict.as_ref().map(lockstep_postgres::VerdictRow::reading_age_s),
         journal: source.journal(10).await?,
     })
 }

@@ -74,7 +74,8 @@ pub(crate) async fn step(
     require_one_migration(migration, from, to).await?;
     mark_before(migration).await?;
     let gates = all_gates(migration, &control, to, rehearsal, observer).await?;
-    let intent = Intent { from, to, epoch_before: control.epoch };
+    let asks_verdict = gates.passed() && from < to && to >= Phase::HybridRead;
+    let intent = Intent { from, to, epoch_before: control.epoch, asks_verdict };
     refuse_by(migration, &intent, &gates, force).await?;
     // An instance that is behind now would be two behind after the flip (I6). The step before has waited for
     // every instance, so this only waits where something else changed the phase.

@@ -25,10 +25,26 @@ impl ScanBody {
     pub fn read(&self, mut each: impl FnMut(&PageItem<'_>)) -> lockstep_core::Result<PageEnd> {
         let (text, mut handed_over) = (self.text()?, 0);
         if let Some(end) = read_plain(text, &mut handed_over, &mut each) {
-            return Ok(end);
+            return self.of_a_scan(end, handed_over);
         }
-        let rest = |item: &PageItem<'_>| if handed_over > 0 { handed_over -= 1 } else { each(item) };
-        read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
+        let (mut passed_over, mut all) = (handed_over, 0);
+        let rest = |item: &PageItem<'_>| {
+            all += 1;
+            if passed_over > 0 { passed_over -= 1 } else { each(item) }
+        };
+        let end = read_any(text, Some(rest)).map_err(|e| self.no_page(&e))?;
+        self.of_a_scan(end, all)
+    }
+
+    /// Refuses what has no list of items at all, which each page of a scan has: 1. A proxy answers with 200 and
+    /// an empty body. 2. Taken for the last page, what follows in the segment is never read. 3. Items without
+    /// a row among it are found by no comparison.
+    fn of_a_scan(&self, end: PageEnd, items: usize) -> lockstep_core::Result<PageEnd> {
+        if items == 0 && !self.text()?.contains("\"Items\"") {
+            let reason = "the answer is not a page of items: it has no list of them";
+            return Err(Error::target(Kind::Unknown, format!("scanning {}", self.table), reason));
+        }
+        Ok(end)
     }
 
     /// Reads what the page says beside its items, which are passed over: for a caller that asks for the next

@@ -62,6 +62,11 @@ impl Target {
                 KeysAndAttributes::builder().set_keys(Some(wanted.clone())).consistent_read(true).build();
             let request = request.map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
             match self.client.batch_get_item().request_items(table, request).send().await {
+                // Something between that answers `{}` would make every item absent.
+                Ok(output) if output.responses.is_none() && output.unprocessed_keys.is_none() => {
+                    let error = Error::target(Kind::Unknown, doing(), "the answer names no table");
+                    backoff.pause(error).await?;
+                }
                 Ok(output) => {
                     let unprocessed = output
                         .unprocessed_keys

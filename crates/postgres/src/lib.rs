@@ -203,7 +203,7 @@ pub use undecided::WaitingMark;
 pub use uninstall::Uninstalled;
 pub use unverified::{ChangedKey, ChangedPage};
 pub use url::{Transport, transport};
-pub use verdicts::{VerdictRow, VerdictWord};
+pub use verdicts::{VerdictRow, VerdictWord, latest_verdict_in};
 pub use workers::{HeldRange, Pulse, Registering, WorkerRow};
 
 use std::sync::Arc;

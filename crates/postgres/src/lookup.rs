@@ -127,6 +127,35 @@ fn is_no_value(error: &Error) -> bool {
     error.sqlstate().is_some_and(|code| codes.contains(&code.as_str()))
 }
 
+/// Rows that are asked for by their own keys.
+const ASKED_FOR: i64 = 1_000;
+
+impl Source {
+    /// Counts the rows, of some of the table, that are not found by the key that they print.
+    ///
+    /// A comparison takes a row that is not found by its key for one that was deleted meanwhile, and a relay
+    /// delivers it as a deletion. So a key that is compared otherwise than it is printed, whatever the reason,
+    /// would empty the target, and a comparison would say consistent.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn unfindable_rows(&self, binding: &TableBinding) -> Result<i64> {
+        let sql = format!(
+            "SELECT pg_catalog.count(*) FROM (SELECT * FROM {} LIMIT $1) AS s
+                 CROSS JOIN LATERAL (SELECT {} AS key) AS printed WHERE ({}) IS NOT TRUE",
+            binding.relation.sql(),
+            binding.key_sql("s"),
+            binding.row_of_key_sql("s", "printed.key"),
+        );
+        let asked = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ASKED_FOR);
+        asked
+            .fetch_one(self.pool())
+            .await
+            .doing(&format!("looking for rows of {} by their keys", binding.relation))
+    }
+}
+
 impl Source {
     /// Looks up source keys, given as one SQL literal a key column; the answer is in the order of `keys`.
     ///

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{Doing, Epoch, Result};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::postgres::PgConnection;
 
 use super::Source;
 use super::clock::age_s;
@@ -44,6 +45,17 @@ fn newest_unnumbered() -> String {
     )
 }
 
+const READING: &str = "reading the newest verdict";
+
+/// Returns the same on this connection, as of its transaction.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn latest_verdict_in(connection: &mut PgConnection) -> Result<Option<VerdictRow>> {
+    sqlx::query_as(sqlx::AssertSqlSafe(newest())).fetch_optional(connection).await.doing(READING)
+}
+
 /// One validation's outcome.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct VerdictRow {
@@ -75,6 +87,19 @@ pub enum VerdictWord {
 }
 
 impl VerdictRow {
+    /// Returns the moment of its oldest reading, as of which a verdict speaks: a run may take hours, or be
+    /// killed and resumed. A fault found while it goes on may be of a key that it has read already.
+    pub fn oldest_reading(&self) -> DateTime<Utc> {
+        let at = |table: &serde_json::Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
+        let tables = self.report.get("tables").and_then(serde_json::Value::as_array);
+        tables.into_iter().flatten().filter_map(at).min().unwrap_or(self.at)
+    }
+
+    /// Returns the age of its oldest reading in seconds, by the source's clock; infinite as [`Self::age_s`].
+    pub fn reading_age_s(&self) -> f64 {
+        self.age_s + (self.at - self.oldest_reading()).as_seconds_f64().max(0.0)
+    }
+
     /// Returns the verdict in one word. A report that does not read counts as one that found differences.
     pub fn word(&self) -> VerdictWord {
         word_of(self.consistent, &self.report)
@@ -150,10 +175,7 @@ impl Source {
     #[crate::boxed]
     pub async fn latest_verdict(&self) -> Result<Option<VerdictRow>> {
         let read = async |sql: String| {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql))
-                .fetch_optional(self.pool())
-                .await
-                .doing("reading the newest verdict")
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_optional(self.pool()).await.doing(READING)
         };
         match read(newest()).await {
             // Columns that a schema of before numbers does not have.

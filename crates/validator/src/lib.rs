@@ -106,6 +106,6 @@ pub use settings::{Kept, ValidateSettings};
 pub use shared::{Helped, HelpedTable, help};
 pub use table_report::{FindingClass, RowFinding, TableReport};
 pub use verdict::{Verdict, decide};
-pub use verified::{begin, record, starting_point};
+pub use verified::{begin, record, record_base, record_found, starting_point};
 
 pub use tokio_util::sync::CancellationToken;

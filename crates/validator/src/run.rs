@@ -109,6 +109,19 @@ async fn control(reader: &Reader, tables: &[TableBinding]) -> Result<Control, St
         Ok(true) => {
             // A table that agrees with another one, or under other keys, says nothing of the migration.
             reader.ask(|| reader.source.require_contract(tables)).await.map_err(|e| e.to_string())?;
+            for binding in tables {
+                let unfindable = reader.ask(|| reader.source.unfindable_rows(binding)).await;
+                match unfindable.map_err(|e| e.to_string())? {
+                    0 => {}
+                    rows => {
+                        return Err(format!(
+                            "{rows} of some rows of {} are not found by their own key: its columns are not of the \
+                             types that Lockstep reads them as",
+                            binding.relation
+                        ));
+                    }
+                }
+            }
             // Expiry is judged against this time.
             reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
             reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string())

@@ -154,17 +154,56 @@ async fn identity_of(
     Ok(Some(format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))))
 }
 
-/// Records what a report means for passes after it. Called once, by its maker, when it has come to its end.
-///
-/// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the
-/// notes of before it be forgotten. Any other pass that finds something takes away the pass to go on from: an
-/// item that was changed past Lockstep is in no set, and an incremental pass would bless it.
+/// Records what a report means for passes after it: [`record_found`], then [`record_base`]. Called once, by
+/// its maker, when it has come to its end.
 ///
 /// # Errors
-/// The source's. Not having recorded costs the next pass more reading, and nothing else, unless something was
-/// found.
+/// Those of both.
 #[crate::boxed]
 pub async fn record(
+    source: &Source,
+    target: &Target,
+    tables: &[TableBinding],
+    report: &Report,
+) -> Result<()> {
+    record_found(source, tables, report).await?;
+    record_base(source, target, tables, report).await
+}
+
+/// Takes away, from each table in which something was found, the pass to go on from: an item that was changed
+/// past Lockstep is in no set, and an incremental pass would bless it. An incremental pass notes what it
+/// finds, and every later one looks at it; a key that has not come to rest is found by none.
+///
+/// Before the verdict is recorded, so that no incremental pass comes between that goes on as if nothing had
+/// been found.
+///
+/// # Errors
+/// The source's.
+#[crate::boxed]
+pub async fn record_found(source: &Source, tables: &[TableBinding], report: &Report) -> Result<()> {
+    if report.phase.is_none() || report.epoch.is_none() {
+        return Ok(());
+    }
+    for (binding, table) in tables.iter().zip(&report.tables) {
+        let found = table.findings_total();
+        if found > 0 && (!report.incremental || found > table.unsettled) {
+            source.note_found(binding.name(), !report.incremental).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Records what later passes may go on from: a full pass that found nothing in a table. One that agreed, full
+/// or incremental, lets the notes of before it be forgotten.
+///
+/// After the verdict was recorded. 1. A comparison finds that an item is missing. 2. DynamoDB does not say what
+/// table there is of another one, which agreed. 3. The command ends, its verdict is recorded nowhere, and a
+/// step goes by the one before.
+///
+/// # Errors
+/// The stores'. Not having recorded costs the next pass more reading, and nothing else.
+#[crate::boxed]
+pub async fn record_base(
     source: &Source,
     target: &Target,
     tables: &[TableBinding],
@@ -173,11 +212,6 @@ pub async fn record(
     let (Some(phase), Some(epoch)) = (report.phase, report.epoch) else { return Ok(()) };
     for (binding, table) in tables.iter().zip(&report.tables) {
         if table.findings_total() > 0 {
-            // An incremental pass notes what it finds, and every later one looks at it. A key that has not
-            // come to rest is found by none.
-            if !report.incremental || table.findings_total() > table.unsettled {
-                source.note_found(binding.name(), !report.incremental).await?;
-            }
             continue;
         }
         let TableReport {

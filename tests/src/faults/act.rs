@@ -87,6 +87,11 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             }
             first
         }
+        Some(Effect::Repeat) => {
+            drop(forward(shared, &call, None).await);
+            happened();
+            forward(shared, &call, None).await
+        }
         Some(Effect::Delay(gate)) => {
             happened();
             gate.pass().await;

@@ -28,6 +28,8 @@ pub enum Fault {
     AnswerThenApplyLate(Gate),
     /// The request is applied twice, one after the other; the first answer is given.
     Duplicate,
+    /// The request is applied twice, and the second answer is given: a mesh that lost the first one repeats it.
+    Repeated,
     /// PartiQL is not spoken here: `UnknownOperationException`, as older emulators say.
     NoPartiQl,
     /// `ExpiredTokenException`: the session's credentials ran out.
@@ -82,6 +84,7 @@ pub enum FaultKind {
     Delay,
     AnswerThenApplyLate,
     Duplicate,
+    Repeated,
     NoPartiQl,
     ExpiredToken,
     AccessDenied,
@@ -111,6 +114,7 @@ impl Fault {
             Fault::Delay(_) => FaultKind::Delay,
             Fault::AnswerThenApplyLate(_) => FaultKind::AnswerThenApplyLate,
             Fault::Duplicate => FaultKind::Duplicate,
+            Fault::Repeated => FaultKind::Repeated,
             Fault::NoPartiQl => FaultKind::NoPartiQl,
             Fault::ExpiredToken => FaultKind::ExpiredToken,
             Fault::AccessDenied => FaultKind::AccessDenied,

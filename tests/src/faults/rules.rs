@@ -167,6 +167,7 @@ impl Rule {
             Fault::Unavailable => Effect::Cut,
             Fault::LoseReply => Effect::LoseReply,
             Fault::Duplicate => Effect::Duplicate,
+            Fault::Repeated => Effect::Repeat,
             Fault::Delay(gate) => Effect::Delay(gate.clone()),
             Fault::AnswerThenApplyLate(gate) => Effect::ApplyLate(gate.clone()),
             Fault::ThrottleStatements(count) | Fault::Unprocessed(count) => {
@@ -233,6 +234,7 @@ pub(super) enum Effect {
     LoseReply,
     ApplyThenRefuse(Refusal),
     Duplicate,
+    Repeat,
     Delay(Gate),
     ApplyLate(Gate),
     SayExpired,

@@ -14,7 +14,7 @@ use lockstep_payments::Payments;
 use lockstep_postgres::Entry;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payment_row, payments};
-use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, within};
+use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, eventually, within};
 use lockstep_validator::{CancellationToken as Cancel, ValidateOptions, ValidateSettings};
 
 const LEASE: Duration = Duration::from_secs(5);
@@ -365,4 +365,46 @@ async fn the_commands_ask_refuse_and_come_to_the_end() {
         journal.lines().last().is_some_and(|last| last.contains("\"done\"") && last.contains("\"complete\"")),
         "{journal}"
     );
+}
+
+/// 1. The migration is complete, and a new build has a column more. 2. It puts a row, beside an old build. 3.
+/// The old one updates it: what it does not know was gone from every store.
+#[tokio::test]
+async fn an_older_build_leaves_what_a_newer_one_has_written_once_the_migration_is_complete() {
+    let world = dynamo_only().await;
+    let app = lockstep::migration::Migration::connect(world.production(world.url(), LEASE))
+        .await
+        .expect("connects");
+    let store = app.store::<Payments>();
+    let newer = async |id: i64| {
+        let key =
+            Payments::default().target_key(&Payments::key(&payment_row(id, 1 + id, ""))).expect("a key");
+        let sent = world.plain_target.client().update_item().table_name(PAYMENTS);
+        let sent = sent
+            .set_key(Some(key.to_attributes()))
+            .update_expression("SET newer = :value")
+            .expression_attribute_values(":value", lockstep_core::AttributeValue::S("kept".to_owned()));
+        sent.send().await.expect("changed");
+        key
+    };
+    let has = async |key: &lockstep_core::TargetKey| {
+        let item = world.plain_target.get(PAYMENTS, key).await.expect("read").expect("an item");
+        item.contains_key("newer")
+    };
+    store.put(&payment_row(5, 6, "before")).await.expect("written");
+    let before = newer(5).await;
+    store.update(5, |payment| payment.loan_id = 77).await.expect("written");
+    assert!(!has(&before).await, "PostgreSQL has no such column, and would differ for ever");
+    let epoch = completed(&world, &Kept::default()).await.expect("completed").epoch;
+    // Until the application has heard of the end, it goes by what it knew.
+    let heard = async || {
+        store.put(&payment_row(6, 7, "before")).await.is_ok_and(|written| written.control.epoch >= epoch)
+    };
+    eventually("the application has heard of the end", heard).await;
+    let after = newer(6).await;
+    store.update(6, |payment| payment.loan_id = 78).await.expect("written");
+    store.put(&payment_row(6, 7, "again")).await.expect("written");
+    assert!(has(&after).await, "the column of the newer build is gone");
+    let read = store.get(&Payments::key(&payment_row(6, 7, ""))).await.expect("read").expect("a row");
+    assert_eq!(read.payment_id, 6);
 }

@@ -375,3 +375,34 @@ async fn an_application_answers_from_no_table_that_was_made_again_under_it() {
     eventually("it answers again", || async { store.get(&key).await.is_ok_and(|row| row.is_some()) }).await;
     app.shutdown().await;
 }
+
+/// 1. Something between repeats a request whose answer it lost. 2. The second one is refused, as the first was
+/// applied. 3. That was taken for a race that was lost, and the function was called on its own result.
+#[tokio::test]
+async fn a_write_that_a_mesh_repeats_is_done_once() {
+    let (world, app) = stage().await;
+    let (logs, payments) = (app.store::<IntegrationLogs>(), app.store::<Payments>());
+    let log = logs.insert(&crate::store::row(0, "one")).await.expect("written").row.expect("a row");
+    logs.update(log.log_id, |log| log.processing_time_ms = Some(1)).await.expect("written");
+    for operation in ["PutItem", "TransactWriteItems"] {
+        world.proxy().script(Rule::new(Fault::Repeated).on(operation));
+    }
+    let before = world.proxy().counts().injected(FaultKind::Repeated);
+    for _ in 0..3 {
+        let changed = logs
+            .update(log.log_id, |log| log.processing_time_ms = log.processing_time_ms.map(|ms| ms + 1))
+            .await
+            .expect("written");
+        assert!(changed.found);
+    }
+    let inserted = logs.insert(&crate::store::row(0, "two")).await.expect("written").row.expect("a row");
+    let paid = payments.insert(&row(0, 7)).await.expect("written").row.expect("a row");
+    assert!(world.proxy().counts().injected(FaultKind::Repeated) >= before + 5);
+    world.proxy().clear();
+    let read = logs.get(&IntegrationLogs::key(&log)).await.expect("read").expect("a row");
+    assert_eq!(read.processing_time_ms, Some(4), "each was done once");
+    let live = world.items(LOGS).await.into_iter().filter(|item| !is_tombstone(item)).count();
+    assert_eq!(live, 20 + 2, "{} was inserted once", inserted.log_id);
+    let live = world.items(PAYMENTS).await.into_iter().filter(|item| !is_tombstone(item)).count();
+    assert_eq!(live, 20 + 1, "{} was inserted once", paid.payment_id);
+}

@@ -9,7 +9,7 @@ use lockstep_coordinator::truth::{raise_source_sequences, seed_identities};
 use lockstep_core::Kind;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
-use lockstep_tests::world::nowhere;
+use lockstep_tests::world::{nowhere, within};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -120,4 +120,29 @@ async fn a_counter_above_the_end_of_its_type_begins_again_where_it_is_seeded_and
     assert_eq!(seed(501, end).await, Some(501));
     assert_eq!(control.take_ids("small", 9, end.expect("an end")).await.expect("taken").end, 510);
     assert_eq!(seed(501, end).await, Some(510), "what was handed out is not handed out again");
+}
+
+/// 1. A process has half of a block of ids. 2. The truth goes back, and a caller chooses one of them in
+/// PostgreSQL. 3. The truth comes again, and the process goes on with its block: two rows had one id.
+#[tokio::test]
+async fn a_block_of_ids_ends_with_its_stay_in_dynamodb() {
+    let world = World::start().await.dynamo_only(&lockstep_tests::world::rows::logs(1, 20)).await;
+    let app = app(&world, 50).await;
+    let first = insert(&app).await;
+    world.truth_in_source().await;
+    // Of the block, and far behind what is used until the process has heard of the steps.
+    world.sql(&lockstep_tests::world::rows::log(first + 40, "chosen")).await;
+    let epoch = world.truth_in_target().await;
+    let store = app.store::<IntegrationLogs>();
+    let next = within(Duration::from_secs(30), async {
+        loop {
+            let written = store.insert(&crate::store::row(0, "counted")).await;
+            match written {
+                Ok(written) if written.control.epoch == epoch => break written.row.expect("a row").log_id,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    assert!(next >= first + 50, "{next} is of the block that began with {first}");
 }

@@ -197,3 +197,69 @@ async fn a_store_follows_the_phase_within_its_lease() {
     .await;
     assert!(matches!(store.delete(1).await.expect("deleted").control.phase, Phase::DualWrite));
 }
+
+/// 1. A function renames row 1 to 2. 2. The statement goes by the primary key, and there is a row 2: all that
+/// it had was overwritten, and the caller was told that row 1 was changed.
+#[tokio::test]
+async fn a_function_that_changes_the_primary_key_is_refused_in_every_phase_and_changes_no_row() {
+    let world = World::start().await;
+    world.migrated_to(Phase::PostgresOnly).await.close().await;
+    let store = world.log_store();
+    for id in [1, 2] {
+        store.put(&row(id, &format!("own {id}"))).await.expect("written");
+    }
+    let rows = "SELECT string_agg(l::text, ' ' ORDER BY log_id) FROM integration_logs l";
+    let before: String = world.value(rows).await;
+    for phase in [Phase::PostgresOnly, Phase::DualWrite, Phase::HybridRead] {
+        if phase > Phase::PostgresOnly {
+            world.stepped_to(phase).await;
+        }
+        for to in [2, 3] {
+            let refused = store.update(1, |log| log.log_id = to).await.expect_err("refused");
+            assert_eq!(refused.kind, Kind::Invalid, "{phase} {to}: {refused}");
+            let asked = store.update_if(1, |_| true, |log| log.log_id = to);
+            assert!(asked.await.is_err(), "{phase} {to}");
+            assert_eq!(world.value::<String>(rows).await, before, "{phase} {to}");
+        }
+    }
+}
+
+/// 1. A trigger makes a value that the row type does not read. 2. The insert is committed. 3. Told that nothing
+/// was written, the caller writes once more.
+#[tokio::test]
+async fn a_committed_write_whose_row_does_not_read_is_not_told_as_one_that_was_not_written() {
+    let world = World::start().await;
+    world.migrated_to(Phase::PostgresOnly).await.close().await;
+    world
+        .sql(
+            "CREATE FUNCTION public.odd() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN NEW.log_timestamp := 'infinity'; RETURN NEW; END $$;
+             CREATE TRIGGER odd BEFORE INSERT ON integration_logs FOR EACH ROW EXECUTE FUNCTION public.odd()",
+        )
+        .await;
+    let told = world.log_store().insert(&row(0, "once")).await.expect_err("its row does not read");
+    assert_eq!(world.count(LOGS).await, 1, "it is committed");
+    assert_eq!(told.kind, Kind::Unknown, "{told}");
+    assert!(told.to_string().contains("it is committed"), "{told}");
+}
+
+/// The target knows the day of a log, and PostgreSQL its moment.
+#[tokio::test]
+async fn a_row_of_another_whole_key_at_the_same_place_answers_in_no_phase() {
+    let world = World::start().await;
+    world.migrated_to(Phase::PostgresOnly).await.close().await;
+    let store = world.log_store();
+    store.put(&row(1, "there")).await.expect("written");
+    let asked = LogKey { log_timestamp: key(1).log_timestamp + chrono::TimeDelta::seconds(1), ..key(1) };
+    let place = |key: &LogKey| IntegrationLogs::default().target_key(key).expect("a key");
+    let shares_a_place = place(&asked) == place(&key(1));
+    for phase in [Phase::PostgresOnly, Phase::DualWrite, Phase::HybridRead] {
+        if phase > Phase::PostgresOnly {
+            world.stepped_to(phase).await;
+        }
+        assert_eq!(store.get(&asked).await.expect("read"), None, "{phase}, one place: {shares_a_place}");
+        assert!(store.get(&key(1)).await.expect("read").is_some(), "{phase}");
+        let compared = store.compare(&asked).await.expect("compared");
+        assert!(matches!(compared, lockstep::store::reads::Comparison::Agree), "{phase}: {compared:?}");
+    }
+}

@@ -5,8 +5,8 @@ use lockstep_coordinator::find_repairs;
 use lockstep_core::{Attributes, Phase, is_tombstone};
 use lockstep_postgres::{TableBinding, VerdictWord};
 use lockstep_tests::World;
-use lockstep_tests::world::PAYMENTS;
 use lockstep_tests::world::rows::{logs, payments};
+use lockstep_tests::world::{PAYMENTS, eventually, run};
 use lockstep_validator::{
     CancellationToken, Report, ValidateOptions, ValidationProgress, begin, record, validate,
 };
@@ -158,4 +158,69 @@ async fn what_a_search_for_repairs_finds_keeps_a_step_from_going_by_the_verdict_
     put_back(&world, item).await;
     recorded(&world, &tables, &compared(&world, &tables).await).await;
     advances(&world).await.expect("nothing refuses");
+}
+
+/// 1. An item is changed past Lockstep, and a shadow read finds it. 2. An incremental comparison looks at what
+/// was captured, and not at this item: it agrees. 3. The gate counted since that one began.
+#[tokio::test]
+async fn what_shadow_reads_have_found_stands_until_everything_was_compared() {
+    let world = in_dual_write().await;
+    let tables = world.tables();
+    let report = compared(&world, &tables).await;
+    recorded(&world, &tables, &report).await;
+    world.source.count_up(&[(PAYMENTS, "shadow.differ", 1)]).await.expect("counted");
+    let incremental = async || {
+        let pass = begin(&world.source).await.expect("a pass begins");
+        let options = ValidateOptions {
+            pass,
+            incremental: true,
+            wait_for_pending: false,
+            ..ValidateOptions::default()
+        };
+        let (progress, cancel) = (ValidationProgress::new(&tables), CancellationToken::new());
+        validate(&world.source, &world.plain_target, &tables, &options, &progress, &cancel).await
+    };
+    let report = incremental().await;
+    assert!(report.verdict.is_consistent() && report.incremental, "{report:?}");
+    recorded(&world, &tables, &report).await;
+    let refused = advances(&world).await.expect_err("a reader has seen a difference");
+    assert!(refused.contains("shadow reads agree"), "{refused}");
+    let report = compared(&world, &tables).await;
+    recorded(&world, &tables, &report).await;
+    advances(&world).await.expect("everything was compared since");
+}
+
+/// 1. The gates pass by a verdict, and the step waits for a transaction. 2. A comparison that was under way ends,
+/// and has found something. 3. The step went on.
+#[tokio::test]
+async fn a_step_is_not_taken_over_what_was_found_after_its_gates_were_asked() {
+    let world = in_dual_write().await;
+    let tables = world.tables();
+    let report = compared(&world, &tables).await;
+    recorded(&world, &tables, &report).await;
+    let mut holder = world.stranger().await;
+    run(&mut holder, "BEGIN; UPDATE payments SET loan_id = loan_id WHERE payment_id = 1").await;
+    let step = async {
+        let coordinator = world.coordinator().await;
+        let taken = coordinator.step(Phase::HybridRead, None, &()).await;
+        coordinator.close().await;
+        taken.map(drop).map_err(|error| error.to_string())
+    };
+    let finding = async {
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                         AND mode = 'ExclusiveLock'
+                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        eventually("the step waits for the barrier", || world.value::<bool>(waits)).await;
+        // A whole comparison waits for open transactions, and the step does not wait for long.
+        let reasons = vec!["an item is missing".to_owned()];
+        let report = Report { verdict: lockstep_validator::Verdict::Inconsistent { reasons }, ..report };
+        let json = serde_json::to_value(&report).expect("a report is JSON");
+        let epoch = world.source.control().await.expect("a phase").epoch;
+        world.source.record_verdict(epoch, false, &json).await.expect("recorded");
+        run(&mut holder, "ROLLBACK").await;
+    };
+    let (taken, ()) = tokio::join!(step, finding);
+    let refused = taken.expect_err("something was found");
+    assert!(refused.contains("has found something since the gates were asked"), "{refused}");
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite);
 }

@@ -210,7 +210,7 @@ impl Context {
             lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel)
                 .await;
         board.close().await;
-        lockstep_validator::record(&stores.source, &stores.target, &tables, &report).await?;
+        lockstep_validator::record_found(&stores.source, &tables, &report).await?;
         report.latency = latency;
         report.lag = lag.seen().await;
         report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);
@@ -224,6 +224,10 @@ impl Context {
                 .source
                 .record_verdict(lockstep_core::Epoch(epoch), report.verdict.is_consistent(), &json)
                 .await?;
+        }
+        let Stores { source, target, .. } = stores;
+        if let Err(error) = lockstep_validator::record_base(source, target, &tables, &report).await {
+            tracing::warn!("no later validation can go on from this one: {error}");
         }
         Ok(report)
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use lockstep_core::Advice::{Relay, Repair, SetDistrustedReporters, Validate};
 use lockstep_core::Epoch;
 use lockstep_core::settings::DISTRUSTED_REPORTERS;
-use lockstep_postgres::{VerdictRow, VerdictWord};
+use lockstep_postgres::VerdictWord;
 
 use crate::error::Result;
 use crate::gate::GateResult;
@@ -50,8 +50,8 @@ pub(super) async fn fresh_verdict(migration: &MigrationContext, epoch: Epoch) ->
         VerdictWord::Inconsistent => "not consistent",
         VerdictWord::Incomplete => "incomplete: nothing was found, and not everything was compared",
     };
-    let oldest = oldest_reading(&verdict, &["as_of"]);
-    let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
+    let oldest = verdict.oldest_reading();
+    let age_s = verdict.reading_age_s();
     let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
@@ -92,8 +92,9 @@ pub(super) async fn fresh_verdict(migration: &MigrationContext, epoch: Epoch) ->
 pub(super) async fn shadow_reads(migration: &MigrationContext, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
-        // The full pass under an incremental one is older, and changes since were compared again.
-        Some(verdict) => oldest_reading(&verdict, &["verified_as_of", "as_of"]),
+        // That of the full pass under an incremental one. 1. An item is changed past Lockstep. 2. A shadow read
+        // finds it. 3. An incremental comparison looks at what was captured, and not at this item: it agrees.
+        Some(verdict) => verdict.oldest_reading(),
         // The gate before this one says that there is none.
         None => DateTime::UNIX_EPOCH,
     };
@@ -122,21 +123,11 @@ pub(super) async fn shadow_reads(migration: &MigrationContext, epoch: Epoch) -> 
         ),
     };
     let next = format!(
-        "run {Validate}, and {Repair} what it finds; a consistent verdict after the last \
-        of them passes. If one of the roles makes its reports up, \
+        "run {Validate}, and {Repair} what it finds; a consistent verdict of everything that began after \
+        the last of them passes. If one of the roles makes its reports up, \
         {SetDistrustedReporters} passes over it"
     );
     Ok(GateResult::check(name, differ == 0, detail, next))
-}
-
-/// A verdict speaks as of its oldest reading: a run may take hours, or be killed and resumed. A fault found
-/// while it goes on may be of a key that it has read already.
-fn oldest_reading(verdict: &VerdictRow, names: &[&str]) -> DateTime<Utc> {
-    let at = |table: &serde_json::Value| {
-        names.iter().find_map(|name| table.get(name)?.as_str()?.parse::<DateTime<Utc>>().ok())
-    };
-    let tables = verdict.report.get("tables").and_then(serde_json::Value::as_array);
-    tables.into_iter().flatten().filter_map(at).min().unwrap_or(verdict.at)
 }
 
 /// Tells whether a report is also of this table.

@@ -160,7 +160,12 @@ mod tests {
 
     #[test]
     fn the_control_record_alone_decides_whether_a_step_is_finished_or_undone() {
-        let intent = Intent { from: Phase::DualWrite, to: Phase::HybridRead, epoch_before: Epoch(4) };
+        let intent = Intent {
+            from: Phase::DualWrite,
+            to: Phase::HybridRead,
+            epoch_before: Epoch(4),
+            asks_verdict: true,
+        };
         assert_eq!(recover(&intent, &control(Phase::HybridRead, 5)), Recovery::Finish);
         // A burnt epoch: the sequence moved, the commit did not.
         assert_eq!(recover(&intent, &control(Phase::HybridRead, 6)), Recovery::Finish);

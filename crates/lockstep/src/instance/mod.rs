@@ -164,7 +164,7 @@ impl Instance {
     }
 
     /// Deregisters: when this returns, nothing more is served by the phase, and no step waits for this
-    /// instance. If the source does not answer, the lease runs out.
+    /// instance. In DynamoOnly a write that is answered meanwhile is told as unknown: end writes first. If the source does not answer, the lease runs out.
     ///
     /// # Panics
     /// When a task of it has panicked, which is a bug.

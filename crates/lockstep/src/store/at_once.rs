@@ -132,7 +132,18 @@ impl<T: MigratableTable> Store<T> {
             }
         };
         let mut write = Noted::default();
-        let touched = self.note_called(&mut write, kind, &called)?;
+        let touched = match self.note_called(&mut write, kind, &called) {
+            Ok(touched) => touched,
+            // 1. A trigger has made a value that the row type does not read. 2. It is committed. 3. Told that
+            // nothing was written, the caller writes once more, and there are two rows.
+            Err(error) => {
+                let keys = [self.read_key(&called.row).ok(), self.read_old_key(&called.row).ok().flatten()];
+                drop(writer.owe_keys(keys.into_iter().flatten().map(|key| (T::NAME, key))));
+                return writer
+                    .counted(Err(WriteFailed::unread(error)))
+                    .map(|written| Ended::Done(Touched::NOTHING.outcome(&written)));
+            }
+        };
         let owed = writer.owe(write.marks.iter().map(|mark| &write.changes[mark.of]));
         self.shared.phase.learn(control, asked_at);
         let Noted { changes, marks } = write;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::change::{Change, State};
 use super::transaction::WriteTransaction;
-use super::verb::{Met, Operand, Touched, Verb};
+use super::verb::{KEY_STAYS, Met, Operand, Touched, Verb};
 use super::{PrimaryKey, Store};
 
 impl<R: Row, K: PrimaryKey> Operand<'_, R, K> {
@@ -53,8 +53,14 @@ impl<T: MigratableTable> Store<T> {
                 let Some((old_key, mut row)) = self.lock(write, bound_key(key)).await? else {
                     return Ok(Met::Nothing);
                 };
+                let id = self.id_of_row(&row).ok();
                 if !change(&mut row) {
                     return Ok(Met::Other(row));
+                }
+                // 1. The function renames row A to B. 2. The statement goes by the primary key, and there is a
+                // row B. 3. All that it had is overwritten with what A has, and A stays.
+                if id.is_some() && self.id_of_row(&row).ok() != id {
+                    return Err(Error::source(Kind::Invalid, format!("writing {}", T::NAME), KEY_STAYS));
                 }
                 let update = &self.writes(&mut write.sql).await?.sql.update;
                 let written = self.run(write, update, bound(&row)).await?;

@@ -92,6 +92,15 @@ impl WriteFailed {
         Error { side, kind, doing, message, cause: Some(Box::new(failed)) }
     }
 
+    /// The error of a write that is committed, and whose row could not be read back.
+    pub(super) fn unread(reason: Error) -> Error {
+        let (side, doing) = (reason.side, reason.doing.clone());
+        let message =
+            format!("it is committed, and the row as it is now could not be read: {}", reason.message);
+        let failed = Self { target: Delivery::NotDue, source: Delivery::Applied };
+        Error { side, kind: Kind::Unknown, doing, message, cause: Some(Box::new(failed)) }
+    }
+
     /// The error of a write whose commit was lost and could not be looked up.
     pub(super) fn unknown(reason: Error, target: fn(Arc<Error>) -> Delivery) -> Error {
         let (side, doing) = (reason.side, reason.doing.clone());

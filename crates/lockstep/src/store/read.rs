@@ -105,11 +105,11 @@ impl<T: MigratableTable> Store<T> {
         let cause = match self.shared.reads.route(phase, Asked::Key(hash_of_place(&place))).await {
             ReadRoute::TargetOnly => {
                 let found = Backoff::brief().retry(|| self.get_from_target(&place)).await?;
-                return Ok((found, ReadFrom::Target));
+                return Ok((found.filter(|row| Self::has_key(row, key)), ReadFrom::Target));
             }
             ReadRoute::TargetThenSource(from) => match self.get_from_target(&place).await {
-                Ok(Some(row)) => return Ok((Some(row), from)),
-                Ok(None) => SourceCause::Miss,
+                Ok(Some(row)) if Self::has_key(&row, key) => return Ok((Some(row), from)),
+                Ok(_) => SourceCause::Miss,
                 Err(error) => {
                     tracing::debug!(table = T::NAME, kind = ?error.kind, "reading from PostgreSQL instead: {error}");
                     SourceCause::Error
@@ -118,6 +118,15 @@ impl<T: MigratableTable> Store<T> {
             ReadRoute::Source(cause) => cause,
         };
         Ok((self.get_from_source(key).await?, ReadFrom::Source(cause)))
+    }
+
+    /// Tells whether a row has this whole key. Several may share a place, as when the target knows the day of a
+    /// time only, and PostgreSQL answers for none but the one that was asked for.
+    fn has_key(row: &T::Row, key: &T::Key) -> bool {
+        match (T::key(row).literals(), key.literals()) {
+            (Ok(of_row), Ok(asked)) => of_row == asked,
+            _ => false,
+        }
     }
 
     /// `None` on a miss and on a tombstone.
@@ -239,6 +248,7 @@ impl<T: MigratableTable> Store<T> {
                 .map_err(bad)?
                 .filter(|row| !self.is_expired(row));
             let item = after.filter(|item| !is_tombstone(item)).map(|item| self.decoded(&item));
+            let item = item.filter(|row| !matches!(row, Ok(row) if !Self::has_key(row, key)));
             return Ok(match (row, item) {
                 (_, Some(Err(error))) => Comparison::Differ(error.message),
                 (None, None) => Comparison::Agree,

@@ -9,6 +9,9 @@ use super::primary_key::NoKey;
 use super::route::Calling;
 use super::{Delivery, PrimaryKey, WriteOutcome};
 
+/// Answer to a function that gives its row another primary key.
+pub(super) const KEY_STAYS: &str = "the primary key of a row does not change; delete it and put another";
+
 /// The effect that a call is to have on a row.
 pub(crate) enum Verb<'a, R, K, F> {
     /// Inserts the row, or replaces the one with its primary key.

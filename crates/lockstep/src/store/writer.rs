@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lockstep_core::{Control, Kind, MigratableTable, Phase, Result};
+use lockstep_core::{Control, Kind, MigratableTable, Phase, Result, SourceKey};
 use lockstep_dynamo::Target;
 use lockstep_postgres::Source;
 
@@ -122,6 +122,11 @@ impl Writer {
     /// anything leaves.
     pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
         self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
+    }
+
+    /// The debt of keys whose states are not known.
+    pub(super) fn owe_keys(&self, keys: impl Iterator<Item = (&'static str, SourceKey)>) -> Owed {
+        self.reads().owe(keys)
     }
 
     /// The record's answer to whether tombstones go by themselves.

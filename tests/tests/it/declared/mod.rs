@@ -9,6 +9,7 @@
 
 mod keyless;
 mod naive;
+mod padded;
 mod partition_triggers;
 mod partitions;
 mod proposed;

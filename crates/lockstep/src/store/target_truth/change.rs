@@ -33,6 +33,8 @@ pub(super) struct Change {
     pub(super) to: Option<(TargetKey, Item, Base)>,
     /// Place of record of the row as it was read; the outer `None` where rows of this table have none.
     pub(super) place: Option<Option<Place>>,
+    /// Attributes of the item that stay as they are; see `unknown_in`.
+    pub(super) kept: Attributes,
 }
 
 /// The outcome of a write, by the item that is there now.
@@ -139,17 +141,18 @@ impl Change {
         goes_at_s: Option<i64>,
     ) -> Result<Vec<ConditionalPut>> {
         let mut puts = Vec::with_capacity(3);
-        let mut push = |item, base: &Base| -> Result<()> {
-            let item = base.named(item, epoch, writer)?;
+        let mut push = |item, base: &Base, kept: &Attributes| -> Result<()> {
+            let mut item = base.named(item, epoch, writer)?;
+            item.extend(kept.iter().map(|(name, value)| (name.clone(), value.clone())));
             puts.push(ConditionalPut { table: self.target_name.clone(), item, expected: base.expected() });
             Ok(())
         };
         if let Some((_, item, base)) = &self.to {
-            push(item.clone(), base)?;
+            push(item.clone(), base, &self.kept)?;
         }
         let stays = self.stays();
         if let Some((from, base)) = self.from.as_ref().filter(|_| !stays) {
-            push(nameless_tombstone(from.clone(), goes_at_s), base)?;
+            push(nameless_tombstone(from.clone(), goes_at_s), base, &Attributes::new())?;
         }
         if let (Some(place), Some((to, item, _)), false) = (&self.place, &self.to, stays) {
             let expires_at_s = match item.get(TTL_ATTRIBUTE) {

@@ -21,7 +21,7 @@ use crate::store::{PrimaryKey, Store};
 
 /// A primary key, by its attributes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Id {
+pub(in crate::store) struct Id {
     /// Text by which places and counters are keyed.
     pub(super) text: String,
     values: Vec<AttributeValue>,
@@ -69,7 +69,7 @@ impl<T: MigratableTable> Store<T> {
         Ok(Id::of(values))
     }
 
-    pub(super) fn id_of_row(&self, row: &T::Row) -> Result<Id> {
+    pub(in crate::store) fn id_of_row(&self, row: &T::Row) -> Result<Id> {
         let mut item = Item::default();
         T::key(row).into_item(&mut item).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
         let columns = &T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS];

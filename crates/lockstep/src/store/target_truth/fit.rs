@@ -24,6 +24,11 @@ impl Fit {
 }
 
 impl<T: MigratableTable> Store<T> {
+    /// Tells whether the migration is complete, as far as was asked in this epoch.
+    pub(super) fn is_complete(&self, permit: &Permit) -> bool {
+        self.shared.fit.known(permit.control.epoch).is_some_and(|types| types.is_none())
+    }
+
     /// The row as PostgreSQL would hold it, by the columns of the epoch that `permit` is of. Asks once an
     /// epoch.
     ///

@@ -1,12 +1,15 @@
 //! From a verb to the change of one row: what it has to know first, what is there, and what is to be there.
 
-use lockstep_core::{AttributeValue, Error, Item, Kind, MigratableTable, Result, Row, TargetKey, ids_end};
+use lockstep_core::{
+    AttributeValue, Attributes, Error, Item, Kind, MigratableTable, RESERVED_ATTRIBUTES, Result, Row,
+    TargetKey, ids_end,
+};
 use lockstep_dynamo::Backoff;
 
 use super::Permit;
 use super::change::{Base, Change};
 use super::find::{Found, Id};
-use crate::store::verb::Verb;
+use crate::store::verb::{KEY_STAYS, Verb};
 use crate::store::{PrimaryKey, Store};
 
 /// A verb, with what is known of it before anything is read: its row as PostgreSQL would hold it, its id.
@@ -80,11 +83,11 @@ impl<T: MigratableTable> Store<T> {
             Wanted::Put(id, row) => {
                 let likely = self.target_key_of(row)?;
                 let found = self.find(id, Some(&likely)).await?;
-                let change = self.change_to(found, Some(row)).await?;
+                let change = self.change_to(permit, found, Some(row)).await?;
                 Ok(Planned::Change(Some(row.clone()), change))
             }
             Wanted::Insert(row) => {
-                let (row, change) = self.numbered(row).await?;
+                let (row, change) = self.numbered(permit, row).await?;
                 Ok(Planned::Change(Some(row), change))
             }
             Wanted::Update(..) | Wanted::Delete(_) if noted.is_some_and(|noted| !noted.has_row()) => {
@@ -97,13 +100,13 @@ impl<T: MigratableTable> Store<T> {
                     return Ok(Planned::Other(row));
                 }
                 let row = self.fitted(permit, row).await?;
-                let change = self.change_to(found, Some(&row)).await?;
+                let change = self.change_to(permit, found, Some(&row)).await?;
                 Ok(Planned::Change(Some(row), change))
             }
             Wanted::Delete(id) => {
                 let found = self.find(id, noted.and_then(Change::was_at)).await?;
                 match noted.map_or(found.live.is_some(), Change::has_row) {
-                    true => Ok(Planned::Change(None, self.change_to(found, None).await?)),
+                    true => Ok(Planned::Change(None, self.change_to(permit, found, None).await?)),
                     false => Ok(Planned::Nothing),
                 }
             }
@@ -123,7 +126,7 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// The row with an id of its own, and the change that makes it. Nothing is read: no other row has the id.
-    async fn numbered(&self, row: &T::Row) -> Result<(T::Row, Change)> {
+    async fn numbered(&self, permit: &Permit, row: &T::Row) -> Result<(T::Row, Change)> {
         let unholdable = |reason| Error::unholdable(T::NAME, &reason);
         let writer = &self.shared.writer;
         let ([column], Some(end)) = (&T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS], Self::ids_end()) else {
@@ -131,7 +134,8 @@ impl<T: MigratableTable> Store<T> {
                 "its primary key is no number that could be counted up; use `put` with a key of your own";
             return Err(Error::target(Kind::Invalid, format!("inserting into {}", T::NAME), message));
         };
-        let id = writer.ids().next(&self.control(), T::NAME, writer.options().id_block, end).await?;
+        let (of, size) = ((T::NAME, permit.control.epoch), writer.options().id_block);
+        let id = writer.ids().next(&self.control(), of, size, end).await?;
         let mut item = Item::default();
         row.clone().into_item(&mut item).map_err(unholdable)?;
         let mut attributes = item.into_attributes();
@@ -140,16 +144,15 @@ impl<T: MigratableTable> Store<T> {
         let found = Found { id: self.id_of_row(&row)?, place: None, live: None };
         let to =
             (self.target_key_of(&row)?, self.shared.table.encode(&row).map_err(unholdable)?, Base::default());
-        let change = self.change_of(found, Some(to))?;
+        let change = self.change_of(permit, found, Some(to))?;
         Ok((row, change))
     }
 
     /// The change that gives what was found a new state, or none.
-    async fn change_to(&self, found: Found, row: Option<&T::Row>) -> Result<Change> {
-        let Some(row) = row else { return self.change_of(found, None) };
+    async fn change_to(&self, permit: &Permit, found: Found, row: Option<&T::Row>) -> Result<Change> {
+        let Some(row) = row else { return self.change_of(permit, found, None) };
         if self.id_of_row(row)? != found.id {
-            let message = "the primary key of a row does not change; delete it and put another";
-            return Err(Error::target(Kind::Invalid, format!("writing {}", T::NAME), message));
+            return Err(Error::target(Kind::Invalid, format!("writing {}", T::NAME), KEY_STAYS));
         }
         let item = self.shared.table.encode(row).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
         let key = self.target_key_of(row)?;
@@ -161,10 +164,19 @@ impl<T: MigratableTable> Store<T> {
                 Base::of(Backoff::brief().retry(|| self.shared.target.get(name, &key)).await?.as_ref())?
             }
         };
-        self.change_of(found, Some((key, item, base)))
+        self.change_of(permit, found, Some((key, item, base)))
     }
 
-    fn change_of(&self, found: Found, to: Option<(TargetKey, Item, Base)>) -> Result<Change> {
+    fn change_of(
+        &self,
+        permit: &Permit,
+        found: Found,
+        to: Option<(TargetKey, Item, Base)>,
+    ) -> Result<Change> {
+        let kept = match &found.live {
+            Some((_, there)) if to.is_some() && self.is_complete(permit) => self.unknown_in(there),
+            _ => Attributes::new(),
+        };
         let from = found.live.map(|(key, item)| Base::of(Some(&item)).map(|base| (key, base))).transpose()?;
         Ok(Change {
             table: T::NAME,
@@ -173,7 +185,31 @@ impl<T: MigratableTable> Store<T> {
             from,
             to,
             place: Self::has_places().then_some(found.place),
+            kept,
         })
+    }
+
+    /// Those attributes of an item that are of no column, key or index of this build.
+    ///
+    /// 1. The migration is complete, and a new build has a column more. 2. While both builds run, the new one
+    /// puts a row. 3. The old one updates it, and puts back what it knows of: the column is gone, as it never
+    /// would be by an UPDATE. Before the completion there is no such column, and an attribute that no row has
+    /// would differ from PostgreSQL for ever.
+    fn unknown_in(&self, there: &Attributes) -> Attributes {
+        let indexes = T::TARGET.indexes;
+        let is_of_an_index = |name: &str| {
+            indexes
+                .iter()
+                .flat_map(|index| index.sort.iter().chain([&index.partition]))
+                .any(|key| key.name == name)
+        };
+        let is_known = |name: &str| {
+            RESERVED_ATTRIBUTES.contains(&name)
+                || is_of_an_index(name)
+                || T::Row::COLUMNS.iter().any(|column| column.name == name)
+        };
+        let unknown = there.iter().filter(|(name, _)| !is_known(name));
+        unknown.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Before a row of an id that the caller chose is written.
