@@ -3,7 +3,7 @@
 //!
 //! In reading order: `schedules` (the lease, in any order of events), `engine` (shifts in this process),
 //! `plans` (ranges that are split while their plan is forgotten), `relays` (shares of the pending keys),
-//! `comparing` (one comparison), `crew` (workers as
+//! `comparing` (one comparison), `taking_part` (a process that reads for several), `crew` (workers as
 //! processes), `processes` and `namespaces` (killed, stopped, cut off).
 
 mod comparing;
@@ -14,3 +14,4 @@ mod plans;
 mod processes;
 mod relays;
 mod schedules;
+mod taking_part;
