@@ -34,8 +34,8 @@ pub(super) async fn hold_plan(transaction: &mut SourceTransaction, table: &str, 
     Ok(())
 }
 
-/// Adds the ranges of a plan to a table that has no plan. What is there of an earlier one goes: a worker of an
-/// earlier version does not hold the plan while it splits a range.
+/// Adds the ranges of a plan to a table that has no plan. What is there of an earlier one goes: a worker of
+/// an earlier version does not hold the plan while it splits a range.
 pub(super) async fn add_ranges(
     transaction: &mut SourceTransaction,
     table: &str,

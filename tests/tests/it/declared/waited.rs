@@ -42,8 +42,8 @@ fn note(item: &Attributes) -> &str {
     item.get("note").and_then(|note| note.as_s().ok()).map_or("", String::as_str)
 }
 
-/// 1. A chunk waits for its turn. 2. The expiry of its rows is set into the past, and put. 3. DynamoDB removes
-/// them, and their versions. 4. The chunk has its turn.
+/// 1. A chunk waits for its turn. 2. The expiry of its rows is set into the past, and put. 3. DynamoDB
+/// removes them, and their versions. 4. The chunk has its turn.
 async fn goes_on_after_a_wait(fault: Option<Fault>) -> (World, BackfillSummary) {
     let world = World::behind_proxy().await;
     let (tables, coordinator) = prepared(&world, 60, 1).await;
