@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use lockstep_coordinator::Status;
 use lockstep_core::settings::{KNOBS, Takes};
 use lockstep_core::{InstanceState, Phase};
 use lockstep_postgres::VerdictWord;
@@ -151,6 +152,7 @@ fn of_migration(snapshot: &Snapshot) {
     }
     let live = status.workers.iter().filter(|worker| worker.is_live());
     gauge!("lockstep_workers").set(live.count() as f64);
+    of_comparisons(status);
     let follows = status.feed_follows();
     for table in &status.tables {
         let name = || table.name.clone();
@@ -176,6 +178,21 @@ fn of_migration(snapshot: &Snapshot) {
     }
 }
 
+/// Sets the gauges of the comparisons that several processes share.
+///
+/// 1. All pieces are read, and what was read is on the disks of who read them, until the leader has asked for
+/// it. 2. An autoscaler that goes by what is still to be read takes the readers away. 3. Their pieces are
+/// read again, by as few as are left. So all pieces are served, until the comparison has ended.
+fn of_comparisons(status: &Status) {
+    for table in &status.tables {
+        let name = || table.name.clone();
+        let compared = status.comparisons.iter().find(|comparison| comparison.table == table.name);
+        let (pieces, read) = compared.map_or((0, 0), |of| (of.pieces, of.pieces_read));
+        gauge!("lockstep_comparison_pieces", "table" => name()).set(pieces as f64);
+        gauge!("lockstep_comparison_pieces_read", "table" => name()).set(read as f64);
+    }
+}
+
 fn of_progress(shared: &Shared) {
     for table in &shared.progress.tables {
         counter!("lockstep_target_write_units_total", "table" => table.name).absolute(table.capacity_units());
@@ -186,9 +203,11 @@ fn of_progress(shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Instant;
 
-    use lockstep_coordinator::{Status, TableStatus};
+    use lockstep_coordinator::TableStatus;
+    use lockstep_postgres::ComparisonProgress;
     use lockstep_postgres::reverse::FeedStanding;
 
     use super::*;
@@ -227,6 +246,37 @@ mod tests {
         assert_eq!(of_phase(Phase::DynamoOnly, None).as_deref(), Some("86400"));
         assert_eq!(of_phase(Phase::HybridRead, None).as_deref(), Some("NaN"));
         assert_eq!(of_phase(Phase::HybridRead, Some(chrono::Utc::now())).as_deref(), Some("86400"));
+    }
+
+    #[test]
+    fn the_pieces_of_a_comparison_are_told_until_it_has_ended() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let of = |pieces_read| ComparisonProgress {
+            table: "table_1".to_owned(),
+            leader: "l".to_owned(),
+            started_at: chrono::Utc::now(),
+            pieces: 40,
+            pieces_read,
+            workers: Vec::new(),
+        };
+        let told = |comparisons| {
+            let status = Status { tables: vec![table(1), table(2)], comparisons, ..Status::default() };
+            let snapshot = Snapshot { status: Some(status), ..Snapshot::default() };
+            metrics::with_local_recorder(&recorder, || of_migration(&snapshot));
+            let text = recorder.handle().render();
+            let lines = text.lines().filter(|line| line.starts_with("lockstep_comparison_"));
+            lines.map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let lines = |pieces: u64, read: u64| {
+            let of_table = |of: &str, table: u64, number: u64| {
+                format!("lockstep_comparison_pieces{of}{{table=\"table_{table}\"}} {number}")
+            };
+            let lines = [("", 1, pieces), ("", 2, 0), ("_read", 1, read), ("_read", 2, 0)];
+            lines.map(|(of, table, number)| of_table(of, table, number)).into_iter().collect::<BTreeSet<_>>()
+        };
+        assert_eq!(told(vec![of(3)]), lines(40, 3));
+        assert_eq!(told(vec![of(40)]), lines(40, 40), "who has read it still has it");
+        assert_eq!(told(Vec::new()), lines(0, 0));
     }
 
     #[test]

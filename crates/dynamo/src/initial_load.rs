@@ -5,6 +5,12 @@
 //! reaches the target under a version above 0; whichever of the two comes second finds the other and yields,
 //! or overwrites as it should. A row deleted after capture leaves a tombstone, which is present, so the
 //! initial load yields (I3).
+//!
+//! An item that expires is what is not there for ever. 1. A row is read that expires next year, and waits:
+//! an operator has paused the backfill. 2. The row's expiry is set into the past, and that is put. 3. An hour
+//! later DynamoDB removes the item, and its version with it. 4. The backfill goes on, its insert finds
+//! nothing, and the row is there for a year. So each request leaves within the time of [`ReadAt`], as a put
+//! under the guard does: what was put since the rows were read is still there when it arrives (P19).
 
 use aws_sdk_dynamodb::types::{
     BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
@@ -79,24 +85,27 @@ impl Target {
     ///
     /// # Errors
     /// Of the request as a whole. [`Kind::Invalid`] of several items does not say which: send them one by
-    /// one.
+    /// one. [`Kind::Fenced`], here or of an item, when they were read too long ago: nothing was sent, and
+    /// they are to be read again.
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome; it may simply be repeated.
     #[crate::boxed]
     pub async fn insert_initial_load(
         &self,
+        read_at: ReadAt,
         path: LoadPath,
         table: &str,
         items: Vec<Item>,
     ) -> Result<BatchOutcome> {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         match path {
-            LoadPath::GuardedBatch => self.insert_guarded(table, items).await,
+            LoadPath::GuardedBatch => self.insert_guarded(read_at, table, items).await,
             LoadPath::ConditionalPut => {
-                self.insert_one_by_one(table, items.into_iter().map(as_initial_load).collect()).await
+                let items = items.into_iter().map(as_initial_load).collect();
+                self.insert_one_by_one(read_at, table, items).await
             }
-            LoadPath::Fill => self.insert_missing(table, items).await,
+            LoadPath::Fill => self.insert_missing(read_at, table, items).await,
             LoadPath::Import => {
                 let message = "rows of an import go into objects and not into requests";
                 Err(Error::target(Kind::Misconfigured, format!("inserting into {table}"), message))
@@ -106,7 +115,7 @@ impl Target {
 
     /// Reads the keys, and inserts the items of those that are absent. A row that is put or deleted between
     /// the two is there when the insert comes, and the insert yields.
-    async fn insert_missing(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+    async fn insert_missing(&self, read_at: ReadAt, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
         let keys: Vec<TargetKey> = items.iter().filter_map(key_of).collect();
         let found = self.get_many(table, &keys, Backoff::brief()).await?;
         let found: Vec<TargetKey> = found.iter().filter_map(TargetKey::of).collect();
@@ -118,19 +127,19 @@ impl Target {
             return Ok(BatchOutcome { present, ..BatchOutcome::default() });
         }
         let (indices, missing): (Vec<usize>, Vec<Item>) = missing.into_iter().unzip();
-        let mut outcome = self.insert_guarded(table, missing).await?;
+        let mut outcome = self.insert_guarded(read_at, table, missing).await?;
         outcome.present += present;
         outcome.again.iter_mut().for_each(|(index, _)| *index = indices[*index]);
         outcome.refused.iter_mut().for_each(|(index, _)| *index = indices[*index]);
         Ok(outcome)
     }
 
-    async fn insert_guarded(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+    async fn insert_guarded(&self, read_at: ReadAt, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
         let items: Vec<Item> = items.into_iter().map(as_initial_load).collect();
         if items.iter().any(|item| is_too_long(table, item)) {
-            return self.insert_one_by_one(table, items).await;
+            return self.insert_one_by_one(read_at, table, items).await;
         }
-        let (stood, capacity_units) = self.insert_each(None, table, items).await?;
+        let (stood, capacity_units) = self.insert_each(read_at.fence(), table, items).await?;
         let mut outcome = BatchOutcome { capacity_units, ..BatchOutcome::default() };
         for (index, stood) in stood.into_iter().enumerate() {
             match stood {
@@ -168,32 +177,20 @@ impl Target {
         }
         let now_s = chrono::Utc::now().timestamp();
         let items = items.into_iter().map(|item| item.staying(now_s)).collect();
-        let (stood, capacity_units) = self.insert_each(Some(read_at.fence()), table, items).await?;
+        let (stood, capacity_units) = self.insert_each(read_at.fence(), table, items).await?;
         let written = stood.iter().map(|stood| matches!(stood, Stood::Written)).collect();
         let present = stood.iter().filter(|stood| matches!(stood, Stood::Present)).count();
         Ok(Inserted { written, present, capacity_units })
     }
 
-    async fn insert_each(
-        &self,
-        fence: Option<Fence>,
-        table: &str,
-        items: Vec<Item>,
-    ) -> Result<(Vec<Stood>, f64)> {
+    async fn insert_each(&self, fence: Fence, table: &str, items: Vec<Item>) -> Result<(Vec<Stood>, f64)> {
         let sent = items.len();
         let body = InsertBody::of(table, &items);
         drop(items);
-        let mut request = self.client.batch_execute_statement().customize().interceptor(body);
-        if let Some(fence) = &fence {
-            request = request.interceptor(fence.clone());
-        }
-        let output = request.send().await.map_err(|e| {
-            let error = fault::error(format!("inserting into {table}"), e);
-            match &fence {
-                Some(fence) => fence.explain(error),
-                None => error,
-            }
-        })?;
+        let request = self.client.batch_execute_statement().customize().interceptor(body);
+        let sending = request.interceptor(fence.clone()).send();
+        let output =
+            sending.await.map_err(|e| fence.explain(fault::error(format!("inserting into {table}"), e)))?;
         let capacity_units =
             output.consumed_capacity().iter().filter_map(|capacity| capacity.capacity_units).sum();
         let mut stood = Vec::with_capacity(sent);
@@ -209,11 +206,15 @@ impl Target {
     }
 
     /// The items carry their versions.
-    async fn insert_one_by_one(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+    async fn insert_one_by_one(
+        &self,
+        read_at: ReadAt,
+        table: &str,
+        items: Vec<Item>,
+    ) -> Result<BatchOutcome> {
         let mut outcome = BatchOutcome::default();
-        let sent =
-            futures::future::join_all(items.into_iter().map(|item| self.insert_one(table, item))).await;
-        for (index, result) in sent.into_iter().enumerate() {
+        let sending = items.into_iter().map(|item| self.insert_one(read_at.fence(), table, item));
+        for (index, result) in futures::future::join_all(sending).await.into_iter().enumerate() {
             match result {
                 Ok(Some(units)) => {
                     outcome.written += 1;
@@ -221,6 +222,7 @@ impl Target {
                 }
                 Ok(None) => outcome.present += 1,
                 Err(e) if e.kind == Kind::Invalid => outcome.refused.push((index, e.message)),
+                Err(e) if e.kind == Kind::Fenced => outcome.again.push((index, e.kind)),
                 Err(e) if e.kind.retry() == lockstep_core::Retry::Never => return Err(e),
                 Err(e) => outcome.again.push((index, e.kind)),
             }
@@ -229,7 +231,7 @@ impl Target {
     }
 
     /// Puts one item if its key is absent; `None` when it was there.
-    async fn insert_one(&self, table: &str, item: Item) -> Result<Option<f64>> {
+    async fn insert_one(&self, fence: Fence, table: &str, item: Item) -> Result<Option<f64>> {
         let sent = self
             .client
             .put_item()
@@ -238,9 +240,11 @@ impl Target {
             .condition_expression("attribute_not_exists(#pk)")
             .expression_attribute_names("#pk", PK)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .customize()
+            .interceptor(fence.clone())
             .send()
             .await;
-        match sent.map_err(|e| fault::error(format!("inserting into {table}"), e)) {
+        match sent.map_err(|e| fence.explain(fault::error(format!("inserting into {table}"), e))) {
             Ok(output) => {
                 Ok(Some(output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default()))
             }

@@ -6,6 +6,7 @@ use lockstep_core::{Doing, Result};
 use super::binding::{list, quote_identifier};
 use super::clock::worker_is_live;
 use super::copy::bound_sql;
+use super::range_plan::hold_plan;
 use super::{HeldRange, KeyBound, RangeProgress, Source, TableBinding};
 
 const SPLITTING: &str = "splitting a range";
@@ -95,6 +96,7 @@ impl Source {
         );
         let split = sqlx::query(sqlx::AssertSqlSafe(sql));
         let mut transaction = self.begin(SPLITTING).await?;
+        hold_plan(&mut transaction, &held.table_name, SPLITTING).await?;
         let added = split
             .bind(&held.table_name)
             .bind(held.range.number)

@@ -30,8 +30,6 @@ pub struct SharedComparison {
     pub asked: String,
     /// For each bucket whether its entries are wanted, a bit each.
     pub wanted: Vec<u8>,
-    /// Number of live workers that hold a piece.
-    pub sharers: i64,
 }
 
 /// A piece of one side of a table.
@@ -172,18 +170,32 @@ impl Source {
     #[crate::boxed]
     pub async fn shared_comparison(&self, table: &str) -> Result<Option<SharedComparison>> {
         let found = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT c.table_name, c.run, c.name, c.terms, c.ask, c.asked, c.wanted,
-                 (SELECT pg_catalog.count(DISTINCT p.worker) FROM lockstep.comparison_pieces p
-                  JOIN lockstep.workers w ON w.id = p.worker
-                  WHERE p.run = c.run AND {live}) AS sharers
-             FROM lockstep.comparisons c WHERE c.table_name = $1 AND {IS_LED}",
-            live = worker_is_live("w")
+            "SELECT c.table_name, c.run, c.name, c.terms, c.ask, c.asked, c.wanted
+             FROM lockstep.comparisons c WHERE c.table_name = $1 AND {IS_LED}"
         )))
         .bind(table)
         .fetch_optional(self.pool())
         .await
         .doing("looking for a comparison to take part in");
         absent(found).map(Option::flatten)
+    }
+
+    /// Counts those who hold a piece of any comparison that has a leader now: one for each process and table,
+    /// as a process registers for each table that it reads.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn comparison_sharers(&self) -> Result<i64> {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT pg_catalog.count(*) FROM lockstep.workers w
+             WHERE {live} AND EXISTS (SELECT FROM lockstep.comparison_pieces p
+                 JOIN lockstep.comparisons c ON c.run = p.run WHERE p.worker = w.id AND {IS_LED})",
+            live = worker_is_live("w")
+        )))
+        .fetch_one(self.pool())
+        .await
+        .doing("counting who shares a comparison")
     }
 
     /// Takes any piece that was not read under a lease that lasts; `None` where there is none, or where the

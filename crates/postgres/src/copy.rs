@@ -120,6 +120,35 @@ impl Source {
         self.copy_out(&rows, &format!("reading {}", binding.relation), range.bytes_expected).await
     }
 
+    /// Reads the rows that have one of these primary keys, in the order of their keys. One that is gone is
+    /// left out.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// As [`Source::read_chunk`].
+    #[crate::boxed]
+    pub async fn read_rows(&self, binding: &TableBinding, keys: &[KeyBound]) -> Result<CopyChunk> {
+        let doing = format!("reading rows of {} again", binding.relation);
+        let key = binding.primary_key_sql("s");
+        // No list is empty in SQL.
+        let wanted = match keys.is_empty() {
+            true => "false".to_owned(),
+            false => {
+                let keys = keys.iter().map(|key| format!("({})", bound_sql(binding, key)));
+                format!("({key}) IN ({})", list(keys))
+            }
+        };
+        let rows = format!(
+            "SELECT {} FROM {} AS s WHERE {wanted} ORDER BY {key} LIMIT {}",
+            binding.columns_sql("s"),
+            binding.relation.sql(),
+            keys.len()
+        );
+        self.copy_out(&rows, &doing, 0).await
+    }
+
     /// Reads `rows` rows chosen by chance, or all if there are no more: those with the smallest hash of their
     /// primary key under `seed`. So every row has the same chance wherever it lies, unlike with
     /// `TABLESAMPLE`, which takes pages. Choosing takes one pass over the primary key, and a day's window one

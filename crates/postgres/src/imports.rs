@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::clock::{is_ahead, worker_is_live};
+use super::range_plan::hold_plan;
 use super::{HeldRange, KeyBound, RangeProgress, Source};
 
 /// Destination of the parts of a table that an import loads.
@@ -126,6 +127,7 @@ impl Source {
     pub async fn abandon_import(&self, table: &str) -> Result<()> {
         let doing = "forgetting an import";
         let mut transaction = self.begin(doing).await?;
+        hold_plan(&mut transaction, table, doing).await?;
         for sql in [
             "DELETE FROM lockstep.ranges WHERE table_name = $1",
             "DELETE FROM lockstep.import_parts WHERE table_name = $1",

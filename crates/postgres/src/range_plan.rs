@@ -19,10 +19,12 @@ pub enum RangePlan {
     },
 }
 
-/// Holds the plan of a table: one that is made again and a range that is split wait for each other.
+/// Holds the plan of a table: one that is made again or forgotten and a range that is split wait for each
+/// other.
 ///
-/// 1. A worker splits a range. 2. Another one sees that the table has another file, and removes the ranges
-/// that it sees. 3. The new half is not among them: its number is taken, and its file is gone.
+/// 1. A worker splits a range. 2. Another one sees that the table has another file, or is told to forget the
+/// plan, and removes the ranges that it sees. 3. The new half is not among them: its number is taken, its
+/// file is gone, and no plan that has a range of that number can be stored.
 pub(super) async fn hold_plan(transaction: &mut SourceTransaction, table: &str, doing: &str) -> Result<()> {
     sqlx::query("SELECT FROM lockstep.tables WHERE name = $1 FOR UPDATE")
         .bind(table)
@@ -32,13 +34,19 @@ pub(super) async fn hold_plan(transaction: &mut SourceTransaction, table: &str, 
     Ok(())
 }
 
-/// Adds the ranges of a plan to a table that has none.
+/// Adds the ranges of a plan to a table that has no plan. What is there of an earlier one goes: a worker of
+/// an earlier version does not hold the plan while it splits a range.
 pub(super) async fn add_ranges(
     transaction: &mut SourceTransaction,
     table: &str,
     plan: &RangePlan,
     doing: &str,
 ) -> Result<()> {
+    sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
+        .bind(table)
+        .execute(&mut **transaction)
+        .await
+        .doing(doing)?;
     match plan {
         RangePlan::Keys(ranges) => {
             for (number, (lower, upper)) in ranges.iter().enumerate() {

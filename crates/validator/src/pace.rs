@@ -21,7 +21,7 @@ struct State {
     units_per_s: Option<f64>,
     free_at: Instant,
     followed_at: Option<Instant>,
-    /// Processes that keep to the rate together.
+    /// Readings that keep to the rate together: one for each process and table.
     sharers: u32,
 }
 
@@ -57,7 +57,17 @@ impl Pace {
         state.units_per_s = next;
     }
 
-    /// Shares the rate with others: of what all may take, this process takes its part.
+    /// Returns another one at the rate that was configured for this one.
+    pub(crate) fn like(&self) -> Self {
+        Self::new(self.configured)
+    }
+
+    /// Tells whether there is a rate to keep to.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.lock().units_per_s.is_some()
+    }
+
+    /// Shares the rate with others: of what all may take, this reading takes its part.
     pub(crate) fn share(&self, sharers: u32) {
         self.lock().sharers = sharers.max(1);
     }
@@ -124,7 +134,11 @@ mod tests {
         pace.set(None);
         assert_eq!(took(200.0).await, 2.0);
         pace.share(4);
-        assert_eq!(took(200.0).await, 8.0, "of four processes each takes a quarter");
+        assert_eq!(took(200.0).await, 8.0, "of four readings each takes a quarter");
+        let other = pace.like();
+        assert!(other.is_bound() && !Pace::new(Some(0.0)).is_bound());
+        other.share(2);
+        assert_eq!(took(200.0).await, 8.0, "the share of another table's reading is its own");
         pace.share(1);
         pace.set(Some(1.0));
         pace.pay(10_000.0);

@@ -33,6 +33,8 @@ pub(crate) struct Reader {
     source_slots: Arc<Semaphore>,
     target_slots: Arc<Semaphore>,
     pace: Arc<Pace>,
+    /// The rate is one of all who read for comparisons that processes share.
+    shares: bool,
 }
 
 impl Reader {
@@ -45,27 +47,39 @@ impl Reader {
             // Two a worker: one is answered while the other is on the wire.
             target_slots: Arc::new(Semaphore::new(2 * parallel)),
             pace: Arc::new(Pace::new(options.settings.read_units_per_s_max.map(|units| units as f64))),
+            shares: false,
         }
+    }
+
+    /// Returns the same at a pace of its own, for one table of a comparison that processes share.
+    ///
+    /// 1. One process reads for two tables, and another one for the first of them. 2. At one pace for both
+    /// tables the first process would take its share of whichever table it looked at last: half of the rate,
+    /// or all of it beside the other's half. So each reading of a table takes an equal part of the rate, and
+    /// what a process takes is one part for each table that it reads.
+    pub(crate) fn of_a_share(&self) -> Self {
+        Self { pace: Arc::new(self.pace.like()), shares: true, ..self.clone() }
     }
 
     /// Waits until the target may be read again, at the rate that operators allow by now. While the setting
     /// cannot be read, the one of before holds.
     async fn paced(&self) {
         loop {
-            if self.pace.is_due()
-                && let Ok(tuning) = self.source.tuning().await
-            {
-                self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
+            if self.pace.is_due() {
+                if let Ok(tuning) = self.source.tuning().await {
+                    self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
+                }
+                if self.shares
+                    && self.pace.is_bound()
+                    && let Ok(sharers) = self.source.comparison_sharers().await
+                {
+                    self.pace.share(u32::try_from(sharers).unwrap_or(u32::MAX));
+                }
             }
             if self.pace.wait().await {
                 return;
             }
         }
-    }
-
-    /// Keeps to the rate together with others.
-    pub(crate) fn share(&self, sharers: i64) {
-        self.pace.share(u32::try_from(sharers).unwrap_or(1));
     }
 
     /// Returns the address of the target.

@@ -141,6 +141,8 @@ async fn one_table(
     progress: &Arc<ValidationProgress>,
     cancel: &CancellationToken,
 ) -> TableReport {
+    let is_shared = options.sharing.is_some() && options.sample.is_none() && !options.incremental;
+    let reader = &if is_shared { reader.of_a_share() } else { reader.clone() };
     let run = TableRun::new(reader, binding, options, begun, progress);
     let all = async {
         let (compared, references) =

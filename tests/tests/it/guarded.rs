@@ -74,7 +74,7 @@ async fn deliver(target: &Target, payment_id: i64, version: usize, exists: bool,
         (0, _) => {
             let path = if by_put { LoadPath::ConditionalPut } else { LoadPath::GuardedBatch };
             let outcome = target
-                .insert_initial_load(path, Payments::NAME, vec![item(payment_id, 0)])
+                .insert_initial_load(target.reading(), path, Payments::NAME, vec![item(payment_id, 0)])
                 .await
                 .expect("answers");
             assert_eq!((outcome.written + outcome.present, outcome.again.len()), (1, 0), "{outcome:?}");

@@ -132,9 +132,11 @@ fn import(import: &ImportOptions, require: &mut Require<'_>) {
 
 /// Requires values above zero where zero does nothing, or never ends.
 fn positive(config: &Config, require: &mut Require<'_>) {
-    let Config { source, backfill, import, relay, steps, validate, .. } = config;
+    let Config { source, target, backfill, import, relay, steps, validate, .. } = config;
     for (key, value) in [
         ("source.lock_timeout_ms", source.lock_timeout_ms),
+        // What was read leaves within this time, or is read again.
+        ("target.request_lifetime_s", target.request_lifetime_s),
         ("backfill.readers", backfill.readers as u64),
         ("backfill.requests_in_flight", backfill.requests_in_flight as u64),
         ("backfill.ranges_per_table", backfill.ranges_per_table as u64),

@@ -179,6 +179,10 @@ fn what_no_type_can_say_is_checked_all_at_once() {
     ];
     refused(&inputs, &parts);
     refused(
+        &with_environment(&[("LOCKSTEP_TARGET__REQUEST_LIFETIME_S", "0")]),
+        &["target.request_lifetime_s", "1 or more"],
+    );
+    refused(
         &with_environment(&[("LOCKSTEP_TABLES__PAYMENTS__TARGET", "integration_logs")]),
         &["tables.payments.target", "is also the target of integration_logs"],
     );

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use lockstep_core::Result as StoreResult;
+use lockstep_dynamo::ReadAt;
 use lockstep_postgres::{BlockRead, CopyChunk, RangeRead, is_moved};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -10,8 +12,12 @@ use super::piece::Piece;
 use super::table::TableRun;
 use crate::error::{CoordinatorError, Result, require_shape_now};
 
+/// Rows, and a moment before the snapshot that they are of: what is put of them later outlives an insert that
+/// leaves in time.
+pub(super) type RowsAt = (CopyChunk, ReadAt);
+
 /// A chunk, and the room in the queue that it takes until it is finished.
-pub(super) type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
+pub(super) type ReadChunk = (RowsAt, OwnedSemaphorePermit);
 
 impl TableRun {
     /// Reads a chunk once there is room for it. `None` where the blocks that it is of are no more the
@@ -37,26 +43,35 @@ impl TableRun {
     ///    the lock pg_repack carries the change over, in the transaction that swaps. 4. The chunk reads the
     ///    new file, and by its snapshot the row is as it was before. The change is from before capture, so no
     ///    mark repairs that.
-    async fn chunk_of_keys(&self, read: &RangeRead) -> Result<CopyChunk> {
+    async fn chunk_of_keys(&self, read: &RangeRead) -> Result<RowsAt> {
+        self.of_one_file(|| self.migration.source.read_chunk(&self.binding, read)).await
+    }
+
+    /// As [`TableRun::chunk_of_keys`], whatever it is that is read.
+    pub(super) async fn of_one_file<F>(&self, read: impl Fn() -> F) -> Result<RowsAt>
+    where
+        F: Future<Output = StoreResult<CopyChunk>>,
+    {
         let (source, binding) = (&self.migration.source, &self.binding);
         loop {
-            let before = self.seen();
-            let chunk = source.read_chunk(binding, read).await?;
+            let (before, at) = (self.seen(), self.migration.target.reading());
+            let chunk = read().await?;
             let now = require_shape_now(source, binding, &self.fingerprint).await?;
             if !is_moved(&before, &now) {
-                return Ok(chunk);
+                return Ok((chunk, at));
             }
             self.see(now);
         }
     }
 
-    async fn chunk_of_blocks(&self, read: &BlockRead) -> Result<Option<CopyChunk>> {
+    async fn chunk_of_blocks(&self, read: &BlockRead) -> Result<Option<RowsAt>> {
         let (source, binding) = (&self.migration.source, &self.binding);
+        let at = self.migration.target.reading();
         let chunk = source.read_blocks(binding, read).await?;
         require_shape_now(source, binding, &self.fingerprint).await?;
         if chunk.is_none() {
             cut::begin_again(&self.migration, binding, &read.file).await?;
         }
-        Ok(chunk)
+        Ok(chunk.map(|chunk| (chunk, at)))
     }
 }

@@ -29,12 +29,17 @@ impl TableRun {
             self.shared.rate.acquire(batch.units).await;
             self.shared.budget.acquire(batch.units).await?;
             let lane = self.shared.rate.lane().await;
+            if !batch.read_at.may_leave() {
+                let Some(read_again) = self.in_time(batch, &mut done).await? else { return Ok(done) };
+                batch = read_again;
+                items = batch.take_items();
+            }
             self.lease.require()?;
             let sent_at = Instant::now();
             let answer = self
                 .migration
                 .target
-                .insert_initial_load(self.path_now(), &self.binding.target_name, items)
+                .insert_initial_load(batch.read_at, self.path_now(), &self.binding.target_name, items)
                 .await;
             self.shared.rate.answered(sent_at);
             drop(lane);
@@ -47,10 +52,13 @@ impl TableRun {
                         self.set_aside(&batch, index, &reason).await?;
                         done.dead_letters += 1;
                     }
-                    let kind = if outcome.again.iter().any(|(_, kind)| *kind != Kind::Throttled) {
-                        Kind::Unknown
-                    } else {
+                    let kinds = || outcome.again.iter().map(|(_, kind)| *kind);
+                    let kind = if kinds().all(|kind| kind == Kind::Fenced) {
+                        Kind::Fenced
+                    } else if kinds().all(|kind| matches!(kind, Kind::Throttled | Kind::Fenced)) {
                         Kind::Throttled
+                    } else {
+                        Kind::Unknown
                     };
                     if outcome.written + outcome.present > 0 {
                         (away, throttled) = (
@@ -66,9 +74,10 @@ impl TableRun {
                 {
                     // The target refuses the request and does not say for which row: ask row by row. Or it is
                     // no row's fault, and an endpoint with half of PartiQL takes them one by one.
-                    done += self.deliver_singly(&mut batch, error).await?;
+                    done += self.deliver_singly(&batch, error).await?;
                     (Vec::new(), Kind::Invalid)
                 }
+                Err(error) if error.kind == Kind::Fenced => ((0..batch.len()).collect(), Kind::Fenced),
                 Err(error) if error.kind.retry() == Retry::Never => return Err(error.into()),
                 Err(error) => {
                     if error.kind == Kind::Unknown {
@@ -78,7 +87,7 @@ impl TableRun {
                         self.progress().pause(Some(error.to_string()));
                         away.pause(error).await?;
                         self.progress().pause(None);
-                        items = batch.again(&self.binding, &(0..batch.len()).collect::<Vec<_>>());
+                        items = batch.whole(&self.binding);
                         continue;
                     }
                     ((0..batch.len()).collect(), Kind::Throttled)
@@ -88,6 +97,10 @@ impl TableRun {
                 return Ok(done);
             }
             items = batch.again(&self.binding, &indices);
+            if kind == Kind::Fenced {
+                // Nothing failed: they were read too long ago by the time they had left, and are read again.
+                continue;
+            }
             if kind == Kind::Throttled {
                 self.progress().throttles.fetch_add(indices.len() as u64, Relaxed);
                 self.shared.rate.throttled();
@@ -105,7 +118,7 @@ impl TableRun {
     }
 
     /// Finds the rows that spoil a request. Conditional puts may be repeated as well.
-    async fn deliver_singly(&self, batch: &mut Batch, error: StoreError) -> Result<RangeProgress> {
+    async fn deliver_singly(&self, batch: &Batch, error: StoreError) -> Result<RangeProgress> {
         let mut done = RangeProgress::default();
         if error.kind != Kind::Invalid {
             self.go_singly(&error);
@@ -114,34 +127,35 @@ impl TableRun {
             done.dead_letters += 1;
             return Ok(done);
         }
-        let items = batch.again(&self.binding, &(0..batch.len()).collect::<Vec<_>>());
-        for (index, item) in items.into_iter().enumerate() {
-            let mut backoff = Backoff::patient();
-            let mut next = Some(item);
-            while let Some(item) = next.take() {
-                self.lease.require()?;
-                let answer = self
-                    .migration
-                    .target
-                    .insert_initial_load(
-                        LoadPath::ConditionalPut,
-                        &self.binding.target_name,
-                        vec![item.clone()],
-                    )
-                    .await?;
-                done.rows_written += answer.written as i64;
-                done.rows_present += answer.present as i64;
-                for (_, reason) in answer.refused {
-                    self.set_aside(batch, index, &reason).await?;
-                    done.dead_letters += 1;
-                }
-                if let Some((_, kind)) = answer.again.first() {
-                    backoff.pause(StoreError::target(*kind, "inserting", "a row was not taken")).await?;
-                    next = Some(item);
+        for index in 0..batch.len() {
+            self.deliver_one(batch.only(index), &mut done).await?;
+        }
+        Ok(done)
+    }
+
+    async fn deliver_one(&self, mut row: Batch, done: &mut RangeProgress) -> Result<()> {
+        let (mut backoff, target) = (Backoff::patient(), &self.migration.target);
+        loop {
+            let Some(mut in_time) = self.in_time(row, done).await? else { return Ok(()) };
+            let item = in_time.whole(&self.binding);
+            row = in_time;
+            self.lease.require()?;
+            let (path, table) = (LoadPath::ConditionalPut, &self.binding.target_name);
+            let answer = target.insert_initial_load(row.read_at, path, table, item).await?;
+            done.rows_written += answer.written as i64;
+            done.rows_present += answer.present as i64;
+            for (_, reason) in answer.refused {
+                self.set_aside(&row, 0, &reason).await?;
+                done.dead_letters += 1;
+            }
+            match answer.again.first() {
+                None => return Ok(()),
+                Some((_, Kind::Fenced)) => {}
+                Some((_, kind)) => {
+                    backoff.pause(StoreError::target(*kind, "inserting", "a row was not taken")).await?
                 }
             }
         }
-        Ok(done)
     }
 
     /// Returns how batches go in now: one by one, once the endpoint has refused statements for no row's

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{AttributeValue, Fields, Index, Item, TTL_ATTRIBUTE, Unholdable};
-use lockstep_dynamo::STATEMENTS_MAX;
+use lockstep_dynamo::{ReadAt, STATEMENTS_MAX};
 use lockstep_postgres::{CopyChunk, KeyBound, TableBinding};
 use tokio::sync::oneshot;
+
+use super::chunk::RowsAt;
 
 /// For how long a row must have been past its expiry to be left behind: longer than any clock is wrong.
 const EXPIRED_FOR: TimeDelta = TimeDelta::days(1);
@@ -34,6 +36,8 @@ pub(super) struct Batch {
     chunk: Arc<CopyChunk>,
     rows: Vec<Range<usize>>,
     items: Vec<Item>,
+    /// The time from which it may be sent for a while.
+    pub(super) read_at: ReadAt,
     /// Write units of the whole batch.
     pub(super) units: f64,
 }
@@ -44,14 +48,14 @@ pub(super) struct Batch {
 /// When the key of a row cannot border a range, which no table of a supported shape can have.
 pub(super) async fn encode(
     binding: &TableBinding,
-    chunk: CopyChunk,
+    rows: RowsAt,
     now: DateTime<Utc>,
 ) -> Result<Encoded, Unholdable> {
     let binding = binding.clone();
     let (send, receive) = oneshot::channel();
     rayon::spawn(move || {
         // The receiver is gone only when the run was cancelled.
-        let _ = send.send(encode_now(&binding, chunk, now));
+        let _ = send.send(encode_now(&binding, rows, now));
     });
     receive.await.unwrap_or_else(|_| Err(Unholdable::because("encoding panicked; see the log")))
 }
@@ -64,13 +68,17 @@ fn expires_at_s(item: &Item) -> Option<i64> {
     }
 }
 
-fn encode_now(binding: &TableBinding, chunk: CopyChunk, now: DateTime<Utc>) -> Result<Encoded, Unholdable> {
+fn encode_now(
+    binding: &TableBinding,
+    (chunk, read_at): RowsAt,
+    now: DateTime<Utc>,
+) -> Result<Encoded, Unholdable> {
     let chunk = Arc::new(chunk);
     let mut encoded =
         Encoded { batches: Vec::new(), unholdable: Vec::new(), expired: 0, rows: 0, last_key: None };
     let expired_before_s = (now - EXPIRED_FOR).timestamp();
     let indexes = binding.table.target().indexes;
-    let mut batch = Batch::new(&chunk);
+    let mut batch = Batch::new(&chunk, read_at);
     let mut last = None;
     for row in chunk.rows() {
         encoded.rows += 1;
@@ -86,7 +94,7 @@ fn encode_now(binding: &TableBinding, chunk: CopyChunk, now: DateTime<Utc>) -> R
             }
         }
         if batch.rows.len() == STATEMENTS_MAX {
-            encoded.batches.push(std::mem::replace(&mut batch, Batch::new(&chunk)));
+            encoded.batches.push(std::mem::replace(&mut batch, Batch::new(&chunk, read_at)));
         }
     }
     if !batch.rows.is_empty() {
@@ -97,13 +105,20 @@ fn encode_now(binding: &TableBinding, chunk: CopyChunk, now: DateTime<Utc>) -> R
 }
 
 impl Batch {
-    fn new(chunk: &Arc<CopyChunk>) -> Self {
+    fn new(chunk: &Arc<CopyChunk>, read_at: ReadAt) -> Self {
         Self {
             chunk: chunk.clone(),
             rows: Vec::with_capacity(STATEMENTS_MAX),
             items: Vec::with_capacity(STATEMENTS_MAX),
+            read_at,
             units: 0.0,
         }
+    }
+
+    /// Returns the row at `index` as a batch of its own, to be encoded by [`Batch::again`].
+    pub(super) fn only(&self, index: usize) -> Self {
+        let rows = vec![self.rows[index].clone()];
+        Self { chunk: self.chunk.clone(), rows, items: Vec::new(), read_at: self.read_at, units: 0.0 }
     }
 
     fn push(&mut self, row: Range<usize>, item: Item, indexes: &[Index]) {
@@ -129,6 +144,11 @@ impl Batch {
 
     fn encode_row(&self, binding: &TableBinding, row: &Range<usize>) -> Option<Item> {
         binding.table.encode(&mut Fields::of_copy(self.chunk.row(row))).ok()
+    }
+
+    /// Encodes all of its rows again.
+    pub(super) fn whole(&mut self, binding: &TableBinding) -> Vec<Item> {
+        self.again(binding, &(0..self.rows.len()).collect::<Vec<_>>())
     }
 
     /// Returns how many rows it has now.

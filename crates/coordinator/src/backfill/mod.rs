@@ -8,9 +8,10 @@
 //! `table` (one table), `lease` and `shift` (which ranges this process may move, and until when), `piece`
 //! (what is left of a range), `chunk` (what is read of it at once, and whether it counts), `range` (one
 //! range: read, hand on, keep the watermark), `parts` (the same into files, for an import), `encode` (bytes
-//! to items, on rayon), `deliver` (one batch into the target), `budget` (what all workers may spend),
-//! `watermark`; `rate` is beside this folder.
+//! to items, on rayon), `deliver` (one batch into the target), `again` (rows that waited for too long to be
+//! sent), `budget` (what all workers may spend), `watermark`; `rate` is beside this folder.
 
+mod again;
 mod budget;
 mod chunk;
 mod cut;

@@ -78,9 +78,9 @@ impl TableRun {
                 }
                 Some(next) = OptionFuture::from(reading.as_mut()) => {
                     reading = None;
-                    let Some((chunk, permit)) = next? else { return Ok(RangeEnd::of(held)) };
-                    let bytes = chunk.bytes();
-                    let encoded = encode(&self.binding, chunk, self.migration.source.now_at_least())
+                    let Some((rows, permit)) = next? else { return Ok(RangeEnd::of(held)) };
+                    let bytes = rows.0.bytes();
+                    let encoded = encode(&self.binding, rows, self.migration.source.now_at_least())
                         .await
                         .map_err(|why| StoreError::unholdable(self.binding.name(), &why))?;
                     self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);

@@ -59,7 +59,9 @@ pub struct HelpedTable {
 ///
 /// # Errors
 /// [`Kind::Misconfigured`] where this process does not see what the leader sees: another version, table,
-/// target, layout or phase. Waiting does not repair it.
+/// target, layout or phase. Waiting does not repair it. What is under way of other tables ends first: 1. One
+/// of two tables was altered, and does not fit any more. 2. What this process has read of the other one is
+/// in its files alone, and would be read again by all who are left.
 ///
 /// # Cancel safety
 /// Reading has no effect. Others read again what it has read: at once when cancelled, and else once its lease
@@ -76,15 +78,24 @@ pub async fn help(
     let reader = Reader::new(source, target, options);
     let (mut tasks, mut under_way) = (JoinSet::new(), HashMap::new());
     let (mut comparisons, leases_ended) = (0, Arc::new(AtomicU64::new(0)));
-    loop {
+    let mut failed = None;
+    'looking: loop {
         for binding in tables {
-            let found = reader.ask(|| source.shared_comparison(binding.name())).await?;
+            let found = match reader.ask(|| source.shared_comparison(binding.name())).await {
+                Ok(found) => found,
+                // Those that are under way wait for the source by themselves.
+                Err(error) if error.kind.retry() != Retry::Never && !tasks.is_empty() => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break 'looking;
+                }
+            };
             let Some(found) = found.filter(|found| under_way.get(binding.name()) != Some(&found.run)) else {
                 continue;
             };
             under_way.insert(binding.name(), found.run);
             comparisons += 1;
-            let (reader, binding) = (reader.clone(), binding.clone());
+            let (reader, binding) = (reader.of_a_share(), binding.clone());
             let (options, sharing, progress) = (options.clone(), sharing.clone(), Arc::clone(progress));
             let (leases_ended, cancel) = (Arc::clone(&leases_ended), cancel.clone());
             tasks.spawn(async move {
@@ -95,7 +106,13 @@ pub async fn help(
         }
         while let Some(task) = tasks.try_join_next() {
             // It may go on after its leader was away for a while.
-            under_way.remove(of_task(task).map_err(failed)?);
+            match of_task(task) {
+                Ok(table) => _ = under_way.remove(table),
+                Err(error) => {
+                    failed = Some(error);
+                    break 'looking;
+                }
+            }
         }
         let has_helped = comparisons > 0 && tasks.is_empty() && !stay;
         let is_cancelled = cancel.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none();
@@ -104,7 +121,10 @@ pub async fn help(
         }
     }
     while let Some(task) = tasks.join_next().await {
-        of_task(task).map_err(failed)?;
+        failed = failed.or(of_task(task).err());
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     let tables = progress.tables().iter().map(|table| HelpedTable {
         table: table.name().to_owned(),
@@ -122,15 +142,12 @@ pub async fn help(
 type Task = std::result::Result<std::result::Result<&'static str, Stopped>, JoinError>;
 
 /// Returns the table of a task that has ended well.
-fn of_task(task: Task) -> std::result::Result<&'static str, Stopped> {
-    task.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
-}
-
-fn failed(why: Stopped) -> Error {
-    match why {
+fn of_task(task: Task) -> Result<&'static str> {
+    let ended = task.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())));
+    ended.map_err(|why| match why {
         Stopped::Store(error) => error,
         other => Error::source(Kind::Misconfigured, "taking part in a comparison", other.to_string()),
-    }
+    })
 }
 
 /// Takes part in one comparison until it has ended.

@@ -101,7 +101,6 @@ impl Desk {
             ask: 0,
             asked: String::new(),
             wanted: Vec::new(),
-            sharers: 0,
         };
         // One that was killed has its lease for a while.
         let begun = Instant::now();

@@ -70,7 +70,10 @@ async fn keep(source: Source, id: i64, lease: Duration, run: Arc<TableRun>, over
         let (now, at) = (rows(), Instant::now());
         let seconds = (at - before).as_secs_f64().max(0.001);
         let pulse = Pulse {
-            idle: now == rows_before,
+            // It takes pieces and no ranges. 1. It reads segments of the target, or waits for the leader. 2.
+            // Its pulse says that it has found no range. 3. Every worker of a backfill splits its ranges,
+            // again and again, for one that takes none.
+            idle: false,
             rows: i64::try_from(now).unwrap_or(i64::MAX),
             rows_per_s: now.saturating_sub(rows_before) as f64 / seconds,
         };

@@ -134,7 +134,6 @@ impl Portion {
             let source = &self.run.reader.source;
             let now = self.run.reader.ask(|| source.shared_comparison(self.run.binding.name())).await?;
             let Some(now) = now.filter(|now| now.run == self.comparison) else { return Ok(()) };
-            self.run.reader.share(now.sharers);
             if now.ask > answered {
                 let _alone = self.reading.write().await;
                 self.hand_over(&now).await?;

@@ -5,7 +5,7 @@
 //! `shapes` (whole migrations), `partitions`, `partition_triggers`, `keyless`, `proposed` (what `init` leaves
 //! out), `types` (every type there and back), `typed` (the same of tables in Rust), `random` (any schema, any
 //! row, any template), `same_items` (declared and typed tables agree), `refused`, `together` (many tables),
-//! `stranger` (what published schemas have shown).
+//! `stranger` (what published schemas have shown), `waited` (rows that expire while the backfill waits).
 
 mod keyless;
 mod naive;
@@ -25,6 +25,7 @@ mod together;
 mod traps;
 mod typed;
 mod types;
+mod waited;
 
 use std::path::{Path, PathBuf};
 

@@ -22,7 +22,7 @@ use crate::process::command;
 
 const SEED: u64 = 11;
 
-fn sharing(name: &str) -> Sharing {
+pub(super) fn sharing(name: &str) -> Sharing {
     Sharing { name: name.to_owned(), lease: Duration::from_secs(5) }
 }
 
@@ -42,7 +42,7 @@ fn options(sharing: Option<Sharing>) -> ValidateOptions {
     }
 }
 
-async fn compare(world: &World, sharing: Option<Sharing>) -> Report {
+pub(super) async fn compare(world: &World, sharing: Option<Sharing>) -> Report {
     let (tables, options) = (world.tables(), options(sharing));
     let progress = ValidationProgress::new(&tables);
     let never = CancellationToken::new();
@@ -50,7 +50,7 @@ async fn compare(world: &World, sharing: Option<Sharing>) -> Report {
 }
 
 /// A helper with a pool of its own, as another process has it.
-async fn helper(world: &World, name: &str) -> JoinHandle<lockstep_core::Result<Helped>> {
+pub(super) async fn helper(world: &World, name: &str) -> JoinHandle<lockstep_core::Result<Helped>> {
     let (source, target, tables) = (world.another_source().await, world.plain_target.clone(), world.tables());
     let sharing = sharing(name);
     tokio::spawn(async move {
@@ -61,12 +61,14 @@ async fn helper(world: &World, name: &str) -> JoinHandle<lockstep_core::Result<H
     })
 }
 
-async fn joined(helper: JoinHandle<lockstep_core::Result<Helped>>) -> lockstep_core::Result<Helped> {
+pub(super) async fn joined(
+    helper: JoinHandle<lockstep_core::Result<Helped>>,
+) -> lockstep_core::Result<Helped> {
     within(Duration::from_mins(3), helper).await.expect("no panic")
 }
 
 /// The comparison of a table, once it has begun.
-async fn begun(world: &World, table: &str) -> SharedComparison {
+pub(super) async fn begun(world: &World, table: &str) -> SharedComparison {
     eventually("a comparison begins", || async {
         world.source.shared_comparison(table).await.is_ok_and(|found| found.is_some())
     })
@@ -75,18 +77,18 @@ async fn begun(world: &World, table: &str) -> SharedComparison {
 }
 
 /// A worker of this test, which takes one piece and does with it what a test says.
-async fn taken(world: &World, of: &SharedComparison, id: i64) -> ComparisonPiece {
+pub(super) async fn taken(world: &World, of: &SharedComparison, id: i64) -> ComparisonPiece {
     world.source.claim_comparison_piece(of.run, id).await.expect("asked").expect("one is free")
 }
 
-async fn register(world: &World, id: i64) {
+pub(super) async fn register(world: &World, id: i64) {
     let lease = Duration::from_secs(60);
     let registering = Registering { id, name: "stalled", coordinator: false, lease };
     world.source.register_worker(&registering).await.expect("registered");
 }
 
 /// Keeps every process from registering as a worker while it is there.
-async fn gate(world: &World) -> sqlx::PgConnection {
+pub(super) async fn gate(world: &World) -> sqlx::PgConnection {
     let mut connection = sqlx::PgConnection::connect_with(&world.connect_options()).await.expect("connects");
     sqlx::raw_sql("BEGIN; LOCK TABLE lockstep.workers IN SHARE MODE")
         .execute(&mut connection)

@@ -2,13 +2,16 @@
 //! target, and what is acknowledged is not read again.
 //!
 //! In reading order: `schedules` (the lease, in any order of events), `engine` (shifts in this process),
-//! `relays` (shares of the pending keys), `comparing` (one comparison), `crew` (workers as processes),
-//! `processes` and `namespaces` (killed, stopped, cut off).
+//! `plans` (ranges that are split while their plan is forgotten), `relays` (shares of the pending keys),
+//! `comparing` (one comparison), `taking_part` (a process that reads for several), `crew` (workers as
+//! processes), `processes` and `namespaces` (killed, stopped, cut off).
 
 mod comparing;
 mod crew;
 mod engine;
 mod namespaces;
+mod plans;
 mod processes;
 mod relays;
 mod schedules;
+mod taking_part;

@@ -35,6 +35,8 @@ fn of_kind<'a>(built: &'a str, kind: &str) -> Vec<&'a str> {
 fn every_kustomization_builds_and_its_pods_run_as_the_image_does() {
     let image = read("ops/Dockerfile");
     let user = image.lines().find_map(|line| line.strip_prefix("USER ")).expect("the image has a user");
+    // Where a task of ECS, or `docker run --read-only`, gives it no place of its own, this is one.
+    assert!(image.lines().any(|line| line == "VOLUME /tmp"), "a comparison has no place in the image");
     let as_user = format!("runAsUser: {user}");
     for (folder, kind) in [("base", "Deployment"), ("backfill", "Job"), ("workers", "Deployment")] {
         let Some(built) = built(folder) else { return };
@@ -48,6 +50,12 @@ fn every_kustomization_builds_and_its_pods_run_as_the_image_does() {
             "automountServiceAccountToken: false",
         ] {
             assert!(pods[0].contains(needed), "{folder} lacks `{needed}`");
+        }
+        // 1. A comparison has read some 60,000 rows, and puts them into temporary files. 2. The root is
+        //    read-only. 3. No comparison ends, and no step is ever taken.
+        let words = pods[0].split_whitespace().collect::<Vec<_>>().join(" ");
+        for needed in ["- mountPath: /tmp name: temporary", "- emptyDir: {} name: temporary"] {
+            assert!(words.contains(needed), "{folder} lacks `{needed}`");
         }
         // The image's entry point is the program, so that `args` begin with a command of it.
         assert!(image.contains(r#"ENTRYPOINT ["/usr/local/bin/lockstep"]"#) && !pods[0].contains("command:"));
@@ -93,7 +101,14 @@ fn workers_are_an_indexed_job_or_a_deployment_that_scales_on_what_the_daemon_ser
     let (deployment, scales) = (one(&workers, "Deployment"), one(&workers, "HorizontalPodAutoscaler"));
     assert!(deployment.contains("- worker\n") && deployment.contains("- --stay"));
     assert!(!deployment.contains("replicas:"), "the autoscaler says how many there are");
-    let metric = "lockstep_ranges_open";
-    assert!(scales.contains(metric) && scales.contains("name: lockstep-workers"));
-    assert!(read("crates/daemon/src/gauges.rs").contains(metric), "the daemon serves no {metric}");
+    assert!(scales.contains("name: lockstep-workers"));
+    let (gauges, document) = (read("crates/daemon/src/gauges.rs"), read("docs/kubernetes.md"));
+    // 1. No range is open, and workers hold what they have read of a comparison. 2. They are taken away. 3.
+    //    All of it is read again, by as few as are left.
+    for metric in ["lockstep_ranges_open", "lockstep_comparison_pieces"] {
+        assert!(scales.contains(&format!("name: {metric}\n")), "it does not scale on {metric}");
+        assert!(gauges.contains(&format!("\"{metric}\"")), "the daemon serves no {metric}");
+        let query = format!("query: sum(max by (table) ({metric}))");
+        assert!(document.contains(&query), "the object for KEDA has not `{query}`");
+    }
 }
