@@ -262,4 +262,18 @@ mod tests {
             assert_eq!(row.word(), word, "{}", row.report);
         }
     }
+
+    #[test]
+    fn the_age_of_a_verdict_is_that_of_its_oldest_reading() {
+        let at = DateTime::UNIX_EPOCH + TimeDelta::hours(12);
+        let row = |report| VerdictRow { at, age_s: 60.0, began: None, epoch: 1, consistent: true, report };
+        let read = json!({ "tables": [
+            { "name": "a", "as_of": "1970-01-01T11:00:00Z" },
+            { "name": "b", "as_of": "1970-01-01T09:00:00Z" },
+        ] });
+        assert_eq!(row(read).reading_age_s(), 3.0 * 3_600.0 + 60.0);
+        assert_eq!(row(json!({})).reading_age_s(), 60.0, "an earlier version says no moment");
+        let ahead = VerdictRow { age_s: f64::INFINITY, ..row(json!({})) };
+        assert!(ahead.reading_age_s().is_infinite());
+    }
 }

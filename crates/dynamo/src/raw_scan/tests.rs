@@ -44,13 +44,11 @@ fn page_of(attribute: &str) -> String {
 async fn well_formed_pages_read_alike() {
     let server = Answering::start().await;
     let bodies = [
-        "",
-        "{}",
         r#"{"Items":null,"LastEvaluatedKey":null,"ConsumedCapacity":null}"#,
         r#"{"Items":[],"LastEvaluatedKey":{}}"#,
         r#" { "ScannedCount" : 2 , "Items" : [ { } , { "x" : { "S" : "" } } ] , "Unheard" : { "of" : [ 1 , null , "\u00e9" ] } } "#,
         r#"{"LastEvaluatedKey":{"PK":{"S":"a\"b"},"SK":{"N":"7"}},"Items":[{"a":{"BOOL":false}}],"ConsumedCapacity":{"TableName":"t","CapacityUnits":0.5,"Table":{"CapacityUnits":1}}}"#,
-        r#"{"ConsumedCapacity":{"CapacityUnits":3},"LastEvaluatedKey":{"PK":{"S":"x"}},"LastEvaluatedKey":null}"#,
+        r#"{"ConsumedCapacity":{"CapacityUnits":3},"Items":[],"LastEvaluatedKey":{"PK":{"S":"x"}},"LastEvaluatedKey":null}"#,
         r#"{"Items":[{"twice":{"S":"first"},"other":{"N":"1"},"twice":{"N":"2"}},{"tw\u0069ce":{"S":"a"},"twice":{"S":"b"}}]}"#,
     ];
     for body in bodies {
@@ -144,6 +142,20 @@ async fn what_only_the_sdk_would_make_sense_of_is_refused() {
     let server = Answering::start().await;
     for body in [r#"{"Items":[{"a":{"S":"x"}}],"Items":[]}"#.to_owned(), page_of(r#"{"X":"y"}"#)] {
         assert_eq!(both(&server, Answer::page(body)).await[1], Err(Kind::Unknown));
+    }
+}
+
+/// 1. A proxy answers a page with 200 and an empty body. 2. To the SDK that is an empty page, and the last one.
+/// 3. The rest of the segment is never read.
+#[tokio::test]
+async fn what_has_no_list_of_items_is_no_page_of_a_scan() {
+    let server = Answering::start().await;
+    for body in
+        ["", "{}", r#"{"ConsumedCapacity":{"CapacityUnits":3}}"#, r#"{"LastEvaluatedKey":{"PK":{"S":"x"}}}"#]
+    {
+        let [sdk, ours] = both(&server, Answer::page(body)).await;
+        assert!(sdk.is_ok(), "{body}");
+        assert_eq!(ours, Err(Kind::Unknown), "{body}");
     }
 }
 
