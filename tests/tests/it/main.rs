@@ -53,6 +53,7 @@ mod misplaced;
 mod moving;
 mod not_understood;
 mod notifications;
+mod numbered;
 mod one_reading;
 mod orphans;
 mod own;
