@@ -51,11 +51,13 @@ impl Source {
                 return error;
             }
             let mut error = of_sqlx(&place, e);
-            error.message += &format!(
-                "; check {SourceUrl} ({SourceUrlVariable}) and that the server \
+            if !error.is_password_refused() {
+                error.message += &format!(
+                    "; check {SourceUrl} ({SourceUrlVariable}) and that the server \
                     accepts connections"
-            );
-            error
+                );
+            }
+            options.password.advised(error)
         };
         // One connection first: a pool tries again until its time-out and then says no more than that it
         // timed out.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
+use lockstep_core::{AttributeValue, Attributes, Kind, Result, Retry, TargetKey};
 use lockstep_dynamo::{Backoff, CountPage, CountWhat, PageEnd, READ_KEYS_MAX, ScanBody, ScanPage, Target};
 use lockstep_postgres::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
 use tokio::sync::Semaphore;
@@ -33,6 +34,7 @@ pub(crate) struct Reader {
     source_slots: Arc<Semaphore>,
     target_slots: Arc<Semaphore>,
     pace: Arc<Pace>,
+    gave_up: Arc<AtomicBool>,
 }
 
 impl Reader {
@@ -44,8 +46,14 @@ impl Reader {
             source_slots: Arc::new(Semaphore::new(parallel)),
             // Two a worker: one is answered while the other is on the wire.
             target_slots: Arc::new(Semaphore::new(2 * parallel)),
+            gave_up: Arc::default(),
             pace: Arc::new(Pace::new(options.settings.read_units_per_s_max.map(|units| units as f64))),
         }
+    }
+
+    /// Tells whether a store could not be reached, or failed, for longer than there was patience.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::Relaxed)
     }
 
     /// Waits until the target may be read again, at the rate that operators allow by now. While the setting
@@ -78,7 +86,7 @@ impl Reader {
         &self,
         question: impl FnMut() -> F,
     ) -> Result<T> {
-        insist(&self.source_slots, question).await
+        self.insist(&self.source_slots, question).await
     }
 
     /// Returns the next rows of a range.
@@ -119,7 +127,7 @@ impl Reader {
         let parts = wanted.chunks(READ_KEYS_MAX).map(async |part: &[TargetKey]| {
             self.paced().await;
             let items =
-                insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
+                self.insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
             // A strongly consistent read of up to 4 KB is one unit, and larger items are rare.
             self.pace.pay(part.len() as f64);
             Ok::<_, lockstep_core::Error>(items)
@@ -148,7 +156,7 @@ impl Reader {
     ) -> Result<ScanPage> {
         self.paced().await;
         let page =
-            insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
+            self.insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }
@@ -161,7 +169,7 @@ impl Reader {
         start: Option<&Attributes>,
     ) -> Result<ScanBody> {
         self.paced().await;
-        insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
+        self.insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
     }
 
     /// Pays for a page that was read.
@@ -179,37 +187,42 @@ impl Reader {
     ) -> Result<CountPage> {
         self.paced().await;
         let page =
-            insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
+            self.insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
                 .await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }
-}
 
-/// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back
-/// during pauses.
-async fn insist<T, F: Future<Output = Result<T>>>(
-    slots: &Semaphore,
-    mut question: impl FnMut() -> F,
-) -> Result<T> {
-    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
-    let mut failing_since = None;
-    loop {
-        let slot = slots.acquire().await.expect("the slots are never closed");
-        let error = match question().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        drop(slot);
-        let patience = match error.kind.retry() {
-            Retry::Never => return Err(error),
-            Retry::Again => DOWN_AFTER,
-            Retry::Slower => THROTTLED_AFTER,
-        };
-        if failing_since.get_or_insert_with(Instant::now).elapsed() >= patience {
-            return Err(error);
+    /// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back
+    /// during pauses.
+    async fn insist<T, F: Future<Output = Result<T>>>(
+        &self,
+        slots: &Semaphore,
+        mut question: impl FnMut() -> F,
+    ) -> Result<T> {
+        let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
+        let mut failing_since = None;
+        loop {
+            let slot = slots.acquire().await.expect("the slots are never closed");
+            let error = match question().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            drop(slot);
+            let patience = match error.kind.retry() {
+                Retry::Never => {
+                    self.gave_up.fetch_or(error.kind == Kind::Denied, Ordering::Relaxed);
+                    return Err(error);
+                }
+                Retry::Again => DOWN_AFTER,
+                Retry::Slower => THROTTLED_AFTER,
+            };
+            if failing_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+                self.gave_up.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            backoff.pause(error).await?;
         }
-        backoff.pause(error).await?;
     }
 }
 

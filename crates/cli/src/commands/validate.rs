@@ -10,7 +10,7 @@ use super::validate_shared::{help_out, sharing};
 use crate::config::{Moment, Setting};
 use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
-use crate::report::{exit_of_verdict, print, print_json, validation};
+use crate::report::{exit_of_report, print, print_json, validation};
 use crate::stores::Stores;
 use crate::{Context, help};
 
@@ -196,7 +196,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             print(&of_one_key(key, &report));
         }
         stores.close(false).await?;
-        return Ok(if is_same(&report) { Exit::Done } else { Exit::NotConsistent });
+        return Ok(match is_same(&report) {
+            true => Exit::Done,
+            false if report.store_failed && report.findings_total() == 0 => Exit::Infrastructure,
+            false => Exit::NotConsistent,
+        });
     }
     if args.counts {
         return run_counts(&context, stores, &args.options(&context), args.by_day).await;
@@ -220,7 +224,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     }
     stores.close(false).await?;
     context.check_cancelled()?;
-    Ok(exit_of_verdict(&report.verdict))
+    Ok(exit_of_report(&report))
 }
 
 /// Compares the row and the item of one key, typed as `TABLE/VALUE,VALUE`.

@@ -22,6 +22,8 @@ pub struct Observation {
     pub target_record: Option<TargetRecord>,
     /// Reason why DynamoDB's control record could not be read; then it is not known what it says.
     pub target_record_error: Option<String>,
+    /// Reason why DynamoDB does not answer at all; one that denies, answers.
+    pub target_silent: Option<String>,
     /// Whether it names no migration, and we know which ours is: a version that knew no owners made it, or
     /// another program.
     pub target_record_unnamed: bool,

@@ -49,6 +49,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     // A table that was never made says nothing; one that cannot be asked is told of by the tables.
     seen.foreign_control_table = asked.answer(target.control().foreign()).await.flatten();
     see_record(&mut asked, target, &mut seen).await;
+    seen.target_silent = asked.silent();
     let targets = in_target(&asked, target, tables).await;
     for (binding, in_target) in tables.iter().zip(targets) {
         let mut table = TableSeen {

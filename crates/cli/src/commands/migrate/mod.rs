@@ -147,7 +147,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Changes made from now on wait until a relay delivers them: keep `cargo xtask relay` running.",
         );
     }
-    Ok(exit_of_verdict(&report.verdict))
+    Ok(exit_of_verdict(&report.verdict, report.cut_short))
 }
 
 /// Makes the error of a run that was told to stop.
