@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Epoch, InstanceRow, Phase, TargetRecord};
 use lockstep_dynamo::{TableExpiry, UndeclaredIndex};
 use lockstep_postgres::reverse::FeedStanding;
-use lockstep_postgres::{Completed, Entry};
+use lockstep_postgres::{Completed, Entry, VerdictWord};
 use serde::Serialize;
 
 use crate::loss::Continuity;
@@ -109,6 +109,8 @@ pub struct VerdictSeen {
     pub age_s: f64,
     /// The epoch it was made in.
     pub epoch: i64,
+    /// Word of a verdict that was recorded later, and does not answer it.
+    pub later: Option<VerdictWord>,
 }
 
 /// Observation of one table.

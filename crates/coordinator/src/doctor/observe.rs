@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use lockstep_core::{Doing, Kind, Phase};
 use lockstep_dynamo::{TableExpiry, TableStanding, Target};
-use lockstep_postgres::{Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
+use lockstep_postgres::{Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord};
 
 use crate::truth::set_back;
 
@@ -106,7 +106,12 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         }
     }
     let verdict = source.latest_verdict().await?;
+    let later = match &verdict {
+        Some(decides) => source.verdict_after(decides).await?,
+        None => None,
+    };
     seen.verdict = verdict.map(|v| VerdictSeen {
+        later: later.as_ref().map(VerdictRow::word),
         consistent: v.consistent,
         incomplete: v.word() == VerdictWord::Incomplete,
         age_s: v.age_s,
