@@ -61,8 +61,7 @@ mod tests {
 
     /// A server that refuses every password.
     async fn refusing(listener: tokio::net::TcpListener) {
-        const FIELDS: &[u8] =
-            b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"app\"\0\0";
+        const FIELDS: &[u8] = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"app\"\0\0";
         loop {
             let (mut stream, _) = listener.accept().await.expect("a client");
             // What it begins with is a message of one packet, with its length before it.

@@ -159,7 +159,9 @@ fn differing(table: &str, setting: &str, adopted: &str, configured: &str) -> Str
 
 fn told(table: &str, setting: &str, adopted: &str, configured: &str) -> String {
     let setting = Advice::TableSetting(table.to_owned(), setting.to_owned());
-    format!("{setting}: the migration has {adopted}, and {configured} is configured here; put the setting back")
+    format!(
+        "{setting}: the migration has {adopted}, and {configured} is configured here; put the setting back"
+    )
 }
 
 /// Returns the least parts in which two layouts of declared tables differ, one sentence each; none where they

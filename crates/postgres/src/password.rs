@@ -89,7 +89,8 @@ impl Password {
         };
         let first = printed.lines().next().unwrap_or_default();
         if first.is_empty() {
-            let origin = if matches!(self, Self::File(_)) { SourcePasswordFile } else { SourcePasswordCommand };
+            let origin =
+                if matches!(self, Self::File(_)) { SourcePasswordFile } else { SourcePasswordCommand };
             let message = format!("{origin} gave an empty first line");
             return Err(Error::source(Kind::Misconfigured, "reading the source's password", message));
         }

@@ -164,7 +164,7 @@ impl Source {
     }
 
     /// Returns the verdict that was recorded after `decides`, the one of [`Source::latest_verdict`], if any
-    /// was: of a part, or incremental, so that it does not answer a finding that stands.
+    /// was and says another word: of a part, or incremental, so that it does not answer a finding that stands.
     ///
     /// # Errors
     /// The driver's.
@@ -174,7 +174,7 @@ impl Source {
             .fetch_optional(self.pool())
             .await
             .doing("reading the verdict that was recorded last")?;
-        Ok(last.filter(|last| last.at > decides.at && last.began != decides.began))
+        Ok(last.filter(|last| last.at > decides.at && last.word() != decides.word()))
     }
 
     /// Returns the source's clock: the one that ages are measured by.

@@ -126,8 +126,9 @@ impl Reader {
         }
         let parts = wanted.chunks(READ_KEYS_MAX).map(async |part: &[TargetKey]| {
             self.paced().await;
-            let items =
-                self.insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
+            let items = self
+                .insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief()))
+                .await?;
             // A strongly consistent read of up to 4 KB is one unit, and larger items are rare.
             self.pace.pay(part.len() as f64);
             Ok::<_, lockstep_core::Error>(items)
@@ -186,9 +187,9 @@ impl Reader {
         start: Option<&Attributes>,
     ) -> Result<CountPage> {
         self.paced().await;
-        let page =
-            self.insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
-                .await?;
+        let page = self
+            .insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
+            .await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }

@@ -127,7 +127,8 @@ fn faults(phase: Phase) -> Vec<Observation> {
     let by_note =
         UndeclaredIndex { name: "by_note".to_owned(), by: vec!["note".to_owned()], is_local: false };
     let of_table = |table: TableSeen| Observation { tables: vec![table], ..base.clone() };
-    let verdict = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None });
+    let verdict =
+        Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None });
     let unfinished = verdict.map(|verdict| VerdictSeen { incomplete: true, ..verdict });
     let feeds = AtWork { coordinator: None, reverse_feed: Some(7) };
     let mut all = vec![

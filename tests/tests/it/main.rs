@@ -51,6 +51,7 @@ mod long_keys;
 mod lost_commits;
 mod misplaced;
 mod moving;
+mod new_user;
 mod not_understood;
 mod notifications;
 mod numbered;

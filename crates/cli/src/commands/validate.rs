@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lockstep_core::Window;
 use lockstep_validator::{Sample, TableReport, ValidateOptions, validate_keys};
 
+use super::no_relay::told_beside;
 use super::validate_counts::run_counts;
 use super::validate_shared::{help_out, sharing};
 use crate::config::{Moment, Setting};
@@ -260,7 +261,10 @@ pub(super) async fn one_key(
     }
     let options = ValidateOptions { kept: None, quality: false, ..options.clone() };
     let comparing = validate_keys(&stores.source, &stores.target, binding, &keys, &options, &context.cancel);
-    let report = comparing.await;
+    let report = match options.wait_for_pending {
+        true => told_beside(context, &stores.source, std::slice::from_ref(binding), comparing).await,
+        false => comparing.await,
+    };
     context.check_cancelled()?;
     Ok(report)
 }

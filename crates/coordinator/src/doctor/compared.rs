@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn what_may_be_the_only_copy_is_repaired_by_no_command_that_says_nothing_of_it() {
         for phase in [Phase::PostgresOnly, Phase::DualWrite, Phase::HybridRead] {
-            let verdict = VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None };
+            let verdict =
+                VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None };
             let decided = Observation {
                 control: Some((phase, Epoch(4), chrono::DateTime::UNIX_EPOCH)),
                 verdict: Some(verdict),

@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use lockstep_core::{Doing, Kind, Phase};
 use lockstep_dynamo::{TableExpiry, TableStanding, Target};
-use lockstep_postgres::{Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord};
+use lockstep_postgres::{
+    Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord,
+};
 
 use crate::truth::set_back;
 

@@ -75,6 +75,8 @@ fn repair(phase: Phase) -> &'static str {
     match phase {
         Phase::PostgresOnly => "run `advance --to DualWrite`, and `repair`",
         Phase::DualWrite | Phase::HybridRead => "run `repair`",
-        Phase::DynamoOnly => "run `reverse-feed --backfill`, which brings PostgreSQL to DynamoDB, and `validate`",
+        Phase::DynamoOnly => {
+            "run `reverse-feed --backfill`, which brings PostgreSQL to DynamoDB, and `validate`"
+        }
     }
 }

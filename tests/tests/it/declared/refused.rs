@@ -50,7 +50,10 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
         ("[tables.pairs.indexes.by_n]\npartition = \"{n}\"\nsort = \"{none}\"", "names `none`"),
         ("[tables.pairs.indexes.n]\npartition = \"{n}\"", "3 to 255"),
         ("[tables.pairs]\npartition = \"{a\"", "never closed"),
-        ("[tables.computed]\nomit = [\"twice\"]\npartition = \"{id:date}\"", "`id` is integer, which has no date"),
+        (
+            "[tables.computed]\nomit = [\"twice\"]\npartition = \"{id:date}\"",
+            "`id` is integer, which has no date",
+        ),
         (
             "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\npartition = \"{free:date}\"",
             "indexes.by_free.partition: `free` is integer, which has no date",
