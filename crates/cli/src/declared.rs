@@ -141,7 +141,8 @@ async fn is_another(source: &Source, name: &str, layout: &str) -> Result<Option<
             false => differing.join("; "),
         };
         format!(
-            "tables.{name}: rows are captured under another declaration: {differing}; put the declaration back"
+            "tables.{name}: rows are captured under another declaration: {differing}; put the declaration \
+             back"
         )
     }))
 }

@@ -278,13 +278,14 @@ pub async fn target_of(config: &Config) -> anyhow::Result<Target> {
     }
     let message = match &config.target.endpoint_url {
         None => {
-            "no target is set: set target.region (LOCKSTEP_TARGET__REGION, or AWS_REGION) and give credentials as to any AWS \
-             program, or set target.endpoint_url (LOCKSTEP_TARGET__ENDPOINT_URL) and target.emulator_credentials = true for an \
-             emulator"
+            "no target is set: set target.region (LOCKSTEP_TARGET__REGION, or AWS_REGION) and give \
+             credentials as to any AWS program, or set target.endpoint_url (LOCKSTEP_TARGET__ENDPOINT_URL) \
+             and target.emulator_credentials = true for an emulator"
         }
         Some(_) => {
-            "target.endpoint_url is set, and no region: set target.region (LOCKSTEP_TARGET__REGION, or AWS_REGION), or \
-             target.emulator_credentials = true (LOCKSTEP_TARGET__EMULATOR_CREDENTIALS) where it is an emulator's"
+            "target.endpoint_url is set, and no region: set target.region (LOCKSTEP_TARGET__REGION, or \
+             AWS_REGION), or target.emulator_credentials = true (LOCKSTEP_TARGET__EMULATOR_CREDENTIALS) \
+             where it is an emulator's"
         }
     };
     Err(Failure::usage(message))

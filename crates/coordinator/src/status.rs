@@ -67,8 +67,8 @@ pub struct Status {
     pub verdict: Option<VerdictWord>,
     /// Age of the newest verdict in seconds.
     pub verdict_age_s: Option<f64>,
-    /// Word of a verdict that was recorded later and does not answer that one, which stands: it was of a part,
-    /// or incremental.
+    /// Word of a verdict that was recorded later and does not answer that one, which stands: it was of a
+    /// part, or incremental.
     pub later_verdict: Option<VerdictWord>,
     /// Age of that one in seconds.
     pub later_verdict_age_s: Option<f64>,

@@ -163,11 +163,6 @@ impl Error {
         self.sqlstate().as_deref() == Some("42P01")
     }
 
-    /// Tells whether PostgreSQL refused the password.
-    pub fn is_password_refused(&self) -> bool {
-        self.sqlstate().as_deref() == Some("28P01")
-    }
-
     /// Tells whether DynamoDB refused the request as invalid, whatever it was about.
     pub fn is_validation(&self) -> bool {
         self.side == Side::Target

@@ -1,8 +1,8 @@
 //! Puts a declared table together from what is declared and what the catalogue says, or says what to repair.
 //!
-//! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `forms` (columns
-//! in a form that they do not have), `names`
-//! (attributes), `index` and `times` (indexes, expiry, day), this file.
+//! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `forms`
+//! (columns in a form that they do not have), `names` (attributes), `index` and `times` (indexes, expiry,
+//! day), this file.
 
 mod forms;
 mod index;

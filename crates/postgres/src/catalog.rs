@@ -216,7 +216,8 @@ impl Source {
                          WHERE y.oid IN (r.rngtypid, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid)
                      UNION ALL SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid
                          AND m.attnum > 0 AND NOT m.attisdropped) AS u (oid) WHERE u.oid <> 0)
-             SELECT CASE k.contype WHEN 'c' THEN 'CHECK ' WHEN 'f' THEN 'the foreign key ' WHEN 'u' THEN 'UNIQUE ' ELSE 'the constraint ' END
+             SELECT CASE k.contype WHEN 'c' THEN 'CHECK ' WHEN 'f' THEN 'the foreign key '
+                    WHEN 'u' THEN 'UNIQUE ' ELSE 'the constraint ' END
                     || k.conname || ': ' || pg_catalog.pg_get_constraintdef(k.oid)
                FROM pg_constraint k WHERE k.conrelid = $1 AND k.contype IN ('c', 'f', 'u', 'x')
              UNION ALL

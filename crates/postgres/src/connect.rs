@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use super::{OwnMigration, Source, SourceOptions};
 use crate::fault::of_sqlx;
 use crate::node::{Told, is_there, require_writer};
+use crate::password;
 use crate::path::Path;
 use crate::plans::Plans;
 use crate::pooler;
@@ -51,7 +52,7 @@ impl Source {
                 return error;
             }
             let mut error = of_sqlx(&place, e);
-            if !error.is_password_refused() {
+            if !password::is_refused(&error) {
                 error.message += &format!(
                     "; check {SourceUrl} ({SourceUrlVariable}) and that the server \
                     accepts connections"

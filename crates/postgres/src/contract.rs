@@ -183,7 +183,8 @@ pub fn layout_differences(table: &str, adopted: &str, configured: &str) -> Vec<S
 }
 
 /// Collects the least parts in which two declarations differ, with what each has there. 1. A table has ten
-/// indexes. 2. The sort key of one is changed. 3. Both declarations are shown whole, and a person looks for it.
+/// indexes. 2. The sort key of one is changed. 3. Both declarations are shown whole, and a person looks for
+/// it.
 fn parts_that_differ(
     at: &str,
     adopted: &Value,

@@ -44,6 +44,11 @@ const COMMAND_EVERY: Duration = Duration::from_secs(10 * 60);
 const COMMAND_AFTER_REFUSAL: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Tells whether PostgreSQL refused the password.
+pub(super) fn is_refused(error: &Error) -> bool {
+    error.sqlstate().as_deref() == Some("28P01")
+}
+
 impl Password {
     /// Returns the options with the password as it is now.
     ///
@@ -60,7 +65,7 @@ impl Password {
     /// Returns an error of connecting, with where to look if the server has refused the password: what is
     /// configured, and nothing else.
     pub(super) fn advised(&self, mut error: Error) -> Error {
-        if !error.is_password_refused() {
+        if !is_refused(&error) {
             return error;
         }
         error.message += "; ";

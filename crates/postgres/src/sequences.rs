@@ -60,7 +60,7 @@ pub async fn identities_of(
 /// A column whose values come from a sequence where a statement gives none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberedColumn {
-    /// Its name.
+    /// Name of the column.
     pub column: &'static str,
     /// The sequence, as SQL names it.
     pub sequence: String,
@@ -68,6 +68,13 @@ pub struct NumberedColumn {
     pub increment: i64,
     /// Whether this role may read and set the sequence.
     pub may_set: bool,
+}
+
+impl NumberedColumn {
+    /// Returns how a role is given the right to read and set the sequence.
+    pub fn right(&self) -> String {
+        format!("GRANT SELECT, UPDATE ON SEQUENCE {} to the role of Lockstep", self.sequence)
+    }
 }
 
 /// Returns the columns of a table that a sequence numbers, whether they are in its key or not.

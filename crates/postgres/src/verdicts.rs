@@ -164,7 +164,8 @@ impl Source {
     }
 
     /// Returns the verdict that was recorded after `decides`, the one of [`Source::latest_verdict`], if any
-    /// was and says another word: of a part, or incremental, so that it does not answer a finding that stands.
+    /// was and says another word: of a part, or incremental, so that it does not answer a finding that
+    /// stands.
     ///
     /// # Errors
     /// The driver's.

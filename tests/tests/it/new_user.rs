@@ -1,5 +1,5 @@
-//! What a person meets who has not set everything yet, or has set something wrong: each command says what it
-//! is, and ends with the code that the runbook has for it.
+//! Commands of a person who has not set everything yet, or has set something wrong: each says what it is,
+//! and ends with the code that the runbook has for it.
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -76,7 +76,9 @@ async fn a_target_that_is_not_set_is_told_of_before_anything_is_asked() {
                 command.env_remove(name);
             }
             command.env("HOME", home.path()).env("AWS_EC2_METADATA_DISABLED", "true");
-            endpoint.inspect(|url| drop(command.env("LOCKSTEP_TARGET__ENDPOINT_URL", url)));
+            if let Some(url) = endpoint {
+                command.env("LOCKSTEP_TARGET__ENDPOINT_URL", url);
+            }
             let begun = Instant::now();
             let output = ended(command).await;
             let said = said(&output);

@@ -71,7 +71,7 @@ async fn a_number_that_was_given_in_dynamo_only_is_not_given_once_more_by_postgr
     fed(&migration).await;
     let epoch = world.flip(Phase::DynamoOnly).await;
     world.put_item(&Orders, &order(7, 40), epoch).await;
-    // The greatest of all is of a row that is gone again, and one of those that stand for "none" says nothing.
+    // The greatest of all is of a row that is gone again; one of those that stand for "none" says nothing.
     world.put_item(&Orders, &order(8, 90), epoch).await;
     world.delete_item(&Orders, &Orders::key(&order(8, 90)), epoch).await;
     world.put_item(&Orders, &order(9, i64::MAX), epoch).await;

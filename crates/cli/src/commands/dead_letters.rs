@@ -90,15 +90,14 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         letters.extend(stores.source.dead_letters(binding.name(), i64::from(args.limit)).await?);
     }
     if context.json {
-        print_json(
-            &json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried, "renumbered": renumbered, "waiting": waiting }),
-        );
+        print_json(&json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried,
+                "renumbered": renumbered, "waiting": waiting }));
     } else {
         print(&text(&letters));
         for Waiting { table, rows, why } in &waiting {
             print(&format!(
-                "{table}: {rows} rows wait, as PostgreSQL does not take them now ({why}); the reverse feed tries \
-                 them again, and after five minutes each is listed here"
+                "{table}: {rows} rows wait, as PostgreSQL does not take them now ({why}); the reverse feed \
+                 tries them again, and after five minutes each is listed here"
             ));
         }
         if args.acknowledge {

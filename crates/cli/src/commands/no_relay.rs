@@ -1,7 +1,7 @@
-//! What a comparison says where a key waits for a relay and none runs.
+//! Sentence of a comparison where a key waits for a relay and none runs.
 //!
-//! 1. An operator gives `validate`, and no relay runs. 2. A key is pending, so the comparison waits for it, for
-//! the whole settle time-out. 3. Nothing is said, and in the end a key was "still on the way".
+//! 1. An operator gives `validate`, and no relay runs. 2. A key is pending, so the comparison waits for it,
+//! for the whole settle time-out. 3. Nothing is said, and in the end a key was "still on the way".
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use lockstep_postgres::{Source, TableBinding};
 use crate::Context;
 use crate::ui::count;
 
-/// Interval between looks, and age from which a key waits for a relay: an application delivers its own changes
-/// in less.
+/// Interval between looks, and age from which a key waits for a relay: an application delivers its own
+/// changes in less.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// Returns the result of `comparing`, and says once, while it goes on, that keys wait and no relay runs.
@@ -57,7 +57,8 @@ async fn what_waits(source: &Source, tables: &[TableBinding]) -> lockstep_core::
 fn sentence(table: &str, keys: u64, oldest_s: f64) -> String {
     let keys = if keys == 1 { "1 key waits".to_owned() } else { format!("{} keys wait", count(keys)) };
     format!(
-        "{table}: {keys} for delivery, the oldest for {oldest_s:.0} s, and no relay runs: this comparison waits \
-         for one. Run `cargo xtask relay` beside it, or give --no-relay, which counts what is pending at once"
+        "{table}: {keys} for delivery, the oldest for {oldest_s:.0} s, and no relay runs: this comparison \
+         waits for one. Run `cargo xtask relay` beside it, or give --no-relay, which counts what is \
+         pending at once"
     )
 }

@@ -30,7 +30,8 @@ use crate::{Context, help};
 #[command(after_help = help!(
     "  cargo xtask reverse-feed                   until Ctrl-C, which ends it with code 0\n  \
        cargo xtask reverse-feed --until-empty     until everything written so far is in PostgreSQL, for scripts\n  \
-       cargo xtask reverse-feed --backfill        read the whole target, after the feed was off for a day; ends\n                                                  there with code 0 where a feed runs already"
+       cargo xtask reverse-feed --backfill        read the whole target, after a day without the feed;\n  \
+                                                  beside a feed that runs it ends then, with code 0"
 ))]
 pub struct Args {
     /// End as soon as everything that was written before the start has come through

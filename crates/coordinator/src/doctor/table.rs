@@ -297,8 +297,8 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
         add(Finding::attention(
             format!("{rows} rows wait, as PostgreSQL does not take them now: {why}"),
             format!(
-                "DynamoDB has them, and the feed tries them again: a row may wait for one that it refers to. They \
-                 are no dead letters yet; after five minutes {DeadLetters} lists them"
+                "DynamoDB has them, and the feed tries them again: a row may wait for one that it refers to. \
+                 They are no dead letters yet; after five minutes {DeadLetters} lists them"
             ),
             format!("{DeadLetters:#}, where they wait for longer than five minutes"),
         ));

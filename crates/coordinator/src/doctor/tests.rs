@@ -262,8 +262,8 @@ fn what_waits_is_named_with_the_command_that_serves_it() {
     check(&writes, true, &["strict writes"], &[]);
 }
 
-/// 1. A comparison of everything finds something. 2. One of some days, or an incremental one, finds nothing. 3.
-/// The first stands, and the second is not as if it had not been.
+/// 1. A comparison of everything finds something. 2. One of some days, or an incremental one, finds nothing.
+/// 3. The first stands, and the second is not as if it had not been.
 #[test]
 fn a_finding_that_stands_is_told_with_the_verdict_after_it() {
     let of = |later| {
@@ -280,8 +280,8 @@ fn a_finding_that_stands_is_told_with_the_verdict_after_it() {
     assert!(alone.findings.iter().all(|finding| !finding.what.contains("after it")), "{alone:?}");
 }
 
-/// 1. A way back is refused, after a pause that was an epoch of DynamoDB's own. 2. `status` says that epoch, and
-/// the doctor the one before it.
+/// 1. A way back is refused, after a pause that was an epoch of DynamoDB's own. 2. `status` says that epoch,
+/// and the doctor the one before it.
 #[test]
 fn the_epoch_that_is_said_is_the_one_that_instances_acknowledge() {
     let paused_once = Observation { target_record: record(Phase::DynamoOnly, 6), ..seen(Phase::DynamoOnly) };

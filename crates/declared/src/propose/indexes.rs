@@ -35,8 +35,8 @@ impl Proposer<'_> {
                 index.name
             ));
             *text += &comment(
-                "Give the table a column that holds it (GENERATED ALWAYS AS … STORED) and an index of that, or \
-                 search by it elsewhere.",
+                "Give the table a column that holds it (GENERATED ALWAYS AS … STORED) and an index of that, \
+                 or search by it elsewhere.",
             );
         }
         // Whole ones first: a partial one by the same column is not to stand for them.

@@ -61,7 +61,7 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        keep_clear(connection, self.table, rows, &[]).await?;
+        keep_clear(connection, &self.table.numbers, rows, &[]).await?;
         if how == How::Displacing {
             self.displace(connection, rows).await?;
         }
@@ -109,7 +109,7 @@ impl Writer<'_> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        keep_clear(connection, self.table, &[], keys).await?;
+        keep_clear(connection, &self.table.numbers, &[], keys).await?;
         lend(connection).await?;
         let mut gone = delete(connection, self.table, keys).await?;
         // A trigger that keeps the row, and sets `deleted_at` in it.

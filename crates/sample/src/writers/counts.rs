@@ -56,8 +56,8 @@ pub struct Counts {
     pub reconnects: u64,
     /// The longest that an operation took, its retries included.
     pub slowest: Duration,
-    /// Reason why an operation was last refused, without row values. That SQL is refused in DynamoOnly is as it
-    /// should be, and is counted alone.
+    /// Reason why an operation was last refused, without row values. That SQL is refused in DynamoOnly is as
+    /// it should be, and is counted alone.
     pub last_refusal: Option<String>,
 }
 

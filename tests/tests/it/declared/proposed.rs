@@ -111,8 +111,8 @@ async fn names_that_another_role_chose_are_no_lines_of_the_configuration() {
     }
 }
 
-/// What DynamoDB would not have is told of wherever it stands: a domain's CHECK, of a column, below another
-/// domain or in an array; an index of an expression; and a partition of three values.
+/// All that DynamoDB would not have is told of wherever it stands: a domain's CHECK, of a column, below
+/// another domain or in an array; an index of an expression; and a partition of three values.
 #[tokio::test]
 async fn init_tells_of_checks_of_domains_indexes_of_expressions_and_partitions_of_few_values() {
     let world = World::start().await;

@@ -55,11 +55,13 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
             "`id` is integer, which has no date",
         ),
         (
-            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\npartition = \"{free:date}\"",
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\n\
+             partition = \"{free:date}\"",
             "indexes.by_free.partition: `free` is integer, which has no date",
         ),
         (
-            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_day]\npartition = \"{day:010}\"",
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_day]\n\
+             partition = \"{day:010}\"",
             "`day` is date, which is no whole number",
         ),
         ("[tables.keyless]", "write key = [\"x\"]"),
