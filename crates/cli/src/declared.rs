@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lockstep_core::{AnyTable, Error, Kind, Result};
 use lockstep_declared::{Declaration, resolve};
-use lockstep_postgres::{Relation, Source, TableBinding};
+use lockstep_postgres::{Relation, Source, TableBinding, layout_differences};
 use serde::{Deserialize, Serialize};
 
 use lockstep::config::Names;
@@ -135,9 +135,14 @@ async fn is_another(source: &Source, name: &str, layout: &str) -> Result<Option<
     }
     let captured = source.table_state(name).await?.filter(|state| state.layout != layout);
     Ok(captured.map(|state| {
+        let differing = layout_differences(name, &state.layout, layout);
+        let differing = match differing.is_empty() {
+            true => format!("that was {}, and this is {layout}", state.layout),
+            false => differing.join("; "),
+        };
         format!(
-            "tables.{name}: rows are captured under {}, and declared is {layout}; put the declaration back",
-            state.layout
+            "tables.{name}: rows are captured under another declaration: {differing}; put the declaration \
+             back"
         )
     }))
 }

@@ -70,9 +70,9 @@ impl Stores {
     pub async fn also_complete(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
+                let target = target_of(config).await?;
                 let source = Source::connect_as_operator(&source).await?;
                 config.declared.bind(&source, &config.target.table_prefix).await?;
-                let target = Target::connect(config.target_options()).await;
                 ui.say(&acts_on(config, &source, &target).await);
                 source.refuse_untrusted_schemas(&config.relations()?).await?;
                 claim(&source, &target).await?;
@@ -131,6 +131,7 @@ impl Stores {
     async fn lazily(config: &Config, ui: &Ui) -> anyhow::Result<(Self, bool)> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
+                let target = target_of(config).await?;
                 let source = Source::connect_lazily_as_operator(&source)?;
                 // A store that does not answer is waited for once.
                 let mut is_away = false;
@@ -144,7 +145,6 @@ impl Stores {
                     }
                     bound => bound?,
                 }
-                let target = Target::connect(config.target_options()).await;
                 ui.say(&acts_on(config, &source, &target).await);
                 if !is_away {
                     // One that does not answer is for the command to say.
@@ -261,6 +261,34 @@ impl Stores {
             }
         }
     }
+}
+
+/// Returns the configured target, of which nothing is asked yet.
+///
+/// 1. An operator has set the source, and no target: no region, no endpoint. 2. Each request looks for
+/// credentials in every place that AWS knows, which takes seconds, and it is those that are said to be
+/// missing. 3. They are set, and it is the region.
+///
+/// # Errors
+/// Where nothing says where the target is.
+pub async fn target_of(config: &Config) -> anyhow::Result<Target> {
+    let target = Target::connect(config.target_options()).await;
+    if target.region().is_some() {
+        return Ok(target);
+    }
+    let message = match &config.target.endpoint_url {
+        None => {
+            "no target is set: set target.region (LOCKSTEP_TARGET__REGION, or AWS_REGION) and give \
+             credentials as to any AWS program, or set target.endpoint_url (LOCKSTEP_TARGET__ENDPOINT_URL) \
+             and target.emulator_credentials = true for an emulator"
+        }
+        Some(_) => {
+            "target.endpoint_url is set, and no region: set target.region (LOCKSTEP_TARGET__REGION, or \
+             AWS_REGION), or target.emulator_credentials = true (LOCKSTEP_TARGET__EMULATOR_CREDENTIALS) \
+             where it is an emulator's"
+        }
+    };
+    Err(Failure::usage(message))
 }
 
 /// Returns the names of the tables that are configured.

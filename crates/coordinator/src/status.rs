@@ -67,6 +67,11 @@ pub struct Status {
     pub verdict: Option<VerdictWord>,
     /// Age of the newest verdict in seconds.
     pub verdict_age_s: Option<f64>,
+    /// Word of a verdict that was recorded later and does not answer that one, which stands: it was of a
+    /// part, or incremental.
+    pub later_verdict: Option<VerdictWord>,
+    /// Age of that one in seconds.
+    pub later_verdict_age_s: Option<f64>,
     /// The newest entries of the journal, newest first.
     pub journal: Vec<Entry>,
 }
@@ -160,6 +165,10 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     }
     let control = source.control().await?;
     let verdict = source.latest_verdict().await?;
+    let later = match &verdict {
+        Some(decides) => source.verdict_after(decides).await?,
+        None => None,
+    };
     // It is asked in every phase: this is how it shows that it is away.
     let record = record_of(&mut asked).await;
     let target_record = record.filter(|_| control.phase == Phase::DynamoOnly);
@@ -210,6 +219,8 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict: verdict.as_ref().map(lockstep_postgres::VerdictRow::word),
         verdict_age_s: verdict.as_ref().map(lockstep_postgres::VerdictRow::reading_age_s),
+        later_verdict: later.as_ref().map(lockstep_postgres::VerdictRow::word),
+        later_verdict_age_s: later.as_ref().map(lockstep_postgres::VerdictRow::reading_age_s),
         journal: source.journal(10).await?,
     })
 }

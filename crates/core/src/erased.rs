@@ -184,6 +184,9 @@ pub trait AnyRow: Send + Sync {
     /// # Errors
     /// Names the column whose type has none.
     fn key(&self) -> Result<Vec<String>, Unholdable>;
+
+    /// Returns what a column holds, where that is a whole number.
+    fn number(&self, column: &str) -> Option<i64>;
 }
 
 /// An item without a version, the source key of its row as one SQL literal a key column, and the second since

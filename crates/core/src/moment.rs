@@ -19,7 +19,7 @@ impl FromStr for Moment {
             return Ok(Self(day.and_time(NaiveTime::MIN).and_utc()));
         }
         let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
-            format!("`{text}` is not a moment: write \"2026-01-31\" or \"2026-01-31T12:00:00Z\", in quotes")
+            format!("unknown moment `{text}`, expected \"2026-01-31\" or \"2026-01-31T12:00:00Z\", in quotes")
         })?;
         Ok(Self(at.to_utc()))
     }

@@ -74,7 +74,7 @@ impl fmt::Display for Phase {
 
 /// A phase name that nothing answers to.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("unknown phase `{0}`: use PostgresOnly, DualWrite, HybridRead or DynamoOnly")]
+#[error("unknown phase `{0}`, expected PostgresOnly, DualWrite, HybridRead or DynamoOnly")]
 pub struct UnknownPhase(String);
 
 impl FromStr for Phase {

@@ -51,6 +51,9 @@ const KINDS: &[&str] = &[
     "unknown variant `",
     "missing field `",
     "duplicate field `",
+    // Of types of ours that are read from text; what they expect stands last as well.
+    "unknown phase `",
+    "unknown moment `",
 ];
 
 #[cfg(test)]
@@ -66,6 +69,7 @@ mod tests {
         rows: u64,
         kind: Option<Kind>,
         at: Option<crate::Moment>,
+        to: Option<crate::Phase>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -78,9 +82,13 @@ mod tests {
         for (text, told) in [
             (r#"{"rows": "Planted, expected x"}"#, "invalid type, expected u64"),
             (r#"{"rows": -4711}"#, "invalid value, expected u64"),
-            (r#"{"rows": 1, "Planted": 2}"#, "unknown field, expected one of `rows`, `kind`, `at`"),
+            (r#"{"rows": 1, "Planted": 2}"#, "unknown field, expected one of `rows`, `kind`, `at`, `to`"),
             (r#"{"rows": 1, "kind": "Planted"}"#, "unknown variant, expected `Full`"),
-            (r#"{"rows": 1, "at": "Planted"}"#, "it is not as expected"),
+            (r#"{"rows": 1, "at": "Planted"}"#, "unknown moment, expected \"2026-01-31\" or "),
+            (
+                r#"{"rows": 1, "to": "Planted, expected Planted"}"#,
+                "unknown phase, expected PostgresOnly, DualWrite, HybridRead or DynamoOnly",
+            ),
             (r#"{"kind": null}"#, "missing field `rows`"),
             ("{\"rows\": Planted}", "it is no JSON"),
             ("{\"rows\": \"Planted", "it ends too early"),

@@ -56,7 +56,8 @@ fn of_daemon(snapshot: &Snapshot, shared: &Shared) -> Value {
 fn unknown() -> Map<String, Value> {
     let nothing = json!({
         "installed": false, "phase": null, "epoch": null, "since": null, "target_record": null, "target_error": null, "late_until": null, "tables": [],
-        "instances": [], "lost": [], "open_intents": [], "verdict_consistent": null, "verdict": null, "verdict_age_s": null, "journal": [],
+        "instances": [], "lost": [], "open_intents": [], "verdict_consistent": null, "verdict": null,
+        "verdict_age_s": null, "later_verdict": null, "later_verdict_age_s": null, "journal": [],
     });
     match nothing {
         Value::Object(map) => map,

@@ -150,7 +150,7 @@ impl Proposer<'_> {
         let _ = writeln!(text, "partition = {}", self.key_part(std::slice::from_ref(first)));
         if let Some(second) = rest.first() {
             let _ = writeln!(text, "sort = {}", self.key_part(rest));
-            if self.distinct(first).is_some_and(|distinct| distinct < DISTINCT_MIN) {
+            if self.has_few_values(first) {
                 *text += &comment(&format!(
                     "DECIDE: `{first}` has few values, and one partition takes 1,000 writes a second. \
                      Spread them, as in"
@@ -262,6 +262,14 @@ impl Proposer<'_> {
                 ));
             }
         }
+    }
+
+    /// Tells whether so few values are known of a column that its partitions would be hot: by statistics, or
+    /// because its type has no more.
+    fn has_few_values(&self, name: &str) -> bool {
+        self.distinct(name).is_some_and(|distinct| distinct < DISTINCT_MIN)
+            || self.kind(name) == Kind::Boolean
+            || self.column(name).is_some_and(|column| column.is_enum)
     }
 
     /// Distinct values of a column, as the planner believes.

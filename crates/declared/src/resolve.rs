@@ -1,8 +1,10 @@
 //! Puts a declared table together from what is declared and what the catalogue says, or says what to repair.
 //!
-//! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `names`
-//! (attributes), `index` and `times` (indexes, expiry, day), this file.
+//! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `forms`
+//! (columns in a form that they do not have), `names` (attributes), `index` and `times` (indexes, expiry,
+//! day), this file.
 
+mod forms;
 mod index;
 mod key;
 mod named;
@@ -113,6 +115,9 @@ impl Resolver<'_> {
                     Some(_) => {}
                 }
             }
+        }
+        for (what, template) in [("partition", Some(&partition)), ("sort", sort.as_ref())] {
+            problems.extend(template.into_iter().flat_map(|template| forms::wrong(what, template, &columns)));
         }
         if problems.len() > told_before {
             return Err(problems);

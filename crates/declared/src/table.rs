@@ -30,6 +30,13 @@ impl AnyRow for DeclaredRow {
     fn key(&self) -> Result<Vec<String>, Unholdable> {
         self.shape.literals(&self.values)
     }
+
+    fn number(&self, column: &str) -> Option<i64> {
+        match self.values[self.shape.place(column)?].as_ref()? {
+            AttributeValue::N(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
 }
 
 impl AnyTable for DeclaredTable {

@@ -183,6 +183,42 @@ mod tests {
         assert_eq!(error.kind, Kind::Unavailable, "nothing was sent: {error}");
     }
 
+    /// One where nothing listens, one that takes a connection and says nothing, and one that hangs up.
+    #[tokio::test]
+    async fn an_endpoint_that_does_not_answer_is_named_without_its_password() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let hangs_up = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let place = |listener: &TcpListener| listener.local_addr().expect("an address").to_string();
+        let (silent_at, hangs_up_at) = (place(&silent), place(&hangs_up));
+        let said = async |place: &str| {
+            let target = Target::connect(TargetOptions {
+                endpoint_url: Some(format!("http://user:s3cret@{place}")),
+                region: Some("eu-central-1".to_owned()),
+                emulator_credentials: true,
+                request_timeout: Duration::from_millis(200),
+                ..TargetOptions::default()
+            });
+            let sent = target.await.client.list_tables().send().await;
+            super::super::fault::error("listing", sent.expect_err("no answer"))
+        };
+        let hanging_up = tokio::spawn(async move {
+            loop {
+                drop(hangs_up.accept().await);
+            }
+        });
+        for (place, kind) in
+            [("127.0.0.1:1", Kind::Unavailable), (&silent_at, Kind::Unknown), (&hangs_up_at, Kind::Unknown)]
+        {
+            let error = said(place).await;
+            assert_eq!(error.kind, kind, "{error}");
+            let told = error.to_string();
+            assert!(told.contains(&format!("no answer from http://{place}")), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+        hanging_up.abort();
+        drop(silent);
+    }
+
     #[tokio::test]
     async fn streams_have_an_endpoint_of_their_own() {
         let dynamo = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -7,7 +7,7 @@ use lockstep_core::Advice::{EmulatorCredentials, TargetEndpoint, TargetProfile, 
 use lockstep_core::{Error, Kind, Side};
 
 use super::clear::TokenInClear;
-use super::sent::NothingSent;
+use super::sent::{NoAnswerFrom, NothingSent};
 use super::{codes, without_values};
 
 /// Reads an SDK error while `doing` something.
@@ -24,7 +24,11 @@ where
             (codes::kind(code, status, message), codes::advise(code, status, &told))
         }
         // The request may have left and been carried out; only its answer is missing (I8).
-        SdkError::TimeoutError(_) => (Kind::Unknown, "no answer within the time-out".to_owned()),
+        SdkError::TimeoutError(_) => {
+            let silent = chain(&error).find_map(|cause| cause.downcast_ref::<NoAnswerFrom>());
+            let from = silent.map_or_else(String::new, |silent| format!(" from {}", silent.endpoint));
+            (Kind::Unknown, format!("no answer{from} within the time-out"))
+        }
         SdkError::ResponseError(response) => match response.raw().status().as_u16() {
             status if (200..300).contains(&status) => (Kind::Unknown, "the answer broke off".to_owned()),
             status => (codes::kind("", status, ""), codes::advise("", status, "the answer broke off")),

@@ -204,12 +204,29 @@ impl Source {
     #[crate::boxed]
     pub async fn lost_in_target(&self, oid: u32) -> Result<Vec<String>> {
         sqlx::query_scalar(
-            "SELECT CASE k.contype WHEN 'c' THEN 'CHECK ' WHEN 'f' THEN 'the foreign key ' WHEN 'u' THEN 'UNIQUE ' ELSE 'the constraint ' END
+            "WITH RECURSIVE made_of (attname, oid) AS (
+                 SELECT a.attname, a.atttypid FROM pg_attribute a
+                 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+                 UNION
+                 SELECT made_of.attname, u.oid FROM made_of JOIN pg_type y ON y.oid = made_of.oid
+                 CROSS JOIN LATERAL (
+                     SELECT y.typbasetype
+                     UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
+                     UNION ALL SELECT r.rngsubtype FROM pg_range r
+                         WHERE y.oid IN (r.rngtypid, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid)
+                     UNION ALL SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid
+                         AND m.attnum > 0 AND NOT m.attisdropped) AS u (oid) WHERE u.oid <> 0)
+             SELECT CASE k.contype WHEN 'c' THEN 'CHECK ' WHEN 'f' THEN 'the foreign key '
+                    WHEN 'u' THEN 'UNIQUE ' ELSE 'the constraint ' END
                     || k.conname || ': ' || pg_catalog.pg_get_constraintdef(k.oid)
                FROM pg_constraint k WHERE k.conrelid = $1 AND k.contype IN ('c', 'f', 'u', 'x')
              UNION ALL
              SELECT 'the foreign key ' || k.conname || ' of ' || k.conrelid::regclass::text || ', which refers to it: '
                     || pg_catalog.pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.confrelid = $1 AND k.contype = 'f'
+             UNION ALL
+             SELECT 'CHECK ' || k.conname || ' of the domain ' || k.contypid::regtype::text || ', which `'
+                    || made_of.attname || '` is made of: ' || pg_catalog.pg_get_constraintdef(k.oid)
+               FROM made_of JOIN pg_constraint k ON k.contypid = made_of.oid WHERE k.contype = 'c'
              UNION ALL
              SELECT 'trigger ' || t.tgname FROM pg_trigger t
                WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgname NOT LIKE 'zz\\_lockstep\\_%'

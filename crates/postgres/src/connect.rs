@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use super::{OwnMigration, Source, SourceOptions};
 use crate::fault::of_sqlx;
 use crate::node::{Told, is_there, require_writer};
+use crate::password;
 use crate::path::Path;
 use crate::plans::Plans;
 use crate::pooler;
@@ -51,11 +52,13 @@ impl Source {
                 return error;
             }
             let mut error = of_sqlx(&place, e);
-            error.message += &format!(
-                "; check {SourceUrl} ({SourceUrlVariable}) and that the server \
+            if !password::is_refused(&error) {
+                error.message += &format!(
+                    "; check {SourceUrl} ({SourceUrlVariable}) and that the server \
                     accepts connections"
-            );
-            error
+                );
+            }
+            options.password.advised(error)
         };
         // One connection first: a pool tries again until its time-out and then says no more than that it
         // timed out.

@@ -136,35 +136,79 @@ impl Adopted {
 
     fn decided_by(&self, name: &str, layout: &str, expiry: &str) -> Vec<String> {
         let mut wrong = Vec::new();
-        let mut compare = |setting: &str, adopted: &str, configured: &str| {
+        let compare = |wrong: &mut Vec<String>, setting: &str, adopted: &str, configured: &str| {
             if adopted != configured {
                 wrong.push(differing(name, setting, adopted, configured));
             }
         };
         match (declared(&self.layout), declared(layout)) {
             // A declaration is told setting by setting.
-            (Some(adopted), Some(configured)) => {
-                let settings: BTreeSet<&String> = adopted.keys().chain(configured.keys()).collect();
-                for setting in settings {
-                    let text =
-                        |said: &Map<String, Value>| said.get(setting).unwrap_or(&Value::Null).to_string();
-                    compare(setting, &text(&adopted), &text(&configured));
-                }
-            }
-            _ => compare("* (what decides keys)", &self.layout, layout),
+            (Some(_), Some(_)) => wrong.extend(layout_differences(name, &self.layout, layout)),
+            _ => compare(&mut wrong, "* (what decides keys)", &self.layout, layout),
         }
         if let Some(adopted) = self.expiry.as_ref().filter(|adopted| !is_finer(adopted, expiry)) {
-            compare("* (what decides expiry)", adopted, expiry);
+            compare(&mut wrong, "* (what decides expiry)", adopted, expiry);
         }
         wrong
     }
 }
 
 fn differing(table: &str, setting: &str, adopted: &str, configured: &str) -> String {
+    told(table, setting, &format!("{adopted:?}"), &format!("{configured:?}"))
+}
+
+fn told(table: &str, setting: &str, adopted: &str, configured: &str) -> String {
     let setting = Advice::TableSetting(table.to_owned(), setting.to_owned());
     format!(
-        "{setting}: the migration has {adopted:?}, and {configured:?} is configured here; put the setting back"
+        "{setting}: the migration has {adopted}, and {configured} is configured here; put the setting back"
     )
+}
+
+/// Returns the least parts in which two layouts of declared tables differ, one sentence each; none where they
+/// are alike, or where one of them is of no declared table.
+pub fn layout_differences(table: &str, adopted: &str, configured: &str) -> Vec<String> {
+    let (Some(adopted), Some(configured)) = (declared(adopted), declared(configured)) else {
+        return Vec::new();
+    };
+    let mut parts = Vec::new();
+    parts_that_differ("", &Value::Object(adopted), &Value::Object(configured), &mut parts);
+    let shown = |value: Option<Value>| match value {
+        None | Some(Value::Null) => "nothing".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    let sentence = |(setting, adopted, configured): (String, _, _)| {
+        told(table, &setting, &shown(adopted), &shown(configured))
+    };
+    parts.into_iter().map(sentence).collect()
+}
+
+/// Collects the least parts in which two declarations differ, with what each has there. 1. A table has ten
+/// indexes. 2. The sort key of one is changed. 3. Both declarations are shown whole, and a person looks for
+/// it.
+fn parts_that_differ(
+    at: &str,
+    adopted: &Value,
+    configured: &Value,
+    found: &mut Vec<(String, Option<Value>, Option<Value>)>,
+) {
+    let (Value::Object(one), Value::Object(other)) = (adopted, configured) else {
+        if adopted != configured {
+            found.push((at.to_owned(), Some(adopted.clone()), Some(configured.clone())));
+        }
+        return;
+    };
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    for name in names {
+        let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+        match (one.get(name), other.get(name)) {
+            (Some(one), Some(other)) => parts_that_differ(&at, one, other, found),
+            // One that is not there is as one that is null.
+            (one, other) if one.or(other).is_some_and(|only| !only.is_null()) => {
+                found.push((at, one.cloned(), other.cloned()));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Returns the layout of a table that was declared.
@@ -260,6 +304,29 @@ mod tests {
         let other = r#"{"partition": "{id}", "omit": ["a"], "expires": "at + 9d"}"#;
         check((adopted, None), (other, "on"), &["expires", "omit"]);
         check((adopted, None), ("partition={id}", "off"), &["* (what decides keys)"]);
+    }
+
+    #[test]
+    fn of_a_declaration_the_least_part_that_differs_is_shown_and_no_other() {
+        let of = |by_at: Value| {
+            let indexes = serde_json::json!({
+                "by_at": by_at, "by_kind": { "partition": "KIND#{kind}", "sort": null }
+            });
+            serde_json::json!({ "partition": "{id}", "indexes": indexes }).to_string()
+        };
+        let adopted = of(serde_json::json!({ "partition": "{day}", "sort": "{at}" }));
+        let changed = of(serde_json::json!({ "partition": "{day}", "sort": "{id}" }));
+        check((&adopted, None), (&changed, "off"), &["indexes.by_at.sort"]);
+        check((&adopted, None), (&of(Value::Null), "off"), &["indexes.by_at"]);
+        let without = serde_json::json!({ "partition": "{id}" }).to_string();
+        check((&adopted, None), (&without, "off"), &["indexes"]);
+        let text = String::new;
+        let (target_name, target_id, expiry) = (None, None, None);
+        let adopted =
+            Adopted { name: text(), relation: text(), target_name, target_id, layout: adopted, expiry };
+        let told = adopted.decided_by("t", &changed, "off").join("; ");
+        assert!(told.contains(r#"the migration has "{at}", and "{id}" is configured"#), "{told}");
+        assert!(!told.contains("by_kind"), "{told}");
     }
 
     #[test]

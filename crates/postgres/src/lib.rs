@@ -149,7 +149,7 @@ pub use comparison_answers::{AnswerPart, AnswerPlace, Answered};
 pub use comparison_progress::ComparisonProgress;
 pub use comparisons::{ComparisonPiece, PieceBounds, SharedComparison};
 pub use continuity::{KnownMarks, NewMark, SourceContinuity};
-pub use contract::{Adopted, Contract};
+pub use contract::{Adopted, Contract, layout_differences};
 pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
 pub use control::{PHASE_CHANNEL, TableState, flip_phase, flip_phase_at_least, read_control};

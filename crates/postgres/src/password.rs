@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use lockstep_core::Advice::{SourcePasswordCommand, SourcePasswordFile};
+use lockstep_core::Advice::{SourcePasswordCommand, SourcePasswordFile, SourceUrl, SourceUrlVariable};
 use lockstep_core::{Error, Kind, Result};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
@@ -44,6 +44,11 @@ const COMMAND_EVERY: Duration = Duration::from_secs(10 * 60);
 const COMMAND_AFTER_REFUSAL: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Tells whether PostgreSQL refused the password.
+pub(super) fn is_refused(error: &Error) -> bool {
+    error.sqlstate().as_deref() == Some("28P01")
+}
+
 impl Password {
     /// Returns the options with the password as it is now.
     ///
@@ -57,6 +62,27 @@ impl Password {
         })
     }
 
+    /// Returns an error of connecting, with where to look if the server has refused the password: what is
+    /// configured, and nothing else.
+    pub(super) fn advised(&self, mut error: Error) -> Error {
+        if !is_refused(&error) {
+            return error;
+        }
+        error.message += "; ";
+        error.message += &match self {
+            Self::InUrl => format!("look at the user and the password in {SourceUrl} ({SourceUrlVariable})"),
+            Self::File(path) => format!(
+                "it is the first line of {SourcePasswordFile} {}, which is read again by itself",
+                path.display()
+            ),
+            // The command itself may hold a secret.
+            Self::Command(_) => {
+                format!("it is what {SourcePasswordCommand} printed, which is run again by itself")
+            }
+        };
+        error
+    }
+
     async fn read(&self) -> Result<Option<String>> {
         let printed = match self {
             Self::InUrl => return Ok(None),
@@ -68,7 +94,9 @@ impl Password {
         };
         let first = printed.lines().next().unwrap_or_default();
         if first.is_empty() {
-            let message = format!("{SourcePasswordFile} or {SourcePasswordCommand} gave an empty first line");
+            let origin =
+                if matches!(self, Self::File(_)) { SourcePasswordFile } else { SourcePasswordCommand };
+            let message = format!("{origin} gave an empty first line");
             return Err(Error::source(Kind::Misconfigured, "reading the source's password", message));
         }
         Ok(Some(first.to_owned()))

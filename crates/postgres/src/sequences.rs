@@ -7,6 +7,22 @@ use sqlx::postgres::PgConnection;
 use super::binding::quote_literal;
 use super::{Source, TableBinding, quote_identifier};
 
+/// The sequence that gives column `asked.key` of `asked.relation` its values: its own, or the one that its
+/// default calls.
+const SEQUENCE_OF_ASKED: &str = "coalesce(
+    pg_catalog.pg_get_serial_sequence(asked.relation, asked.key), (
+    SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.relname)
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    JOIN pg_catalog.pg_depend p ON p.objid = d.oid
+        AND p.classid = 'pg_catalog.pg_attrdef'::regclass::oid
+    JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
+        AND p.refclassid = 'pg_catalog.pg_class'::regclass::oid
+        AND s.relkind = 'S'
+    JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
+    WHERE a.attrelid = pg_catalog.to_regclass(asked.relation)::oid AND a.attname = asked.key
+    ORDER BY s.oid LIMIT 1))";
+
 /// Returns the sequence that gives a table its primary key, as SQL names it; `None` where no sequence does.
 /// It is the column's own, or the one that its default calls: those of Hibernate, and those that were made by
 /// hand, belong to no column.
@@ -28,28 +44,98 @@ pub async fn identities_of(
         let mut columns = binding.primary_key();
         columns.next().filter(|_| columns.next().is_none())
     };
-    let sql = "SELECT CASE WHEN asked.key IS NOT NULL THEN coalesce(
-            pg_catalog.pg_get_serial_sequence(asked.relation, asked.key), (
-            SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.relname)
-            FROM pg_catalog.pg_attribute a
-            JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-            JOIN pg_catalog.pg_depend p ON p.objid = d.oid
-                AND p.classid = 'pg_catalog.pg_attrdef'::regclass::oid
-            JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
-                AND p.refclassid = 'pg_catalog.pg_class'::regclass::oid
-                AND s.relkind = 'S'
-            JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
-            WHERE a.attrelid = pg_catalog.to_regclass(asked.relation)::oid AND a.attname = asked.key
-            ORDER BY s.oid LIMIT 1)) END
-        FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
-            WITH ORDINALITY AS asked (relation, key, nth) ORDER BY asked.nth";
-    sqlx::query_scalar(sql)
+    let sql = format!(
+        "SELECT CASE WHEN asked.key IS NOT NULL THEN {SEQUENCE_OF_ASKED} END
+         FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
+             WITH ORDINALITY AS asked (relation, key, nth) ORDER BY asked.nth"
+    );
+    sqlx::query_scalar(AssertSqlSafe(sql))
         .bind(tables.iter().map(|binding| binding.relation.sql()).collect::<Vec<_>>())
         .bind(tables.iter().map(column).collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .doing("looking for the sequences of keys")
 }
+
+/// A column whose values come from a sequence where a statement gives none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedColumn {
+    /// Name of the column.
+    pub column: &'static str,
+    /// The sequence, as SQL names it.
+    pub sequence: String,
+    /// Step of the sequence: below 0 where it counts down.
+    pub increment: i64,
+    /// Whether this role may read and set the sequence.
+    pub may_set: bool,
+}
+
+impl NumberedColumn {
+    /// Returns how a role is given the right to read and set the sequence.
+    pub fn right(&self) -> String {
+        format!("GRANT SELECT, UPDATE ON SEQUENCE {} to the role of Lockstep", self.sequence)
+    }
+}
+
+/// Returns the columns of a table that a sequence numbers, whether they are in its key or not.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn numbered_columns(
+    connection: &mut PgConnection,
+    binding: &TableBinding,
+) -> Result<Vec<NumberedColumn>> {
+    let sql = format!(
+        "SELECT found.nth, found.sequence, m.seqincrement,
+             pg_catalog.has_sequence_privilege(m.seqrelid, 'UPDATE')
+                 AND pg_catalog.has_sequence_privilege(m.seqrelid, 'SELECT')
+         FROM (SELECT asked.nth - 1 AS nth, {SEQUENCE_OF_ASKED} AS sequence
+               FROM (SELECT $1::text AS relation, c.key, c.nth
+                     FROM pg_catalog.unnest($2::text[]) WITH ORDINALITY AS c (key, nth)) AS asked) AS found
+         JOIN pg_catalog.pg_sequence m ON m.seqrelid = pg_catalog.to_regclass(found.sequence)::oid
+         ORDER BY found.nth"
+    );
+    let columns = binding.table.columns();
+    let found: Vec<(i64, String, i64, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(binding.relation.sql())
+        .bind(columns.iter().map(|column| column.name).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
+        .doing("looking for columns that a sequence numbers")?;
+    let numbered = found.into_iter().map(|(nth, sequence, increment, may_set)| {
+        let column = columns[nth as usize].name;
+        NumberedColumn { column, sequence, increment, may_set }
+    });
+    Ok(numbered.collect())
+}
+
+/// Makes sure that these sequences, each of which counts upwards, hand out nothing up to the number that goes
+/// with each, by one statement. A number above all that a sequence can give is passed over.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub(crate) async fn raise_above(connection: &mut PgConnection, numbers: &[(&str, i64)]) -> Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let raise = |(sequence, number): &(&str, i64)| {
+        let name = quote_literal(sequence);
+        format!(
+            "SELECT pg_catalog.setval({name}::regclass, {number}) FROM {sequence} AS s
+             JOIN pg_catalog.pg_sequence AS m ON m.seqrelid = {name}::regclass::oid
+             WHERE {number} BETWEEN m.seqmin AND m.seqmax AND m.seqincrement > 0 AND {HANDED_OUT} < {number}"
+        )
+    };
+    let sql = numbers.iter().map(raise).collect::<Vec<_>>().join(" UNION ALL ");
+    let raised = sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection);
+    raised.await.doing("raising sequences").map(drop)
+}
+
+/// The last number that sequence `s` has handed out. 1. A sequence is new: its value is 1, and it was never
+/// called. 2. A row has number 1. 3. By its value alone it seems to stand there, and hands out 1 once more.
+const HANDED_OUT: &str = "(CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END)";
 
 /// Returns by how much a sequence goes on: 1 as a rule, more where a program takes a block of ids with each
 /// call, and below 0 where it counts down.
@@ -135,7 +221,7 @@ pub async fn raise_sequences(
              JOIN pg_catalog.pg_sequence AS m ON m.seqrelid = {name}::regclass::oid
              CROSS JOIN LATERAL (SELECT CASE WHEN {highest} <= m.seqmax THEN {highest}
                  ELSE ({in_use}) END) AS raised (up_to)
-             WHERE s.last_value < least(raised.up_to, m.seqmax) AND m.seqincrement > 0",
+             WHERE {HANDED_OUT} < least(raised.up_to, m.seqmax) AND m.seqincrement > 0",
             in_use = in_use(binding),
         )
     };

@@ -36,8 +36,9 @@ fn newest() -> String {
     )
 }
 
-/// Returns the same in a schema of before numbers.
-fn newest_unnumbered() -> String {
+/// Returns the verdict that was recorded last, whatever it is of; in a schema of before numbers there is no
+/// other order.
+fn recorded_last() -> String {
     format!(
         "SELECT at, {} AS age_s, NULL::bigint AS began, epoch, consistent, report
          FROM lockstep.verdicts ORDER BY id DESC LIMIT 1",
@@ -179,9 +180,24 @@ impl Source {
         };
         match read(newest()).await {
             // Columns that a schema of before numbers does not have.
-            Err(error) if error.sqlstate().as_deref() == Some("42703") => read(newest_unnumbered()).await,
+            Err(error) if error.sqlstate().as_deref() == Some("42703") => read(recorded_last()).await,
             found => found,
         }
+    }
+
+    /// Returns the verdict that was recorded after `decides`, the one of [`Source::latest_verdict`], if any
+    /// was and says another word: of a part, or incremental, so that it does not answer a finding that
+    /// stands.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn verdict_after(&self, decides: &VerdictRow) -> Result<Option<VerdictRow>> {
+        let last: Option<VerdictRow> = sqlx::query_as(sqlx::AssertSqlSafe(recorded_last()))
+            .fetch_optional(self.pool())
+            .await
+            .doing("reading the verdict that was recorded last")?;
+        Ok(last.filter(|last| last.at > decides.at && last.word() != decides.word()))
     }
 
     /// Returns the source's clock: the one that ages are measured by.

@@ -36,19 +36,20 @@ pub async fn validate_keys(
     let options = ValidateOptions { quiescent: false, ..options.clone() };
     let reader = Reader::new(source, target, &options);
     if let Err(error) = reader.ask(|| reader.source.require_contract(std::slice::from_ref(binding))).await {
-        return failed(binding, error.to_string());
+        return failed(&reader, binding, error.to_string());
     }
     let control = match reader.ask(|| reader.source.control()).await {
         Ok(control) => control,
-        Err(error) => return failed(binding, error.to_string()),
+        Err(error) => return failed(&reader, binding, error.to_string()),
     };
     let run = TableRun::new(&reader, binding, &options, (&control, None), &ValidationProgress::new(&[]));
     let compared = cancel.run_until_cancelled(compare(&run, keys, &control)).await;
     run.close(compared.unwrap_or_else(|| Err("it was cancelled".to_owned()))).await
 }
 
-fn failed(binding: &TableBinding, failure: String) -> TableReport {
-    TableReport { failure: Some(failure), ..TableReport::of(binding.name()) }
+fn failed(reader: &Reader, binding: &TableBinding, failure: String) -> TableReport {
+    let store_failed = reader.gave_up();
+    TableReport { failure: Some(failure), store_failed, ..TableReport::of(binding.name()) }
 }
 
 async fn compare(run: &Arc<TableRun>, keys: &[Vec<String>], then: &Control) -> Result<(), String> {

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
+use lockstep_core::{AttributeValue, Attributes, Kind, Result, Retry, TargetKey};
 use lockstep_dynamo::{Backoff, CountPage, CountWhat, PageEnd, READ_KEYS_MAX, ScanBody, ScanPage, Target};
 use lockstep_postgres::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
 use tokio::sync::Semaphore;
@@ -35,6 +36,7 @@ pub(crate) struct Reader {
     pace: Arc<Pace>,
     /// The rate is one of all who read for comparisons that processes share.
     shares: bool,
+    gave_up: Arc<AtomicBool>,
 }
 
 impl Reader {
@@ -46,6 +48,7 @@ impl Reader {
             source_slots: Arc::new(Semaphore::new(parallel)),
             // Two a worker: one is answered while the other is on the wire.
             target_slots: Arc::new(Semaphore::new(2 * parallel)),
+            gave_up: Arc::default(),
             pace: Arc::new(Pace::new(options.settings.read_units_per_s_max.map(|units| units as f64))),
             shares: false,
         }
@@ -59,6 +62,11 @@ impl Reader {
     /// what a process takes is one part for each table that it reads.
     pub(crate) fn of_a_share(&self) -> Self {
         Self { pace: Arc::new(self.pace.like()), shares: true, ..self.clone() }
+    }
+
+    /// Tells whether a store could not be reached, or failed, for longer than there was patience.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::Relaxed)
     }
 
     /// Waits until the target may be read again, at the rate that operators allow by now. While the setting
@@ -92,7 +100,7 @@ impl Reader {
         &self,
         question: impl FnMut() -> F,
     ) -> Result<T> {
-        insist(&self.source_slots, question).await
+        self.insist(&self.source_slots, question).await
     }
 
     /// Returns the next rows of a range.
@@ -132,8 +140,9 @@ impl Reader {
         }
         let parts = wanted.chunks(READ_KEYS_MAX).map(async |part: &[TargetKey]| {
             self.paced().await;
-            let items =
-                insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
+            let items = self
+                .insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief()))
+                .await?;
             // A strongly consistent read of up to 4 KB is one unit, and larger items are rare.
             self.pace.pay(part.len() as f64);
             Ok::<_, lockstep_core::Error>(items)
@@ -162,7 +171,7 @@ impl Reader {
     ) -> Result<ScanPage> {
         self.paced().await;
         let page =
-            insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
+            self.insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }
@@ -175,7 +184,7 @@ impl Reader {
         start: Option<&Attributes>,
     ) -> Result<ScanBody> {
         self.paced().await;
-        insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
+        self.insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
     }
 
     /// Pays for a page that was read.
@@ -192,38 +201,43 @@ impl Reader {
         start: Option<&Attributes>,
     ) -> Result<CountPage> {
         self.paced().await;
-        let page =
-            insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
-                .await?;
+        let page = self
+            .insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
+            .await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }
-}
 
-/// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back
-/// during pauses.
-async fn insist<T, F: Future<Output = Result<T>>>(
-    slots: &Semaphore,
-    mut question: impl FnMut() -> F,
-) -> Result<T> {
-    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
-    let mut failing_since = None;
-    loop {
-        let slot = slots.acquire().await.expect("the slots are never closed");
-        let error = match question().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        drop(slot);
-        let patience = match error.kind.retry() {
-            Retry::Never => return Err(error),
-            Retry::Again => DOWN_AFTER,
-            Retry::Slower => THROTTLED_AFTER,
-        };
-        if failing_since.get_or_insert_with(Instant::now).elapsed() >= patience {
-            return Err(error);
+    /// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back
+    /// during pauses.
+    async fn insist<T, F: Future<Output = Result<T>>>(
+        &self,
+        slots: &Semaphore,
+        mut question: impl FnMut() -> F,
+    ) -> Result<T> {
+        let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
+        let mut failing_since = None;
+        loop {
+            let slot = slots.acquire().await.expect("the slots are never closed");
+            let error = match question().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            drop(slot);
+            let patience = match error.kind.retry() {
+                Retry::Never => {
+                    self.gave_up.fetch_or(error.kind == Kind::Denied, Ordering::Relaxed);
+                    return Err(error);
+                }
+                Retry::Again => DOWN_AFTER,
+                Retry::Slower => THROTTLED_AFTER,
+            };
+            if failing_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+                self.gave_up.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            backoff.pause(error).await?;
         }
-        backoff.pause(error).await?;
     }
 }
 

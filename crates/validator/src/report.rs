@@ -69,6 +69,13 @@ impl Report {
         of_all_days && self.sample.is_none() && !self.from_export
     }
 
+    /// Tells whether nothing was found, and not everything was compared, because a store could not be reached
+    /// or failed.
+    pub fn is_cut_short(&self) -> bool {
+        let is_open = matches!(self.verdict, Verdict::Incomplete { .. });
+        is_open && self.tables.iter().any(|table| table.store_failed)
+    }
+
     /// Tells whether it found that the stores differ, wherever it looked. A key that has not come to rest is
     /// no difference.
     pub fn is_found(&self) -> bool {

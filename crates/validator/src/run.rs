@@ -60,7 +60,7 @@ pub async fn validate(
     let reports = match &control {
         Err(obstacle) => {
             obstacles.push(obstacle.clone());
-            tables.iter().map(untouched).collect()
+            tables.iter().map(|binding| untouched(&reader, binding)).collect()
         }
         Ok((control, number, history)) => {
             let begun = (control, *number);
@@ -194,8 +194,12 @@ fn manifest(tables: &[TableBinding], reports: &[TableReport], options: &Validate
     }
 }
 
-fn untouched(binding: &TableBinding) -> TableReport {
-    TableReport { failure: Some("nothing was compared".to_owned()), ..TableReport::of(binding.name()) }
+fn untouched(reader: &Reader, binding: &TableBinding) -> TableReport {
+    TableReport {
+        failure: Some("nothing was compared".to_owned()),
+        store_failed: reader.gave_up(),
+        ..TableReport::of(binding.name())
+    }
 }
 
 /// A step that was taken meanwhile: what was compared before it is no verdict on the phase after it. Nor is

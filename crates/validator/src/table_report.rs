@@ -105,6 +105,9 @@ pub struct TableReport {
     pub complete: bool,
     /// Reason why it is not complete, and parts that were not compared.
     pub failure: Option<String>,
+    /// Whether a store could not be reached, or failed, until there was no patience left; of this run only.
+    #[serde(skip)]
+    pub store_failed: bool,
 }
 
 impl TableReport {

@@ -211,6 +211,7 @@ impl TableRun {
         }
         report.digests = self.digests.get().cloned();
         report.complete = failures.is_empty();
+        report.store_failed = !report.complete && reader.gave_up();
         report.failure = (!failures.is_empty()).then(|| failures.join("; "));
         report
     }

@@ -3,10 +3,13 @@
 use chrono::DateTime;
 use clap::Parser;
 use lockstep_coordinator::{
-    AtWork, CaptureSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen, examine,
+    AtWork, CaptureSeen, ExpirySeen, Observation, Status, TableSeen, TableStatus, TargetSeen, VerdictSeen,
+    examine,
 };
-use lockstep_core::{Epoch, Phase, TargetRecord, Writes};
+use lockstep_core::{Advice, Epoch, Phase, TargetRecord, Writes};
+use lockstep_daemon::health_of;
 use lockstep_dynamo::{TableExpiry, UndeclaredIndex};
+use lockstep_postgres::VerdictWord;
 use lockstep_tidy::files;
 
 /// The commands in a text, without the program's name: as many words as can be typed.
@@ -124,12 +127,15 @@ fn faults(phase: Phase) -> Vec<Observation> {
     let by_note =
         UndeclaredIndex { name: "by_note".to_owned(), by: vec!["note".to_owned()], is_local: false };
     let of_table = |table: TableSeen| Observation { tables: vec![table], ..base.clone() };
-    let verdict = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 });
+    let verdict =
+        Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None });
+    let unfinished = verdict.map(|verdict| VerdictSeen { incomplete: true, ..verdict });
     let feeds = AtWork { coordinator: None, reverse_feed: Some(7) };
     let mut all = vec![
         base.clone(),
         Observation { at_work: feeds, ..base.clone() },
         Observation { verdict, at_work: feeds, ..base.clone() },
+        Observation { verdict: unfinished, at_work: feeds, ..base.clone() },
         Observation { versions_out_of_order: Some("CACHE 8".to_owned()), ..base.clone() },
         Observation { target_record_error: Some("no answer".to_owned()), ..base.clone() },
         of_table(TableSeen { capture: CaptureSeen::Broken("dropped".to_owned()), ..table() }),
@@ -180,4 +186,80 @@ fn what_the_doctor_advises_does_something_in_the_phase_in_which_it_is_advised() 
         }
     }
     assert!(seen > 40, "advice was given: {seen}");
+}
+
+/// One status of each kind that is not healthy, in a phase.
+fn statuses(phase: Phase) -> Vec<Status> {
+    let table = TableStatus {
+        name: "payments".to_owned(),
+        capture: "on".to_owned(),
+        target: "payments (ACTIVE)".to_owned(),
+        ranges_done: 8,
+        ranges: 8,
+        rows_backfilled: 10,
+        pending: 0,
+        oldest_s: 0.0,
+        dead_letters: 0,
+        dead_letters_unacknowledged: 0,
+        relayed: 1,
+        reverse_feed: None,
+        reverse_alarm: None,
+    };
+    let base = Status {
+        installed: true,
+        phase: Some(phase),
+        epoch: Some(Epoch(4)),
+        since: Some(DateTime::UNIX_EPOCH),
+        verdict: Some(VerdictWord::Consistent),
+        verdict_consistent: Some(true),
+        verdict_age_s: Some(1.0),
+        tables: vec![table.clone()],
+        ..Status::default()
+    };
+    let of_table = |table: TableStatus| Status { tables: vec![table], ..base.clone() };
+    let said = |verdict| Status { verdict: Some(verdict), verdict_consistent: Some(false), ..base.clone() };
+    let mut all = vec![
+        said(VerdictWord::Inconsistent),
+        said(VerdictWord::Incomplete),
+        Status { lost: vec!["PostgreSQL was set back".to_owned()], ..base.clone() },
+        Status { target_error: Some("no answer".to_owned()), ..base.clone() },
+        Status { verdict_age_s: Some(1e6), ..base.clone() },
+        of_table(TableStatus { dead_letters: 2, dead_letters_unacknowledged: 2, ..table.clone() }),
+        of_table(TableStatus { capture: "absent".to_owned(), ..table.clone() }),
+        of_table(TableStatus { pending: 9, oldest_s: 1e6, ..table.clone() }),
+    ];
+    if phase == Phase::DynamoOnly {
+        // As the feed says it.
+        let alarm = format!("records were lost: run {}", Advice::ReverseBackfill);
+        all.push(of_table(TableStatus { reverse_alarm: Some(alarm), ..table }));
+    }
+    all
+}
+
+/// The commands that a text names in backticks, without the program before them.
+fn named(text: &str) -> Vec<Vec<String>> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let words = |command: &str| command.split_whitespace().map(str::to_owned).collect();
+    quoted.filter(|quoted| !quoted.is_empty()).map(words).collect()
+}
+
+#[test]
+fn what_status_advises_does_something_in_the_phase_in_which_it_is_advised() {
+    lockstep_cli::spell_advice();
+    let mut seen = 0;
+    for phase in Phase::ALL {
+        for status in statuses(phase) {
+            let (_, reasons) = health_of(&status);
+            for reason in reasons {
+                let mut now = phase;
+                for command in named(&reason) {
+                    let line = std::iter::once("xtask").chain(command.iter().map(String::as_str));
+                    assert!(xtask::Xtask::try_parse_from(line).is_ok(), "{command:?} of {reason}");
+                    now = does(&command, now).unwrap_or_else(|why| panic!("in {phase}: {reason}: {why}"));
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "advice was given: {seen}");
 }

@@ -102,6 +102,16 @@ async fn a_comparison_that_began_before_a_finding_was_recorded_does_not_answer_i
     let epoch = world.source.control().await.expect("a phase").epoch;
     world.source.record_verdict(epoch, true, &json).await.expect("recorded");
     assert!(advances(&world).await.is_err(), "a finding stands until everything was compared");
+    // Both are told: the one that decides, and the newest.
+    let decides = world.source.latest_verdict().await.expect("asked").expect("a verdict");
+    let after = world.source.verdict_after(&decides).await.expect("asked").expect("there is a later one");
+    assert_eq!((decides.word(), after.word()), (VerdictWord::Inconsistent, VerdictWord::Consistent));
+    let shown =
+        lockstep_coordinator::status(&world.source, &world.plain_target, &tables).await.expect("read");
+    assert_eq!(
+        (shown.verdict, shown.later_verdict),
+        (Some(VerdictWord::Inconsistent), Some(VerdictWord::Consistent))
+    );
     recorded(&world, &tables, &compared(&world, &tables).await).await;
     advances(&world).await.expect("nothing refuses");
 }

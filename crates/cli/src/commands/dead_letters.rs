@@ -60,6 +60,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         .collect();
     let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, u64, u64) = (Vec::new(), 0, 0);
     let mut renumbered = Renumbered::default();
+    let mut waiting: Vec<Waiting> = Vec::new();
+    let phase = stores.source.control().await?.phase;
     for binding in &tables {
         if context.cancel.is_cancelled() {
             return Err(Failure::interrupted(RESUME));
@@ -71,18 +73,33 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             let there = renumber_foreign(&context.migration(&stores)?, binding).await?;
             (renumbered.done, renumbered.left) = (renumbered.done + there.done, renumbered.left + there.left);
             // In DynamoOnly no relay runs; the reverse feed tries its letters by itself.
-            if stores.source.control().await?.phase != Phase::DynamoOnly {
+            if phase != Phase::DynamoOnly {
                 retried += stores.source.retry_dead_letters(binding.name()).await?;
+            }
+        }
+        if let Some(feed) = stores.source.reverse_standing(binding.name()).await? {
+            let (_, open) = stores.source.count_dead_letters(binding.name()).await?;
+            if phase == Phase::DynamoOnly && feed.again > open {
+                waiting.push(Waiting {
+                    table: binding.name(),
+                    rows: feed.again - open,
+                    why: feed.again_why.unwrap_or_default(),
+                });
             }
         }
         letters.extend(stores.source.dead_letters(binding.name(), i64::from(args.limit)).await?);
     }
     if context.json {
-        print_json(
-            &json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried, "renumbered": renumbered }),
-        );
+        print_json(&json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried,
+                "renumbered": renumbered, "waiting": waiting }));
     } else {
         print(&text(&letters));
+        for Waiting { table, rows, why } in &waiting {
+            print(&format!(
+                "{table}: {rows} rows wait, as PostgreSQL does not take them now ({why}); the reverse feed \
+                 tries them again, and after five minutes each is listed here"
+            ));
+        }
         if args.acknowledge {
             print(&format!("{acknowledged} newly acknowledged; they stay behind"));
         }
@@ -98,6 +115,14 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     }
     stores.close(false).await?;
     Ok(Exit::Done)
+}
+
+/// Rows that PostgreSQL does not take now, and that are no dead letters yet.
+#[derive(serde::Serialize)]
+struct Waiting {
+    table: &'static str,
+    rows: i64,
+    why: String,
 }
 
 /// Most characters of a key that are shown to people; `--json` has all of it.

@@ -39,7 +39,7 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
         print(&text(&diagnosis));
     }
     stores.close(false).await?;
-    let away = seen.source_error.is_some();
+    let away = seen.source_error.is_some() || seen.target_silent.is_some();
     Ok(match (diagnosis.sound, away) {
         (true, _) => Exit::Done,
         (false, true) => Exit::Infrastructure,

@@ -66,6 +66,9 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
     }
     let options =
         config.source_options().ok_or_else(|| Failure::usage("name the database: --source postgres://…"))?;
+    // With --source no file needs to be there, and one that is wrong is none of its business.
+    let of_file = Config::load(registry, inputs).ok().filter(|_| args.source.is_some());
+    let target = target_is_set_by(of_file.as_ref().unwrap_or(&config), |name| std::env::var(name).ok());
     let source = Source::connect_as_operator(&options).await?;
     let proposals = proposals(&source, &args.table).await;
     // A role that may not read it has not completed one here either.
@@ -80,7 +83,9 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         &proposals,
         config.source.url.as_ref().map(|url| (url.to_string(), url.to_string() == url.expose())),
         next_control_table(&config.control_table(), &completed),
+        target,
     );
+    let is_hidden = config.source.url.as_ref().is_none_or(|url| url.to_string() != url.expose());
     let is_proposed = |name: &str| proposals.iter().any(|one| one.movable && one.name == name);
     require_tables_alone(&text, is_proposed)?;
     if to_stdout && !json {
@@ -107,9 +112,13 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         if !left.is_empty() {
             let _ = write!(said, "\nNot declared, for the reasons that the file names: {}", left.join(", "));
         }
-        said.push_str(
-            "\nRead it, set source.url and the target, and run `cargo xtask plan` and `cargo xtask migrate`.",
-        );
+        let unset = match (is_hidden, target) {
+            (true, Some(_)) => "set source.url, ",
+            (true, None) => "set source.url and the target, ",
+            (false, Some(_)) => "",
+            (false, None) => "set the target, ",
+        };
+        let _ = write!(said, "\nRead it, {unset}and run `cargo xtask plan` and `cargo xtask migrate`.");
         print(&said);
     }
     Ok(Exit::Done)
@@ -165,12 +174,54 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
     Ok(proposals)
 }
 
-/// Says that the table is not there, and which of that name are in other schemas.
+/// Tables that are named where one is not there.
+const NEAR: usize = 3;
+
+/// Says that the table is not there, and which are meant by chance: those of that name in other schemas, else
+/// those of names that are near.
 fn no_table(relation: &Relation, known: &[Relation]) -> String {
-    let same = known.iter().filter(|other| other.name == relation.name).map(ToString::to_string);
-    let same = same.collect::<Vec<_>>().join(" or ");
-    let meant = if same.is_empty() { String::new() } else { format!("; is {same} meant?") };
+    let of = |name: &str| name.to_lowercase();
+    let name = of(&relation.name);
+    let same: Vec<&Relation> = known.iter().filter(|other| of(&other.name) == name).collect();
+    let near = || {
+        let apart = |other: &Relation| {
+            let other = of(&other.name);
+            let within = other.contains(&name) || name.contains(&other);
+            if within { 1 } else { letters_apart(&name, &other) }
+        };
+        let most = (name.chars().count() / 3).max(1);
+        let mut near: Vec<(usize, &Relation)> = known.iter().map(|other| (apart(other), other)).collect();
+        near.retain(|(apart, _)| *apart <= most);
+        near.sort_by_key(|(apart, _)| *apart);
+        near.into_iter().take(NEAR).map(|(_, other)| other).collect()
+    };
+    let meant: Vec<&Relation> = if same.is_empty() { near() } else { same };
+    let meant = meant.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    let meant = match (meant.as_str(), known) {
+        ("", []) => "; it has none at all, or none that this role may see".to_owned(),
+        ("", known) => {
+            let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+            format!("; there are {}", first_of(&names, NAMED))
+        }
+        (meant, _) => format!("; is {meant} meant?"),
+    };
     format!("there is no table {relation} in this database{meant}")
+}
+
+/// Returns how many letters have to be put in, left out or changed to make one word of the other
+/// (Levenshtein).
+fn letters_apart(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut before: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut now = vec![at + 1];
+        for (place, against) in other.iter().enumerate() {
+            let changed = before[place] + usize::from(letter != *against);
+            now.push(changed.min(before[place + 1] + 1).min(now[place] + 1));
+        }
+        before = now;
+    }
+    before[other.len()]
 }
 
 /// A proposal that was held against rows.
@@ -280,13 +331,42 @@ fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
         .ok_or_else(|| "the proposal declares another table".to_owned())
 }
 
+/// Variables that say where the target is.
+const OF_THE_TARGET: [&str; 6] = [
+    "LOCKSTEP_TARGET__ENDPOINT_URL",
+    "LOCKSTEP_TARGET__REGION",
+    "LOCKSTEP_TARGET__PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+];
+
+/// Returns what says where the target is, besides the file that is to be written: a variable of the
+/// environment, or the file of now.
+fn target_is_set_by(config: &Config, variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let is_set = |name: &&&str| variable(name).is_some_and(|value| !value.is_empty());
+    let named = OF_THE_TARGET.iter().find(is_set).copied();
+    named.or_else(|| config.target.is_named().then_some("the configuration that `init` was given"))
+}
+
 /// Returns the whole file. The URL is written as one shows it, and stands as it is where no password was
 /// taken out of it.
-fn file(proposals: &[Proposal], url: Option<(String, bool)>, control_table: Option<String>) -> String {
-    let mut text = String::from(
-        "# Made by `init`. Every line may be changed; DECIDE marks what needs a decision.\n\
-         # The target is not set yet: a region, or the endpoint of an emulator for a rehearsal.\n\n",
-    );
+fn file(
+    proposals: &[Proposal],
+    url: Option<(String, bool)>,
+    control_table: Option<String>,
+    target: Option<&str>,
+) -> String {
+    let mut text =
+        String::from("# Made by `init`. Every line may be changed; DECIDE marks what needs a decision.\n");
+    match target {
+        Some(by) => {
+            let _ = writeln!(text, "# The target is set by {by}, and not here.\n");
+        }
+        None => text.push_str(
+            "# The target is not set yet: a region, or the endpoint of an emulator for a rehearsal.\n\n",
+        ),
+    }
     // Without its password: that is for the environment or source.password_file.
     let _ = writeln!(text, "[source]");
     match url {
@@ -347,9 +427,25 @@ mod tests {
             (vec![done(Some("lockstep_control_2"))], "lockstep_control_3"),
         ] {
             assert_eq!(next(&completed).as_deref(), Some(expected));
-            let text = file(&[], None, next(&completed));
+            let text = file(&[], None, next(&completed), None);
             assert!(text.contains(&format!("\ncontrol_table = \"{expected}\"\n")), "{text}");
         }
+    }
+
+    #[test]
+    fn a_target_that_the_environment_sets_is_not_said_to_be_missing() {
+        let set = |name: &'static str| move |asked: &str| (asked == name).then(|| "set".to_owned());
+        for name in OF_THE_TARGET {
+            let by = target_is_set_by(&Config::default(), set(name));
+            assert_eq!(by, Some(name));
+            let text = file(&[], None, None, by);
+            assert!(text.contains(&format!("set by {name}")) && !text.contains("not set yet"), "{text}");
+        }
+        let mut config = Config::default();
+        assert_eq!(target_is_set_by(&config, |_| None), None);
+        assert!(file(&[], None, None, None).contains("The target is not set yet"));
+        config.target.region = Some("eu-central-1".to_owned());
+        assert!(target_is_set_by(&config, |_| None).is_some());
     }
 
     #[test]
@@ -358,5 +454,18 @@ mod tests {
         let said = no_table(&of("orders"), &[of("shop.orders"), of("shop.items")]);
         assert!(said.ends_with("; is shop.orders meant?"), "{said}");
         assert!(!no_table(&of("orders"), &[]).contains("meant"));
+        // Near ones: a slip, another number, a part of the name, capitals.
+        let known = [of("public.orders"), of("shop.order_items"), of("shop.customers"), of("shop.\"Users\"")];
+        for (typed, meant) in [
+            ("odrers", "; is public.orders meant?"),
+            ("order", "; is public.orders or shop.order_items meant?"),
+            ("shop.customer", "; is shop.customers meant?"),
+            ("users", "; is shop.Users meant?"),
+        ] {
+            let said = no_table(&of(typed), &known);
+            assert!(said.ends_with(meant), "{typed}: {said}");
+        }
+        let said = no_table(&of("invoices"), &known);
+        assert!(!said.contains("meant") && said.contains("there are public.orders, "), "{said}");
     }
 }

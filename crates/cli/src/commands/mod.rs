@@ -17,6 +17,7 @@ mod errand;
 pub mod init;
 mod journal_file;
 pub mod migrate;
+mod no_relay;
 pub mod orphans;
 pub mod plan;
 pub mod relay;

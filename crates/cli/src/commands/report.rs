@@ -6,7 +6,7 @@ use lockstep_validator::Report;
 
 use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
-use crate::report::{exit_of_verdict, print, print_json, validation};
+use crate::report::{exit_of_report, print, print_json, validation};
 use crate::stores::Stores;
 use crate::{Context, help};
 
@@ -58,5 +58,5 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&validation(&report));
     }
     stores.close(false).await?;
-    Ok(exit_of_verdict(&report.verdict))
+    Ok(exit_of_report(&report))
 }

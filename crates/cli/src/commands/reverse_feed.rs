@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{FeedProgress, FeedSummary, FeedTableProgress, FeedUntil, ReverseBackfill};
+use lockstep_coordinator::{
+    FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill,
+};
+use lockstep_postgres::TableBinding;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -27,7 +30,8 @@ use crate::{Context, help};
 #[command(after_help = help!(
     "  cargo xtask reverse-feed                   until Ctrl-C, which ends it with code 0\n  \
        cargo xtask reverse-feed --until-empty     until everything written so far is in PostgreSQL, for scripts\n  \
-       cargo xtask reverse-feed --backfill        read the whole target, after the feed was off for a day"
+       cargo xtask reverse-feed --backfill        read the whole target, after a day without the feed;\n  \
+                                                  beside a feed that runs it ends then, with code 0"
 ))]
 pub struct Args {
     /// End as soon as everything that was written before the start has come through
@@ -95,6 +99,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             backfilled.push(read);
         }
     }
+    // Beside a feed that runs already the whole is read, and the rest is that one's.
+    if args.backfill && !args.until_empty && stores.source.at_work().await?.1.is_some() {
+        return ended_beside(&context, stores, &migration.tables, backfilled).await;
+    }
     let until =
         if args.until_empty { "until all of now are there" } else { "as they come, until it is stopped" };
     context.ui.say(&format!("Bringing the writes of DynamoDB to PostgreSQL, {until}"));
@@ -120,6 +128,37 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         context.check_cancelled()?;
         all_there(&report.feed)?;
     }
+    Ok(Exit::Done)
+}
+
+/// Ends a backfill beside a feed of another process, which goes on.
+///
+/// 1. A feed runs, as it should in DynamoOnly. 2. An operator reads the whole target once more, as `doctor`
+/// says. 3. It is done, and the command fails, as two feeds may not run: a script takes the work for undone.
+async fn ended_beside(
+    context: &Context,
+    stores: Stores,
+    tables: &[TableBinding],
+    backfilled: Vec<ReverseBackfill>,
+) -> anyhow::Result<Exit> {
+    let mut feed = FeedSummary { tables: Vec::new() };
+    for binding in tables {
+        let standing = stores.source.reverse_standing(binding.name()).await?;
+        feed.tables.push(FeedTableSummary {
+            name: binding.name(),
+            records: 0,
+            applied: 0,
+            skipped: 0,
+            missing: None,
+            standing,
+        });
+    }
+    if context.json {
+        print_json(&Report { feed, backfilled });
+    } else {
+        print("The whole target was read. A reverse feed runs already, and goes on: this one ends here.");
+    }
+    stores.close(false).await?;
     Ok(Exit::Done)
 }
 

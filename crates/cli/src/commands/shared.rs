@@ -13,6 +13,7 @@ use lockstep_postgres::{Source, TableBinding, VerdictWord};
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
+use super::no_relay::told_beside;
 use crate::Context;
 use crate::config::{Config, actor};
 use crate::evidence::{LagWatch, hash_of};
@@ -206,9 +207,12 @@ impl Context {
         let pass = if is_whole { lockstep_validator::begin(&stores.source).await? } else { None };
         let options = &ValidateOptions { pass, ..options.clone() };
         let lag = LagWatch::start(stores.source.clone(), tables.clone());
-        let mut report =
-            lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel)
-                .await;
+        let comparing =
+            lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel);
+        let mut report = match options.wait_for_pending {
+            true => told_beside(self, &stores.source, &tables, comparing).await,
+            false => comparing.await,
+        };
         board.close().await;
         lockstep_validator::record_found(&stores.source, &tables, &report).await?;
         report.latency = latency;

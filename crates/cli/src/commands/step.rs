@@ -15,7 +15,7 @@ use super::direction::{Direction, path};
 use super::errand::Errand;
 use crate::Context;
 use crate::exit::{Exit, exit_of};
-use crate::report::{exit_of_verdict, print, print_json, validation};
+use crate::report::{exit_of_report, print, print_json, validation};
 use crate::stores::Stores;
 
 /// Arguments of the command.
@@ -67,7 +67,7 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
     // Only now: broken off before this, the same command goes on here.
     errand.end(&stores.source).await?;
     stores.close(false).await?;
-    Ok(check.map_or(Exit::Done, |check| exit_of_verdict(&check.verdict)))
+    Ok(check.map_or(Exit::Done, |check| exit_of_report(&check)))
 }
 
 /// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by its caller,

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use lockstep_core::Window;
 use lockstep_validator::{Sample, TableReport, ValidateOptions, validate_keys};
 
+use super::no_relay::told_beside;
 use super::validate_counts::run_counts;
 use super::validate_shared::{help_out, sharing};
 use crate::config::{Moment, Setting};
 use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
-use crate::report::{exit_of_verdict, print, print_json, validation};
+use crate::report::{exit_of_report, print, print_json, validation};
 use crate::stores::Stores;
 use crate::{Context, help};
 
@@ -196,7 +197,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             print(&of_one_key(key, &report));
         }
         stores.close(false).await?;
-        return Ok(if is_same(&report) { Exit::Done } else { Exit::NotConsistent });
+        return Ok(match is_same(&report) {
+            true => Exit::Done,
+            false if report.store_failed && report.findings_total() == 0 => Exit::Infrastructure,
+            false => Exit::NotConsistent,
+        });
     }
     if args.counts {
         return run_counts(&context, stores, &args.options(&context), args.by_day).await;
@@ -220,7 +225,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     }
     stores.close(false).await?;
     context.check_cancelled()?;
-    Ok(exit_of_verdict(&report.verdict))
+    Ok(exit_of_report(&report))
 }
 
 /// Compares the row and the item of one key, typed as `TABLE/VALUE,VALUE`.
@@ -256,7 +261,10 @@ pub(super) async fn one_key(
     }
     let options = ValidateOptions { kept: None, quality: false, ..options.clone() };
     let comparing = validate_keys(&stores.source, &stores.target, binding, &keys, &options, &context.cancel);
-    let report = comparing.await;
+    let report = match options.wait_for_pending {
+        true => told_beside(context, &stores.source, std::slice::from_ref(binding), comparing).await,
+        false => comparing.await,
+    };
     context.check_cancelled()?;
     Ok(report)
 }

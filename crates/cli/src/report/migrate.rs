@@ -17,6 +17,9 @@ pub(crate) struct MigrateReport {
     /// `verdict` and `reasons`.
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
+    /// Whether a store kept the comparison from its end.
+    #[serde(skip)]
+    pub(crate) cut_short: bool,
     /// Whether the last validation looked at what changed since the one before, and not at everything.
     pub(crate) incremental: bool,
     /// Legs that it went, one after the other, and whether both stores agreed at the end of each.

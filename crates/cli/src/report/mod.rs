@@ -82,9 +82,19 @@ pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
     json!({ "error": sentence(error), "exit_code": exit as u8, "gates": gates })
 }
 
-/// Returns the exit code of a verdict.
-pub(crate) fn exit_of_verdict(verdict: &Verdict) -> Exit {
-    if verdict.is_consistent() { Exit::Done } else { Exit::NotConsistent }
+/// Returns the exit code of a comparison. A store that could not be reached ends every command alike: a
+/// script that waits for it and tries again must not take this for rows that differ.
+pub(crate) fn exit_of_report(report: &Report) -> Exit {
+    exit_of_verdict(&report.verdict, report.is_cut_short())
+}
+
+/// The same of a verdict, and of whether a store kept the comparison from its end.
+pub(crate) fn exit_of_verdict(verdict: &Verdict, is_cut_short: bool) -> Exit {
+    match verdict.is_consistent() {
+        true => Exit::Done,
+        false if is_cut_short => Exit::Infrastructure,
+        false => Exit::NotConsistent,
+    }
 }
 
 /// Returns the one line that everything comes to.

@@ -1,10 +1,11 @@
 //! Findings of comparisons, and the decision that they ask for. Pure.
 
 use lockstep_core::Advice::{
-    AdvanceToDualWrite, Relay, Repair, RepairRows, ReverseBackfill, RollbackToDualWrite, TakeTargetKey,
-    Validate,
+    AdvanceToDualWrite, Relay, Repair, RepairRows, ReverseBackfill, ReverseFeed, RollbackToDualWrite,
+    TakeTargetKey, Validate,
 };
 use lockstep_core::Phase;
+use lockstep_postgres::VerdictWord;
 
 use super::finding::Finding;
 use super::observation::Observation;
@@ -30,7 +31,7 @@ pub(super) fn findings(seen: &Observation, phase: Phase) -> Option<Finding> {
     if verdict.consistent || verdict.epoch != epoch.0 {
         return None;
     }
-    Some(if verdict.incomplete { incomplete() } else { not_consistent(phase) })
+    Some(if verdict.incomplete { incomplete(phase) } else { not_consistent(phase, verdict.later) })
 }
 
 /// Returns the advice that brings DynamoDB to what PostgreSQL says, where that may be done unasked.
@@ -66,17 +67,38 @@ fn undecided(phase: Phase, is_wrong: bool) -> Finding {
 }
 
 /// Nothing is known to be wrong, and nothing to be repaired.
-fn incomplete() -> Finding {
+fn incomplete(phase: Phase) -> Finding {
+    let beside = if phase == Phase::DynamoOnly { ReverseFeed } else { Relay };
     Finding::attention(
         "the newest verdict is incomplete: nothing was found, and not everything was compared",
         "a store went away, or changes were on their way while it compared; the steps to HybridRead and \
         DynamoOnly ask for a consistent one",
-        format!("{Validate:#}, with {Relay:#} running"),
+        match phase {
+            // No relay runs there, and nothing is to be delivered.
+            Phase::PostgresOnly => format!("{Validate:#}"),
+            _ => format!("{Validate:#}, with {beside:#} running"),
+        },
     )
 }
 
-fn not_consistent(phase: Phase) -> Finding {
+/// Returns what was found, and whether the comparison after it says otherwise: it is not of everything.
+fn found_wrong(later: Option<VerdictWord>) -> String {
     let what = "the newest verdict is NOT consistent";
+    match later {
+        None => what.to_owned(),
+        Some(word) => {
+            let word = match word {
+                VerdictWord::Consistent => "consistent",
+                VerdictWord::Inconsistent => "not consistent either",
+                VerdictWord::Incomplete => "incomplete",
+            };
+            format!("{what} (of those of everything; one after it was {word}, and does not answer it)")
+        }
+    }
+}
+
+fn not_consistent(phase: Phase, later: Option<VerdictWord>) -> Finding {
+    let what = found_wrong(later);
     match phase {
         Phase::HybridRead => Finding::broken(
             what,
@@ -127,7 +149,7 @@ mod tests {
         ] {
             let seen = Observation {
                 control: Some((phase, Epoch(4), chrono::DateTime::UNIX_EPOCH)),
-                verdict: Some(VerdictSeen { consistent, incomplete, age_s: 1.0, epoch }),
+                verdict: Some(VerdictSeen { consistent, incomplete, age_s: 1.0, epoch, later: None }),
                 loss_undecided: true,
                 ..Observation::default()
             };
@@ -144,7 +166,8 @@ mod tests {
     #[test]
     fn what_may_be_the_only_copy_is_repaired_by_no_command_that_says_nothing_of_it() {
         for phase in [Phase::PostgresOnly, Phase::DualWrite, Phase::HybridRead] {
-            let verdict = VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 };
+            let verdict =
+                VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None };
             let decided = Observation {
                 control: Some((phase, Epoch(4), chrono::DateTime::UNIX_EPOCH)),
                 verdict: Some(verdict),

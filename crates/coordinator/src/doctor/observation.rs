@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Epoch, InstanceRow, Phase, TargetRecord};
 use lockstep_dynamo::{TableExpiry, UndeclaredIndex};
 use lockstep_postgres::reverse::FeedStanding;
-use lockstep_postgres::{Completed, Entry};
+use lockstep_postgres::{Completed, Entry, VerdictWord};
 use serde::Serialize;
 
 use crate::loss::Continuity;
@@ -22,6 +22,8 @@ pub struct Observation {
     pub target_record: Option<TargetRecord>,
     /// Reason why DynamoDB's control record could not be read; then it is not known what it says.
     pub target_record_error: Option<String>,
+    /// Reason why DynamoDB does not answer at all; one that denies, answers.
+    pub target_silent: Option<String>,
     /// Whether it names no migration, and we know which ours is: a version that knew no owners made it, or
     /// another program.
     pub target_record_unnamed: bool,
@@ -107,6 +109,8 @@ pub struct VerdictSeen {
     pub age_s: f64,
     /// The epoch it was made in.
     pub epoch: i64,
+    /// Word of a verdict that was recorded later, and does not answer it.
+    pub later: Option<VerdictWord>,
 }
 
 /// Observation of one table.

@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use lockstep_core::{Doing, Kind, Phase};
 use lockstep_dynamo::{TableExpiry, TableStanding, Target};
-use lockstep_postgres::{Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
+use lockstep_postgres::{
+    Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord,
+};
 
 use crate::truth::set_back;
 
@@ -49,6 +51,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     // A table that was never made says nothing; one that cannot be asked is told of by the tables.
     seen.foreign_control_table = asked.answer(target.control().foreign()).await.flatten();
     see_record(&mut asked, target, &mut seen).await;
+    seen.target_silent = asked.silent();
     let targets = in_target(&asked, target, tables).await;
     for (binding, in_target) in tables.iter().zip(targets) {
         let mut table = TableSeen {
@@ -105,7 +108,12 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         }
     }
     let verdict = source.latest_verdict().await?;
+    let later = match &verdict {
+        Some(decides) => source.verdict_after(decides).await?,
+        None => None,
+    };
     seen.verdict = verdict.map(|v| VerdictSeen {
+        later: later.as_ref().map(VerdictRow::word),
         consistent: v.consistent,
         incomplete: v.word() == VerdictWord::Incomplete,
         age_s: v.age_s,

@@ -289,6 +289,20 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
         };
         add(Finding::attention(format!("{others} {what}"), means, format!("{DeadLetters:#}")));
     }
+    if phase == Phase::DynamoOnly
+        && let Some(rows) = table.reverse.as_ref().map(|feed| feed.again - table.dead_letters.1)
+        && rows > 0
+    {
+        let why = table.reverse.as_ref().and_then(|feed| feed.again_why.as_deref()).unwrap_or_default();
+        add(Finding::attention(
+            format!("{rows} rows wait, as PostgreSQL does not take them now: {why}"),
+            format!(
+                "DynamoDB has them, and the feed tries them again: a row may wait for one that it refers to. \
+                 They are no dead letters yet; after five minutes {DeadLetters} lists them"
+            ),
+            format!("{DeadLetters:#}, where they wait for longer than five minutes"),
+        ));
+    }
     if table.cold_open && seen.at_work.coordinator.is_none() {
         add(Finding::attention(
             "a cold load was broken off",

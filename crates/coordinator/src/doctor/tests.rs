@@ -2,7 +2,8 @@
 
 use chrono::DateTime;
 use lockstep_core::{Advice, Epoch, Phase, TargetRecord, Version, Writes};
-use lockstep_postgres::{Completed, Entry, KnownMarks, SourceContinuity};
+use lockstep_postgres::reverse::FeedStanding;
+use lockstep_postgres::{Completed, Entry, KnownMarks, SourceContinuity, VerdictWord};
 
 use super::*;
 use crate::loss::{Continuity, Found, TableContinuity};
@@ -243,12 +244,15 @@ fn what_waits_is_named_with_the_command_that_serves_it() {
         let command = advice.to_string();
         assert!(said.next.iter().any(|next| next.contains(&command)), "{command} in {:?}", said.next);
     }
-    let verdict = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 });
+    let verdict =
+        Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None });
     check(&Observation { verdict, ..seen(Phase::HybridRead) }, false, &["NOT consistent"], &[]);
     check(&Observation { verdict, ..seen(Phase::DualWrite) }, true, &["NOT consistent"], &[]);
-    let of_before = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 3 });
+    let of_before =
+        Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 3, later: None });
     check(&Observation { verdict: of_before, ..seen(Phase::HybridRead) }, true, &[], &[]);
-    let verdict = Some(VerdictSeen { consistent: false, incomplete: true, age_s: 1.0, epoch: 4 });
+    let verdict =
+        Some(VerdictSeen { consistent: false, incomplete: true, age_s: 1.0, epoch: 4, later: None });
     let said =
         check(&Observation { verdict, ..seen(Phase::HybridRead) }, true, &["verdict is incomplete"], &[]);
     assert!(said.next.iter().all(|next| !next.contains("repair")), "{:?}", said.next);
@@ -256,6 +260,63 @@ fn what_waits_is_named_with_the_command_that_serves_it() {
     check(&no_feed, true, &["no reverse feed"], &[]);
     let writes = Observation { open_writes: (2, 300.0), ..seen(Phase::HybridRead) };
     check(&writes, true, &["strict writes"], &[]);
+}
+
+/// 1. A comparison of everything finds something. 2. One of some days, or an incremental one, finds nothing.
+/// 3. The first stands, and the second is not as if it had not been.
+#[test]
+fn a_finding_that_stands_is_told_with_the_verdict_after_it() {
+    let of = |later| {
+        let verdict = VerdictSeen { consistent: false, incomplete: false, age_s: 9.0, epoch: 4, later };
+        Observation { verdict: Some(verdict), ..seen(Phase::DualWrite) }
+    };
+    check(
+        &of(Some(VerdictWord::Consistent)),
+        true,
+        &["one after it was consistent, and does not answer"],
+        &[],
+    );
+    let alone = examine(&of(None));
+    assert!(alone.findings.iter().all(|finding| !finding.what.contains("after it")), "{alone:?}");
+}
+
+/// 1. A way back is refused, after a pause that was an epoch of DynamoDB's own. 2. `status` says that epoch,
+/// and the doctor the one before it.
+#[test]
+fn the_epoch_that_is_said_is_the_one_that_instances_acknowledge() {
+    let paused_once = Observation { target_record: record(Phase::DynamoOnly, 6), ..seen(Phase::DynamoOnly) };
+    assert!(
+        examine(&paused_once).state.starts_with("DynamoOnly (epoch 6)"),
+        "{}",
+        examine(&paused_once).state
+    );
+    let back = Observation { target_record: record(Phase::DualWrite, 3), ..seen(Phase::DualWrite) };
+    assert!(examine(&back).state.starts_with("DualWrite (epoch 4)"), "{}", examine(&back).state);
+}
+
+#[test]
+fn rows_that_postgresql_does_not_take_yet_are_told_of_at_once_and_as_no_dead_letters() {
+    let waits = |again, given_up| TableSeen {
+        reverse: Some(FeedStanding {
+            again,
+            again_why: Some("a foreign key (SQLSTATE 23503)".to_owned()),
+            ..FeedStanding::default()
+        }),
+        dead_letters: (given_up, given_up),
+        ..table()
+    };
+    let said = check(
+        &with_table(Phase::DynamoOnly, waits(2, 0)),
+        true,
+        &["2 rows wait, as PostgreSQL does not take them now: a foreign key"],
+        &[],
+    );
+    assert!(said.findings.iter().all(|finding| !finding.what.contains("cannot be held")), "{said:?}");
+    check(&with_table(Phase::DynamoOnly, waits(2, 2)), true, &["2 rows cannot be held"], &[]);
+    let both =
+        check(&with_table(Phase::DynamoOnly, waits(3, 2)), true, &["2 rows cannot", "1 rows wait"], &[]);
+    assert_eq!(both.findings.len(), 2, "{both:?}");
+    check(&with_table(Phase::HybridRead, waits(2, 0)), true, &[], &[]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use lockstep_core::Phase;
 use super::finding::{Finding, Severity};
 use super::observation::Observation;
 use super::remedy::Remedy;
-use super::truth::{no_application_writes, phase};
+use super::truth::{epoch, no_application_writes, phase};
 
 /// Returns the state of the migration, in a sentence.
 pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
@@ -29,7 +29,7 @@ pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
         );
     }
     let phase = phase(seen);
-    let Some((_, epoch, since)) = seen.control else {
+    let Some((_, of_source, since)) = seen.control else {
         return match seen.earlier.is_empty() {
             true => format!("Lockstep was never installed in this PostgreSQL. {how}"),
             false => format!(
@@ -38,6 +38,9 @@ pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
             ),
         };
     };
+    // The same as `status` shows: pauses in DynamoDB are epochs of its own. After a way back that was refused
+    // PostgreSQL still has the one before it.
+    let epoch = epoch(seen).unwrap_or(of_source);
     let who = match phase {
         Phase::PostgresOnly => "PostgreSQL is written and read, as before the migration",
         Phase::DualWrite => "both stores are written, PostgreSQL answers reads and is the truth",

@@ -4,7 +4,9 @@
 //! id. 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
 
 use lockstep_core::{Doing, Index, Result as StoreResult, ids_end};
-use lockstep_postgres::sequences::{highest_ids, identity_of, increment_of};
+use lockstep_postgres::sequences::{
+    NumberedColumn, highest_ids, identity_of, increment_of, numbered_columns,
+};
 use lockstep_postgres::{TableBinding, column_types};
 
 use crate::gate::{GateResult, Observer};
@@ -49,7 +51,28 @@ pub(super) async fn can_be_made(
     let doing = "looking at the sequences of keys";
     let mut connection = migration.source.pool().acquire().await.doing(doing)?;
     let name = "new rows can be numbered";
+    let numbered = numbered_columns(&mut connection, binding).await?;
+    let others: Vec<&NumberedColumn> =
+        numbered.iter().filter(|found| !is_whole_key(binding, found)).collect();
+    if let Some((why, next)) = cannot_be_kept_clear_of(&numbered, &others) {
+        return Ok(GateResult::check(name, false, why, next));
+    }
+    for other in &others {
+        observer.note(&format!(
+            "WARNING: PostgreSQL numbers column {} of {} by {}, and DynamoDB does not: in DynamoOnly the \
+             application chooses the number of each row. The reverse feed sets the sequence above each that \
+             it reads, so that none is given once more after the way back",
+            other.column,
+            binding.name(),
+            other.sequence
+        ));
+    }
     let Some(sequence) = identity_of(&mut connection, binding).await? else {
+        if !others.is_empty() {
+            let columns: Vec<&str> = others.iter().map(|other| other.column).collect();
+            let detail = format!("the application chooses {} there", columns.join(", "));
+            return Ok(GateResult::pass(name, detail));
+        }
         let types = column_types(&mut connection, binding).await?;
         let mut primary = binding.primary_key();
         let is_number = match (primary.next(), primary.next()) {
@@ -90,6 +113,34 @@ pub(super) async fn can_be_made(
     Ok(GateResult::check(name, has_room, detail, next))
 }
 
+/// Tells whether a column is all of the primary key: DynamoDB has a counter for such a one.
+fn is_whole_key(binding: &TableBinding, found: &NumberedColumn) -> bool {
+    binding.table.primary_key_columns() == 1 && binding.primary_key().next() == Some(found.column)
+}
+
+/// Returns why a number that was given in DynamoOnly could be given once more after the way back, and what to
+/// do. Of a sequence that numbers the whole key, and counts down, its own gate speaks.
+///
+/// 1. A table is keyed by shop and number, of which PostgreSQL gives the number. 2. In DynamoOnly the
+/// application does. 3. The feed cannot set the sequence. 4. After the way back PostgreSQL gives a number
+/// that another row has.
+fn cannot_be_kept_clear_of(
+    numbered: &[NumberedColumn],
+    others: &[&NumberedColumn],
+) -> Option<(String, String)> {
+    if let Some(found) = numbered.iter().find(|found| !found.may_set) {
+        let (column, sequence) = (found.column, &found.sequence);
+        let why = format!("{column} is numbered by {sequence}, which this role may not read or set");
+        return Some((why, found.right()));
+    }
+    let found = others.iter().find(|found| found.increment <= 0)?;
+    let (column, sequence, increment) = (found.column, &found.sequence, found.increment);
+    let why = format!("{column} is numbered by {sequence}, which goes on by {increment}");
+    let next = "let the sequence count upwards (ALTER SEQUENCE … INCREMENT BY 1, above every number), or \
+                take the column's default or identity away and choose the numbers in the application";
+    Some((why, next.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use lockstep_core::{KeyAttribute, KeyType};
@@ -102,6 +153,24 @@ mod tests {
         sort: None,
         whole_items: false,
     };
+
+    #[test]
+    fn a_sequence_that_cannot_be_set_above_what_dynamo_only_gave_is_refused() {
+        let found = |increment, may_set| NumberedColumn {
+            column: "number",
+            sequence: "shop.orders_number_seq".to_owned(),
+            increment,
+            may_set,
+        };
+        let asked = |found: NumberedColumn| cannot_be_kept_clear_of(std::slice::from_ref(&found), &[&found]);
+        assert_eq!(asked(found(1, true)), None);
+        let (why, next) = asked(found(1, false)).expect("refused");
+        assert!(why.contains("number is numbered by shop.orders_number_seq"), "{why}");
+        assert!(next.contains("shop.orders_number_seq"), "{next}");
+        assert!(asked(found(-1, true)).expect("refused").0.contains("goes on by -1"));
+        // The whole key has a gate of its own for that.
+        assert_eq!(cannot_be_kept_clear_of(&[found(-1, true)], &[]), None);
+    }
 
     #[test]
     fn a_row_whose_place_no_id_leads_to_is_not_found() {

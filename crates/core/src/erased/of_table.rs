@@ -4,6 +4,7 @@ use sqlx::postgres::PgArguments;
 
 use super::beside::beside_columns;
 use super::{AnyRow, AnyTable, CompareError, EncodedRow};
+use crate::AttributeValue;
 use crate::attribute::{Attribute, Attributes};
 use crate::column::text_of;
 use crate::difference::FieldDiff;
@@ -24,6 +25,15 @@ impl<T: MigratableTable> AnyRow for RowOf<T> {
 
     fn key(&self) -> Result<Vec<String>, Unholdable> {
         T::key(&self.0).literals()
+    }
+
+    fn number(&self, column: &str) -> Option<i64> {
+        let mut item = Item::default();
+        self.0.clone().into_item(&mut item).ok()?;
+        match item.get(column) {
+            Some(AttributeValue::N(text)) => text.parse().ok(),
+            _ => None,
+        }
     }
 }
 

@@ -46,18 +46,37 @@ pub(super) fn of_migration(status: &Status, limits: &Thresholds, found: &mut Fou
     match status.verdict {
         Some(VerdictWord::Inconsistent) => {
             let message =
-                "the newest verdict is not consistent; look at /v1/findings, then run `repair`".to_owned();
+                format!("the newest verdict is not consistent; look at /v1/findings, then {}", repair(phase));
             found.add("not_consistent", Severity::Critical, message);
         }
         Some(VerdictWord::Incomplete) => {
-            let message = "the newest verdict is incomplete: nothing was found, and not everything was \
-                           compared; run `validate` again with a relay running";
-            found.add("verdict_incomplete", Severity::Warning, message.to_owned());
+            let beside = match phase {
+                Phase::PostgresOnly => "",
+                Phase::DynamoOnly => ", with `reverse-feed` running",
+                Phase::DualWrite | Phase::HybridRead => ", with `relay` running",
+            };
+            let message = format!(
+                "the newest verdict is incomplete: nothing was found, and not everything was compared; run \
+                 `validate` again{beside}"
+            );
+            found.add("verdict_incomplete", Severity::Warning, message);
         }
         Some(VerdictWord::Consistent) | None => {}
     }
     if phase == Phase::HybridRead && status.verdict_age_s.is_none_or(|age| age > limits.verdict_warning_s) {
         let message = "DynamoDB is read, and nothing was compared for a day; run `validate`".to_owned();
         found.add("verdict_old", Severity::Warning, message);
+    }
+}
+
+/// Returns what is run where the stores differ: a repair of rows is for the phases in which both are written,
+/// and refuses in the others.
+fn repair(phase: Phase) -> &'static str {
+    match phase {
+        Phase::PostgresOnly => "run `advance --to DualWrite`, and `repair`",
+        Phase::DualWrite | Phase::HybridRead => "run `repair`",
+        Phase::DynamoOnly => {
+            "run `reverse-feed --backfill`, which brings PostgreSQL to DynamoDB, and `validate`"
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use lockstep_postgres::CatalogIndex;
 use lockstep_template::Alphabet;
 
-use super::{DISTINCT_MIN, Proposer};
+use super::Proposer;
 use crate::as_toml::{comment, toml_text};
 use crate::kind::Kind;
 
@@ -27,6 +27,18 @@ impl Proposer<'_> {
             ));
             *text += &comment("it has to be searched elsewhere.");
         }
+        let over_expressions = |index: &&CatalogIndex| finds_by_value(index) && index.has_expressions;
+        for index in self.table.indexes.iter().filter(over_expressions) {
+            text.push('\n');
+            *text += &comment(&format!(
+                "{} in PostgreSQL is an index of an expression; DynamoDB has indexes of attributes alone.",
+                index.name
+            ));
+            *text += &comment(
+                "Give the table a column that holds it (GENERATED ALWAYS AS … STORED) and an index of that, \
+                 or search by it elsewhere.",
+            );
+        }
         // Whole ones first: a partial one by the same column is not to stand for them.
         let (partial, whole): (Vec<_>, Vec<_>) =
             self.table.indexes.iter().filter(|index| finds_by_value(index)).partition(|index| index.partial);
@@ -44,9 +56,7 @@ impl Proposer<'_> {
                 .columns
                 .get(1)
                 .filter(|name| self.kind(name) != Kind::Text && self.kind(name).can_be_key());
-            let few = self.distinct(first).is_some_and(|distinct| distinct < DISTINCT_MIN)
-                || self.kind(first) == Kind::Boolean
-                || self.column(first).is_some_and(|column| column.is_enum);
+            let few = self.has_few_values(first);
             let clashes =
                 [format!("{name}_pk"), format!("{name}_sk")].iter().any(|name| taken.contains(name));
             let off = few || index.partial || proposed >= INDEXES_MAX || clashes;

@@ -4,7 +4,7 @@ use lockstep_core::{Index, KeyAttribute, KeyType, SK};
 use lockstep_template::Template;
 
 use super::names::AttributeNames;
-use super::{Problems, Resolver, leak_text};
+use super::{Problems, Resolver, forms, leak_text};
 use crate::declaration::{IndexDeclaration, Projection};
 use crate::kind::Kind;
 use crate::shape::{Column, IndexShape, Part};
@@ -30,6 +30,7 @@ impl Resolver<'_> {
                 let unknown = unknown.into_iter().filter(|column| !columns.iter().any(|c| c.name == *column));
                 problems
                     .extend(unknown.map(|column| self.no_column(&format!("indexes.{name}.{what}"), column)));
+                problems.extend(forms::wrong(&format!("indexes.{name}.{what}"), &template, columns));
                 Some(template)
             }
         };

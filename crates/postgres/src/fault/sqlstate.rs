@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lockstep_core::Advice::{SourceConnectionsMax, SourcePasswordCommand, SourcePasswordFile, SourceUrl};
+use lockstep_core::Advice::{SourceConnectionsMax, SourceUrl};
 use lockstep_core::Kind;
 
 /// Whole codes come before their classes.
@@ -93,12 +93,8 @@ pub(super) fn advise(code: &str) -> String {
                 {SourceUrl} at the writer, or look whether its disk is full"
             )
         }
-        "28P01" => {
-            format!(
-                "; was the password changed? {SourcePasswordFile} and \
-                {SourcePasswordCommand} are read again by themselves"
-            )
-        }
+        // Where it comes from is known to who connects.
+        "28P01" => "; was the password changed?".to_owned(),
         "53300" => format!("; raise max_connections, or lower {SourceConnectionsMax}"),
         _ => String::new(),
     }

@@ -7,9 +7,9 @@
 //! shard), `apply` (states become rows), `remember` (what is known of items), `rows` (the SQL that changes
 //! rows), `writer` (rows become what their items say, whatever fires), `riders` (rows that were dragged
 //! along), `noted` (one item to be read once more), `again` (all of those), `expired` (rows that make way
-//! for them), `unblock` (those that wait for each other), `items` (the reverse backfill's), `changed` (which
-//! items were taken, for the step that compares), `kept` (how far that has come), `put_back` (rows that
-//! PostgreSQL forgot), `standing` (what `status` shows).
+//! for them), `numbered` (what no sequence is to give again), `unblock` (those that wait for each other),
+//! `items` (the reverse backfill's), `changed` (which items were taken, for the step that compares), `kept`
+//! (how far that has come), `put_back` (rows that PostgreSQL forgot), `standing` (what `status` shows).
 
 mod again;
 mod apply;
@@ -23,6 +23,7 @@ mod foreign;
 mod items;
 mod kept;
 mod noted;
+mod numbered;
 mod page;
 mod positions;
 mod put_back;

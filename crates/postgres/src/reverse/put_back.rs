@@ -16,6 +16,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
 use super::FedTable;
+use super::numbered::{FedNumber, keep_clear};
 use super::referred::referring;
 use super::rows::{delete, upsert};
 use crate::barrier::limit_lock_waits;
@@ -94,6 +95,11 @@ impl PutBack<'_> {
     /// The row is written, or it is not.
     pub async fn put(mut self, row: &dyn AnyRow) -> Result<()> {
         limit_lock_waits(&mut self.transaction, ROW_LOCK_TIMEOUT).await?;
+        // A source that forgot the row may have forgotten that its sequence gave the number. The row is worth
+        // more than that: a role that may not set the sequence writes it all the same.
+        let numbers: Vec<FedNumber> =
+            self.table.numbers.iter().filter(|number| number.numbered.may_set).cloned().collect();
+        keep_clear(&mut self.transaction, &numbers, &[row], &[]).await?;
         lend(&mut self.transaction).await?;
         upsert(&mut self.transaction, self.table, &[row]).await.map_err(run_again)?;
         self.transaction.commit().await.doing(&doing(self.table))

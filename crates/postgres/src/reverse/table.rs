@@ -2,7 +2,9 @@
 
 use lockstep_core::{Doing, Error, Kind, Result};
 
+use super::numbered::FedNumber;
 use crate::binding::{list, quote_identifier};
+use crate::sequences::numbered_columns;
 use crate::{Source, TableBinding};
 
 /// Most parameters of one statement (PostgreSQL's protocol counts them in 16 bits).
@@ -24,6 +26,8 @@ pub struct FedTable {
     pub(super) silent: bool,
     /// Statements over keys, each of which fails where a row refers to nothing.
     pub(super) references: Vec<String>,
+    /// Columns that a sequence numbers, upwards.
+    pub(super) numbers: Vec<FedNumber>,
     /// Foreign keys refer to this table at all, and to other columns than its key.
     referred_to: (bool, bool),
     /// A unique constraint is checked by a trigger, which the replica role keeps from firing.
@@ -120,6 +124,9 @@ impl Source {
         let conflict =
             format!("ON CONFLICT ({}) DO {then}", list(key.iter().map(|name| quote_identifier(name))));
         let around = self.surroundings(binding).await?;
+        let mut connection = self.pool().acquire().await.doing(&doing)?;
+        let numbers = numbered_columns(&mut connection, binding).await?;
+        drop(connection);
         Ok(FedTable {
             binding: binding.clone(),
             inserted,
@@ -127,6 +134,7 @@ impl Source {
             conflict,
             silent: self.may_silence().await?,
             references: self.reference_checks(binding).await?,
+            numbers: numbers.into_iter().filter_map(|found| FedNumber::of(found, binding)).collect(),
             referred_to: around.referred_to,
             checks_late: around.checks_late,
         })

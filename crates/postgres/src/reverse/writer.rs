@@ -14,6 +14,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::FedTable;
+use super::numbered::keep_clear;
 use super::riders::forget_riders;
 use super::rows::{delete, delete_key, delete_rows, upsert};
 use crate::path::{lend, take_back};
@@ -60,6 +61,7 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
+        keep_clear(connection, &self.table.numbers, rows, &[]).await?;
         if how == How::Displacing {
             self.displace(connection, rows).await?;
         }
@@ -107,6 +109,7 @@ impl Writer<'_> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
+        keep_clear(connection, &self.table.numbers, &[], keys).await?;
         lend(connection).await?;
         let mut gone = delete(connection, self.table, keys).await?;
         // A trigger that keeps the row, and sets `deleted_at` in it.

@@ -25,6 +25,9 @@ pub enum Outcome {
     Refused(String),
 }
 
+/// Words of the trigger that refuses SQL in DynamoOnly.
+const OF_THE_PHASE: &str = "is in phase DynamoOnly";
+
 /// Outcomes of one kind of operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -53,7 +56,8 @@ pub struct Counts {
     pub reconnects: u64,
     /// The longest that an operation took, its retries included.
     pub slowest: Duration,
-    /// Reason why an operation was last refused, without row values.
+    /// Reason why an operation was last refused, without row values. That SQL is refused in DynamoOnly is as
+    /// it should be, and is counted alone.
     pub last_refusal: Option<String>,
 }
 
@@ -71,7 +75,9 @@ impl Counts {
             Outcome::GivenUp => tally.given_up += 1,
             Outcome::Refused(reason) => {
                 tally.refused += 1;
-                self.last_refusal = Some(reason);
+                if !reason.contains(OF_THE_PHASE) {
+                    self.last_refusal = Some(reason);
+                }
             }
         }
         self.slowest = self.slowest.max(took);

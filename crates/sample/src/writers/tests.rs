@@ -148,9 +148,12 @@ fn counts_add_up() {
     counts.record(Kind::DeleteLog, Outcome::Missed, Duration::from_millis(9));
     let mut other = Counts::default();
     other.record(Kind::InsertLog, Outcome::Refused("frozen".to_owned()), Duration::from_millis(1));
+    let of_the_phase = "lockstep: INSERT of public.payments is refused: the migration of payments is in \
+                        phase DynamoOnly (epoch 4)";
+    other.record(Kind::InsertLog, Outcome::Refused(of_the_phase.to_owned()), Duration::from_millis(1));
     counts.merge(other);
-    assert_eq!(counts.total(), Tally { done: 1, missed: 1, refused: 1, ..Tally::default() });
-    assert_eq!(counts.by_kind[&Kind::InsertLog], Tally { done: 1, refused: 1, ..Tally::default() });
+    assert_eq!(counts.total(), Tally { done: 1, missed: 1, refused: 2, ..Tally::default() });
+    assert_eq!(counts.by_kind[&Kind::InsertLog], Tally { done: 1, refused: 2, ..Tally::default() });
     assert_eq!((counts.rows, counts.slowest), (1, Duration::from_millis(9)));
     assert_eq!(counts.last_refusal.as_deref(), Some("frozen"));
 }

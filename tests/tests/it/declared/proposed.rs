@@ -110,3 +110,41 @@ async fn names_that_another_role_chose_are_no_lines_of_the_configuration() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
+
+/// All that DynamoDB would not have is told of wherever it stands: a domain's CHECK, of a column, below
+/// another domain or in an array; an index of an expression; and a partition of three values.
+#[tokio::test]
+async fn init_tells_of_checks_of_domains_indexes_of_expressions_and_partitions_of_few_values() {
+    let world = World::start().await;
+    world
+        .sql(
+            "CREATE SCHEMA told;
+             CREATE TYPE told.status AS ENUM ('new', 'paid', 'sent');
+             CREATE DOMAIN told.amount AS numeric(12,2) CONSTRAINT positive CHECK (VALUE >= 0);
+             CREATE DOMAIN told.price AS told.amount CONSTRAINT small CHECK (VALUE < 1000);
+             CREATE DOMAIN told.code AS text CONSTRAINT four CHECK (length(VALUE) = 4);
+             CREATE TABLE told.orders (status told.status, number bigint, price told.price, codes told.code[],
+                 email text, PRIMARY KEY (status, number));
+             CREATE INDEX by_lower_email ON told.orders (lower(email))",
+        )
+        .await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = super::init(&world, folder.path(), &["told.orders"]).await;
+    let text = std::fs::read_to_string(&file).expect("written");
+    for part in [
+        "CHECK positive of the domain told.amount, which `price` is made of",
+        "CHECK small of the domain told.price, which `price` is made of",
+        "CHECK four of the domain told.code, which `codes` is made of",
+        "by_lower_email in PostgreSQL is an index of an expression",
+        "DECIDE: `status` has few values",
+    ] {
+        assert_eq!(text.matches(part).count(), 1, "{part}\n{text}");
+    }
+    // One that is not there, by a name that is near.
+    let mut near = command(&world, &["init", "--source", world.url(), "--table", "told.order", "--out", "-"]);
+    near.env_remove("AWS_REGION");
+    let output = ended(near).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("there is no table told.order in this database; is told.orders meant?"), "{said}");
+}

@@ -50,6 +50,20 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
         ("[tables.pairs.indexes.by_n]\npartition = \"{n}\"\nsort = \"{none}\"", "names `none`"),
         ("[tables.pairs.indexes.n]\npartition = \"{n}\"", "3 to 255"),
         ("[tables.pairs]\npartition = \"{a\"", "never closed"),
+        (
+            "[tables.computed]\nomit = [\"twice\"]\npartition = \"{id:date}\"",
+            "`id` is integer, which has no date",
+        ),
+        (
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\n\
+             partition = \"{free:date}\"",
+            "indexes.by_free.partition: `free` is integer, which has no date",
+        ),
+        (
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_day]\n\
+             partition = \"{day:010}\"",
+            "`day` is date, which is no whole number",
+        ),
         ("[tables.keyless]", "write key = [\"x\"]"),
         ("[tables.nowhere]", "there is no table public.nowhere"),
         ("[tables.seen]", "it is a view"),
@@ -90,10 +104,20 @@ async fn a_declaration_that_changes_under_way_is_refused() {
     let coordinator = world.coordinator_of(migration(&world, &tables)).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     coordinator.close().await;
-    for other in ["partition = \"C#{id}\"\nomit = [\"twice\"]", "", "omit = [\"twice\"]\nexpires = \"day\""] {
+    for (other, differing, alike) in [
+        ("partition = \"C#{id}\"\nomit = [\"twice\"]", "partition: the migration has ", "omit"),
+        ("", "omit: the migration has [\"twice\"], and [] is configured", "partition"),
+        (
+            "omit = [\"twice\"]\nexpires = \"day\"",
+            "expires: the migration has nothing, and \"day\" is configured",
+            "partition",
+        ),
+    ] {
         let refused =
             bound(&world, &format!("[tables.computed]\n{other}")).await.expect_err("another layout");
         assert!(refused.contains("put the declaration back"), "{refused}");
+        // What differs, and nothing else.
+        assert!(refused.contains(differing) && !refused.contains(alike), "{refused}");
     }
     assert!(
         bound(&world, "[tables.computed]\nomit = [\"twice\"]\nreveals = [\"free\"]").await.is_ok(),

@@ -15,7 +15,7 @@ use lockstep_core::Phase;
 use super::shared::RESUME;
 use crate::config::Setting;
 use crate::demo::Rows;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, exit_of};
 use crate::report::{exit_of_verdict, print, print_json};
 use crate::stores::Stores;
 use crate::{Context, help};
@@ -121,11 +121,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             if let Ok(Some(kept)) = &kept {
                 context.ui.warn(&kept.instructions());
             }
-            let gone = embedded && !args.keep && context.cancel.is_cancelled();
-            return Err(if gone {
-                Failure::interrupted("interrupted; the throw-away stores are gone (--keep keeps them)")
-            } else {
-                error
+            return Err(match embedded && !args.keep {
+                true if context.cancel.is_cancelled() => {
+                    Failure::interrupted("interrupted; the throw-away stores are gone (--keep keeps them)")
+                }
+                true => of_stores_that_are_gone(error),
+                false => error,
             });
         }
     };
@@ -147,10 +148,44 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Changes made from now on wait until a relay delivers them: keep `cargo xtask relay` running.",
         );
     }
-    Ok(exit_of_verdict(&report.verdict))
+    Ok(exit_of_verdict(&report.verdict, report.cut_short))
 }
 
 /// Makes the error of a run that was told to stop.
 fn interrupted() -> anyhow::Error {
     Failure::interrupted(RESUME)
+}
+
+/// Returns an error of a run whose stores went with it. 1. On a machine that other work takes, a gate refuses
+/// for the lag. 2. It says to run `relay` beside the application. 3. There are no stores to run it on.
+fn of_stores_that_are_gone(error: anyhow::Error) -> anyhow::Error {
+    let is_refused = exit_of(&error) == Exit::Refused;
+    let fewer = "; `--live-writes 10` makes fewer writes meanwhile, for a machine that other work takes";
+    error.context(format!(
+        "the throw-away stores of this run are gone, so that what is advised here cannot be run on them: \
+         `cargo xtask migrate --keep` leaves them running{}",
+        if is_refused { fewer } else { "" }
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_a_throw_away_run_says_that_its_stores_are_gone_and_keeps_its_code() {
+        use lockstep_coordinator::CoordinatorError;
+        let refused = CoordinatorError::BarrierBusy { to: Phase::DualWrite, tries: 3, lock_timeout_ms: 5 };
+        let away = lockstep_core::Error::source(lockstep_core::Kind::Unavailable, "connecting", "x");
+        for (error, exit, is_told_of_writes) in [
+            (anyhow::Error::from(refused), Exit::Refused, true),
+            (anyhow::Error::from(away), Exit::Infrastructure, false),
+        ] {
+            let told = of_stores_that_are_gone(error);
+            let text = format!("{told:#}");
+            assert_eq!(exit_of(&told), exit, "{text}");
+            assert!(text.contains("are gone") && text.contains("--keep"), "{text}");
+            assert_eq!(text.contains("--live-writes"), is_told_of_writes, "{text}");
+        }
+    }
 }

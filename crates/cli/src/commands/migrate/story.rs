@@ -98,6 +98,7 @@ pub(super) async fn tell(
     Ok(MigrateReport {
         incremental: validation.incremental,
         legs,
+        cut_short: validation.is_cut_short(),
         verdict: validation.verdict,
         phase: control.phase,
         epoch: control.epoch,

@@ -43,15 +43,18 @@ pub(super) fn text(status: &Status) -> String {
             .to_owned();
     };
     let verdict = match (status.verdict, status.verdict_age_s) {
-        (Some(said), Some(age_s)) => {
-            let said = match said {
-                VerdictWord::Consistent => "consistent",
-                VerdictWord::Inconsistent => "NOT consistent",
-                VerdictWord::Incomplete => "incomplete: nothing was found, and not everything was compared",
-            };
-            format!("{said}, {} ago", seconds(age_s))
-        }
+        (Some(said), Some(age_s)) => format!("{}, {} ago", word(said), seconds(age_s)),
         _ => "nothing has been validated yet".to_owned(),
+    };
+    let verdict = match (status.later_verdict, status.later_verdict_age_s) {
+        // 1. A comparison finds something. 2. An incremental one, or one of some days, finds nothing. 3. Only
+        // the first is shown, and looks as if the second had not been.
+        (Some(said), Some(age_s)) => format!(
+            "{verdict}; it stands, as the one after it ({}, {} ago) is not of everything",
+            word(said),
+            seconds(age_s)
+        ),
+        _ => verdict,
     };
     let mut text = key_values(&[
         ("phase", format!("{phase} (epoch {epoch}) since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))),
@@ -106,6 +109,14 @@ pub(super) fn text(status: &Status) -> String {
         );
     }
     text
+}
+
+fn word(verdict: VerdictWord) -> &'static str {
+    match verdict {
+        VerdictWord::Consistent => "consistent",
+        VerdictWord::Inconsistent => "NOT consistent",
+        VerdictWord::Incomplete => "incomplete: nothing was found, and not everything was compared",
+    }
 }
 
 /// Returns from which phase to which an entry of the journal goes, where it is of a step.
