@@ -67,6 +67,13 @@ pub struct Status {
     pub verdict: Option<VerdictWord>,
     /// Age of the newest verdict in seconds.
     pub verdict_age_s: Option<f64>,
+    /// Time at which the comparison of the newest verdict ended, and that of its oldest reading, both by the
+    /// source's clock: an age that was read does not say before or after what.
+    #[serde(skip)]
+    pub verdict_at: Option<DateTime<Utc>>,
+    /// See [`Status::verdict_at`].
+    #[serde(skip)]
+    pub verdict_as_of: Option<DateTime<Utc>>,
     /// The newest entries of the journal, newest first.
     pub journal: Vec<Entry>,
 }
@@ -210,6 +217,8 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict: verdict.as_ref().map(lockstep_postgres::VerdictRow::word),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),
+        verdict_at: verdict.as_ref().map(|v| v.at),
+        verdict_as_of: verdict.as_ref().and_then(lockstep_postgres::VerdictRow::as_of),
         journal: source.journal(10).await?,
     })
 }

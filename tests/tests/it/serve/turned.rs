@@ -192,8 +192,8 @@ async fn what_was_decided_by_a_setting_that_is_another_by_now_is_not_turned() {
     let (led_by, more) = ("ramp.canary_percent", json!({}));
     let (ramp, quarter, half) = (json!({ "at": 0 }), json!(25.0), json!(50.0));
     let begun = [
-        Turn { name: CANARY_PERCENT, value: Some(&quarter), during: None, expect: Some(None) },
-        Turn { name: led_by, value: Some(&ramp), during: None, expect: Some(None) },
+        Turn { name: CANARY_PERCENT, value: Some(&quarter), expect: Some(None), ..Turn::default() },
+        Turn { name: led_by, value: Some(&ramp), expect: Some(None), ..Turn::default() },
     ];
     assert!(world.source.turn(&begun, "ann", None, &more).await.expect("asked"), "there is none yet");
     assert!(!world.source.turn(&begun, "ann", None, &more).await.expect("asked"), "there is one now");
@@ -201,8 +201,8 @@ async fn what_was_decided_by_a_setting_that_is_another_by_now_is_not_turned() {
     let read = world.source.settings().await.expect("read");
     let row = |name: &str| read.iter().find(|row| row.name == name);
     let step = [
-        Turn { name: CANARY_PERCENT, value: Some(&half), during: None, expect: Some(row(CANARY_PERCENT)) },
-        Turn { name: led_by, value: Some(&ramp), during: None, expect: Some(row(led_by)) },
+        Turn { name: CANARY_PERCENT, value: Some(&half), expect: Some(row(CANARY_PERCENT)), ..Turn::default() },
+        Turn { name: led_by, value: Some(&ramp), expect: Some(row(led_by)), ..Turn::default() },
     ];
     let mut operator = world.stranger().await;
     run(&mut operator, "BEGIN").await;
@@ -217,7 +217,7 @@ async fn what_was_decided_by_a_setting_that_is_another_by_now_is_not_turned() {
     // By another person to the same value is another decision too.
     let read = world.source.settings().await.expect("read");
     world.sql("UPDATE lockstep.settings SET actor = 'cay'").await;
-    let back = Turn { name: CANARY_PERCENT, value: None, during: None, expect: Some(read.first()) };
+    let back = Turn { name: CANARY_PERCENT, value: None, expect: Some(read.first()), ..Turn::default() };
     assert!(!world.source.turn(&[back], "ben", None, &more).await.expect("asked"));
     // One whose time is over is none.
     world.sql("UPDATE lockstep.settings SET until = clock_timestamp() - interval '1 second'").await;
