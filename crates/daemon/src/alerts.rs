@@ -181,18 +181,29 @@ pub(crate) fn judge(
         );
         found.add("spend_forecast", Severity::Warning, message);
     }
-    // It ends with a comparison that came later and found nothing.
-    let compared_since = |at: DateTime<Utc>| {
-        status.is_some_and(|status| {
-            let age_s = status.verdict_age_s.unwrap_or(f64::INFINITY);
-            status.verdict_consistent == Some(true) && age_s < (now - at).as_seconds_f64()
-        })
-    };
-    if let Some(back) = stepped_back.filter(|back| !compared_since(back.at)) {
-        let message = format!("{}; run `validate`, then `repair`, before HybridRead", back.why);
-        found.add("reads_stepped_back", Severity::Critical, message);
+    if let Some(back) = stepped_back
+        && let Some(what_next) = of_step_back(back, status)
+    {
+        found.add("reads_stepped_back", Severity::Critical, format!("{}; {what_next}", back.why));
     }
     found.alerts
+}
+
+/// Returns what is left to do after a step back, or `None` where it is over: a comparison found nothing of
+/// which each reading is later. One that had begun before, and ended after, may have read before what was
+/// wrong.
+fn of_step_back(back: &SteppedBack, status: Option<&Status>) -> Option<&'static str> {
+    let is_under_way = status
+        .is_some_and(|status| status.phase == Some(Phase::HybridRead) && status.epoch == Some(back.epoch));
+    if is_under_way {
+        return Some(
+            "stepping back to DualWrite, which has not ended yet: /v1/operations says how far it is",
+        );
+    }
+    let is_compared = status.is_some_and(|status| {
+        status.verdict_consistent == Some(true) && status.verdict_as_of.is_some_and(|as_of| as_of > back.at)
+    });
+    (!is_compared).then_some("run `validate`, then `repair`, before HybridRead")
 }
 
 struct Found<'a> {

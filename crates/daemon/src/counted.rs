@@ -2,7 +2,8 @@
 //! Pure.
 
 use chrono::{DateTime, Utc};
-use lockstep_postgres::CountRow;
+use lockstep_core::Epoch;
+use lockstep_postgres::{CountRow, Entry};
 use serde::Serialize;
 
 /// Percentages of the counts.
@@ -25,8 +26,20 @@ pub(crate) struct Counted {
 /// A step back that no person has asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct SteppedBack {
+    /// Time at which it was decided, by the source's clock.
     pub(crate) at: DateTime<Utc>,
+    /// The epoch whose reads go back.
+    pub(crate) epoch: Epoch,
     pub(crate) why: String,
+}
+
+impl SteppedBack {
+    /// Reads it from its entry of the journal.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        let epoch = serde_json::from_value(entry.detail.get("epoch")?.clone()).ok()?;
+        let why = entry.detail.get("reason")?.as_str()?.to_owned();
+        Some(Self { at: entry.at, epoch, why })
+    }
 }
 
 /// Ends of an operation: the first two are good.

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
-use lockstep_coordinator::Spent;
-use lockstep_core::Phase;
 use lockstep_core::settings::{CANARY_PERCENT, MISMATCHES_MAX, RAMP};
+use lockstep_core::{Epoch, Phase};
 use lockstep_postgres::Turn;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -25,15 +23,17 @@ const WITHIN: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 /// Time after a step back at which another one is tried, if it did not work out.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Step of the journal that says that reads go back by themselves.
+const STEP_BACK: &str = "step reads back";
 /// Name of the actor where no person acts.
 pub(crate) const BY_ITSELF: &str = "monitor via serve";
 
 /// Looks until it is told to stop.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
-    let (mut spent, mut forgot_at, mut stepped_at) = (Spent::default(), None::<Instant>, None::<Instant>);
+    let (mut forgot_at, mut stepped_at) = (None::<Instant>, None::<Instant>);
     loop {
         let source = &shared.migration.source;
-        spent.note(source, &shared.progress).await;
+        shared.spent.lock().await.note(source, &shared.progress).await;
         if forgot_at.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
             forgot_at = Some(Instant::now());
             source.forget_counts().await.map_err(|error| error.to_string())?;
@@ -43,7 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
         keep_to_mismatches(&shared, &mut stepped_at).await?;
         capped?;
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
-            spent.note(&shared.migration.source, &shared.progress).await;
+            shared.spent.lock().await.note(source, &shared.progress).await;
             return Ok(());
         }
     }
@@ -68,7 +68,7 @@ async fn keep_to_cap(shared: &Shared) -> Result<(), String> {
             Some(row) if row.actor == CAP && !spend.is_over() => None,
             _ => return None,
         };
-        Some(Turn { name, value, during: None, expect: Some(row) })
+        Some(Turn { name, value, expect: Some(row), ..Turn::default() })
     };
     let turns: Vec<Turn<'_>> = STOPPED_AT_CAP.into_iter().filter_map(turn_of).collect();
     if turns.is_empty() {
@@ -104,12 +104,13 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     };
     let source = &shared.migration.source;
     let most = number(shared, MISMATCHES_MAX).map_or(shared.monitor.serve.mismatches_max, |most| most as u64);
-    let counted = source.counted_in(epoch, Utc::now() - WITHIN).await.map_err(|error| error.to_string())?;
+    // By the clock of those who counted: this machine's may be minutes ahead.
+    let since = source.clock().await.map_err(|error| error.to_string())? - WITHIN;
+    let counted = source.counted_in(epoch, since).await.map_err(|error| error.to_string())?;
     let found = u64::try_from(differences(&counted)).unwrap_or(0);
     if found <= most {
         return Ok(());
     }
-    let since = Utc::now() - WITHIN;
     let reporters = source.reporters_of_differences(epoch, since).await.map_err(|error| error.to_string())?;
     let by: Vec<String> = reporters.iter().map(|(role, count)| format!("{role} ({count})")).collect();
     let by = if by.is_empty() { String::new() } else { format!(", reported by role {}", by.join(", ")) };
@@ -122,10 +123,11 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     if !is_back {
         tracing::error!("{why}");
         let ramp = format!("{RAMP}{CANARY_PERCENT}");
-        // The value that the share has by now does not matter: wrong answers go before it.
+        // The value that the share has by now does not matter: wrong answers go before it. It counts again
+        // when the step is taken.
         let turns = [
-            Turn { name: CANARY_PERCENT, value: Some(&none), during: None, expect: None },
-            Turn { name: &ramp, value: None, during: None, expect: None },
+            Turn { name: CANARY_PERCENT, value: Some(&none), lays_over: true, ..Turn::default() },
+            Turn { name: &ramp, ..Turn::default() },
         ];
         // The step takes reads back as well, and where the one write is refused the other may not be.
         if let Err(error) = source.turn(&turns, BY_ITSELF, Some(&why), &json!({})).await {
@@ -134,13 +136,13 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
             );
         }
     }
-    shared.stepped_back.send_replace(Some(SteppedBack { at: Utc::now(), why: why.clone() }));
-    // Another operation may be under way; then the next look steps back. One that does not work out is tried
-    // again, and does not fill the journal meanwhile.
+    note_step_back(shared, epoch, &why).await;
+    // Another operation may be under way; a comparison ends for this, and else the next look steps back. One
+    // that does not work out is tried again, and does not fill the journal meanwhile.
     let decided_in = Some((Phase::HybridRead, epoch));
     let walk = Walk { forward: false, to: Some(Phase::DualWrite), force: None, decided_in };
     if stepped_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER)
-        && begin_by_itself(shared, BY_ITSELF, &why, walk)
+        && begin_by_itself(shared, BY_ITSELF, &why, walk).await
     {
         *stepped_at = Some(Instant::now());
     }
@@ -148,8 +150,35 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     Ok(())
 }
 
+/// Notes a step back in the journal, once in an epoch, for the daemon that leads after this one: it tells of
+/// it as well until a comparison has found nothing.
+async fn note_step_back(shared: &Shared, epoch: Epoch, why: &str) {
+    if shared.stepped_back.borrow().as_ref().is_some_and(|back| back.epoch == epoch) {
+        return;
+    }
+    let source = &shared.migration.source;
+    let detail = json!({ "reason": why, "epoch": epoch });
+    if let Err(error) = source.journal_note(BY_ITSELF, STEP_BACK, &detail).await {
+        tracing::error!("the step back is not in the journal: {error}");
+    }
+    read_step_back(shared).await;
+}
+
+/// Reads the newest step back that a daemon has taken by itself. What does not work out is read next time.
+pub(crate) async fn read_step_back(shared: &Shared) {
+    let Ok(noted) = shared.migration.source.newest_note(STEP_BACK).await else { return };
+    let back = noted.as_ref().and_then(SteppedBack::of);
+    shared.stepped_back.send_if_modified(|known| {
+        let differs = *known != back;
+        *known = back;
+        differs
+    });
+}
+
 /// Takes the share back in DualWrite, where PostgreSQL answers whatever it is, so that a later step to
-/// HybridRead, whose gates ask for a new verdict, moves reads as the applications are configured.
+/// HybridRead, whose gates ask for a new verdict, moves the reads that it moved before. 1. Five percent are
+/// read from DynamoDB, and something differs. 2. Reads go back. 3. If nothing were set after that, the next
+/// step would move all of them.
 async fn end_of_step_back(shared: &Shared, phase: Option<Phase>) -> Result<(), String> {
     if !matches!(phase, Some(Phase::DualWrite | Phase::PostgresOnly)) {
         return Ok(());
@@ -162,7 +191,8 @@ async fn end_of_step_back(shared: &Shared, phase: Option<Phase>) -> Result<(), S
         .cloned();
     let Some(ours) = ours else { return Ok(()) };
     // A share that a person has set since is theirs.
-    let turns = [Turn { name: CANARY_PERCENT, value: None, during: None, expect: Some(Some(&ours)) }];
+    let expect = Some(Some(&ours));
+    let turns = [Turn { name: CANARY_PERCENT, lays_over: true, expect, ..Turn::default() }];
     let reason = "the step back is taken; the gates of HybridRead ask for a new verdict";
     let turned = shared.migration.source.turn(&turns, BY_ITSELF, Some(reason), &json!({})).await;
     shared.look.notify_one();

@@ -12,6 +12,7 @@ use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::alerts::{NAMES, Severity};
+use crate::measure::Measured;
 use crate::part::{PartState, PartView};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -41,12 +42,17 @@ pub(crate) fn latency(store: &'static str, took: Duration) {
     histogram!(LATENCY, "store" => store).record(took.as_secs_f64());
 }
 
-/// Fills the gauges from a reading.
-pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
+/// Sets what is so at the moment of the question. 1. Whoever reads the migration hangs. 2. An age that it set
+/// itself would stay as it was.
+pub(crate) fn of_now(shared: &Shared) {
     gauge!("lockstep_leader").set(if shared.leads() { 1.0 } else { 0.0 });
     gauge!("lockstep_events_clients").set(*shared.clients.borrow() as f64);
-    gauge!("lockstep_status_age_seconds")
-        .set(snapshot.read_at.map_or(f64::NAN, |(at, _)| at.elapsed().as_secs_f64()));
+    let read_at = shared.snapshot.borrow().read_at;
+    gauge!("lockstep_status_age_seconds").set(read_at.map_or(f64::NAN, |(at, _)| at.elapsed().as_secs_f64()));
+}
+
+/// Fills the gauges from a reading.
+pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
     for (name, store) in
         [("postgresql", &snapshot.stores.postgresql), ("dynamodb", &snapshot.stores.dynamodb)]
     {
@@ -80,19 +86,27 @@ pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
             });
         }
     }
-    if let Some(measured) = &*shared.measured.borrow() {
-        gauge!("lockstep_data_consistency_percent").set(measured.consistency_percent);
-        gauge!("lockstep_field_accuracy_percent").set(measured.accuracy_percent);
-        gauge!("lockstep_orphans_percent").set(measured.orphans_percent);
-        for table in &measured.tables {
-            gauge!("lockstep_table_orphans_percent", "table" => table.name.clone())
-                .set(table.orphans_percent);
-            gauge!("lockstep_expired_rows", "table" => table.name.clone()).set(table.expired as f64);
-        }
-    }
+    let tables: Vec<&'static str> = shared.migration.tables.iter().map(|table| table.name()).collect();
+    of_measured(shared.measured.borrow().as_ref(), &tables);
     of_migration(snapshot);
     of_progress(shared);
     of_counts(shared);
+}
+
+/// Sets the gauges of a sample. Where there is none any more, they are no number: an alert that goes by them
+/// ends.
+fn of_measured(measured: Option<&Measured>, tables: &[&'static str]) {
+    let of = |value: fn(&Measured) -> f64| measured.map_or(f64::NAN, value);
+    gauge!("lockstep_data_consistency_percent").set(of(|measured| measured.consistency_percent));
+    gauge!("lockstep_field_accuracy_percent").set(of(|measured| measured.accuracy_percent));
+    gauge!("lockstep_orphans_percent").set(of(|measured| measured.orphans_percent));
+    for name in tables {
+        let table = measured.and_then(|measured| measured.tables.iter().find(|table| table.name == *name));
+        let orphans_percent = table.map_or(f64::NAN, |table| table.orphans_percent);
+        gauge!("lockstep_table_orphans_percent", "table" => *name).set(orphans_percent);
+        let expired = table.map_or(f64::NAN, |table| table.expired as f64);
+        gauge!("lockstep_expired_rows", "table" => *name).set(expired);
+    }
 }
 
 /// Sets the gauges of what applications counted, what was spent, and what operators have turned.
@@ -277,6 +291,33 @@ mod tests {
         assert_eq!(told(vec![of(3)]), lines(40, 3));
         assert_eq!(told(vec![of(40)]), lines(40, 40), "who has read it still has it");
         assert_eq!(told(Vec::new()), lines(0, 0));
+    }
+
+    #[test]
+    fn a_measure_that_is_forgotten_is_no_number() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let report = serde_json::json!({ "tables": [
+            { "name": "logs", "compared": 10, "equal": 9, "different": 1, "expired": 0, "target_count": 10 },
+        ] });
+        let measured = crate::measure::measure(&report, chrono::Utc::now());
+        assert!(measured.is_some());
+        for (measured, shown) in
+            [(measured.as_ref(), ["90", "90", "0", "0"]), (None, ["NaN", "NaN", "NaN", "NaN"])]
+        {
+            metrics::with_local_recorder(&recorder, || of_measured(measured, &["logs"]));
+            let text = recorder.handle().render();
+            let value = |name: &str| {
+                let line = text.lines().find(|line| line.starts_with(name));
+                line.and_then(|line| line.split(' ').next_back()).unwrap_or_default().to_owned()
+            };
+            let found = [
+                "lockstep_data_consistency_percent",
+                "lockstep_field_accuracy_percent",
+                "lockstep_table_orphans_percent{",
+                "lockstep_expired_rows{",
+            ];
+            assert_eq!(found.map(value), shown.map(str::to_owned));
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! order: [`ServeOptions`] and `monitor_options` (what can be set), [`Operator`] (what the program around it
 //! does for it), `operations` (what was asked), `part` (what a part is doing), `stores` (whether they
 //! answer), `measure`, `counted` and `spend` (percentages and dollars), `alerts` (what is wrong), `webhook`
-//! (telling of it), `snapshot` (one reading), `view` (the same as JSON), `shared` (what all parts have),
-//! `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`, `monitor`, `ramp`,
+//! and `told` (telling of it), `snapshot` (one reading), `view` (the same as JSON), `shared` (what all parts
+//! have), `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`, `monitor`, `ramp`,
 //! `counting` and `parts` (what runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
@@ -33,6 +33,7 @@ mod snapshot;
 mod spend;
 mod stores;
 mod supervise;
+mod told;
 mod view;
 mod webhook;
 
@@ -76,10 +77,13 @@ pub struct DaemonOptions {
 /// then.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
+/// Longest wait for the leader's lock to be given back.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+
 /// A daemon at work.
 pub struct Daemon {
     shared: Arc<Shared>,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<&'static str>,
     leading: tokio::task::JoinHandle<()>,
     release: CancellationToken,
 }
@@ -102,8 +106,8 @@ impl Daemon {
         let guard = Guard::new(options.tokens, listener.local_addr()?.ip().is_loopback(), &options.hosts);
         let shared = Arc::new(Shared::new(migration, operator, options.monitor, options.demo, stop));
         let mut tasks = JoinSet::new();
-        tasks.spawn(poll::run(shared.clone()));
-        tasks.spawn(http::serve(shared.clone(), listener, options.tls, guard));
+        supervise::begin(&mut tasks, "reading", poll::run(shared.clone()));
+        supervise::begin(&mut tasks, "http", http::serve(shared.clone(), listener, options.tls, guard));
         parts::start(&shared, &mut tasks);
         let release = CancellationToken::new();
         let leading = tokio::spawn(lead::run(shared.clone(), release.clone()));
@@ -126,9 +130,22 @@ impl Daemon {
 
     /// Waits until it is told to stop, and has drained: the operation under way is undone or finished, parts
     /// have ended, and the leader's lock is given back, in that order.
-    pub async fn run(mut self) {
-        self.shared.stop.cancelled().await;
+    ///
+    /// # Errors
+    /// Where a task of it ended before that, by a bug: 1. Whoever reads the migration panics. 2. The page
+    /// shows for ever what was so then, and no alert is raised. So the process ends, to be started again.
+    pub async fn run(mut self) -> Result<(), String> {
         let shared = self.shared.clone();
+        let fault = tokio::select! {
+            () = shared.stop.cancelled() => None,
+            why = supervise::first_end(&mut self.tasks) => Some(why),
+            _ = &mut self.leading => Some(format!("leading has ended: {}", lockstep_core::PANICKED)),
+        };
+        let fault = fault.filter(|_| !shared.stop.is_cancelled());
+        if let Some(why) = &fault {
+            tracing::error!("the daemon ends: {why}");
+            shared.stop.cancel();
+        }
         let drained = async {
             if let Some(id) = shared.operations.running() {
                 shared.operations.ended(&id).await;
@@ -141,6 +158,10 @@ impl Daemon {
             );
         }
         self.release.cancel();
-        let _ = self.leading.await;
+        // A server that says nothing is not asked for the lock back for ever: it ends the session by itself.
+        if !self.leading.is_finished() {
+            let _ = tokio::time::timeout(RELEASE_WITHIN, self.leading).await;
+        }
+        fault.map_or(Ok(()), Err)
     }
 }

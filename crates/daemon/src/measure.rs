@@ -1,5 +1,7 @@
 //! Agreement of both stores, in the percentages that the reference system watches.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -31,6 +33,17 @@ pub(crate) struct MeasuredTable {
     /// Rows past their expiry: DynamoDB may have removed their items, and PostgreSQL has them until it is
     /// cleaned.
     pub(crate) expired: u64,
+}
+
+/// Intervals of sampling after which a sample says nothing of now: no other one was made since.
+const OLD_AFTER: u32 = 3;
+
+impl Measured {
+    /// Tells whether other samples should have been made since, where one is made `every` so often.
+    pub(crate) fn is_old(&self, now: DateTime<Utc>, every: Option<Duration>) -> bool {
+        let age = (now - self.at).to_std().unwrap_or_default();
+        every.is_none_or(|every| age > every * OLD_AFTER)
+    }
 }
 
 /// Measures a report; `None` where nothing was compared.
@@ -89,5 +102,19 @@ mod tests {
         assert!((measured.orphans_percent - 0.1).abs() < 1e-9);
         assert!((measured.accuracy_percent - 997.0 / 999.0 * 100.0).abs() < 1e-9);
         assert_eq!(measure(&json!({ "tables": [] }), at), None);
+    }
+
+    #[test]
+    fn a_measure_is_old_where_three_others_should_have_been_made_since() {
+        let at = DateTime::from_timestamp(1_000, 0).expect("a moment");
+        let report =
+            json!({ "tables": [{ "name": "logs", "compared": 10, "equal": 10, "target_count": 10 }] });
+        let measured = measure(&report, at).expect("a measure");
+        let is_old = |s: i64, every| measured.is_old(at + chrono::TimeDelta::seconds(s), every);
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(
+            [is_old(180, minute), is_old(181, minute), is_old(1, None), is_old(-9, minute)],
+            [false, true, true, false]
+        );
     }
 }

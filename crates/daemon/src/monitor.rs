@@ -1,99 +1,153 @@
 //! Watching: a sample of rows now and then, and telling of each alert once when it is raised, and once when
 //! it is over.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::Utc;
 use lockstep_coordinator::Observer;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::{Alert, Severity};
 use crate::measure::measure;
 use crate::operator::{Act, Compare};
 use crate::part::{PartState, Role};
 use crate::shared::Shared;
-use crate::webhook::{self, Line};
+use crate::snapshot::Snapshot;
+use crate::stores::StoresView;
+use crate::told::Told;
+use crate::webhook;
 
-/// An alert that is gone for less than this is not over: what comes and goes is told of once.
-const OVER_AFTER: Duration = Duration::from_secs(10);
+/// Longest wait for the journal.
+const ASK_WITHIN: Duration = Duration::from_secs(4);
+/// Alerts that every daemon tells of while PostgreSQL does not answer: then none leads, and none would.
+const OF_STORES: [&str; 2] = ["postgresql_down", "dynamodb_down"];
+/// Step of the journal that says what was told, for the daemon that tells next.
+const TOLD: &str = "alerts told";
 
-/// One that was told of.
-struct Raised {
-    alert: Alert,
-    /// The id of what was told, and of its end.
-    id: String,
-    gone_since: Option<Instant>,
-}
-
-/// Tells of alerts until the daemon ends. Only the leader does.
+/// Tells of alerts until the daemon ends. The leader does; while PostgreSQL does not answer, each.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let line = shared.monitor.webhook.clone().map(|webhook| {
-        let (line, work) = webhook::line(webhook, shared.stop.clone());
-        // It ends with the daemon.
-        drop(tokio::spawn(work));
-        line
-    });
+    let (line, sending) = match shared.monitor.webhook.clone() {
+        Some(webhook) => {
+            let (line, work) = webhook::line(webhook, shared.stop.clone());
+            (Some(line), Some(tokio::spawn(work)))
+        }
+        None => (None, None),
+    };
+    let has_line = line.is_some();
+    let mut teller = Teller {
+        told: Told::new(line, names_of(&shared)),
+        shared: shared.clone(),
+        is_named: false,
+        recorded: has_line.then_some(None),
+    };
     let mut snapshots = shared.snapshot.subscribe();
-    let mut raised: BTreeMap<&'static str, Raised> = BTreeMap::new();
     loop {
         if shared.stop.run_until_cancelled(snapshots.changed()).await.is_none_or(|changed| changed.is_err()) {
+            break;
+        }
+        let snapshot = snapshots.borrow_and_update().clone();
+        if shared.stop.run_until_cancelled(teller.look(&snapshot)).await.is_none() {
+            break;
+        }
+    }
+    // What waits is sent for a few seconds more: a daemon that is told to end may have told last of why.
+    if let Some(sending) = sending {
+        let _ = sending.await;
+    }
+}
+
+/// Returns what names a migration whose identity is not known, as PostgreSQL was never asked.
+fn names_of(shared: &Shared) -> String {
+    let tables: Vec<&str> = shared.migration.tables.iter().map(|table| table.name()).collect();
+    format!("tables {}", tables.join(", "))
+}
+
+struct Teller {
+    shared: Arc<Shared>,
+    told: Told,
+    /// Whether alerts are named by the identity of the migration.
+    is_named: bool,
+    /// What the journal says was told, once this daemon leads and has read it; nothing is kept there where
+    /// nobody is told.
+    recorded: Option<Option<Value>>,
+}
+
+impl Teller {
+    async fn look(&mut self, snapshot: &Snapshot) {
+        let role = self.shared.role.borrow().clone();
+        let is_away = StoresView::is_down(snapshot.stores.postgresql.as_ref());
+        if !is_away && !self.is_named {
+            self.name().await;
+        }
+        match role {
+            // 1. PostgreSQL stops. 2. Each daemon stands by, as the lock of the leader is gone. 3. Each
+            // would leave it to the leader to say so.
+            Role::Standby(why) => {
+                self.shared.note("monitor", PartState::Standby, Some(why));
+                let told: Vec<&str> = OF_STORES.into_iter().filter(|name| self.told.holds(name)).collect();
+                let is_ours = |name: &str| OF_STORES.contains(&name) && (is_away || told.contains(&name));
+                self.told.tell(&snapshot.alerts, is_ours);
+                // Whoever leads meanwhile tells of the others.
+                self.recorded = self.recorded.take().map(|_| None);
+            }
+            Role::Leader => {
+                self.shared.note("monitor", PartState::Running, None);
+                if !is_away {
+                    self.take_over().await;
+                }
+                self.told.tell(&snapshot.alerts, |_| true);
+                if !is_away {
+                    self.record().await;
+                }
+            }
+        }
+    }
+
+    async fn name(&mut self) {
+        if let Ok(Ok(Some(id))) = within(self.shared.migration.source.migration_id()).await {
+            self.told.call(id);
+            self.is_named = true;
+        }
+    }
+
+    /// Reads what the daemon that led before has told of, once.
+    async fn take_over(&mut self) {
+        if self.recorded != Some(None) || !is_installed(&self.shared) {
             return;
         }
-        let role = shared.role.borrow().clone();
-        // The leader tells. An alert that still holds when this one leads is told then; one that was told
-        // here stays known, so that a leader who was away for a moment tells nothing twice.
-        if let Role::Standby(why) = role {
-            shared.note("monitor", PartState::Standby, Some(why));
-            continue;
+        let Ok(Ok(noted)) = within(self.shared.migration.source.newest_note(TOLD)).await else { return };
+        let kept = noted.and_then(|entry| entry.detail.get("alerts").cloned());
+        let kept = kept.unwrap_or_else(|| Value::Array(Vec::new()));
+        self.told.take_over(&kept);
+        self.recorded = Some(Some(kept));
+    }
+
+    /// Writes what is told into the journal, where it has changed.
+    async fn record(&mut self) {
+        let Some(Some(recorded)) = &mut self.recorded else { return };
+        let kept = self.told.kept();
+        if *recorded == kept {
+            return;
         }
-        shared.note("monitor", PartState::Running, None);
-        let now: Vec<Alert> = snapshots.borrow_and_update().alerts.clone();
-        tell(now, &mut raised, line.as_ref());
+        let source = &self.shared.migration.source;
+        let detail = json!({ "alerts": kept });
+        match within(source.journal_note(crate::counting::BY_ITSELF, TOLD, &detail)).await {
+            Ok(Ok(())) => *recorded = kept,
+            // With the next reading.
+            Ok(Err(error)) => tracing::debug!("what was told is not in the journal yet: {error}"),
+            Err(_) => {}
+        }
     }
 }
 
-fn tell(now: Vec<Alert>, raised: &mut BTreeMap<&'static str, Raised>, line: Option<&Line>) {
-    raised.retain(|name, known| {
-        if now.iter().any(|alert| alert.name == *name) {
-            known.gone_since = None;
-            return true;
-        }
-        if known.gone_since.get_or_insert_with(Instant::now).elapsed() < OVER_AFTER {
-            return true;
-        }
-        tracing::warn!(alert = name, "over: {}", known.alert.message);
-        send(line, "resolved", &known.id, &known.alert);
-        false
-    });
-    for alert in now {
-        let known = raised.get(alert.name);
-        if known.is_some_and(|known| known.alert.severity >= alert.severity) {
-            continue;
-        }
-        match alert.severity {
-            Severity::Warning => tracing::warn!(alert = alert.name, "{}", alert.message),
-            Severity::Critical => tracing::error!(alert = alert.name, "{}", alert.message),
-        }
-        let id = known.map_or_else(
-            || format!("{}-{:016x}", alert.name, rand::random::<u64>()),
-            |known| known.id.clone(),
-        );
-        send(line, "raised", &id, &alert);
-        raised.insert(alert.name, Raised { alert, id, gone_since: None });
-    }
+/// A store that hangs keeps no alert from being told.
+async fn within<T>(asked: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
+    tokio::time::timeout(ASK_WITHIN, asked).await
 }
 
-/// The id stays the same from the first word of an alert to its end; with event and severity it names one
-/// message.
-fn send(line: Option<&Line>, event: &str, id: &str, alert: &Alert) {
-    let Some(line) = line else { return };
-    line.put(json!({
-        "id": format!("{id}-{event}-{}", alert.severity.name()), "alert_id": id, "event": event, "alert": alert.name,
-        "severity": alert.severity, "message": alert.message, "since": alert.since, "at": Utc::now(), "runbook": alert.runbook,
-    }));
+fn is_installed(shared: &Shared) -> bool {
+    shared.snapshot.borrow().status.as_ref().is_some_and(|status| status.installed)
 }
 
 /// Compares a sample now and then.
@@ -122,39 +176,14 @@ pub(crate) async fn sample(shared: Arc<Shared>, stop: CancellationToken) -> Resu
                 shared.look.notify_one();
             }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
+        let next = async {
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = shared.sample_now.notified() => {}
+            }
+        };
+        if stop.run_until_cancelled(next).await.is_none() {
             return Ok(());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn alert(severity: Severity) -> Alert {
-        Alert {
-            name: "pending_age",
-            severity,
-            since: Utc::now(),
-            message: "it waits".to_owned(),
-            runbook: "docs/runbook.md#alert-pending-age".to_owned(),
-        }
-    }
-
-    #[test]
-    fn an_alert_is_told_once_again_when_it_gets_worse_and_is_not_over_at_once() {
-        let mut raised = BTreeMap::new();
-        tell(vec![alert(Severity::Warning)], &mut raised, None);
-        let first = raised["pending_age"].id.clone();
-        tell(vec![alert(Severity::Warning)], &mut raised, None);
-        assert_eq!(raised["pending_age"].id, first);
-        tell(vec![alert(Severity::Critical)], &mut raised, None);
-        assert_eq!(
-            (raised["pending_age"].id == first, raised["pending_age"].alert.severity),
-            (true, Severity::Critical)
-        );
-        tell(Vec::new(), &mut raised, None);
-        assert!(raised.contains_key("pending_age"), "it may be back in a moment");
     }
 }

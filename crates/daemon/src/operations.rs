@@ -8,6 +8,7 @@ use lockstep_coordinator::{GateResult, Observer};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::operator::Unsuccessful;
 
@@ -37,6 +38,12 @@ impl Kind {
             Self::Repair => "repair",
             Self::TestOperation => "test-operation",
         }
+    }
+
+    /// Tells whether it ends for a way back: 1. Somebody compares everything, which takes hours. 2. Readers
+    /// are given wrong answers. A comparison that is broken off costs its time, and changes nothing.
+    fn gives_way(self) -> bool {
+        matches!(self, Self::Validate | Self::Repair)
     }
 }
 
@@ -80,6 +87,8 @@ pub(crate) struct Operation {
     /// Key it was asked under, and what was asked, to tell a repetition from another request.
     #[serde(skip)]
     key: Option<(String, String)>,
+    #[serde(skip)]
+    cancel: CancellationToken,
 }
 
 /// Request for an operation, before it has begun.
@@ -90,6 +99,8 @@ pub(crate) struct Asked {
     pub(crate) reason: Option<String>,
     /// The idempotency key, and the request in words that are the same for the same request.
     pub(crate) key: Option<(String, String)>,
+    /// Ends this operation alone; cancelled when the daemon ends.
+    pub(crate) cancel: CancellationToken,
 }
 
 /// Answer to a request for an operation.
@@ -126,11 +137,8 @@ impl Operations {
     pub(crate) fn begin(&self, asked: Asked) -> Begun {
         let id = {
             let mut list = self.list();
-            if let Some((key, request)) = &asked.key
-                && let Some(known) = list.iter().find(|o| o.key.as_ref().is_some_and(|(of, _)| of == key))
-            {
-                let same = known.key.as_ref().is_some_and(|(_, of)| of == request);
-                return if same { Begun::Known(Box::new(known.clone())) } else { Begun::OtherRequest };
+            if let Some(known) = known_in(&list, asked.key.as_ref()) {
+                return known;
             }
             if let Some(running) = list.iter().find(|o| o.state == State::Running) {
                 return Begun::Busy(running.id.clone());
@@ -149,12 +157,29 @@ impl Operations {
                 result: None,
                 error: None,
                 key: asked.key,
+                cancel: asked.cancel,
             });
             list.truncate(KEPT);
             id
         };
         self.tell();
         Begun::New(id)
+    }
+
+    /// Returns what was asked under a key before, if anything was.
+    pub(crate) fn known(&self, key: Option<&(String, String)>) -> Option<Begun> {
+        known_in(&self.list(), key)
+    }
+
+    /// Tells the operation of this id to end, where it gives way to a step back; says whether it does.
+    pub(crate) fn give_way(&self, id: &str) -> bool {
+        let cancel = {
+            let list = self.list();
+            let running = list.iter().find(|o| o.id == id && o.state == State::Running);
+            running.filter(|o| o.kind.gives_way()).map(|o| o.cancel.clone())
+        };
+        // What it wakes may look at the operations.
+        cancel.map(|cancel| cancel.cancel()).is_some()
     }
 
     /// Records how it ended.
@@ -239,6 +264,13 @@ impl Operations {
     }
 }
 
+fn known_in(list: &VecDeque<Operation>, key: Option<&(String, String)>) -> Option<Begun> {
+    let (key, request) = key?;
+    let known = list.iter().find(|o| o.key.as_ref().is_some_and(|(of, _)| of == key))?;
+    let same = known.key.as_ref().is_some_and(|(_, of)| of == request);
+    Some(if same { Begun::Known(Box::new(known.clone())) } else { Begun::OtherRequest })
+}
+
 /// Returns the words and numbers of a result.
 fn scalars(result: &Value) -> Value {
     match result {
@@ -280,7 +312,11 @@ mod tests {
 
     fn asked(key: Option<(&str, &str)>) -> Asked {
         let key = key.map(|(key, request)| (key.to_owned(), request.to_owned()));
-        Asked { kind: Kind::Advance, actor: "ann".to_owned(), reason: None, key }
+        of_kind(Kind::Advance, key)
+    }
+
+    fn of_kind(kind: Kind, key: Option<(String, String)>) -> Asked {
+        Asked { kind, actor: "ann".to_owned(), reason: None, key, cancel: CancellationToken::new() }
     }
 
     fn id_of(begun: Begun) -> String {
@@ -297,6 +333,26 @@ mod tests {
         assert!(matches!(operations.begin(asked(None)), Begun::Busy(id) if id == first));
         operations.end(&first, Ok(Value::Null));
         id_of(operations.begin(asked(None)));
+    }
+
+    #[test]
+    fn a_comparison_is_told_to_end_for_a_way_back_and_nothing_else_is() {
+        for (kind, gives_way) in [
+            (Kind::Validate, true),
+            (Kind::Repair, true),
+            (Kind::Advance, false),
+            (Kind::Rollback, false),
+            (Kind::TestOperation, false),
+        ] {
+            let operations = Operations::new();
+            let asked = of_kind(kind, None);
+            let cancel = asked.cancel.clone();
+            let id = id_of(operations.begin(asked));
+            assert!(!operations.give_way("op-of-another-day"));
+            assert_eq!((operations.give_way(&id), cancel.is_cancelled()), (gives_way, gives_way), "{kind:?}");
+            operations.end(&id, Ok(Value::Null));
+            assert!(!operations.give_way(&id), "it has ended");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::part::{PartState, Role};
 use crate::shared::Shared;
-use crate::supervise::{Need, keep};
+use crate::supervise::{Need, begin, keep};
 
 /// Interval at which what others also do is done here, in case they do not: the relay sweeps and makes marks
 /// itself while it runs.
@@ -24,16 +24,17 @@ const BESIDE_EVERY: Duration = Duration::from_secs(5);
 const QUIET_EVERY: Duration = Duration::from_secs(300);
 
 /// Starts all of them.
-pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
-    tasks.spawn(keep(shared.clone(), "relay", needs_relay, deliver));
-    tasks.spawn(keep(shared.clone(), "reverse-feed", needs_feed, feed));
-    tasks.spawn(keep(shared.clone(), "sweeper", needs_sweeper, sweep));
-    tasks.spawn(keep(shared.clone(), "history-marks", needs_sweeper, mark));
-    tasks.spawn(keep(shared.clone(), "counting", needs_sweeper, crate::counting::run));
-    tasks.spawn(keep(shared.clone(), crate::ramp::PART, needs_ramp, crate::ramp::run));
-    tasks.spawn(crate::monitor::run(shared.clone()));
+pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<&'static str>) {
+    begin(tasks, "relay", keep(shared.clone(), "relay", needs_relay, deliver));
+    begin(tasks, "reverse-feed", keep(shared.clone(), "reverse-feed", needs_feed, feed));
+    begin(tasks, "sweeper", keep(shared.clone(), "sweeper", needs_sweeper, sweep));
+    begin(tasks, "history-marks", keep(shared.clone(), "history-marks", needs_sweeper, mark));
+    begin(tasks, "counting", keep(shared.clone(), "counting", needs_sweeper, crate::counting::run));
+    let (ramp, lead_up) = (crate::ramp::PART, crate::ramp::run);
+    begin(tasks, ramp, keep(shared.clone(), ramp, needs_ramp, lead_up));
+    begin(tasks, "monitor", crate::monitor::run(shared.clone()));
     if shared.monitor.serve.sample_every().is_some() {
-        tasks.spawn(keep(shared.clone(), "sampling", needs_sampling, crate::monitor::sample));
+        begin(tasks, "sampling", keep(shared.clone(), "sampling", needs_sampling, crate::monitor::sample));
     }
 }
 
@@ -138,13 +139,8 @@ async fn deliver(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Str
         Ok::<_, lockstep_core::Error>(())
     };
     ready.await.map_err(|error| error.to_string())?;
-    // A task of its own: that it panics ends nothing else.
-    let running =
-        tokio::spawn(async move { relay(&migration, RelayUntil::Cancelled, &progress, &stop).await });
-    match running.await {
-        Ok(ended) => ended.map(drop).map_err(|error| error.to_string()),
-        Err(_) => Err(format!("a task panicked: {}", lockstep_core::PANICKED)),
-    }
+    let ended = relay(&migration, RelayUntil::Cancelled, &progress, &stop).await;
+    ended.map(drop).map_err(|error| error.to_string())
 }
 
 /// Tells the target whose it is: when the daemon was started, the source may have been away.
@@ -158,13 +154,8 @@ async fn claim(migration: &MigrationContext) -> lockstep_core::Result<()> {
 async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     let (migration, progress) = (shared.migration.clone(), shared.feed_progress.clone());
     claim(&migration).await.map_err(|error| error.to_string())?;
-    let running = tokio::spawn(async move {
-        keep_feeding(&migration, &migration.options.reverse_feed, &progress, &stop).await
-    });
-    match running.await {
-        Ok(ended) => ended.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("a task panicked: {}", lockstep_core::PANICKED)),
-    }
+    let ended = keep_feeding(&migration, &migration.options.reverse_feed, &progress, &stop).await;
+    ended.map_err(|error| error.to_string())
 }
 
 async fn sweep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {

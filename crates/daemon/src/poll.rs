@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::alerts::{self, Seen, Thresholds};
 use crate::counted::Counted;
+use crate::counting::read_step_back;
 use crate::gauges;
 use crate::part::{PartState, Pause};
 use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
@@ -22,6 +23,9 @@ use crate::view::render;
 
 /// Longest wait for an answer of one store; after that it is said not to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// Longest time of one reading. Each question has a bound of its own, or should: where one waits without any,
+/// for a server that says nothing, what was so before would be shown for ever.
+pub(crate) const READ_WITHIN: Duration = Duration::from_secs(20);
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(1);
 /// Interval at which DynamoDB is asked whether it answers. PostgreSQL is asked with every reading.
@@ -97,9 +101,16 @@ impl Reader {
             rates: before.rates.clone(),
             ..Snapshot::default()
         };
-        if !is_fresh {
-            self.ask(&mut next).await;
+        if !is_fresh && tokio::time::timeout(READ_WITHIN, self.ask(&mut next)).await.is_err() {
+            // Of the half that was read nothing is shown.
+            (next.status, next.read_at, next.rates) =
+                (before.status.clone(), before.read_at, before.rates.clone());
+            (next.stores, self.glanced) = (before.stores.clone(), None);
+            let why = format!("the migration could not be read within {} s", READ_WITHIN.as_secs());
+            next.stores.postgresql = Some(store(next.stores.postgresql.take(), Err(why), READ_WITHIN));
+            self.rests(false);
         }
+        self.forget_measured(next.phase());
         let parts = self.shared.parts();
         let measured = self.shared.measured.borrow().clone();
         let (counted, spend, stepped_back) = (
@@ -121,6 +132,18 @@ impl Reader {
         render(&mut next, &self.shared);
         gauges::fill(&self.shared, &next, &parts);
         self.shared.snapshot.send_replace(Arc::new(next));
+    }
+
+    /// Forgets what a sample measured where nothing measures any more: 1. A sample finds differences. 2. The
+    /// phase changes, or another daemon leads. 3. No sample is made here that could find them gone, and the
+    /// alert would stay for ever.
+    fn forget_measured(&self, phase: Option<Phase>) {
+        let is_needed =
+            self.shared.leads() && matches!(phase, None | Some(Phase::DualWrite | Phase::HybridRead));
+        let every = self.shared.monitor.serve.sample_every();
+        self.shared.measured.send_if_modified(|known| {
+            known.take_if(|known| !is_needed || known.is_old(Utc::now(), every)).is_some()
+        });
     }
 
     async fn ask(&mut self, next: &mut Snapshot) {
@@ -245,6 +268,7 @@ impl Reader {
     /// Reads what was counted and spent; what does not work out is read next time.
     async fn count(&self, status: &Status, settings: &[SettingRow]) {
         let source = &self.shared.migration.source;
+        read_step_back(&self.shared).await;
         let monitor = &self.shared.monitor;
         if let Ok(rows) = source.counted(Duration::from_secs(3_600)).await {
             self.shared.counted.send_replace(Some(Counted::of(&rows)));
@@ -284,7 +308,10 @@ impl Reader {
             }
         };
         // Before the schema is of this version there are none, and nothing is paused.
-        let settings = if status.installed { source.settings().await.ok() } else { None };
+        let settings = match status.installed {
+            true => tokio::time::timeout(ANSWER_WITHIN, source.settings()).await.ok().and_then(Result::ok),
+            false => None,
+        };
         Ok(Read { status, settings, is_whole })
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
 use lockstep_core::Phase;
 use lockstep_core::settings::{CANARY_PERCENT, RAMP, Ramp};
 use lockstep_postgres::{SettingRow, Turn};
@@ -59,7 +58,7 @@ async fn lead(
     let at = |percent: f64| format!("{name} is at {percent} %");
     let led = settings.iter().find(|row| row.name == name);
     let in_force = led.and_then(|row| row.value.as_f64());
-    let ends = Turn { name: &row.name, value: None, during: None, expect: Some(Some(row)) };
+    let ends = Turn { name: &row.name, expect: Some(Some(row)), ..Turn::default() };
     let meanwhile = || format!("{name} was turned a moment ago, and its ramp is looked at again");
     if in_force != Some(ramp.percent()) {
         // It is turned with its ramp in one transaction, so an operator has turned it since.
@@ -84,8 +83,8 @@ async fn lead(
     }
     let (percent, kept) = (Value::from(next.percent()), json!(next));
     let turns = [
-        Turn { name, value: Some(&percent), during: None, expect: Some(led) },
-        Turn { name: &row.name, value: Some(&kept), during: None, expect: Some(Some(row)) },
+        Turn { name, value: Some(&percent), expect: Some(led), ..Turn::default() },
+        Turn { name: &row.name, value: Some(&kept), expect: Some(Some(row)), ..Turn::default() },
     ];
     let reason = row.reason.as_deref().unwrap_or("the next step of its ramp");
     let turned = source.turn(&turns, &row.actor, Some(reason), &json!({ "mode": "ramp" })).await;
@@ -115,12 +114,10 @@ async fn held_by(shared: &Shared, name: &str, ramp: &Ramp) -> Result<Option<Stri
         return Ok(Some("it is not known since when this step holds".to_owned()));
     };
     // A read that a comparison later found to be the same counts no more.
-    let compared_s =
-        status.verdict_age_s.filter(|age_s| age_s.is_finite() && status.verdict_consistent == Some(true));
-    // From when that age was read: a look is seconds old, and what was found meanwhile is not compared.
-    let read_at = snapshot.read_at.map_or_else(Utc::now, |(_, at)| at);
-    let compared = compared_s
-        .and_then(|age_s| read_at.checked_sub_signed(TimeDelta::milliseconds((age_s * 1_000.0) as i64)));
+    // Both are times of the source's clock, and so are those of what was counted.
+    let is_consistent = status.verdict_consistent == Some(true);
+    let is_of_now = status.verdict_age_s.is_some_and(f64::is_finite);
+    let compared = status.verdict_at.filter(|_| is_consistent && is_of_now);
     let since = compared.map_or(since, |compared| compared.max(since));
     let counted =
         shared.migration.source.counted_in(epoch, since).await.map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lockstep_coordinator::{FeedProgress, GateReport, MigrationContext, Progress};
+use lockstep_coordinator::{FeedProgress, GateReport, MigrationContext, Progress, Spent};
 use lockstep_core::Phase;
 use lockstep_postgres::SettingRow;
 use tokio::sync::{Notify, watch};
@@ -38,11 +38,19 @@ pub(crate) struct Shared {
     pub(crate) counted: watch::Sender<Option<Counted>>,
     /// Cost of the migration so far.
     pub(crate) spend: watch::Sender<Option<Spend>>,
-    /// Reason why this daemon stepped reads back by itself, if it did.
+    /// What of `progress` is noted as spent. One for the life of the process, as `progress` is: 1. A daemon
+    /// has delivered for a week. 2. It leads no more, and leads again. 3. One that begins anew notes all of
+    /// that week once more, until a cap is met that was not.
+    pub(crate) spent: tokio::sync::Mutex<Spent>,
+    /// The newest step back that a daemon has taken by itself, by the journal.
     pub(crate) stepped_back: watch::Sender<Option<SteppedBack>>,
     /// The gates that were asked last, of which step, and when: asking costs requests to both stores, so one
     /// asks for all.
     pub(crate) gates: tokio::sync::Mutex<Option<(Instant, Phase, GateReport)>>,
+    /// Held while settings are turned by a request.
+    pub(crate) turning: tokio::sync::Mutex<()>,
+    /// Has a sample compared at once.
+    pub(crate) sample_now: Notify,
     parts: Mutex<BTreeMap<&'static str, PartView>>,
     pub(crate) operations: Arc<Operations>,
     pub(crate) progress: Arc<Progress>,
@@ -84,8 +92,11 @@ impl Shared {
             settings: watch::Sender::new(Vec::new()),
             counted: watch::Sender::new(None),
             spend: watch::Sender::new(None),
+            spent: tokio::sync::Mutex::default(),
             stepped_back: watch::Sender::new(None),
             gates: tokio::sync::Mutex::default(),
+            turning: tokio::sync::Mutex::default(),
+            sample_now: Notify::new(),
             parts: Mutex::default(),
             operations: Arc::new(Operations::new()),
             progress,

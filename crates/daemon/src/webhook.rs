@@ -41,6 +41,8 @@ const WAITING_MAX: usize = 100;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
+/// Time for which what waits is sent when the daemon ends.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 /// A message that is not taken within this is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3600);
 
@@ -76,7 +78,15 @@ struct Waiting {
 
 /// Messages in their order, and the wish to send them.
 #[derive(Clone, Default)]
-pub(crate) struct Line(Arc<(Mutex<VecDeque<Waiting>>, Notify)>);
+pub(crate) struct Line(Arc<Messages>);
+
+#[derive(Default)]
+struct Messages {
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// Those that will not be sent any more, for whoever put them.
+    given_up: Mutex<Vec<Value>>,
+    put: Notify,
+}
 
 impl Line {
     /// Never waits: where there are too many, the oldest is dropped, one of a warning before one that is
@@ -85,16 +95,26 @@ impl Line {
         let mut waiting = self.waiting();
         if waiting.len() >= WAITING_MAX {
             let oldest = waiting.iter().position(|one| !is_critical(&one.message)).unwrap_or(0);
-            waiting.remove(oldest);
+            self.0.given_up().extend(waiting.remove(oldest).map(|one| one.message));
             metrics::counter!("lockstep_alert_notifications_total", "outcome" => "dropped").increment(1);
             tracing::error!("a notification was dropped: {WAITING_MAX} wait already");
         }
         waiting.push_back(Waiting { message, tried_at: None });
-        self.0.1.notify_one();
+        self.0.put.notify_one();
+    }
+
+    /// Takes what was not told: the receiver has not taken it, or there was no room.
+    pub(crate) fn given_up(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.0.given_up())
+    }
+
+    /// All that wait.
+    pub(crate) fn all(&self) -> Vec<Value> {
+        self.waiting().iter().map(|one| one.message.clone()).collect()
     }
 
     /// The next one, which stays: the first that is critical, else the first.
-    fn next(&self) -> Option<(Value, Instant)> {
+    pub(crate) fn next(&self) -> Option<(Value, Instant)> {
         let mut waiting = self.waiting();
         let at = waiting.iter().position(|one| is_critical(&one.message)).unwrap_or(0);
         let next = waiting.get_mut(at)?;
@@ -102,12 +122,25 @@ impl Line {
     }
 
     /// Takes one out, unless it was dropped meanwhile.
-    fn done(&self, message: &Value) {
+    pub(crate) fn done(&self, message: &Value) {
         self.waiting().retain(|one| one.message != *message);
     }
 
+    /// Takes one out that is not sent any more.
+    pub(crate) fn give_up(&self, message: &Value) {
+        // In this order: what is in neither was taken.
+        self.0.given_up().push(message.clone());
+        self.done(message);
+    }
+
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Messages {
+    fn given_up(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,7 +148,8 @@ fn is_critical(message: &Value) -> bool {
     message.get("severity").and_then(Value::as_str) == Some(Severity::Critical.name())
 }
 
-/// Returns a line, and what sends what is put into it until it is told to stop.
+/// Returns a line, and what sends what is put into it until it is told to stop, and for some seconds after
+/// that what waits by then.
 pub(crate) fn line(
     webhook: Webhook,
     stop: CancellationToken,
@@ -128,6 +162,7 @@ pub(crate) fn line(
             Err(error) => return tracing::error!("no alert is sent to the webhook: {error}"),
         };
         stop.run_until_cancelled(send(&client, &webhook, &sending)).await;
+        let _ = tokio::time::timeout(FLUSH_WITHIN, flush(&client, &webhook, &sending)).await;
     };
     (line, work)
 }
@@ -138,7 +173,7 @@ async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
     let mut pause = PAUSE_FIRST;
     loop {
         let Some((message, tried_at)) = line.next() else {
-            line.0.1.notified().await;
+            line.0.put.notified().await;
             continue;
         };
         let outcome = match deliver(client, webhook, &message).await {
@@ -146,10 +181,12 @@ async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
             Answer::Refused(why) => {
                 let alert = message.get("alert").and_then(Value::as_str).unwrap_or_default();
                 tracing::warn!(alert, "a notification is given up, as the receiver does not take it: {why}");
+                line.give_up(&message);
                 "given_up"
             }
             Answer::Failed(why) if tried_at.elapsed() >= GIVEN_UP_AFTER => {
                 tracing::error!("a notification was given up after an hour: {why}");
+                line.give_up(&message);
                 "given_up"
             }
             Answer::Failed(why) => {
@@ -162,6 +199,17 @@ async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
         };
         pause = PAUSE_FIRST;
         line.done(&message);
+        metrics::counter!("lockstep_alert_notifications_total", "outcome" => outcome).increment(1);
+    }
+}
+
+/// Sends each that waits once more, without a pause: what is not taken now is told by the daemon that is
+/// started next, if it still holds.
+async fn flush(client: &HttpClient, webhook: &Webhook, line: &Line) {
+    while let Some((message, _)) = line.next() {
+        let is_taken = matches!(deliver(client, webhook, &message).await, Answer::Taken);
+        line.done(&message);
+        let outcome = if is_taken { "delivered" } else { "given_up" };
         metrics::counter!("lockstep_alert_notifications_total", "outcome" => outcome).increment(1);
     }
 }

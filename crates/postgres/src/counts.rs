@@ -18,8 +18,9 @@ const KEPT: &str = "1 day";
 /// is refused, or stepped back from, and no comparison helps, as each is older than the next report. So there
 /// is a way to pass over a role, and the gate says whose reports it goes by.
 pub(super) const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array(coalesce((
-    SELECT s.value #>> '{}' FROM lockstep.settings s WHERE s.name = 'distrusted_reporters'
-        AND (s.until IS NULL OR s.until > pg_catalog.clock_timestamp())), ''), ','))";
+    SELECT CASE WHEN s.until <= pg_catalog.clock_timestamp()
+            THEN pg_catalog.to_jsonb(s) #>> '{former,value}' ELSE s.value #>> '{}' END
+    FROM lockstep.settings s WHERE s.name = 'distrusted_reporters'), ''), ','))";
 
 /// Something counted, of one table or of all (`table_name` is empty then).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]

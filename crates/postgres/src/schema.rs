@@ -48,6 +48,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (45, "blocks", include_str!("blocks.sql")),
     (48, "told_after", include_str!("told_after.sql")),
     (49, "frozen_hint", include_str!("frozen_hint.sql")),
+    (50, "settings_kept", include_str!("settings_kept.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.

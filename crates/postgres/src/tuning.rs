@@ -3,6 +3,7 @@
 use lockstep_core::{Doing, Result};
 
 use super::Source;
+use super::settings::IN_FORCE;
 
 /// Settings that can be changed while a backfill, a relay or a comparison runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -34,9 +35,9 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn tuning(&self) -> Result<Tuning> {
-        sqlx::query_as(
-            "WITH counts AS (SELECT name, value FROM lockstep.settings WHERE until IS NULL OR until > pg_catalog.clock_timestamp()),
-                  whole AS (SELECT name, (value #>> '{}')::bigint AS value FROM counts WHERE pg_catalog.jsonb_typeof(value) = 'number'
+        let sql = format!(
+            "WITH counts AS (SELECT name, value FROM {IN_FORCE} s),
+                  whole AS (SELECT name, (value #>> '{{}}')::bigint AS value FROM counts WHERE pg_catalog.jsonb_typeof(value) = 'number'
                       AND name IN ('write_units_per_s_max', 'relay_write_units_per_s_max', 'validate_read_units_per_s_max',
                           'source_active_sessions_max', 'source_replica_lag_mb_max'))
              SELECT coalesce((SELECT value FROM whole WHERE name = 'write_units_per_s_max'), t.write_units_per_s_max)
@@ -46,11 +47,9 @@ impl Source {
                  (SELECT value FROM whole WHERE name = 'source_active_sessions_max') AS source_active_sessions_max,
                  (SELECT value FROM whole WHERE name = 'source_replica_lag_mb_max') AS source_replica_lag_mb_max,
                  EXISTS (SELECT FROM counts WHERE name = 'pause.backfill' AND value = 'true') AS paused
-             FROM lockstep.tuning t",
-        )
-            .fetch_one(self.pool())
-            .await
-            .doing("reading the tuning")
+             FROM lockstep.tuning t"
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("reading the tuning")
     }
 
     /// Changes the settings.

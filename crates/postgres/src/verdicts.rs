@@ -105,6 +105,14 @@ impl VerdictRow {
     pub fn word(&self) -> VerdictWord {
         word_of(self.consistent, &self.report)
     }
+
+    /// Returns the time of its oldest reading, by the source's clock; `None` where it does not say that of
+    /// each table.
+    pub fn as_of(&self) -> Option<DateTime<Utc>> {
+        let tables = self.report.get("tables")?.as_array()?;
+        let of = |table: &Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
+        tables.iter().map(of).collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
 }
 
 fn word_of(consistent: bool, report: &Value) -> VerdictWord {

@@ -34,7 +34,7 @@ async fn a_full_queue_of_notifications_keeps_from_no_step_and_no_setting() {
     }
     world.sql(FULL).await;
     let on = Value::Bool(true);
-    let turn = Turn { name: "pause.sampling", value: Some(&on), during: None, expect: None };
+    let turn = Turn { name: "pause.sampling", value: Some(&on), ..Turn::default() };
     assert!(world.source.turn(&[turn], "an operator", None, &json!({})).await.expect("turned"));
     for to in [Phase::HybridRead, Phase::DualWrite] {
         coordinator.step(to, None, &()).await.expect("it is taken");

@@ -87,10 +87,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         (ramp.as_ref().map(|ramp| Value::from(ramp.percent())), ramp.as_ref().map(|ramp| json!(ramp)));
     let value = first.as_ref().or(value.as_ref());
     // A person decides by more than what is set, so it is set whatever there is.
-    let mut turns = vec![Turn { name: knob.name, value, during: args.during, expect: None }];
+    let mut turns = vec![Turn { name: knob.name, value, during: args.during, ..Turn::default() }];
     if knob.takes == Takes::Percent {
         // Turned by hand, it is not led any more.
-        turns.push(Turn { name: &led_by, value: kept.as_ref(), during: None, expect: None });
+        turns.push(Turn { name: &led_by, value: kept.as_ref(), ..Turn::default() });
     }
     stores.source.turn(&turns, &actor(), reason, &json!({})).await?;
     show(&context, &stores.source).await?;

@@ -9,10 +9,14 @@ const STEP_MEANS = {
   'HybridRead>DualWrite': 'PostgreSQL answers every read again, at once. Nothing is lost.',
   'DualWrite>PostgresOnly': 'Applications use PostgreSQL alone again, at once. Nothing is lost, and going forward needs no new copy.',
 };
+// A comparison that a step back ends.
+const brokenOff = (s) => ((s.daemon.operations ?? []).some((one) => one.state === 'running') ? 'The comparison that is at work is broken off for it.' : '');
+// A pause by its part, and whose it is: what another person paused for a reason is lifted knowingly, or not at all.
+const pausedBy = (one) => `${one.part}, paused by ${one.actor}${one.reason ? ` (${one.reason})` : ''}`;
 const ACTIONS = {
   advance: { title: (s) => `Advance to ${s.daemon.next?.forward}`, means: (s) => STEP_MEANS[`${s.phase}>${s.daemon.next?.forward}`], verb: 'Advance', reason: true,
     body: (s) => ({ to: s.daemon.next?.forward }), gated: true },
-  rollback: { title: (s) => `Roll back to ${s.daemon.next?.back}`, means: (s) => STEP_MEANS[`${s.phase}>${s.daemon.next?.back}`], verb: 'Roll back', reason: true,
+  rollback: { title: (s) => `Roll back to ${s.daemon.next?.back}`, means: (s) => [STEP_MEANS[`${s.phase}>${s.daemon.next?.back}`] ?? '', brokenOff(s)].join(' ').trim(), verb: 'Roll back', reason: true,
     body: (s) => ({ to: s.daemon.next?.back }), gated: true, tone: 'warn' },
   validate: { title: () => 'Validate: compare both stores', means: () => 'Reads rows of both stores and compares them field by field. Nothing is changed; applications go on.', verb: 'Validate',
     choices: { name: 'mode', label: 'How much', options: [['full', 'Everything: what the gates ask for'], ['incremental', 'What changed since the last full comparison'], ['sample', 'A random sample']] },
@@ -20,7 +24,8 @@ const ACTIONS = {
   pause: { title: () => 'Pause', means: () => 'Changes are still captured, so nothing is lost; they wait, and the two stores drift apart until it is resumed.', verb: 'Pause', reason: true,
     choices: { name: 'for_s', label: 'For', options: [['900', '15 minutes'], ['3600', 'One hour'], ['', 'Until it is resumed']] },
     body: (s, form) => ({ parts: ['relay', 'reverse-feed'], ...(form.for_s ? { for_s: Number(form.for_s) } : {}) }), tone: 'warn' },
-  resume: { title: () => 'Resume', means: () => 'What was paused goes on where it stopped.', verb: 'Resume', reason: true, body: () => ({}) },
+  resume: { title: () => 'Resume', means: (s) => `What was paused goes on where it stopped: ${(s.daemon.paused ?? []).map(pausedBy).join('; ')}.`, verb: 'Resume', reason: true,
+    body: (s) => ({ parts: (s.daemon.paused ?? []).map((one) => one.part) }) },
 };
 
 function openDialog(state, dialog, redraw) {

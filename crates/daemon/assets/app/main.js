@@ -2,7 +2,7 @@
 
 const state = {
   token: tokenAtHand(), wrong: null, status: null, gates: null, verdict: null, journal: null, dialog: null, skew: 0, now: Date.now(),
-  link: { kind: 'connecting', lastAt: null, retryAt: 0 }, blocked: null,
+  link: { kind: 'connecting', lastAt: null, retryAt: 0 }, blocked: null, blockedBack: null,
 };
 let watching = null;
 let asked = { phase: undefined, operation: undefined, verdict: undefined, gatesAt: 0 };
@@ -62,11 +62,14 @@ function signIn() {
     h('p', { class: 'soft small' }, 'It is kept in this tab only, and forgotten when the tab closes.'))];
 }
 
-function blockedBy() {
+// What keeps an act from being asked for now. A step back does not wait for a comparison: the daemon ends that for it.
+const GIVES_WAY = ['validate', 'repair'];
+function blockedBy(kind) {
   const { status, link } = state;
   if (link.kind !== 'live') return 'Not connected: nothing can be asked of Lockstep now.';
   if (status.daemon.role === 'standby') return 'This process stands by; steps are taken on the one that leads.';
-  if ((status.daemon.operations ?? []).some((one) => one.state === 'running')) return 'One operation at a time: another is at work.';
+  const running = (status.daemon.operations ?? []).filter((one) => one.state === 'running');
+  if (running.some((one) => kind !== 'rollback' || !GIVES_WAY.includes(one.kind))) return 'One operation at a time: another is at work.';
   return null;
 }
 
@@ -74,7 +77,7 @@ function main() {
   if (!state.token) return signIn();
   const first = h('div', { class: 'notices', key: 'notices', 'aria-label': 'Alerts', role: 'region' }, notices(state, act));
   if (!state.status) return [first, h('p', { class: 'waiting', key: 'waiting' }, 'Loading …')];
-  state.blocked = blockedBy();
+  Object.assign(state, { blocked: blockedBy(), blockedBack: blockedBy('rollback') });
   return [
     first,
     headline(state),

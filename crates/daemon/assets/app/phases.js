@@ -75,8 +75,7 @@ function nextStep(state, act) {
   const forward = status.daemon.next?.forward;
   const back = status.daemon.next?.back;
   const paused = (status.daemon.paused ?? []).length > 0;
-  const blocked = state.blocked;
-  const button = (kind, label, tone) =>
+  const button = (kind, label, tone, blocked = state.blocked) =>
     h('button', { type: 'button', class: tone, key: kind, disabled: blocked ? true : null, title: blocked, onclick: () => act(kind) }, label);
   const waiting = (gates?.gates ?? []).filter((gate) => !gate.passed).length;
   const head = forward === null || forward === undefined
@@ -97,6 +96,6 @@ function nextStep(state, act) {
       forward && button('advance', `Advance to ${forward}`, 'primary'),
       button('validate', 'Validate'),
       paused ? button('resume', 'Resume') : button('pause', 'Pause'),
-      back && button('rollback', `Roll back to ${back}`),
+      back && button('rollback', `Roll back to ${back}`, undefined, state.blockedBack),
       state.blocked && h('p', { class: 'soft small' }, state.blocked)));
 }

@@ -76,7 +76,8 @@ fn an_incomplete_verdict_warns_and_does_not_send_to_repair() {
 fn a_spend_over_its_cap_and_a_step_back_are_told() {
     let stores = StoresView::default();
     let spend = Spend { usd: 2.0, cap_usd: Some(1.5), ..Spend::default() };
-    let back = SteppedBack { at: Utc::now(), why: "11 differences were found".to_owned() };
+    let why = "11 differences were found".to_owned();
+    let back = SteppedBack { at: Utc::now(), epoch: lockstep_core::Epoch(7), why };
     let both = Seen { spend: Some(&spend), stepped_back: Some(&back), ..seen(None, None, &stores) };
     let alerts = judge(&both, &Thresholds::default(), &[], Utc::now());
     assert_eq!(severity_of(&alerts, "spend_cap"), Some(Severity::Warning));
@@ -89,6 +90,41 @@ fn a_spend_over_its_cap_and_a_step_back_are_told() {
         let alerts = judge(&one, &Thresholds::default(), &[], Utc::now());
         assert_eq!((severity_of(&alerts, "spend_forecast"), severity_of(&alerts, "spend_cap")), (told, None));
     }
+}
+
+/// 1. A comparison of everything reads for hours. 2. Reads are stepped back. 3. It ends, and says consistent.
+#[test]
+fn a_step_back_is_told_until_a_comparison_agrees_all_of_whose_readings_are_later() {
+    let at = DateTime::from_timestamp(1_000, 0).expect("a moment");
+    let seconds = chrono::TimeDelta::seconds;
+    let epoch = lockstep_core::Epoch(7);
+    let back = SteppedBack { at, epoch, why: "11 differences were found".to_owned() };
+    let of = |phase, epoch, verdict_consistent, as_of_s: Option<i64>| {
+        let status = Status {
+            phase: Some(phase),
+            epoch: Some(epoch),
+            verdict_consistent,
+            verdict_age_s: Some(0.0),
+            verdict_at: Some(at + seconds(50)),
+            verdict_as_of: as_of_s.map(|s| at + seconds(s)),
+            ..Status::default()
+        };
+        of_step_back(&back, Some(&status))
+    };
+    let next = lockstep_core::Epoch(8);
+    assert_eq!(of(Phase::DualWrite, next, Some(true), Some(1)), None);
+    for (phase, epoch, consistent, as_of_s, says) in [
+        (Phase::DualWrite, next, Some(true), Some(-40), "`validate`"),
+        (Phase::DualWrite, next, Some(true), None, "`validate`"),
+        (Phase::DualWrite, next, Some(false), Some(1), "`validate`"),
+        (Phase::DualWrite, next, None, None, "`validate`"),
+        (Phase::HybridRead, epoch, Some(true), Some(1), "stepping back"),
+        (Phase::HybridRead, lockstep_core::Epoch(9), Some(true), Some(-1), "`validate`"),
+    ] {
+        let said = of(phase, epoch, consistent, as_of_s);
+        assert!(said.is_some_and(|said| said.contains(says)), "{phase} {consistent:?} {as_of_s:?}: {said:?}");
+    }
+    assert!(of_step_back(&back, None).is_some(), "nothing is known yet");
 }
 
 fn judged(consistency: f64, accuracy: f64, orphans: f64, before: &[Alert], at: i64) -> Vec<Alert> {

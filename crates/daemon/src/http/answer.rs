@@ -71,6 +71,11 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
+    /// Refuses a key under which something else was asked.
+    pub(crate) fn other_request() -> Self {
+        Self::unprocessable("this Idempotency-Key was used for another request; take a new one")
+    }
+
     /// Another operation is under way.
     pub(crate) fn busy(operation: String) -> Self {
         let message = format!(
@@ -100,6 +105,15 @@ impl Refusal {
     pub(crate) fn wrong_host() -> Self {
         let message = "the host name of this request is none of this daemon's; use its address, or add the name to serve.hosts";
         Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", message)
+    }
+
+    /// Nothing has been read since this daemon was started.
+    pub(crate) fn not_read_yet() -> Self {
+        Self::of_store(&lockstep_core::Error::source(
+            Kind::Unavailable,
+            "reading the migration",
+            "PostgreSQL has not answered yet",
+        ))
     }
 
     /// A store did not do as asked.

@@ -69,9 +69,14 @@ pub(crate) fn stream_to(shared: Arc<Shared>) -> Result<Response<Body>, Refusal> 
         if is_first {
             event.put_slice(b"retry: 1000\n");
         }
-        event.put_slice(format!("event: status\nid: {}\ndata: ", snapshot.number).as_bytes());
-        event.put_slice(&snapshot.json);
-        event.put_slice(b"\n\n");
+        if snapshot.json.is_empty() {
+            // Nothing has been read yet, and a status of nothing is none.
+            event.put_slice(b": keep\n\n");
+        } else {
+            event.put_slice(format!("event: status\nid: {}\ndata: ", snapshot.number).as_bytes());
+            event.put_slice(&snapshot.json);
+            event.put_slice(b"\n\n");
+        }
         Some((Ok(event.freeze()), (client, snapshots, false)))
     });
     let mut response =

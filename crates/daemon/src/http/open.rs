@@ -2,6 +2,7 @@
 //! or a secret.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -12,6 +13,10 @@ use super::answer::{ok_json, with_type};
 use crate::gauges;
 use crate::shared::Shared;
 use crate::stores::StoresView;
+
+/// Age of the newest reading from which it is not ready: one is made every few seconds, and takes no longer
+/// than its bound ([`crate::poll::READ_WITHIN`]).
+const OLD_AFTER: Duration = Duration::from_secs(60);
 
 /// It answers, so it lives.
 pub(super) async fn healthz() -> Response<Body> {
@@ -25,8 +30,10 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> 
     if shared.stop.is_cancelled() {
         reasons.push("it is ending");
     }
-    if snapshot.read_at.is_none() {
-        reasons.push("the stores have not been read yet");
+    match snapshot.read_at {
+        None => reasons.push("the stores have not been read yet"),
+        Some((at, _)) if at.elapsed() > OLD_AFTER => reasons.push("the newest reading is a minute old"),
+        Some(_) => {}
     }
     if StoresView::is_down(snapshot.stores.postgresql.as_ref()) {
         reasons.push("PostgreSQL does not answer");
@@ -41,7 +48,8 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> 
 }
 
 /// Returns the metrics, as Prometheus reads them.
-pub(super) async fn metrics() -> Response<Body> {
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    gauges::of_now(&shared);
     let text = gauges::install().map(|handle| {
         handle.run_upkeep();
         handle.render()

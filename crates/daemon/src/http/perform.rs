@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use lockstep_coordinator::{GateReport, ready};
 use lockstep_core::Phase;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::answer::{Refusal, ok_json};
@@ -18,6 +19,8 @@ use crate::shared::Shared;
 
 pub(super) type Answer = Result<Response<Body>, Refusal>;
 
+/// Longest wait for a comparison that gives way to a step back.
+const WAY_WITHIN: Duration = Duration::from_secs(20);
 /// Gates that were asked within this are answered again.
 const GATES_FRESH: Duration = Duration::from_secs(1);
 
@@ -79,29 +82,35 @@ pub(super) async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     if how.dry_run {
         return dry_run(&shared, &what).await;
     }
-    if let What::Walk(walk) = &what {
-        path_of(&shared, walk)?;
-    }
+    // The key comes before the way: 1. The last step forward is taken, and its answer is lost. 2. The request
+    // comes again, and there is no step further from here.
     let key = how.key.clone().map(|key| (key, how.request.clone()));
+    match shared.operations.known(key.as_ref()) {
+        Some(Begun::Known(operation)) => return Ok(found(StatusCode::OK, &operation)),
+        Some(_) => return Err(Refusal::other_request()),
+        None => {}
+    }
     if let Some(key) = &how.key
         && let Some(answer) = journalled(&shared, key).await?
     {
         return Ok(answer);
     }
-    let asked = Asked { kind, actor: how.actor.clone(), reason: how.reason.clone(), key };
-    let id = match shared.operations.begin(asked) {
+    if let What::Walk(walk) = &what {
+        path_of(&shared, walk)?;
+    }
+    let cancel = shared.stop.child_token();
+    let asked =
+        Asked { kind, actor: how.actor.clone(), reason: how.reason.clone(), key, cancel: cancel.clone() };
+    let id = match begin(&shared, asked).await {
         Begun::New(id) => id,
         Begun::Known(operation) => return Ok(found(StatusCode::OK, &operation)),
-        Begun::OtherRequest => {
-            return Err(Refusal::unprocessable(
-                "this Idempotency-Key was used for another request; take a new one",
-            ));
-        }
+        Begun::OtherRequest => return Err(Refusal::other_request()),
         Begun::Busy(id) => return Err(Refusal::busy(id)),
     };
     // From here on it is under way, whether the client waits or not.
     let span = tracing::error_span!("operation", operation = %id, kind = kind.name());
-    let working = run(shared.clone(), id.clone(), how.actor, how.reason, how.key, what);
+    let (id_of_it, actor, reason, key) = (id.clone(), how.actor, how.reason, how.key);
+    let working = run(shared.clone(), Begins { id: id_of_it, cancel, actor, reason, key }, what);
     drop(tokio::spawn(working.instrument(span)));
     if !how.wait.is_zero() {
         // That it takes longer is no error: it is polled then.
@@ -115,15 +124,37 @@ pub(super) async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     Ok(found(status, &operation))
 }
 
+/// Begins an operation. A comparison that is under way is told to end for a step back, and waited for.
+async fn begin(shared: &Shared, asked: Asked) -> Begun {
+    let begun = shared.operations.begin(asked.clone());
+    let Begun::Busy(id) = &begun else { return begun };
+    if asked.kind != Kind::Rollback || !shared.operations.give_way(id) {
+        return begun;
+    }
+    // One that does not end in time is in the way as any other operation is.
+    let _ = tokio::time::timeout(WAY_WITHIN, shared.operations.ended(id)).await;
+    shared.operations.begin(asked)
+}
+
 /// Begins a walk that no person has asked for; says whether it begins. Another operation may be under way.
-pub(crate) fn begin_by_itself(shared: &Arc<Shared>, actor: &str, reason: &str, walk: Walk) -> bool {
+pub(crate) async fn begin_by_itself(shared: &Arc<Shared>, actor: &str, reason: &str, walk: Walk) -> bool {
     let what = What::Walk(walk);
     let actor = actor.trim_end_matches(" via serve").to_owned();
+    let (kind, reason, cancel) = (kind_of(&what), Some(reason.to_owned()), shared.stop.child_token());
     let asked =
-        Asked { kind: kind_of(&what), actor: actor.clone(), reason: Some(reason.to_owned()), key: None };
-    let Begun::New(id) = shared.operations.begin(asked) else { return false };
-    drop(tokio::spawn(run(shared.clone(), id, actor, Some(reason.to_owned()), None, what)));
+        Asked { kind, actor: actor.clone(), reason: reason.clone(), key: None, cancel: cancel.clone() };
+    let Begun::New(id) = begin(shared, asked).await else { return false };
+    drop(tokio::spawn(run(shared.clone(), Begins { id, cancel, actor, reason, key: None }, what)));
     true
+}
+
+/// Operation that begins.
+struct Begins {
+    id: String,
+    cancel: CancellationToken,
+    actor: String,
+    reason: Option<String>,
+    key: Option<String>,
 }
 
 fn found(status: StatusCode, operation: &Operation) -> Response<Body> {
@@ -142,6 +173,9 @@ async fn journalled(shared: &Shared, key: &str) -> Result<Option<Response<Body>>
     }
     let noted = shared.migration.source.noted_under(key).await.map_err(|error| Refusal::of_store(&error))?;
     let Some(entry) = noted else { return Ok(None) };
+    if entry.detail.get("operation").is_none() {
+        return Err(Refusal::other_request());
+    }
     let known =
         entry.detail.get("operation").and_then(Value::as_str).and_then(|id| shared.operations.get(id));
     if known.is_some() {
@@ -158,14 +192,8 @@ pub(super) fn is_installed(shared: &Shared) -> bool {
     shared.snapshot.borrow().status.as_ref().is_some_and(|status| status.installed)
 }
 
-async fn run(
-    shared: Arc<Shared>,
-    id: String,
-    actor: String,
-    reason: Option<String>,
-    key: Option<String>,
-    what: What,
-) {
+async fn run(shared: Arc<Shared>, begins: Begins, what: What) {
+    let Begins { id, cancel, actor, reason, key } = begins;
     let who = format!("{actor} via serve");
     let mut detail = json!({ "operation": id, "reason": reason, "idempotency_key": key });
     if let What::Walk(walk) = &what {
@@ -182,8 +210,9 @@ async fn run(
             .end(&id, Err(Unsuccessful { refused: false, cancelled: false, message, gates: None }));
     }
     let observer = Arc::new(Notes { operations: shared.operations.clone(), id: id.clone() });
-    let act = Act { actor: who, observer, cancel: shared.stop.clone() };
+    let act = Act { actor: who, observer, cancel: cancel.clone() };
     let operator = shared.operator.clone();
+    let is_repair = matches!(what, What::Repair { .. });
     let working = async move {
         match what {
             What::Walk(walk) => operator.walk(&walk, &act).await,
@@ -197,9 +226,20 @@ async fn run(
         let message = format!("a bug ended it, {}; run `status` and try again", lockstep_core::PANICKED);
         Err(Unsuccessful { refused: false, cancelled: false, message, gates: None })
     });
+    let gave_way = cancel.is_cancelled() && !shared.stop.is_cancelled();
+    let ended = ended.map_err(|why| match gave_way && why.cancelled {
+        true => Unsuccessful { message: GAVE_WAY.to_owned(), ..why },
+        false => why,
+    });
+    if is_repair && ended.is_ok() {
+        // What an earlier sample found is mended, mostly: another one says what is left.
+        shared.sample_now.notify_one();
+    }
     shared.operations.end(&id, ended);
     shared.look.notify_one();
 }
+
+const GAVE_WAY: &str = "it was broken off for a step back, which goes first; ask for it again after that";
 
 /// Returns the phases that a walk would visit, or why there is no such way.
 fn path_of(shared: &Shared, walk: &Walk) -> Result<(Phase, Vec<Phase>), Refusal> {

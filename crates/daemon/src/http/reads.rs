@@ -34,16 +34,16 @@ fn installed(shared: &Shared) -> Result<(), Refusal> {
         Some(_) => Err(Refusal::conflict(
             "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
         )),
-        None => Err(Refusal::of_store(&lockstep_core::Error::source(
-            lockstep_core::Kind::Unavailable,
-            "reading the migration",
-            "PostgreSQL has not answered yet",
-        ))),
+        None => Err(Refusal::not_read_yet()),
     }
 }
 
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Answer {
-    Ok(raw_json(StatusCode::OK, newest(&shared).json.clone()))
+    let snapshot = newest(&shared);
+    if snapshot.json.is_empty() {
+        return Err(Refusal::not_read_yet());
+    }
+    Ok(raw_json(StatusCode::OK, snapshot.json.clone()))
 }
 
 pub(super) async fn events(State(shared): State<Arc<Shared>>) -> Answer {

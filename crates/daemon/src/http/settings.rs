@@ -22,6 +22,9 @@ use crate::shared::Shared;
 /// Longest that something is turned for: ten years are for good, and later moments are none to PostgreSQL.
 const FOR_S_MAX: u64 = 10 * 365 * 24 * 3600;
 
+/// Bytes of a request's digest that are kept: enough that no two requests of a person are alike.
+const DIGEST_BYTES: usize = 16;
+
 type Asking = (State<Arc<Shared>>, Extension<Right>);
 
 #[derive(Debug, Default, Deserialize)]
@@ -100,7 +103,7 @@ async fn set_pauses(
     }
     let set =
         parts.iter().map(|part| (format!("{PAUSE}{part}"), pause.then_some(Value::Bool(true)))).collect();
-    turn(&shared, &how, set, seconds(body.for_s)?).await?;
+    turn(&shared, &how, set, seconds(body.for_s)?, None).await?;
     let paused = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
     let paused: Vec<Value> = paused
         .iter()
@@ -138,10 +141,7 @@ pub(super) async fn settings(
         }
         set.push((name, value));
     }
-    if let Some(ramp) = body.ramp {
-        set.extend(of_ramp(&shared, ramp, during).await?);
-    }
-    turn(&shared, &how, set, during).await?;
+    turn(&shared, &how, set, during, body.ramp).await?;
     let rows = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": by_name(&rows) })))
 }
@@ -166,23 +166,67 @@ async fn of_ramp(shared: &Shared, asked: RampBody, during: Option<Duration>) -> 
     ])
 }
 
-/// Changes settings, with who and why in the journal.
-async fn turn(shared: &Shared, how: &How, set: Changes, during: Option<Duration>) -> Result<(), Refusal> {
+/// Changes settings, with who and why in the journal, and once where a key names the request: 1. A resume is
+/// asked for, and its answer is lost. 2. Somebody pauses. 3. The request comes again, and would lift a pause
+/// that it never meant.
+async fn turn(
+    shared: &Shared,
+    how: &How,
+    mut set: Changes,
+    during: Option<Duration>,
+    ramp: Option<RampBody>,
+) -> Result<(), Refusal> {
     require_leader(shared)?;
     if !is_installed(shared) {
         return Err(Refusal::conflict(
             "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
         ));
     }
+    // Two that come at once under one key are one.
+    let _one_by_one = shared.turning.lock().await;
+    if !how.dry_run && is_repeated(shared, how).await? {
+        return Ok(());
+    }
+    if let Some(ramp) = ramp {
+        set.extend(of_ramp(shared, ramp, during).await?);
+    }
     if how.dry_run || set.is_empty() {
         return Ok(());
     }
-    let turns: Vec<Turn<'_>> =
-        set.iter().map(|(name, value)| Turn { name, value: value.as_ref(), during, expect: None }).collect();
-    let more = json!({ "idempotency_key": how.key });
+    let turns: Vec<Turn<'_>> = set
+        .iter()
+        .map(|(name, value)| Turn { name, value: value.as_ref(), during, ..Turn::default() })
+        .collect();
+    let more = match &how.key {
+        Some(key) => json!({ "idempotency_key": key, "asked": digest(&how.request) }),
+        None => json!({}),
+    };
     let who = format!("{} via serve", how.actor);
     let turned = shared.migration.source.turn(&turns, &who, how.reason.as_deref(), &more).await;
     turned.map_err(|error| Refusal::of_store(&error))?;
     shared.look.notify_one();
     Ok(())
+}
+
+/// Tells whether the same was turned under this key already, by whichever daemon.
+async fn is_repeated(shared: &Shared, how: &How) -> Result<bool, Refusal> {
+    let Some(key) = &how.key else { return Ok(false) };
+    let request = (key.clone(), how.request.clone());
+    if shared.operations.known(Some(&request)).is_some() {
+        return Err(Refusal::other_request());
+    }
+    let noted = shared.migration.source.noted_under(key).await.map_err(|error| Refusal::of_store(&error))?;
+    let Some(entry) = noted else { return Ok(false) };
+    // A version of before noted the key alone.
+    let asked = entry.detail.get("asked");
+    let is_same = asked.is_none_or(|asked| *asked == digest(&how.request));
+    if entry.detail.get("operation").is_some() || !is_same {
+        return Err(Refusal::other_request());
+    }
+    Ok(true)
+}
+
+/// Returns what stands for a request in the journal, where its words may be long.
+fn digest(request: &str) -> String {
+    hex::encode(&ring::digest::digest(&ring::digest::SHA256, request.as_bytes()).as_ref()[..DIGEST_BYTES])
 }

@@ -5,6 +5,8 @@ mod checked;
 mod demo;
 mod fuzzed;
 mod idle;
+mod kept;
+mod operated;
 mod page;
 mod rules;
 mod served;

@@ -109,6 +109,75 @@ async fn the_same_idempotency_key_acts_once_whichever_daemon_is_asked() {
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite, "it did not act");
 }
 
+/// 1. An answer is lost. 2. Somebody turns something else. 3. The request comes again under its key.
+#[tokio::test]
+async fn what_is_turned_under_a_key_is_turned_once_whichever_daemon_is_asked() {
+    let world = world().await;
+    let served = Served::of(&world).await;
+    ready(&served).await;
+    let asks = [
+        ("/v1/resume", json!({ "reason": "nothing is paused" }), "key-of-the-resume"),
+        ("/v1/pause", json!({ "parts": ["sampling"], "reason": "maintenance" }), "key-of-the-pause"),
+        ("/v1/settings", json!({ "set": { "canary_percent": 5 } }), "key-of-the-setting"),
+        (
+            "/v1/settings",
+            json!({ "ramp": { "name": "shadow_percent", "steps": [1, 100], "hold_s": 3600 } }),
+            "key-of-the-ramp",
+        ),
+    ];
+    for (path, body, key) in &asks {
+        let answer = served.post_with(path, body, &[("idempotency-key", *key)]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    }
+    for (path, body) in [
+        ("/v1/resume", json!({ "parts": ["sampling"] })),
+        ("/v1/pause", json!({ "parts": ["relay"], "reason": "another one" })),
+        ("/v1/settings", json!({ "set": { "canary_percent": 0, "shadow_percent": 0 } })),
+    ] {
+        let answer = served.post(path, &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    }
+    let before = world.source.settings().await.expect("read");
+    assert_eq!(before.len(), 3, "{before:?}");
+    for another in [false, true] {
+        let daemon = if another { &Served::of(&world).await } else { &served };
+        if another {
+            // The first is told to end below; the lock is another's by then.
+            let taken = served.child.id().expect("it runs").to_string();
+            let killed = std::process::Command::new("kill").args(["-KILL", &taken]).status();
+            assert!(killed.expect("kill runs").success());
+            daemon.until("it leads", |status| status["daemon"]["role"] == "leader").await;
+        }
+        for (path, body, key) in &asks {
+            let answer = daemon.post_with(path, body, &[("idempotency-key", *key)]).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+            let other = daemon.post_with("/v1/pause", &json!({}), &[("idempotency-key", *key)]).await;
+            assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}: {}", other.text);
+        }
+        assert_eq!(world.source.settings().await.expect("read"), before, "{another}");
+    }
+}
+
+/// 1. The last step back is taken, and its answer is lost. 2. The request comes again, and there is no step
+/// further from here.
+#[tokio::test]
+async fn a_step_that_is_asked_for_again_is_known_by_its_key_before_its_way_is_looked_at() {
+    let world = world().await;
+    let served = Served::of(&world).await;
+    ready(&served).await;
+    let (key, body) = ([("idempotency-key", "the-last-step")], json!({ "wait_s": 30 }));
+    let first = served.post_with("/v1/rollback", &body, &key).await;
+    assert_eq!(first.json()["state"], "succeeded", "{}", first.text);
+    served.until("it is seen", |status| status["phase"] == "PostgresOnly").await;
+    let again = served.post_with("/v1/rollback", &body, &key).await;
+    assert_eq!((again.status, &again.json()["id"]), (StatusCode::OK, &first.json()["id"]), "{}", again.text);
+    assert_eq!(served.end().await, Some(0));
+    let another = Served::of(&world).await;
+    another.until("it leads", |status| status["daemon"]["role"] == "leader").await;
+    let later = another.post_with("/v1/rollback", &body, &key).await;
+    assert_eq!((later.status, &later.json()["state"]), (StatusCode::OK, &json!("unknown")), "{}", later.text);
+}
+
 #[tokio::test]
 async fn a_part_that_is_paused_rests_until_it_is_resumed_and_another_daemon_knows_it() {
     let world = world().await;

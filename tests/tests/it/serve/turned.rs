@@ -20,7 +20,7 @@ use super::served::Served;
 use crate::process::{command, ended};
 use crate::roles::{grants, role};
 
-async fn world(phase: Phase) -> World {
+pub(super) async fn world(phase: Phase) -> World {
     let world = World::start().await;
     world.sql(&logs(1, 40)).await;
     world.sql(&payments(1, 20)).await;
@@ -28,23 +28,23 @@ async fn world(phase: Phase) -> World {
     world
 }
 
-fn leads(status: &Value) -> bool {
+pub(super) fn leads(status: &Value) -> bool {
     status["daemon"]["role"] == "leader" && status["installed"] == true
 }
 
 /// An application with the rights of the runbook and no more.
-async fn application(world: &World, name: &str, reads: ReadOptions) -> Migration {
+pub(super) async fn application(world: &World, name: &str, reads: ReadOptions) -> Migration {
     let (role, source) = role(world, name).await;
     world.sql(&grants(&role)).await;
     world.registered_app(source, WriteOptions::default(), reads, Duration::from_secs(10)).await
 }
 
-fn canary(app: &Migration) -> f64 {
+pub(super) fn canary(app: &Migration) -> f64 {
     app.store::<Payments>().reads().options().canary_percent.into()
 }
 
 /// The journal's lines of a kind, newest first.
-async fn journal(served: &Served, step: &str) -> Vec<Value> {
+pub(super) async fn journal(served: &Served, step: &str) -> Vec<Value> {
     let entries = served.get("/v1/journal?limit=200").await.json()["entries"].clone();
     let all = entries.as_array().expect("entries").iter();
     all.filter(|entry| entry["step"] == step).cloned().collect()
@@ -192,8 +192,8 @@ async fn what_was_decided_by_a_setting_that_is_another_by_now_is_not_turned() {
     let (led_by, more) = ("ramp.canary_percent", json!({}));
     let (ramp, quarter, half) = (json!({ "at": 0 }), json!(25.0), json!(50.0));
     let begun = [
-        Turn { name: CANARY_PERCENT, value: Some(&quarter), during: None, expect: Some(None) },
-        Turn { name: led_by, value: Some(&ramp), during: None, expect: Some(None) },
+        Turn { name: CANARY_PERCENT, value: Some(&quarter), expect: Some(None), ..Turn::default() },
+        Turn { name: led_by, value: Some(&ramp), expect: Some(None), ..Turn::default() },
     ];
     assert!(world.source.turn(&begun, "ann", None, &more).await.expect("asked"), "there is none yet");
     assert!(!world.source.turn(&begun, "ann", None, &more).await.expect("asked"), "there is one now");
@@ -201,8 +201,13 @@ async fn what_was_decided_by_a_setting_that_is_another_by_now_is_not_turned() {
     let read = world.source.settings().await.expect("read");
     let row = |name: &str| read.iter().find(|row| row.name == name);
     let step = [
-        Turn { name: CANARY_PERCENT, value: Some(&half), during: None, expect: Some(row(CANARY_PERCENT)) },
-        Turn { name: led_by, value: Some(&ramp), during: None, expect: Some(row(led_by)) },
+        Turn {
+            name: CANARY_PERCENT,
+            value: Some(&half),
+            expect: Some(row(CANARY_PERCENT)),
+            ..Turn::default()
+        },
+        Turn { name: led_by, value: Some(&ramp), expect: Some(row(led_by)), ..Turn::default() },
     ];
     let mut operator = world.stranger().await;
     run(&mut operator, "BEGIN").await;
@@ -217,7 +222,7 @@ async fn what_was_decided_by_a_setting_that_is_another_by_now_is_not_turned() {
     // By another person to the same value is another decision too.
     let read = world.source.settings().await.expect("read");
     world.sql("UPDATE lockstep.settings SET actor = 'cay'").await;
-    let back = Turn { name: CANARY_PERCENT, value: None, during: None, expect: Some(read.first()) };
+    let back = Turn { name: CANARY_PERCENT, value: None, expect: Some(read.first()), ..Turn::default() };
     assert!(!world.source.turn(&[back], "ben", None, &more).await.expect("asked"));
     // One whose time is over is none.
     world.sql("UPDATE lockstep.settings SET until = clock_timestamp() - interval '1 second'").await;
@@ -267,6 +272,9 @@ async fn too_many_differences_in_hybrid_read_step_reads_back_and_a_new_verdict_i
     )
     .await;
     served.until("it leads", leads).await;
+    // A share that was reached and is held, when something begins to differ.
+    let held = json!({ "set": { "canary_percent": 55 }, "actor": "ann", "reason": "held" });
+    assert_eq!(served.post("/v1/settings", &held).await.status, StatusCode::OK);
     let reads = ReadOptions { shadow_percent: Share::ALL, ..ReadOptions::default() };
     let app = application(&world, "shadows", reads).await;
     let store = app.store::<Payments>();
@@ -309,7 +317,24 @@ async fn too_many_differences_in_hybrid_read_step_reads_back_and_a_new_verdict_i
     let asked = journal(&served, "asked to rollback").await.pop().expect("who and why is journalled");
     assert_eq!(asked["actor"], "monitor via serve");
     assert!(asked["detail"]["reason"].to_string().contains("differences"), "{asked}");
-    eventually("the share is as the application has it", || async { canary(&app) == 100.0 }).await;
+    let row = async || {
+        let settings = world.source.settings().await.expect("read");
+        settings.into_iter().find(|row| row.name == CANARY_PERCENT).map(|row| (row.value, row.actor))
+    };
+    let ann = Some((json!(55.0), "ann via serve".to_owned()));
+    eventually("the share is what it was", || async { row().await == ann }).await;
+    eventually("an application follows it", || async { canary(&app) == 55.0 }).await;
+
+    // Another daemon tells of it as well: the one that stepped back may be gone.
+    assert_eq!(served.end().await, Some(0));
+    let variables = [("LOCKSTEP_SERVE__SAMPLE_EVERY_S", "0"), ("LOCKSTEP_SERVE__MISMATCHES_MAX", "2")];
+    let served = Served::with(&world, &variables).await;
+    served
+        .until("it is told on", |status| {
+            let alerts = status["daemon"]["alerts"].as_array().expect("alerts");
+            leads(status) && alerts.iter().any(|alert| alert["name"] == "reads_stepped_back")
+        })
+        .await;
 
     // Shadow reads of DualWrite see it as well, and the gate of the way forward refuses by them.
     world.record_verdict().await;

@@ -112,3 +112,15 @@ fn workers_are_an_indexed_job_or_a_deployment_that_scales_on_what_the_daemon_ser
         assert!(document.contains(&query), "the object for KEDA has not `{query}`");
     }
 }
+
+/// 1. A store is away, so no replica is ready. 2. A service of ready ones leads nowhere, and people do not see
+/// why.
+#[test]
+fn the_service_leads_to_the_page_while_no_replica_is_ready() {
+    let service = read("ops/kubernetes/base/service.yaml");
+    assert!(service.lines().any(|line| line == "  publishNotReadyAddresses: true"), "{service}");
+    let document = read("docs/kubernetes.md");
+    for needed in ["publishNotReadyAddresses", "/readyz", "port-forward"] {
+        assert!(document.contains(needed), "the document says nothing of {needed}");
+    }
+}

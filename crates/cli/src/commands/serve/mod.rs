@@ -82,6 +82,5 @@ async fn serve(context: &Context, stores: &Stores, access: Access, demo: bool) -
         (None, false) => print(&format!("Address: {address}")),
         (None, true) => print(&json!({ "address": address }).to_string()),
     }
-    daemon.run().await;
-    Ok(())
+    daemon.run().await.map_err(|why| anyhow::anyhow!("{why}; start it again"))
 }
