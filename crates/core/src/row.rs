@@ -20,8 +20,10 @@ pub struct ColumnSpec {
     pub nullable: bool,
     /// The labels of an enum that the row struct knows; of other types none.
     pub labels: &'static [&'static str],
-    /// Whether a source column of that type can be read.
+    /// Whether a source column of that type is the one that the row struct says.
     pub accepts: fn(&str) -> bool,
+    /// Whether the Rust type reads a column of that type, whatever the struct says of the column.
+    pub reads: fn(&str) -> bool,
     /// The column inside a source key; see [`Column::key_expression`](crate::Column::key_expression).
     pub key_expression: fn(&str) -> String,
     /// A field as an SQL literal; see [`Column::literal`](crate::Column::literal).
@@ -186,6 +188,7 @@ macro_rules! row {
                 nullable: <$type as $crate::Column>::NULLABLE,
                 labels: <$type as $crate::Column>::LABELS,
                 accepts: $crate::row!(@accepts $type $(, $sql)?),
+                reads: <$type as $crate::Column>::accepts,
                 key_expression: <$type as $crate::Column>::key_expression,
                 literal: <$type as $crate::Column>::literal_of_field,
             } ),* ];

@@ -183,7 +183,13 @@ impl Resolver<'_> {
         for column in self.table.columns.iter().filter(omitted) {
             let (kind, read) = match Kind::of(column) {
                 // Equal documents have several texts, as 1.5 and 1.50, and a key has one: PostgreSQL's own.
-                (Kind::Jsonb, _) if in_key.contains(column.name.as_str()) => (Kind::Other, Read::Printed),
+                // And one of type json would be a document within a key, and no text.
+                (kind, _)
+                    if (kind == Kind::Jsonb || column.builtin == "json")
+                        && in_key.contains(column.name.as_str()) =>
+                {
+                    (Kind::Other, Read::Printed)
+                }
                 of_type => of_type,
             };
             let attribute = self.declaration.attributes.get(&column.name).unwrap_or(&column.name);
@@ -230,6 +236,7 @@ impl Resolver<'_> {
             labels: &[],
             // Asked of the table, which knows the type; see `AnyTable::accepts`.
             accepts: |_| false,
+            reads: |_| true,
             key_expression: spec::key_expression(column),
             literal: spec::literal(column),
         }

@@ -41,6 +41,7 @@ fn spec(column: &Column) -> TokenStream {
         nullable: <#ty as p::Column>::NULLABLE,
         labels: <#ty as p::Column>::LABELS,
         accepts: #accepts,
+        reads: <#ty as p::Column>::accepts,
         key_expression: <#ty as p::Column>::key_expression,
         literal: <#ty as p::Column>::literal_of_field,
     })

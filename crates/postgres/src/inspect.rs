@@ -19,6 +19,10 @@ pub struct SourceTable {
     pub oid: u32,
     /// Name, type as `format_type()` prints it, and whether NULL is allowed, in the order of the table.
     pub columns: Vec<(String, String, bool)>,
+    /// Type of each column under all domains, as `format_type()` prints it.
+    pub base_types: BTreeMap<String, String>,
+    /// Columns of a domain over an enum.
+    pub of_enum_domains: Vec<String>,
     /// Labels of the columns that are enums, in their order.
     pub labels: BTreeMap<String, Vec<String>>,
     /// Columns of the primary key, in its order.
@@ -62,6 +66,18 @@ pub struct Dependent {
 fn accepts(binding: &TableBinding, spec: &ColumnSpec, sql_type: &str) -> bool {
     let accepts = |sql_type| binding.table.accepts(spec, sql_type);
     accepts(sql_type) || sql_type.strip_prefix("public.").is_some_and(accepts)
+}
+
+/// Tells whether the Rust type of a column reads a type, with its modifiers or without. 1. `sql = ".."` says
+/// `jsonb` of a `String`. 2. The binary form of a document begins with its version, and is a text as well. 3.
+/// Each item has one byte too many, and so has what it is compared with.
+fn reads(spec: &ColumnSpec, base_type: &str) -> bool {
+    let base_type = base_type.strip_prefix("public.").unwrap_or(base_type);
+    let without_modifiers = match (base_type.find('('), base_type.find(')')) {
+        (Some(from), Some(to)) => format!("{}{}", &base_type[..from], &base_type[to + 1..]),
+        _ => base_type.to_owned(),
+    };
+    (spec.reads)(base_type) || (spec.reads)(&without_modifiers)
 }
 
 fn is_key(binding: &TableBinding, name: &str) -> bool {
@@ -129,6 +145,12 @@ impl SourceTable {
                         spec.sql_type
                     ));
                 }
+                Some((name, sql_type, _)) if !reads(spec, self.base_types.get(name).unwrap_or(sql_type)) => {
+                    found.push(format!(
+                        "column `{name}` is {sql_type}, which the row type says and cannot read: give it a Rust type \
+                         for that"
+                    ));
+                }
                 // 1. A key column is `character(3)`, and the row type says text. 2. Compared as text, `'US'` is
                 // not the key `'US '` that PostgreSQL prints. 3. No row is found by its own key: a change is
                 // delivered as a deletion, and a comparison takes the row for gone.
@@ -179,6 +201,12 @@ impl SourceTable {
                  to DynamoDB; give the column a deterministic one"
             ));
         }
+        for name in self.of_enum_domains.iter().filter(|name| is_key(binding, name)) {
+            found.push(format!(
+                "key column `{name}` is of a domain over an enum, for which PostgreSQL has no operators: make it the \
+                 enum itself, or name other columns as the key"
+            ));
+        }
         for name in &self.key_of_own_order {
             // 1. A table is cut into ranges by `email < 'Banana'` of citext, whose operators are in schema
             //    public. 2.
@@ -212,6 +240,12 @@ impl Source {
             columns: columns
                 .iter()
                 .map(|row| (row.get("name"), row.get("type"), row.get("nullable")))
+                .collect(),
+            base_types: columns.iter().map(|row| (row.get("name"), row.get("base_type"))).collect(),
+            of_enum_domains: columns
+                .iter()
+                .filter(|row| row.get("is_of_enum"))
+                .map(|row| row.get("name"))
                 .collect(),
             labels: columns
                 .iter()
