@@ -117,7 +117,7 @@ async fn held_by(shared: &Shared, name: &str, ramp: &Ramp) -> Result<Option<Stri
     // Both are times of the source's clock, and so are those of what was counted.
     let is_consistent = status.verdict_consistent == Some(true);
     let is_of_now = status.verdict_age_s.is_some_and(f64::is_finite);
-    let compared = status.verdict_at.filter(|_| is_consistent && is_of_now);
+    let compared = status.verdict_as_of.filter(|_| is_consistent && is_of_now);
     let since = compared.map_or(since, |compared| compared.max(since));
     let counted =
         shared.migration.source.counted_in(epoch, since).await.map_err(|error| error.to_string())?;

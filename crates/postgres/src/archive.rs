@@ -101,6 +101,10 @@ impl Source {
             guard_function(),
         ];
         for binding in tables {
+            // One that was dropped since the end was decided needs no guard.
+            if !is_there(&mut transaction, binding).await? {
+                continue;
+            }
             statements.extend(of_table(binding));
             statements.extend(of_partitions(&mut transaction, binding).await?);
         }

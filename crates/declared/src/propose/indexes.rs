@@ -44,18 +44,39 @@ impl Proposer<'_> {
             self.table.indexes.iter().filter(|index| finds_by_value(index)).partition(|index| index.partial);
         for index in whole.into_iter().chain(partial) {
             let Some(first) = index.columns.first() else { continue };
-            if index.primary || index.has_expressions || !seen.insert(first) {
+            if index.primary || index.has_expressions {
                 continue;
             }
-            let Some(partition) = self.index_partition(first) else { continue };
+            if !seen.insert(first) {
+                text.push('\n');
+                *text += &comment(&format!(
+                    "{} in PostgreSQL is not proposed: what it begins with is the partition of the key or of an \
+                     index above. Write it by hand where rows are searched by more of it.",
+                    index.name
+                ));
+                continue;
+            }
+            let Some(partition) = self.index_partition(first) else {
+                text.push('\n');
+                *text += &comment(&format!(
+                    "{} in PostgreSQL is not proposed: the name of its column cannot stand in a template.",
+                    index.name
+                ));
+                continue;
+            };
             let mut name = format!("by_{}", index_name(first));
             while !names.insert(name.clone()) {
                 name.push('_');
             }
-            let sort = index
-                .columns
-                .get(1)
-                .filter(|name| self.kind(name) != Kind::Text && self.kind(name).can_be_key());
+            let second = index.columns.get(1).filter(|name| {
+                self.kind(name) != Kind::Text && self.kind(name).can_be_key() && is_plain(name)
+            });
+            // 1. Orders have an index by customer and time of shipment. 2. An order that was not shipped has no
+            // such attribute, so that it is not in the index. 3. Who asks for a customer's orders misses it.
+            let (sort, may_be_null) = match second {
+                Some(name) if self.column(name).is_none_or(|column| column.nullable) => (None, Some(name)),
+                second => (second, None),
+            };
             let few = self.has_few_values(first);
             let clashes =
                 [format!("{name}_pk"), format!("{name}_sk")].iter().any(|name| taken.contains(name));
@@ -72,6 +93,11 @@ impl Proposer<'_> {
             let mark = if off { "# " } else { "" };
             text.push('\n');
             *text += &comment(&format!("As {} in PostgreSQL; {why}.", index.name));
+            if let Some(name) = may_be_null {
+                *text += &comment(&format!(
+                    "DECIDE: not sorted by {name}, which may be NULL: rows without it would not be in the index."
+                ));
+            }
             let _ = writeln!(text, "{mark}[tables.{table}.indexes.{name}]");
             let _ = writeln!(text, "{mark}partition = {}", toml_text(&partition));
             if let Some(sort) = sort {
@@ -84,12 +110,16 @@ impl Proposer<'_> {
     /// Returns the partition of an index by a column. A text may be empty, and an empty key is none, so it
     /// has something before it.
     fn index_partition(&self, name: &str) -> Option<String> {
-        let plain = !name.contains(['{', '}', ':']);
-        plain.then(|| match self.kind(name).alphabet() {
+        is_plain(name).then(|| match self.kind(name).alphabet() {
             Alphabet::Text => format!("{}#{{{name}}}", index_name(name)),
             _ => format!("{{{name}}}"),
         })
     }
+}
+
+/// Tells whether a column can be named in a template.
+fn is_plain(name: &str) -> bool {
+    !name.contains(['{', '}', ':']) && name.trim() == name
 }
 
 /// Tells whether it finds rows by the values of its columns, as an index of DynamoDB does. One of the others

@@ -99,3 +99,56 @@ async fn a_padded_key_of_a_row_type_that_names_it_is_found_delivered_and_compare
     let report = stage.compared().await;
     assert!(report.verdict.is_consistent(), "{report:?}");
 }
+
+/// Each says of a column what it is in PostgreSQL, and has a Rust type that reads another one: the binary forms
+/// of both are taken for each other, on both sides of a comparison.
+#[derive(Clone, Debug, PartialEq, lockstep::Table)]
+#[lockstep(name = "misread", table = "Misread", partition = "{id}")]
+struct TakenForAnother {
+    #[lockstep(primary_key)]
+    id: i64,
+    #[lockstep(sql = "jsonb")]
+    document: String,
+    #[lockstep(sql = "inet")]
+    address: String,
+    #[lockstep(sql = "money")]
+    price: i64,
+    #[lockstep(sql = "timestamp with time zone")]
+    moment: chrono::NaiveDateTime,
+    #[lockstep(sql = "timestamp without time zone")]
+    local: chrono::DateTime<chrono::Utc>,
+    #[lockstep(sql = "public.short")]
+    short: String,
+    #[lockstep(sql = "public.doc")]
+    doc: String,
+    #[lockstep(sql = "numeric(12,2)")]
+    exact: lockstep_core::Scaled<2>,
+    #[lockstep(sql = "timestamp(3) without time zone")]
+    coarse: chrono::NaiveDateTime,
+}
+
+#[tokio::test]
+async fn a_type_that_a_row_type_says_of_a_column_and_cannot_read_is_refused_under_domains_too() {
+    let world = World::start().await;
+    world
+        .sql(
+            "CREATE DOMAIN public.short AS varchar(5); CREATE DOMAIN public.doc AS jsonb;
+             CREATE TABLE misread (id bigint PRIMARY KEY, document jsonb NOT NULL, address inet NOT NULL,
+                 price money NOT NULL, moment timestamptz NOT NULL, local timestamp NOT NULL,
+                 short public.short NOT NULL, doc public.doc NOT NULL, exact numeric(12,2) NOT NULL,
+                 coarse timestamp(3) NOT NULL)",
+        )
+        .await;
+    let binding = TableBinding {
+        relation: "public.misread".parse().expect("a name"),
+        target_name: "misread".to_owned(),
+        table: Arc::new(Misread),
+    };
+    let found = world.source.describe(&binding).await.expect("described").mismatches(&binding).join("; ");
+    for column in ["document", "address", "price", "moment", "local", "doc"] {
+        assert!(found.contains(&format!("column `{column}` is ")), "{column}: {found}");
+    }
+    for column in ["id", "short", "exact", "coarse"] {
+        assert!(!found.contains(&format!("column `{column}` is ")), "{column}: {found}");
+    }
+}

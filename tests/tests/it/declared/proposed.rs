@@ -148,3 +148,33 @@ async fn init_tells_of_checks_of_domains_indexes_of_expressions_and_partitions_o
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("there is no table told.order in this database; is told.orders meant?"), "{said}");
 }
+
+/// 1. Orders have an index by customer and by time of shipment. 2. As an index of DynamoDB it has no order that
+/// was not shipped, for it has no such attribute. 3. Who asks for a customer's orders misses it.
+#[tokio::test]
+async fn init_proposes_no_index_that_leaves_rows_out_and_tells_of_those_that_it_does_not_propose() {
+    let world = World::start().await;
+    world
+        .sql(
+            r#"CREATE SCHEMA sold;
+             CREATE TABLE sold.orders (id bigint PRIMARY KEY, customer_id bigint NOT NULL, shipped_at timestamptz,
+                 placed_at timestamptz NOT NULL, shop bigint NOT NULL, "a:b" bigint NOT NULL);
+             CREATE INDEX by_shipment ON sold.orders (customer_id, shipped_at);
+             CREATE INDEX by_placement ON sold.orders (shop, placed_at);
+             CREATE INDEX again_by_customer ON sold.orders (customer_id, placed_at);
+             CREATE INDEX by_odd ON sold.orders ("a:b")"#,
+        )
+        .await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = super::init(&world, folder.path(), &["sold.orders"]).await;
+    let text = std::fs::read_to_string(&file).expect("written");
+    for part in [
+        "DECIDE: not sorted by shipped_at, which may be NULL",
+        "sort = \"{placed_at}\"",
+        "again_by_customer in PostgreSQL is not proposed",
+        "by_odd in PostgreSQL is not proposed",
+    ] {
+        assert_eq!(text.matches(part).count(), 1, "{part}\n{text}");
+    }
+    assert!(!text.contains("{shipped_at}"), "{text}");
+}

@@ -253,3 +253,21 @@ async fn a_key_of_a_type_with_an_order_of_its_own_is_refused() {
     coordinator.prepare(&()).await.expect("no key of it");
     coordinator.close().await;
 }
+
+/// 1. A column of type json stands in a sort key. 2. In the source key it was a document, and the text in it no
+/// text. 3. The mark of a row that went named no place: it was delivered, and the item stayed.
+#[tokio::test]
+async fn a_row_whose_key_in_dynamodb_has_json_is_deleted_and_moved_there() {
+    let schema = r#"CREATE TABLE spoken (id bigint PRIMARY KEY, meta json NOT NULL);
+        INSERT INTO spoken VALUES (1, '"de"'), (2, '{"a": 1.50}'), (3, '[1, 2]'), (4, '7'), (5, '"fr"')"#;
+    let declared = "[tables.spoken]\npartition = \"{id}\"\nsort = \"{meta}\"";
+    let moved = Moved::of(schema, declared, Phase::DualWrite).await;
+    let world = &moved.world;
+    world.sql("DELETE FROM spoken WHERE id IN (1, 2)").await;
+    world.sql(r#"UPDATE spoken SET meta = '{"moved": true}' WHERE id = 3"#).await;
+    world.sql(r#"UPDATE spoken SET meta = '"en"' WHERE id = 5"#).await;
+    moved.relayed().await.expect("relayed");
+    assert_eq!(world.live_items("spoken").await, 3, "what is gone is gone there");
+    let report = moved.compared(false).await;
+    assert!(report.verdict.is_consistent(), "{report:#?}");
+}
