@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::ledger::{Begun, Folder, Ledger, Manifest};
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute};
+use crate::verified::VERSION;
 use crate::{export_pass, source_pass, target_pass};
 
 /// An unfinished run older than this is begun again: no gate takes a verdict as old as it would be.
@@ -144,6 +145,7 @@ pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
         (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.address()),
         (columns, binding.table.layout(), &options.window, options.settings.scan_segments),
         (run.phase, run.epoch, capture, run.read_order()),
+        VERSION,
     );
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }

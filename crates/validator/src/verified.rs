@@ -32,6 +32,10 @@ use crate::table_report::TableReport;
 /// delivered.
 const FULL_PASS_AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
+/// Version of this build. 1. A build reads a kind of value wrongly, and both sides agree. 2. The next one reads it
+/// rightly. 3. It must not go on from what the first one found equal.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Begins a pass, before anything of it is read; its number goes into
 /// [`ValidateOptions::pass`](crate::ValidateOptions::pass). `None` where no later pass could go on from it,
 /// as while a write transaction stays open for a minute.
@@ -149,8 +153,15 @@ async fn identity_of(
     let columns: Vec<_> =
         binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
     let capture = (state.captured_at, columns_of(&state.fingerprint), history);
-    let all =
-        (binding.relation.sql(), columns, binding.table.layout(), capture, &binding.target_name, &there.id);
+    let all = (
+        binding.relation.sql(),
+        columns,
+        binding.table.layout(),
+        capture,
+        &binding.target_name,
+        &there.id,
+        VERSION,
+    );
     Ok(Some(format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))))
 }
 
