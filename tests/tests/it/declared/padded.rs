@@ -117,9 +117,9 @@ struct TakenForAnother {
     moment: chrono::NaiveDateTime,
     #[lockstep(sql = "timestamp without time zone")]
     local: chrono::DateTime<chrono::Utc>,
-    #[lockstep(sql = "public.short")]
+    #[lockstep(sql = "short")]
     short: String,
-    #[lockstep(sql = "public.doc")]
+    #[lockstep(sql = "doc")]
     doc: String,
     #[lockstep(sql = "numeric(12,2)")]
     exact: lockstep_core::Scaled<2>,
