@@ -42,7 +42,7 @@ pub(crate) fn latency(store: &'static str, took: Duration) {
     histogram!(LATENCY, "store" => store).record(took.as_secs_f64());
 }
 
-/// Sets what is so at the moment of the question. 1. Whoever reads the migration hangs. 2. An age that it set
+/// Sets what is so at the moment of the question. 1. The task that reads hangs. 2. An age that it set
 /// itself would stay as it was.
 pub(crate) fn of_now(shared: &Shared) {
     gauge!("lockstep_leader").set(if shared.leads() { 1.0 } else { 0.0 });

@@ -132,7 +132,7 @@ impl Daemon {
     /// have ended, and the leader's lock is given back, in that order.
     ///
     /// # Errors
-    /// Where a task of it ended before that, by a bug: 1. Whoever reads the migration panics. 2. The page
+    /// Where a task of it ended before that, by a bug: 1. The task that reads panics. 2. The page
     /// shows for ever what was so then, and no alert is raised. So the process ends, to be started again.
     pub async fn run(mut self) -> Result<(), String> {
         let shared = self.shared.clone();

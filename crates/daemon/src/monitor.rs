@@ -68,8 +68,8 @@ struct Teller {
     told: Told,
     /// Whether alerts are named by the identity of the migration.
     is_named: bool,
-    /// What the journal says was told, once this daemon leads and has read it; nothing is kept there where
-    /// nobody is told.
+    /// List of what was told, by the journal, once this daemon leads and has read it; none is kept there
+    /// where there is no webhook.
     recorded: Option<Option<Value>>,
 }
 
@@ -88,7 +88,7 @@ impl Teller {
                 let told: Vec<&str> = OF_STORES.into_iter().filter(|name| self.told.holds(name)).collect();
                 let is_ours = |name: &str| OF_STORES.contains(&name) && (is_away || told.contains(&name));
                 self.told.tell(&snapshot.alerts, is_ours);
-                // Whoever leads meanwhile tells of the others.
+                // The daemon that leads meanwhile tells of the others.
                 self.recorded = self.recorded.take().map(|_| None);
             }
             Role::Leader => {

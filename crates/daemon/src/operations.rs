@@ -40,8 +40,8 @@ impl Kind {
         }
     }
 
-    /// Tells whether it ends for a way back: 1. Somebody compares everything, which takes hours. 2. Readers
-    /// are given wrong answers. A comparison that is broken off costs its time, and changes nothing.
+    /// Tells whether it ends for a way back: 1. An operator compares everything, which takes hours. 2.
+    /// Readers are given wrong answers. A comparison that is broken off costs its time, and changes nothing.
     fn gives_way(self) -> bool {
         matches!(self, Self::Validate | Self::Repair)
     }

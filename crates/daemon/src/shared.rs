@@ -38,9 +38,9 @@ pub(crate) struct Shared {
     pub(crate) counted: watch::Sender<Option<Counted>>,
     /// Cost of the migration so far.
     pub(crate) spend: watch::Sender<Option<Spend>>,
-    /// What of `progress` is noted as spent. One for the life of the process, as `progress` is: 1. A daemon
-    /// has delivered for a week. 2. It leads no more, and leads again. 3. One that begins anew notes all of
-    /// that week once more, until a cap is met that was not.
+    /// Units of `progress` that are noted as spent. One for the life of the process, as `progress` is: 1. A
+    /// daemon has delivered for a week. 2. It leads no more, and leads again. 3. One that begins with nothing
+    /// notes all of that week once more, until a cap is met that was not.
     pub(crate) spent: tokio::sync::Mutex<Spent>,
     /// The newest step back that a daemon has taken by itself, by the journal.
     pub(crate) stepped_back: watch::Sender<Option<SteppedBack>>,

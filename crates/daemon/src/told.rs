@@ -1,4 +1,4 @@
-//! What was told of alerts: each once when it is raised, once more when it gets worse, and once when it is
+//! Alerts that were told of: each once when it is raised, once more when it gets worse, and once when it is
 //! over, under an id that any daemon of the migration gives it.
 
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ impl Told {
         self.raised.contains_key(name)
     }
 
-    /// What was given up was not told. 1. The receiver is away for an hour. 2. It is back, and the alert
+    /// Takes what was given up for untold. 1. The receiver is away for an hour. 2. It is back, and the alert
     /// still holds, or is over. 3. It would hear of neither.
     fn take_given_up(&mut self) {
         let Some(line) = &self.line else { return };

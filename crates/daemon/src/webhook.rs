@@ -83,7 +83,7 @@ pub(crate) struct Line(Arc<Messages>);
 #[derive(Default)]
 struct Messages {
     waiting: Mutex<VecDeque<Waiting>>,
-    /// Those that will not be sent any more, for whoever put them.
+    /// Those that will not be sent any more, for the task that put them.
     given_up: Mutex<Vec<Value>>,
     put: Notify,
 }

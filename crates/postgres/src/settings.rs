@@ -114,8 +114,8 @@ impl Source {
             is_noted = true;
             put(&mut transaction, turn.name, next, turn.during).await?;
         }
-        // 1. A resume is asked for under a key, and nothing is paused. 2. Somebody pauses. 3. The answer was
-        // lost, and the request comes again: it would lift that pause, if it were not known.
+        // 1. A resume is asked for under a key, and nothing is paused. 2. An operator pauses. 3. The answer
+        // was lost, and the request comes again: it would lift that pause, if it were not known.
         if !is_noted && more.get("idempotency_key").is_some_and(|key| !key.is_null()) {
             let detail = json!({ "reason": reason });
             note(&mut transaction, actor, "asked to turn settings that are so already", detail, more).await?;

@@ -26,25 +26,25 @@ pub(super) async fn healthz() -> Response<Body> {
 /// Checks whether it can do its work now. A standby is ready: it answers what reads, and takes over.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let snapshot = shared.snapshot.borrow().clone();
-    let mut reasons = Vec::new();
-    if shared.stop.is_cancelled() {
-        reasons.push("it is ending");
-    }
-    match snapshot.read_at {
-        None => reasons.push("the stores have not been read yet"),
-        Some((at, _)) if at.elapsed() > OLD_AFTER => reasons.push("the newest reading is a minute old"),
-        Some(_) => {}
-    }
-    if StoresView::is_down(snapshot.stores.postgresql.as_ref()) {
-        reasons.push("PostgreSQL does not answer");
-    }
-    if StoresView::is_down(snapshot.stores.dynamodb.as_ref()) {
-        reasons.push("DynamoDB does not answer");
-    }
+    let age = snapshot.read_at.map(|(at, _)| at.elapsed());
+    let reasons = reasons(shared.stop.is_cancelled(), age, &snapshot.stores);
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let role = shared.role.borrow().name();
     ok_json(status, &json!({ "ready": ready, "role": role, "reasons": reasons }))
+}
+
+/// Returns what keeps it from being ready, by the age of its newest reading and what that found.
+fn reasons(is_ending: bool, age: Option<Duration>, stores: &StoresView) -> Vec<&'static str> {
+    let of = [
+        (is_ending, "it is ending"),
+        (age.is_none(), "the stores have not been read yet"),
+        // 1. The reading hangs. 2. What it found before would be the answer for ever.
+        (age.is_some_and(|age| age > OLD_AFTER), "the newest reading is more than a minute old"),
+        (StoresView::is_down(stores.postgresql.as_ref()), "PostgreSQL does not answer"),
+        (StoresView::is_down(stores.dynamodb.as_ref()), "DynamoDB does not answer"),
+    ];
+    of.into_iter().filter_map(|(is_so, reason)| is_so.then_some(reason)).collect()
 }
 
 /// Returns the metrics, as Prometheus reads them.
@@ -56,4 +56,19 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body>
     });
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     with_type(StatusCode::OK, content_type, text.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_that_is_old_is_no_sign_that_it_is_ready() {
+        let stores = StoresView::default();
+        let of = |age_s: Option<u64>| reasons(false, age_s.map(Duration::from_secs), &stores);
+        assert_eq!(of(Some(60)), Vec::<&str>::new());
+        assert_eq!(of(Some(61)), ["the newest reading is more than a minute old"]);
+        assert_eq!(of(None), ["the stores have not been read yet"]);
+        assert_eq!(reasons(true, Some(Duration::ZERO), &stores), ["it is ending"]);
+    }
 }

@@ -167,8 +167,8 @@ async fn of_ramp(shared: &Shared, asked: RampBody, during: Option<Duration>) -> 
 }
 
 /// Changes settings, with who and why in the journal, and once where a key names the request: 1. A resume is
-/// asked for, and its answer is lost. 2. Somebody pauses. 3. The request comes again, and would lift a pause
-/// that it never meant.
+/// asked for, and its answer is lost. 2. An operator pauses. 3. The request comes again, and would lift a
+/// pause that it never meant.
 async fn turn(
     shared: &Shared,
     how: &How,

@@ -38,7 +38,7 @@ fn an_alert_is_told_once_again_when_it_gets_worse_and_is_not_over_at_once() {
     let raised = of("raised", "m1-pending_age");
     told.tell(&[alert("pending_age", Severity::Warning)], |_| true);
     told.tell(&[alert("pending_age", Severity::Warning)], |_| true);
-    assert_eq!(sent(&line), [raised.clone()]);
+    assert_eq!(sent(&line), std::slice::from_ref(&raised));
     told.tell(&[alert("pending_age", Severity::Critical)], |_| true);
     assert_eq!(sent(&line), [raised]);
     told.tell(&[], |_| true);

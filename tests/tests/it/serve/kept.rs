@@ -1,4 +1,4 @@
-//! What a setting was laid over, which counts again when its time is over or when it is taken back.
+//! Settings that are laid over others, which count again when a time is over or something is taken back.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn what_held_for_good_counts_again_when_what_was_set_for_a_while_is_over()
     app.shutdown().await;
 }
 
-/// What a daemon lays over a setting gives back all of it, until when it holds as well.
+/// A setting that a daemon lays over another one gives back all of it, until when it holds as well.
 #[tokio::test]
 async fn what_is_laid_over_a_setting_gives_it_back_as_it_was() {
     let world = World::start().await;

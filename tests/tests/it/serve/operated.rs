@@ -1,4 +1,4 @@
-//! What the daemon does and says while people operate it: what goes before what, and what is over.
+//! A daemon while people operate it: what goes before what, and what is over.
 
 use hyper::StatusCode;
 use lockstep::store::ReadOptions;
@@ -65,7 +65,7 @@ async fn what_was_spent_is_counted_once_however_often_a_daemon_leads() {
     assert!(settled(before).await < before + 100, "of one more row");
 }
 
-/// 1. Somebody compares everything, which takes hours. 2. Reads are wrong, and the way back is asked for.
+/// 1. An operator compares everything, which takes hours. 2. Reads are wrong, and the way back is asked for.
 #[tokio::test]
 async fn a_step_back_breaks_off_a_comparison_and_nothing_else_does() {
     let world = world(Phase::DualWrite).await;

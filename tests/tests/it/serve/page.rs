@@ -138,3 +138,41 @@ async fn on_a_phone_nothing_is_cut_off_and_a_step_can_be_taken() {
     browser.close().await;
     assert_eq!(served.end().await, Some(0));
 }
+
+/// 1. A comparison is at work, and waits. 2. Readers are given wrong answers: the way back has a button. 3.
+/// What was paused is lifted by one who sees whose it is.
+#[tokio::test]
+async fn the_way_back_is_open_beside_a_comparison_and_resume_names_what_it_lifts() {
+    let Some(browser) = Browser::open().await else { return };
+    let world = world().await;
+    let served = Served::of(&world).await;
+    served
+        .until("it leads", |status| status["daemon"]["role"] == "leader" && status["installed"] == true)
+        .await;
+    let pause = json!({ "parts": ["relay"], "actor": "bob", "reason": "maintenance" });
+    served.post("/v1/pause", &pause).await;
+    served
+        .until("the relay rests", |status| {
+            let parts = status["daemon"]["parts"].as_array().expect("parts");
+            parts.iter().any(|part| part["name"] == "relay" && part["state"] == "paused")
+        })
+        .await;
+    world.sql("UPDATE payments SET transaction_reference = 'waits' WHERE payment_id = 3").await;
+    served.post("/v1/validate", &json!({})).await;
+    browser.go(&format!("{}/#token={OPERATE}", served.address)).await;
+    browser.shows("One operation at a time").await;
+    browser.press("Roll back to PostgresOnly").await;
+    browser.shows("is broken off for it").await;
+    browser.every_gate_passes().await;
+    browser.run("document.querySelector('[name=reason]').value = 'reads are wrong'").await;
+    browser.press("Roll back").await;
+    served.until("it is back", |status| status["phase"] == "PostgresOnly").await;
+    browser.press("Close").await;
+    browser.press("Resume").await;
+    browser.shows("relay, paused by bob via serve (maintenance)").await;
+    browser.run("document.querySelector('[name=reason]').value = 'it is over'").await;
+    browser.press("Resume").await;
+    served.until("nothing is paused", |status| status["daemon"]["paused"] == json!([])).await;
+    browser.close().await;
+    assert_eq!(served.end().await, Some(0));
+}

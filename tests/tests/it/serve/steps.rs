@@ -109,7 +109,7 @@ async fn the_same_idempotency_key_acts_once_whichever_daemon_is_asked() {
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite, "it did not act");
 }
 
-/// 1. An answer is lost. 2. Somebody turns something else. 3. The request comes again under its key.
+/// 1. An answer is lost. 2. An operator turns something else. 3. The request comes again under its key.
 #[tokio::test]
 async fn what_is_turned_under_a_key_is_turned_once_whichever_daemon_is_asked() {
     let world = world().await;

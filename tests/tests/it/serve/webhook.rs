@@ -100,7 +100,7 @@ async fn an_alert_is_sent_until_it_is_taken_once_and_its_end_as_well() {
     );
 }
 
-/// 1. PostgreSQL stops. 2. Every daemon stands by, as no lock can be held. 3. Nobody was told.
+/// 1. PostgreSQL stops. 2. Every daemon stands by, as no lock can be held. 3. No person was told.
 #[tokio::test]
 async fn that_postgresql_is_away_is_told_by_every_daemon_as_one_incident() {
     let world = World::behind_both_proxies().await;

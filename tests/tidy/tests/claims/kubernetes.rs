@@ -113,8 +113,8 @@ fn workers_are_an_indexed_job_or_a_deployment_that_scales_on_what_the_daemon_ser
     }
 }
 
-/// 1. A store is away, so no replica is ready. 2. A service of ready ones leads nowhere, and people do not see
-/// why.
+/// 1. A store is away, so no replica is ready. 2. A service of ready ones leads nowhere, and people do not
+/// see why.
 #[test]
 fn the_service_leads_to_the_page_while_no_replica_is_ready() {
     let service = read("ops/kubernetes/base/service.yaml");
