@@ -72,11 +72,8 @@ pub struct Status {
     pub later_verdict: Option<VerdictWord>,
     /// Age of that one in seconds.
     pub later_verdict_age_s: Option<f64>,
-    /// Time at which the comparison of the newest verdict ended, and that of its oldest reading, both by the
-    /// source's clock: an age that was read does not say before or after what.
-    #[serde(skip)]
-    pub verdict_at: Option<DateTime<Utc>>,
-    /// See [`Status::verdict_at`].
+    /// Time of the oldest reading of the newest verdict, by the source's clock: an age that was read does
+    /// not say before or after what.
     #[serde(skip)]
     pub verdict_as_of: Option<DateTime<Utc>>,
     /// The newest entries of the journal, newest first.
@@ -228,7 +225,6 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         verdict_age_s: verdict.as_ref().map(lockstep_postgres::VerdictRow::reading_age_s),
         later_verdict: later.as_ref().map(lockstep_postgres::VerdictRow::word),
         later_verdict_age_s: later.as_ref().map(lockstep_postgres::VerdictRow::reading_age_s),
-        verdict_at: verdict.as_ref().map(|v| v.at),
         verdict_as_of: verdict.as_ref().and_then(lockstep_postgres::VerdictRow::as_of),
         journal: source.journal(10).await?,
     })

@@ -36,9 +36,9 @@ impl ScanBody {
         self.of_a_scan(end, all)
     }
 
-    /// Refuses what has no list of items at all, which each page of a scan has: 1. A proxy answers with 200 and
-    /// an empty body. 2. Taken for the last page, what follows in the segment is never read. 3. Items without
-    /// a row among it are found by no comparison.
+    /// Refuses what has no list of items at all, which each page of a scan has: 1. A proxy answers with
+    /// 200 and an empty body. 2. Taken for the last page, what follows in the segment is never read. 3.
+    /// Items without a row among it are found by no comparison.
     fn of_a_scan(&self, end: PageEnd, items: usize) -> lockstep_core::Result<PageEnd> {
         if items == 0 && !self.text()?.contains("\"Items\"") {
             let reason = "the answer is not a page of items: it has no list of them";

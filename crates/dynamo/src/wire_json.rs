@@ -1,7 +1,7 @@
 //! Items and values in DynamoDB's JSON, as requests and its import have them: `{"PK":{"S":"a"},…}`.
 //!
-//! The SDK's serialiser does the same through a tree of writers, each of which looks at its text byte by byte;
-//! of a backfill's time it took a quarter.
+//! The SDK's serialiser does the same through a tree of writers, each of which looks at its text byte by
+//! byte; of a backfill's time it took a quarter.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_types::base64;

@@ -151,9 +151,9 @@ impl SourceTable {
                          for that"
                     ));
                 }
-                // 1. A key column is `character(3)`, and the row type says text. 2. Compared as text, `'US'` is
-                // not the key `'US '` that PostgreSQL prints. 3. No row is found by its own key: a change is
-                // delivered as a deletion, and a comparison takes the row for gone.
+                // 1. A key column is `character(3)`, and the row type says text. 2. Compared as text,
+                // `'US'` is not the key `'US '` that PostgreSQL prints. 3. No row is found by its own key:
+                // a change is delivered as a deletion, and a comparison takes the row for gone.
                 Some((name, sql_type, _)) if is_key(binding, name) && is_padded_apart(spec, sql_type) => {
                     found.push(format!(
                         "key column `{name}` is {sql_type}, and the row type reads it as text, by which no row \

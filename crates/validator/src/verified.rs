@@ -32,8 +32,8 @@ use crate::table_report::TableReport;
 /// delivered.
 const FULL_PASS_AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
-/// Version of this build. 1. A build reads a kind of value wrongly, and both sides agree. 2. The next one reads it
-/// rightly. 3. It must not go on from what the first one found equal.
+/// Version of this build. 1. A build reads a kind of value wrongly, and both sides agree. 2. The next one
+/// reads it rightly. 3. It must not go on from what the first one found equal.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Begins a pass, before anything of it is read; its number goes into
@@ -207,9 +207,9 @@ pub async fn record_found(source: &Source, tables: &[TableBinding], report: &Rep
 /// Records what later passes may go on from: a full pass that found nothing in a table. One that agreed, full
 /// or incremental, lets the notes of before it be forgotten.
 ///
-/// After the verdict was recorded. 1. A comparison finds that an item is missing. 2. DynamoDB does not say what
-/// table there is of another one, which agreed. 3. The command ends, its verdict is recorded nowhere, and a
-/// step goes by the one before.
+/// After the verdict was recorded. 1. A comparison finds that an item is missing. 2. DynamoDB does not say
+/// what table there is of another one, which agreed. 3. The command ends, its verdict is recorded nowhere,
+/// and a step goes by the one before.
 ///
 /// # Errors
 /// The stores'. Not having recorded costs the next pass more reading, and nothing else.

@@ -376,8 +376,8 @@ async fn an_application_answers_from_no_table_that_was_made_again_under_it() {
     app.shutdown().await;
 }
 
-/// 1. Something between repeats a request whose answer it lost. 2. The second one is refused, as the first was
-/// applied. 3. That was taken for a race that was lost, and the function was called on its own result.
+/// 1. Something between repeats a request whose answer it lost. 2. The second one is refused, as the first
+/// was applied. 3. That was taken for a race that was lost, and the function was called on its own result.
 #[tokio::test]
 async fn a_write_that_a_mesh_repeats_is_done_once() {
     let (world, app) = stage().await;

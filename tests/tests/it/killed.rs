@@ -24,7 +24,8 @@ const REFUSED: i32 = 3;
 /// Exit code of a command that did not reach a store.
 const UNREACHED: i32 = 5;
 
-/// Makes the process that writes entry `n` of its step wait in the commit of that entry, which goes on without it.
+/// Makes the process that writes entry `n` of its step wait in the commit of that entry, which goes on
+/// without it.
 const STOPPER: &str = "
     CREATE TABLE public.stopper (after bigint NOT NULL, n bigint NOT NULL);
     INSERT INTO public.stopper VALUES (0, 0);

@@ -112,8 +112,8 @@ async fn a_reference_that_was_cleared_or_is_within_one_table_is_brought_back_as_
     world.assert_fed().await;
 }
 
-/// H85: 1. The truth is decided to move back. 2. A request of DynamoOnly lands, whose sender has given it up. 3.
-/// A key's action changes another row with it.
+/// H85: 1. The truth is decided to move back. 2. A request of DynamoOnly lands, whose sender has given it
+/// up. 3. A key's action changes another row with it.
 #[tokio::test]
 async fn what_rides_along_with_a_late_write_is_brought_back_before_postgresql_is_the_truth() {
     let world = World::start().await;

@@ -224,8 +224,8 @@ async fn a_function_that_changes_the_primary_key_is_refused_in_every_phase_and_c
     }
 }
 
-/// 1. A trigger makes a value that the row type does not read. 2. The insert is committed. 3. Told that nothing
-/// was written, the caller writes once more.
+/// 1. A trigger makes a value that the row type does not read. 2. The insert is committed. 3. Told that
+/// nothing was written, the caller writes once more.
 #[tokio::test]
 async fn a_committed_write_whose_row_does_not_read_is_not_told_as_one_that_was_not_written() {
     let world = World::start().await;

@@ -170,8 +170,8 @@ async fn what_a_search_for_repairs_finds_keeps_a_step_from_going_by_the_verdict_
     advances(&world).await.expect("nothing refuses");
 }
 
-/// 1. An item is changed past Lockstep, and a shadow read finds it. 2. An incremental comparison looks at what
-/// was captured, and not at this item: it agrees. 3. The gate counted since that one began.
+/// 1. An item is changed past Lockstep, and a shadow read finds it. 2. An incremental comparison looks at
+/// what was captured, and not at this item: it agrees. 3. The gate counted since that one began.
 #[tokio::test]
 async fn what_shadow_reads_have_found_stands_until_everything_was_compared() {
     let world = in_dual_write().await;
@@ -200,8 +200,8 @@ async fn what_shadow_reads_have_found_stands_until_everything_was_compared() {
     advances(&world).await.expect("everything was compared since");
 }
 
-/// 1. The gates pass by a verdict, and the step waits for a transaction. 2. A comparison that was under way ends,
-/// and has found something. 3. The step went on.
+/// 1. The gates pass by a verdict, and the step waits for a transaction. 2. A comparison that was under
+/// way ends, and has found something. 3. The step went on.
 #[tokio::test]
 async fn a_step_is_not_taken_over_what_was_found_after_its_gates_were_asked() {
     let world = in_dual_write().await;

@@ -105,7 +105,6 @@ fn a_step_back_is_told_until_a_comparison_agrees_all_of_whose_readings_are_later
             epoch: Some(epoch),
             verdict_consistent,
             verdict_age_s: Some(0.0),
-            verdict_at: Some(at + seconds(50)),
             verdict_as_of: as_of_s.map(|s| at + seconds(s)),
             ..Status::default()
         };

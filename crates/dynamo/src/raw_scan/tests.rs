@@ -145,8 +145,8 @@ async fn what_only_the_sdk_would_make_sense_of_is_refused() {
     }
 }
 
-/// 1. A proxy answers a page with 200 and an empty body. 2. To the SDK that is an empty page, and the last one.
-/// 3. The rest of the segment is never read.
+/// 1. A proxy answers a page with 200 and an empty body. 2. To the SDK that is an empty page, and the last
+/// one. 3. The rest of the segment is never read.
 #[tokio::test]
 async fn what_has_no_list_of_items_is_no_page_of_a_scan() {
     let server = Answering::start().await;

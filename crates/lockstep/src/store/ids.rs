@@ -22,12 +22,12 @@ struct Ids {
 }
 
 impl IdBlocks {
-    /// An id below `end` that no other process is given. Those of a block that is dropped with its process are
-    /// a gap.
+    /// An id below `end` that no other process is given. Those of a block that is dropped with its process
+    /// are a gap.
     ///
-    /// So are those of an earlier epoch. 1. A process has half of a block. 2. The truth goes back to PostgreSQL,
-    /// where a caller chooses an id of it. 3. The truth comes again, and the process numbers a row with that id:
-    /// two rows have it, and only one of them can go back.
+    /// So are those of an earlier epoch. 1. A process has half of a block. 2. The truth goes back to
+    /// PostgreSQL, where a caller chooses an id of it. 3. The truth comes again, and the process numbers a
+    /// row with that id: two rows have it, and only one of them can go back.
     pub(super) async fn next(
         &self,
         control: &TargetControl,

@@ -57,8 +57,8 @@ impl<T: MigratableTable> Store<T> {
                 if !change(&mut row) {
                     return Ok(Met::Other(row));
                 }
-                // 1. The function renames row A to B. 2. The statement goes by the primary key, and there is a
-                // row B. 3. All that it had is overwritten with what A has, and A stays.
+                // 1. The function renames row A to B. 2. The statement goes by the primary key, and there
+                // is a row B. 3. All that it had is overwritten with what A has, and A stays.
                 if id.is_some() && self.id_of_row(&row).ok() != id {
                     return Err(Error::source(Kind::Invalid, format!("writing {}", T::NAME), KEY_STAYS));
                 }

@@ -120,8 +120,8 @@ impl<T: MigratableTable> Store<T> {
         Ok((self.get_from_source(key).await?, ReadFrom::Source(cause)))
     }
 
-    /// Tells whether a row has this whole key. Several may share a place, as when the target knows the day of a
-    /// time only, and PostgreSQL answers for none but the one that was asked for.
+    /// Tells whether a row has this whole key. Several may share a place, as when the target knows the day
+    /// of a time only, and PostgreSQL answers for none but the one that was asked for.
     fn has_key(row: &T::Row, key: &T::Key) -> bool {
         match (T::key(row).literals(), key.literals()) {
             (Ok(of_row), Ok(asked)) => of_row == asked,

@@ -64,7 +64,8 @@ impl Writer {
                 // It has moved, and the keeper of our lease is told to look where.
                 Ok(write) => self.phase().learn(write.control, asked_at),
                 // Nothing was written. The truth may be in the target by now, or PostgreSQL may answer a
-                // moment later; but a lease outlives a source that has no connection left, and a caller waits.
+                // moment later; but a lease outlives a source that has no connection left, and a caller
+                // waits.
                 Err(error) if error.side == Side::Source && error.kind == Kind::Unavailable => {
                     match self.phase().current().await {
                         Ok(control) if !self.is_in_source(control, calling) => {}

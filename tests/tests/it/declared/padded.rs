@@ -100,8 +100,8 @@ async fn a_padded_key_of_a_row_type_that_names_it_is_found_delivered_and_compare
     assert!(report.verdict.is_consistent(), "{report:?}");
 }
 
-/// Each says of a column what it is in PostgreSQL, and has a Rust type that reads another one: the binary forms
-/// of both are taken for each other, on both sides of a comparison.
+/// Each says of a column what it is in PostgreSQL, and has a Rust type that reads another one: the binary
+/// forms of both are taken for each other, on both sides of a comparison.
 #[derive(Clone, Debug, PartialEq, lockstep::Table)]
 #[lockstep(name = "misread", table = "Misread", partition = "{id}")]
 struct TakenForAnother {

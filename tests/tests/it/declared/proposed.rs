@@ -149,8 +149,8 @@ async fn init_tells_of_checks_of_domains_indexes_of_expressions_and_partitions_o
     assert!(said.contains("there is no table told.order in this database; is told.orders meant?"), "{said}");
 }
 
-/// 1. Orders have an index by customer and by time of shipment. 2. As an index of DynamoDB it has no order that
-/// was not shipped, for it has no such attribute. 3. Who asks for a customer's orders misses it.
+/// 1. Orders have an index by customer and by time of shipment. 2. As an index of DynamoDB it has no order
+/// that was not shipped, for it has no such attribute. 3. Who asks for a customer's orders misses it.
 #[tokio::test]
 async fn init_proposes_no_index_that_leaves_rows_out_and_tells_of_those_that_it_does_not_propose() {
     let world = World::start().await;

@@ -144,9 +144,9 @@ async fn a_value_is_what_its_type_prints_whatever_the_casts_of_the_database_say(
     );
 }
 
-/// The collation of a key is no part of its type, and its change rewrites nothing but the index. 1. A comparison
-/// is broken off while it reads. 2. The key sorts in another way. 3. It goes on behind a key that rows have
-/// moved before, and never reads those.
+/// The collation of a key is no part of its type, and its change rewrites nothing but the index. 1. A
+/// comparison is broken off while it reads. 2. The key sorts in another way. 3. It goes on behind a key
+/// that rows have moved before, and never reads those.
 #[tokio::test]
 async fn a_key_that_sorts_in_another_way_stops_everything_until_it_is_read_again_from_the_beginning() {
     let schema = "CREATE TABLE words (word text COLLATE \"C\" PRIMARY KEY, n integer);
@@ -254,8 +254,8 @@ async fn a_key_of_a_type_with_an_order_of_its_own_is_refused() {
     coordinator.close().await;
 }
 
-/// 1. A column of type json stands in a sort key. 2. In the source key it was a document, and the text in it no
-/// text. 3. The mark of a row that went named no place: it was delivered, and the item stayed.
+/// 1. A column of type json stands in a sort key. 2. In the source key it was a document, and the text in
+/// it no text. 3. The mark of a row that went named no place: it was delivered, and the item stayed.
 #[tokio::test]
 async fn a_row_whose_key_in_dynamodb_has_json_is_deleted_and_moved_there() {
     let schema = r#"CREATE TABLE spoken (id bigint PRIMARY KEY, meta json NOT NULL);

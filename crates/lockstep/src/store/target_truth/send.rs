@@ -105,9 +105,9 @@ impl Writer {
             let answer = timeout_at(limit, self.target().put_if(puts, &token, &permit.fence())).await;
             let error = match answer {
                 Ok(Ok(())) => return Ok(Sent::Applied),
-                // 1. Something between repeats a request whose answer it lost. 2. The first one was applied, so
-                // that the second is refused, and that is our answer. 3. Taken for a lost race, a function that
-                // adds one is called again, on its own result.
+                // 1. Something between repeats a request whose answer it lost. 2. The first one was
+                // applied, so that the second is refused, and that is our answer. 3. Taken for a lost
+                // race, a function that adds one is called again, on its own result.
                 Ok(Err(error)) if error.kind == Kind::Refused && !lost => {
                     count(&self.counters().target_looked_up, 1);
                     return match timeout_at(deadline, self.trace(first, base, writer)).await {
