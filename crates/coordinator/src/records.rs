@@ -154,12 +154,13 @@ pub(crate) async fn require_flippable(
     // A process of another build may know fewer tables: the phase would move one that it has not looked at,
     // and what was not drained would never be delivered (I7).
     Contract::read(transaction).await?.require_all(&migration.tables)?;
-    // 1. The gates pass by a verdict. 2. A comparison that was under way ends, and finds something. 3. The step
-    // goes on, through a minute of waiting for instances and drains, over what is known to differ.
+    // 1. The gates pass by a verdict. 2. A comparison that was under way ends, and finds something. 3. The
+    // step goes on, through a minute of waiting for instances and drains, over what is known to differ.
     if intent.asks_verdict && !latest_verdict_in(transaction).await?.is_some_and(|verdict| verdict.consistent)
     {
         return Err(refused(format!(
-            "a comparison has found something since the gates were asked; run {Validate}, and take the step again"
+            "a comparison has found something since the gates were asked; run {Validate}, and take the \
+             step again"
         )));
     }
     if intent.to > intent.from {

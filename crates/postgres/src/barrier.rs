@@ -174,7 +174,11 @@ impl CoordinatorLock {
 
     /// Gives the lock back.
     #[crate::boxed]
-    pub async fn release(self) {
+    pub async fn release(mut self) {
+        // A session that is closed holds its locks until the server has noticed. 1. One command ends on a
+        // busy machine. 2. The next one begins at once, and is told that another one is at work.
+        let unlock = self.connection.execute("SELECT pg_catalog.pg_advisory_unlock_all()");
+        let _ = tokio::time::timeout(CHECKED_WITHIN, unlock).await;
         // A failure means that the session is gone, and the lock with it.
         let _ = self.connection.close().await;
     }

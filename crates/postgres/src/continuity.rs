@@ -1,11 +1,11 @@
 //! Memory that the source has of its own history, so that a step back is noticed.
 //!
-//! A source that was set back forgets what it wrote about itself. So it also has each target table remember
-//! how far it was: a *mark* with a number that only grows. Each mark is made in three steps, so that a crash
-//! between them is not taken for a loss: 1. The source commits that mark n may be in the target from now on. 2.
-//! The target takes it. 3. The source commits that it has. Hence: a target that shows a mark above what the
-//! source knows it may show says that the source was set back; a target that shows a mark below what the
-//! source knows it has taken was set back itself.
+//! A source that was set back forgets what it wrote about itself. So it also has each target table
+//! remember how far it was: a *mark* with a number that only grows. Each mark is made in three steps, so
+//! that a crash between them is not taken for a loss: 1. The source commits that mark n may be in the
+//! target from now on. 2. The target takes it. 3. The source commits that it has. Hence: a target that
+//! shows a mark above what the source knows it may show says that the source was set back; a target that
+//! shows a mark below what the source knows it has taken was set back itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

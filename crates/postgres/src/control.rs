@@ -213,8 +213,9 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn table_state(&self, name: &str) -> Result<Option<TableState>> {
-        // Not kept by the session. 1. A relay has read this. 2. An upgrade adds a column. 3. PostgreSQL refuses
-        // the kept statement, by that session each time ("cached plan must not change result type").
+        // Not kept by the session. 1. A relay has read this. 2. An upgrade adds a column. 3. PostgreSQL
+        // refuses the kept statement, by that session each time ("cached plan must not change result
+        // type").
         sqlx::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
             .persistent(false)
             .bind(name)

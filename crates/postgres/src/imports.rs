@@ -144,9 +144,9 @@ impl Source {
     /// `false` where the lease is over, or this import is not the one that parts are written for: nothing was
     /// saved, and the file is no part.
     ///
-    /// 1. A process that writes parts sleeps. 2. Another one ends the import, or gives it up, and the ranges
-    /// are gone through again by writes. 3. The first wakes, registers, and takes such a range: its rows would
-    /// be in a file that no job reads.
+    /// 1. A process that writes parts sleeps. 2. Another one ends the import, or gives it up, and the
+    /// ranges are gone through again by writes. 3. The first wakes, registers, and takes such a range: its
+    /// rows would be in a file that no job reads.
     ///
     /// # Errors
     /// The driver's.

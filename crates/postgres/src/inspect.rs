@@ -147,8 +147,8 @@ impl SourceTable {
                 }
                 Some((name, sql_type, _)) if !reads(spec, self.base_types.get(name).unwrap_or(sql_type)) => {
                     found.push(format!(
-                        "column `{name}` is {sql_type}, which the row type says and cannot read: give it a Rust type \
-                         for that"
+                        "column `{name}` is {sql_type}, which the row type says and cannot read: give it a \
+                         Rust type for that"
                     ));
                 }
                 // 1. A key column is `character(3)`, and the row type says text. 2. Compared as text,
@@ -156,8 +156,8 @@ impl SourceTable {
                 // a change is delivered as a deletion, and a comparison takes the row for gone.
                 Some((name, sql_type, _)) if is_key(binding, name) && is_padded_apart(spec, sql_type) => {
                     found.push(format!(
-                        "key column `{name}` is {sql_type}, and the row type reads it as text, by which no row \
-                         is found that is shorter: give its type, `sql = \"{sql_type}\"`"
+                        "key column `{name}` is {sql_type}, and the row type reads it as text, by which no \
+                         row is found that is shorter: give its type, `sql = \"{sql_type}\"`"
                     ));
                 }
                 Some((name, _, true)) if !spec.nullable => {
@@ -203,8 +203,8 @@ impl SourceTable {
         }
         for name in self.of_enum_domains.iter().filter(|name| is_key(binding, name)) {
             found.push(format!(
-                "key column `{name}` is of a domain over an enum, for which PostgreSQL has no operators: make it the \
-                 enum itself, or name other columns as the key"
+                "key column `{name}` is of a domain over an enum, for which PostgreSQL has no operators: make it \
+                 the enum itself, or name other columns as the key"
             ));
         }
         for name in &self.key_of_own_order {

@@ -6,11 +6,11 @@
 //! rollback. The sweeper marks the keys of what was rolled back as pending, and the relay overwrites the
 //! phantom with the truth. Until then an open intent is part of the pending set (I1).
 //!
-//! The mark is made under a *repair version* that the transaction itself reserved while it held the row, and
-//! not under a fresh one. 1. A writer changes the row and takes version 11, but has not marked the key yet. 2.
-//! A sweeper takes a fresh version 12, marks, and a relay delivers the old state at 12 and takes the mark
-//! out. 3. The writer marks at 11, commits, and its newer state is refused. A repair version outranks the
-//! phantom, and any later holder of the row outranks it.
+//! The mark is made under a *repair version* that the transaction itself reserved while it held the row,
+//! and not under a fresh one. 1. A writer changes the row and takes version 11, but has not marked the key
+//! yet. 2. A sweeper takes a fresh version 12, marks, and a relay delivers the old state at 12 and takes
+//! the mark out. 3. The writer marks at 11, commits, and its newer state is refused. A repair version
+//! outranks the phantom, and any later holder of the row outranks it.
 
 use std::time::Duration;
 

@@ -134,9 +134,9 @@ impl Source {
     /// Counts the rows, of some of the table, that are not found by the key that they print, or all of them
     /// where none of these keys reads as one of the table.
     ///
-    /// A comparison takes a row that is not found by its key for one that was deleted meanwhile, and a relay
-    /// delivers it as a deletion. So a key that is compared otherwise than it is printed, whatever the reason,
-    /// would empty the target, and a comparison would say consistent.
+    /// A comparison takes a row that is not found by its key for one that was deleted meanwhile, and a
+    /// relay delivers it as a deletion. So a key that is compared otherwise than it is printed, whatever
+    /// the reason, would empty the target, and a comparison would say consistent.
     ///
     /// # Errors
     /// The driver's.

@@ -1,9 +1,9 @@
 //! Connections whose prepared statements are of a table as it was.
 //!
-//! 1. A session has planned a look-up of rows. 2. The collation of a column becomes another one, and with it the
-//! type of what the look-up returns. 3. From then on every execution fails with "cached plan must not change
-//! result type", for as long as the session lives. So sessions from before a change that was seen are closed
-//! when they would be used next.
+//! 1. A session has planned a look-up of rows. 2. The collation of a column becomes another one, and with
+//! it the type of what the look-up returns. 3. From then on every execution fails with "cached plan must
+//! not change result type", for as long as the session lives. So sessions from before a change that was
+//! seen are closed when they would be used next.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -149,9 +149,9 @@ pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Resu
 }
 
 /// Returns the highest ids that were handed out or are in use, of tables with their sequences, in their
-/// order, by one statement; 0 where there is none. Ids that no row is given do not count (see [`ids_end`]). Of a
-/// sequence that goes on by more than one, a program may
-/// have taken the whole block that begins with its value.
+/// order, by one statement; 0 where there is none. Ids that no row is given do not count (see
+/// [`ids_end`]). Of a sequence that goes on by more than one, a program may have taken the whole block
+/// that begins with its value.
 ///
 /// # Errors
 /// The driver's.

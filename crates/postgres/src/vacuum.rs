@@ -20,8 +20,8 @@ const ENDING: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// [`Kind::Busy`](lockstep_core::Kind::Busy) while something else holds that lock that PostgreSQL does not
-/// end for us: a `VACUUM` that a person has begun, one that prevents transaction numbers from wrapping around,
-/// `CREATE INDEX CONCURRENTLY`; the driver's.
+/// end for us: a `VACUUM` that a person has begun, one that prevents transaction numbers from wrapping
+/// around, `CREATE INDEX CONCURRENTLY`; the driver's.
 pub(super) async fn hold_off(transaction: &mut PgConnection, relation: &str) -> Result<()> {
     let doing = format!("waiting until no VACUUM and no CREATE INDEX CONCURRENTLY works on {relation}");
     let patience: i32 =

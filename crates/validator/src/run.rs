@@ -115,8 +115,8 @@ async fn control(reader: &Reader, tables: &[TableBinding]) -> Result<Control, St
                     0 => {}
                     rows => {
                         return Err(format!(
-                            "{rows} of some rows of {} are not found by their own key: its columns are not of the \
-                             types that Lockstep reads them as",
+                            "{rows} of some rows of {} are not found by their own key: its columns are \
+                             not of the types that Lockstep reads them as",
                             binding.relation
                         ));
                     }

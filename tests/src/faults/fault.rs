@@ -28,7 +28,8 @@ pub enum Fault {
     AnswerThenApplyLate(Gate),
     /// The request is applied twice, one after the other; the first answer is given.
     Duplicate,
-    /// The request is applied twice, and the second answer is given: a mesh that lost the first one repeats it.
+    /// The request is applied twice, and the second answer is given: a mesh that lost the first one
+    /// repeats it.
     Repeated,
     /// PartiQL is not spoken here: `UnknownOperationException`, as older emulators say.
     NoPartiQl,

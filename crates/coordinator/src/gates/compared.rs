@@ -92,8 +92,9 @@ pub(super) async fn fresh_verdict(migration: &MigrationContext, epoch: Epoch) ->
 pub(super) async fn shadow_reads(migration: &MigrationContext, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
-        // That of the full pass under an incremental one. 1. An item is changed past Lockstep. 2. A shadow read
-        // finds it. 3. An incremental comparison looks at what was captured, and not at this item: it agrees.
+        // That of the full pass under an incremental one. 1. An item is changed past Lockstep. 2. A shadow
+        // read finds it. 3. An incremental comparison looks at what was captured, and not at this item: it
+        // agrees.
         Some(verdict) => verdict.oldest_reading(),
         // The gate before this one says that there is none.
         None => DateTime::UNIX_EPOCH,

@@ -50,8 +50,8 @@ impl Proposer<'_> {
             if !seen.insert(first) {
                 text.push('\n');
                 *text += &comment(&format!(
-                    "{} in PostgreSQL is not proposed: what it begins with is the partition of the key or of an \
-                     index above. Write it by hand where rows are searched by more of it.",
+                    "{} in PostgreSQL is not proposed: what it begins with is the partition of the key or of \
+                     an index above. Write it by hand where rows are searched by more of it.",
                     index.name
                 ));
                 continue;
@@ -71,8 +71,9 @@ impl Proposer<'_> {
             let second = index.columns.get(1).filter(|name| {
                 self.kind(name) != Kind::Text && self.kind(name).can_be_key() && is_plain(name)
             });
-            // 1. Orders have an index by customer and time of shipment. 2. An order that was not shipped has no
-            // such attribute, so that it is not in the index. 3. Who asks for a customer's orders misses it.
+            // 1. Orders have an index by customer and time of shipment. 2. An order that was not shipped
+            // has no such attribute, so that it is not in the index. 3. Who asks for a customer's orders
+            // misses it.
             let (sort, may_be_null) = match second {
                 Some(name) if self.column(name).is_none_or(|column| column.nullable) => (None, Some(name)),
                 second => (second, None),
@@ -95,7 +96,8 @@ impl Proposer<'_> {
             *text += &comment(&format!("As {} in PostgreSQL; {why}.", index.name));
             if let Some(name) = may_be_null {
                 *text += &comment(&format!(
-                    "DECIDE: not sorted by {name}, which may be NULL: rows without it would not be in the index."
+                    "DECIDE: not sorted by {name}, which may be NULL: rows without it would not be in the \
+                     index."
                 ));
             }
             let _ = writeln!(text, "{mark}[tables.{table}.indexes.{name}]");

@@ -171,7 +171,8 @@ async fn read_shard(
             let (taken, next) = tokio::join!(sink.take(&shard, page), next);
             taken?;
             // An empty one says nothing of now: a marker may have come since.
-            let says = |read: &Result<ShardPage, StreamError>| !matches!(read, Ok(page) if page.records.is_empty() && !page.finished);
+            let is_empty = |page: &ShardPage| page.records.is_empty() && !page.finished;
+            let says = |read: &Result<ShardPage, StreamError>| !matches!(read, Ok(page) if is_empty(page));
             ahead = next.filter(says).map(|read| (turn.unwrap_or(place), read));
         }
         idle = empty;

@@ -1,8 +1,9 @@
 //! DynamoDB Streams: every change of a target table, in order for each key, for 24 hours.
 //!
-//! Words: a *shard* holds the records of one partition for some hours, then it is closed and has one or two *children*;
-//! a *position* is the sequence number of the last record that was taken; a *marker* is a tombstone at a
-//! place that no row can have, written to see whether everything before it has come through.
+//! Words: a *shard* holds the records of one partition for some hours, then it is closed and has one or
+//! two *children*; a *position* is the sequence number of the last record that was taken; a *marker* is a
+//! tombstone at a place that no row can have, written to see whether everything before it has come
+//! through.
 //!
 //! In reading order: `api` (what is asked of a stream, a trait so that shards can be split at will in
 //! tests), `enable`, `sdk` (the real one), `listing` (what it asks seldom), `convert`, `options`, `reader`

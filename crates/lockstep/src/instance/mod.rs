@@ -60,8 +60,9 @@ impl Default for InstanceOptions {
 /// # async fn example(source: lockstep_postgres::Source) -> lockstep_core::Result<()> {
 /// use lockstep::instance::{Instance, InstanceOptions};
 ///
-/// let instance = Instance::start(&source, InstanceOptions { name: "payments-api".into(), ..Default::default() }).await?;
-/// let phase = instance.phase(); // hand it to each store: they all see one phase
+/// let instance = Instance::start(&source, InstanceOptions { name: "payments-api".into(),
+/// ..Default::default() }).await?; let phase = instance.phase(); // hand it to each store: they all see
+/// one phase
 /// # drop(phase);
 /// instance.shutdown().await;
 /// # Ok(())
@@ -164,7 +165,8 @@ impl Instance {
     }
 
     /// Deregisters: when this returns, nothing more is served by the phase, and no step waits for this
-    /// instance. In DynamoOnly a write that is answered meanwhile is told as unknown: end writes first. If the source does not answer, the lease runs out.
+    /// instance. In DynamoOnly a write that is answered meanwhile is told as unknown: end writes first. If
+    /// the source does not answer, the lease runs out.
     ///
     /// # Panics
     /// When a task of it has panicked, which is a bug.

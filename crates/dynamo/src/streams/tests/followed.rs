@@ -101,8 +101,8 @@ fn a_child_waits_for_its_parent_unless_that_was_trimmed() {
     assert_eq!((leaves(&["b"]), leaves(&["b", "c"])), (0, 1));
 }
 
-/// A stream that tells of each time that records are asked for, and a sink that takes a page only once the next
-/// one was.
+/// A stream that tells of each time that records are asked for, and a sink that takes a page only once the
+/// next one was.
 struct Ahead {
     stream: FakeStream,
     asked: tokio::sync::Semaphore,
