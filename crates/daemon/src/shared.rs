@@ -44,9 +44,9 @@ pub(crate) struct Shared {
     pub(crate) spent: tokio::sync::Mutex<Spent>,
     /// The newest step back that a daemon has taken by itself, by the journal.
     pub(crate) stepped_back: watch::Sender<Option<SteppedBack>>,
-    /// The gates that were asked last, of which step, and when: asking costs requests to both stores, so one
-    /// asks for all.
-    pub(crate) gates: tokio::sync::Mutex<Option<(Instant, Phase, GateReport)>>,
+    /// The gates that were asked last, of which step, when, and after how many changes of operations: asking
+    /// costs requests to both stores, so one asks for all.
+    pub(crate) gates: tokio::sync::Mutex<Option<(Instant, u64, Phase, GateReport)>>,
     /// Held while settings are turned by a request.
     pub(crate) turning: tokio::sync::Mutex<()>,
     /// Has a sample compared at once.

@@ -65,14 +65,17 @@ pub(super) fn require_leader(shared: &Shared) -> Result<(), Refusal> {
 /// Returns the gates of a step, asked now or a moment ago.
 pub(super) async fn gates(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
     let mut asked = shared.gates.lock().await;
-    if let Some((at, of, report)) = &*asked
-        && *of == to
+    // 1. The gates are asked. 2. A comparison ends, and says consistent. 3. Within the second the answer of
+    // before would say that nothing was compared.
+    let changes = *shared.operations.changes().borrow();
+    if let Some((at, after, of, report)) = &*asked
+        && (*of, *after) == (to, changes)
         && at.elapsed() < GATES_FRESH
     {
         return Ok(report.clone());
     }
     let report = ready(&shared.migration, to).await.map_err(|error| Refusal::of_coordinator(&error))?;
-    *asked = Some((Instant::now(), to, report.clone()));
+    *asked = Some((Instant::now(), changes, to, report.clone()));
     Ok(report)
 }
 

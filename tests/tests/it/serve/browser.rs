@@ -138,7 +138,8 @@ impl Browser {
     pub(super) async fn every_gate_passes(&self) {
         let script = "
             if (document.body.innerText.includes('Every gate passes.')) return true;
-            const again = [...document.querySelectorAll('button')].find((b) => b.innerText.trim() === 'Check again');
+            const at = document.querySelector('dialog[open]') ?? document;
+            const again = [...at.querySelectorAll('button')].find((b) => b.innerText.trim() === 'Check again');
             again?.click();
             return false";
         self.until("waits for a gate", script).await;
