@@ -44,7 +44,7 @@ impl Proposer<'_> {
             self.table.indexes.iter().filter(|index| finds_by_value(index)).partition(|index| index.partial);
         for index in whole.into_iter().chain(partial) {
             let Some(first) = index.columns.first() else { continue };
-            if index.primary || index.has_expressions {
+            if index.primary || index.has_expressions || index.columns == key {
                 continue;
             }
             if !seen.insert(first) {
