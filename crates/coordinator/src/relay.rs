@@ -60,8 +60,9 @@ pub struct RelaySummary {
 /// missing right ends it only before it has once worked.
 ///
 /// # Errors
-/// What no retry can repair; [`CoordinatorError::SchemaChanged`]; [`CoordinatorError::HistoryLost`]. Until
-/// the set is empty: any failure of a store that lasts for minutes. Cancellation is not an error.
+/// What no retry can repair; [`SchemaChanged`](crate::CoordinatorError::SchemaChanged);
+/// [`HistoryLost`](crate::CoordinatorError::HistoryLost). Until the set is empty: any failure of a store that
+/// lasts for minutes. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
