@@ -60,9 +60,9 @@ impl Default for InstanceOptions {
 /// # async fn example(source: lockstep_postgres::Source) -> lockstep_core::Result<()> {
 /// use lockstep::instance::{Instance, InstanceOptions};
 ///
-/// let instance = Instance::start(&source, InstanceOptions { name: "payments-api".into(),
-/// ..Default::default() }).await?; let phase = instance.phase(); // hand it to each store: they all see
-/// one phase
+/// let options = InstanceOptions { name: "payments-api".into(), ..Default::default() };
+/// let instance = Instance::start(&source, options).await?;
+/// let phase = instance.phase(); // hand it to each store: they all see one phase
 /// # drop(phase);
 /// instance.shutdown().await;
 /// # Ok(())
