@@ -15,6 +15,7 @@ use super::{RelaySummary, RelayUntil, Run, Table};
 use crate::continuity;
 use crate::error::{CoordinatorError, Result};
 use crate::outage::Outage;
+use crate::progress::Progress;
 use crate::waves;
 
 /// Time between two looks at the intents of strict writes.
@@ -72,7 +73,7 @@ impl<'a> Run<'a> {
                 // A caller that needs the set to be empty now has to know why it is not.
                 Err(error) if until == RelayUntil::Empty => return Err(error),
                 Err(error) => {
-                    let error = course.passing(error)?;
+                    let error = course.passing(error, progress)?;
                     shares.failed();
                     progress.tables.iter().for_each(|table| table.pause(Some(error.to_string())));
                     let Course { passes, outage, .. } = &mut course;
@@ -136,7 +137,7 @@ impl<'a> Run<'a> {
                     error => return Err(error),
                 },
                 Some(error) => {
-                    let error = course.passing(error)?;
+                    let error = course.passing(error, self.progress)?;
                     self.shares.failed();
                     self.progress.of(tables[at].name()).pause(Some(error.to_string()));
                     let pause = course.outage.met(&error);
@@ -252,8 +253,10 @@ impl Course<'_> {
         passed.error
     }
 
-    fn passing(&self, error: CoordinatorError) -> Result<StoreError> {
-        Outage::passing(error, self.began_well || self.summary.delivered > 0)
+    fn passing(&self, error: CoordinatorError, progress: &Progress) -> Result<StoreError> {
+        // By a pass that is not over, too: its count comes with its end.
+        let has_delivered = progress.tables.iter().any(|table| table.relayed() > 0);
+        Outage::passing(error, self.began_well || has_delivered)
     }
 
     /// Waits until what is under way is sent and acknowledged: the relay was told to stop.
