@@ -1,8 +1,8 @@
 //! A table as the catalogue describes it, for those who have no row type of it: declared tables, and `init`.
 
 use lockstep_core::{Doing, Result};
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Relation, Source};
 
@@ -85,7 +85,25 @@ pub struct CatalogIndex {
     pub method: String,
 }
 
-const COLUMNS: &str = "
+/// Query for the type of a column `a` below all domains, and its modifier.
+pub(super) const UNDER_DOMAINS: &str = "WITH RECURSIVE d (oid, modifier) AS (
+        SELECT a.atttypid, a.atttypmod
+        UNION ALL
+        SELECT t.typbasetype, CASE WHEN d.modifier = -1 THEN t.typtypmod ELSE d.modifier END
+        FROM d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype = 'd')
+    SELECT d.oid, d.modifier FROM d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype <> 'd'";
+
+/// Query for the types that a type `y` is made of, one step down; 0 where there is none.
+const PARTS: &str = "SELECT y.typbasetype
+    UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
+    UNION ALL SELECT r.rngsubtype FROM pg_range r
+        WHERE y.oid IN (r.rngtypid, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid)
+    UNION ALL SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid
+        AND m.attnum > 0 AND NOT m.attisdropped";
+
+fn columns_sql() -> String {
+    format!(
+        "
 WITH own_casts AS (
     SELECT w.castsource, w.casttarget FROM pg_cast w
     WHERE w.castmethod = 'f' AND w.oid >= 16384 AND NOT EXISTS (
@@ -97,12 +115,7 @@ SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) 
        -- What sessions of ours pin prints the same for ever: dates and times, money.
        (WITH RECURSIVE made_of (oid) AS (SELECT b.oid UNION SELECT u.oid FROM made_of
                JOIN pg_type y ON y.oid = made_of.oid CROSS JOIN LATERAL (
-                   SELECT y.typbasetype
-                   UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
-                   UNION ALL SELECT r.rngsubtype FROM pg_range r
-                       WHERE y.oid IN (r.rngtypid, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid)
-                   UNION ALL SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid
-                       AND m.attnum > 0 AND NOT m.attisdropped) AS u (oid) WHERE u.oid <> 0)
+                   {PARTS}) AS u (oid) WHERE u.oid <> 0)
            SELECT pg_catalog.min(pg_catalog.format_type(y.oid, NULL)) FROM made_of JOIN pg_type y ON y.oid = made_of.oid
            JOIN pg_proc o ON o.oid = y.typoutput
            WHERE y.typtype = 'b' AND y.typcategory <> 'A' AND o.provolatile <> 'i'
@@ -112,16 +125,13 @@ SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) 
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 CROSS JOIN LATERAL (
-    WITH RECURSIVE d (oid, modifier) AS (
-        SELECT a.atttypid, a.atttypmod
-        UNION ALL
-        SELECT t.typbasetype, CASE WHEN d.modifier = -1 THEN t.typtypmod ELSE d.modifier END
-        FROM d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype = 'd')
-    SELECT d.oid, d.modifier FROM d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype <> 'd') AS b
+    {UNDER_DOMAINS}) AS b
 JOIN pg_type t ON t.oid = b.oid
 LEFT JOIN pg_stats p ON p.schemaname = c.relnamespace::regnamespace::name::text AND p.tablename = c.relname
                     AND p.attname = a.attname AND p.inherited = (c.relkind = 'p')
-WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    )
+}
 
 const INDEXES: &str = "
 SELECT c.relname::text AS name, i.indisunique AS unique, i.indisprimary AS primary, i.indpred IS NOT NULL AS partial,
@@ -158,7 +168,8 @@ impl Source {
         .doing(&doing)?;
         let Some(class) = class else { return Ok(None) };
         let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
-        let columns = sqlx::query(COLUMNS).bind(oid).fetch_all(self.pool()).await.doing(&doing)?;
+        let columns =
+            sqlx::query(AssertSqlSafe(columns_sql())).bind(oid).fetch_all(self.pool()).await.doing(&doing)?;
         let indexes = sqlx::query(INDEXES).bind(oid).fetch_all(self.pool()).await.doing(&doing)?;
         let indexes: Vec<CatalogIndex> = indexes.iter().map(index).collect();
         let primary = indexes.iter().find(|index| index.primary);
@@ -203,19 +214,14 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn lost_in_target(&self, oid: u32) -> Result<Vec<String>> {
-        sqlx::query_scalar(
+        sqlx::query_scalar(AssertSqlSafe(format!(
             "WITH RECURSIVE made_of (attname, oid) AS (
                  SELECT a.attname, a.atttypid FROM pg_attribute a
                  WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
                  UNION
                  SELECT made_of.attname, u.oid FROM made_of JOIN pg_type y ON y.oid = made_of.oid
                  CROSS JOIN LATERAL (
-                     SELECT y.typbasetype
-                     UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
-                     UNION ALL SELECT r.rngsubtype FROM pg_range r
-                         WHERE y.oid IN (r.rngtypid, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid)
-                     UNION ALL SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid
-                         AND m.attnum > 0 AND NOT m.attisdropped) AS u (oid) WHERE u.oid <> 0)
+                     {PARTS}) AS u (oid) WHERE u.oid <> 0)
              SELECT CASE k.contype WHEN 'c' THEN 'CHECK ' WHEN 'f' THEN 'the foreign key '
                     WHEN 'u' THEN 'UNIQUE ' ELSE 'the constraint ' END
                     || k.conname || ': ' || pg_catalog.pg_get_constraintdef(k.oid)
@@ -235,7 +241,7 @@ impl Source {
                WHERE i.indrelid = $1 AND i.indisunique AND NOT i.indisprimary
                  AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
              ORDER BY 1",
-        )
+        )))
         .bind(sqlx::postgres::types::Oid(oid))
         .fetch_all(self.pool())
         .await

@@ -91,9 +91,7 @@ impl VerdictRow {
     /// Returns the moment of its oldest reading, as of which a verdict speaks: a run may take hours, or be
     /// killed and resumed. A fault found while it goes on may be of a key that it has read already.
     pub fn oldest_reading(&self) -> DateTime<Utc> {
-        let at = |table: &serde_json::Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
-        let tables = self.report.get("tables").and_then(serde_json::Value::as_array);
-        tables.into_iter().flatten().filter_map(at).min().unwrap_or(self.at)
+        self.readings().flatten().min().unwrap_or(self.at)
     }
 
     /// Returns the age of its oldest reading in seconds, by the source's clock; infinite as [`Self::age_s`].
@@ -109,9 +107,13 @@ impl VerdictRow {
     /// Returns the time of its oldest reading, by the source's clock; `None` where it does not say that of
     /// each table.
     pub fn as_of(&self) -> Option<DateTime<Utc>> {
-        let tables = self.report.get("tables")?.as_array()?;
-        let of = |table: &Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
-        tables.iter().map(of).collect::<Option<Vec<_>>>()?.into_iter().min()
+        self.readings().collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
+    /// Returns the time of the oldest reading of each table, where the report says it.
+    fn readings(&self) -> impl Iterator<Item = Option<DateTime<Utc>>> + '_ {
+        let tables = self.report.get("tables").and_then(Value::as_array);
+        tables.into_iter().flatten().map(|table| table.get("as_of")?.as_str()?.parse().ok())
     }
 }
 

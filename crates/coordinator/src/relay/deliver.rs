@@ -285,9 +285,7 @@ impl Table<'_> {
             progress.pause(None);
         }
     }
-}
 
-impl Table<'_> {
     /// Returns the failure that a key met, if it is to end the pass. A caller that needs the set to be empty
     /// waits for some minutes first.
     fn told(&self, failed: Option<StoreError>) -> Option<StoreError> {

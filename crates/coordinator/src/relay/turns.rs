@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use lockstep_core::{Error as StoreError, Kind, Phase, Side};
 use lockstep_postgres::TableBinding;
 
-use super::passes::{Ended, Kept, Passes};
+use super::pass::Passed;
+use super::passes::{Kept, Passes};
 use super::quiet::Quiet;
 use super::{RelaySummary, RelayUntil, Run, Table};
 use crate::continuity;
@@ -127,7 +128,7 @@ impl<'a> Run<'a> {
             };
             let Some((at, passed)) = ended else { break };
             (is_known, seen) = (true, seen + passed.seen);
-            match course.take((at, passed)) {
+            match course.take(passed) {
                 None => course.passes.went_well(at),
                 Some(error) if self.until == RelayUntil::Empty => match error {
                     // A row that one table's target does not take holds up no other table.
@@ -247,7 +248,7 @@ impl<'a> Run<'a> {
 
 impl Course<'_> {
     /// Counts what a pass did, and returns why it ended before its time.
-    fn take(&mut self, (_, passed): Ended) -> Option<CoordinatorError> {
+    fn take(&mut self, passed: Passed) -> Option<CoordinatorError> {
         self.summary.delivered += passed.delivered;
         self.summary.dead_letters += passed.dead_letters;
         passed.error
@@ -261,8 +262,8 @@ impl Course<'_> {
 
     /// Waits until what is under way is sent and acknowledged: the relay was told to stop.
     async fn end(mut self) -> RelaySummary {
-        while let Some(ended) = self.passes.last().await {
-            let _ = self.take(ended);
+        while let Some((_, passed)) = self.passes.last().await {
+            let _ = self.take(passed);
         }
         self.summary
     }

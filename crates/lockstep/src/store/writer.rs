@@ -121,7 +121,7 @@ impl Writer {
     /// Notes that reads of these changes go to the source until the target has them. To be called before
     /// anything leaves.
     pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
-        self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
+        self.owe_keys(changes.map(|change| (change.key.table, change.source_key.clone())))
     }
 
     /// The debt of keys whose states are not known.

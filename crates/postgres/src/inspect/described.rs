@@ -2,10 +2,11 @@
 
 use lockstep_core::Advice::{Seed, TableSource};
 use lockstep_core::{Doing, Error, Kind, Result};
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
+use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::catalog::UNDER_DOMAINS;
 use crate::{Source, TableBinding};
 
 impl Source {
@@ -52,21 +53,15 @@ impl Source {
     }
 
     pub(super) async fn columns_there(&self, oid: Oid, what: &str) -> Result<Vec<PgRow>> {
-        sqlx::query(
+        sqlx::query(AssertSqlSafe(format!(
             "SELECT attname::text AS name, pg_catalog.format_type(atttypid, atttypmod) AS type,
-                NOT attnotnull AS nullable, own.base_type, own.is_of_enum,
+                NOT attnotnull AS nullable, pg_catalog.format_type(b.oid, b.modifier) AS base_type,
+                t.typtype = 'e' AND b.oid <> a.atttypid AS is_of_enum,
                 (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e
                     WHERE e.enumtypid = a.atttypid) AS labels
-             FROM pg_attribute a CROSS JOIN LATERAL (
-                 WITH RECURSIVE b (type, modifier) AS (
-                     SELECT a.atttypid, a.atttypmod
-                     UNION ALL SELECT t.typbasetype, t.typtypmod FROM b
-                         JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
-                 SELECT pg_catalog.format_type(b.type, b.modifier) AS base_type,
-                     t.typtype = 'e' AND b.type <> a.atttypid AS is_of_enum
-                 FROM b JOIN pg_type t ON t.oid = b.type WHERE t.typtype <> 'd') AS own
+             FROM pg_attribute a CROSS JOIN LATERAL ({UNDER_DOMAINS}) AS b JOIN pg_type t ON t.oid = b.oid
              WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        )
+        )))
         .bind(oid)
         .fetch_all(self.pool())
         .await

@@ -10,7 +10,7 @@ use lockstep_tests::world::{PAYMENTS, eventually};
 use serde_json::json;
 
 use super::served::Served;
-use super::turned::{application, leads, world};
+use super::turned::{application, leads, relay_rests, world};
 
 const SPENT: &str =
     "SELECT coalesce(sum(count), 0)::bigint FROM lockstep.counts WHERE name = 'spent.write_units'";
@@ -73,12 +73,7 @@ async fn a_step_back_breaks_off_a_comparison_and_nothing_else_does() {
     served.until("it leads", leads).await;
     // It waits for a change that is not delivered.
     served.post("/v1/pause", &json!({ "parts": ["relay"], "reason": "only a test" })).await;
-    served
-        .until("the relay rests", |status| {
-            let parts = status["daemon"]["parts"].as_array().expect("parts");
-            parts.iter().any(|part| part["name"] == "relay" && part["state"] == "paused")
-        })
-        .await;
+    served.until("the relay rests", relay_rests).await;
     world.sql("UPDATE payments SET transaction_reference = 'waits' WHERE payment_id = 3").await;
     let comparing = served.post("/v1/validate", &json!({ "reason": "the night's" })).await;
     assert_eq!(comparing.status, StatusCode::ACCEPTED, "{}", comparing.text);

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::browser::Browser;
 use super::served::{OPERATE, Served};
+use super::turned::relay_rests;
 
 async fn world() -> World {
     let world = World::start().await;
@@ -151,12 +152,7 @@ async fn the_way_back_is_open_beside_a_comparison_and_resume_names_what_it_lifts
         .await;
     let pause = json!({ "parts": ["relay"], "actor": "bob", "reason": "maintenance" });
     served.post("/v1/pause", &pause).await;
-    served
-        .until("the relay rests", |status| {
-            let parts = status["daemon"]["parts"].as_array().expect("parts");
-            parts.iter().any(|part| part["name"] == "relay" && part["state"] == "paused")
-        })
-        .await;
+    served.until("the relay rests", relay_rests).await;
     world.sql("UPDATE payments SET transaction_reference = 'waits' WHERE payment_id = 3").await;
     served.post("/v1/validate", &json!({})).await;
     browser.go(&format!("{}/#token={OPERATE}", served.address)).await;

@@ -32,6 +32,12 @@ pub(super) fn leads(status: &Value) -> bool {
     status["daemon"]["role"] == "leader" && status["installed"] == true
 }
 
+/// Says whether an operator has paused the relay, and it has heard of it.
+pub(super) fn relay_rests(status: &Value) -> bool {
+    let parts = status["daemon"]["parts"].as_array().expect("parts");
+    parts.iter().any(|part| part["name"] == "relay" && part["state"] == "paused")
+}
+
 /// An application with the rights of the runbook and no more.
 pub(super) async fn application(world: &World, name: &str, reads: ReadOptions) -> Migration {
     let (role, source) = role(world, name).await;
