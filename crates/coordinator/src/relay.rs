@@ -6,53 +6,35 @@
 //!
 //! In reading order: `turns` (a look at all tables, again and again), `passes` (several tables at once),
 //! `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read), `inserts` (whether
-//! new rows go in by the batch), `deliver` (one key, whatever happens), `pace` (how fast), `share` (which
-//! keys, beside other relays), `quiet` (how it waits for the next change).
+//! new rows go in by the batch), `deliver` (one key, whatever happens), `allowed` and `pace` (how fast),
+//! `share` (which keys, beside other relays), `quiet` (how it waits for the next change); `run` and `kept`
+//! have what they share.
 
+mod allowed;
 mod batch;
 mod deliver;
 mod inserts;
+mod kept;
 mod pace;
 mod pass;
 mod passes;
 mod quiet;
 mod refusals;
+mod run;
 mod share;
 mod turns;
 
-use std::time::Instant;
-
-use lockstep_dynamo::ReadAt;
-use lockstep_postgres::{KeyOrder, RelayShare, TableBinding};
-use serde::Serialize;
+use lockstep_postgres::{KeyOrder, TableBinding};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::options::MigrationContext;
-use crate::progress::{Progress, TableProgress};
+use crate::progress::Progress;
+use kept::{Kept, Queue};
 use pace::Pace;
-use passes::{Kept, Queue};
+pub use run::{RelaySummary, RelayUntil};
+use run::{Run, Table};
 use share::Shares;
-
-/// Condition under which a relay ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayUntil {
-    /// The relay ends when nothing has been pending in any table during one whole pass.
-    Empty,
-    /// The relay ends when it is cancelled.
-    Cancelled,
-}
-
-/// Counts of what a relay did.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct RelaySummary {
-    /// Changes delivered.
-    pub delivered: u64,
-    /// Rows set aside.
-    pub dead_letters: u64,
-    /// Passes over all tables.
-    pub passes: u64,
-}
 
 /// Delivers pending changes of every table until told to stop. Needs no lock: it may run beside other relays.
 ///
@@ -98,32 +80,4 @@ pub(crate) async fn relay_in(
     let ended = run.turns(&tables, &kept).await;
     shares.end().await;
     ended
-}
-
-/// Values that stay the same in one run.
-#[derive(Clone, Copy)]
-struct Run<'a> {
-    order: KeyOrder,
-    migration: &'a MigrationContext,
-    until: RelayUntil,
-    progress: &'a Progress,
-    cancel: &'a CancellationToken,
-    pace: &'a Pace,
-    shares: &'a Shares,
-    queue: &'a Queue,
-}
-
-/// One table of a run.
-#[derive(Clone, Copy)]
-struct Table<'a> {
-    run: Run<'a>,
-    binding: &'a TableBinding,
-    progress: &'a TableProgress,
-    kept: &'a Kept,
-    /// The keys that are this relay's; `None` for every key.
-    share: Option<RelayShare>,
-    /// Time at which its pass began.
-    began: Instant,
-    /// Time at which what is being sent was read.
-    read_at: ReadAt,
 }

@@ -7,6 +7,10 @@ use crate::{files, rust};
 /// For each module of a folder, the modules of the same folder that it names.
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
+/// Stands in a graph for the file that declares the modules, where a module names what that file defines
+/// itself. What it takes from a module counts as that module.
+pub const WHOLE: &str = "(the whole)";
+
 /// The imports between the modules of each folder in `source`, the folder of a crate's `lib.rs`; by the path
 /// of the folder below it, empty for itself. Tests are left out.
 pub fn graphs(source: &str) -> BTreeMap<String, Graph> {
@@ -49,10 +53,11 @@ fn graph(files: &[String], path: &str, root: &str, folder: &str) -> Graph {
         let up = inside.matches('/').count() + usize::from(!inside.ends_with("mod.rs"));
         let named =
             names_after(&code, &from_crate).into_iter().chain(names_after(&code, &"super::".repeat(up)));
-        let others =
-            named.filter_map(
-                |name| if modules.contains(&name) { Some(name) } else { exported.get(&name).cloned() },
-            );
+        let others = named.filter_map(|name| match exported.get(&name) {
+            _ if modules.contains(&name) => Some(name),
+            Some(module) => Some(module.clone()),
+            None => defines(&declaring, &name).then(|| WHOLE.to_owned()),
+        });
         graph.entry(module.to_owned()).or_default().extend(others.filter(|other| other != module));
     }
     graph
@@ -63,6 +68,15 @@ pub fn declared(code: &str) -> BTreeSet<String> {
     let lines = code.lines().map(str::trim);
     let names = lines.filter_map(|line| without_visibility(line).strip_prefix("mod "));
     names.filter_map(|name| name.strip_suffix(';')).map(str::to_owned).collect()
+}
+
+/// Tells whether a file defines that name itself.
+fn defines(code: &str, name: &str) -> bool {
+    let kinds = ["const", "static", "fn", "struct", "enum", "trait", "type", "macro_rules!"];
+    let rest = code.lines().map(|line| without_visibility(line).trim_start_matches("async "));
+    let words =
+        rest.filter_map(|line| kinds.iter().find_map(|kind| line.strip_prefix(kind)?.strip_prefix(' ')));
+    words.map(name_at).any(|defined| defined == name)
 }
 
 /// Names that a file takes from the modules that it declares, with the module that each comes from: its

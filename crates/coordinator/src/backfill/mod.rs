@@ -21,6 +21,7 @@ mod lease;
 mod parts;
 mod piece;
 mod range;
+mod shared;
 mod shift;
 mod table;
 mod watermark;
@@ -32,14 +33,14 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use lockstep_core::Advice::Backfill;
 use lockstep_core::{Error as StoreError, Kind};
-use lockstep_dynamo::LoadPath;
-use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::budget::Budget;
 use self::lease::KeptLease;
 pub(crate) use self::lease::Who;
+pub use self::shared::BackfillSummary;
+use self::shared::Shared;
 use self::table::Table;
 use crate::error::{CoordinatorError, Result};
 use crate::import;
@@ -48,47 +49,6 @@ use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::spent::Spent;
 use crate::strain::Strain;
-
-/// Counts of what a backfill did for one table.
-#[derive(Clone, Debug, Serialize)]
-pub struct BackfillSummary {
-    /// The table.
-    pub table: String,
-    /// Load path by which the initial load was put.
-    pub load_path: LoadPath,
-    /// Ranges of the plan.
-    pub ranges: u64,
-    /// Ranges that earlier runs had finished; none of them was read again.
-    pub ranges_resumed: u64,
-    /// Rows that earlier runs had finished.
-    pub rows_resumed: u64,
-    /// Rows read by this run.
-    pub rows_read: u64,
-    /// Rows put by this run.
-    pub rows_written: u64,
-    /// Rows whose key was there already.
-    pub rows_present: u64,
-    /// Rows set aside by this run.
-    pub dead_letters: u64,
-    /// Bytes read by this run.
-    pub bytes_read: u64,
-    /// Seconds that it took.
-    pub duration_s: f64,
-}
-
-/// Bounds that all tables of a run share.
-struct Shared {
-    rate: Rate,
-    /// Budget of this process and all others together.
-    budget: Budget,
-    /// One permit a range being read, so that the source sees a bounded number of readers.
-    readers: Semaphore,
-    /// One permit a KiB read and not yet acknowledged: what bounds memory.
-    queue_kib: Arc<Semaphore>,
-    errors: AtomicU64,
-    /// Whether the endpoint has half of PartiQL.
-    no_statements: AtomicBool,
-}
 
 /// Moves the initial load of every table, beside what workers move of it. Capture must be on, and the
 /// coordinator's lock held.

@@ -2,6 +2,7 @@
 //! the source.
 
 mod arithmetic;
+mod facts;
 mod note;
 mod options;
 mod sample;
@@ -12,6 +13,8 @@ use lockstep_postgres::{Source, TableBinding};
 use serde::Serialize;
 
 pub use arithmetic::{LoadPathEstimate, PhaseEstimate, Saving};
+pub use facts::TableFacts;
+use facts::facts_of;
 pub(crate) use note::note_plan;
 pub use options::PlanOptions;
 pub use sample::{ItemSample, Largest, Mean};
@@ -23,25 +26,6 @@ use arithmetic::{PARTITION_UNITS_PER_S, TABLE_QUOTA_UNITS_PER_S};
 const LARGEST_SHARE_TOLD: f64 = 0.10;
 /// Fewest items of a sample that say anything of partitions.
 const SAMPLE_ROWS_MIN: usize = 50;
-
-/// Facts about a table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TableFacts {
-    /// Name of the table.
-    pub name: String,
-    /// Rows, as the planner believes; those of a small table that was never analysed are counted.
-    pub rows: f64,
-    /// Bytes on disk, indexes included.
-    pub source_bytes: i64,
-    /// Changed rows a second, as the statistics have counted.
-    pub writes_per_s: f64,
-    /// Reads a second, at most.
-    pub reads_per_s: f64,
-    /// Seconds over which both were counted.
-    pub counted_for_s: f64,
-    /// Sample of its rows.
-    pub sample: ItemSample,
-}
 
 /// Estimate of what a migration will take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,38 +81,6 @@ pub async fn estimate(
         phases,
         prices: options.clone(),
         tables: facts,
-    })
-}
-
-/// `counted_pages_max`: a table that was never analysed and has more pages is taken to have as many rows as
-/// it has at least, and is not counted.
-async fn facts_of(
-    source: &Source,
-    binding: &TableBinding,
-    sample_rows: usize,
-    counted_pages_max: i64,
-) -> Result<TableFacts> {
-    let activity = source.activity(binding).await?;
-    let described = source.describe(binding).await?;
-    let parts = source.some_rows(binding, sample_rows).await?;
-    let sample = sample::look(&binding.table, parts.iter().flat_map(|part| part.tuples()));
-    // A table that was never analysed has no estimate; if the sample had room for more rows, it has all of
-    // them.
-    let rows = if described.rows_estimate > 0 {
-        described.rows_estimate
-    } else if described.pages <= counted_pages_max {
-        source.count(binding, &lockstep_core::Window::default()).await?
-    } else {
-        described.rows_likely()
-    };
-    Ok(TableFacts {
-        name: binding.name().to_owned(),
-        rows: rows as f64,
-        source_bytes: activity.total_bytes,
-        writes_per_s: activity.writes_per_s(),
-        reads_per_s: activity.reads_per_s(),
-        counted_for_s: activity.counted_for_s,
-        sample,
     })
 }
 

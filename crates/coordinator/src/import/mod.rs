@@ -24,28 +24,22 @@
 mod folder;
 mod job;
 mod ready;
+mod standing;
 
 use std::path::{Path, PathBuf};
 
 use lockstep_core::Advice::{BackfillByImport, ImportFolder, ImportS3, LoadByWrites, TableTarget};
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::{Backoff, TableStanding};
-use lockstep_postgres::{ImportDestination, ImportRow, TableBinding};
+use lockstep_postgres::{ImportDestination, TableBinding};
 
 pub(crate) use self::folder::{Part, lines_of};
 pub(crate) use self::job::finish;
-use crate::error::{CoordinatorError, Result};
+use self::standing::failed;
+pub(crate) use self::standing::under_way;
+use crate::error::Result;
 use crate::gate::{GateResult, Observer};
 use crate::options::{LoadPathChoice, MigrationContext};
-
-/// Imports that are not over yet.
-pub(crate) async fn under_way(
-    migration: &MigrationContext,
-    binding: &TableBinding,
-) -> Result<Option<ImportRow>> {
-    let import = migration.source.import(binding.name()).await?;
-    Ok(import.filter(|import| import.state != "done"))
-}
 
 /// Tells whether the target of this table is made by an import: one that was begun goes on, whatever is
 /// configured by now; one is begun where the load path is `import` and there is no target yet.
@@ -203,8 +197,4 @@ async fn destination(migration: &MigrationContext, binding: &TableBinding) -> Re
 
 fn absolute(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
-}
-
-fn failed(binding: &TableBinding, why: impl Into<String>) -> CoordinatorError {
-    CoordinatorError::ImportFailed { table: binding.name().to_owned(), why: why.into() }
 }

@@ -14,44 +14,17 @@
 mod feed;
 mod indexed;
 mod level;
+mod noted;
 mod pause;
 mod settle;
 mod to_dynamo;
 mod to_postgres;
 
 pub(crate) use feed::Feed;
+pub(crate) use noted::Moved;
+use noted::{OPEN, STOP, note, part};
 pub(crate) use pause::Pause;
 pub use pause::{PausePart, PauseSummary};
 pub(crate) use settle::{has_written_target, settle};
 pub(crate) use to_dynamo::to_dynamo;
 pub(crate) use to_postgres::to_postgres;
-
-use lockstep_postgres::IntentId;
-
-use crate::error::Result;
-use crate::instances::InstanceWait;
-use crate::journal::CHANGE_PHASE;
-use crate::options::MigrationContext;
-
-/// A step that is over.
-pub(crate) struct Moved {
-    pub(crate) tries: u32,
-    pub(crate) pause: PauseSummary,
-    pub(crate) instances: Vec<InstanceWait>,
-}
-
-/// Journal entry of the part of a step back that pauses writes.
-const STOP: &str = "stop writes";
-/// Journal entry of the part of a step to DynamoOnly from which on applications write DynamoDB as the truth.
-const OPEN: &str = "let writes go on";
-
-/// Name of a part of a step in the journal.
-fn part(what: &str) -> String {
-    format!("{CHANGE_PHASE}: {what}")
-}
-
-/// Journals a part of a step before it begins; refused where another coordinator has settled the step: this
-/// one has lost its lock then, and takes no part more.
-async fn note(migration: &MigrationContext, id: IntentId, what: &str) -> Result<()> {
-    Ok(migration.source.journal_part(&migration.actor, &part(what), id).await?)
-}

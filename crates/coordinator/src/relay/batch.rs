@@ -134,7 +134,7 @@ impl<'a> Table<'a> {
     async fn insert(self, items: Vec<Item>) -> Vec<bool> {
         let sent = items.len();
         let (target, name) = (&self.run.migration.target, &self.binding.target_name);
-        if self.run.pace.acquire(self.run, self.read_at, self.binding, &items).await.is_err() {
+        if self.run.may_write(self.read_at, self.binding, &items).await.is_err() {
             // Each hears why when it is put by itself.
             return Vec::new();
         }

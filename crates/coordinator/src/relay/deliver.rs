@@ -229,8 +229,7 @@ impl Table<'_> {
                 return Err(StoreError::target(Kind::Misconfigured, "delivering", message));
             };
             let target = &self.run.migration.target;
-            let paid =
-                self.run.pace.acquire(self.run, self.read_at, self.binding, std::slice::from_ref(&item));
+            let paid = self.run.may_write(self.read_at, self.binding, std::slice::from_ref(&item));
             let sent = match paid.await {
                 Ok(()) => target.put_guarded_of(self.read_at, target_name, item, row.version).await,
                 Err(error) => Err(error),

@@ -10,15 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockstep_core::{Error as StoreError, Item, Kind};
-use lockstep_dynamo::ReadAt;
-use lockstep_postgres::{Source, TableBinding};
+use lockstep_postgres::Source;
 
-use super::Run;
 use crate::rate::Rate;
 
 /// Time between two readings of settings while something is delivered.
-const TUNED_EVERY: Duration = Duration::from_secs(1);
+pub(super) const TUNED_EVERY: Duration = Duration::from_secs(1);
 
 /// Shared by everything that one relay sends.
 #[derive(Debug)]
@@ -45,68 +42,35 @@ impl Pace {
         }
     }
 
-    /// Takes the settings over, at most once a second. While they cannot be read, those of before hold.
-    pub(super) async fn follow(&self, run: Run<'_>) {
-        if !self.is_bounded {
-            return;
-        }
-        {
-            let mut at = self.tuned_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if at.is_some_and(|at| at.elapsed() < TUNED_EVERY) {
-                return;
-            }
-            *at = Some(Instant::now());
-        }
-        let Ok(tuning) = run.migration.source.tuning().await else { return };
-        // A row of zero was made by hand: a setting is at least one.
-        let whole = |units: Option<i64>| units.and_then(|units| u64::try_from(units).ok()).filter(|u| *u > 0);
-        self.rate.set_budget(whole(tuning.relay_write_units_per_s_max));
-        let shared =
-            whole(tuning.write_units_per_s_max).or(run.migration.options.backfill.write_units_per_s_max);
-        self.budget_per_s.store(shared.unwrap_or(0), Relaxed);
-        let why = self.rate.why();
-        run.progress.tables.iter().for_each(|table| table.slow(why.clone()));
+    pub(super) fn is_bounded(&self) -> bool {
+        self.is_bounded
     }
 
-    /// Waits until these items may be written, and goes by the settings meanwhile: one that was mistyped must
-    /// not hold up for hours what waits for it, once it is taken back.
-    ///
-    /// # Errors
-    /// [`Kind::Fenced`] where what was read then may not leave any more: it would be refused when it is sent,
-    /// and its units are those of a key that may; or where the share that it is of is over.
-    /// [`Kind::Unavailable`] where the relay is told to stop.
-    pub(super) async fn acquire(
-        &self,
-        run: Run<'_>,
-        read_at: ReadAt,
-        binding: &TableBinding,
-        items: &[Item],
-    ) -> Result<(), StoreError> {
-        if !self.is_bounded {
-            return Ok(());
+    /// Tells whether the settings are due to be read again, and if so that they are being read.
+    pub(super) fn is_due(&self) -> bool {
+        let mut at = self.tuned_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_bounded || at.is_some_and(|at| at.elapsed() < TUNED_EVERY) {
+            return false;
         }
-        if !read_at.may_leave() {
-            return Err(StoreError::target(Kind::Fenced, "delivering", "it was read too long ago"));
-        }
-        if !run.shares.may_send() {
-            return Err(StoreError::target(Kind::Fenced, "delivering", "another relay has its key by now"));
-        }
-        let indexes = binding.table.target().indexes;
-        let units: u64 = items.iter().map(|item| item.write_units_with(indexes) as u64).sum();
-        let mut paid = std::pin::pin!(self.rate.acquire(units as f64));
-        loop {
-            tokio::select! {
-                biased;
-                () = run.cancel.cancelled() => {
-                    let message = "it waited for its turn under a rate";
-                    return Err(StoreError::target(Kind::Unavailable, "delivering, and told to stop", message));
-                }
-                () = &mut paid => break,
-                () = tokio::time::sleep(TUNED_EVERY) => self.follow(run).await,
-            }
-        }
+        *at = Some(Instant::now());
+        true
+    }
+
+    /// Takes over the bound of relays and the budget of all; returns why the relay is slow, if it is.
+    pub(super) fn set(&self, relay_units_per_s: Option<u64>, units_per_s: Option<u64>) -> Option<String> {
+        self.rate.set_budget(relay_units_per_s);
+        self.budget_per_s.store(units_per_s.unwrap_or(0), Relaxed);
+        self.rate.why()
+    }
+
+    /// Waits until these units may be spent; without a bound of the relay's own not at all.
+    pub(super) async fn wait_for(&self, units: u64) {
+        self.rate.acquire(units as f64).await;
+    }
+
+    /// Counts units as spent.
+    pub(super) fn spend(&self, units: u64) {
         self.spent_milliunits.fetch_add(units.saturating_mul(1_000), Relaxed);
-        Ok(())
     }
 
     /// Takes what was spent off the budget, where there is one. A note that does not work out leaves a bit

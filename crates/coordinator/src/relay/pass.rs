@@ -136,7 +136,7 @@ impl<'a> Table<'a> {
     ) -> Result<(ReadAt, PendingBatch)> {
         let source = &self.run.migration.source;
         let most = self.run.migration.options.relay.batch_keys as i64;
-        self.run.pace.follow(self.run).await;
+        self.run.follow_settings().await;
         let read_at = self.run.migration.target.reading();
         if !self.run.shares.is_current(self.share.as_ref()) {
             // The next pass reads the relay's share again.

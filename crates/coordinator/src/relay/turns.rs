@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use lockstep_core::{Error as StoreError, Kind, Phase, Side};
 use lockstep_postgres::TableBinding;
 
+use super::kept::Kept;
 use super::pass::Passed;
-use super::passes::{Kept, Passes};
+use super::passes::Passes;
 use super::quiet::Quiet;
 use super::{RelaySummary, RelayUntil, Run, Table};
 use crate::continuity;
@@ -191,7 +192,7 @@ impl<'a> Run<'a> {
         let due = migration.source.changes_due(&names).await?;
         // It joins the others, and follows the settings, also where nothing is pending.
         let share = self.shares.part().await;
-        self.pace.follow(self).await;
+        self.follow_settings().await;
         let mut look = Look::default();
         for (at, (&binding, due)) in tables.iter().zip(due).enumerate().filter(|(at, _)| free[*at]) {
             let progress = self.progress.of(binding.name());

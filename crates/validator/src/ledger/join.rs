@@ -2,7 +2,24 @@
 
 use std::collections::HashMap;
 
-use super::{Difference, Entry, Standing};
+use super::entry::{Entry, Standing};
+
+/// Difference of the two sides of a partition.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// Rows that have an equal item.
+    pub(crate) equal: u64,
+    /// Rows past their expiry whose item is gone.
+    pub(crate) expired: u64,
+    /// Names of rows that have no equal item.
+    pub(crate) rows: Vec<Vec<u8>>,
+    /// Names of items at whose place there is no row.
+    pub(crate) items: Vec<Vec<u8>>,
+    /// Names of rows that were met at one place, each with that of another. Rows of one key have one name.
+    pub(crate) twins: HashMap<Vec<u8>, Vec<u8>>,
+    /// Buckets whose entries were read again.
+    pub(crate) buckets_differing: u64,
+}
 
 /// Entries that were met so far: every item first, then every row.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::portion::require_layout;
+use super::layout::require_layout;
 use super::spool::Spool;
 use super::{Folder, Ledger, Manifest, Page, Side, Sums, folder};
 

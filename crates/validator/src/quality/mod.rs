@@ -7,17 +7,18 @@
 //! Quality is no verdict: a rule that a row breaks in both stores is as it was before the migration. Sums
 //! that differ at rest are one, for the money of both sides must be the same.
 
+mod found;
 mod rating;
 mod sums;
 
-pub use rating::{QualityRating, rate};
+pub use found::{Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality};
+pub use rating::rate;
 pub use sums::{DayCount, GroupDifference, SumCheck, SumTotal};
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lockstep_core::{EncodedRow, Fields, ItemView, Judgement, Unholdable};
 use lockstep_postgres::TableBinding;
-use serde::{Deserialize, Serialize};
 
 use crate::ledger::Side;
 use crate::options::ValidateOptions;
@@ -25,68 +26,6 @@ use crate::reader::Reader;
 
 /// Most keys that are named for a reference that leads nowhere.
 const KEYS_MAX: usize = 10;
-
-/// Quality of one table's data.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Quality {
-    /// Rating of the data; `None` where no row was judged. See [`rate`] for the thresholds.
-    pub rating: Option<QualityRating>,
-    /// Reasons why it is not better, one sentence each.
-    pub because: Vec<String>,
-    /// The rows of the source.
-    pub source: SideQuality,
-    /// The items of the target.
-    pub target: SideQuality,
-    /// References to tables that stay behind.
-    pub references: Vec<ReferenceCheck>,
-    /// Sums of both sides.
-    pub sums: Vec<SumCheck>,
-    /// Rows of each UTC day on both sides; of each month where there are too many days.
-    pub days: Vec<DayCount>,
-    /// Whether both sides were read at rest and to the end, so that their sums must be equal.
-    pub at_rest: bool,
-    /// Properties that cannot be told here, and why.
-    pub unchecked: Vec<String>,
-    /// Checks that should have been made and failed.
-    pub failures: Vec<String>,
-}
-
-/// Business rules on one side.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SideQuality {
-    /// Rows that were judged.
-    pub rows: u64,
-    /// Rows that do not decode, or that the target cannot hold.
-    pub unreadable: u64,
-    /// Rows that break at least one rule.
-    pub rows_broken: u64,
-    /// Each rule of the table, broken or not.
-    pub rules: Vec<RuleCount>,
-}
-
-/// One business rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleCount {
-    /// Rule that must hold.
-    pub rule: String,
-    /// Rows that break it.
-    pub rows: u64,
-    /// Some of their keys.
-    pub keys: Vec<String>,
-}
-
-/// One reference.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReferenceCheck {
-    /// The referring column.
-    pub column: String,
-    /// The table and the column referred to.
-    pub to: String,
-    /// Rows that refer to nothing; `None` where that was not checked.
-    pub dangling: Option<u64>,
-    /// Some of their keys.
-    pub keys: Vec<String>,
-}
 
 /// Judge that the passes of one table share.
 #[derive(Debug)]

@@ -1,26 +1,6 @@
 //! The rating, and the one function that decides it. Pure; `docs/quality.md` says the same to people.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use super::Quality;
-
-/// Rating of the data. The later, the better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QualityRating {
-    /// Less than 95 % of the rows have no problem, or sums differ at rest.
-    Critical,
-    /// At least 95 %.
-    Poor,
-    /// At least 99 %.
-    Fair,
-    /// At least 99.9 %.
-    Good,
-    /// At least 99.99 %, and everything that can be checked was.
-    Excellent,
-}
+use super::found::{Quality, QualityRating};
 
 /// Rows without a problem that a rating asks for, in ten thousandths.
 const THRESHOLDS: [(QualityRating, u128); 4] = [
@@ -29,18 +9,6 @@ const THRESHOLDS: [(QualityRating, u128); 4] = [
     (QualityRating::Fair, 9_900),
     (QualityRating::Poor, 9_500),
 ];
-
-impl fmt::Display for QualityRating {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Critical => "Critical",
-            Self::Poor => "Poor",
-            Self::Fair => "Fair",
-            Self::Good => "Good",
-            Self::Excellent => "Excellent",
-        })
-    }
-}
 
 /// Rates a table, and says what keeps it from being better.
 ///

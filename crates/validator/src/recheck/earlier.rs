@@ -14,21 +14,11 @@
 //! alone prove nothing either: the row may have them from an earlier version, and the feed may have lost the
 //! ones since.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use lockstep_core::{
-    Attributes, Result, TargetKey, Version, attributes_bytes, is_tombstone, place, version_of,
-};
-use lockstep_postgres::KeyState;
+use lockstep_core::{Attributes, Version, attributes_bytes, is_tombstone, version_of};
 
-use super::Waiting;
-use crate::diff::{Class, SourceRow, classify};
-use crate::table_run::TableRun;
-
-/// Most suspects of a batch that are looked at this way. Rows that lag for another reason come to rest and
-/// are fewer with each reading; keys that never rest are few.
-pub(crate) const RESTLESS_MAX: usize = 16;
 /// Longest pause between two readings of them: the more versions are read, the sooner the feed stands at one.
 pub(crate) const PAUSE_RESTLESS: Duration = Duration::from_millis(100);
 /// Most states that are kept of one item. The feed is seldom more than a second behind.
@@ -68,35 +58,4 @@ impl Earlier {
 /// Returns the version at which a row stood while it was read: that of both answers, where they are the same.
 pub(crate) fn stood_at(before: Option<&Version>, after: Option<&Version>) -> Option<Version> {
     before.filter(|before| Some(*before) == after).copied()
-}
-
-/// Returns the versions that the feed has taken of these places, by their texts.
-pub(super) async fn taken(run: &TableRun, places: &[TargetKey]) -> Result<HashMap<String, Version>> {
-    let texts: Vec<String> = places.iter().map(text_of).collect();
-    run.reader.ask(|| run.reader.source.reverse_versions(&run.binding, &texts)).await
-}
-
-/// For each suspect: whether its row is a state that its item had in this comparison.
-pub(super) fn agreements(
-    run: &TableRun,
-    waiting: &[Waiting],
-    states: &[KeyState],
-    (before, after): (&HashMap<String, Version>, &HashMap<String, Version>),
-) -> Vec<bool> {
-    let mut states = states.iter();
-    let agrees = |one: &Waiting, state: &KeyState| {
-        let text = text_of(one.suspect.subject.place()?);
-        let item = one.earlier.at(stood_at(before.get(&text), after.get(&text))?)?;
-        let now_s = run.reader.source.now_at_least().timestamp();
-        Some(classify(run.binding.table.as_ref(), SourceRow::of(state), Some(item), now_s) == Class::Equal)
-    };
-    let of_one = |one: &Waiting| {
-        one.suspect.subject.key()?;
-        agrees(one, states.next()?)
-    };
-    waiting.iter().map(of_one).map(|agreed| agreed.unwrap_or(false)).collect()
-}
-
-fn text_of(key: &TargetKey) -> String {
-    place(&key.to_attributes())
 }

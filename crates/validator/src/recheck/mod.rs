@@ -20,15 +20,17 @@
 //! its way. There a mismatch proves nothing; what does not agree within the settle time-out is unsettled.
 //! A key that is written all the time agrees where its row is a state that its item had; see [`earlier`].
 
+mod agreed;
 pub(crate) mod earlier;
 mod observe;
 mod ruling;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lockstep_core::{Error, Kind, Phase, Version};
+use lockstep_core::{Error, Kind, Phase};
 use lockstep_dynamo::Backoff;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -38,17 +40,16 @@ use crate::table_report::{FindingClass, RowFinding};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::tasks::{Stopped, ended, join};
-use earlier::{Earlier, PAUSE_RESTLESS, RESTLESS_MAX};
+use earlier::PAUSE_RESTLESS;
 use observe::observe;
-pub(crate) use ruling::{Policy, Ruling, Seen, rule};
+pub(crate) use ruling::{Policy, Ruling, Seen, WRITE_AHEAD, rule};
+use waiting::{Waiting, are_restless};
 
 /// Most suspects of a table being decided at once; with more, the passes wait. A suspect takes less than a
 /// kilobyte.
 const SUSPECTS_MAX: usize = 10_000;
 /// Suspects of one batch: what one request to the target can ask for.
 pub(crate) const BATCH: usize = 100;
-/// Time for which a strict write may be in the target before it is committed.
-pub(crate) const WRITE_AHEAD: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 
@@ -72,40 +73,6 @@ pub(crate) async fn recheck(run: &Arc<TableRun>, mut queue: mpsc::Receiver<Suspe
         }
     }
     join(batches).await
-}
-
-/// A suspect that is being decided.
-struct Waiting {
-    suspect: Suspect,
-    /// The version of the item on which it disagreed while nothing was pending, and since when it does.
-    disagreeing: Option<(Option<Version>, Instant)>,
-    /// State of its item before; of keys that never rest only.
-    earlier: Earlier,
-}
-
-impl Waiting {
-    fn new(suspect: Suspect) -> Self {
-        Self { suspect, disagreeing: None, earlier: Earlier::default() }
-    }
-
-    /// For how long the same version has disagreed.
-    fn disagreeing_for(&mut self, seen: &Seen) -> Duration {
-        if seen.moved || seen.pending {
-            self.disagreeing = None;
-            return Duration::ZERO;
-        }
-        let since = match self.disagreeing {
-            Some((version, since)) if version == seen.version => since,
-            _ => Instant::now(),
-        };
-        self.disagreeing = Some((seen.version, since));
-        since.elapsed()
-    }
-}
-
-/// Tells whether these may be keys that are written faster than the reverse feed follows.
-fn are_restless(run: &TableRun, waiting: &[Waiting]) -> bool {
-    run.phase == Phase::DynamoOnly && waiting.len() <= RESTLESS_MAX
 }
 
 async fn decide_batch(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {

@@ -3,7 +3,8 @@
 use lockstep_core::{Attributes, Result, TargetKey, is_tombstone, version_of};
 use lockstep_postgres::{KeyBound, KeyState, TableBinding};
 
-use super::{Seen, Waiting, are_restless, earlier};
+use super::agreed::{agreements, taken};
+use super::{Seen, Waiting, are_restless};
 use crate::diff::{Class, SourceRow, classify, explain};
 use crate::suspect::{Subject, place_of};
 use crate::table_run::TableRun;
@@ -17,18 +18,18 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
     let before = run.reader.items(&run.binding.target_name, &places).await?;
     name_items(run, waiting, &before);
     let restless = are_restless(run, waiting);
-    let taken = if restless { Some(earlier::taken(run, &places).await?) } else { None };
+    let taken_before = if restless { Some(taken(run, &places).await?) } else { None };
     let keys: Vec<Vec<String>> =
         waiting.iter().filter_map(|one| one.suspect.subject.key().cloned()).collect();
     let states = run.reader.look_up(&run.binding, &keys).await?;
-    let taken_after = if restless { Some(earlier::taken(run, &places).await?) } else { None };
+    let taken_after = if restless { Some(taken(run, &places).await?) } else { None };
     let after = run.reader.items(&run.binding.target_name, &places).await?;
     if restless {
         keep(waiting, &before);
         keep(waiting, &after);
     }
-    let agreed = match (&taken, &taken_after) {
-        (Some(first), Some(second)) => earlier::agreements(run, waiting, &states, (first, second)),
+    let agreed = match (&taken_before, &taken_after) {
+        (Some(first), Some(second)) => agreements(run, waiting, &states, (first, second)),
         _ => vec![false; waiting.len()],
     };
 

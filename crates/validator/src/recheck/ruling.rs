@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use lockstep_core::{FieldDiff, Version};
 
-use super::WRITE_AHEAD;
 use crate::diff::Class;
 use crate::table_report::FindingClass;
 use crate::tally::Outcome;
+
+/// Time for which a strict write may be in the target before it is committed.
+pub(crate) const WRITE_AHEAD: Duration = Duration::from_secs(1);
 
 /// Answers of the stores about a suspect, read as the parent module says.
 #[derive(Clone, Debug)]

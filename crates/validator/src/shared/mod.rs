@@ -27,6 +27,7 @@
 //! The leader has a lease too. Once it is over another leader may begin, which takes everything of the first
 //! one out of the source, so that one cannot come to its end.
 
+mod asked;
 mod coverage;
 mod gathering;
 mod helping;
@@ -37,49 +38,6 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
+use asked::{LOOK_EVERY, PieceCounted, Wish};
 pub use helping::{Helped, HelpedTable, help};
 pub(crate) use leading::lead;
-
-use crate::ledger::Counted;
-
-/// Interval at which a process looks whether there is something to do for it. Fifty of them ask two hundred
-/// small questions a second.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// Wish of a leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    /// The sums of both sides.
-    Sums,
-    /// The entries of wanted buckets.
-    Entries,
-    /// Entries that have no place in a bucket.
-    Asides,
-}
-
-impl Wish {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Sums => "sums",
-            Self::Entries => "entries",
-            Self::Asides => "asides",
-        }
-    }
-
-    fn of(label: &str) -> Option<Self> {
-        [Self::Sums, Self::Entries, Self::Asides].into_iter().find(|wish| wish.label() == label)
-    }
-}
-
-/// Counts that a worker tells of a piece that it has read.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct PieceCounted {
-    #[serde(flatten)]
-    counted: Counted,
-    #[serde(default)]
-    read_units: f64,
-}

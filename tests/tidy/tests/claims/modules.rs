@@ -22,6 +22,21 @@ fn no_new_import_closes_a_circle_of_modules() {
     );
 }
 
+/// In these two, a thing that a part needs of its module is a part as well: they decide what moves and what a verdict
+/// says, and are read from the bottom up. Elsewhere a part may name the type that its module is about. The
+/// `lib.rs` of a crate is left out: it is what its modules have in common.
+#[test]
+fn in_the_coordinator_and_the_validator_no_part_names_what_its_module_defines() {
+    for name in ["coordinator", "validator"] {
+        let folders = imports::graphs(&format!("crates/{name}/src")).into_iter();
+        for (folder, graph) in folders.filter(|(folder, _)| !folder.is_empty()) {
+            let naming = graph.iter().filter(|(_, named)| named.contains(imports::WHOLE));
+            let parts: Vec<&String> = naming.map(|(part, _)| part).collect();
+            assert!(parts.is_empty(), "{name}/{folder}: move what {parts:?} name into a module beside them");
+        }
+    }
+}
+
 /// A module that the order of reading leaves out is one that its reader does not come to.
 #[test]
 fn each_library_names_each_of_its_modules_in_its_first_lines() {
