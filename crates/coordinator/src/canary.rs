@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lockstep::store::StoreRead;
 use lockstep::store::reads::Comparison;
+use lockstep_core::Advice::{RepairRows, Validate};
 
 use crate::gate::GateResult;
 
@@ -94,7 +95,7 @@ struct Kind {
     agreed: usize,
     being_written: usize,
     /// The first that failed: what was found, and what to do.
-    failed: Option<(String, &'static str)>,
+    failed: Option<(String, String)>,
     asked: usize,
 }
 
@@ -121,15 +122,17 @@ pub(crate) async fn canary_gates(reads: &[CanaryRead]) -> Vec<GateResult> {
         match read.compared(tries).await {
             Ok(Comparison::Agree) => kind.agreed += 1,
             Ok(Comparison::NotComparable) => kind.being_written += 1,
-            Ok(Comparison::Differ(what)) => kind.fail(what, "validate, and repair what it finds"),
-            Err(error) => kind.fail(format!("no answer: {error}"), "try again when both stores answer"),
+            Ok(Comparison::Differ(what)) => kind.fail(what, format!("run {Validate}, then {RepairRows}")),
+            Err(error) => {
+                kind.fail(format!("no answer: {error}"), "try again when both stores answer".to_owned());
+            }
         }
     }
     kinds.into_iter().map(Kind::gate).collect()
 }
 
 impl Kind {
-    fn fail(&mut self, what: String, next: &'static str) {
+    fn fail(&mut self, what: String, next: String) {
         self.failed.get_or_insert((what, next));
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A ceiling of write units alone leaves as many requests waiting at a slow target as were allowed at a fast
 //! one: each is answered late, and the reads of applications wait behind them. So the number in flight is
-//! halved by the same signs as the rate, and grows again in calm.
+//! halved by the same signs as the rate, and grows again in calm. That is a backfill's: a relay has as many
+//! for each table as are configured, and none is halved, since each key waits by itself.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -5,17 +5,17 @@
 //! *chunk* what one statement reads of it, the *watermark* the key up to which everything is finished; the
 //! *relay* delivers pending keys.
 //!
-//! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`,
-//! `gate`, `alike`, `journal`, `loss`, `watch`, `rate` and `lanes` (units a second, requests at once),
-//! `strain` (a busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate`
-//! and `spent` (hours, units and dollars, beforehand and since); `waves` (one migration after another),
-//! `records` and `continuity` (what both stores say); `outage` (waiting for a store that is away),
-//! `foreign_index`; then what works: `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`]
-//! (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary`, `canary_choice`,
-//! `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`, `found` (what a search
-//! finds), `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`; `coordinator` (composes
-//! them), `worker` (one of many that move the initial load), `repair_state` (what the doctor proposes),
-//! `asked` and `status`. No module names one that comes after it and names it back: a test keeps that.
+//! Read the modules in this order; each names only those before it, which a test keeps. Values at the bottom:
+//! `gate`, `loss`, `error`, `import_options`, `watch`, `feed_options`, [`options`](Options), `alike`,
+//! `journal`, `lanes` and `rate` (requests at once, units a second), `strain` (a busy source), `progress`,
+//! `feed_alarm`; `plan` (pure decisions); `estimate` and `spent` (hours, units and dollars, beforehand and
+//! since); `waves` (one migration after another), `records`, `asked` and `continuity` (what both stores say);
+//! `outage` (waiting for a store that is away), `foreign_index`; then what works: `import`, `backfill`,
+//! `relay`, [`truth`] (the flips), `reverse_feed`, `instances`, `moving` (to DynamoOnly and back);
+//! `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`;
+//! `doctor`, `gates`, `found` (what a search finds), `deletions`, `repair_rows`, `orphans`, `status`, `step`,
+//! `complete`, `uninstall`; `coordinator` (composes them), `worker` (one of many that move the initial load)
+//! and `repair_state` (what the doctor proposes).
 //!
 //! This crate names no concrete table.
 

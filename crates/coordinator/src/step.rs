@@ -152,7 +152,7 @@ async fn all_gates(
     observer: &dyn Observer,
 ) -> Result<GateReport> {
     let mut gates = gates::readiness(migration, control.phase, to, control.epoch, observer).await?;
-    // Last, because it writes: only what everything else would let through is tried out.
+    // The rehearsal writes, so it runs last, and only where every other gate passes.
     if control.phase == Phase::DualWrite && to == Phase::HybridRead && gates.passed() {
         for gate in rehearsal.gates(migration).await? {
             observer.gate(&gate);
@@ -162,7 +162,7 @@ async fn all_gates(
     Ok(gates)
 }
 
-/// Ends a step that gates refuse, unless it may be forced and is.
+/// Refuses a step that a gate fails, unless the operator forces one that may be forced.
 async fn refuse_by(
     migration: &MigrationContext,
     intent: &Intent,
@@ -193,7 +193,7 @@ async fn take(
     observer: &dyn Observer,
 ) -> Result<Taken> {
     match (intent.from, intent.to) {
-        // Apart: nested, they are deeper than the compiler looks by default.
+        // Boxed: nested, these futures exceed the depth to which the compiler looks by default.
         (_, Phase::DynamoOnly) => {
             Box::pin(moving::to_dynamo(migration, id, intent, observer)).await.map(Taken::from)
         }
@@ -229,7 +229,7 @@ fn outcome(
             let error = lockstep_core::Error::source(
                 Kind::Unknown,
                 CHANGE_PHASE,
-                "the flip did not happen; try again",
+                "the phase did not change, and the records do not say why; run the same command again",
             );
             Err(CoordinatorError::Store(error))
         }

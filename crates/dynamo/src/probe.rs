@@ -1,6 +1,6 @@
 //! A probe: a guarded write into a table, in a place that no row of it has, read back and taken out again.
 //!
-//! It is a tombstone below every version that a row can have. So every reader passes over it; a row that were
+//! It is a tombstone below every version that a row can have. So every reader passes over it; a row that is
 //! there is newer, and is neither replaced nor removed; and a row that comes to be there replaces it as if
 //! nothing were there. It has no attributes of indexes, so no index holds it. The place does not change, so
 //! that what a crash left behind is removed by the next probe.

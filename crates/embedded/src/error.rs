@@ -50,7 +50,7 @@ pub enum Error {
     Files {
         /// Action that was tried, as a verb.
         action: &'static str,
-        /// With which path.
+        /// Path of the file or folder.
         path: PathBuf,
         /// Reason why the system refused.
         #[source]

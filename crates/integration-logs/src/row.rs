@@ -28,9 +28,9 @@ lockstep::row! {
         pub processing_time_ms: Option<i32>,
         /// Time of the call.
         pub log_timestamp: DateTime<Utc>,
-        /// Ties the calls of one operation together.
+        /// Correlation id shared by the calls of one operation.
         pub correlation_id: Option<String>,
-        /// On whose behalf.
+        /// Person or system that the call was made for.
         pub user_id: Option<String>,
     }
 }

@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::fault::read_only_refusals;
 
-/// Idle for longer, a connection may have been cut by a firewall or a restart.
+/// Idle time after which a firewall or a restart may have cut a connection.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// Time for which connections are doubted after one turned out to be to such a node: others lead there as
 /// well.

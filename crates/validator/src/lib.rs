@@ -11,15 +11,15 @@
 //! recorded by the caller. Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass
 //! may go on from, and processes that share a comparison what they hand to each other.
 //!
-//! Read the modules in this order: `settings`, `options` and `progress` (what is configured, what one run is
-//! asked, what is seen meanwhile); [`Report`] in `report`, `evidence` `table_report` and [`decide`] in
-//! `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`, `reader` and
-//! `tasks` (how stores are asked and processors used); `tally`, `name` and `suspect`; `private`, `print` and
-//! `ledger` (what is compared), `keep` (what survives us); `source_pass` and `target_pass` (or
-//! `export_pass`), or `sample` or `incremental` instead of both; `recheck`; `quality`; and the composition,
-//! `table_run` (what the passes of one table share) and `comparison` (one table to its end), `shared` (the
-//! same by several processes), `run` for all, and `keys` for single ones; `verified` (what a later pass goes
-//! on from); `count` and `count_pass` (only counts).
+//! Read the modules in this order; each names only those before it, which a test keeps. `settings`,
+//! `options`, `evidence` (what is configured, what one run is asked, what it can show); `pace` and `reader`
+//! (how stores are asked); `private`, `print` and `ledger` (what is compared); `quality`; what comes out:
+//! `table_report`, `counts`, [`decide`] in `verdict`, [`Report`] in `report`, `verified` (what a later pass
+//! goes on from); `progress`, `diff` (what two stores are to be, pure), `tasks`, `name`, `suspect`, `tally`;
+//! `table_run` (what the passes of one table share); `source_pass` and `target_pass` (or `export_pass`),
+//! `keep` (what survives us), or `sample` instead of both; `recheck`; `count_pass`; `incremental`; and the
+//! composition: `shared` (one table by several processes), `comparison` (one table to its end), `run` for
+//! all, `keys` for single ones, `count` for counts alone.
 //!
 //! ```no_run
 //! # use lockstep_dynamo::Target;

@@ -51,7 +51,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         write_units_per_s_max: args.write_units_per_s.filter(|units| *units > 0).or(configured),
         canary_percent: context.config.reads.canary_percent.into(),
     };
-    // Also for tables whose turn comes when the migration that is under way is complete.
+    // Accepts tables of a later migration while another one is under way.
     let stores = Stores::also_complete(&context.config, &context.ui).await?;
     let tables = context.tables()?;
     let estimate = context.unless_cancelled(estimate(&stores.source, &tables, &assumptions)).await??;
@@ -96,8 +96,8 @@ fn text(estimate: &Estimate) -> String {
     text + "\n" + &key_values(&[("prices", format!("as of {}, {}", prices.as_of, prices.read_at))])
 }
 
-/// Returns what each phase costs at the rate that was counted. Of less than an hour nothing is said of a
-/// month: after a load, or after a reset of the statistics, it is the load or nothing that was counted.
+/// Returns what each phase costs at the rate that was counted. Gives no monthly cost below one hour of
+/// statistics: after a load, or after a reset of the statistics, it is the load or nothing that was counted.
 fn by_the_month(estimate: &Estimate) -> String {
     if estimate.tables.iter().any(|t| t.counted_for_s < COUNTED_AT_LEAST_S) {
         return "\n\nWhat each phase costs cannot be said yet: PostgreSQL has counted reads and writes for less \

@@ -98,7 +98,7 @@ async fn completed(migration: &MigrationContext) -> Result<(Epoch, DateTime<Utc>
     let record = migration.target.control().record().await?;
     record
         .and_then(|record| Some((record.epoch, record.completed_at?)))
-        .ok_or_else(|| refused("the migration is not complete"))
+        .ok_or_else(|| refused(format!("the migration is not complete; {Complete} comes first")))
 }
 
 fn refused(message: impl Into<String>) -> CoordinatorError {

@@ -280,7 +280,7 @@ fn instances(seen: &Observation, epoch: Epoch, findings: &mut Vec<Finding>) {
             )
         } else {
             Finding::attention(
-                format!("{} is gone without a word", row.title()),
+                format!("{} has stopped renewing its lease", row.title()),
                 "its lease is over, so it serves nothing; the next step says so and goes on",
                 "nothing",
             )

@@ -62,15 +62,7 @@ pub(crate) async fn readiness(
     for binding in &migration.tables {
         migration.source.record_shape(binding).await?;
         let captured = migration.source.capture_state(binding).await?;
-        gates.add(
-            GateResult::check(
-                "capture is on",
-                captured == CaptureState::On,
-                format!("{captured:?}"),
-                format!("run {Backfill}, which installs it"),
-            )
-            .of(binding.name()),
-        );
+        gates.add(capture_is_on(&captured, format!("run {Backfill}, which installs it")).of(binding.name()));
         gates.add(backfilled(migration, binding.name(), to).await?.of(binding.name()));
         if to >= Phase::HybridRead {
             gates.add(super::adopted::is_expiring(migration, binding).await?.of(binding.name()));
@@ -201,16 +193,29 @@ async fn control_table(migration: &MigrationContext) -> Result<GateResult> {
     ))
 }
 
+/// Checks that every change is captured. `install` says what installs capture where it never was; what was on
+/// and is not may have missed changes, and is the doctor's.
+fn capture_is_on(captured: &CaptureState, install: String) -> GateResult {
+    let name = "capture is on";
+    match captured {
+        CaptureState::On => GateResult::pass(name, "every change is captured"),
+        CaptureState::Absent => GateResult::fail(name, "capture was never installed", install),
+        CaptureState::Broken(how) => GateResult::fail(
+            name,
+            how.clone(),
+            format!("run {Doctor}, then {RepairStateAtOnce}, which installs it: it may have missed some"),
+        ),
+    }
+}
+
 /// Checks what must hold before the truth goes back. How far the feed is, is seen later.
 async fn way_back(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
     migration.source.record_shape(binding).await?;
     let captured = migration.source.capture_state(binding).await?;
     let next = format!(
-        "run {Doctor}, then {RepairStateAtOnce}, which installs it again: changes would \
-        not be known after the step"
+        "run {Doctor}, then {RepairStateAtOnce}, which installs it: changes would not be known after the step"
     );
-    let mut gates =
-        vec![GateResult::check("capture is on", captured == CaptureState::On, format!("{captured:?}"), next)];
+    let mut gates = vec![capture_is_on(&captured, next)];
     let captured = migration
         .source
         .table_state(binding.name())

@@ -26,7 +26,7 @@ pub(super) fn of_migration(status: &Status, limits: &Thresholds, found: &mut Fou
                 Severity::Warning
             };
             let message = format!(
-                "{}: {} changes wait, the oldest for {:.0} s",
+                "{}: {} changes wait, the oldest for {:.0} s; see that a relay runs: `doctor` says more",
                 table.name, table.pending, table.oldest_s
             );
             found.add("pending_age", severity, message);
@@ -64,7 +64,11 @@ pub(super) fn of_migration(status: &Status, limits: &Thresholds, found: &mut Fou
         Some(VerdictWord::Consistent) | None => {}
     }
     if phase == Phase::HybridRead && status.verdict_age_s.is_none_or(|age| age > limits.verdict_warning_s) {
-        let message = "DynamoDB is read, and nothing was compared for a day; run `validate`".to_owned();
+        let compared = match status.verdict_age_s {
+            Some(age) => format!("the newest comparison is {:.0} h old", age / 3_600.0),
+            None => "nothing was compared".to_owned(),
+        };
+        let message = format!("DynamoDB is read, and {compared}; run `validate`");
         found.add("verdict_old", Severity::Warning, message);
     }
 }

@@ -145,7 +145,7 @@ pub(super) async fn validate(
     let body: ValidateBody = parsed(rest)?;
     let rows = body.sample.unwrap_or(1_000);
     if body.sample.is_some_and(|rows| rows == 0 || rows > SAMPLE_MAX) {
-        return Err(Refusal::unprocessable(format!("`sample` is 1 to {SAMPLE_MAX}")));
+        return Err(Refusal::unprocessable(format!("`sample` must be from 1 to {SAMPLE_MAX}")));
     }
     if let (Some(table), Some(key)) = (&body.table, &body.key) {
         if body.mode.is_some() || body.sample.is_some() {
@@ -188,7 +188,7 @@ pub(super) async fn repair(
     let body: RepairBody = parsed(rest)?;
     let max = body.max.unwrap_or(10_000);
     if !(1..=SAMPLE_MAX).contains(&max) {
-        return Err(Refusal::unprocessable(format!("`max` is 1 to {SAMPLE_MAX}")));
+        return Err(Refusal::unprocessable(format!("`max` must be from 1 to {SAMPLE_MAX}")));
     }
     act(shared, how, What::Repair { max: max as usize, last: body.last }).await
 }

@@ -104,7 +104,7 @@ fn limit(asked: Option<i64>, default: i64) -> Result<i64, Refusal> {
     if (1..=LIMIT_MAX).contains(&limit) {
         Ok(limit)
     } else {
-        Err(Refusal::unprocessable(format!("`limit` is 1 to {LIMIT_MAX}")))
+        Err(Refusal::unprocessable(format!("`limit` must be from 1 to {LIMIT_MAX}")))
     }
 }
 

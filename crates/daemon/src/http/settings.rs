@@ -57,7 +57,7 @@ type Changes = Vec<(String, Option<Value>)>;
 fn seconds(for_s: Option<u64>) -> Result<Option<Duration>, Refusal> {
     match for_s {
         Some(s) if s == 0 || s > FOR_S_MAX => {
-            Err(Refusal::unprocessable(format!("`for_s` is 1 to {FOR_S_MAX}")))
+            Err(Refusal::unprocessable(format!("`for_s` must be from 1 to {FOR_S_MAX}")))
         }
         s => Ok(s.map(Duration::from_secs)),
     }

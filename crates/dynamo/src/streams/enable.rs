@@ -7,7 +7,7 @@ use lockstep_core::{Error, Kind, Result, Retry};
 use super::super::{Backoff, Target, fault};
 use super::TableStream;
 
-/// Number of times that a refusal is held against the table as it is then.
+/// Number of times that a refused request is checked against the present state of the table.
 const REFUSALS_MAX: u32 = 3;
 
 impl Target {
@@ -61,8 +61,8 @@ impl Target {
                         backoff.pause(error).await?;
                         continue;
                     }
-                    // Of two who switch it on at once, one is told that the table has an enabled stream
-                    // already: look again.
+                    // When two processes enable the stream at once, DynamoDB refuses one, because the table
+                    // has one already: look again.
                     Err(error) if error.is_validation() && refusals_left > 0 => refusals_left -= 1,
                     Err(error) => return Err(error),
                 },
@@ -77,14 +77,14 @@ impl Target {
         }
     }
 
-    /// As [`enable_stream`](Target::enable_stream), but one that was on within the last five seconds is taken
-    /// to be on.
+    /// Enables the stream as [`enable_stream`](Target::enable_stream) does, but takes one that was on within
+    /// the last five seconds to be on.
     ///
     /// # Errors
-    /// As there.
+    /// Those of `enable_stream`.
     ///
     /// # Cancel safety
-    /// As there.
+    /// That of `enable_stream`.
     #[crate::boxed]
     pub async fn enable_stream_lately(&self, table: &str) -> Result<TableStream> {
         match self.described.lately(table).as_ref().and_then(stream_of) {

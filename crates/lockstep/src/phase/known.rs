@@ -31,22 +31,22 @@ struct Fact {
 }
 
 impl Known {
-    /// Returns the phase, if at `now` it may still be gone by.
+    /// Returns the phase while the lease is valid at `now`.
     pub(crate) fn at(&self, now: Moment) -> Option<Control> {
         self.read().filter(|fact| now.is_before(fact.until)).map(|fact| fact.control)
     }
 
-    /// Returns the epoch that was heard of last, whether or not it may still be gone by.
+    /// Returns the epoch that was heard of last, whether or not the lease is valid.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.read().map(|fact| fact.control.epoch)
     }
 
-    /// Returns the control record that was heard last, whether or not it may still be gone by.
+    /// Returns the control record that was heard of last, whether or not the lease is valid.
     pub(crate) fn last(&self) -> Option<Control> {
         self.read().map(|fact| fact.control)
     }
 
-    /// For how long from `now` the phase may still be gone by; nothing when it may not.
+    /// Returns how long the lease is valid from `now`; `None` when it is over.
     pub(crate) fn left(&self, now: Moment) -> Option<Duration> {
         self.read().and_then(|fact| now.until(fact.until))
     }
@@ -68,7 +68,7 @@ impl Known {
         still
     }
 
-    /// The write is over.
+    /// Ends a counted write.
     pub(crate) fn leave(&self, epoch: Epoch) {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(writes) = under_way.get_mut(&epoch) {
@@ -110,7 +110,7 @@ impl Known {
         before.is_none_or(|before| before.control != fact.control)
     }
 
-    /// Knows nothing any more.
+    /// Forgets the phase and ends the lease.
     pub(crate) fn forget(&self) {
         let mut known = self.write();
         self.leases.fetch_add(1, SeqCst);

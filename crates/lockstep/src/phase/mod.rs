@@ -94,7 +94,9 @@ impl PhaseView {
         }
         match &self.renewal {
             Renewal::Asking { .. } => self.ask().await,
-            Renewal::Kept(_) => Err(fenced("the lease of this instance is over, or it was shut down")),
+            Renewal::Kept(_) => {
+                Err(fenced("this instance was shut down, or its lease is over and not renewed yet"))
+            }
         }
     }
 
@@ -202,7 +204,7 @@ async fn where_it_is(source: &Source, target: &TargetControl, last: Option<Contr
 }
 
 pub(crate) fn phase_kept_changing() -> Error {
-    fenced("the phase changed again and again while this was read; this process is hardly running")
+    fenced("the phase changed at every try to read; give this process more processor time, and try again")
 }
 
 pub(crate) fn fenced(why: &str) -> Error {

@@ -15,7 +15,7 @@ use super::writer::{How, Writer};
 /// Outcome of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Items whose state was news: rows upserted and deleted.
+    /// Items with a state that PostgreSQL did not have: rows upserted and deleted.
     pub applied: u64,
     /// States that came from the source, or that it has had.
     pub skipped: u64,
@@ -77,7 +77,7 @@ struct News<'a> {
     keys: HashMap<String, String>,
 }
 
-/// Remembers entries. What was to be read again of one that is news needs to be no more.
+/// Remembers entries. Removes the note to read an item again once a newer state of it is applied.
 async fn take<'a>(
     connection: &mut PgConnection,
     table: &FedTable,

@@ -150,7 +150,11 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &FedPage
     if there {
         return Ok(false);
     }
-    Err(Error::source(Kind::Refused, doing, "another reverse feed has moved it; only one may run"))
+    Err(Error::source(
+        Kind::Refused,
+        doing,
+        "another reverse feed has moved the position; one may run at a time",
+    ))
 }
 
 /// Adds to the durable counts. What is foreign, or expires, while the source decides, is not the feed's

@@ -11,7 +11,7 @@ const KNOWN_MAX: usize = 20_000;
 pub struct Ids(Vec<i64>);
 
 impl Ids {
-    /// These ids, up to the bound.
+    /// Keeps these ids, up to the bound.
     pub fn new(ids: impl IntoIterator<Item = i64>) -> Self {
         Self(ids.into_iter().take(KNOWN_MAX).collect())
     }

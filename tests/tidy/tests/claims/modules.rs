@@ -47,6 +47,37 @@ fn each_library_names_each_of_its_modules_in_its_first_lines() {
     assert!(left_out.is_empty(), "say where they come in the order of reading:\n{left_out:#?}");
 }
 
+/// The order of reading of these two is one from the bottom up.
+#[test]
+fn in_the_coordinator_and_the_validator_a_module_names_only_those_that_are_read_before_it() {
+    for name in ["coordinator", "validator"] {
+        let source = format!("crates/{name}/src");
+        let lib = files::read(&format!("{source}/lib.rs"));
+        let read = order_of_reading(&lib);
+        let at = |module: &String| read.iter().position(|other| other == module);
+        let graph = imports::graphs(&source).remove("").unwrap_or_default();
+        for (module, named) in graph.into_iter().filter(|(module, _)| module != "tests") {
+            let later: Vec<_> = named.iter().filter(|other| at(other) > at(&module)).collect();
+            assert!(later.is_empty(), "{name}: {module} names {later:?}, which are read after it");
+        }
+    }
+}
+
+/// The modules of a library in the order in which its first lines say that they are read, named by themselves
+/// or by what comes from them.
+fn order_of_reading(lib: &str) -> Vec<String> {
+    let code = rust::parts(lib).code;
+    let modules = imports::declared(&code);
+    let exported = imports::re_exports(&code, &modules);
+    let mut read: Vec<String> = Vec::new();
+    let (_, told) = lib.split_once("in this order").expect("the first lines say an order");
+    for word in quoted(&format!("//!{told}")) {
+        let module = if modules.contains(word) { Some(word) } else { exported.get(word).map(String::as_str) };
+        read.extend(module.filter(|module| !read.iter().any(|other| other == module)).map(str::to_owned));
+    }
+    read
+}
+
 /// The `lib.rs` of each crate.
 fn libraries() -> Vec<String> {
     let mut found = files::below("crates", "rs");
@@ -60,15 +91,16 @@ fn unnamed(lib: &str) -> Vec<String> {
     let code = rust::parts(lib).code;
     let modules = imports::declared(&code);
     let exported = imports::re_exports(&code, &modules);
-    let words = quoted(lib);
+    let words: BTreeSet<&str> = quoted(lib).into_iter().collect();
     let by_export: BTreeSet<&str> =
         words.iter().filter_map(|word| exported.get(*word)).map(String::as_str).collect();
     let is_named = |module: &str| words.contains(module) || by_export.contains(module);
     modules.iter().filter(|module| *module != "tests" && !is_named(module)).cloned().collect()
 }
 
-/// The words in backquotes of the first lines, without what stands in fences; of a path its first part.
-fn quoted(lib: &str) -> BTreeSet<&str> {
+/// The words in backquotes of the first lines, in their order, without what stands in fences; of a path its
+/// first part.
+fn quoted(lib: &str) -> Vec<&str> {
     let mut is_code = false;
     let lines = lib.lines().map_while(|line| line.strip_prefix("//!")).filter(|line| {
         let is_fence = line.trim_start().starts_with("```");

@@ -48,9 +48,9 @@ pub(super) enum Seen {
 pub(super) enum OwnWrites {
     /// Everything asked for has arrived.
     Arrived,
-    /// Something has not.
+    /// Some of it is deferred still.
     Deferred,
-    /// Too much has not to know what.
+    /// More keys are deferred than are remembered.
     Overflow,
 }
 
