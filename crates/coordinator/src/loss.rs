@@ -82,7 +82,7 @@ impl Continuity {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
+    use chrono::DateTime;
     use lockstep_core::Version;
     use lockstep_dynamo::ContinuityMark;
     use lockstep_postgres::KnownMarks;

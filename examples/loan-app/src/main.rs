@@ -5,6 +5,7 @@
 
 mod app;
 mod stores;
+mod throwaway;
 mod view;
 
 #[cfg(test)]
@@ -48,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let (migration, embedded) = match args.source_url {
         Some(url) => (stores::connect(&url, args.endpoint_url).await?, None),
         None => {
-            let embedded = stores::start_embedded().await?;
+            let embedded = throwaway::start_embedded().await?;
             let endpoint_url = Some(embedded.dynamo.endpoint_url().to_owned());
             (stores::connect(embedded.postgres.url(), endpoint_url).await?, Some(embedded))
         }
@@ -57,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
     println!("The loan service listens on http://{}", listener.local_addr()?);
     if let Some(embedded) = &embedded {
-        println!("{}", stores::how_to_migrate(embedded));
+        println!("{}", throwaway::how_to_migrate(embedded));
     }
     axum::serve(listener, app::router(&migration))
         .with_graceful_shutdown(async {

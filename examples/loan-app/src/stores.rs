@@ -1,13 +1,10 @@
-//! Cost of embedding Lockstep: `connect`. The rest is there so that the example runs without anything.
+//! Cost of embedding Lockstep: `connect`.
 
 use std::time::Duration;
 
-use anyhow::Context;
 use lockstep::{InstanceOptions, Migration, MigrationOptions, SourceOptions, TargetOptions};
-use lockstep_embedded::{Stores, StoresOptions};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
-use lockstep_postgres::Source;
 
 /// Connects to both stores and registers as an instance of the migration.
 ///
@@ -40,32 +37,4 @@ pub(crate) fn source_options(url: &str) -> SourceOptions {
         connect_timeout: Duration::from_secs(5),
         application_name: "loan-app".to_owned(),
     }
-}
-
-/// Starts both stores, with the platform's tables and a few customers with loans.
-///
-/// # Errors
-/// When a store does not start.
-pub(crate) async fn start_embedded() -> anyhow::Result<Stores> {
-    let stores = Stores::start(StoresOptions::default()).await?;
-    let source = Source::connect(&source_options(stores.postgres.url())).await?;
-    sqlx::raw_sql(include_str!("schema.sql"))
-        .execute(source.pool())
-        .await
-        .context("creating the platform's tables")?;
-    // On a source of your own the first `cargo xtask` command does this.
-    source.migrate_schema().await?;
-    source.close().await;
-    Ok(stores)
-}
-
-/// Returns what to type in another terminal. The password is that of a throw-away cluster.
-pub(crate) fn how_to_migrate(stores: &Stores) -> String {
-    format!(
-        "\nTo keep it busy, in another terminal:\n\n  examples/loan-app/load.sh\n\nTo migrate it meanwhile, in a third:\n\n  \
-         export LOCKSTEP_SOURCE__URL='{}'\n  export LOCKSTEP_TARGET__ENDPOINT_URL={}\n  \
-         export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n  cargo xtask migrate --to DynamoOnly\n",
-        stores.postgres.url(),
-        stores.dynamo.endpoint_url()
-    )
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{app, stores};
+use crate::{app, stores, throwaway};
 
 fn bind(table: TableHandle, name: &str) -> TableBinding {
     TableBinding { table, relation: name.parse().expect("a plain name"), target_name: name.to_owned() }
@@ -45,7 +45,7 @@ async fn rows(router: &Router, path: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_service_answers_the_same_in_every_phase_there_and_back() {
-    let embedded = stores::start_embedded().await.expect("both stores start");
+    let embedded = throwaway::start_embedded().await.expect("both stores start");
     let endpoint_url = embedded.dynamo.endpoint_url().to_owned();
     let migration =
         stores::connect(embedded.postgres.url(), Some(endpoint_url)).await.expect("the app connects");
