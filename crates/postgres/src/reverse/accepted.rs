@@ -9,7 +9,10 @@
 //! So a note says of which version of its item it is. With another version the acceptance goes, and with
 //! whatever changes the row. With the same one it stays: a reverse backfill notes every such item once more.
 
-use lockstep_core::{Attributes, Version, version_of};
+use lockstep_core::{Attributes, Doing, Epoch, Result, Version, version_of};
+use sqlx::postgres::PgConnection;
+
+use crate::Source;
 
 /// Version in the note of an item that has none. NULL is there where nobody has read it.
 const NONE: i64 = -1;
@@ -36,4 +39,34 @@ pub(super) fn becomes(now: &str) -> String {
          acknowledged_at = CASE WHEN {stays} THEN a.acknowledged_at END,
          acknowledged_by = CASE WHEN {stays} THEN a.acknowledged_by END"
     )
+}
+
+/// Leaves to be decided, inside `transaction`, in which the source becomes the truth in `epoch`, what an
+/// operator has accepted to stay behind of these tables: DynamoDB alone has it from then on. The keys, at most
+/// a hundred of each table, are kept in the journal. Returns of how many tables there is any.
+///
+/// # Errors
+/// The driver's.
+pub async fn leave_accepted(transaction: &mut PgConnection, names: &[&str], epoch: Epoch) -> Result<u64> {
+    let kept = sqlx::query(
+        "INSERT INTO lockstep.journal (actor, kind, step, detail)
+         SELECT 'reverse feed', 'note', 'left in DynamoDB alone', pg_catalog.jsonb_build_object(
+             'epoch', $2::bigint, 'table', a.table_name, 'count', pg_catalog.count(*), 'keys',
+             pg_catalog.jsonb_agg(coalesce(a.key, pg_catalog.to_jsonb(a.place)) ORDER BY a.place)
+                 FILTER (WHERE a.nth <= 100))
+         FROM (SELECT g.*, pg_catalog.row_number() OVER (PARTITION BY g.table_name ORDER BY g.place) AS nth
+               FROM lockstep.reverse_again g
+               WHERE g.table_name = ANY ($1) AND g.acknowledged_at IS NOT NULL) AS a
+         GROUP BY a.table_name",
+    )
+    .bind(names)
+    .bind(epoch.0)
+    .execute(&mut *transaction)
+    .await
+    .doing("keeping what stays behind")?
+    .rows_affected();
+    if kept > 0 {
+        Source::leave_what_differs(transaction, epoch).await?;
+    }
+    Ok(kept)
 }

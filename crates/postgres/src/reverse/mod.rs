@@ -39,6 +39,7 @@ mod table;
 mod unblock;
 mod writer;
 
+pub use accepted::leave_accepted;
 pub use again::ReadAgain;
 pub use apply::Applied;
 pub use changed::{Since, TakenItem};
