@@ -9,10 +9,14 @@
 //! So a note says of which version of its item it is. With another version the acceptance goes, and with
 //! whatever changes the row. With the same one it stays: a reverse backfill notes every such item once more.
 
+use std::collections::HashMap;
+
 use lockstep_core::{Attributes, Doing, Epoch, Result, Version, version_of};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-use crate::Source;
+use crate::binding::text_digest_sql;
+use crate::{Source, TableBinding};
 
 /// Version in the note of an item that has none. NULL is there where nobody has read it.
 const NONE: i64 = -1;
@@ -39,6 +43,42 @@ pub(super) fn becomes(now: &str) -> String {
          acknowledged_at = CASE WHEN {stays} THEN a.acknowledged_at END,
          acknowledged_by = CASE WHEN {stays} THEN a.acknowledged_by END"
     )
+}
+
+impl Source {
+    /// The versions of items, by their places, as [`place`](lockstep_core::place) prints them, of which an
+    /// operator has accepted that the source stays without that state. An acceptance is of that version alone.
+    ///
+    /// Asked after the rows were read, the answer holds for them: what changes a row of such an item takes the
+    /// acceptance back in the same transaction, or in one that the end of a feed waits for.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Asking has no effect.
+    pub async fn reverse_accepted(
+        &self,
+        binding: &TableBinding,
+        places: &[String],
+    ) -> Result<HashMap<String, Version>> {
+        // By `to_jsonb`: a comparison also reads the schema of an older Lockstep, which keeps no version.
+        let sql = format!(
+            "SELECT a.place, (pg_catalog.to_jsonb(a) ->> 'version')::bigint FROM lockstep.reverse_again a
+             WHERE a.table_name = $1 AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NOT NULL
+                 AND (pg_catalog.to_jsonb(a) ->> 'version')::bigint >= 0
+                 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
+            text_digest_sql("a.place"),
+            text_digest_sql("asked"),
+        );
+        let found: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(binding.name())
+            .bind(places)
+            .fetch_all(self.pool())
+            .await
+            .doing("asking what was accepted to stay behind")?;
+        Ok(found.into_iter().map(|(place, version)| (place, Version(version))).collect())
+    }
 }
 
 /// Leaves to be decided, inside `transaction`, in which the source becomes the truth in `epoch`, what an
