@@ -91,17 +91,17 @@ pub async fn find_orphans(
 /// is extra.
 ///
 /// # Errors
-/// [`Kind::Refused`] where PostgreSQL lost history and what differs since was not decided about: an extra
-/// item may be the only copy of a row; the source's.
+/// [`Kind::Refused`] where PostgreSQL lost history, or came back to be the truth without what it refuses, and
+/// what differs since was not decided about: an extra item may be the only copy of a row; the source's.
 ///
 /// # Cancel safety
 /// What was marked stays marked; marking again is harmless.
 #[crate::boxed]
 pub async fn repair_orphans(migration: &MigrationContext, orphans: &[Orphan]) -> Result<u64> {
     if migration.source.is_loss_undecided().await? {
-        let message = "PostgreSQL lost history, and no comparison of everything has agreed since: what \
-                       only DynamoDB has may be what PostgreSQL forgot, and what only PostgreSQL has may \
-                       have been deleted. Decide about each finding of a repair first";
+        let message = "PostgreSQL lost history, or refused what an operator accepted to leave in DynamoDB, and \
+                       no comparison of everything has agreed since: what only DynamoDB has may be what \
+                       PostgreSQL forgot or refused, and what only PostgreSQL has may have been deleted. Decide about each finding of a repair first";
         return Err(StoreError::source(Kind::Refused, "repairing orphans", message).into());
     }
     let mut marked = 0;

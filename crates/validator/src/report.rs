@@ -111,6 +111,11 @@ impl Report {
         tables.iter().map(|table| table.began).min().flatten()
     }
 
+    /// Items of all tables together whose state the source stays without, as an operator has accepted.
+    pub fn accepted(&self) -> u64 {
+        self.tables.iter().map(|table| table.accepted).sum()
+    }
+
     /// Findings of all tables together.
     pub fn findings_total(&self) -> u64 {
         self.tables.iter().map(TableReport::findings_total).sum()

@@ -12,7 +12,8 @@ use crate::quality::Quality;
 /// Findings in one table.
 ///
 /// The classes exclude each other: a source row ends in one of `equal`, `missing`, `different`,
-/// `undecodable`, `expired` and `unsettled`, or it is pending or a dead letter, or it went away meanwhile.
+/// `undecodable`, `expired` and `unsettled`, or it is pending or a dead letter (`accepted` are some of those), or
+/// it went away meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableReport {
     /// The table.
@@ -45,6 +46,10 @@ pub struct TableReport {
     pub undecodable: u64,
     /// Rows past their expiry whose item is gone: retention, not loss.
     pub expired: u64,
+    /// Items whose state the source stays without, as an operator has accepted, in DynamoOnly; each is one of
+    /// `dead_letters`.
+    #[serde(default)]
+    pub accepted: u64,
     /// Keys that did not come to rest within the settle time-out.
     pub unsettled: u64,
     /// Buckets that the rows and items were summed up in.

@@ -21,6 +21,7 @@ pub(crate) struct Tally {
     extra: AtomicU64,
     undecodable: AtomicU64,
     expired: AtomicU64,
+    accepted: AtomicU64,
     unsettled: AtomicU64,
     buckets: AtomicU64,
     buckets_differing: AtomicU64,
@@ -44,6 +45,8 @@ pub(crate) enum Outcome {
     /// There is nothing to compare any more, or the key is a dead letter, which is counted where they are
     /// kept.
     Aside,
+    /// The source stays without this state of the item, as an operator has accepted. It is a dead letter.
+    Accepted,
     /// It waits for delivery, and no relay delivers.
     Pending,
     /// The stores disagree, or could not be compared.
@@ -108,6 +111,7 @@ impl Tally {
             Outcome::Equal if of_row => self.count_compared(1, 0),
             Outcome::Expired if of_row => self.count_compared(0, 1),
             Outcome::Equal | Outcome::Expired | Outcome::Aside => {}
+            Outcome::Accepted => add(&self.accepted),
             Outcome::Pending => add(&self.pending),
             Outcome::Found(found) => {
                 let class = found.finding.class;
@@ -151,6 +155,7 @@ impl Tally {
             extra: read(&self.extra),
             undecodable: read(&self.undecodable),
             expired: read(&self.expired),
+            accepted: read(&self.accepted),
             unsettled: read(&self.unsettled),
             buckets: read(&self.buckets),
             buckets_differing: read(&self.buckets_differing),

@@ -87,10 +87,17 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             }
             first
         }
-        Some(Effect::Repeat) => {
+        Some(Effect::Repeat(gate)) => {
             drop(forward(shared, &call, None).await);
             happened();
-            forward(shared, &call, None).await
+            if let Some(gate) = &gate {
+                gate.pass().await;
+            }
+            let answer = forward(shared, &call, None).await;
+            if let Some(gate) = &gate {
+                gate.done();
+            }
+            answer
         }
         Some(Effect::Delay(gate)) => {
             happened();

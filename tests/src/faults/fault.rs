@@ -31,6 +31,8 @@ pub enum Fault {
     /// The request is applied twice, and the second answer is given: a mesh that lost the first one
     /// repeats it.
     Repeated,
+    /// The same, with time between: the request is applied, and repeated when the gate lets it.
+    RepeatedLate(Gate),
     /// PartiQL is not spoken here: `UnknownOperationException`, as older emulators say.
     NoPartiQl,
     /// `ExpiredTokenException`: the session's credentials ran out.
@@ -86,6 +88,7 @@ pub enum FaultKind {
     AnswerThenApplyLate,
     Duplicate,
     Repeated,
+    RepeatedLate,
     NoPartiQl,
     ExpiredToken,
     AccessDenied,
@@ -116,6 +119,7 @@ impl Fault {
             Fault::AnswerThenApplyLate(_) => FaultKind::AnswerThenApplyLate,
             Fault::Duplicate => FaultKind::Duplicate,
             Fault::Repeated => FaultKind::Repeated,
+            Fault::RepeatedLate(_) => FaultKind::RepeatedLate,
             Fault::NoPartiQl => FaultKind::NoPartiQl,
             Fault::ExpiredToken => FaultKind::ExpiredToken,
             Fault::AccessDenied => FaultKind::AccessDenied,

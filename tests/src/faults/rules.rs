@@ -167,7 +167,8 @@ impl Rule {
             Fault::Unavailable => Effect::Cut,
             Fault::LoseReply => Effect::LoseReply,
             Fault::Duplicate => Effect::Duplicate,
-            Fault::Repeated => Effect::Repeat,
+            Fault::Repeated => Effect::Repeat(None),
+            Fault::RepeatedLate(gate) => Effect::Repeat(Some(gate.clone())),
             Fault::Delay(gate) => Effect::Delay(gate.clone()),
             Fault::AnswerThenApplyLate(gate) => Effect::ApplyLate(gate.clone()),
             Fault::ThrottleStatements(count) | Fault::Unprocessed(count) => {
@@ -234,7 +235,7 @@ pub(super) enum Effect {
     LoseReply,
     ApplyThenRefuse(Refusal),
     Duplicate,
-    Repeat,
+    Repeat(Option<Gate>),
     Delay(Gate),
     ApplyLate(Gate),
     SayExpired,

@@ -408,3 +408,74 @@ async fn an_older_build_leaves_what_a_newer_one_has_written_once_the_migration_i
     let read = store.get(&Payments::key(&payment_row(6, 7, ""))).await.expect("read").expect("a row");
     assert_eq!(read.payment_id, 6);
 }
+
+/// Counts of a comparison: equal, accepted, unsettled, and dead letters.
+type Counts = (u64, u64, u64, u64);
+
+#[track_caller]
+fn check((is_consistent, counts, reasons): (bool, Counts, String), expected: bool, of: Counts) {
+    assert_eq!((is_consistent, counts), (expected, of), "{reasons}");
+}
+
+/// 1. PostgreSQL refuses an item, and an operator accepts that it stays without, as the gate asks. 2. The last
+/// comparison found the two unequal, and would for ever: the migration had no end. And what was accepted is
+/// one state of an item.
+#[tokio::test]
+async fn what_was_accepted_to_stay_behind_keeps_no_migration_from_its_end_and_nothing_else_is_excused() {
+    let world = dynamo_only().await;
+    let refuses = "ALTER TABLE payments ADD CONSTRAINT spoken CHECK (transaction_reference <> 'refused')";
+    world.sql(refuses).await;
+    let epoch = world.control().record().await.expect("read").expect("a record").epoch;
+    let put = async |payment_id: i64, loan_id: i64| {
+        let row = payment_row(payment_id, 1 + payment_id, "refused");
+        let row = lockstep_payments::Payment { loan_id, ..row };
+        world.put_item(&Payments::default(), &row, epoch).await
+    };
+    let noted = async |notes: i64| {
+        crate::riders::beside_a_feed(&world, async {
+            let tried = "lockstep.reverse_again WHERE tries > 1 AND acknowledged_at IS NULL";
+            eventually("it was tried", || async { world.count(tried).await == notes }).await;
+        })
+        .await;
+        world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
+    };
+    let accept =
+        async || world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("accepted");
+    let compared = async || {
+        let (tables, cancel) = (world.tables(), Cancel::new());
+        let progress = lockstep_validator::ValidationProgress::new(&tables);
+        // At rest, so that the counts have to agree as well.
+        let options = ValidateOptions { quiescent: true, quality: false, ..options() };
+        let (source, target) = (&world.source, &world.plain_target);
+        let report =
+            lockstep_validator::validate(source, target, &tables, &options, &progress, &cancel).await;
+        let table = &report.tables[1];
+        let counts = (table.equal, table.accepted, table.unsettled, table.dead_letters);
+        (report.verdict.is_consistent(), counts, report.verdict.reasons().join("; "))
+    };
+    put(7, 2).await;
+    noted(1).await;
+    check(compared().await, false, (39, 0, 1, 1));
+    assert_eq!(accept().await, 1);
+    // It counts as a dead letter, and never as equal.
+    check(compared().await, true, (39, 1, 0, 1));
+    // Another state of it, before a feed knows, and then as the feed notes it.
+    put(7, 3).await;
+    check(compared().await, false, (39, 0, 1, 1));
+    noted(1).await;
+    let refused = completed(&world, &Kept::default()).await.expect_err("not accepted").to_string();
+    assert!(refused.contains("dead letters"), "{refused}");
+    assert_eq!(accept().await, 1);
+    // One without a row.
+    put(50, 2).await;
+    noted(1).await;
+    check(compared().await, false, (39, 1, 1, 2));
+    let refused = completed(&world, &Kept::default()).await.expect_err("not accepted").to_string();
+    assert!(refused.contains("dead letters"), "{refused}");
+    assert_eq!(accept().await, 1);
+    check(compared().await, true, (39, 2, 0, 2));
+    let completion = completed(&world, &Kept::default()).await.expect("what differs was accepted");
+    let report = completion.report.expect("compared");
+    assert_eq!((report.tables[1].dead_letters, report.accepted(), report.findings_total()), (2, 2, 0));
+    assert!(completion.gates.is_some_and(|gates| gates.passed()));
+}

@@ -406,3 +406,59 @@ async fn a_write_that_a_mesh_repeats_is_done_once() {
     let live = world.items(PAYMENTS).await.into_iter().filter(|item| !is_tombstone(item)).count();
     assert_eq!(live, 20 + 1, "{} was inserted once", paid.payment_id);
 }
+
+/// 1. Something between repeats a request whose answer it lost, after a while. 2. The first one was applied,
+/// and others have written since. 3. The item names too many of them, or cannot be read: a function that adds
+/// one was called again, on its own result, and the caller heard that all was well.
+#[tokio::test]
+async fn a_write_that_is_repeated_late_is_done_once_or_told_as_unknown() {
+    let (world, app) = stage().await;
+    let payments = app.store::<Payments>();
+    // A payment of its own for each: how many write meanwhile, and whether the end can be told.
+    for (payment_id, others, is_told) in [(1, 4, true), (2, 7, true), (3, 8, false), (4, 10, false)] {
+        let before = living(&world, payment_id).await[0].loan_id;
+        let gate = Gate::new();
+        world
+            .proxy()
+            .script(Rule::new(Fault::RepeatedLate(gate.clone())).on("PutItem").table(PAYMENTS).times(1));
+        let adding = payments.update(payment_id, |p| p.loan_id += 1);
+        let meanwhile = async {
+            gate.until_held(1).await;
+            for n in 0..others {
+                let note = Some(format!("other {n}"));
+                payments
+                    .update(payment_id, |p| p.transaction_reference = note.clone())
+                    .await
+                    .expect("written");
+            }
+            gate.open();
+        };
+        let (added, ()) = tokio::join!(adding, meanwhile);
+        match added {
+            Ok(_) => assert!(is_told, "{others} others"),
+            Err(error) => assert!(error.kind == Kind::Unknown && !is_told, "{others} others: {error}"),
+        }
+        let now = &living(&world, payment_id).await[0];
+        assert_eq!(now.loan_id, before + 1, "{others} others: done once");
+        assert_eq!(now.transaction_reference, Some(format!("other {}", others - 1)), "nothing was undone");
+        world.proxy().clear();
+    }
+    // The reading of what became of it: put off once, and kept waiting until the call has no time left.
+    let gate = Gate::new();
+    for (payment_id, fault, is_told) in
+        [(5, Fault::Throttle, true), (6, Fault::ServerError, true), (7, Fault::Delay(gate.clone()), false)]
+    {
+        let before = living(&world, payment_id).await[0].loan_id;
+        world.proxy().script(Rule::new(Fault::Repeated).on("PutItem").table(PAYMENTS).times(1));
+        world.proxy().script(Rule::new(fault).on("GetItem").table(PAYMENTS).after(1).times(1));
+        let added = payments.update(payment_id, |p| p.loan_id += 1).await;
+        match added {
+            Ok(_) => assert!(is_told, "{payment_id}"),
+            Err(error) => assert!(error.kind == Kind::Unknown && !is_told, "{payment_id}: {error}"),
+        }
+        world.proxy().clear();
+        assert_eq!(living(&world, payment_id).await[0].loan_id, before + 1, "{payment_id}: done once");
+    }
+    gate.open();
+    app.shutdown().await;
+}

@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 
-use lockstep_core::{Attributes, Epoch, MigratableTable, Phase, key_of_place, tombstone};
+use lockstep_core::{
+    AttributeValue, Attributes, Epoch, MigratableTable, Phase, Version, key_of_place, tombstone,
+};
 use lockstep_dynamo::streams::{StreamRecord, changes_of};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_postgres::reverse::{Applied, FedPage, FedTable, ItemNow};
@@ -306,4 +308,71 @@ async fn a_delete_that_had_to_wait_does_not_take_along_the_row_that_has_moved_on
     shards.read_again().await;
     assert_eq!(shards.world.count("lockstep.reverse_again").await, 0);
     assert_eq!(shards.world.disagreements().await, Vec::<String>::new());
+}
+
+/// What an operator has accepted is one state of an item: not the next one, however it is met, and not that
+/// the row which PostgreSQL keeps instead goes as well. Met once more it stays accepted.
+#[tokio::test]
+async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
+    let mut shards = Shards::start().await;
+    let source = shards.world.source.clone();
+    let letters = async || source.count_dead_letters(LOGS).await.expect("counted");
+    let accept = async || source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted");
+    let first = shards.epoch.floor();
+    let no_row = |version: i64| {
+        let item = MigratableTable::encode(&IntegrationLogs::default(), &log_row(1, SERVICES[0], "no row"));
+        let mut item = item.expect("fits").at(Version(first + version)).into_attributes();
+        item.insert("is_success".to_owned(), AttributeValue::S("neither".to_owned()));
+        item
+    };
+    // As a reverse backfill reads it.
+    for (version, open) in [(1, 1), (1, 0), (2, 1), (2, 0)] {
+        source.apply_items(&shards.table, &[no_row(version)]).await.expect("noted");
+        assert_eq!(letters().await, (1, open), "version {version} of a reverse backfill");
+        accept().await;
+    }
+    // As its stream tells it.
+    for (version, open) in [(2, 0), (3, 1), (3, 0), (4, 1)] {
+        shards.record(0, Some(no_row(version)), false);
+        let record = shards.queues[0].pop_front().expect("a record");
+        shards.deliver("one", &[record]).await;
+        assert_eq!(letters().await, (1, open), "version {version} of a stream");
+        accept().await;
+    }
+    // As a record of a DynamoOnly that is over.
+    shards.world.flip(Phase::HybridRead).await;
+    shards.world.flip(Phase::DynamoOnly).await;
+    for (version, open) in [(4, 0), (3, 0), (5, 1), (5, 0)] {
+        shards.record(0, Some(no_row(version)), false);
+        let record = shards.queues[0].pop_front().expect("a record");
+        shards.deliver("one", &[record]).await;
+        assert_eq!(letters().await, (1, open), "version {version} of before");
+        accept().await;
+    }
+
+    // Read from the target again: the state that was accepted, then another one.
+    let mut shards = Shards::start().await;
+    let source = shards.world.source.clone();
+    let letters = async || source.count_dead_letters(LOGS).await.expect("counted");
+    let accept = async || source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted");
+    shards.world.sql("ALTER TABLE integration_logs ADD CONSTRAINT spoken CHECK (user_id <> 'refused')").await;
+    shards.write(0, Some("here")).await;
+    shards.write(1, Some("refused")).await;
+    for at in 0..2 {
+        let record = shards.queues[at].pop_front().expect("its put");
+        shards.deliver("one", &[record]).await;
+    }
+    shards.world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
+    assert_eq!((accept().await, letters().await), (1, (1, 0)));
+    shards.read_again().await;
+    assert_eq!(letters().await, (1, 0), "it is the state that was accepted");
+    shards.write(1, Some("refused")).await;
+    shards.read_again().await;
+    assert_eq!(letters().await, (1, 1), "it is another one");
+    assert_eq!(accept().await, 1);
+    // The row that is kept instead is another item's, and goes with it.
+    shards.write(0, None).await;
+    let gone = shards.queues[0].pop_front().expect("its tombstone");
+    shards.deliver("one", &[gone]).await;
+    assert_eq!((shards.world.count(LOGS).await, letters().await), (0, (1, 1)), "nothing is kept");
 }

@@ -277,6 +277,46 @@ async fn what_has_waited_for_long_is_a_dead_letter_that_can_be_accepted() {
     .await;
 }
 
+/// 1. PostgreSQL refuses a log, and an operator accepts that it keeps the row of before. 2. The payment that
+/// the log refers to is deleted, and a cascade takes that row. 3. The way back went through under the
+/// acceptance of step 1, and the log was in DynamoDB alone, for a repair to put a tombstone over it.
+#[tokio::test]
+async fn an_acceptance_is_over_when_a_cascade_takes_the_row_that_was_to_be_kept() {
+    let world = World::start().await;
+    let refuses = "ALTER TABLE integration_logs ADD CONSTRAINT spoken CHECK (user_id <> 'refused')";
+    let tables = format!("{}; {}; {REFERRING} ON DELETE CASCADE; {refuses}", logs(1, 20), payments(1, 20));
+    world.sql(&tables).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    let app =
+        world.registered_app(world.source_options(), Default::default(), Default::default(), LEASE).await;
+    let store = app.store::<IntegrationLogs>();
+    store.update(3_i64, |log| log.user_id = Some("refused".to_owned())).await.expect("written");
+    let letters = async || world.source.count_dead_letters(LOGS).await.expect("counted");
+    beside_a_feed(&world, async {
+        tried(&world, "NOT ridden").await;
+        world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
+        assert_eq!(world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted"), 1);
+        assert_eq!(letters().await, (1, 0));
+        assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 1, "it is kept");
+        app.store::<Payments>().delete(3_i64).await.expect("deleted");
+        eventually("it is open again", || async { letters().await == (1, 1) }).await;
+        assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 0, "PostgreSQL has cascaded");
+    })
+    .await;
+    let mut migration = world.migration();
+    migration.options.steps = StepOptions { catch_up_max: Duration::from_secs(2), ..migration.options.steps };
+    let coordinator = world.coordinator_of(migration).await;
+    let error = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("log 3 is the truth's");
+    let named = ["of_payment", "spoken"].iter().any(|constraint| error.to_string().contains(constraint));
+    assert!(named, "{error}");
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DynamoOnly);
+    // An operator who knows that the row has gone may decide so.
+    assert_eq!(world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted"), 1);
+    coordinator.step(Phase::HybridRead, None, &()).await.expect("as it was decided");
+    app.shutdown().await;
+    coordinator.close().await;
+}
+
 /// F19, with a foreign key that would drag logs along if a payment went for a moment.
 #[tokio::test]
 async fn unique_values_that_move_in_a_ring_come_through_together_or_one_after_the_other() {

@@ -170,6 +170,13 @@ pub(crate) fn validation(report: &Report) -> String {
         }
         Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict, report.incremental)),
     };
+    let line = match report.accepted() {
+        0 => line,
+        accepted => format!(
+            "{line}\n  (but for {} dead letters: PostgreSQL stays without that state of these items, as was accepted)",
+            count(accepted)
+        ),
+    };
     format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
 }
 

@@ -65,8 +65,14 @@ pub(super) async fn check(
 /// Returns the comparison as a gate. It must be clean: no comparison follows it.
 pub(super) fn verdict(report: &Report) -> GateResult {
     let consistent = report.verdict.is_consistent();
-    let found =
-        if consistent { "both stores hold the same".to_owned() } else { report.verdict.reasons().join("; ") };
+    let found = match (consistent, report.accepted()) {
+        (true, 0) => "both stores hold the same".to_owned(),
+        (true, accepted) => format!(
+            "both stores hold the same, but for {accepted} dead letters: PostgreSQL stays without that state of \
+             these items, as was accepted"
+        ),
+        (false, _) => report.verdict.reasons().join("; "),
+    };
     let next = format!(
         "{ValidateUnmasked} shows what differs; {ReverseBackfill} brings PostgreSQL to \
         what DynamoDB says"

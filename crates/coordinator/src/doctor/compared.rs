@@ -45,8 +45,8 @@ pub(super) fn repair(seen: &Observation) -> String {
 /// Where DynamoDB answers reads and a comparison has found something, that is no less broken for being
 /// undecided: reads go to PostgreSQL first.
 fn undecided(phase: Phase, is_wrong: bool) -> Finding {
-    let what = "PostgreSQL lost history, or took the truth back from a DynamoDB that did, and no comparison of \
-        everything has agreed since";
+    let what = "PostgreSQL lost history, or took the truth back from a DynamoDB that did or that has what \
+        PostgreSQL refused, and no comparison of everything has agreed since";
     if phase == Phase::HybridRead && is_wrong {
         return Finding::broken(
             format!("{what}; the newest verdict is NOT consistent"),

@@ -19,7 +19,7 @@ use crate::{Target, fault};
 /// from one that went back.
 const RENUMBERED: &str = "renumbered-";
 /// Writers that stay named besides: a lost reply of one of them is still told right.
-const EARLIER_KEPT: usize = 2;
+const EARLIER_KEPT: usize = 7;
 
 /// Whether what was `old` was given the version that `new` has, its contents as they were.
 pub(crate) fn is_renumbered(old: &Attributes, new: &Attributes) -> bool {

@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::FedTable;
+use super::accepted::{becomes, noted_of};
 use super::epochs::Epochs;
 use super::expired::{Expired, InTheWay, give_way};
 use super::feeding::finish_feeding;
@@ -214,8 +215,9 @@ async fn take_out(connection: &mut PgConnection, name: &str, place: &str) -> Res
 
 async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>) -> Result<()> {
     let sql = format!(
-        "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3, for_good = for_good OR $4,
-             foreign_version = $5 WHERE {}",
+        "UPDATE lockstep.reverse_again AS a SET tries = tries + 1, why = $3, for_good = for_good OR $4,
+             foreign_version = $5, {} WHERE {}",
+        becomes("$6::bigint"),
         of_place()
     );
     sqlx::query(AssertSqlSafe(sql))
@@ -224,6 +226,7 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
         .bind(&refused.why)
         .bind(refused.for_good)
         .bind(refused.foreign)
+        .bind(noted_of(refused.found.item.as_ref()))
         .execute(connection)
         .await
         .doing("leaving a note")

@@ -125,7 +125,8 @@ async fn one_by_one(
             }
             Err(error) if is_about_the_row(&error) => {
                 savepoint.rollback().await.doing(GO_BACK)?;
-                let why = Why { text: &reason(&error), for_good: is_for_good(&error) };
+                let why = reason(&error);
+                let why = Why { text: &why, for_good: is_for_good(&error), version: Some(entry.version) };
                 note_again(connection, table.binding.name(), &entry.place, None, why).await?;
                 applied.applied += 1;
                 applied.again += 1;
@@ -159,7 +160,7 @@ async fn one(
             savepoint.rollback().await.doing(GO_BACK)?;
             let why = reason(&error);
             tracing::debug!(table = table.binding.name(), why, "a row is put off");
-            let why = Why { text: &why, for_good: is_for_good(&error) };
+            let why = Why { text: &why, for_good: is_for_good(&error), version: Some(entry.version) };
             note_again(connection, table.binding.name(), &entry.place, Some(&entry.place), why).await?;
             Ok(1)
         }

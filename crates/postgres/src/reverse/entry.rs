@@ -39,8 +39,8 @@ pub(super) struct Plan {
     /// Items whose versions begin at 1 again, before and after the entries.
     pub(super) forget_before: Vec<String>,
     pub(super) forget_after: Vec<String>,
-    /// Items that are no row of this table, and why.
-    pub(super) undecodable: Vec<(String, String)>,
+    /// Items that are no row of this table: place, version, and why.
+    pub(super) undecodable: Vec<(String, Version, String)>,
     /// Places at which an item was deleted whose attributes were not those of the row of that place.
     pub(super) disowned: Vec<String>,
     /// Items to be read from the target, which says whether this is news: place, version, and source key as
@@ -80,7 +80,7 @@ pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Pl
                     }
                     plan.entries.push(Entry { place, version: *version, state });
                 }
-                Err(why) => plan.undecodable.push((place, why)),
+                Err(why) => plan.undecodable.push((place, *version, why)),
             },
         }
     }

@@ -10,6 +10,7 @@ use lockstep_core::{Doing, Epoch, Result, Version};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, Connection as _};
 
+use super::accepted::WITHDRAWN;
 use super::rows::is_about_the_row;
 use crate::binding::text_digest_sql;
 use crate::fault::of_sqlx;
@@ -28,15 +29,16 @@ pub(super) async fn note_ahead(
     binding: &TableBinding,
     ahead: &[Ahead],
 ) -> Result<()> {
-    for (place, _, key) in ahead {
+    for (place, version, key) in ahead {
         let doing = "noting an item of an unknown epoch";
         let mut savepoint = connection.begin().await.doing(doing)?;
-        match note(&mut savepoint, binding, place, key.as_ref().filter(|key| is_sayable(key))).await {
+        let sayable = key.as_ref().filter(|key| is_sayable(key));
+        match note(&mut savepoint, binding, (place, *version), sayable).await {
             Ok(()) => savepoint.commit().await.doing(doing)?,
             // The place says enough to find it.
             Err(error) if is_about_the_row(&error) => {
                 savepoint.rollback().await.doing(doing)?;
-                note(connection, binding, place, None).await?;
+                note(connection, binding, (place, *version), None).await?;
             }
             Err(error) => return Err(error),
         }
@@ -47,24 +49,27 @@ pub(super) async fn note_ahead(
 async fn note(
     connection: &mut PgConnection,
     binding: &TableBinding,
-    place: &str,
+    (place, version): (&str, Version),
     key: Option<&Vec<String>>,
 ) -> Result<()> {
     let doing = "noting an item of an unknown epoch";
     let of_key = match key {
-        Some(_) => format!("SELECT k.key FROM {} AS k", keys_sql(binding, 4)),
+        Some(_) => format!("SELECT k.key FROM {} AS k", keys_sql(binding, 5)),
         None => "SELECT NULL::jsonb AS key".to_owned(),
     };
     let sql = format!(
-        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, for_good, foreign_version)
-         SELECT $1, $2, of.key, $3, true, true FROM ({of_key}) AS of
+        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, for_good, foreign_version, version)
+         SELECT $1, $2, of.key, $3, true, true, $4 FROM ({of_key}) AS of
          ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, for_good = true, foreign_version = true,
-             key = coalesce(excluded.key, a.key), acknowledged_at = NULL, acknowledged_by = NULL",
+             key = coalesce(excluded.key, a.key), version = excluded.version, {WITHDRAWN}",
         text_digest_sql("place"),
     );
     let mut arguments = PgArguments::default();
-    let added =
-        arguments.add(binding.name()).and_then(|()| arguments.add(place)).and_then(|()| arguments.add(WHY));
+    let added = arguments
+        .add(binding.name())
+        .and_then(|()| arguments.add(place))
+        .and_then(|()| arguments.add(WHY))
+        .and_then(|()| arguments.add(version.0));
     added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     if let Some(key) = key {
         bind_keys(&mut arguments, binding, std::iter::once((0, key)))?;

@@ -50,7 +50,7 @@ impl Source {
         for item in items.iter().filter(|item| !is_tombstone(item)) {
             let Some(version) = version_of(item) else {
                 again += 1;
-                let why = Why { text: "the item has no version", for_good: false };
+                let why = Why { text: "the item has no version", for_good: false, version: None };
                 note_again(&mut transaction, name, &place(item), None, why).await?;
                 continue;
             };
@@ -68,7 +68,7 @@ impl Source {
                 Ok(state) => entries.push(Entry { place: place(item), version, state }),
                 Err(why) => {
                     again += 1;
-                    let why = Why { text: &why, for_good: true };
+                    let why = Why { text: &why, for_good: true, version: Some(version) };
                     note_again(&mut transaction, name, &place(item), None, why).await?;
                 }
             }

@@ -67,8 +67,9 @@ impl Source {
         forget(&mut transaction, name, &plan.forget_before).await?;
         lose_disowned(&mut transaction, name, &plan.disowned).await?;
         let mut applied = apply(&mut transaction, &writer, &plan.entries, Guard::Newer).await?;
-        for (place, why) in &plan.undecodable {
-            note_again(&mut transaction, name, place, None, Why { text: why, for_good: true }).await?;
+        for (place, version, why) in &plan.undecodable {
+            let why = Why { text: why, for_good: true, version: Some(*version) };
+            note_again(&mut transaction, name, place, None, why).await?;
         }
         applied.again += plan.undecodable.len() as u64;
         applied.again += note_earlier(&mut transaction, table, &plan.earlier).await?;

@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::FedTable;
+use super::accepted::{WITHDRAWN, becomes, noted};
 use super::entry::{Entry, State};
 use crate::binding::{digest_sql, list, text_digest_sql};
 use crate::fault::of_sqlx;
@@ -138,7 +139,7 @@ pub(super) async fn forget(connection: &mut PgConnection, name: &str, places: &[
 /// Items of one row may come in any order, as they are in different shards. 1. A row moves from A to B and
 /// back to A. 2. A's records come first and the row is A's. 3. B's put comes, late, and the row is B's. 4.
 /// B's tombstone deletes it. But A is live: its state is not in the stream any more, so it is read from the
-/// target.
+/// target. Also one of which an operator has accepted that PostgreSQL keeps its row, which has gone.
 pub(super) async fn note_others(
     connection: &mut PgConnection,
     name: &str,
@@ -148,12 +149,12 @@ pub(super) async fn note_others(
         return Ok(0);
     }
     let sql = format!(
-        "INSERT INTO lockstep.reverse_again (table_name, place, key, why)
+        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why)
          SELECT DISTINCT $1, other.place, other.key, 'another item of its row went'
          FROM (SELECT {row_key} AS row, place FROM lockstep.reverse_places WHERE {among}) AS gone
          JOIN lockstep.reverse_places other ON {of_other} = gone.row
          WHERE other.table_name = $1 AND other.live AND other.place <> gone.place
-         ON CONFLICT (table_name, {place}) DO NOTHING",
+         ON CONFLICT (table_name, {place}) DO UPDATE SET {WITHDRAWN} WHERE a.acknowledged_at IS NOT NULL",
         row_key = digest_sql("row_key"),
         among = among(),
         of_other = digest_sql("other.row_key"),
@@ -174,6 +175,8 @@ pub(super) struct Why<'a> {
     pub(super) text: &'a str,
     /// PostgreSQL can never hold it as it is: a dead letter until it changes.
     pub(super) for_good: bool,
+    /// Version of the state that it is about; `None` of an item that has none.
+    pub(super) version: Option<Version>,
 }
 
 /// Notes one item to be read again; `remembered` names the item whose source key is remembered, if it is.
@@ -186,11 +189,12 @@ pub(super) async fn note_again(
 ) -> Result<()> {
     let digest = text_digest_sql("place");
     let sql = format!(
-        "INSERT INTO lockstep.reverse_again (table_name, place, key, why, for_good)
-         SELECT $1, $2, (SELECT key FROM lockstep.reverse_places WHERE table_name = $1 AND {digest} = {}), $4, $5
+        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, for_good, version)
+         SELECT $1, $2, (SELECT key FROM lockstep.reverse_places WHERE table_name = $1 AND {digest} = {}), $4, $5, $6
          ON CONFLICT (table_name, {digest}) DO UPDATE SET why = excluded.why, for_good = excluded.for_good,
-             key = coalesce(excluded.key, reverse_again.key)",
+             key = coalesce(excluded.key, a.key), {}",
         text_digest_sql("$3::text"),
+        becomes("excluded.version"),
     );
     sqlx::query(AssertSqlSafe(sql))
         .bind(name)
@@ -198,6 +202,7 @@ pub(super) async fn note_again(
         .bind(remembered)
         .bind(why.text)
         .bind(why.for_good)
+        .bind(noted(why.version))
         .execute(connection)
         .await
         .doing("noting an item to be read again")?;
@@ -218,17 +223,18 @@ pub(super) async fn note_earlier(
     // A key that PostgreSQL cannot hold is none that it could have had in that epoch.
     let sayable = || earlier.iter().enumerate().filter(|(_, (.., key))| is_sayable(key));
     let sql = format!(
-        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why)
-         SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over'
+        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, version)
+         SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over', c.version
          FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN {} AS k
              USING (n)
          WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
                            WHERE p.table_name = $1 AND {} = {} AND p.version >= c.version) ORDER BY c.place
-         ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key",
+         ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key, {}",
         keys_sql(&table.binding, 5),
         text_digest_sql("p.place"),
         text_digest_sql("c.place"),
         text_digest_sql("place"),
+        becomes("excluded.version"),
     );
     let mut arguments = PgArguments::default();
     let added = arguments

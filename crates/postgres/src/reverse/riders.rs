@@ -18,6 +18,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, PgExecutor, Row as _};
 
 use super::FedTable;
+use super::accepted::WITHDRAWN;
 use crate::Source;
 use crate::binding::{digest_sql, text_digest_sql};
 use crate::fault::of_sqlx;
@@ -164,13 +165,15 @@ async fn left(
     .doing(doing)
 }
 
+/// Notes the item of a row that rode along. An operator may have accepted that PostgreSQL keeps the row, and
+/// the row has just changed, or gone.
 async fn note(connection: &mut PgConnection, name: &str, place: &str, key: &str, made: bool) -> Result<()> {
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, ridden, made)
          VALUES ($1, $2, $3::text::jsonb, 'a cascade or a trigger of the application has changed its row',
              true, $4)
          ON CONFLICT (table_name, {}) DO UPDATE SET ridden = true, key = coalesce(a.key, excluded.key),
-             made = a.made OR excluded.made",
+             made = a.made OR excluded.made, {WITHDRAWN}",
         text_digest_sql("place"),
     );
     sqlx::query(AssertSqlSafe(sql))

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use lockstep_core::{Result, TargetKey, Version, place};
+use lockstep_core::{Phase, Result, TargetKey, Version, place};
 use lockstep_postgres::KeyState;
 
 use super::earlier::stood_at;
@@ -15,6 +15,16 @@ use crate::table_run::TableRun;
 pub(super) async fn taken(run: &TableRun, places: &[TargetKey]) -> Result<HashMap<String, Version>> {
     let texts: Vec<String> = places.iter().map(text_of).collect();
     run.reader.ask(|| run.reader.source.reverse_versions(&run.binding, &texts)).await
+}
+
+/// Returns the versions of items at these places, by their texts, whose state the source stays without, as an
+/// operator has accepted. Elsewhere than in DynamoOnly nothing is excused by that: the source decides there.
+pub(super) async fn accepted(run: &TableRun, places: &[TargetKey]) -> Result<HashMap<String, Version>> {
+    if run.phase != Phase::DynamoOnly || places.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let texts: Vec<String> = places.iter().map(text_of).collect();
+    run.reader.ask(|| run.reader.source.reverse_accepted(&run.binding, &texts)).await
 }
 
 /// For each suspect: whether its row is a state that its item had in this comparison.
@@ -38,6 +48,6 @@ pub(super) fn agreements(
     waiting.iter().map(of_one).map(|agreed| agreed.unwrap_or(false)).collect()
 }
 
-fn text_of(key: &TargetKey) -> String {
+pub(super) fn text_of(key: &TargetKey) -> String {
     place(&key.to_attributes())
 }

@@ -3,7 +3,7 @@
 use lockstep_core::{Attributes, Result, TargetKey, is_tombstone, version_of};
 use lockstep_postgres::{KeyBound, KeyState, TableBinding};
 
-use super::agreed::{agreements, taken};
+use super::agreed::{accepted, agreements, taken, text_of};
 use super::{Seen, Waiting, are_restless};
 use crate::diff::{Class, SourceRow, classify, explain};
 use crate::suspect::{Subject, place_of};
@@ -22,6 +22,7 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
     let keys: Vec<Vec<String>> =
         waiting.iter().filter_map(|one| one.suspect.subject.key().cloned()).collect();
     let states = run.reader.look_up(&run.binding, &keys).await?;
+    let accepted = accepted(run, &places).await?;
     let taken_after = if restless { Some(taken(run, &places).await?) } else { None };
     let after = run.reader.items(&run.binding.target_name, &places).await?;
     if restless {
@@ -46,7 +47,8 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
                 of_row
             }
         };
-        seen.push(Seen { earlier, ..read });
+        let accepted = one.suspect.subject.place().and_then(|place| accepted.get(&text_of(place)).copied());
+        seen.push(Seen { earlier, accepted, ..read });
     }
     Ok(seen)
 }
@@ -114,6 +116,7 @@ fn see_nameless(binding: &TableBinding, before: Option<&Attributes>, after: Opti
     Seen {
         moved,
         earlier: false,
+        accepted: None,
         pending: false,
         dead_letter: false,
         live: after.is_some_and(|item| !is_tombstone(item)),
@@ -150,6 +153,7 @@ fn see(
     Seen {
         moved,
         earlier: false,
+        accepted: None,
         pending: state.pending.is_some(),
         dead_letter: state.dead_letter,
         live: after.is_some_and(|item| !is_tombstone(item)),
@@ -164,6 +168,7 @@ async fn observe_row(run: &TableRun, primary_key: &KeyBound) -> Result<(Seen, Op
     let seen = |moved, pending, dead_letter, class| Seen {
         moved,
         earlier: false,
+        accepted: None,
         pending,
         dead_letter,
         live: false,

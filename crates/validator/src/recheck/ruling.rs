@@ -22,6 +22,9 @@ pub(crate) struct Seen {
     pub(crate) pending: bool,
     /// Whether the key was a dead letter in the snapshot.
     pub(crate) dead_letter: bool,
+    /// The version of the item of which an operator has accepted that the source stays without that state;
+    /// known in DynamoOnly only.
+    pub(crate) accepted: Option<Version>,
     /// There is an item, and it is no tombstone.
     pub(crate) live: bool,
     /// The version of the item; `None` without one.
@@ -93,6 +96,13 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     // outranks that tombstone. 2. The row, as it is again, is a dead letter, and acknowledged.
     if seen.dead_letter && !seen.live && matches!(seen.class, Class::Unholdable(_)) {
         return Ruling::Decided(Outcome::Aside);
+    }
+    // The source follows the target, and would not have this state; nothing will change that. Only the state
+    // that was accepted: with a later one the item is on its way again, or a dead letter of its own.
+    let follows =
+        matches!(seen.class, Class::Missing | Class::Different(_) | Class::Extra | Class::Undecodable(_));
+    if !policy.pending_tells && follows && seen.accepted.is_some() && seen.accepted == seen.version {
+        return Ruling::Decided(Outcome::Accepted);
     }
     if seen.class == Class::Expired {
         return Ruling::Decided(Outcome::Expired);

@@ -20,6 +20,7 @@ fn decided_as(class: Class) -> Seen {
         earlier: false,
         pending: false,
         dead_letter: false,
+        accepted: None,
         live: false,
         version: None,
         class,
@@ -145,6 +146,30 @@ fn expiry_counts_only_once_nothing_is_pending() {
 fn in_dynamo_only_a_mismatch_is_never_proven() {
     check(at(0), Duration::from_secs(60), DYNAMO_ONLY, Ruling::Again);
     check_now(decided_as(Class::Equal), DYNAMO_ONLY, Ruling::Decided(Outcome::Equal));
+}
+
+#[test]
+fn in_dynamo_only_an_acceptance_excuses_the_state_that_was_accepted_and_no_other() {
+    let classes = [
+        Class::Missing,
+        Class::Different(vec!["text".to_owned()]),
+        Class::Extra,
+        Class::Undecodable("tags".to_owned()),
+    ];
+    for class in classes {
+        let seen = Seen { accepted: Some(Version(7)), version: Some(Version(7)), ..decided_as(class) };
+        check_now(seen.clone(), DYNAMO_ONLY, Ruling::Decided(Outcome::Accepted));
+        for version in [None, Some(Version(6)), Some(Version(8))] {
+            check_now(Seen { version, ..seen.clone() }, DYNAMO_ONLY, Ruling::Again);
+        }
+        check_now(Seen { moved: true, ..seen.clone() }, DYNAMO_ONLY, Ruling::Again);
+        check_now(Seen { accepted: None, version: None, ..seen.clone() }, DYNAMO_ONLY, Ruling::Again);
+        // Where the source decides it is a difference like any other.
+        let ruling = rule(seen, WRITE_AHEAD, LIVE);
+        assert!(matches!(ruling, Ruling::Found { .. }), "{ruling:?}");
+    }
+    let equal = Seen { accepted: Some(Version(7)), version: Some(Version(7)), ..decided_as(Class::Equal) };
+    check_now(equal, DYNAMO_ONLY, Ruling::Decided(Outcome::Equal));
 }
 
 #[test]

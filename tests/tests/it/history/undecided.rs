@@ -172,6 +172,66 @@ async fn what_postgres_refused_of_a_truth_that_returned_is_overwritten_by_no_rep
     assert_eq!(world.count("payments WHERE payment_id = 2000").await, 1);
 }
 
+/// 1. In DynamoOnly PostgreSQL refuses an item, and an operator accepts that it stays without. 2. The ordinary
+/// way back goes through: the item is in DynamoDB alone. 3. A trigger is off one day. 4. The comparison of
+/// `repair --state` put a tombstone over the only copy of an acknowledged row.
+#[tokio::test]
+async fn what_was_accepted_to_stay_behind_is_overwritten_by_no_repair_of_something_else() {
+    let world = World::start().await;
+    world.sql(&payments(1, 20)).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    let lease = Duration::from_millis(1_200);
+    let app = lockstep::migration::Migration::connect(world.production(world.url(), lease)).await;
+    let app = app.expect("both stores are there");
+    world.sql("CREATE UNIQUE INDEX references_once ON payments (transaction_reference)").await;
+    let row = |payment_id| lockstep_tests::world::rows::payment_row(payment_id, 7, "taken");
+    let store = app.store::<lockstep_payments::Payments>();
+    store.put(&row(1_000)).await.expect("acknowledged");
+    world.feed_until_drained().await;
+    store.put(&row(2_000)).await.expect("acknowledged");
+    crate::riders::beside_a_feed(&world, async {
+        let tried = "SELECT EXISTS (SELECT FROM lockstep.reverse_again WHERE tries > 1)";
+        eventually("it was tried", || world.value::<bool>(tried)).await;
+    })
+    .await;
+    world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
+    let accepted = world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await;
+    assert_eq!(accepted.expect("accepted"), 1);
+    let coordinator = world.coordinator().await;
+    coordinator.step(Phase::HybridRead, None, &()).await.expect("nothing else is behind");
+    coordinator.close().await;
+    app.shutdown().await;
+    let kept: String =
+        world.value("SELECT detail::text FROM lockstep.journal WHERE step = 'left in DynamoDB alone'").await;
+    assert!(kept.contains("2000") && !kept.contains("1000"), "{kept}");
+    let only_copy = async || {
+        let item = world.item(&world.payments_table(), &payment_key(2_000, 7)).await;
+        item.is_some_and(|item| !is_tombstone(&item))
+    };
+    let (migration, cancel) = (world.migration(), CancellationToken::new());
+    let orphans = find_orphans(&migration, &options(), &cancel).await.expect("searched");
+    let refused = repair_orphans(&migration, &orphans.found).await.expect_err("not decided about");
+    assert!(refused.to_string().contains("forgot or refused"), "{refused}");
+
+    world.sql("DROP TRIGGER zz_lockstep_capture_payments ON payments").await;
+    world.sql("UPDATE payments SET loan_id = 4 WHERE payment_id = 8").await;
+    let mended = mended(&world).await;
+    let found = mended.findings.expect("listed").repairable;
+    world.relay_until_empty().await;
+    assert!(only_copy().await, "it was acknowledged");
+    let extra: Vec<_> =
+        found.iter().filter(|finding| finding.class == FindingClass::Extra).cloned().collect();
+    assert!(extra.len() == 1 && extra[0].key[0] == "2000", "it is listed: {found:?}");
+    doctor_leads_to_a_decision(&world).await;
+
+    world.sql("DROP INDEX references_once").await;
+    assert_eq!(take_target(&migration, &extra).await.expect("taken").rows, 1);
+    assert_eq!(world.count("payments WHERE payment_id = 2000").await, 1);
+    repair_rows(&world).await;
+    let phase = world.source.control().await.expect("a phase").phase;
+    goes_on(&world, phase).await;
+}
+
 /// Checks that no command that the doctor names puts right what may be the only copy, without a word of it.
 async fn doctor_leads_to_a_decision(world: &World) {
     let said = diagnosis(world).await;

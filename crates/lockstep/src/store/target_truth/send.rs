@@ -105,22 +105,17 @@ impl Writer {
             let answer = timeout_at(limit, self.target().put_if(puts, &token, &permit.fence())).await;
             let error = match answer {
                 Ok(Ok(())) => return Ok(Sent::Applied),
-                // 1. Something between repeats a request whose answer it lost. 2. The first one was
-                // applied, so that the second is refused, and that is our answer. 3. Taken for a lost
-                // race, a function that adds one is called again, on its own result.
-                Ok(Err(error)) if error.kind == Kind::Refused && !lost => {
-                    count(&self.counters().target_looked_up, 1);
-                    return match timeout_at(deadline, self.trace(first, base, writer)).await {
-                        Ok(Ok(Trace::Applied)) => Ok(Sent::Applied),
-                        _ => Ok(Sent::Raced),
-                    };
-                }
                 // It did not leave: whether the lease can be had again, the next round asks.
                 Ok(Err(error)) if error.kind == Kind::Fenced && Instant::now() < deadline => continue,
                 Ok(Err(error)) => error,
                 Err(_) => Error::target(Kind::Unknown, "writing", "no answer in time"),
             };
-            lost |= error.kind == Kind::Unknown;
+            // A refusal says no more than a lost reply until the item has been read. 1. Something between
+            // repeats a request whose answer it lost. 2. The first one was applied, so that the second is
+            // refused, and that is our answer. 3. Taken for a lost race, a function that adds one is called
+            // again, on its own result. The same where the item does not name all who have written since, or
+            // could not be read.
+            lost |= matches!(error.kind, Kind::Unknown | Kind::Refused);
             if error.kind.retry() == Retry::Never && error.kind != Kind::Refused {
                 return Err(ended(error, lost));
             }
