@@ -1,9 +1,10 @@
 //! A success that says nothing is none (I18).
 //!
-//! To the SDK, a 200 with an empty body is `{}`, of which every part is optional: 1. A mesh answers GetRecords
-//! with an empty 200. 2. A page without a next iterator is the end of a closed shard. 3. Its other records are
-//! never read, and the truth goes back to PostgreSQL without them. A PutItem answered so was never written,
-//! and its mark was taken out; a Query of leases answered so found no instance, and a step waited for none.
+//! To the SDK, a 200 with an empty body is `{}`, of which every part is optional: 1. A mesh answers
+//! GetRecords with an empty 200. 2. A page without a next iterator is the end of a closed shard. 3. Its other
+//! records are never read, and the truth goes back to PostgreSQL without them. A PutItem answered so was
+//! never written, and its mark was taken out; a Query of leases answered so found no instance, and a step
+//! waited for none.
 //!
 //! DynamoDB sends `{}` at least, and of what it is asked for at least an empty list or a count. So an answer
 //! without a body, and one that lacks what its operation always says, is as one that was lost: its outcome is

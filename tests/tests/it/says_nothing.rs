@@ -1,5 +1,5 @@
-//! A success with an empty body, and one that lacks what was asked for, are no answer of DynamoDB (I18): nothing
-//! is acknowledged by them, finished, or taken for absent.
+//! A success with an empty body, and one that lacks what was asked for, are no answer of DynamoDB (I18):
+//! nothing is acknowledged by them, finished, or taken for absent.
 
 use std::time::Duration;
 
@@ -90,8 +90,8 @@ async fn in_dynamo_only_no_write_read_or_lease_is_answered_by_an_empty_success()
     app.shutdown().await;
 }
 
-/// 1. A mesh answers one GetRecords with an empty 200. 2. A page without a next iterator ends a shard for good.
-/// 3. The way back is taken without the rows behind it.
+/// 1. A mesh answers one GetRecords with an empty 200. 2. A page without a next iterator ends a shard for
+/// good. 3. The way back is taken without the rows behind it.
 #[tokio::test]
 async fn a_shard_is_not_finished_by_an_empty_answer_and_its_rows_arrive() {
     let world = World::behind_proxy().await;
