@@ -16,7 +16,7 @@
 //! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
 //! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
 //! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); `acts` (characters that act on
-//! what shows them); [`Window`]; [`Change`] (what a
+//! what shows them) and [`printable`](fn@printable) (text without them); [`Window`]; [`Change`] (what a
 //! stream says); [`settings`] (what operators turn); [`written`] (options as a file has them);
 //! [`serde_words`] (what may be told of a document that does not read).
 
@@ -38,6 +38,7 @@ mod key;
 mod lease;
 mod moment;
 mod phase;
+mod printable;
 mod row;
 mod same;
 pub mod serde_words;
@@ -74,6 +75,7 @@ pub use key::{SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_
 pub use lease::{InstanceRow, InstanceState, LEASE_MAX, Registration};
 pub use moment::Moment;
 pub use phase::{Phase, UnknownPhase};
+pub use printable::{printable, printable_cell, printable_json};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, tombstone};
 pub use this_machine::{host_of, is_this_machine};

@@ -19,6 +19,7 @@ use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
 use crate::snapshot::Snapshot;
 use crate::spend::Spend;
 use crate::stores::{RateView, StoreView, StoresView};
+use crate::supervise::caught;
 use crate::view::render;
 
 /// Longest wait for an answer of one store; after that it is said not to answer.
@@ -90,7 +91,29 @@ struct Read {
 }
 
 impl Reader {
+    /// Reads and shows. A panic is a reading that failed, and the next one is tried: 1. A row holds what this
+    /// program cannot. 2. The reading panics, and the daemon ends. 3. So it does at each start, and no page
+    /// says why.
     async fn read(&mut self) {
+        let Err(why) = caught(self.read_once()).await else { return };
+        tracing::error!("the migration could not be read: {why}");
+        (self.glanced, self.counted_at) = (None, None);
+        let before = self.shared.snapshot.borrow().clone();
+        let mut next = Snapshot {
+            number: before.number + 1,
+            status: before.status.clone(),
+            read_at: before.read_at,
+            stores: before.stores.clone(),
+            ..Snapshot::default()
+        };
+        let why = format!("the migration could not be read: {why}");
+        next.stores.postgresql = Some(store(next.stores.postgresql.take(), Err(why), Duration::ZERO));
+        self.rests(false);
+        // What was so before was shown before. Where not even that can be, the page stays as it is.
+        let _ = caught(async { self.show(next, &before) }).await;
+    }
+
+    async fn read_once(&mut self) {
         let before = self.shared.snapshot.borrow().clone();
         let is_fresh = before.read_at.is_some_and(|(at, _)| at.elapsed() < FRESH);
         let mut next = Snapshot {
@@ -110,6 +133,11 @@ impl Reader {
             next.stores.postgresql = Some(store(next.stores.postgresql.take(), Err(why), READ_WITHIN));
             self.rests(false);
         }
+        self.show(next, &before);
+    }
+
+    /// Judges what was read, and shows it.
+    fn show(&self, mut next: Snapshot, before: &Snapshot) {
         self.forget_measured(next.phase());
         let parts = self.shared.parts();
         let measured = self.shared.measured.borrow().clone();

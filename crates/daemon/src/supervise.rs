@@ -1,9 +1,11 @@
 //! Keeping a part running: while it is needed it runs, and when it ends it begins again by itself.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use rand::RngExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -102,6 +104,14 @@ pub(crate) async fn first_end(tasks: &mut JoinSet<&'static str>) -> String {
     }
 }
 
+/// Awaits `work`, of which a panic is told and ends nothing else.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .map_err(|_| format!("it panicked: {}", lockstep_core::PANICKED))
+}
+
 /// Waits until the part has ended.
 async fn ended(running: &mut JoinSet<Result<(), String>>) -> Result<(), String> {
     match running.join_next().await {
@@ -185,5 +195,15 @@ mod tests {
         let mut running = JoinSet::new();
         running.spawn(async { panic!("a bug") });
         assert!(ended(&mut running).await.is_err_and(|why| why.contains("panicked")));
+    }
+
+    #[tokio::test]
+    async fn a_panic_that_is_caught_is_told_and_ends_nothing_else() {
+        let yields_and_panics = async {
+            tokio::task::yield_now().await;
+            panic!("a bug")
+        };
+        assert!(caught(yields_and_panics).await.is_err_and(|why: String| why.contains("panicked")));
+        assert_eq!(caught(async { 7 }).await, Ok(7));
     }
 }

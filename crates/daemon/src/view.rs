@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::Utc;
 use lockstep_coordinator::Status;
-use lockstep_core::Phase;
+use lockstep_core::{Phase, printable_json};
 use lockstep_postgres::Entry;
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,8 @@ use crate::snapshot::Snapshot;
 pub(crate) fn render(snapshot: &mut Snapshot, shared: &Shared) {
     let mut view = snapshot.status.as_ref().map_or_else(unknown, of_status);
     view.insert("daemon".to_owned(), of_daemon(snapshot, shared));
-    snapshot.json = Bytes::from(Value::Object(view).to_string());
+    // As `status --json` has it: names and reasons are of other roles.
+    snapshot.json = Bytes::from(printable_json(&Value::Object(view).to_string()).into_owned());
 }
 
 fn of_daemon(snapshot: &Snapshot, shared: &Shared) -> Value {

@@ -155,6 +155,12 @@ impl Target {
             }
             error
         })?;
-        Ok(output.responses.unwrap_or_default().into_iter().map(|response| response.item).collect())
+        let found = output.responses.unwrap_or_default();
+        if found.len() != keys.len() {
+            let message =
+                format!("the answer is of {} items, and {} were asked for", found.len(), keys.len());
+            return Err(Error::target(Kind::Unknown, doing, message));
+        }
+        Ok(found.into_iter().map(|response| response.item).collect())
     }
 }

@@ -17,6 +17,7 @@ use super::payload_hash::PayloadHash;
 use super::sent::SentOrNot;
 use super::streams::Listings;
 use super::tables::Described;
+use super::understood::Understood;
 use super::{Leases, Owner, served::Served};
 
 /// Name of the control table where nothing else is said.
@@ -77,6 +78,7 @@ impl Default for TargetOptions {
 pub(super) fn client(shared: &SdkConfig) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(shared).retry_config(RetryConfig::disabled());
     let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
+    let config = config.interceptor(Understood);
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
@@ -115,7 +117,8 @@ impl Target {
         let identity = options.endpoint_url.is_none().then(|| aws_sdk_sts::Client::new(&shared));
         let streams =
             aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        let mut streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
+        let streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
+        let mut streams = streams.interceptor(Understood);
         if let Some(url) = &options.streams_endpoint_url {
             streams = streams.endpoint_url(url);
         }

@@ -8,6 +8,7 @@ use lockstep_core::{Error, Kind, Side};
 
 use super::clear::TokenInClear;
 use super::sent::{NoAnswerFrom, NothingSent};
+use super::understood::SaysNothing;
 use super::{codes, without_values};
 
 /// Reads an SDK error while `doing` something.
@@ -30,7 +31,13 @@ where
             (Kind::Unknown, format!("no answer{from} within the time-out"))
         }
         SdkError::ResponseError(response) => match response.raw().status().as_u16() {
-            status if (200..300).contains(&status) => (Kind::Unknown, "the answer broke off".to_owned()),
+            status if (200..300).contains(&status) => {
+                let nothing = chain(&error).find_map(|cause| cause.downcast_ref::<SaysNothing>());
+                (
+                    Kind::Unknown,
+                    nothing.map_or_else(|| "the answer broke off".to_owned(), ToString::to_string),
+                )
+            }
             status => (codes::kind("", status, ""), codes::advise("", status, "the answer broke off")),
         },
         SdkError::ConstructionFailure(_) => {

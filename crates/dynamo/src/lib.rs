@@ -1,9 +1,8 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
-//! clear text), `sent` (whether anything left), `codes`, `without_values` and `fault` (what an SDK error
-//! means), `tables` and `mismatch`
-//! (create, describe), `expiry` (by which attribute), `protection` (of a table that is the truth),
+//! clear text), `sent` (whether anything left), `understood` (no success that says nothing), `codes`,
+//! `without_values` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe), `expiry` (by which attribute), `protection` (of a table that is the truth),
 //! `capacity`, `guarded` (versioned writes), `fence` (a request that may leave only in time), `transact`
 //! (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and id
 //! counters of that time), `initial_load` (how rows go in by writes), `apart` (no two of one place in a
@@ -56,6 +55,7 @@ mod served;
 pub mod streams;
 mod tables;
 mod transact;
+mod understood;
 mod wire_json;
 mod without_values;
 

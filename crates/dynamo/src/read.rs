@@ -1,5 +1,7 @@
 //! Reading items: singly, by keys, and whole tables in segments.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnConsumedCapacity};
 use lockstep_core::{Attributes, Error, Kind, Result, Retry, TargetKey};
@@ -62,8 +64,11 @@ impl Target {
                 KeysAndAttributes::builder().set_keys(Some(wanted.clone())).consistent_read(true).build();
             let request = request.map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
             match self.client.batch_get_item().request_items(table, request).send().await {
-                // Something between that answers `{}` would make every item absent.
-                Ok(output) if output.responses.is_none() && output.unprocessed_keys.is_none() => {
+                // DynamoDB names each table that was asked for, were it with an empty list. What names none
+                // would make every item absent.
+                Ok(output)
+                    if !is_named(table, output.responses.as_ref(), output.unprocessed_keys.as_ref()) =>
+                {
                     let error = Error::target(Kind::Unknown, doing(), "the answer names no table");
                     backoff.pause(error).await?;
                 }
@@ -130,4 +135,13 @@ impl Target {
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         if segments > 1 { request.segment(segment as i32).total_segments(segments as i32) } else { request }
     }
+}
+
+fn is_named<A, B>(
+    table: &str,
+    found: Option<&HashMap<String, A>>,
+    unprocessed: Option<&HashMap<String, B>>,
+) -> bool {
+    found.is_some_and(|found| found.contains_key(table))
+        || unprocessed.is_some_and(|left| left.contains_key(table))
 }

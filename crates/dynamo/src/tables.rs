@@ -95,7 +95,9 @@ impl Target {
         let asked_at = Instant::now();
         match self.client.describe_table().table_name(table).send().await {
             Ok(output) => {
-                let found = output.table.unwrap_or_else(|| TableDescription::builder().build());
+                let doing = || format!("describing {table} at {}", self.address());
+                let nothing = || Error::target(Kind::Unknown, doing(), "the answer describes no table");
+                let found = output.table.ok_or_else(nothing)?;
                 self.described.note(table, asked_at, &found);
                 Ok(Some(found))
             }

@@ -12,6 +12,12 @@ pub(crate) fn is_ahead(time: &str) -> String {
     format!("({time} > pg_catalog.clock_timestamp() + interval '1 second')")
 }
 
+/// Returns a stored time of a role's as one that this program can hold: one of the years that PostgreSQL
+/// counts from, and none that lies ahead. The guard of the table sees to it, and rows of before it are there.
+pub(crate) fn sayable(time: &str) -> String {
+    format!("greatest(least({time}, pg_catalog.clock_timestamp()), '2000-01-01 00:00:00+00'::timestamptz)")
+}
+
 /// Returns the expression that tells whether a stored time is younger than `age`, an interval. One that lies
 /// ahead is not.
 pub(crate) fn is_younger(time: &str, age: &str) -> String {

@@ -18,7 +18,7 @@ const TABLES: &str = "
     UNION SELECT l.relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS l";
 
 /// The types of their columns, with what those are made of.
-const TYPES: &str = "
+pub(crate) const TYPES: &str = "
     WITH RECURSIVE types AS (
         SELECT a.atttypid AS oid FROM pg_catalog.pg_attribute a
             WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped
@@ -42,7 +42,12 @@ const TYPES: &str = "
 
 /// Query for what calls a function, of the tables and types, with the owner of each function; the owner of a
 /// domain may have it call another one at any time. Code of superusers is trusted, and so is code of the
-/// owner of the table, who may do anything to it.
+/// owner of table `$3`, who may do anything to it.
+///
+/// The owner of any other type may make casts of it, which our statements would run: 1. A column is an enum,
+/// and the table goes to the operator, the enum not. 2. Its owner makes a cast from text to it, with a
+/// function of its own. 3. The relay looks for the row of a key, whose text is cast to the enum. And the
+/// owner of a partition gives it a trigger at any time.
 const CODE: &str = "
     WITH objects AS MATERIALIZED (
         SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass AS class, g.oid, 'trigger ' || g.tgname AS name
@@ -85,17 +90,31 @@ const CODE: &str = "
             JOIN pg_catalog.pg_proc p ON p.oid = f.oprcode::oid
             WHERE c.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass
         UNION ALL
-        SELECT 'domain ' || p.typname, p.typowner
-            FROM pg_catalog.pg_type p WHERE p.oid = ANY($2) AND p.typtype = 'd')
+        SELECT CASE p.typtype WHEN 'd' THEN 'domain ' ELSE 'type ' END || p.typname, p.typowner
+            FROM pg_catalog.pg_type p WHERE p.oid = ANY($2) AND p.typtype <> 'm'
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = p.oid)
+        UNION ALL
+        SELECT 'partition ' || c.relname, c.relowner FROM pg_catalog.pg_class c WHERE c.oid = ANY($1)
+        UNION ALL
+        -- Of a type of our tables to another one, to text, or to JSON, and back.
+        SELECT 'the cast from ' || s.typname || ' to ' || t.typname, p.proowner
+            FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+            JOIN pg_catalog.pg_type s ON s.oid = k.castsource
+            JOIN pg_catalog.pg_type t ON t.oid = k.casttarget
+            WHERE (s.oid = ANY($2) OR t.oid = ANY($2))
+            AND (s.oid = ANY($2) OR s.typnamespace = 'pg_catalog'::pg_catalog.regnamespace)
+            AND (t.oid = ANY($2) OR t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace))
     SELECT DISTINCT code.name || ' (' || r.rolname || ')' FROM code
     JOIN pg_catalog.pg_roles r ON r.oid = code.owner
     WHERE NOT r.rolsuper AND r.rolname <> current_user
-        AND code.owner NOT IN (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = ANY($1))
+        AND code.owner IS DISTINCT FROM (SELECT c.relowner FROM pg_catalog.pg_class c
+            WHERE c.oid = pg_catalog.to_regclass($3)::oid)
     ORDER BY 1";
 
 impl Source {
-    /// Triggers, constraints, expressions, rules, indexes and domains of a table that run code of a role that
-    /// is neither ours, nor the table's owner, nor a superuser: `trigger name (role)`.
+    /// Triggers, constraints, expressions, rules, indexes, types, casts and partitions of a table that run
+    /// code of a role that is neither ours, nor the table's owner, nor a superuser, or may have it run at any
+    /// time: `trigger name (role)`.
     ///
     /// # Errors
     /// The driver's.
@@ -110,6 +129,7 @@ impl Source {
             .doing(doing)?;
         let types: Vec<Oid> =
             sqlx::query_scalar(TYPES).bind(&tables).fetch_all(&mut *connection).await.doing(doing)?;
-        sqlx::query_scalar(CODE).bind(&tables).bind(&types).fetch_all(&mut *connection).await.doing(doing)
+        let code = sqlx::query_scalar(CODE).bind(&tables).bind(&types).bind(binding.relation.sql());
+        code.fetch_all(&mut *connection).await.doing(doing)
     }
 }

@@ -42,7 +42,7 @@ const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journa
              ',' ORDER BY name)
          FROM lockstep.settings),
      (SELECT pg_catalog.string_agg(id::text || state || coalesce(epoch, 0)::text
-             || (renewed_at + lease_ms * interval '1 millisecond' > pg_catalog.clock_timestamp())::text,
+             || (renewed_at > pg_catalog.clock_timestamp() - lease_ms * interval '1 millisecond')::text,
              ',' ORDER BY id)
          FROM lockstep.instances),
      (SELECT pg_catalog.count(*)::text || ' ' || pg_catalog.count(acknowledged_at)::text

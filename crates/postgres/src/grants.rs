@@ -1,6 +1,7 @@
 //! The rights of each role in PostgreSQL, as SQL.
 
 use super::binding::{list, quote_literal};
+use super::foreign_code::TYPES;
 use super::{Relation, quote_identifier};
 
 /// The role that connects.
@@ -44,12 +45,13 @@ pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation])
             let database = quote_identifier(database);
             // Only an owner can make a trigger fire always.
             let owns = tables.iter().map(|table| format!("ALTER TABLE {} OWNER TO {name};", table.sql()));
+            let owns_besides = own_besides(&name, tables);
             let looks_up = read_referred(&name, tables);
             let connects = [format!("GRANT CONNECT, CREATE ON DATABASE {database} TO {name};")];
             let uses = schemas(tables)
                 .into_iter()
                 .map(|schema| format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {name};"));
-            connects.into_iter().chain(uses).chain(owns).chain(looks_up).collect()
+            connects.into_iter().chain(uses).chain(owns).chain(owns_besides).chain(looks_up).collect()
         }
         GrantedRole::Application => each(&APPLICATION),
         GrantedRole::ReadOnly => {
@@ -60,6 +62,45 @@ pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation])
             each(&READ_ONLY).into_iter().chain(uses).chain(reads).collect()
         }
     }
+}
+
+/// Gives role `name` the partitions of `tables`, and the types of their columns: whose owner another role is,
+/// that one has code of its own run with the rights of `name`, by a trigger or a cast. Those of superusers
+/// and of extensions stay theirs. Only the database knows which these are.
+fn own_besides(name: &str, tables: &[&Relation]) -> Option<String> {
+    let relations = tables.iter().map(|table| quote_literal(&table.sql()));
+    (!tables.is_empty()).then(|| {
+        format!(
+            "DO $grant$ DECLARE
+    moved oid[] := ARRAY(SELECT l.relid::oid FROM pg_catalog.unnest(ARRAY[{}]::regclass[]) AS t (relation),
+        pg_catalog.pg_partition_tree(t.relation) AS l
+        UNION SELECT pg_catalog.unnest(ARRAY[{}]::regclass[])::oid);
+    besides record;
+BEGIN
+    FOR besides IN
+        SELECT 'TABLE' AS kind, n.nspname, c.relname AS name
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = ANY (moved) AND c.relispartition
+        UNION ALL
+        SELECT 'TYPE', n.nspname, p.typname
+        FROM pg_catalog.pg_type p JOIN pg_catalog.pg_namespace n ON n.oid = p.typnamespace
+        JOIN pg_catalog.pg_roles r ON r.oid = p.typowner LEFT JOIN pg_catalog.pg_class c ON c.oid = p.typrelid
+        WHERE p.oid IN ({types}) AND NOT r.rolsuper AND p.typtype <> 'm' AND coalesce(c.relkind = 'c', true)
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = p.oid)
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'
+                AND d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = p.oid)
+    LOOP
+        EXECUTE pg_catalog.format('GRANT USAGE, CREATE ON SCHEMA %I TO ', besides.nspname) || {to};
+        EXECUTE pg_catalog.format('ALTER ' || besides.kind || ' %I.%I OWNER TO ',
+            besides.nspname, besides.name) || {to};
+    END LOOP;
+END $grant$;",
+            list(relations.clone()),
+            list(relations),
+            types = TYPES.replace("$1", "moved"),
+            to = quote_literal(name),
+        )
+    })
 }
 
 /// Lets role `name` read what the foreign keys of `tables` refer to: a comparison counts rows that refer to

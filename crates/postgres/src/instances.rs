@@ -7,9 +7,11 @@
 use crate::control_of_row;
 
 use lockstep_core::{Control, Doing, Epoch, InstanceRow, Registration, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
+use super::clock::sayable;
 
 /// Time for which an expired row is kept for people to see, at least.
 const EXPIRED_KEPT: &str = "1 day";
@@ -77,16 +79,17 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
-        let found = sqlx::query_as(
-            // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better
-            // match. Each column by its name: a later version adds one, and a statement that was prepared
-            // before fails.
-            // An application's role writes names, of any length.
+        let (started_at, renewed_at) = (sayable("started_at"), sayable("renewed_at"));
+        // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better
+        // match. Each column by its name: a later version adds one, and a statement that was prepared before
+        // fails. An application's role writes names, of any length, and times, of any year.
+        let found = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT id, pg_catalog.left(name, 255) AS name, pg_catalog.left(host, 255) AS host,
-                 pid, started_at, epoch, lease_ms, renewals, renewed_at, state, lease_ms - (1000::float8 * extract(epoch
-                FROM pg_catalog.clock_timestamp() - renewed_at)::float8)::bigint AS lease_left_ms
-             FROM lockstep.instances ORDER BY state DESC, name, started_at, id",
-        )
+                 pid, {started_at} AS started_at, epoch, lease_ms, renewals,
+                 {renewed_at} AS renewed_at, state, lease_ms - (1000::float8 * extract(epoch
+                     FROM pg_catalog.clock_timestamp() - {renewed_at})::float8)::bigint AS lease_left_ms
+             FROM lockstep.instances ORDER BY state DESC, name, started_at, id"
+        )))
         .fetch_all(self.pool())
         .await
         .doing("reading the instances");

@@ -73,38 +73,50 @@ impl Source {
     }
 
     /// Returns the rights that our role lacks for a migration of this table, a sentence each: the owner of
-    /// the table installs capture, and a role that may create a schema makes ours.
+    /// the table and of each of its partitions installs capture, and a role that may create a schema makes
+    /// ours.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn missing_rights(&self, binding: &TableBinding) -> Result<Vec<String>> {
-        let found: Option<(String, String, bool, bool, bool)> = sqlx::query_as(
-            "SELECT current_user::text, pg_catalog.pg_get_userbyid(c.relowner)::text,
+        let found: Vec<(String, String, String, bool, bool, bool)> = sqlx::query_as(
+            "SELECT current_user::text,
+                 CASE WHEN c.oid = pg_catalog.to_regclass($1)::oid THEN ''
+                     ELSE pg_catalog.format('partition %I.%I', n.nspname, c.relname) END,
+                 pg_catalog.pg_get_userbyid(c.relowner)::text,
                  pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE'),
                  pg_catalog.to_regnamespace('lockstep') IS NOT NULL
                      OR pg_catalog.has_database_privilege(current_user,
                          pg_catalog.current_database(), 'CREATE'),
                  pg_catalog.has_schema_privilege(current_user, c.relnamespace, 'USAGE')
-             FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid",
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid IN (SELECT pg_catalog.to_regclass($1)::oid UNION ALL
+                 SELECT l.relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS l)
+             ORDER BY c.oid <> pg_catalog.to_regclass($1)::oid, 2",
         )
         .bind(binding.relation.sql())
-        .fetch_optional(self.pool())
+        .fetch_all(self.pool())
         .await
         .doing("asking for the rights of our role")?;
-        let Some((role, owner, owns, creates, uses)) = found else { return Ok(Vec::new()) };
-        let relation = &binding.relation;
-        let mut missing = Vec::new();
-        if !owns {
-            missing.push(format!(
-                "role {role} is not a member of {owner}, which owns {relation}: GRANT {owner} TO {role}"
-            ));
-        }
-        if !creates {
-            missing.push(format!("role {role} may not create schema lockstep: GRANT CREATE ON DATABASE"));
-        }
-        if !uses {
-            missing.push(format!("role {role} has no USAGE on the schema of {relation}"));
+        let mut missing: Vec<String> = Vec::new();
+        for (role, partition, owner, owns, creates, uses) in found {
+            let relation = match partition.is_empty() {
+                true => binding.relation.to_string(),
+                false => format!("{partition} of {}", binding.relation),
+            };
+            if !owns {
+                missing.push(format!(
+                    "role {role} is not a member of {owner}, which owns {relation}: GRANT {owner} TO {role}"
+                ));
+            }
+            // The database is the same for each.
+            if !creates && partition.is_empty() {
+                missing.push(format!("role {role} may not create schema lockstep: GRANT CREATE ON DATABASE"));
+            }
+            if !uses {
+                missing.push(format!("role {role} has no USAGE on the schema of {relation}"));
+            }
         }
         Ok(missing)
     }

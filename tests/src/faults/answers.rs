@@ -20,6 +20,8 @@ pub(super) enum Refusal {
     AccessDenied,
     /// A page of something before DynamoDB, with this status.
     Page(u16),
+    /// A success with this body.
+    Empty(&'static str),
     /// This code.
     Code(&'static str),
     /// A statement is not one that the endpoint takes.
@@ -45,6 +47,7 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
     let bad = StatusCode::BAD_REQUEST;
     let (status, family, code, message) = match &refusal {
         Refusal::Page(status) => return page(*status),
+        Refusal::Empty(body) => return json(StatusCode::OK, Bytes::from_static(body.as_bytes())),
         Refusal::Signature(why) => (bad, COMMON, "InvalidSignatureException", why.as_str()),
         Refusal::NothingFound => {
             return json(StatusCode::OK, r#"{"Items":[],"Count":0,"ScannedCount":0}"#.into());

@@ -48,6 +48,8 @@ pub enum Fault {
     /// The request is applied, and answered with such a page all the same: a 503 of a mesh that lost the
     /// answer.
     PageAfter(u16),
+    /// A success with this body and nothing else, which may be empty; nothing is applied.
+    Empty(&'static str),
     /// The whole call is refused with this code (`ReplicatedWriteConflictException`, `RequestTimeTooSkewed`,
     /// …), status 400; nothing is applied.
     Code(&'static str),
@@ -95,6 +97,7 @@ pub enum FaultKind {
     WriteUnits,
     Page,
     PageAfter,
+    Empty,
     Code,
     Calls,
     LongStatements,
@@ -126,6 +129,7 @@ impl Fault {
             Fault::WriteUnits(_) => FaultKind::WriteUnits,
             Fault::Page(_) => FaultKind::Page,
             Fault::PageAfter(_) => FaultKind::PageAfter,
+            Fault::Empty(_) => FaultKind::Empty,
             Fault::Code(_) => FaultKind::Code,
             Fault::Calls(_) => FaultKind::Calls,
             Fault::LongStatements(_) => FaultKind::LongStatements,

@@ -181,6 +181,7 @@ impl Rule {
             }
             Fault::Page(status) => Effect::Refuse(Refusal::Page(*status)),
             Fault::PageAfter(status) => Effect::ApplyThenRefuse(Refusal::Page(*status)),
+            Fault::Empty(body) => Effect::Refuse(Refusal::Empty(body)),
             Fault::Code(code) => Effect::Refuse(Refusal::Code(code)),
             Fault::LongStatements(most) => {
                 let over = call.statements().iter().any(|(characters, _)| characters > most);

@@ -80,6 +80,7 @@ mod rights;
 mod roles;
 mod round_trips;
 mod sample;
+mod says_nothing;
 mod schedules;
 mod serve;
 mod sessions;

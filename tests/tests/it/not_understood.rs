@@ -106,6 +106,7 @@ async fn a_stray_answer_neither_replaces_a_healthy_item_nor_sets_its_row_aside()
         Fault::Page(200),
         Fault::PageAfter(503),
         Fault::ExpiredToken,
+        Fault::Empty(""),
         Fault::Code("ReplicatedWriteConflictException"),
         Fault::Code("RequestTimeTooSkewed"),
         Fault::Code("ThrottledException"),

@@ -1,15 +1,14 @@
 //! Display for people while a command works. All of it goes to stderr; stdout has the report alone.
 //!
-//! In reading order: `text` (numbers as words), `rates` (from counters to rates, pure), `printable` (what a
-//! terminal may be sent), `board` (one line or bar a table).
+//! In reading order: `text` (numbers as words), `rates` (from counters to rates, pure), `board` (one line or
+//! bar a table).
 
 mod board;
-mod printable;
 mod rates;
 mod text;
 
 pub use board::Board;
-pub use printable::{printable, printable_cell, printable_json};
+pub use lockstep_core::{printable, printable_cell, printable_json};
 pub use rates::{Counter, Sample};
 pub use text::{count, seconds};
 

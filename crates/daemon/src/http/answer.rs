@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, Response, StatusCode};
-use lockstep_core::Kind;
+use lockstep_core::{Kind, printable_json};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -161,10 +161,12 @@ impl axum::response::IntoResponse for Refusal {
     }
 }
 
-/// Returns a value as JSON.
+/// Returns a value as JSON, whose strings a terminal does not act on: names and reasons are of other roles,
+/// and an operator's `curl` shows them.
 pub(crate) fn ok_json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     // An answer made here is of strings and numbers: it cannot fail to be written.
-    raw_json(status, serde_json::to_vec(value).unwrap_or_default())
+    let text = serde_json::to_string(value).unwrap_or_default();
+    raw_json(status, printable_json(&text).into_owned())
 }
 
 /// JSON that was written before.

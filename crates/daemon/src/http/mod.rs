@@ -3,7 +3,7 @@
 //! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
 //! `body`, `route` and `table` (every route there is), `page` and `open` (routes without a token), `reads`,
 //! `events`, `acts`, `perform` (doing what they ask), `settings`, `aliases` (routes of before), `openapi`,
-//! `tls`, `server`.
+//! `tls`, `places`, `stalled`, `server`.
 
 mod acts;
 mod aliases;
@@ -15,10 +15,12 @@ mod open;
 mod openapi;
 mod page;
 mod perform;
+mod places;
 mod reads;
 mod route;
 mod server;
 mod settings;
+mod stalled;
 mod table;
 mod tls;
 mod tokens;

@@ -1,4 +1,4 @@
-//! Connections: how many there may be, and how long one may take to say what it wants.
+//! Connections: how long one may take to say what it wants, and to hear it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,19 +12,23 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
+use super::answer::Refusal;
 use super::body::discard;
 use super::guard::Guard;
+use super::places::Places;
+use super::stalled::{Stalled, TAKE_WITHIN};
 use super::table;
 use super::tls::Tls;
 use crate::shared::Shared;
 
-/// Connections at once. More wait until one ends.
-const CONNECTIONS_MAX: usize = 1_024;
+/// Paths of probes, for which there are places when there are no others.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+/// Time that a connection in a place of probes has, from its beginning to its end.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
 /// A client that takes longer for its head is hung up on.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a head, and of what waits to be sent to one client.
@@ -37,29 +41,33 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// Serves until the daemon ends, then sees answers under way through.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Option<Tls>, guard: Guard) {
     let (router, guard) = (table::router(shared.clone()), Arc::new(guard));
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::default();
     let mut connections = JoinSet::new();
-    loop {
-        let accepted = shared.stop.run_until_cancelled(async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        });
-        let Some((place, accepted)) = accepted.await else { break };
+    while let Some(accepted) = shared.stop.run_until_cancelled(listener.accept()).await {
         while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let (shared, router, guard, tls) = (shared.clone(), router.clone(), guard.clone(), tls.clone());
+        // Where there is none at all, it is hung up on.
+        let Some(place) = places.take(peer.ip()) else { continue };
+        let served = Served {
+            shared: shared.clone(),
+            router: router.clone(),
+            guard: guard.clone(),
+            only_probes: place.is_of_probes(),
+        };
+        let tls = tls.clone();
         connections.spawn(async move {
             // Given back when the connection ends.
             let _place = place;
             // Answers are small, and a person waits for each.
             let _ = stream.set_nodelay(true);
-            let Some(Tls(acceptor)) = tls else { return talk(shared, stream, router, guard).await };
-            // One that does not come to an agreement, or takes its time, is hung up on.
-            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
-                talk(shared, stream, router, guard).await;
+            let stream = Stalled::new(stream, TAKE_WITHIN);
+            if served.only_probes {
+                let _ = tokio::time::timeout(PROBE_WITHIN, served.connection(stream, tls)).await;
+            } else {
+                served.connection(stream, tls).await;
             }
         });
     }
@@ -68,26 +76,56 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Optio
     let _ = tokio::time::timeout(END_WITHIN, ended).await;
 }
 
-async fn talk<S>(shared: Arc<Shared>, stream: S, router: axum::Router, guard: Arc<Guard>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let service = service_fn(move |request| {
-        let (router, guard) = (router.clone(), guard.clone());
-        async move { Ok::<_, Infallible>(answer(request, router, &guard).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // That a client went away is no error.
-        _ = &mut connection => {}
-        () = shared.stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+/// Everything that serves one connection.
+struct Served {
+    shared: Arc<Shared>,
+    router: axum::Router,
+    guard: Arc<Guard>,
+    /// Whether there was no place but one of probes.
+    only_probes: bool,
+}
+
+impl Served {
+    async fn connection<S>(self, stream: S, tls: Option<Tls>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Some(Tls(acceptor)) = tls else { return self.talk(stream).await };
+        // One that does not come to an agreement, or takes its time, is hung up on.
+        if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
+            self.talk(stream).await;
+        }
+    }
+
+    async fn talk<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Self { shared, router, guard, only_probes } = self;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (router, guard) = (router.clone(), guard.clone());
+            async move {
+                if only_probes && !PROBES.contains(&request.uri().path()) {
+                    return Ok::<_, Infallible>(Refusal::rate_limited().into_response());
+                }
+                Ok(answer(request, router, &guard).await)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            // A place of probes is for one answer.
+            .keep_alive(!only_probes)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            // That a client went away is no error.
+            _ = &mut connection => {}
+            () = shared.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
         }
     }
 }

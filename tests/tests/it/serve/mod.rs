@@ -3,6 +3,7 @@
 mod browser;
 mod checked;
 mod demo;
+mod extremes;
 mod fuzzed;
 mod idle;
 mod kept;

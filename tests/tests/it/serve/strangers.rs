@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use lockstep_tests::World;
-use lockstep_tests::world::within;
+use lockstep_tests::world::{eventually, within};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::served::{OPERATE, READ, Served};
 
@@ -143,6 +143,48 @@ async fn a_client_that_does_not_say_what_it_wants_is_hung_up_on() {
     let _ = within(Duration::from_secs(30), slow.read_to_end(&mut answer)).await;
     assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
     assert_eq!(served.open("/healthz").await.status, StatusCode::OK);
+}
+
+/// 1. More clients than there are places send request after request, and read nothing. 2. A probe of
+/// `/healthz` got no place, and its daemon, which is well, was restarted.
+#[tokio::test]
+async fn clients_that_never_read_shut_out_no_probe_and_are_hung_up_on() {
+    const CLIENTS: usize = 1_025;
+    let world = World::start().await;
+    let served = Served::of(&world).await;
+    let address: std::net::SocketAddr =
+        served.address.trim_start_matches("http://").parse().expect("an address");
+    let connect = async || {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // So that answers wait at the daemon, and not in the system of the client.
+        socket.set_recv_buffer_size(2_048).expect("a buffer");
+        socket.connect(address).await
+    };
+    // Answers of 7 MB, of which no system keeps as much for a client.
+    let pipelined = b"GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(400);
+    let mut silent = Vec::with_capacity(CLIENTS);
+    for _ in 0..CLIENTS {
+        // One that finds no place may be hung up on at once.
+        let Ok(client) = connect().await else { continue };
+        if client.writable().await.is_ok() {
+            let _ = client.try_write(&pipelined);
+        }
+        silent.push(client);
+    }
+    let asks = async |path: &str| {
+        let Ok(mut client) = TcpStream::connect(address).await else { return false };
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let _ = client.write_all(ask.as_bytes()).await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), client.read_to_end(&mut answer)).await;
+        matches!(read, Ok(Ok(_))) && answer.starts_with(b"HTTP/1.1 200")
+    };
+    let probed = eventually("a probe is answered", || async { asks("/healthz").await });
+    within(Duration::from_secs(15), probed).await;
+    assert!(!asks("/").await, "the places of this address are taken, and a probe had one of its own");
+    // They are hung up on, with no client having gone away.
+    eventually("there are places for others again", || async { asks("/").await }).await;
+    drop(silent);
 }
 
 #[tokio::test]

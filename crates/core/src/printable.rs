@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use lockstep_core::acts;
+use super::acts::acts;
 
 /// `text` without characters that a terminal acts on, or that change how others are read. Line ends and tabs
 /// stay.
