@@ -55,6 +55,8 @@ pub struct Folded {
 pub struct FoldedItem {
     /// Key attributes of the item.
     pub key: Attributes,
+    /// The same as one text; see [`place`](crate::place()).
+    pub place: String,
     /// It went, without a tombstone, before `change`: what was known of its versions no longer holds.
     pub gone_before: bool,
     /// The newest state; [`Change::Put`] or [`Change::Deleted`].

@@ -139,11 +139,11 @@ pub fn time_and_id(at: &str, id: i64) -> String {
 /// Returns the key of an item as one text, the same for equal keys: what the reverse feed remembers it by.
 pub fn place(key: &Attributes) -> String {
     let part = |name: &str| match key.get(name) {
-        Some(AttributeValue::S(text)) => serde_json::json!(["S", text]),
-        Some(AttributeValue::N(text)) => serde_json::json!(["N", text]),
-        _ => serde_json::Value::Null,
+        Some(AttributeValue::S(text)) => Some(("S", text)),
+        Some(AttributeValue::N(text)) => Some(("N", text)),
+        _ => None,
     };
-    serde_json::json!([part(PK), part(SK)]).to_string()
+    serde_json::to_string(&(part(PK), part(SK))).expect("texts are JSON")
 }
 
 /// Returns the key that [`place`] made a text of.
@@ -241,6 +241,28 @@ mod tests {
         assert!(at(AttributeValue::N(format!("-8{:037}", 0))).is_err());
         assert!(at(AttributeValue::S("LOG#lockstep-history".to_owned())).is_ok());
         assert!(at(AttributeValue::N(i64::MIN.to_string())).is_ok());
+    }
+
+    /// PostgreSQL keeps places: spelled otherwise by another version, an item would be another one, and the
+    /// newest of its versions unknown.
+    #[test]
+    fn a_place_is_spelled_as_it_is_kept() {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let number = AttributeValue::N("-1.50".to_owned());
+        let cases = [
+            (
+                text("a\"b\\c\n\u{1f}\u{7f}é😀/"),
+                Some(number),
+                "[[\"S\",\"a\\\"b\\\\c\\n\\u001f\u{7f}é😀/\"],[\"N\",\"-1.50\"]]",
+            ),
+            (text(""), Some(text("\0")), "[[\"S\",\"\"],[\"S\",\"\\u0000\"]]"),
+            (AttributeValue::N("7".to_owned()), None, "[[\"N\",\"7\"],null]"),
+        ];
+        for (partition, sort, expected) in cases {
+            let key = TargetKey { partition, sort };
+            assert_eq!(place(&key.to_attributes()), expected);
+            assert_eq!(key_of_place(expected), Some(key));
+        }
     }
 
     #[track_caller]

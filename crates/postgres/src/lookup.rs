@@ -80,16 +80,27 @@ impl KeyState {
 ///
 /// A relation with columns `n` and `key` whose parameters begin at `first`; [`bind_keys`] adds them.
 pub(super) fn keys_sql(binding: &TableBinding, first: usize) -> String {
+    with_keys_sql(binding, first, &[("n", "int")])
+}
+
+/// The same with these columns, of these types, in the place of `n`: first a parameter for each of them, an
+/// array, then what [`bind_key_columns`] adds. To join what goes with the keys to them by `n` takes
+/// PostgreSQL a quarter of what it needs to remember a page of items.
+pub(super) fn with_keys_sql(binding: &TableBinding, first: usize, beside: &[(&str, &str)]) -> String {
     let columns = binding.table.key_columns();
-    let names = (0..columns.len()).map(|at| format!("k{at}"));
-    let places = (0..columns.len()).map(|at| format!("${}::text[]", first + 1 + at));
+    let names = beside.iter().map(|(name, _)| (*name).to_owned());
+    let names = names.chain((0..columns.len()).map(|at| format!("k{at}")));
+    let arrays =
+        beside.iter().enumerate().map(|(at, (_, sql_type))| format!("${}::{sql_type}[]", first + at));
+    let of_keys = (0..columns.len()).map(|at| format!("${}::text[]", first + beside.len() + at));
     let parts =
         columns.iter().enumerate().map(|(at, c)| (c.key_expression)(&format!("u.k{at}::{}", c.sql_type)));
     format!(
-        "(SELECT u.n, pg_catalog.jsonb_build_array({}) AS key FROM unnest(${first}::int[],
-            {}) AS u (n, {}))",
+        "(SELECT {}, pg_catalog.jsonb_build_array({}) AS key FROM unnest({}, {}) AS u ({}))",
+        list(beside.iter().map(|(name, _)| format!("u.{name}"))),
         list(parts),
-        list(places),
+        list(arrays),
+        list(of_keys),
         list(names)
     )
 }
@@ -100,17 +111,25 @@ pub(super) fn bind_keys<'a>(
     binding: &TableBinding,
     keys: impl Iterator<Item = (usize, &'a Vec<String>)>,
 ) -> Result<()> {
-    let mut numbers = Vec::new();
+    let (numbers, keys): (Vec<i32>, Vec<_>) = keys.map(|(n, key)| (n as i32, key)).unzip();
+    arguments.add(numbers).map_err(|error| of_sqlx("binding keys", sqlx::Error::Encode(error)))?;
+    bind_key_columns(arguments, binding, keys.into_iter())
+}
+
+/// Adds the parameters of [`with_keys_sql`] after those of its columns: keys, each as one literal a key
+/// column.
+pub(super) fn bind_key_columns<'a>(
+    arguments: &mut PgArguments,
+    binding: &TableBinding,
+    keys: impl Iterator<Item = &'a Vec<String>>,
+) -> Result<()> {
     let mut columns = vec![Vec::new(); binding.table.key_columns().len()];
-    for (n, key) in keys {
-        numbers.push(n as i32);
+    for key in keys {
         for (column, literal) in columns.iter_mut().zip(key) {
             column.push(literal.as_str());
         }
     }
-    let added = arguments
-        .add(numbers)
-        .and_then(|()| columns.into_iter().try_for_each(|column| arguments.add(column)));
+    let added = columns.into_iter().try_for_each(|column| arguments.add(column));
     added.map_err(|error| of_sqlx("binding keys", sqlx::Error::Encode(error)))
 }
 

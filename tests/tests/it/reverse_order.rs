@@ -69,7 +69,7 @@ impl Shards {
     async fn deliver(&mut self, shard: &str, records: &[StreamRecord]) -> Applied {
         let from = (self.page > 0).then(|| self.page.to_string());
         self.page += 1;
-        let (to, folded) = (self.page.to_string(), changes_of(records));
+        let (to, folded) = (self.page.to_string(), changes_of(records.to_vec()));
         let page = FedPage {
             shard,
             from: from.as_deref(),
@@ -211,7 +211,7 @@ async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
         assert_eq!(shards.world.count("integration_logs WHERE user_id = 'two'").await, 1);
     }
     // Another feed has gone on: this one is behind.
-    let folded = changes_of(&records);
+    let folded = changes_of(records);
     let page = FedPage {
         shard: "one",
         from: Some("elsewhere"),
@@ -234,7 +234,7 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
     let mut shards = Shards::start().await;
     shards.epoch = Epoch(shards.epoch.0 + 1);
     shards.write(0, Some("early")).await;
-    let folded = changes_of(shards.queues[0].make_contiguous());
+    let folded = changes_of(shards.queues[0].iter().cloned().collect());
     let page = FedPage {
         shard: "one",
         from: None,
@@ -262,7 +262,7 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
 async fn a_page_whose_rows_are_not_applied_leaves_no_position() {
     let mut shards = Shards::start().await;
     shards.write(0, Some("here")).await;
-    let folded = changes_of(shards.queues[0].make_contiguous());
+    let folded = changes_of(shards.queues[0].iter().cloned().collect());
     let page = FedPage {
         shard: "one",
         from: None,

@@ -75,13 +75,15 @@ impl Sink for TableSink<'_> {
             }
             return Ok(());
         }
-        let folded = changes_of(&page.records);
+        let (records, newest_at) =
+            (page.records.len() as u64, page.records.last().and_then(|record| record.at));
+        let folded = changes_of(page.records);
         let to_apply = FedPage {
             shard: &shard.id,
             from: page.from.as_deref(),
             to: page.to.as_deref(),
             finished: page.finished,
-            newest_at: page.records.last().and_then(|record| record.at),
+            newest_at,
             folded: &folded,
             begun: None,
         };
@@ -89,7 +91,7 @@ impl Sink for TableSink<'_> {
         if applied.ahead {
             applied = self.apply_ahead(to_apply).await?;
         }
-        self.progress.records.fetch_add(page.records.len() as u64, Relaxed);
+        self.progress.records.fetch_add(records, Relaxed);
         self.progress.applied.fetch_add(applied.applied, Relaxed);
         self.progress.skipped.fetch_add(applied.skipped, Relaxed);
         self.progress.put_off.fetch_add(applied.again, Relaxed);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::{Target, TargetOptions};
 
@@ -29,6 +30,7 @@ impl Answer {
 pub(crate) struct Answering {
     pub(crate) target: Target,
     answer: Arc<Mutex<Answer>>,
+    asked: Arc<Notify>,
 }
 
 impl Answering {
@@ -36,13 +38,14 @@ impl Answering {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let answer = Arc::new(Mutex::new(Answer::page("{}")));
-        let shared = Arc::clone(&answer);
+        let asked = Arc::new(Notify::new());
+        let (shared, told) = (Arc::clone(&answer), Arc::clone(&asked));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // Head and body are two writes: the second would wait for the first to be acknowledged, 40
                 // ms.
                 stream.set_nodelay(true).expect("a socket option");
-                tokio::spawn(converse(stream, Arc::clone(&shared)));
+                tokio::spawn(converse(stream, Arc::clone(&shared), Arc::clone(&told)));
             }
         });
         let options = TargetOptions {
@@ -55,7 +58,12 @@ impl Answering {
             request_timeout: PATIENCE,
             ..TargetOptions::default()
         };
-        Self { target: Target::connect(options).await, answer }
+        Self { target: Target::connect(options).await, answer, asked }
+    }
+
+    /// Waits until a request is here to its end.
+    pub(crate) async fn asked(&self) {
+        tokio::time::timeout(PATIENCE, self.asked.notified()).await.expect("a request comes");
     }
 
     pub(crate) fn answer(&self, answer: Answer) {
@@ -63,7 +71,11 @@ impl Answering {
     }
 }
 
-async fn converse(mut stream: TcpStream, answer: Arc<Mutex<Answer>>) -> std::io::Result<()> {
+async fn converse(
+    mut stream: TcpStream,
+    answer: Arc<Mutex<Answer>>,
+    asked: Arc<Notify>,
+) -> std::io::Result<()> {
     let mut received = Vec::new();
     loop {
         while !is_whole(&received) {
@@ -72,6 +84,7 @@ async fn converse(mut stream: TcpStream, answer: Arc<Mutex<Answer>>) -> std::io:
             }
         }
         received.clear();
+        asked.notify_one();
         let Answer { status, body, cut } = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let head = format!("HTTP/1.1 {status} Answer\r\ncontent-length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).await?;

@@ -29,7 +29,7 @@ mod vanishing;
 mod wide;
 
 pub use api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
-pub use change::{change_of, changes_of};
+pub use change::changes_of;
 pub use follow::{Sink, follow};
 pub use lineage::{childless, readable};
 pub(super) use listing::Listings;

@@ -7,6 +7,8 @@ use aws_sdk_dynamodbstreams::types::{Record, ShardIteratorType};
 use chrono::{DateTime, Utc};
 use lockstep_core::{Attributes, Error, Kind, TTL_ATTRIBUTE};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::super::{Target, fault};
 use super::api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
@@ -100,6 +102,25 @@ impl TableStream {
         }
     }
 
+    async fn read(&self, iterator: &str, limit: usize) -> Result<RecordsPage, StreamError> {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let page = self
+            .client
+            .get_records()
+            .shard_iterator(iterator)
+            .limit(limit)
+            .send()
+            .await
+            .map_err(|e| self.error(e))?;
+        let records = page
+            .records
+            .unwrap_or_default()
+            .into_iter()
+            .map(|record| self.record(record))
+            .collect::<Result<_, _>>()?;
+        Ok(RecordsPage { records, next: page.next_shard_iterator })
+    }
+
     fn doing(&self) -> String {
         format!("reading the stream of {}", self.table)
     }
@@ -166,23 +187,18 @@ impl StreamApi for TableStream {
         Ok(answer.shard_iterator.ok_or_else(|| self.broken("no iterator"))?)
     }
 
+    /// In a task of its own: a page of a megabyte takes tens of milliseconds to decode, and its caller takes
+    /// the page before it meanwhile.
     async fn records(&self, iterator: &str, limit: usize) -> Result<RecordsPage, StreamError> {
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let page = self
-            .client
-            .get_records()
-            .shard_iterator(iterator)
-            .limit(limit)
-            .send()
-            .await
-            .map_err(|e| self.error(e))?;
-        let records = page
-            .records
-            .unwrap_or_default()
-            .into_iter()
-            .map(|record| self.record(record))
-            .collect::<Result<_, _>>()?;
-        Ok(RecordsPage { records, next: page.next_shard_iterator })
+        let (stream, iterator) = (self.clone(), iterator.to_owned());
+        let reading = async move { stream.read(&iterator, limit).await };
+        match AbortOnDropHandle::new(tokio::spawn(reading.in_current_span())).await {
+            Ok(page) => page,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(self.broken("nothing, as the program ends").into()),
+            },
+        }
     }
 }
 
@@ -227,6 +243,19 @@ mod tests {
             assert_eq!(page.records.len(), 1);
             assert_eq!(page.records[0].expired, expired, "{at_s} {identity}");
         }
+    }
+
+    /// 1. The feed reads a page ahead, in the task that takes the one before it. 2. Taking it keeps that task
+    /// busy. 3. Neither was the next page asked for meanwhile, nor an answer decoded.
+    #[tokio::test]
+    async fn a_page_is_read_while_its_caller_does_something_else() {
+        let server = Answering::start().await;
+        let stream = TableStream::new(&server.target, "t", "arn".to_owned());
+        server.answer(removed(1_700_000_001, ""));
+        let mut page = std::pin::pin!(stream.records("any", 10));
+        assert!(futures::poll!(page.as_mut()).is_pending());
+        server.asked().await;
+        assert_eq!(page.await.expect("a page").records.len(), 1);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Questions of a page to the source, decided without I/O.
 
-use lockstep_core::{AnyRow, AnyTable, Attributes, Change, Folded, FoldedItem, Version, place};
+use lockstep_core::{AnyRow, AnyTable, Attributes, Change, Folded, FoldedItem, Version};
 
 use super::epochs::{Epochs, Origin};
 use super::foreign::Ahead;
@@ -57,7 +57,7 @@ pub(super) struct Plan {
 pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Plan {
     let mut plan = Plan::default();
     for item in &folded.items {
-        let place = place(&item.key);
+        let place = item.place.clone();
         if item.gone_before {
             plan.forget_before.push(place.clone());
         }

@@ -11,7 +11,7 @@ use super::accepted::{WITHDRAWN, becomes, noted};
 use super::entry::{Entry, State};
 use crate::binding::{digest_sql, list, text_digest_sql};
 use crate::fault::of_sqlx;
-use crate::lookup::{bind_keys, is_sayable, keys_sql};
+use crate::lookup::{bind_key_columns, is_sayable, with_keys_sql};
 
 /// Condition under which a version is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,35 +63,35 @@ pub(super) async fn remember(
     let doing = "remembering versions of items";
     let than = if guard == Guard::Newer { "<" } else { "<=" };
     let name = table.binding.name();
-    let known: Vec<(usize, &Entry, &Vec<String>)> =
-        entries.iter().enumerate().filter_map(|(n, e)| e.key().map(|key| (n, e, key))).collect();
-    let mut fresh = HashSet::new();
+    let known: Vec<(&Entry, &Vec<String>)> =
+        entries.iter().filter_map(|e| e.key().map(|key| (e, key))).collect();
+    let mut fresh = HashSet::with_capacity(entries.len());
     if !known.is_empty() {
         let row_key = list((0..table.binding.table.primary_key_columns()).map(|at| format!("k.key -> {at}")));
+        // OFFSET 0: the key is made once, and not for each place that it is named in.
         let sql = format!(
             "INSERT INTO lockstep.reverse_places AS p (table_name, place, version, key, row_key, live)
-             SELECT $1, c.place, c.version, k.key, pg_catalog.jsonb_build_array({row_key}), c.live
-             FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version,
-                 live)
-             JOIN {keys} AS k USING (n) ORDER BY c.place
+             SELECT $1, k.place, k.version, k.key, pg_catalog.jsonb_build_array({row_key}), k.live
+             FROM (SELECT * FROM {keys} AS made OFFSET 0) AS k ORDER BY k.place
              ON CONFLICT (table_name, {digest}) DO UPDATE SET version = excluded.version, key = excluded.key,
                  row_key = excluded.row_key, live = excluded.live, touched = excluded.touched
              WHERE p.version {than} excluded.version RETURNING p.place",
-            keys = keys_sql(&table.binding, 6),
+            keys = with_keys_sql(
+                &table.binding,
+                2,
+                &[("place", "text"), ("version", "bigint"), ("live", "bool")]
+            ),
             digest = text_digest_sql("place"),
         );
         let mut arguments = PgArguments::default();
+        let is_live = |e: &Entry| matches!(e.state, State::Live(..));
         let added = arguments
             .add(name)
-            .and_then(|()| arguments.add(known.iter().map(|(n, ..)| *n as i32).collect::<Vec<_>>()))
-            .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| e.place.clone()).collect::<Vec<_>>()))
-            .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| e.version.0).collect::<Vec<_>>()))
-            .and_then(|()| {
-                arguments
-                    .add(known.iter().map(|(_, e, _)| matches!(e.state, State::Live(..))).collect::<Vec<_>>())
-            });
+            .and_then(|()| arguments.add(known.iter().map(|(e, _)| e.place.as_str()).collect::<Vec<_>>()))
+            .and_then(|()| arguments.add(known.iter().map(|(e, _)| e.version.0).collect::<Vec<_>>()))
+            .and_then(|()| arguments.add(known.iter().map(|(e, _)| is_live(e)).collect::<Vec<_>>()));
         added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
-        bind_keys(&mut arguments, &table.binding, known.iter().map(|(n, _, key)| (*n, *key)))?;
+        bind_key_columns(&mut arguments, &table.binding, known.iter().map(|(_, key)| *key))?;
         let found: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
             .fetch_all(&mut *connection)
             .await
@@ -221,29 +221,26 @@ pub(super) async fn note_earlier(
     }
     let doing = "noting items that were written under an earlier epoch";
     // A key that PostgreSQL cannot hold is none that it could have had in that epoch.
-    let sayable = || earlier.iter().enumerate().filter(|(_, (.., key))| is_sayable(key));
+    let sayable = || earlier.iter().filter(|(.., key)| is_sayable(key));
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, version)
-         SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over', c.version
-         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN {} AS k
-             USING (n)
+         SELECT $1, k.place, k.key, 'written under a DynamoOnly that is over', k.version FROM {} AS k
          WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
-                           WHERE p.table_name = $1 AND {} = {} AND p.version >= c.version) ORDER BY c.place
+                           WHERE p.table_name = $1 AND {} = {} AND p.version >= k.version) ORDER BY k.place
          ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key, {}",
-        keys_sql(&table.binding, 5),
+        with_keys_sql(&table.binding, 2, &[("place", "text"), ("version", "bigint")]),
         text_digest_sql("p.place"),
-        text_digest_sql("c.place"),
+        text_digest_sql("k.place"),
         text_digest_sql("place"),
         becomes("excluded.version"),
     );
     let mut arguments = PgArguments::default();
     let added = arguments
         .add(table.binding.name())
-        .and_then(|()| arguments.add(sayable().map(|(n, _)| n as i32).collect::<Vec<_>>()))
-        .and_then(|()| arguments.add(sayable().map(|(_, (place, ..))| place.clone()).collect::<Vec<_>>()))
-        .and_then(|()| arguments.add(sayable().map(|(_, (_, version, _))| version.0).collect::<Vec<_>>()));
+        .and_then(|()| arguments.add(sayable().map(|(place, ..)| place.as_str()).collect::<Vec<_>>()))
+        .and_then(|()| arguments.add(sayable().map(|(_, version, _)| version.0).collect::<Vec<_>>()));
     added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
-    bind_keys(&mut arguments, &table.binding, sayable().map(|(n, (.., key))| (n, key)))?;
+    bind_key_columns(&mut arguments, &table.binding, sayable().map(|(.., key)| key))?;
     let noted = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing)?;
     Ok(noted.rows_affected())
 }
@@ -256,9 +253,15 @@ pub(super) async fn clear_again(
     if fresh.is_empty() {
         return Ok(());
     }
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", among())))
+    // Mostly there are none, and then no digest is made.
+    let sql = format!(
+        "DELETE FROM lockstep.reverse_again
+         WHERE EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1) AND {}",
+        among()
+    );
+    sqlx::query(AssertSqlSafe(sql))
         .bind(name)
-        .bind(fresh.iter().cloned().collect::<Vec<_>>())
+        .bind(fresh.iter().map(String::as_str).collect::<Vec<_>>())
         .execute(connection)
         .await
         .doing("clearing items to be read again")?;

@@ -20,7 +20,7 @@ fn check(versions: &[(Option<i64>, bool)], expected: &str) {
         let old = std::mem::replace(&mut before, new.clone());
         StreamRecord { old, new, expired: version.is_none() && *flag, ..record(1, 1, 1) }
     });
-    let folded = changes_of(&records.collect::<Vec<_>>());
+    let folded = changes_of(records.collect());
     let items = folded.items.iter().map(|item| {
         let change = match &item.change {
             Some(Change::Put(version, _)) => format!("put {version}"),
@@ -62,7 +62,7 @@ fn an_item_with_the_attributes_of_a_mark_or_a_marker_is_one_of_a_row_unless_it_i
         let mut image = record(1, 5, 1).new.expect("an image");
         image.extend(key.clone());
         image.insert(name.to_owned(), value);
-        changes_of(&[StreamRecord { key, new: Some(image), ..record(1, 1, 1) }])
+        changes_of(vec![StreamRecord { key, new: Some(image), ..record(1, 1, 1) }])
     };
     let mark = || ("_mark", AttributeValue::N("3".to_owned()));
     let marker = || ("_marker", AttributeValue::S("round".to_owned()));
