@@ -1,6 +1,7 @@
 //! Shape of a source table: its columns, its key, what hangs on it.
 
 mod described;
+mod several_texts;
 
 use std::collections::BTreeMap;
 

@@ -245,7 +245,8 @@ async fn looked_at(
             whys if whys.is_empty() => match sample(source, &binding).await {
                 Ok((sampled, set_aside)) => {
                     let about = format!("{relation}: about {rows} rows by PostgreSQL's statistics.");
-                    proposal.text = format!("{}{sampled}{}", comment(&about), proposal.text);
+                    let wide = several_texts(source, &binding).await?;
+                    proposal.text = format!("{}{sampled}{wide}{}", comment(&about), proposal.text);
                     return Ok(LookedAt { proposal, set_aside });
                 }
                 Err(why) => vec![format!("its rows cannot be read: {why}")],
@@ -278,6 +279,20 @@ async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec
     let said = hidden.iter().map(|way| way.split_once(": ").map_or(way.as_str(), |(_, sentence)| sentence));
     refused.extend(said.map(str::to_owned));
     Ok(refused)
+}
+
+/// Returns what is to be known of a key whose equal values have several texts, as comments.
+async fn several_texts(source: &Source, binding: &TableBinding) -> lockstep_core::Result<String> {
+    let mut said = String::new();
+    for (column, sql_type) in source.keys_of_several_texts(binding).await? {
+        said += &comment(&format!(
+            "DECIDE before DynamoOnly: the key's `{column}` is or holds {sql_type}, of which PostgreSQL takes several texts for one value."
+        ));
+        said += &comment(
+            "That step is refused, as two items could stand for one row. HybridRead is not; a key of another type goes all the way.",
+        );
+    }
+    Ok(said)
 }
 
 fn binding_of(table: &CatalogTable, proposal: &Proposal) -> Result<TableBinding, String> {
