@@ -231,6 +231,7 @@ impl Resolver<'_> {
         let base_type = catalog.map_or("text", |column| column.base_type.as_str());
         ColumnSpec {
             name: column.name,
+            attribute: column.attribute,
             sql_type: leak_text(base_type),
             nullable: column.nullable,
             labels: &[],

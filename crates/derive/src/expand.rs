@@ -189,5 +189,9 @@ fn layout(table: &Table) -> String {
     for index in &table.indexes {
         layout += &format!(" {}={}", index.name.value(), index.partition.literal.value());
     }
+    // Only those that are called otherwise: of a migration under way the layout stays as it is.
+    for column in table.columns.iter().filter(|column| column.attribute != column.name) {
+        layout += &format!(" {}->{}", column.name, column.attribute);
+    }
     layout
 }

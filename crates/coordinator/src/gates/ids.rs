@@ -15,7 +15,7 @@ use crate::options::MigrationContext;
 
 /// Checks whether the row of a primary key can be found.
 pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
-    let columns: Vec<&str> = binding.table.key_columns().iter().map(|column| column.name).collect();
+    let columns: Vec<&str> = binding.table.key_columns().iter().map(|column| column.attribute).collect();
     let found = finder(&columns, binding.table.primary_key_columns(), binding.table.target().indexes);
     let next = "declare an index whose partition is the primary key, like `by_id` in \
                 docs/add-your-own-table.md, or a key of the primary key's columns, and copy the table again";

@@ -15,6 +15,7 @@ mod partitions;
 mod proposed;
 mod random;
 mod refused;
+mod renamed;
 mod round_trip;
 mod same_items;
 mod same_place;
