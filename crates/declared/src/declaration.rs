@@ -67,11 +67,26 @@ pub struct IndexDeclaration {
 }
 
 /// Attributes that an index carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Projection {
+    /// `"keys"` or `"all"`.
+    Word(Word),
+    /// The attributes of these columns, beside keys.
+    Columns(Vec<String>),
+}
+
+impl Default for Projection {
+    fn default() -> Self {
+        Self::Word(Word::Keys)
+    }
+}
+
+/// Attributes that an index carries, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
     /// Keys alone: a new version of a row does not rewrite the index.
-    #[default]
     Keys,
     /// Whole items.
     All,

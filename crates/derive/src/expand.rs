@@ -76,7 +76,7 @@ fn index_of(table: &Table, index: &Index) -> TokenStream {
         name: #name,
         partition: p::KeyAttribute { name: #attribute, key_type: #partition },
         sort: #sort,
-        whole_items: false,
+        projection: p::Projected::Keys,
     })
 }
 

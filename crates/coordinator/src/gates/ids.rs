@@ -172,7 +172,7 @@ fn cannot_be_kept_clear_of(
 
 #[cfg(test)]
 mod tests {
-    use lockstep_core::{KeyAttribute, KeyType};
+    use lockstep_core::{KeyAttribute, KeyType, Projected};
 
     use super::*;
 
@@ -180,7 +180,7 @@ mod tests {
         name: "by_id",
         partition: KeyAttribute { name: "payment_id", key_type: KeyType::N },
         sort: None,
-        whole_items: false,
+        projection: Projected::Keys,
     };
 
     #[test]

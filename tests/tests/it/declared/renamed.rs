@@ -1,7 +1,8 @@
 //! Columns that are held in attributes of other names: what goes by an attribute goes by that name, also where
 //! another column has it.
 
-use lockstep_core::{Phase, Window};
+use lockstep_core::{Index, Phase, Projected, TargetSchema, Window};
+use lockstep_dynamo::TableStanding;
 use lockstep_validator::{ValidateOptions, count};
 
 use super::partitions::Moved;
@@ -11,13 +12,13 @@ const SCHEMA: &str = "
     INSERT INTO calls SELECT i, i % 5, timestamptz '2026-01-01 12:00+00' + i * interval '1 day',
         timestamptz '2026-06-01 12:00+00' + i * interval '1 day' FROM generate_series(0, 29) AS i";
 
-/// The names of two times are changed for each other, and the identity has another one.
+/// The identity and a time are called otherwise.
 const DECLARED: &str = r#"
     [tables.calls]
     partition = "LINE#{line}"
     sort = "{began}#{call_id:019}"
     day_column = "began"
-    attributes = { began = "ended", ended = "began", call_id = "ident" }
+    attributes = { ended = "finished", call_id = "ident" }
 
     [tables.calls.indexes.by_id]
     partition = "{call_id}""#;
@@ -27,8 +28,8 @@ fn window(from: &str, before: &str) -> Window {
     Window { start: at(from), end: at(before) }
 }
 
-/// 1. A table is counted by its day. 2. Items were asked for an attribute with the name of the column, which
-/// another column is held in. 3. The days of the one store were told beside those of another.
+/// 1. A table has an index by its identity, which is held in another attribute. 2. A gate looked for an index by
+/// the name of the column. 3. It refused DynamoOnly, and no command led on.
 #[tokio::test]
 async fn days_windows_and_identities_go_by_the_attribute_that_holds_them() {
     let moved = Moved::of(SCHEMA, DECLARED, Phase::HybridRead).await;
@@ -42,10 +43,36 @@ async fn days_windows_and_identities_go_by_the_attribute_that_holds_them() {
     let counted = count(source, target, &moved.tables, &january, false).await.expect("both stores answer");
     assert_eq!((counted.tables[0].source_count, counted.tables[0].target_count), (5, 5), "{counted:#?}");
 
-    // In DynamoOnly a row is found by its identity: an index by the attribute of that is one.
     moved.step(Phase::DynamoOnly).await.expect("nothing refuses");
     moved.step(Phase::HybridRead).await.expect("nor back");
     moved.relayed().await.expect("relayed");
     let report = moved.compared(false).await;
     assert!(report.verdict.is_consistent(), "{report:#?}");
+}
+
+/// An index carries the attributes of the columns that it lists, and one that was made with fewer is named.
+#[tokio::test]
+async fn an_index_carries_what_it_lists_and_one_that_lacks_some_of_it_is_refused() {
+    let index = |listed: &str| {
+        format!(
+            "{DECLARED}\n[tables.calls.indexes.by_line]\npartition = \"L#{{line}}\"\nprojection = {listed}"
+        )
+    };
+    let moved = Moved::of(SCHEMA, &index("[\"line\", \"ended\"]"), Phase::DualWrite).await;
+    let found = async |schema: &TargetSchema| match moved.world.plain_target.describe("calls", schema).await {
+        Ok(TableStanding::There(there)) => there.mismatches,
+        other => panic!("it was made: {other:?}"),
+    };
+    let schema = moved.tables[0].table.target();
+    assert_eq!(found(&schema).await, [] as [String; 0]);
+    let by_line = *schema.indexes.iter().find(|index| index.name == "by_line").expect("declared");
+    // As the attribute is called.
+    assert_eq!(by_line.projection, Projected::List(&["line", "finished"]));
+    let more: &'static [Index] = Box::leak(Box::new([Index {
+        projection: Projected::List(&["line", "finished", "began"]),
+        ..by_line
+    }]));
+    let wrong = found(&TargetSchema { indexes: more, ..schema }).await;
+    let said = "index by_line has a projection of INCLUDE without began";
+    assert!(wrong.len() == 1 && wrong[0].contains(said), "{wrong:?}");
 }
