@@ -32,6 +32,9 @@ pub struct Declaration {
     /// Attributes of columns that are not called as their columns.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+    /// Columns of arrays that are held as lists, and not as PostgreSQL's text of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<String>,
     /// Columns that are not moved. Only such that PostgreSQL computes by itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omit: Vec<String>,
@@ -94,6 +97,16 @@ pub enum Word {
 
 impl Declaration {
     /// Keys that only a declaration has, and the settings of the sample's tables do not.
-    pub const OWN_KEYS: [&'static str; 9] =
-        ["key", "partition", "sort", "expires", "indexes", "attributes", "omit", "day_column", "reveals"];
+    pub const OWN_KEYS: [&'static str; 10] = [
+        "key",
+        "partition",
+        "sort",
+        "expires",
+        "indexes",
+        "attributes",
+        "lists",
+        "omit",
+        "day_column",
+        "reveals",
+    ];
 }
