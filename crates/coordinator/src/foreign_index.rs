@@ -24,7 +24,7 @@ pub(crate) fn explained(reason: &str, schema: &TargetSchema) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_core::{Index, KeyAttribute, KeyType};
+    use lockstep_core::{Index, KeyAttribute, KeyType, Projected};
 
     use super::*;
 
@@ -37,7 +37,7 @@ mod tests {
                 name: "by_status",
                 partition: KeyAttribute { name: "status", key_type: KeyType::S },
                 sort: None,
-                whole_items: false,
+                projection: Projected::Keys,
             }],
         };
         let said = |index: &str| {

@@ -36,6 +36,13 @@ pub trait AnyTable: Send + Sync {
     fn target(&self) -> TargetSchema;
     /// See [`MigratableTable::DAY_COLUMN`](crate::MigratableTable::DAY_COLUMN).
     fn day_column(&self) -> Option<&'static str>;
+
+    /// Returns the attribute that holds [`AnyTable::day_column`].
+    fn day_attribute(&self) -> Option<&'static str> {
+        let day = self.day_column()?;
+        self.columns().iter().find(|column| column.name == day).map(|column| column.attribute)
+    }
+
     /// See [`MigratableTable::layout`](crate::MigratableTable::layout).
     fn layout(&self) -> String;
     /// See [`MigratableTable::references`](crate::MigratableTable::references).

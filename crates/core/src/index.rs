@@ -29,6 +29,18 @@ pub struct Index {
     pub partition: KeyAttribute,
     /// Sort key of the index, if any.
     pub sort: Option<KeyAttribute>,
-    /// Whether the index carries whole items, or keys only.
-    pub whole_items: bool,
+    /// Attributes that the index carries beside keys.
+    pub projection: Projected,
+}
+
+/// Attributes that an index carries beside keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Projected {
+    /// None: a new version of a row does not rewrite the index.
+    #[default]
+    Keys,
+    /// These.
+    List(&'static [&'static str]),
+    /// Whole items.
+    All,
 }

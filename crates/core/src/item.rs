@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::attribute::{Attributes, VERSION_ATTRIBUTE};
-use crate::index::{Index, KeyAttribute};
+use crate::index::{Index, KeyAttribute, Projected};
 use crate::unholdable::Unholdable;
 use crate::version::Version;
 
@@ -15,6 +15,8 @@ pub(crate) const PARTITION_KEY_BYTES_MAX: usize = 2_048;
 pub(crate) const SORT_KEY_BYTES_MAX: usize = 1_024;
 /// One write unit covers this many bytes of an item, rounded up.
 pub const WRITE_UNIT_BYTES: usize = 1_024;
+/// Bytes of the keys that an index has of an item, as most are.
+const KEYS_BYTES: usize = 100;
 
 /// An item on its way to DynamoDB: attributes in a fixed order, names borrowed from the table's definition.
 ///
@@ -92,8 +94,16 @@ impl Item {
         let has = |attribute: &KeyAttribute| self.get(attribute.name).is_some();
         let appears =
             indexes.iter().filter(|index| has(&index.partition) && index.sort.as_ref().is_none_or(has));
-        // Keys alone are of less than one unit.
-        let of_index = |index: &Index| if index.whole_items { self.write_units() } else { 1 };
+        let size = |name: &&str| self.get(name).map_or(0, |value| name.len() + value_bytes(value));
+        let of_index = |index: &Index| match index.projection {
+            Projected::All => self.write_units(),
+            // Keys alone are of less than one unit; most are of a tenth.
+            Projected::Keys => 1,
+            Projected::List(names) => {
+                let beside: usize = names.iter().map(|name| size(name)).sum();
+                (beside + KEYS_BYTES).div_ceil(WRITE_UNIT_BYTES)
+            }
+        };
         self.write_units() + appears.map(of_index).sum::<usize>()
     }
 
@@ -141,17 +151,22 @@ mod tests {
     #[test]
     fn the_units_of_an_item_count_each_index_that_it_appears_in() {
         let attribute = |name| KeyAttribute { name, key_type: KeyType::S };
-        let index = |name, partition, whole_items| Index {
+        let index = |name, partition, projection| Index {
             name,
             partition: attribute(partition),
             sort: None,
-            whole_items,
+            projection,
         };
-        let indexes = [index("whole", "a", true), index("keys", "a", false), index("sparse", "absent", true)];
+        let (all, keys) = (Projected::All, Projected::Keys);
+        let indexes = [index("whole", "a", all), index("keys", "a", keys), index("sparse", "absent", all)];
         let mut item = Item::default();
         item.push("a", AttributeValue::S("x".repeat(2_500)));
         assert_eq!(item.write_units(), 3);
         assert_eq!(item.write_units_with(&indexes), 3 + 3 + 1);
         assert_eq!(item.write_units_with(&[]), 3);
+        item.push("b", AttributeValue::S("short".to_owned()));
+        for (listed, units) in [(&["a", "b"] as &[_], 3), (&["b", "absent"], 1), (&[], 1)] {
+            assert_eq!(item.write_units_with(&[index("list", "a", Projected::List(listed))]), 3 + units);
+        }
     }
 }

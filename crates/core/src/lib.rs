@@ -68,7 +68,7 @@ pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};
 pub use error::{Doing, Error, Kind, PANICKED, Result, Retry, Side};
 pub use ids::ids_end;
-pub use index::{Index, KeyAttribute, KeyType};
+pub use index::{Index, KeyAttribute, KeyType, Projected};
 pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Rule, Total};
 pub use key::{SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_id};

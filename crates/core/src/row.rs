@@ -12,8 +12,10 @@ use crate::view::ItemView;
 /// One column, as the framework knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnSpec {
-    /// Column name, in the source and as attribute in the target.
+    /// Column name in the source.
     pub name: &'static str,
+    /// The attribute that holds it in the target.
+    pub attribute: &'static str,
     /// The type the row struct expects, as `format_type()` prints it.
     pub sql_type: &'static str,
     /// Whether the row struct allows NULL.
@@ -30,6 +32,27 @@ pub struct ColumnSpec {
     pub literal: fn(Option<&[u8]>) -> Result<String, Unholdable>,
 }
 
+/// Returns the attribute of the column of that name. For constants, so that no row looks for it.
+pub(crate) const fn attribute_of(columns: &[ColumnSpec], name: Option<&str>) -> Option<&'static str> {
+    let Some(name) = name else { return None };
+    let mut at = 0;
+    while at < columns.len() {
+        if is_same(columns[at].name.as_bytes(), name.as_bytes()) {
+            return Some(columns[at].attribute);
+        }
+        at += 1;
+    }
+    None
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 /// A row of one table, or the part of it that is its key. Implemented by [`row!`](crate::row), never by hand.
 pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'static {
     /// The columns in the order of every statement this framework builds.
@@ -44,7 +67,7 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     /// Appends every column as a parameter, in the order of [`Row::COLUMNS`].
     fn bind(&self, arguments: &mut PgArguments);
 
-    /// Makes every column that is not NULL an attribute of the same name.
+    /// Makes every column that is not NULL its attribute.
     ///
     /// # Errors
     /// Names the column that DynamoDB cannot hold.
@@ -184,6 +207,7 @@ macro_rules! row {
         impl $crate::Row for $name {
             const COLUMNS: &'static [$crate::ColumnSpec] = &[ $( $crate::ColumnSpec {
                 name: stringify!($field),
+                attribute: stringify!($field),
                 sql_type: $crate::row!(@sql $type $(, $sql)?),
                 nullable: <$type as $crate::Column>::NULLABLE,
                 labels: <$type as $crate::Column>::LABELS,

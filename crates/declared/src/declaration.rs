@@ -32,6 +32,9 @@ pub struct Declaration {
     /// Attributes of columns that are not called as their columns.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+    /// Columns of arrays that are held as lists, and not as PostgreSQL's text of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<String>,
     /// Columns that are not moved. Only such that PostgreSQL computes by itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omit: Vec<String>,
@@ -67,11 +70,26 @@ pub struct IndexDeclaration {
 }
 
 /// Attributes that an index carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Projection {
+    /// `"keys"` or `"all"`.
+    Word(Word),
+    /// The attributes of these columns, beside keys.
+    Columns(Vec<String>),
+}
+
+impl Default for Projection {
+    fn default() -> Self {
+        Self::Word(Word::Keys)
+    }
+}
+
+/// Attributes that an index carries, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
     /// Keys alone: a new version of a row does not rewrite the index.
-    #[default]
     Keys,
     /// Whole items.
     All,
@@ -79,6 +97,16 @@ pub enum Projection {
 
 impl Declaration {
     /// Keys that only a declaration has, and the settings of the sample's tables do not.
-    pub const OWN_KEYS: [&'static str; 9] =
-        ["key", "partition", "sort", "expires", "indexes", "attributes", "omit", "day_column", "reveals"];
+    pub const OWN_KEYS: [&'static str; 10] = [
+        "key",
+        "partition",
+        "sort",
+        "expires",
+        "indexes",
+        "attributes",
+        "lists",
+        "omit",
+        "day_column",
+        "reveals",
+    ];
 }

@@ -5,7 +5,9 @@
 //! A type that has no kind of its own travels as PostgreSQL's own text, and goes back through its type's
 //! input function; so no type is refused.
 
-use lockstep_core::text::{decimal, float, hex, time};
+use std::borrow::Cow;
+
+use lockstep_core::text::{array, decimal, float, hex, time};
 use lockstep_core::{Attribute, AttributeValue, Column, Json, Unholdable};
 use lockstep_postgres::CatalogColumn;
 use lockstep_template::Alphabet;
@@ -44,6 +46,8 @@ pub(crate) enum Kind {
     Instant,
     /// Anything else: S, as PostgreSQL prints it.
     Other,
+    /// An array that is asked to be a list: L of what its elements are, with NULL for NULL.
+    List(&'static Self),
 }
 
 /// Form in which a column comes from PostgreSQL.
@@ -90,6 +94,15 @@ impl Kind {
             _ => Read::Printed,
         };
         (kind, read)
+    }
+
+    /// Returns the kind of the elements of an array; `None` where it is none, or one whose text is divided
+    /// otherwise.
+    pub(crate) fn of_elements(column: &CatalogColumn) -> Option<Self> {
+        let divided_otherwise = column.builtin == "_box";
+        let builtin = column.builtin.strip_prefix('_').unwrap_or_default().to_owned();
+        let element = CatalogColumn { builtin, is_domain: false, is_enum: false, ..column.clone() };
+        (column.base_type.ends_with("[]") && !divided_otherwise).then(|| Self::of(&element).0)
     }
 
     /// Returns the characters of which its text in a key consists.
@@ -157,6 +170,7 @@ impl Kind {
             Self::Instant => time::instant(text).and_then(s),
             Self::Uuid => uuid(text).and_then(s),
             Self::Text | Self::Jsonb | Self::Other => s(text.to_owned()),
+            Self::List(element) => list(array::elements(text)?, |text| element.of_text(&text)),
         }
     }
 
@@ -173,6 +187,14 @@ impl Kind {
                 whole.and_then(number)
             }
             (Self::Scaled(_) | Self::Real | Self::Double, Attribute::N(digits)) => self.of_text(digits),
+            (Self::List(element), Attribute::Other(AttributeValue::L(items))) => {
+                let one = |item: &AttributeValue| match item {
+                    AttributeValue::Null(_) => None,
+                    item => Some(item.clone()),
+                };
+                list(items.iter().map(one).collect(), |item| element.of_attribute(Attribute::from(&item)))
+            }
+            (Self::List(_), _) => Err(not_there("a list", attribute)),
             (Self::Integer | Self::Scaled(_) | Self::Real | Self::Double, _) => {
                 Err(not_there("a number", attribute))
             }
@@ -189,6 +211,14 @@ impl Kind {
             AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
             AttributeValue::Bool(is) => is.to_string(),
             AttributeValue::B(blob) => hex::printed(blob.as_ref()),
+            AttributeValue::L(items) => {
+                let Self::List(element) = self else { return String::new() };
+                let one = |item: &AttributeValue| match item {
+                    AttributeValue::Null(_) => None,
+                    item => Some(Cow::Owned(element.to_input(item))),
+                };
+                array::printed(items.iter().map(one))
+            }
             // No other is made here.
             _ => String::new(),
         }
@@ -225,9 +255,21 @@ impl Kind {
             (Self::Real | Self::Double, AttributeValue::N(a), AttributeValue::N(b)) => {
                 a == b || float::same(a, b)
             }
+            (Self::List(element), AttributeValue::L(a), AttributeValue::L(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| element.same(a, b))
+            }
             _ => a == b,
         }
     }
+}
+
+/// Returns a list of what `value` makes of each element.
+fn list<T>(
+    elements: Vec<Option<T>>,
+    value: impl Fn(T) -> Result<AttributeValue, Unholdable>,
+) -> Result<AttributeValue, Unholdable> {
+    let one = |element: Option<T>| element.map_or(Ok(AttributeValue::Null(true)), &value);
+    elements.into_iter().map(one).collect::<Result<_, _>>().map(AttributeValue::L)
 }
 
 /// Returns the digits after the point of a `numeric` with this modifier, where DynamoDB keeps all its digits.

@@ -9,13 +9,14 @@
 //! (a declaration and the catalogue put together, or what to repair), `unmovable`
 //! (columns whose text is not their value), `shape` (rows, keys and items),
 //! [`DeclaredTable`], `spec` (what statements need), `as_toml` and [`propose`] (a declaration for a table
-//! that has none).
+//! that has none), `rust` (a declaration as a struct).
 
 mod as_toml;
 mod declaration;
 mod kind;
 mod propose;
 mod resolve;
+mod rust;
 mod shape;
 mod spec;
 mod table;
@@ -25,4 +26,5 @@ pub use as_toml::comment;
 pub use declaration::{Declaration, IndexDeclaration, Projection};
 pub use propose::{Proposal, propose};
 pub use resolve::{is_name, resolve};
+pub use rust::{Structs, rust_comment};
 pub use table::DeclaredTable;

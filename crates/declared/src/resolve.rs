@@ -57,7 +57,7 @@ pub fn resolve(
     })
 }
 
-fn leak<T>(value: T) -> &'static T {
+pub(crate) fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
@@ -190,8 +190,24 @@ impl Resolver<'_> {
                 {
                     (Kind::Other, Read::Printed)
                 }
+                of_type if self.declaration.lists.contains(&column.name) => match Kind::of_elements(column) {
+                    Some(element) => (Kind::List(leak(element)), Read::Printed),
+                    None => {
+                        problems.push(format!(
+                            "lists names `{}`, which is {} and no array that a list can hold",
+                            column.name, column.sql_type
+                        ));
+                        of_type
+                    }
+                },
                 of_type => of_type,
             };
+            if in_key.contains(column.name.as_str()) && matches!(kind, Kind::List(_)) {
+                problems.push(format!(
+                    "lists names `{}`, which is in the key: a key of DynamoDB is no list; leave it out there",
+                    column.name
+                ));
+            }
             let attribute = self.declaration.attributes.get(&column.name).unwrap_or(&column.name);
             if RESERVED_ATTRIBUTES.contains(&attribute.as_str()) {
                 problems.push(format!(
@@ -231,6 +247,7 @@ impl Resolver<'_> {
         let base_type = catalog.map_or("text", |column| column.base_type.as_str());
         ColumnSpec {
             name: column.name,
+            attribute: column.attribute,
             sql_type: leak_text(base_type),
             nullable: column.nullable,
             labels: &[],
@@ -244,13 +261,13 @@ impl Resolver<'_> {
 
     /// Writes what decides keys and items, so that a migration under way refuses to go on with another.
     fn layout(&self, partition: &Template, sort: Option<&Template>, columns: &[Column]) -> String {
-        let Declaration { indexes, expires, omit, .. } = self.declaration;
+        let Declaration { indexes, expires, lists, omit, .. } = self.declaration;
         let renamed: BTreeMap<&str, &str> = columns
             .iter()
             .filter(|column| column.name != column.attribute)
             .map(|column| (column.name, column.attribute))
             .collect();
-        let said = serde_json::json!({
+        let mut said = serde_json::json!({
             "partition": partition.text(),
             "sort": sort.map(Template::text),
             "indexes": indexes,
@@ -258,6 +275,10 @@ impl Resolver<'_> {
             "attributes": renamed,
             "omit": omit,
         });
+        // Only where there are some: of a migration under way the layout stays as it is.
+        if !lists.is_empty() {
+            said["lists"] = serde_json::json!(lists);
+        }
         said.to_string()
     }
 }

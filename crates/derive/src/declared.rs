@@ -21,6 +21,7 @@ pub(crate) struct Column {
     pub(crate) field: Ident,
     pub(crate) ty: Type,
     pub(crate) name: String,
+    pub(crate) attribute: String,
     pub(crate) sql: Option<LitStr>,
     pub(crate) primary_key: bool,
     pub(crate) reveal: bool,
@@ -169,25 +170,22 @@ fn column(field: &syn::Field) -> Result<Column> {
     };
     // `r#type` is the column `type`.
     let name = ident.to_string().trim_start_matches("r#").to_owned();
-    let (mut renamed, mut sql, mut primary_key, mut reveal) = (None::<LitStr>, None, false, false);
-    for attribute in field.attrs.iter().filter(|a| a.path().is_ident("lockstep")) {
-        attribute.parse_nested_meta(|meta| {
+    let (mut renamed, mut attribute, mut sql) = (None::<LitStr>, None::<LitStr>, None);
+    let (mut primary_key, mut reveal) = (false, false);
+    for said in field.attrs.iter().filter(|a| a.path().is_ident("lockstep")) {
+        said.parse_nested_meta(|meta| {
             match word(&meta).as_str() {
                 "primary_key" => primary_key = true,
                 "reveal" => reveal = true,
                 "column" => once(&mut renamed, &meta)?,
                 "sql" => once(&mut sql, &meta)?,
-                "attribute" => {
-                    return Err(meta.error(
-                        "leave it out: an attribute has the name of its column, and another name is not \
-                         possible yet; where the field is called otherwise, write column = \"..\"",
-                    ));
-                }
-                _ => return Err(meta.error("expected primary_key, column, sql or reveal")),
+                "attribute" => once(&mut attribute, &meta)?,
+                _ => return Err(meta.error("expected primary_key, column, attribute, sql or reveal")),
             }
             Ok(())
         })?;
     }
     let name = renamed.map_or(name, |literal| literal.value());
-    Ok(Column { field: ident, ty: field.ty.clone(), name, sql, primary_key, reveal })
+    let attribute = attribute.map_or_else(|| name.clone(), |literal| literal.value());
+    Ok(Column { field: ident, ty: field.ty.clone(), name, attribute, sql, primary_key, reveal })
 }

@@ -76,7 +76,7 @@ fn index_of(table: &Table, index: &Index) -> TokenStream {
         name: #name,
         partition: p::KeyAttribute { name: #attribute, key_type: #partition },
         sort: #sort,
-        whole_items: false,
+        projection: p::Projected::Keys,
     })
 }
 
@@ -188,6 +188,10 @@ fn layout(table: &Table) -> String {
     }
     for index in &table.indexes {
         layout += &format!(" {}={}", index.name.value(), index.partition.literal.value());
+    }
+    // Only those that are called otherwise: of a migration under way the layout stays as it is.
+    for column in table.columns.iter().filter(|column| column.attribute != column.name) {
+        layout += &format!(" {}->{}", column.name, column.attribute);
     }
     layout
 }

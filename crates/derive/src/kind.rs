@@ -132,6 +132,7 @@ impl Table {
 
     /// Returns the attribute that is the partition of an index.
     pub(crate) fn attribute(&self, index: &Index) -> String {
-        self.indexed(index).map_or_else(|| format!("{}_pk", index.name.value()), |column| column.name.clone())
+        self.indexed(index)
+            .map_or_else(|| format!("{}_pk", index.name.value()), |column| column.attribute.clone())
     }
 }

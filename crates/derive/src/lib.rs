@@ -21,7 +21,7 @@ use proc_macro::TokenStream;
 ///
 /// On the struct: `name`, `partition`, `sort`, `index(name, partition)`, `expires`, `day_column`, `table`,
 /// and the constants in `rules`, `aggregates` and `references`. On a field: `primary_key`, `column = ".."`,
-/// `sql = ".."`, `reveal`. What each means, with an example: docs/derive.md.
+/// `attribute = ".."`, `sql = ".."`, `reveal`. What each means, with an example: docs/derive.md.
 ///
 /// The struct itself derives `Clone`, `Debug` and `PartialEq`.
 #[proc_macro_derive(Table, attributes(lockstep))]

@@ -14,6 +14,9 @@ pub(crate) struct Refusal {
     pub(crate) why: String,
 }
 
+/// Bytes of the name of an attribute (DynamoDB).
+const ATTRIBUTE_BYTES_MAX: usize = 255;
+
 type Verdict = Result<(), Refusal>;
 
 fn refused(at: &impl ToTokens, why: impl Into<String>) -> Verdict {
@@ -48,13 +51,28 @@ pub(crate) fn refuse(table: &Table) -> Verdict {
 }
 
 fn name_of_column(column: &Column, before: &[Column]) -> Verdict {
-    let name = &column.name;
-    if RESERVED_ATTRIBUTES.contains(&name.as_str()) {
-        let why = format!("`{name}` is a name that Lockstep's items use; rename the column in the source");
+    let Column { name, attribute, .. } = column;
+    if RESERVED_ATTRIBUTES.contains(&attribute.as_str()) {
+        let other = format!("{}_column", attribute.trim_start_matches('_').to_lowercase());
+        let why = format!(
+            "`{attribute}` is a name that Lockstep's items use; hold the column in another attribute with \
+             #[lockstep(attribute = \"{other}\")]"
+        );
+        return refused(&column.field, why);
+    }
+    if attribute.is_empty() || attribute.len() > ATTRIBUTE_BYTES_MAX {
+        let why = format!("an attribute's name has 1 to {ATTRIBUTE_BYTES_MAX} bytes");
         return refused(&column.field, why);
     }
     if before.iter().any(|other| other.name == *name) {
         return refused(&column.field, format!("two fields are column `{name}`; keep one"));
+    }
+    if let Some(other) = before.iter().find(|other| other.attribute == *attribute) {
+        let why = format!(
+            "columns `{}` and `{name}` would share the attribute `{attribute}`; give one of them another name",
+            other.name
+        );
+        return refused(&column.field, why);
     }
     Ok(())
 }
@@ -72,9 +90,10 @@ fn name_of_index(table: &Table, index: &Index, before: &[Index]) -> Verdict {
         return refused(&index.name, "two indexes have this name; rename one");
     }
     let attribute = table.attribute(index);
-    if table.indexed(index).is_none() && table.column(&attribute).is_some() {
+    let is_taken = table.columns.iter().any(|column| column.attribute == attribute);
+    if table.indexed(index).is_none() && is_taken {
         let why =
-            format!("this index needs the attribute `{attribute}`, which is a column; rename the index");
+            format!("this index needs the attribute `{attribute}`, which holds a column; rename the index");
         return refused(&index.name, why);
     }
     Ok(())

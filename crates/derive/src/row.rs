@@ -30,13 +30,14 @@ fn sql(column: &Column) -> TokenStream {
 }
 
 fn spec(column: &Column) -> TokenStream {
-    let (name, ty, sql) = (&column.name, &column.ty, sql(column));
+    let (name, attribute, ty, sql) = (&column.name, &column.attribute, &column.ty, sql(column));
     let accepts = match &column.sql {
         Some(sql) => quote!(|found: &str| found == #sql),
         None => quote!(<#ty as p::Column>::accepts),
     };
     quote!(p::ColumnSpec {
         name: #name,
+        attribute: #attribute,
         sql_type: #sql,
         nullable: <#ty as p::Column>::NULLABLE,
         labels: <#ty as p::Column>::LABELS,
@@ -51,6 +52,7 @@ fn readings(columns: &[&Column]) -> TokenStream {
     let field: Vec<_> = columns.iter().map(|c| &c.field).collect();
     let ty: Vec<_> = columns.iter().map(|c| &c.ty).collect();
     let column: Vec<_> = columns.iter().map(|c| &c.name).collect();
+    let attribute: Vec<_> = columns.iter().map(|c| &c.attribute).collect();
     quote! {
         fn from_fields(fields: &mut p::Fields<'_>) -> p::Result<Self, p::Unholdable> {
             p::Ok(Self { #(#field: fields
@@ -59,7 +61,7 @@ fn readings(columns: &[&Column]) -> TokenStream {
                 .map_err(|e| e.of(#column))?),* })
         }
         fn from_item(item: &dyn p::ItemView) -> p::Result<Self, p::Unholdable> {
-            p::Ok(Self { #(#field: <#ty as p::Column>::from_attribute(item.attribute(#column))
+            p::Ok(Self { #(#field: <#ty as p::Column>::from_attribute(item.attribute(#attribute))
                 .map_err(|e| e.of(#column))?),* })
         }
         fn from_key(elements: &[p::serde_json::Value]) -> p::Result<Self, p::Unholdable> {
@@ -76,6 +78,7 @@ fn readings(columns: &[&Column]) -> TokenStream {
 fn writings(columns: &[&Column]) -> TokenStream {
     let field: Vec<_> = columns.iter().map(|c| &c.field).collect();
     let column: Vec<_> = columns.iter().map(|c| &c.name).collect();
+    let attribute: Vec<_> = columns.iter().map(|c| &c.attribute).collect();
     let sql = columns.iter().map(|column| sql(column));
     quote! {
         fn bind(&self, arguments: &mut p::PgArguments) {
@@ -83,7 +86,7 @@ fn writings(columns: &[&Column]) -> TokenStream {
         }
         fn into_item(self, item: &mut p::Item) -> p::Result<(), p::Unholdable> {
             #(if let p::Some(value) = p::Column::into_attribute(self.#field).map_err(|e| e.of(#column))? {
-                item.push(#column, value);
+                item.push(#attribute, value);
             })*
             p::Ok(())
         }

@@ -104,15 +104,54 @@ fn a_name_that_items_use_is_refused_and_no_other() {
             struct T { #[lockstep(primary_key)] id: i64, #[lockstep(column = #name)] other: Option<i64> }
         }
     };
-    for name in ["ttl", "_v", "_w", "_deleted", "PK", "SK"] {
+    for (name, other) in [("ttl", "ttl"), ("_v", "v"), ("_w", "w"), ("PK", "pk"), ("SK", "sk")] {
         let (why, at) = refused(named(name));
-        assert!(why.contains(&format!("`{name}`")) && why.contains("rename"), "{why}");
+        let said = format!("#[lockstep(attribute = \"{other}_column\")]");
+        assert!(why.contains(&format!("`{name}`")) && why.contains(&said), "{why}");
         assert_eq!(at, "other");
     }
+    assert!(refused(named("_deleted")).0.contains("deleted_column"));
     for name in ["_id", "_", "_version", "pk", "TTL"] {
         accepted(named(name));
     }
     assert!(refused(named("id")).0.contains("two fields are column `id`"));
+}
+
+#[test]
+fn a_column_is_held_in_the_attribute_that_is_said_and_no_two_in_one() {
+    let held = |name: &str, column: &str, attribute: &str| {
+        quote! {
+            #[lockstep(name = "t", partition = "{id}", sort = "{at}")]
+            #[lockstep(index(name = #name, partition = "{id}"), index(name = "by_other", partition = "O#{other}"))]
+            struct T {
+                #[lockstep(primary_key, attribute = "ident")] id: i64,
+                at: DateTime<Utc>,
+                #[lockstep(column = #column, attribute = #attribute)] other: Option<i64>,
+            }
+        }
+    };
+    // A column that is called as items are is moved under another name.
+    let written = accepted(held("by_id", "ttl", "ttl_column"));
+    for part in [
+        "name : \"id\" , attribute : \"ident\"",
+        "item . attribute (\"ttl_column\")",
+        "item . push (\"ttl_column\"",
+        // The index by the primary key goes by the attribute, and so does what a migration under way holds to.
+        "name : \"by_id\" , partition : p :: KeyAttribute { name : \"ident\"",
+        " id->ident ttl->ttl_column\"",
+    ] {
+        assert!(written.contains(part), "{part} is not in {written}");
+    }
+    for (attribute, part) in [
+        ("ident", "columns `id` and `other` would share the attribute `ident`"),
+        ("at", "columns `at` and `other` would share the attribute `at`"),
+        ("PK", "`PK` is a name that Lockstep's items use"),
+        ("", "1 to 255 bytes"),
+        ("by_other_pk", "this index needs the attribute `by_other_pk`"),
+    ] {
+        let (why, _) = refused(held("by_id", "other", attribute));
+        assert!(why.contains(part), "{attribute}: {why}");
+    }
 }
 
 #[test]
@@ -186,8 +225,6 @@ fn what_stands_elsewhere_says_what_to_write_instead() {
     };
     let source = with(quote!(source = "shop.documents"), quote!());
     assert!(source.contains("[tables.documents]") && source.contains("MigrationOptions::table"), "{source}");
-    let attribute = with(quote!(), quote!(attribute = "kind"));
-    assert!(attribute.contains("leave it out") && attribute.contains("column = \"..\""), "{attribute}");
     assert!(with(quote!(partition = "{id}"), quote!()).contains("given twice"));
     assert!(with(quote!(frm = "x"), quote!()).contains("expected name"));
     assert!(with(quote!(), quote!(frm = "x")).contains("expected primary_key"));

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use aws_sdk_dynamodb::types::{KeySchemaElement, ProjectionType, ScalarAttributeType, TableDescription};
-use lockstep_core::{KeyType, TargetSchema};
+use aws_sdk_dynamodb::types::{
+    KeySchemaElement, Projection, ProjectionType, ScalarAttributeType, TableDescription,
+};
+use lockstep_core::{Index, KeyType, PK, Projected, TargetSchema};
 use serde::Serialize;
 
 /// Returns the SDK's word for the type of a key attribute.
@@ -46,8 +48,9 @@ pub(super) fn undeclared(found: &TableDescription, schema: &TargetSchema) -> Vec
     let global = found.global_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), false));
     let local = found.local_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), true));
     let known = schema.key_attributes();
-    let is_declared =
-        |name: &str, is_local: bool| !is_local && schema.indexes.iter().any(|index| index.name == name);
+    let is_declared = |name: &str, is_local: bool| {
+        schema.indexes.iter().any(|index| index.name == name && (!is_local || index.partition.name == PK))
+    };
     let strange = global.chain(local).filter_map(|(name, key, is_local)| {
         let name = name.unwrap_or_default();
         let by = key.iter().map(|part| part.attribute_name.clone());
@@ -100,41 +103,75 @@ pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec
     for index in schema.indexes {
         let expected: Vec<String> =
             std::iter::once(index.partition).chain(index.sort).map(|a| a.name.to_owned()).collect();
-        match found.global_secondary_indexes().iter().find(|there| there.index_name() == Some(index.name)) {
-            None => wrong.push(format!("index {} is missing", index.name)),
-            Some(there) if names(there.key_schema()) != expected => {
-                wrong.push(format!(
-                    "index {} is keyed by ({}), it must be ({})",
-                    index.name,
-                    names(there.key_schema()).join(", "),
-                    expected.join(", ")
-                ));
+        let (key, projection) = match index_there(found, index) {
+            None => {
+                wrong.push(format!("index {} is missing", index.name));
+                continue;
             }
-            // Queries are answered by such an index alone, and a row is made of every attribute.
-            Some(there) => {
-                let projected = there.projection().and_then(|projection| projection.projection_type());
-                let is_less =
-                    |projected: &&ProjectionType| index.whole_items && **projected != ProjectionType::All;
-                if let Some(projected) = projected.filter(is_less) {
-                    wrong.push(format!(
-                        "index {} has a projection of {projected}, it must be of ALL attributes; make the \
-                        index again",
-                        index.name
-                    ));
-                }
-            }
+            Some(there) => there,
+        };
+        let key = names(key);
+        if key != expected {
+            wrong.push(format!(
+                "index {} is keyed by ({}), it must be ({})",
+                index.name,
+                key.join(", "),
+                expected.join(", ")
+            ));
         }
+        wrong.extend(lacks(projection, index));
     }
     wrong
+}
+
+/// Returns key and projection of an index that is there. One that shares its partitions with the table may be
+/// local: it was made with the table, and is asked in the same way.
+fn index_there<'a>(
+    found: &'a TableDescription,
+    index: &Index,
+) -> Option<(&'a [KeySchemaElement], Option<&'a Projection>)> {
+    let is_it = |name: Option<&str>| name == Some(index.name);
+    let global = found.global_secondary_indexes().iter().find(|there| is_it(there.index_name()));
+    let local = found.local_secondary_indexes().iter().filter(|_| index.partition.name == PK);
+    let local = || local.clone().find(|there| is_it(there.index_name()));
+    global
+        .map(|there| (there.key_schema(), there.projection()))
+        .or_else(|| local().map(|there| (there.key_schema(), there.projection())))
+}
+
+/// Says what the projection of an index lacks of what queries read of it.
+fn lacks(projection: Option<&Projection>, index: &Index) -> Option<String> {
+    let projected = projection.and_then(Projection::projection_type)?;
+    let name = index.name;
+    let missing: Vec<&str> = match index.projection {
+        _ if *projected == ProjectionType::All => return None,
+        Projected::Keys => return None,
+        // Queries are answered by such an index alone, and a row is made of every attribute.
+        Projected::All => {
+            return Some(format!(
+                "index {name} has a projection of {projected}, it must be of ALL attributes; make the index again"
+            ));
+        }
+        Projected::List(wanted) => {
+            let there = projection.map(Projection::non_key_attributes).unwrap_or_default();
+            wanted.iter().copied().filter(|wanted| !there.iter().any(|there| there == wanted)).collect()
+        }
+    };
+    (!missing.is_empty()).then(|| {
+        format!(
+            "index {name} has a projection of {projected} without {}; make the index again with it",
+            missing.join(" and ")
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::types::{
-        GlobalSecondaryIndexDescription, KeyType as Role, LocalSecondaryIndexDescription, Projection,
-        ReplicaDescription, StreamSpecification,
+        GlobalSecondaryIndexDescription, KeyType as Role, LocalSecondaryIndexDescription, ReplicaDescription,
+        StreamSpecification,
     };
-    use lockstep_core::{KeyAttribute, PK};
+    use lockstep_core::KeyAttribute;
 
     use super::*;
 
@@ -152,7 +189,7 @@ mod tests {
                 name: "by_customer",
                 partition: KeyAttribute { name: "customer_id", key_type: KeyType::N },
                 sort: None,
-                whole_items: true,
+                projection: lockstep_core::Projected::All,
             }],
         };
         for (projected, says) in [
@@ -174,6 +211,87 @@ mod tests {
             let wrong = mismatches(&table, &INDEXED);
             assert_eq!(wrong.len(), usize::from(says.is_some()), "{wrong:?}");
             assert!(says.is_none_or(|says| wrong[0].contains(says)), "{wrong:?}");
+        }
+    }
+
+    /// Tables that Terraform has made: what each index lacks is named, of a local one as well.
+    #[test]
+    fn what_an_index_that_was_made_beforehand_lacks_is_named() {
+        let element = |name: &str, key_type: Role| {
+            KeySchemaElement::builder().attribute_name(name).key_type(key_type).build().expect("a key")
+        };
+        const INDEXED: TargetSchema = TargetSchema {
+            partition: KeyType::S,
+            sort: Some(KeyType::S),
+            indexes: &[
+                lockstep_core::Index {
+                    name: "by_owner",
+                    partition: KeyAttribute { name: "owner", key_type: KeyType::S },
+                    sort: None,
+                    projection: Projected::List(&["total", "status"]),
+                },
+                lockstep_core::Index {
+                    name: "by_time",
+                    partition: KeyAttribute { name: PK, key_type: KeyType::S },
+                    sort: Some(KeyAttribute { name: "at", key_type: KeyType::S }),
+                    projection: Projected::All,
+                },
+            ],
+        };
+        let listed = |names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            let of = Projection::builder().projection_type(ProjectionType::Include);
+            of.set_non_key_attributes(Some(names)).build()
+        };
+        let of = |projected: ProjectionType| Projection::builder().projection_type(projected).build();
+        let table = |global: Projection, sort: &str, local: Projection| {
+            let global = GlobalSecondaryIndexDescription::builder()
+                .index_name("by_owner")
+                .key_schema(element("owner", Role::Hash))
+                .projection(global);
+            let local = LocalSecondaryIndexDescription::builder()
+                .index_name("by_time")
+                .key_schema(element(PK, Role::Hash))
+                .key_schema(element(sort, Role::Range))
+                .projection(local);
+            TableDescription::builder()
+                .key_schema(element(PK, Role::Hash))
+                .key_schema(element("SK", Role::Range))
+                .global_secondary_indexes(global.build())
+                .local_secondary_indexes(local.build())
+                .build()
+        };
+        let (all, keys) = (of(ProjectionType::All), of(ProjectionType::KeysOnly));
+        for (global, sort, local, says) in [
+            (listed(&["status", "more", "total"]), "at", all.clone(), vec![]),
+            (all.clone(), "at", all.clone(), vec![]),
+            (
+                keys.clone(),
+                "at",
+                all.clone(),
+                vec!["by_owner has a projection of KEYS_ONLY without total and status"],
+            ),
+            (
+                listed(&["total"]),
+                "at",
+                all.clone(),
+                vec!["by_owner has a projection of INCLUDE without status"],
+            ),
+            (
+                all.clone(),
+                "note",
+                keys,
+                vec![
+                    "by_time is keyed by (PK, note), it must be (PK, at)",
+                    "by_time has a projection of KEYS_ONLY",
+                ],
+            ),
+        ] {
+            let table = table(global, sort, local);
+            let wrong = mismatches(&table, &INDEXED);
+            assert_eq!(wrong.len(), says.len(), "{wrong:?}");
+            assert!(wrong.iter().zip(&says).all(|(wrong, says)| wrong.contains(says)), "{wrong:?}");
+            assert_eq!(undeclared(&table, &INDEXED), [], "both are of the design");
         }
     }
 
@@ -200,7 +318,7 @@ mod tests {
                 name: "by_customer",
                 partition: KeyAttribute { name: "customer_id", key_type: KeyType::N },
                 sort: None,
-                whole_items: true,
+                projection: lockstep_core::Projected::All,
             }],
         };
         let table = TableDescription::builder()

@@ -8,7 +8,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
     Projection, ProjectionType, TableDescription, TableStatus,
 };
-use lockstep_core::{Error, KeyAttribute, Kind, PK, Result, TargetKey, TargetSchema, VERSION_ATTRIBUTE};
+use lockstep_core::{
+    Error, KeyAttribute, Kind, PK, Projected, Result, TargetKey, TargetSchema, VERSION_ATTRIBUTE,
+};
 
 use super::capacity::{WriteCapacity, write_capacities};
 use super::mismatch::{UndeclaredIndex, mismatches, scalar, undeclared};
@@ -251,11 +253,18 @@ impl Definition {
             definition.build().expect("name and type were set")
         });
         let indexes = schema.indexes.iter().map(|index| {
-            let projection = if index.whole_items { ProjectionType::All } else { ProjectionType::KeysOnly };
+            let (projection, listed) = match index.projection {
+                Projected::Keys => (ProjectionType::KeysOnly, None),
+                Projected::List(names) => (ProjectionType::Include, Some(names)),
+                Projected::All => (ProjectionType::All, None),
+            };
+            let listed = listed.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+            let projection =
+                Projection::builder().projection_type(projection).set_non_key_attributes(listed).build();
             GlobalSecondaryIndex::builder()
                 .index_name(index.name)
                 .set_key_schema(Some(key_schema(std::iter::once(index.partition).chain(index.sort))))
-                .projection(Projection::builder().projection_type(projection).build())
+                .projection(projection)
                 .build()
                 .expect("name and key were set")
         });

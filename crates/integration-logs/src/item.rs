@@ -19,8 +19,8 @@
 
 use chrono::NaiveDate;
 use lockstep::{
-    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width,
-    time_and_id,
+    AttributeValue, Index, Item, KeyAttribute, KeyType, Projected, SK, TargetKey, TargetSchema, Unholdable,
+    fixed_width, time_and_id,
 };
 
 use crate::row::{IntegrationLog, LogKey};
@@ -36,7 +36,7 @@ pub const BY_ID: Index = Index {
     name: "by_id",
     partition: KeyAttribute { name: "log_id", key_type: KeyType::N },
     sort: None,
-    whole_items: false,
+    projection: Projected::Keys,
 };
 
 /// The target's key schema.
@@ -54,7 +54,7 @@ const fn by(name: &'static str, partition: &'static str) -> Index {
         name,
         partition: KeyAttribute { name: partition, key_type: KeyType::S },
         sort: Some(KeyAttribute { name: SK, key_type: KeyType::S }),
-        whole_items: false,
+        projection: Projected::Keys,
     }
 }
 

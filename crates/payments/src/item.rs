@@ -16,8 +16,8 @@
 //! keys are all it needs.
 
 use lockstep::{
-    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width,
-    time_and_id,
+    AttributeValue, Index, Item, KeyAttribute, KeyType, Projected, SK, TargetKey, TargetSchema, Unholdable,
+    fixed_width, time_and_id,
 };
 
 use crate::row::{Payment, PaymentKey};
@@ -33,7 +33,7 @@ pub const BY_ID: Index = Index {
     name: "by_id",
     partition: KeyAttribute { name: "payment_id", key_type: KeyType::N },
     sort: None,
-    whole_items: false,
+    projection: Projected::Keys,
 };
 
 /// The target's key schema.
@@ -48,7 +48,7 @@ const fn by(name: &'static str, partition: &'static str) -> Index {
         name,
         partition: KeyAttribute { name: partition, key_type: KeyType::S },
         sort: Some(KeyAttribute { name: SK, key_type: KeyType::S }),
-        whole_items: true,
+        projection: Projected::All,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A table as the catalogue describes it, for those who have no row type of it: declared tables, and `init`.
 
+use std::collections::BTreeMap;
+
 use lockstep_core::{Doing, Result};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -206,6 +208,24 @@ impl Source {
         .await
         .doing("listing tables")?;
         Ok(found.into_iter().map(|(schema, name)| Relation { schema, name }).collect())
+    }
+
+    /// Returns the labels of the columns that are enums, in their order.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn labels(&self, oid: u32) -> Result<BTreeMap<String, Vec<String>>> {
+        let found: Vec<(String, Vec<String>)> = sqlx::query_as(
+            "SELECT a.attname::text, pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+             FROM pg_attribute a JOIN pg_enum e ON e.enumtypid = a.atttypid
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attname",
+        )
+        .bind(sqlx::postgres::types::Oid(oid))
+        .fetch_all(self.pool())
+        .await
+        .doing("reading the labels of enums")?;
+        Ok(found.into_iter().collect())
     }
 
     /// Returns what the table has that DynamoDB does not: one sentence each.

@@ -1,6 +1,7 @@
 //! Shape of a source table: its columns, its key, what hangs on it.
 
 mod described;
+mod several_texts;
 
 use std::collections::BTreeMap;
 
@@ -129,12 +130,12 @@ impl SourceTable {
     pub fn mismatches(&self, binding: &TableBinding) -> Vec<String> {
         let mut found = Vec::new();
         for spec in binding.table.columns() {
-            // A declared table may keep such a column under another name, and has been asked already.
-            if binding.table.has_store() && RESERVED_ATTRIBUTES.contains(&spec.name) {
+            if RESERVED_ATTRIBUTES.contains(&spec.attribute) {
                 found.push(format!(
-                    "column `{}` is called as an attribute that Lockstep keeps in each item: rename the column, for applications by a \
-                     view in its place",
-                    spec.name
+                    "column `{}` is called as an attribute that Lockstep keeps in each item: give it another one with \
+                     #[lockstep(attribute = \"{}_column\")]",
+                    spec.name,
+                    spec.name.trim_start_matches('_').to_lowercase()
                 ));
             }
             match self.columns.iter().find(|(name, ..)| name == spec.name) {

@@ -30,7 +30,7 @@ pub(crate) async fn count_target(
     by_day: bool,
 ) -> Result<TargetCount> {
     let segments = options.settings.scan_segments.max(1);
-    let what = CountWhat { day: binding.table.day_column(), window: options.window.clone(), by_day };
+    let what = CountWhat { day: binding.table.day_attribute(), window: options.window.clone(), by_day };
     let left: Mutex<VecDeque<usize>> = Mutex::new((0..segments).collect());
     let total: Arc<Mutex<TargetCount>> = Arc::default();
     let workers = (0..options.settings.parallel.clamp(1, segments)).map(async |_| {

@@ -89,7 +89,8 @@ async fn items(
                     );
                     continue;
                 };
-                if is_tombstone(item) || !is_within(&run.options.window, run.binding.table.day_column(), item)
+                if is_tombstone(item)
+                    || !is_within(&run.options.window, run.binding.table.day_attribute(), item)
                 {
                     continue;
                 }

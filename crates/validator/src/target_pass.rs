@@ -146,7 +146,7 @@ pub(crate) fn enter(
         let standing = if item.is_tombstone() { Standing::Tombstone } else { Standing::Live };
         match standing {
             Standing::Tombstone => batch.counted.tombstones += 1,
-            _ if !is_within(&run.options.window, run.binding.table.day_column(), item) => return,
+            _ if !is_within(&run.options.window, run.binding.table.day_attribute(), item) => return,
             _ => {
                 batch.counted.live += 1;
                 run.judge.item(&run.binding, item, &mut judgement);
@@ -169,11 +169,11 @@ pub(crate) fn enter(
 
 /// Tells whether an item's day is in the window. An item whose day cannot be read is: better looked at than
 /// overlooked.
-pub(crate) fn is_within(window: &Window, day_column: Option<&str>, item: &dyn ItemView) -> bool {
+pub(crate) fn is_within(window: &Window, day: Option<&str>, item: &dyn ItemView) -> bool {
     if window.is_whole() {
         return true;
     }
-    let Some(Attribute::S(text)) = day_column.and_then(|column| item.attribute(column)) else { return true };
+    let Some(Attribute::S(text)) = day.and_then(|day| item.attribute(day)) else { return true };
     let Ok(at) = parse_fixed_width(text) else { return true };
     window.start.is_none_or(|start| at >= start) && window.end.is_none_or(|end| at < end)
 }

@@ -1,8 +1,10 @@
 //! `init`: a configuration for tables that are there, proposed from their schema.
 
+mod rust;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use lockstep_coordinator::first_of;
@@ -28,7 +30,8 @@ use crate::report::{print, print_json};
 #[command(after_help = help!(
     "  cargo xtask init --source postgres://app@db/shop                     every table of the database\n  \
        cargo xtask init --source postgres://app@db/shop --table shop.orders --table shop.items\n  \
-       cargo xtask init --source postgres://app@db/shop --out -             to stdout"
+       cargo xtask init --source postgres://app@db/shop --out -             to stdout\n  \
+       cargo xtask init --source postgres://app@db/shop --rust              structs of Rust, to stdout"
 ))]
 pub struct Args {
     /// The database, postgres://user:password@host/database [default: source.url of the configuration]
@@ -37,9 +40,12 @@ pub struct Args {
     /// A table, `table` or `schema.table`; may be given several times [default: every table]
     #[arg(long, value_name = "TABLE")]
     pub table: Vec<String>,
-    /// The file to write; - for stdout
-    #[arg(long, value_name = "FILE", default_value = FILE)]
-    pub out: PathBuf,
+    /// The file to write; - for stdout [default: lockstep.toml, and stdout with --rust]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write the tables as structs of Rust with #[derive(lockstep::Table)], for applications with a store handle
+    #[arg(long)]
+    pub rust: bool,
 }
 
 /// Rows that are looked at in each of three parts of a table.
@@ -53,11 +59,12 @@ const NAMED: usize = 12;
 /// # Errors
 /// When the source does not answer, has no such table, or the file is there already.
 pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -> anyhow::Result<Exit> {
-    let to_stdout = args.out.as_os_str() == "-";
+    let out = args.out.unwrap_or_else(|| PathBuf::from(if args.rust { "-" } else { FILE }));
+    let to_stdout = out.as_os_str() == "-";
     // A link that leads nowhere is there as well: another user may have made it.
-    if !to_stdout && args.out.symlink_metadata().is_ok() {
+    if !to_stdout && out.symlink_metadata().is_ok() {
         let message =
-            format!("{} is there already; name another file with --out, or remove it", args.out.display());
+            format!("{} is there already; name another file with --out, or remove it", out.display());
         return Err(Failure::usage(message));
     }
     let mut config = if args.source.is_some() { Config::default() } else { Config::load(registry, inputs)? };
@@ -71,6 +78,10 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
     let target = target_is_set_by(of_file.as_ref().unwrap_or(&config), |name| std::env::var(name).ok());
     let source = Source::connect_as_operator(&options).await?;
     let proposals = proposals(&source, &args.table).await;
+    let structs = match &proposals {
+        Ok(proposals) if args.rust => Some(rust::of(&source, proposals).await),
+        _ => None,
+    };
     // A role that may not read it has not completed one here either.
     // One that finds a schema of another role there reads nothing of it: views would run with its rights.
     let completed = match source.refuse_foreign_schemas().await {
@@ -79,6 +90,9 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
     };
     source.close().await;
     let proposals = proposals?;
+    if let Some(structs) = structs.transpose()? {
+        return hand_out(&structs, &out, to_stdout, json);
+    }
     let text = file(
         &proposals,
         config.source.url.as_ref().map(|url| (url.to_string(), url.to_string() == url.expose())),
@@ -93,22 +107,18 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         return Ok(Exit::Done);
     }
     if !to_stdout {
-        write_private(&args.out, |out| out.write_all(text.as_bytes()))
-            .with_context(|| format!("writing {}", args.out.display()))?;
+        write_private(&out, |file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("writing {}", out.display()))?;
     }
     let name = |proposal: &Proposal| proposal.name.clone();
     let (movable, left): (Vec<_>, Vec<_>) = proposals.iter().partition(|proposal| proposal.movable);
     let (movable, left): (Vec<String>, Vec<String>) =
         (movable.into_iter().map(name).collect(), left.into_iter().map(name).collect());
     if json {
-        print_json(&json!({ "declared": movable, "not_declared": left, "file": args.out, "text": text }));
+        print_json(&json!({ "declared": movable, "not_declared": left, "file": out, "text": text }));
     } else {
-        let mut said = format!(
-            "{} declares {}: {}",
-            args.out.display(),
-            tables(movable.len()),
-            first_of(&movable, NAMED)
-        );
+        let mut said =
+            format!("{} declares {}: {}", out.display(), tables(movable.len()), first_of(&movable, NAMED));
         if !left.is_empty() {
             let _ = write!(said, "\nNot declared, for the reasons that the file names: {}", left.join(", "));
         }
@@ -120,6 +130,33 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         };
         let _ = write!(said, "\nRead it, {unset}and run `cargo xtask plan` and `cargo xtask migrate`.");
         print(&said);
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints or writes structs.
+fn hand_out(structs: &rust::Written, out: &Path, to_stdout: bool, json: bool) -> anyhow::Result<Exit> {
+    let rust::Written { text, written, left } = structs;
+    if !to_stdout {
+        write_private(out, |file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("writing {}", out.display()))?;
+    }
+    if json {
+        print_json(&json!({ "declared": written, "not_declared": left, "file": out, "text": text }));
+    } else if to_stdout {
+        print(text);
+    } else {
+        let left = match first_of(left, NAMED) {
+            none if none.is_empty() => none,
+            some => format!("\nWithout one, for the reasons that the file names: {some}"),
+        };
+        let has = format!(
+            "{} has structs of {}: {}",
+            out.display(),
+            tables(written.len()),
+            first_of(written, NAMED)
+        );
+        print(&format!("{has}{left}"));
     }
     Ok(Exit::Done)
 }
@@ -245,7 +282,8 @@ async fn looked_at(
             whys if whys.is_empty() => match sample(source, &binding).await {
                 Ok((sampled, set_aside)) => {
                     let about = format!("{relation}: about {rows} rows by PostgreSQL's statistics.");
-                    proposal.text = format!("{}{sampled}{}", comment(&about), proposal.text);
+                    let wide = several_texts(source, &binding).await?;
+                    proposal.text = format!("{}{sampled}{wide}{}", comment(&about), proposal.text);
                     return Ok(LookedAt { proposal, set_aside });
                 }
                 Err(why) => vec![format!("its rows cannot be read: {why}")],
@@ -278,6 +316,20 @@ async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec
     let said = hidden.iter().map(|way| way.split_once(": ").map_or(way.as_str(), |(_, sentence)| sentence));
     refused.extend(said.map(str::to_owned));
     Ok(refused)
+}
+
+/// Returns what is to be known of a key whose equal values have several texts, as comments.
+async fn several_texts(source: &Source, binding: &TableBinding) -> lockstep_core::Result<String> {
+    let mut said = String::new();
+    for (column, sql_type) in source.keys_of_several_texts(binding).await? {
+        said += &comment(&format!(
+            "DECIDE before DynamoOnly: the key's `{column}` is or holds {sql_type}, of which PostgreSQL takes several texts for one value."
+        ));
+        said += &comment(
+            "That step is refused, as two items could stand for one row. HybridRead is not; a key of another type goes all the way.",
+        );
+    }
+    Ok(said)
 }
 
 fn binding_of(table: &CatalogTable, proposal: &Proposal) -> Result<TableBinding, String> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Blueprint, key_of, letter, projection, roles};
+use super::{Blueprint, key_of, letter, listed, projection, roles};
 
 /// Writes one shell command a line.
 pub(crate) fn aws_cli(tables: &[Blueprint]) -> String {
@@ -45,10 +45,14 @@ pub(super) fn request(table: &Blueprint) -> Value {
     });
     if !table.schema.indexes.is_empty() {
         let indexes = table.schema.indexes.iter().map(|index| {
+            let mut projected = json!({ "ProjectionType": projection(index) });
+            if let Some(names) = listed(index) {
+                projected["NonKeyAttributes"] = json!(names);
+            }
             json!({
                 "IndexName": index.name,
                 "KeySchema": key(&mut key_of(index)),
-                "Projection": { "ProjectionType": projection(index) },
+                "Projection": projected,
             })
         });
         request["GlobalSecondaryIndexes"] = indexes.collect();

@@ -7,7 +7,7 @@ mod aws_cli;
 mod cloudformation;
 mod terraform;
 
-use lockstep_core::{Index, KeyAttribute, KeyType, TTL_ATTRIBUTE, TargetSchema};
+use lockstep_core::{Index, KeyAttribute, KeyType, Projected, TTL_ATTRIBUTE, TargetSchema};
 use lockstep_dynamo::CONTROL_SCHEMA;
 use lockstep_postgres::TableBinding;
 
@@ -55,7 +55,19 @@ fn letter(key_type: KeyType) -> &'static str {
 }
 
 fn projection(index: &Index) -> &'static str {
-    if index.whole_items { "ALL" } else { "KEYS_ONLY" }
+    match index.projection {
+        Projected::Keys => "KEYS_ONLY",
+        Projected::List(_) => "INCLUDE",
+        Projected::All => "ALL",
+    }
+}
+
+/// Returns the attributes of a projection that lists them.
+fn listed(index: &Index) -> Option<&'static [&'static str]> {
+    match index.projection {
+        Projected::List(names) => Some(names),
+        _ => None,
+    }
 }
 
 /// Returns a key's attributes with what they are in it.

@@ -1,6 +1,6 @@
 //! Resources of Terraform's AWS provider, in its configuration language.
 
-use super::{Blueprint, key_of, letter, projection, roles};
+use super::{Blueprint, key_of, letter, listed, projection, roles};
 
 /// Writes one resource a table.
 pub(crate) fn terraform(tables: &[Blueprint]) -> String {
@@ -29,6 +29,10 @@ fn resource(table: &Blueprint) -> String {
             body.line(2, &format!("name = {}", quoted(index.name)));
             keys(body, 2, &mut key_of(index));
             body.line(2, &format!("projection_type = {}", quoted(projection(index))));
+            if let Some(names) = listed(index) {
+                let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+                body.line(2, &format!("non_key_attributes = [{}]", names.join(", ")));
+            }
         });
     }
     if let Some(attribute) = table.expiry() {

@@ -1,4 +1,4 @@
-use lockstep_core::{Index, KeyAttribute, KeyType, TargetSchema};
+use lockstep_core::{Index, KeyAttribute, KeyType, Projected, TargetSchema};
 
 use super::*;
 
@@ -6,7 +6,7 @@ const BY_OWNER: &[Index] = &[Index {
     name: "by_owner",
     partition: KeyAttribute { name: "it's ${owner}", key_type: KeyType::S },
     sort: Some(KeyAttribute { name: "SK", key_type: KeyType::S }),
-    whole_items: false,
+    projection: Projected::Keys,
 }];
 
 fn documents() -> Vec<Blueprint> {
@@ -33,6 +33,22 @@ fn terraform_has_every_key_index_and_protection_and_no_template_in_a_name() {
     }
     assert_eq!(text.matches("attribute {").count(), 3 + 2, "each attribute once: {text}");
     assert_eq!(text.matches("stream_enabled").count(), 1, "the control table has none");
+}
+
+#[test]
+fn an_index_lists_its_attributes_in_every_form() {
+    const LISTED: &[Index] = &[Index { projection: Projected::List(&["total", "it's"]), ..BY_OWNER[0] }];
+    let [mut table, control] = <[Blueprint; 2]>::try_from(documents()).expect("two");
+    table.schema.indexes = LISTED;
+    let tables = [table, control];
+    let text = terraform(&tables);
+    let part = "projection_type = \"INCLUDE\"\n    non_key_attributes = [\"total\", \"it's\"]";
+    assert!(text.contains(part), "{text}");
+    let index = &cloudformation(&tables)["Resources"]["9ShopDocumentsTable"]["Properties"]["GlobalSecondaryIndexes"]
+        [0];
+    let expected = serde_json::json!({ "ProjectionType": "INCLUDE", "NonKeyAttributes": ["total", "it's"] });
+    assert_eq!(index["Projection"], expected);
+    assert!(aws_cli(&tables).contains("NonKeyAttributes"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! What shows only after the flip is an outage: 1. A table is keyed by customer and id, and has no index by
 //! id. 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
 
+use lockstep_core::Advice::{RollbackToPostgresOnly, Uninstall};
 use lockstep_core::{Doing, Index, Result as StoreResult, ids_end};
 use lockstep_postgres::sequences::{
     NumberedColumn, highest_ids, identity_of, increment_of, numbered_columns,
@@ -14,7 +15,7 @@ use crate::options::MigrationContext;
 
 /// Checks whether the row of a primary key can be found.
 pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
-    let columns: Vec<&str> = binding.table.key_columns().iter().map(|column| column.name).collect();
+    let columns: Vec<&str> = binding.table.key_columns().iter().map(|column| column.attribute).collect();
     let found = finder(&columns, binding.table.primary_key_columns(), binding.table.target().indexes);
     let next = "declare an index whose partition is the primary key, like `by_id` in \
                 docs/add-your-own-table.md, or a key of the primary key's columns, and copy the table again";
@@ -23,6 +24,34 @@ pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
         Err(why) => (false, why.to_owned()),
     };
     GateResult::check("rows can be found by primary key", passed, detail, next)
+}
+
+/// Checks whether a value of the key has one text, by which DynamoDB tells items apart. 1. A table is keyed by
+/// an interval. 2. In DynamoOnly one service writes `1 mon`, another one `30 days`. 3. They are two items, and
+/// one row: what the feed brought last is in PostgreSQL, and the other one is in no comparison's way to mend.
+pub(super) async fn have_one_text(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+) -> StoreResult<GateResult> {
+    let wide = migration.source.keys_of_several_texts(binding).await?;
+    let detail = if wide.is_empty() {
+        "equal values have one text".to_owned()
+    } else {
+        let one = |(column, sql_type): &(String, String)| format!("`{column}` is or holds {sql_type}");
+        let those: Vec<String> = wide.iter().map(one).collect();
+        format!(
+            "{}, of which PostgreSQL takes several texts for one value: two items could stand for one row, and neither would \
+             be wrong",
+            those.join(", ")
+        )
+    };
+    let next = format!(
+        "stay in HybridRead, where PostgreSQL keeps such rows one. To go on, take the tables back to PostgresOnly with {RollbackToPostgresOnly}, \
+         leave with {Uninstall}, and begin again with a key whose equal values have one text: change the column's type (an \
+         interval as whole seconds, a numeric in a column of its own, text under a deterministic collation), or name \
+         another unique index in `key`"
+    );
+    Ok(GateResult::check("equal keys have one text", wide.is_empty(), detail, next))
 }
 
 /// Returns the index that finds a row by its primary key, the first `primary` entries of `columns`.
@@ -143,7 +172,7 @@ fn cannot_be_kept_clear_of(
 
 #[cfg(test)]
 mod tests {
-    use lockstep_core::{KeyAttribute, KeyType};
+    use lockstep_core::{KeyAttribute, KeyType, Projected};
 
     use super::*;
 
@@ -151,7 +180,7 @@ mod tests {
         name: "by_id",
         partition: KeyAttribute { name: "payment_id", key_type: KeyType::N },
         sort: None,
-        whole_items: false,
+        projection: Projected::Keys,
     };
 
     #[test]

@@ -120,7 +120,7 @@ async fn still_unseen<'a>(migration: &MigrationContext, unseen: Unseen<'a>) -> R
 fn by_primary_key(binding: &TableBinding) -> Option<Index> {
     let (columns, of_key) = (binding.table.key_columns(), binding.table.primary_key_columns());
     let column = columns.first().filter(|_| of_key == 1 && columns.len() > of_key)?;
-    binding.table.target().indexes.iter().find(|index| index.partition.name == column.name).copied()
+    binding.table.target().indexes.iter().find(|index| index.partition.name == column.attribute).copied()
 }
 
 /// Value by which a row is found, and the place and key of the row.

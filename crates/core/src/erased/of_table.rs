@@ -11,7 +11,7 @@ use crate::difference::FieldDiff;
 use crate::item::Item;
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
-use crate::row::{ColumnSpec, Fields, Row};
+use crate::row::{ColumnSpec, Fields, Row, attribute_of};
 use crate::table::{MigratableTable, Reference, encode_row};
 use crate::unholdable::Unholdable;
 use crate::view::ItemView;
@@ -30,11 +30,19 @@ impl<T: MigratableTable> AnyRow for RowOf<T> {
     fn number(&self, column: &str) -> Option<i64> {
         let mut item = Item::default();
         self.0.clone().into_item(&mut item).ok()?;
-        match item.get(column) {
+        let attribute = attribute_of(T::Row::COLUMNS, Some(column))?;
+        match item.get(attribute) {
             Some(AttributeValue::N(text)) => text.parse().ok(),
             _ => None,
         }
     }
+}
+
+/// The attribute that holds the day of a row.
+struct Days<T>(std::marker::PhantomData<T>);
+
+impl<T: MigratableTable> Days<T> {
+    const ATTRIBUTE: Option<&'static str> = attribute_of(T::Row::COLUMNS, T::DAY_COLUMN);
 }
 
 impl<T: MigratableTable> AnyTable for T {
@@ -126,7 +134,7 @@ impl<T: MigratableTable> AnyTable for T {
         let expected = MigratableTable::encode(self, &row).map_err(CompareError::Source)?;
         let found = T::decode(attributes).map_err(CompareError::Target)?;
         let mut differing = row.differences(&found);
-        let is_column = |name: &str| T::Row::COLUMNS.iter().any(|column| column.name == name);
+        let is_column = |name: &str| T::Row::COLUMNS.iter().any(|column| column.attribute == name);
         differing.extend(beside_columns(&expected, attributes, &is_column, &text_of));
         Ok(differing)
     }
@@ -163,7 +171,7 @@ impl<T: MigratableTable> AnyTable for T {
         match encoded {
             Ok((judged, encoded)) => {
                 let (item, literals, _) = &encoded;
-                let day = T::DAY_COLUMN.and_then(|column| item.get(column)).map(Attribute::from);
+                let day = Days::<T>::ATTRIBUTE.and_then(|day| item.get(day)).map(Attribute::from);
                 judgement.count(judged, day.and_then(text_in), || json_of(literals));
                 Ok(encoded)
             }
@@ -178,7 +186,7 @@ impl<T: MigratableTable> AnyTable for T {
         match T::decode(item) {
             Ok(row) => {
                 let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-                let day = T::DAY_COLUMN.and_then(|column| item.attribute(column));
+                let day = Days::<T>::ATTRIBUTE.and_then(|day| item.attribute(day));
                 let judged =
                     judgement.judge(&row, self.rules(), MigratableTable::aggregates(self), expires_at_s);
                 let key = || T::key(&row).literals().map_or_else(|_| "[]".to_owned(), |key| json_of(&key));

@@ -12,10 +12,17 @@ use crate::shape::Column;
 /// Returns what is wrong with the forms of a template, one sentence a column.
 pub(super) fn wrong(what: &str, template: &Template, columns: &[Column]) -> Vec<String> {
     let of_part = |part: &Part| {
-        let Part::Column { name, form } = part else { return None };
+        let (name, form) = match part {
+            Part::Column { name, form } => (name, form),
+            Part::Shard { name, .. } => (name, &Form::Plain),
+            Part::Literal(_) => return None,
+        };
         let column = columns.iter().find(|column| column.name == name)?;
         let why = match form {
             _ if has(column.kind, *form) => return None,
+            _ if matches!(column.kind, Kind::List(_)) => {
+                "which is held as a list: leave it out of `lists`, or name another column there"
+            }
             Form::Date => {
                 "which has no date: name a column of a date or a time there, or write it without `:date`"
             }
@@ -29,6 +36,7 @@ pub(super) fn wrong(what: &str, template: &Template, columns: &[Column]) -> Vec<
 /// Tells whether some value of a kind can be written in a form. Text may hold a date or a number.
 fn has(kind: Kind, form: Form) -> bool {
     match form {
+        _ if matches!(kind, Kind::List(_)) => false,
         Form::Date => {
             matches!(kind, Kind::Date | Kind::Timestamp | Kind::Instant | Kind::Text | Kind::Other)
         }

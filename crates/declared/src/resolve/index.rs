@@ -1,15 +1,52 @@
 //! An index: its keys, and the attributes that hold them.
 
-use lockstep_core::{Index, KeyAttribute, KeyType, SK};
+use lockstep_core::{Index, KeyAttribute, KeyType, Projected, SK};
 use lockstep_template::Template;
 
 use super::names::AttributeNames;
-use super::{Problems, Resolver, forms, leak_text};
-use crate::declaration::{IndexDeclaration, Projection};
+use super::{Problems, Resolver, forms, leak, leak_text};
+use crate::declaration::{IndexDeclaration, Projection, Word};
 use crate::kind::Kind;
 use crate::shape::{Column, IndexShape, Part};
 
+/// Most attributes that an index is asked to list here; DynamoDB has room for 100 in all indexes of a table
+/// together (Developer Guide, "Quotas").
+const LISTED_MAX: usize = 100;
+
 impl Resolver<'_> {
+    /// Returns the attributes that an index carries. Those of its keys and the table's are there anyway.
+    fn projected(
+        &self,
+        name: &str,
+        projection: &Projection,
+        columns: &[Column],
+        problems: &mut Problems,
+    ) -> Projected {
+        let listed = match projection {
+            Projection::Word(Word::Keys) => return Projected::Keys,
+            Projection::Word(Word::All) => return Projected::All,
+            Projection::Columns(listed) => listed,
+        };
+        let what = format!("indexes.{name}.projection");
+        let mut names: Vec<&'static str> = Vec::with_capacity(listed.len());
+        for column in listed {
+            match columns.iter().find(|c| c.name == *column) {
+                None => problems.push(self.no_column(&what, column)),
+                Some(column) if names.contains(&column.attribute) => {
+                    problems.push(format!("{what} names `{}` twice", column.name));
+                }
+                Some(column) => names.push(column.attribute),
+            }
+        }
+        if listed.is_empty() {
+            problems.push(format!("{what} lists nothing; write \"keys\", or leave it out"));
+        }
+        if listed.len() > LISTED_MAX {
+            problems.push(format!("{what} lists more than {LISTED_MAX} columns; write \"all\""));
+        }
+        Projected::List(leak(names))
+    }
+
     pub(super) fn index(
         &self,
         name: &str,
@@ -50,6 +87,7 @@ impl Resolver<'_> {
                 },
             }
         }
+        let projection = self.projected(name, &index.projection, columns, &mut problems);
         let (true, Some(partition)) = (problems.is_empty(), partition) else { return Err(problems) };
         // A column that is a key by itself needs no attribute beside its own.
         let own = |template: &Template, named: &Option<String>| {
@@ -86,12 +124,19 @@ impl Resolver<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let index = Index {
-            name: leak_text(name),
-            partition: partition_attribute,
-            sort: sort_attribute,
-            whole_items: index.projection == Projection::All,
+        // What is a key of the index is there anyway, and refused beside it.
+        let is_key = |name: &str| {
+            name == partition_attribute.name || sort_attribute.is_some_and(|sort| sort.name == name)
         };
+        let projection = match projection {
+            Projected::List(names) => {
+                let names: Vec<&str> = names.iter().copied().filter(|name| !is_key(name)).collect();
+                if names.is_empty() { Projected::Keys } else { Projected::List(leak(names)) }
+            }
+            whole_or_keys => whole_or_keys,
+        };
+        let index =
+            Index { name: leak_text(name), partition: partition_attribute, sort: sort_attribute, projection };
         Ok(IndexShape { index, partition: partition_part, sort: sort_part, when })
     }
 }

@@ -5,8 +5,11 @@
 //! `shapes` (whole migrations), `partitions`, `partition_triggers`, `keyless`, `proposed` (what `init` leaves
 //! out), `types` (every type there and back), `typed` (the same of tables in Rust), `random` (any schema, any
 //! row, any template), `same_items` (declared and typed tables agree), `refused`, `together` (many tables),
-//! `stranger` (what published schemas have shown), `waited` (rows that expire while the backfill waits).
+//! `stranger` (what published schemas have shown), `several_texts` (keys whose equal values have several),
+//! `renamed` (attributes of other names), `in_rust` (structs that `init` prints), `waited` (rows that expire
+//! while the backfill waits).
 
+mod in_rust;
 mod keyless;
 mod naive;
 mod padded;
@@ -15,10 +18,12 @@ mod partitions;
 mod proposed;
 mod random;
 mod refused;
+mod renamed;
 mod round_trip;
 mod same_items;
 mod same_place;
 mod same_place_strict;
+mod several_texts;
 mod shapes;
 mod stranger;
 mod together;

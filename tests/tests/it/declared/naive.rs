@@ -13,6 +13,13 @@ fn text(value: &AttributeValue) -> String {
         AttributeValue::B(blob) => {
             "\\x".to_owned() + &blob.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
         }
+        AttributeValue::L(elements) => {
+            let quoted = |element: &AttributeValue| match element {
+                AttributeValue::Null(_) => "null".to_owned(),
+                element => format!("\"{}\"", text(element).replace('\\', "\\\\").replace('"', "\\\"")),
+            };
+            format!("{{{}}}", elements.iter().map(quoted).collect::<Vec<_>>().join(","))
+        }
         other => panic!("no column is held as {other:?}"),
     }
 }

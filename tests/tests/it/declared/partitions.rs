@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, FeedProgress, FeedUntil, MigrationContext, Progress, RelayUntil, Remedy,
-    StateRepaired, examine, observe, relay, repair_state, reverse_feed,
+    Coordinator, Diagnosis, FeedProgress, FeedUntil, MigrationContext, Observer, Progress, RelayUntil,
+    Remedy, StateRepaired, examine, observe, relay, repair_state, reverse_feed,
 };
 use lockstep_core::Phase;
 use lockstep_postgres::{CaptureState, Ending, TableBinding};
@@ -56,6 +56,11 @@ impl Moved {
         let world = World::start().await;
         world.sql(schema).await;
         let tables = bound(&world, declared).await.expect("the table is bound");
+        Self::begun(world, tables, phase).await
+    }
+
+    /// The same of tables that are there.
+    pub(super) async fn begun(world: World, tables: Vec<TableBinding>, phase: Phase) -> Self {
         let migration = migration(&world, &tables);
         let moved = Self { world, tables, migration };
         let coordinator = moved.coordinator().await;
@@ -66,6 +71,18 @@ impl Moved {
             moved.step(to).await.expect("nothing refuses");
         }
         moved
+    }
+
+    /// The same stores, as a process that is started now knows them.
+    pub(super) async fn started_again(self, declared: &str) -> Self {
+        let tables = bound(&self.world, declared).await.expect("the table is bound");
+        self.known_as(tables)
+    }
+
+    /// The same stores, as a build with these tables knows them.
+    pub(super) fn known_as(self, tables: Vec<TableBinding>) -> Self {
+        let migration = migration(&self.world, &tables);
+        Self { tables, migration, ..self }
     }
 
     pub(super) async fn coordinator(&self) -> Coordinator {
@@ -120,8 +137,16 @@ impl Moved {
     }
 
     pub(super) async fn mended(&self) -> Result<StateRepaired, String> {
-        let (options, cancel) = (options(), CancellationToken::new());
-        let mending = repair_state(&self.migration, &options, &(), &cancel);
+        self.mended_until(&(), &CancellationToken::new()).await
+    }
+
+    pub(super) async fn mended_until(
+        &self,
+        observer: &dyn Observer,
+        cancel: &CancellationToken,
+    ) -> Result<StateRepaired, String> {
+        let options = options();
+        let mending = repair_state(&self.migration, &options, observer, cancel);
         within(Duration::from_mins(3), mending).await.map_err(|error| error.to_string())
     }
 

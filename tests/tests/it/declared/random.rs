@@ -64,6 +64,22 @@ const OTHERS: &[Sort] = &[
         format!("jsonb_build_object('a', {}, {}, NULL)", random.random::<i64>(), text(random, 1))
     }),
     ("text[]", |random| format!("ARRAY[{}, NULL, {}]", text(random, 0), text(random, 0))),
+    ("varchar(6)[]", |random| format!("ARRAY[{}, {}]::varchar[]", text(random, 0), text(random, 0))),
+    ("bigint[]", |random| format!("'{{{}, NULL}}'", random.random::<i64>())),
+    ("numeric[]", |random| format!("'{{{}.50, 0.00, NULL}}'", random.random::<i32>())),
+    ("numeric(12,3)[]", |random| format!("'{{{}.5}}'", random.random_range(-99_999..99_999))),
+    ("real[]", |random| format!("ARRAY[{:e}]::real[]", random.random_range(-1e6..1e6_f32))),
+    ("boolean[]", |random| format!("ARRAY[{}, NULL]", random.random::<bool>())),
+    ("bytea[]", |random| format!("ARRAY['\\x{:08x}'::bytea, '']", random.random::<u32>())),
+    ("jsonb[]", |random| format!("ARRAY[to_jsonb({}::text), NULL]", text(random, 0))),
+    ("timestamptz[]", |random| {
+        format!(
+            "ARRAY[timestamptz '2000-01-01 00:00+00' + {} * interval '1 us']",
+            random.random_range(0..9_000_000_000_000_i64)
+        )
+    }),
+    ("inet[]", |random| format!("ARRAY['10.0.0.{}'::inet]", random.random::<u8>())),
+    ("uuid[]", |_| "'{}'".to_owned()),
     ("int4range", |random| format!("int4range({0}, {0} + 5)", random.random_range(-1000..1000))),
     ("money", |random| {
         format!("({}.{:02})::numeric::money", random.random::<i32>(), random.random_range(0..100))
@@ -112,7 +128,7 @@ fn made(seed: u64) -> Made {
         (0..random.random_range(1..=3)).map(|_| KEYS.choose(random).expect("some")).collect();
     let every: Vec<&Sort> = KEYS.iter().chain(OTHERS).collect();
     let others: Vec<&Sort> =
-        (0..random.random_range(0..=9)).map(|_| *every.choose(random).expect("some")).collect();
+        (0..random.random_range(0..=14)).map(|_| *every.choose(random).expect("some")).collect();
     let columns = keys.iter().enumerate().map(|(n, (kind, _))| format!("k{n} {kind}"));
     let columns = columns.chain(others.iter().enumerate().map(|(n, (kind, _))| format!("c{n} {kind}")));
     let key: Vec<String> = (0..keys.len()).map(|n| format!("k{n}")).collect();
@@ -138,6 +154,10 @@ fn made(seed: u64) -> Made {
     if at < key.len() {
         let _ = writeln!(declared, "sort = \"{}\"", template(random, &key[at..]));
     }
+    // Half of the arrays are lists.
+    let is_list = |n: &usize| others[*n].0.ends_with("[]") && random.random_bool(0.5);
+    let lists: Vec<String> = (0..others.len()).filter(is_list).map(|n| format!("\"c{n}\"")).collect();
+    let _ = writeln!(declared, "lists = [{}]", lists.join(", "));
     Made { sql, declared }
 }
 

@@ -15,6 +15,7 @@ const SCHEMA: &str = r#"
     CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
     CREATE TABLE parent (id integer PRIMARY KEY);
     CREATE TABLE child () INHERITS (parent);
+    CREATE TABLE tagged (tags text[] PRIMARY KEY, more integer[]);
     CREATE TABLE fleeting (id integer PRIMARY KEY);
     ALTER TABLE fleeting SET UNLOGGED;
     CREATE TYPE mood AS ENUM ('ok'); CREATE TYPE color AS ENUM ('red'); CREATE TYPE held AS (tab regclass, n integer);
@@ -63,6 +64,21 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
             "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_day]\n\
              partition = \"{day:010}\"",
             "`day` is date, which is no whole number",
+        ),
+        ("[tables.pairs]\nlists = [\"maybe\"]", "lists names `maybe`, which is text and no array"),
+        ("[tables.pairs]\nlists = [\"gone\"]", "lists names `gone`"),
+        ("[tables.tagged]\nlists = [\"tags\"]", "lists names `tags`, which is in the key"),
+        (
+            "[tables.tagged]\nlists = [\"more\"]\n[tables.tagged.indexes.by_more]\npartition = \"M#{hash(more) % 4}\"",
+            "`more` is integer[], which is held as a list",
+        ),
+        (
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\npartition = \"{free}\"\nprojection = [\"none\"]",
+            "indexes.by_free.projection names `none`",
+        ),
+        (
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\npartition = \"{free}\"\nprojection = []",
+            "indexes.by_free.projection lists nothing",
         ),
         ("[tables.keyless]", "write key = [\"x\"]"),
         ("[tables.nowhere]", "there is no table public.nowhere"),

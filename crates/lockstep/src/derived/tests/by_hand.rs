@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AttributeValue, Index, Item, KeyAttribute, KeyType, MigratableTable, SK};
+use crate::{AttributeValue, Index, Item, KeyAttribute, KeyType, MigratableTable, Projected, SK};
 use crate::{TargetKey, TargetSchema, Unholdable, fixed_width};
 
 crate::row! {
@@ -31,13 +31,13 @@ const BY_ID: Index = Index {
     name: "by_id",
     partition: KeyAttribute { name: "document_id", key_type: KeyType::N },
     sort: None,
-    whole_items: false,
+    projection: Projected::Keys,
 };
 const BY_OWNER: Index = Index {
     name: "by_owner",
     partition: KeyAttribute { name: "by_owner_pk", key_type: KeyType::S },
     sort: Some(KeyAttribute { name: SK, key_type: KeyType::S }),
-    whole_items: false,
+    projection: Projected::Keys,
 };
 const INDEXES: [Index; 2] = [BY_ID, BY_OWNER];
 

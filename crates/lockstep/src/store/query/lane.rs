@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 
 use lockstep_core::{
-    AttributeValue, Attributes, Index, MigratableTable, Result, TargetKey, Version, is_tombstone, version_of,
+    AttributeValue, Attributes, Index, MigratableTable, Projected, Result, TargetKey, Version, is_tombstone,
+    version_of,
 };
 use lockstep_dynamo::{Backoff, PartitionRange, READ_KEYS_MAX};
 
@@ -79,7 +80,9 @@ impl<T: MigratableTable> Lane<T> {
             self.at_end = page.next.is_none();
             self.start = page.next;
             let items = match query.index {
-                Some(index) if !index.whole_items => self.whole_items(store, &index, page.items).await?,
+                Some(index) if index.projection != Projected::All => {
+                    self.whole_items(store, &index, page.items).await?
+                }
                 _ => page.items,
             };
             for item in items.into_iter().filter(|item| !is_tombstone(item)) {

@@ -45,9 +45,9 @@ impl Place {
         let mut values = Item::with_capacity(T::Key::COLUMNS.len());
         key.clone().into_item(&mut values).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
         let part = |name: &str| part::<T>(values.get(name));
-        let columns: Result<_> = query.order_columns().map(|column| part(column.name)).collect();
+        let columns: Result<_> = query.order_columns().map(|column| part(column.attribute)).collect();
         let primary = T::Key::COLUMNS.iter().take(T::PRIMARY_KEY_COLUMNS);
-        let primary_key: Result<_> = primary.map(|column| part(column.name)).collect();
+        let primary_key: Result<_> = primary.map(|column| part(column.attribute)).collect();
         Ok((Self { sort, columns: columns? }, primary_key?))
     }
 }

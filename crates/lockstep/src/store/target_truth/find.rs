@@ -73,7 +73,7 @@ impl<T: MigratableTable> Store<T> {
         let mut item = Item::default();
         T::key(row).into_item(&mut item).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
         let columns = &T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS];
-        Ok(Id::of(columns.iter().filter_map(|column| item.get(column.name).cloned()).collect()))
+        Ok(Id::of(columns.iter().filter_map(|column| item.get(column.attribute).cloned()).collect()))
     }
 
     pub(super) fn target_key_of(&self, row: &T::Row) -> Result<TargetKey> {
@@ -138,7 +138,7 @@ impl<T: MigratableTable> Store<T> {
 
     fn is_alive(&self, item: &Attributes, id: &Id) -> bool {
         let mut columns = T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS].iter().zip(&id.values);
-        !is_tombstone(item) && columns.all(|(column, value)| item.get(column.name) == Some(value))
+        !is_tombstone(item) && columns.all(|(column, value)| item.get(column.attribute) == Some(value))
     }
 
     async fn is_nowhere(&self, id: &Id, place: Option<&Place>, candidates: &[TargetKey]) -> Result<bool> {
@@ -168,7 +168,7 @@ impl<T: MigratableTable> Store<T> {
         let index = T::TARGET
             .indexes
             .iter()
-            .find(|index| column.is_some_and(|column| column.name == index.partition.name));
+            .find(|index| column.is_some_and(|column| column.attribute == index.partition.name));
         index.ok_or_else(|| {
             let message = "its target key has more columns than its primary key, so it needs an index whose partition is the \
                            primary key, like `by_id` in docs/add-your-own-table.md";
@@ -181,7 +181,7 @@ impl<T: MigratableTable> Store<T> {
         let columns = T::Key::COLUMNS
             .iter()
             .zip(&id.values)
-            .map(|(column, value)| (column.name.to_owned(), value.clone()));
+            .map(|(column, value)| (column.attribute.to_owned(), value.clone()));
         let key = T::Key::from_item(&columns.collect::<Attributes>())
             .and_then(|key| self.shared.table.target_key(&key));
         key.and_then(|key| key.check().map(|()| key)).map_err(|reason| Error::unholdable(T::NAME, &reason))

@@ -139,7 +139,7 @@ impl<T: MigratableTable> Store<T> {
         let mut item = Item::default();
         row.clone().into_item(&mut item).map_err(unholdable)?;
         let mut attributes = item.into_attributes();
-        attributes.insert(column.name.to_owned(), AttributeValue::N(id.to_string()));
+        attributes.insert(column.attribute.to_owned(), AttributeValue::N(id.to_string()));
         let row = T::Row::from_item(&attributes).map_err(unholdable)?;
         let found = Found { id: self.id_of_row(&row)?, place: None, live: None };
         let to =
@@ -206,7 +206,7 @@ impl<T: MigratableTable> Store<T> {
         let is_known = |name: &str| {
             RESERVED_ATTRIBUTES.contains(&name)
                 || is_of_an_index(name)
-                || T::Row::COLUMNS.iter().any(|column| column.name == name)
+                || T::Row::COLUMNS.iter().any(|column| column.attribute == name)
         };
         let unknown = there.iter().filter(|(name, _)| !is_known(name));
         unknown.map(|(name, value)| (name.clone(), value.clone())).collect()

@@ -28,16 +28,18 @@ pub(super) struct Row {
     pub(super) status: Status,
     #[lockstep(primary_key)]
     pub(super) raw: Vec<u8>,
-    #[lockstep(primary_key)]
+    #[lockstep(primary_key, attribute = "on_day")]
     pub(super) day: NaiveDate,
     #[lockstep(primary_key)]
     pub(super) clock: NaiveTime,
     #[lockstep(primary_key)]
     pub(super) moment: NaiveDateTime,
-    #[lockstep(primary_key)]
+    #[lockstep(primary_key, attribute = "part")]
     pub(super) shard: i16,
+    #[lockstep(attribute = "ratio")]
     pub(super) double: f64,
     pub(super) bigs: Vec<i64>,
+    #[lockstep(attribute = "other")]
     pub(super) o_uuid: Option<Uuid>,
     pub(super) o_status: Option<Status>,
     pub(super) o_raw: Option<Vec<u8>>,
@@ -64,6 +66,7 @@ pub(super) const DECLARED: &str = r##"
 source = "shop.every"
 partition = "{id}#{day}"
 sort = "{moment}#{clock}#{shard}#{status:esc}#{raw:esc}"
+attributes = { double = "ratio", o_uuid = "other", shard = "part", day = "on_day" }
 
 [tables.declared.indexes.by_uuid]
 partition = "{o_uuid}"
@@ -79,12 +82,17 @@ sort = "{moment}#{clock}#{shard}#{status:esc}#{raw:esc}"
 #[lockstep(name = "visits", table = "Visits", partition = "D#{day}", sort = "{at}#{visit_id}")]
 #[lockstep(index(name = "by_id", partition = "{visit_id}"))]
 pub(super) struct Visit {
-    #[lockstep(primary_key)]
+    #[lockstep(primary_key, attribute = "ident")]
     pub(super) visit_id: Uuid,
+    #[lockstep(attribute = "on_day")]
     pub(super) day: NaiveDate,
     pub(super) at: NaiveDateTime,
     pub(super) status: Status,
 }
+
+/// Columns of these tables that are held in attributes of other names.
+pub(super) const RENAMED: &[(&str, &str)] =
+    &[("double", "ratio"), ("o_uuid", "other"), ("shard", "part"), ("visit_id", "ident"), ("day", "on_day")];
 
 /// A row that is found by bytes.
 #[derive(Clone, Debug, PartialEq, lockstep::Table)]
