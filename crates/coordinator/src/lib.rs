@@ -12,10 +12,11 @@
 //! `records` and `continuity` (what both stores say); `outage` (waiting for a store that is away),
 //! `foreign_index`; then what works: `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`]
 //! (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary`, `canary_choice`,
-//! `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`, `found` (what a search
-//! finds), `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`; `coordinator` (composes
-//! them), `worker` (one of many that move the initial load), `repair_state` (what the doctor proposes),
-//! `asked` and `status`. No module names one that comes after it and names it back: a test keeps that.
+//! `canary_bound` and `canary_rows`, `latency`, `latency_bound` and `rehearsal`; `doctor`, `gates`, `found`
+//! (what a search finds), `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`;
+//! `coordinator` (composes them), `worker` (one of many that move the initial load), `repair_state` (what the
+//! doctor proposes), `asked` and `status`. No module names one that comes after it and names it back: a test
+//! keeps that.
 //!
 //! This crate names no concrete table.
 
@@ -45,6 +46,7 @@ mod instances;
 mod journal;
 mod lanes;
 mod latency;
+mod latency_bound;
 mod loss;
 mod moving;
 mod options;
@@ -92,8 +94,8 @@ pub use doctor::{
 };
 pub use error::{CoordinatorError, Result};
 pub use estimate::{
-    Assumptions, Estimate, ItemSample, Largest, LoadCost, LoadPathEstimate, LoadTook, Mean, PhaseEstimate,
-    PlanOptions, Saving, TableFacts, estimate, load_took,
+    Assumptions, COUNTED_PAGES_MAX, Estimate, ItemSample, Largest, LoadCost, LoadPathEstimate, LoadTook,
+    Mean, PhaseEstimate, PlanOptions, Saving, TableFacts, estimate, load_took,
 };
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
@@ -101,6 +103,7 @@ pub use gates::ready;
 pub use import_options::ImportOptions;
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
+pub use latency_bound::LATENCY_PERCENTILES;
 pub use loss::{Continuity, Found, Loss, TableContinuity, losses};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{

@@ -2,8 +2,8 @@
 //!
 //! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
 //! `body`, `route` and `table` (every route there is), `page` and `open` (routes without a token), `reads`,
-//! `events`, `acts`, `perform` (doing what they ask), `settings`, `aliases` (routes of before), `openapi`,
-//! `tls`, `server`.
+//! `plan`, `events`, `acts`, `perform` (doing what they ask), `settings`, `aliases` (routes of before),
+//! `openapi`, `tls`, `server`.
 
 mod acts;
 mod aliases;
@@ -15,6 +15,7 @@ mod open;
 mod openapi;
 mod page;
 mod perform;
+mod plan;
 mod reads;
 mod route;
 mod server;
