@@ -31,7 +31,7 @@ fn of_call(call: &Recorded) -> Vec<Asked> {
     let of = |action: &str, table: &str| (action.to_owned(), format!("table/{}", plain(table)));
     let text = |name: &str| body[name].as_str().unwrap_or_default();
     match operation {
-        "ListStreams" | "ListImports" => vec![(operation.to_owned(), "*".to_owned())],
+        "ListStreams" | "ListImports" | "DescribeLimits" => vec![(operation.to_owned(), "*".to_owned())],
         // The stream of an iterator was asked for with it.
         "GetRecords" => vec![(operation.to_owned(), "stream".to_owned())],
         "DescribeStream" | "GetShardIterator" => {

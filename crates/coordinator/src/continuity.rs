@@ -33,16 +33,21 @@ const MARK_EVERY: Duration = Duration::from_secs(60);
 /// # Errors
 /// The source's.
 pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Continuity> {
-    look_for(Ask::Everything, source, Ok(target), bindings).await
+    look_for(Ask::Everything, source, Ok(target), bindings, None).await
 }
 
-/// Returns the same beside a target that is known not to answer, and why: it is waited for no second time.
-/// The source alone may tell of a loss.
+/// Returns the same, for who has read the records of the tables already. `target` may be why it is known not
+/// to answer: it is waited for no second time, and the source alone may tell of a loss.
 ///
 /// # Errors
 /// The source's.
-pub(crate) async fn look_beside(source: &Source, why: &str, bindings: &[TableBinding]) -> Result<Continuity> {
-    look_for(Ask::Everything, source, Err(why), bindings).await
+pub(crate) async fn look_beside(
+    source: &Source,
+    target: std::result::Result<&Target, &str>,
+    bindings: &[TableBinding],
+    states: BTreeMap<String, TableState>,
+) -> Result<Continuity> {
+    look_for(Ask::Everything, source, target, bindings, Some(states)).await
 }
 
 async fn look_for(
@@ -50,11 +55,16 @@ async fn look_for(
     source: &Source,
     target: std::result::Result<&Target, &str>,
     bindings: &[TableBinding],
+    states: Option<BTreeMap<String, TableState>>,
 ) -> Result<Continuity> {
-    if source.source_continuity().await?.is_none() {
+    if !source.keeps_history().await? {
         return Ok(Continuity::default());
     }
-    let (states, known) = (source.table_states().await?, source.marks_known().await?);
+    let states = match states {
+        Some(states) => states,
+        None => source.table_states().await?,
+    };
+    let known = source.marks_known().await?;
     // All at once: 1. A target is silent. 2. Fifty tables are asked one after the other, and each is waited
     // for. 3. The way back to PostgreSQL takes an hour.
     let mut asked: Vec<BoxFuture<'_, Result<TableContinuity>>> = Vec::new();
@@ -163,7 +173,8 @@ pub(crate) async fn require_marks(migration: &MigrationContext) -> Result<()> {
 }
 
 async fn require(ask: Ask, migration: &MigrationContext) -> Result<()> {
-    let losses = look_for(ask, &migration.source, Ok(&migration.target), &migration.tables).await?.losses();
+    let losses =
+        look_for(ask, &migration.source, Ok(&migration.target), &migration.tables, None).await?.losses();
     if losses.is_empty() { Ok(()) } else { Err(CoordinatorError::HistoryLost(losses)) }
 }
 
@@ -185,27 +196,23 @@ pub(crate) async fn mark_now(migration: &MigrationContext) -> Result<()> {
 
 async fn mark_every(migration: &MigrationContext, changed_every: Duration, every: Duration) -> Result<()> {
     let source = &migration.source;
-    if source.source_continuity().await?.is_none() {
-        return Ok(());
-    }
-    let states = source.table_states().await?;
+    let asked: Vec<(&str, &str)> =
+        migration.tables.iter().map(|binding| (binding.name(), binding.target_name.as_str())).collect();
+    let begun = source.begin_marks(&asked, changed_every, every).await?;
+    let mut made = Vec::new();
     for binding in &migration.tables {
-        let (name, target_name) = (binding.name(), &binding.target_name);
-        if states.get(name).is_none_or(|state| state.target_name.as_deref() != Some(target_name)) {
-            continue;
-        }
-        let Some(begun) = source.begin_mark(name, changed_every, every).await? else { continue };
+        let Some(begun) = begun.get(binding.name()) else { continue };
         let mark = ContinuityMark {
             number: begun.number,
             version: begun.version,
-            server: begun.server,
+            server: begun.server.clone(),
             at: Utc::now(),
         };
-        let schema = binding.table.target();
+        let (name, target_name, schema) = (binding.name(), &binding.target_name, binding.table.target());
         let set =
             Backoff::brief().retry(|| migration.target.set_continuity_mark(target_name, &schema, &mark));
         match tokio::time::timeout(ANSWER_WITHIN, set).await {
-            Ok(Ok(())) => source.end_mark(name, begun.number).await?,
+            Ok(Ok(())) => made.push((name, begun.number)),
             Ok(Err(error)) if !matches!(error.kind, Kind::Unavailable | Kind::Unknown) => {
                 tracing::debug!(table = name, "no mark of history: {error}");
             }
@@ -220,7 +227,8 @@ async fn mark_every(migration: &MigrationContext, changed_every: Duration, every
             }
         }
     }
-    Ok(())
+    // What is not noted may be there all the same, and its next mark is made at the next turn.
+    if made.is_empty() { Ok(()) } else { Ok(source.end_marks(&made).await?) }
 }
 
 /// Does nothing until it is time to ask; then asks, and makes marks. For what runs long.

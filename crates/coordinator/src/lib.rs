@@ -12,7 +12,8 @@
 //! since); `waves` (one migration after another), `records`, `asked` and `continuity` (what both stores say);
 //! `outage` (waiting for a store that is away), `foreign_index`; then what works: `import`, `backfill`,
 //! `relay`, [`truth`] (the flips), `reverse_feed`, `instances`, `moving` (to DynamoOnly and back);
-//! `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`;
+//! `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency`,
+//! `latency_bound` and `rehearsal`;
 //! `doctor`, `gates`, `found` (what a search finds), `deletions`, `repair_rows`, `orphans`, `status`, `step`,
 //! `complete`, `uninstall`; `coordinator` (composes them), `worker` (one of many that move the initial load)
 //! and `repair_state` (what the doctor proposes).
@@ -45,6 +46,7 @@ mod instances;
 mod journal;
 mod lanes;
 mod latency;
+mod latency_bound;
 mod loss;
 mod moving;
 mod options;
@@ -92,8 +94,8 @@ pub use doctor::{
 };
 pub use error::{CoordinatorError, Result};
 pub use estimate::{
-    Assumptions, Estimate, ItemSample, Largest, LoadCost, LoadPathEstimate, LoadTook, Mean, PhaseEstimate,
-    PlanOptions, Saving, TableFacts, estimate, load_took,
+    Assumptions, COUNTED_PAGES_MAX, Estimate, ItemSample, Largest, LoadCost, LoadPathEstimate, LoadTook,
+    Mean, PhaseEstimate, PlanOptions, Saving, TableFacts, estimate, load_took,
 };
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
@@ -101,6 +103,7 @@ pub use gates::ready;
 pub use import_options::ImportOptions;
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
+pub use latency_bound::LATENCY_PERCENTILES;
 pub use loss::{Continuity, Found, Loss, TableContinuity, losses};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{

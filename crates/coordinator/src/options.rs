@@ -193,6 +193,15 @@ pub struct StepOptions {
     /// Time that the indexes of the target are given to show what was delivered last, inside the pause.
     #[serde(rename = "index_settle_ms", with = "ms")]
     pub index_settle: Duration,
+    /// Percentile of the typed queries that is held against the two limits below: 50, 95 or 99.
+    pub latency_percentile: u8,
+    /// Milliseconds within which PostgreSQL is to answer them before a step to HybridRead or DynamoOnly; 0
+    /// any.
+    pub source_latency_ms_max: u64,
+    /// The same of DynamoDB.
+    pub target_latency_ms_max: u64,
+    /// Times that each of them is asked of both stores for it.
+    pub latency_rounds: usize,
     /// Time after which every lease is over, those that are not known any more included.
     #[serde(skip, default = "lease_max")]
     pub lease_max: Duration,
@@ -267,6 +276,10 @@ impl Default for StepOptions {
             pause_max: Duration::from_secs(5),
             catch_up_max: Duration::from_secs(60),
             index_settle: Duration::from_millis(200),
+            latency_percentile: 99,
+            source_latency_ms_max: 0,
+            target_latency_ms_max: 0,
+            latency_rounds: 100,
             lease_max: lease_max(),
         }
     }

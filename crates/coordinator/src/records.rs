@@ -73,6 +73,17 @@ pub(crate) async fn other_under_way(
     if !source.has_schema().await? {
         return Ok(None);
     }
+    other_recorded(source, configured).await
+}
+
+/// The same, for who knows that schema `lockstep` is there.
+///
+/// # Errors
+/// The source's.
+pub(crate) async fn other_recorded(
+    source: &Source,
+    configured: &[&str],
+) -> std::result::Result<Option<String>, StoreError> {
     let recorded = source.recorded_tables().await?;
     Ok(beside(&recorded, configured))
 }

@@ -5,12 +5,14 @@ use futures::future::BoxFuture;
 use crate::canary::{CanaryRead, canary_gates};
 use crate::error::Result;
 use crate::gate::GateResult;
+use crate::latency_bound::{is_limited, latency_gates};
 use crate::options::MigrationContext;
 use crate::test_operation::test_operation;
 
 type Choose = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Vec<CanaryRead>>> + Send + Sync>;
 
-/// Reads and writes that the step to HybridRead tries out; no other step does. The default tries nothing.
+/// Reads and writes that the step to HybridRead tries out; the one to DynamoOnly only times the reads, where
+/// a limit is set. The default tries nothing.
 #[derive(Default)]
 pub struct Rehearsal {
     reads: Option<Choose>,
@@ -56,5 +58,20 @@ impl Rehearsal {
             gates.extend(test_operation(migration).await?.gates());
         }
         Ok(gates)
+    }
+
+    /// Times the reads where a limit is set. Apart from the rest, because the step to DynamoOnly, which tries
+    /// nothing else out, asks for it as well.
+    pub(crate) async fn latency(&self, migration: &MigrationContext) -> Result<Vec<GateResult>> {
+        let steps = &migration.options.steps;
+        let Some(choose) = self.reads.as_ref().filter(|_| is_limited(steps)) else { return Ok(Vec::new()) };
+        match choose().await {
+            Ok(reads) => latency_gates(&reads, steps).await,
+            Err(error) => {
+                let (found, next) =
+                    (format!("no rows to ask for: {error}"), "try again when PostgreSQL answers");
+                Ok(vec![GateResult::fail("latency", found, next)])
+            }
+        }
     }
 }

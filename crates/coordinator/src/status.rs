@@ -140,20 +140,23 @@ pub async fn status_of_source(source: &Source, tables: &[TableBinding]) -> Resul
 
 async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding]) -> Result<Status> {
     let mut asked = Asked::of(target);
-    if let (Some(target), true) = (target, source.has_schema().await?)
+    let mut has_schema = source.has_schema().await?;
+    if let (Some(target), true) = (target, has_schema)
         && let Err(error) = waves::claim(source, target).await
     {
         // A source that is another database than it was says so to what moves something.
         tracing::debug!("whose schema lockstep is: {error}");
     }
+    // It may be known only now that the schema is another migration's.
+    has_schema = has_schema && !source.is_aside();
     let earlier = match target {
         Some(target) => waves::earlier(source, target).await?,
         None => Vec::new(),
     };
-    if let Some(other) = records::other_under_way(source, &records::names(tables)).await? {
+    if has_schema && let Some(other) = records::other_recorded(source, &records::names(tables)).await? {
         return Ok(Status { other_under_way: Some(other), earlier, ..Status::default() });
     }
-    if !source.has_schema().await? {
+    if !has_schema {
         // Schema `lockstep` is gone as well where the migration is complete.
         let target_record = record_of(&mut asked).await;
         let target_error = asked.text().filter(|_| asked.is_away());
@@ -181,10 +184,11 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     let names: Vec<&str> = tables.iter().map(TableBinding::name).collect();
     let numbers = source.table_numbers(&names).await?;
     let mut feeds = source.reverse_standings(&names).await?;
-    for (binding, numbers) in tables.iter().zip(&numbers) {
+    let captured = source.capture_states(tables).await?;
+    for ((binding, numbers), captured) in tables.iter().zip(&numbers).zip(captured) {
         let relayed = states.get(binding.name()).map_or(0, |state| state.relayed);
         let feed = feeds.remove(binding.name());
-        of_tables.push(table(source, &mut asked, binding, control.phase, (numbers, relayed, feed)).await?);
+        of_tables.push(table(&mut asked, binding, control.phase, (numbers, captured, relayed, feed)).await);
     }
     let mut instances = source.instances().await?;
     if let (Phase::DynamoOnly, Some(target)) = (control.phase, asked.target()) {
@@ -196,8 +200,8 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     let workers = source.workers().await?;
     let lost = match (target, asked.silent()) {
         // A store that is away must not hold `status` up.
-        (Some(_), Some(why)) => said(continuity::look_beside(source, &why, tables).await?),
-        (Some(target), _) => said(continuity::look(source, target, tables).await?),
+        (Some(_), Some(why)) => said(continuity::look_beside(source, Err(&why), tables, states).await?),
+        (Some(target), _) => said(continuity::look_beside(source, Ok(target), tables, states).await?),
         (None, _) => Vec::new(),
     };
     Ok(Status {
@@ -258,13 +262,12 @@ pub(crate) async fn late_writes_until(source: &Source) -> Result<Option<DateTime
 }
 
 async fn table(
-    source: &Source,
     asked: &mut Asked<'_>,
     binding: &TableBinding,
     phase: Phase,
-    (numbers, relayed, reverse_feed): (&TableNumbers, i64, Option<FeedStanding>),
-) -> Result<TableStatus> {
-    let capture = match source.capture_state(binding).await? {
+    (numbers, captured, relayed, reverse_feed): (&TableNumbers, CaptureState, i64, Option<FeedStanding>),
+) -> TableStatus {
+    let capture = match captured {
         CaptureState::On => "on".to_owned(),
         CaptureState::Absent => "absent".to_owned(),
         CaptureState::Broken(how) => how,
@@ -277,7 +280,7 @@ async fn table(
     // In other phases nothing is written that PostgreSQL has not.
     let reverse_alarm =
         reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(feed_alarm::alarm);
-    Ok(TableStatus {
+    TableStatus {
         name: binding.name().to_owned(),
         capture,
         target: format!("{} ({standing})", binding.target_name),
@@ -291,7 +294,7 @@ async fn table(
         relayed,
         reverse_feed,
         reverse_alarm,
-    })
+    }
 }
 
 /// Checks whether the target table is there, and as it must be; `None` where it does not say.

@@ -159,6 +159,13 @@ async fn all_gates(
             gates.results.push(gate);
         }
     }
+    // After those: what differs need not be timed.
+    if control.phase < to && to >= Phase::HybridRead && gates.passed() {
+        for gate in rehearsal.latency(migration).await? {
+            observer.gate(&gate);
+            gates.results.push(gate);
+        }
+    }
     Ok(gates)
 }
 

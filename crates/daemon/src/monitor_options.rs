@@ -12,6 +12,8 @@ pub struct MonitorOptions {
     pub serve: ServeOptions,
     /// Prices of DynamoDB.
     pub prices: PlanOptions,
+    /// Percent of reads that DynamoDB answers in HybridRead, as configured: a plan rests on it.
+    pub canary_percent: f64,
     /// Webhook that receives alerts, besides the log and the metrics.
     pub webhook: Option<Webhook>,
 }

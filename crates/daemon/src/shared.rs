@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lockstep_coordinator::{FeedProgress, GateReport, MigrationContext, Progress, Spent};
+use lockstep_coordinator::{Assumptions, FeedProgress, GateReport, MigrationContext, Progress, Spent};
 use lockstep_core::Phase;
 use lockstep_postgres::SettingRow;
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     /// The gates that were asked last, of which step, when, and after how many changes of operations: asking
     /// costs requests to both stores, so one asks for all.
     pub(crate) gates: tokio::sync::Mutex<Option<(Instant, u64, Phase, GateReport)>>,
+    /// The plan that was reckoned last, when, and on which assumptions. One asks for all.
+    pub(crate) plan: tokio::sync::Mutex<Option<(Instant, Assumptions, Value)>>,
     /// Held while settings are turned by a request.
     pub(crate) turning: tokio::sync::Mutex<()>,
     /// Has a sample compared at once.
@@ -95,6 +98,7 @@ impl Shared {
             spent: tokio::sync::Mutex::default(),
             stepped_back: watch::Sender::new(None),
             gates: tokio::sync::Mutex::default(),
+            plan: tokio::sync::Mutex::default(),
             turning: tokio::sync::Mutex::default(),
             sample_now: Notify::new(),
             parts: Mutex::default(),

@@ -1,8 +1,8 @@
-//! Telling another system of alerts: those that are critical first, else in order; signed, again until it is
-//! taken, and each under an id that says when it came twice.
+//! Telling another system of alerts: in the order of `line`; signed, again until it is taken, and each under
+//! an id that says when it came twice.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod line;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,10 +15,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use ring::hmac;
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::Severity;
+pub(crate) use line::{Line, Next};
 
 /// Address of the webhook, and the secret by which messages are signed.
 #[derive(Clone)]
@@ -36,11 +35,7 @@ impl std::fmt::Debug for Webhook {
 
 /// A shorter secret can be guessed.
 const SECRET_CHARS_MIN: usize = 16;
-/// Messages that wait; an older one is dropped for a newer one when there are more.
-const WAITING_MAX: usize = 100;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-const PAUSE_FIRST: Duration = Duration::from_millis(500);
-const PAUSE_LONGEST: Duration = Duration::from_secs(60);
 /// Time for which what waits is sent when the daemon ends.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 /// A message that is not taken within this is given up.
@@ -69,85 +64,6 @@ impl Webhook {
     }
 }
 
-/// A message that waits.
-struct Waiting {
-    message: Value,
-    /// Time at which it was first sent.
-    tried_at: Option<Instant>,
-}
-
-/// Messages in their order, and the wish to send them.
-#[derive(Clone, Default)]
-pub(crate) struct Line(Arc<Messages>);
-
-#[derive(Default)]
-struct Messages {
-    waiting: Mutex<VecDeque<Waiting>>,
-    /// Those that will not be sent any more, for the task that put them.
-    given_up: Mutex<Vec<Value>>,
-    put: Notify,
-}
-
-impl Line {
-    /// Never waits: where there are too many, the oldest is dropped, one of a warning before one that is
-    /// critical.
-    pub(crate) fn put(&self, message: Value) {
-        let mut waiting = self.waiting();
-        if waiting.len() >= WAITING_MAX {
-            let oldest = waiting.iter().position(|one| !is_critical(&one.message)).unwrap_or(0);
-            self.0.given_up().extend(waiting.remove(oldest).map(|one| one.message));
-            metrics::counter!("lockstep_alert_notifications_total", "outcome" => "dropped").increment(1);
-            tracing::error!("a notification was dropped: {WAITING_MAX} wait already");
-        }
-        waiting.push_back(Waiting { message, tried_at: None });
-        self.0.put.notify_one();
-    }
-
-    /// Takes what was not told: the receiver has not taken it, or there was no room.
-    pub(crate) fn given_up(&self) -> Vec<Value> {
-        std::mem::take(&mut *self.0.given_up())
-    }
-
-    /// All that wait.
-    pub(crate) fn all(&self) -> Vec<Value> {
-        self.waiting().iter().map(|one| one.message.clone()).collect()
-    }
-
-    /// The next one, which stays: the first that is critical, else the first.
-    pub(crate) fn next(&self) -> Option<(Value, Instant)> {
-        let mut waiting = self.waiting();
-        let at = waiting.iter().position(|one| is_critical(&one.message)).unwrap_or(0);
-        let next = waiting.get_mut(at)?;
-        Some((next.message.clone(), *next.tried_at.get_or_insert_with(Instant::now)))
-    }
-
-    /// Takes one out, unless it was dropped meanwhile.
-    pub(crate) fn done(&self, message: &Value) {
-        self.waiting().retain(|one| one.message != *message);
-    }
-
-    /// Takes one out that is not sent any more.
-    pub(crate) fn give_up(&self, message: &Value) {
-        // In this order: what is in neither was taken.
-        self.0.given_up().push(message.clone());
-        self.done(message);
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Messages {
-    fn given_up(&self) -> MutexGuard<'_, Vec<Value>> {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn is_critical(message: &Value) -> bool {
-    message.get("severity").and_then(Value::as_str) == Some(Severity::Critical.name())
-}
-
 /// Returns a line, and what sends what is put into it until it is told to stop, and for some seconds after
 /// that what waits by then.
 pub(crate) fn line(
@@ -167,17 +83,27 @@ pub(crate) fn line(
     (line, work)
 }
 
-/// Sends what waits, one after the other. What is not taken is sent again, unless something critical came: 1.
-/// The receiver is down, and a warning is sent again and again. 2. An alert that is critical waits behind it.
+/// Sends what waits, one after the other. What is not taken is sent again when its time has come, and holds
+/// up no other.
 async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
-    let mut pause = PAUSE_FIRST;
     loop {
-        let Some((message, tried_at)) = line.next() else {
-            line.0.put.notified().await;
-            continue;
+        let (message, tried_at) = match line.next(Instant::now()) {
+            Next::Send(message, tried_at) => (message, tried_at),
+            Next::Until(at) => {
+                // That none comes before is what is waited for.
+                let _ = tokio::time::timeout_at(at.into(), line.another()).await;
+                continue;
+            }
+            Next::Nothing => {
+                line.another().await;
+                continue;
+            }
         };
         let outcome = match deliver(client, webhook, &message).await {
-            Answer::Taken => "delivered",
+            Answer::Taken => {
+                line.done(&message);
+                "delivered"
+            }
             Answer::Refused(why) => {
                 let alert = message.get("alert").and_then(Value::as_str).unwrap_or_default();
                 tracing::warn!(alert, "a notification is given up, as the receiver does not take it: {why}");
@@ -191,14 +117,10 @@ async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
             }
             Answer::Failed(why) => {
                 tracing::debug!("a notification was not taken, and is sent again: {why}");
-                metrics::counter!("lockstep_alert_notifications_total", "outcome" => "retried").increment(1);
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_LONGEST);
-                continue;
+                line.failed(&message, Instant::now());
+                "retried"
             }
         };
-        pause = PAUSE_FIRST;
-        line.done(&message);
         metrics::counter!("lockstep_alert_notifications_total", "outcome" => outcome).increment(1);
     }
 }
@@ -206,7 +128,7 @@ async fn send(client: &HttpClient, webhook: &Webhook, line: &Line) {
 /// Sends each that waits once more, without a pause: what is not taken now is told by the daemon that is
 /// started next, if it still holds.
 async fn flush(client: &HttpClient, webhook: &Webhook, line: &Line) {
-    while let Some((message, _)) = line.next() {
+    while let Some(message) = line.next_at_the_end() {
         let is_taken = matches!(deliver(client, webhook, &message).await, Answer::Taken);
         line.done(&message);
         let outcome = if is_taken { "delivered" } else { "given_up" };
@@ -282,60 +204,44 @@ mod tests {
         assert!(!format!("{webhook:?}").contains("secret-path"));
     }
 
-    #[test]
-    fn what_is_critical_goes_first_and_the_oldest_warning_is_dropped() {
-        let line = Line::default();
-        let message =
-            |id: usize, severity: &str| serde_json::json!({ "id": id.to_string(), "severity": severity });
-        let next = || line.next().map(|(message, _)| message["id"].as_str().unwrap_or_default().to_owned());
-        for id in 0..WAITING_MAX {
-            line.put(message(id, if id == 0 { "critical" } else { "warning" }));
-        }
-        line.put(message(1_000, "critical"));
-        assert_eq!(line.waiting().len(), WAITING_MAX);
-        assert_eq!(next().as_deref(), Some("0"), "in their order");
-        line.done(&message(0, "critical"));
-        assert_eq!(next().as_deref(), Some("1000"));
-        line.done(&message(1_000, "critical"));
-        assert_eq!(next().as_deref(), Some("2"), "the oldest that is no more than a warning was dropped");
-    }
-
-    /// 1. A receiver takes no message with some word in it. 2. Each alert after that one waited for an hour.
+    /// 1. A receiver takes no message with some word in it, by whatever answer. 2. Each alert after that one
+    /// waited for an hour.
     #[tokio::test]
-    async fn a_message_that_the_receiver_refuses_holds_up_no_other() {
-        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}/", server.local_addr().expect("its address"));
-        let webhook = Webhook::new(&url, "a-secret-of-the-tests").expect("a webhook");
-        let stop = CancellationToken::new();
-        let (line, work) = line(webhook, stop.clone());
-        for alert in ["refused", "taken"] {
-            line.put(serde_json::json!({ "id": alert, "alert": alert, "severity": "warning" }));
-        }
-        let receive = async {
-            let mut seen = Vec::new();
-            while seen.len() < 2 {
-                let (mut client, _) = server.accept().await.expect("a client");
-                let mut request = Vec::new();
-                while !request.ends_with(b"}") {
-                    let mut some = [0; 1_024];
-                    let read = tokio::io::AsyncReadExt::read(&mut client, &mut some).await.expect("it sends");
-                    request.extend_from_slice(&some[..read]);
-                }
-                let is_refused = String::from_utf8_lossy(&request).contains("refused");
-                seen.push(is_refused);
-                let status = if is_refused { "400 Bad Request" } else { "200 OK" };
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                tokio::io::AsyncWriteExt::write_all(&mut client, answer.as_bytes())
-                    .await
-                    .expect("it listens");
+    async fn a_message_that_the_receiver_does_not_take_holds_up_no_other() {
+        for answer in ["400 Bad Request", "500 Internal Server Error", "429 Too Many Requests"] {
+            let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}/", server.local_addr().expect("its address"));
+            let webhook = Webhook::new(&url, "a-secret-of-the-tests").expect("a webhook");
+            let (line, work) = line(webhook, CancellationToken::new());
+            for alert in ["word", "first", "second"] {
+                line.put(serde_json::json!({ "id": alert, "alert_id": alert, "severity": "warning" }));
             }
-            seen
-        };
-        let seen = tokio::select! {
-            seen = tokio::time::timeout(Duration::from_secs(20), receive) => seen.expect("in time"),
-            () = work => panic!("it sends until it is stopped"),
-        };
-        assert_eq!(seen, [true, false], "each once");
+            let receive = async {
+                let mut taken = 0;
+                while taken < 2 {
+                    let (mut client, _) = server.accept().await.expect("a client");
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"}") {
+                        let mut some = [0; 1_024];
+                        let read =
+                            tokio::io::AsyncReadExt::read(&mut client, &mut some).await.expect("it sends");
+                        request.extend_from_slice(&some[..read]);
+                    }
+                    let is_word = String::from_utf8_lossy(&request).contains("word");
+                    taken += usize::from(!is_word);
+                    let status = if is_word { answer } else { "200 OK" };
+                    let answer =
+                        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                    tokio::io::AsyncWriteExt::write_all(&mut client, answer.as_bytes())
+                        .await
+                        .expect("it listens");
+                }
+            };
+            tokio::select! {
+                seen = tokio::time::timeout(Duration::from_secs(20), receive) => seen.expect(answer),
+                () = work => panic!("it sends until it is stopped"),
+            };
+        }
     }
 
     #[test]

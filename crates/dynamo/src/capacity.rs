@@ -1,6 +1,39 @@
-//! Write units a second that a table takes, as far as its description says.
+//! Write units a second that a table takes, as far as its description says, and that the account allows.
 
 use aws_sdk_dynamodb::types::{BillingMode, TableDescription};
+use lockstep_core::Result;
+
+use super::{Target, fault};
+
+/// Quotas of the account in this region, in write units a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteQuotas {
+    /// Most that one table or index may be given, on demand as well.
+    pub table: Option<u64>,
+    /// Most that all provisioned tables may be given together.
+    pub account: Option<u64>,
+}
+
+impl Target {
+    /// Asks for the account's quotas. Amazon answers this about once a minute, and throttles who asks more
+    /// often.
+    ///
+    /// # Errors
+    /// The driver's: of an emulator that knows no such call, and of a role that may not ask, too.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    #[crate::boxed]
+    pub async fn write_quotas(&self) -> Result<WriteQuotas> {
+        let asked = self.client.describe_limits().send().await;
+        let limits = asked.map_err(|error| fault::error("asking for the account's quotas", error))?;
+        let units = |quota: Option<i64>| quota.filter(|units| *units > 0).map(i64::unsigned_abs);
+        Ok(WriteQuotas {
+            table: units(limits.table_max_write_capacity_units),
+            account: units(limits.account_max_write_capacity_units),
+        })
+    }
+}
 
 /// Bounds on the writes of a table or of one of its indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,6 +145,16 @@ impl Source {
         let mut connection = self.pool().acquire().await.doing("reading the state of capture")?;
         CaptureState::read(&mut connection, binding).await
     }
+
+    /// The same of several tables, in their order, by two statements for all.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn capture_states(&self, tables: &[TableBinding]) -> Result<Vec<CaptureState>> {
+        let mut connection = self.pool().acquire().await.doing("reading the state of capture")?;
+        CaptureState::read_all(&mut connection, tables).await
+    }
 }
 
 /// Has every partition refuse `TRUNCATE`, whose triggers are not cloned, and puts the partitions of now into

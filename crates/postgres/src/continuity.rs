@@ -11,9 +11,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockstep_core::{Doing, EPOCH_SHIFT, Epoch, Result, Retry, Version};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::{Contradicted, Source};
+
+/// Expression for the server and the timeline that the source is on.
+const HISTORY: &str = "(pg_catalog.pg_control_system()).system_identifier || '/'
+    || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
 
 /// Facts that the source states about itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -60,9 +65,9 @@ impl Source {
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn history(&self) -> Result<Option<String>> {
-        let sql = "SELECT (pg_catalog.pg_control_system()).system_identifier || '/'
-            || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
-        match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
+        let asked =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT {HISTORY}"))).fetch_one(self.pool()).await;
+        match asked.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
             // Some services let no role ask.
             Err(error) if error.kind.retry() == Retry::Never => Ok(None),
@@ -77,6 +82,41 @@ impl Source {
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn source_continuity(&self) -> Result<Option<SourceContinuity>> {
+        // By one statement where that works: whatever runs long asks this again and again.
+        let sql = format!(
+            "SELECT h.server, h.version, s.last_value, {HISTORY}, EXISTS (SELECT
+                 FROM lockstep.contradicted c JOIN lockstep.control k ON k.epoch = c.epoch)
+             FROM lockstep.history h, lockstep.version_seq s"
+        );
+        let at_once: sqlx::Result<Option<(Option<String>, i64, i64, Option<String>, bool)>> =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(self.pool()).await;
+        match at_once.doing("reading the history of the source") {
+            Ok(None) => Ok(None),
+            Ok(Some((known_server, known_version, version, server, contradicts))) => {
+                let contradicted = if contradicts { self.contradicted().await? } else { Vec::new() };
+                let (known_version, version) = (Version(known_version), Version(version));
+                Ok(Some(SourceContinuity { known_server, server, known_version, version, contradicted }))
+            }
+            // Some part of it is not there, or may not be asked.
+            Err(error) if error.is_missing_table() || error.kind.retry() == Retry::Never => {
+                self.continuity_by_parts().await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells whether the source keeps its history: schema `lockstep` is there, and not older than this.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn keeps_history(&self) -> Result<bool> {
+        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.history') IS NOT NULL")
+            .fetch_one(self.pool())
+            .await
+            .doing("looking for the history of the source")
+    }
+
+    async fn continuity_by_parts(&self) -> Result<Option<SourceContinuity>> {
         let found: Option<(Option<String>, i64, i64)> = none_where_missing(
             sqlx::query_as(
                 "SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s",
@@ -129,58 +169,82 @@ impl Source {
         Ok(rows.into_iter().map(|(table, marking, marked)| (table, KnownMarks { marking, marked })).collect())
     }
 
-    /// Begins a mark in a target table; from here on it may be there. `None` if the newest mark is younger
-    /// than `changed_every`, or says the same version and is younger than `every`. One whose time lies
-    /// ahead is not young: 1. The clock is ahead by an hour when a mark is made, and is right again. 2. For
-    /// an hour none is made, and a restore to any moment of that hour goes unnoticed.
+    /// Begins a mark in each of these tables, given with the name of its target table; from here on it may be
+    /// there. None in one that was not adopted as that of its table, and none where the newest mark is
+    /// younger than `changed_every`, or says the same version and is younger than `every`: one statement,
+    /// however many tables there are. One whose time lies ahead is not young: 1. The clock is ahead by an
+    /// hour when a mark is made, and is right again. 2. For an hour none is made, and a restore to any moment
+    /// of that hour goes unnoticed.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn begin_mark(
+    pub async fn begin_marks(
         &self,
-        table: &str,
+        tables: &[(&str, &str)],
         changed_every: Duration,
         every: Duration,
-    ) -> Result<Option<NewMark>> {
+    ) -> Result<BTreeMap<String, NewMark>> {
         let server = self.history().await?;
-        let begun: Option<(i64, i64)> = sqlx::query_as(
-            // A sequence cannot be joined to what is updated.
+        let (names, targets): (Vec<&str>, Vec<&str>) = tables.iter().copied().unzip();
+        let begun = sqlx::query_as(
+            // A sequence cannot be joined to what is updated. In the order of the names, as `end_marks` takes
+            // the rows: two that take them in different orders wait for each other.
             "WITH now AS MATERIALIZED (SELECT last_value FROM lockstep.version_seq),
                   self AS (
                  UPDATE lockstep.history h SET server = coalesce(h.server, $4), version = greatest(h.version, (SELECT last_value FROM now))
                  RETURNING (SELECT last_value FROM now) AS last_value)
              INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
-             SELECT $1, 1, self.last_value, pg_catalog.clock_timestamp() FROM self
+             SELECT asked.name, 1, self.last_value, pg_catalog.clock_timestamp()
+             FROM self, ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($5::text[]))
+                 AS asked (name, target_name)
+                 JOIN lockstep.tables t ON t.name = asked.name AND t.target_name = asked.target_name
+             ORDER BY asked.name
              ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
              WHERE m.marked < m.marking OR m.marked_at > excluded.marked_at + interval '1 second'
                 OR m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $3)
                 OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $2))
-             RETURNING marking, version",
+             RETURNING table_name, marking, version",
         )
-        .bind(table)
+        .bind(names)
         .bind(changed_every.as_secs_f64())
         .bind(every.as_secs_f64())
         .bind(&server)
-        .fetch_optional(self.pool())
+        .bind(targets)
+        .fetch_all(self.pool())
         .await
-        .doing("beginning a mark")?;
-        Ok(begun.map(|(number, version)| NewMark { number, version: Version(version), server }))
+        .doing("beginning marks");
+        let begun: Vec<(String, i64, i64)> = match begun {
+            // A schema of before this keeps none.
+            Err(error) if error.is_missing_table() => Vec::new(),
+            begun => begun?,
+        };
+        let mark = |number, version| NewMark { number, version: Version(version), server: server.clone() };
+        Ok(begun.into_iter().map(|(table, number, version)| (table, mark(number, version))).collect())
     }
 
-    /// Notes that a mark is in the target.
+    /// Notes which marks are in the target, by the names of their tables.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn end_mark(&self, table: &str, number: i64) -> Result<()> {
-        sqlx::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
-            .bind(table)
-            .bind(number)
-            .execute(self.pool())
-            .await
-            .doing("noting a mark")
-            .map(drop)
+    pub async fn end_marks(&self, made: &[(&str, i64)]) -> Result<()> {
+        let (tables, numbers): (Vec<&str>, Vec<i64>) = made.iter().copied().unzip();
+        sqlx::query(
+            "UPDATE lockstep.history_marks m SET marked = greatest(m.marked, made.number)
+             FROM (SELECT h.table_name, asked.number
+                 FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::bigint[]))
+                     AS asked (name, number)
+                 JOIN lockstep.history_marks h ON h.table_name = asked.name
+                 ORDER BY h.table_name FOR UPDATE OF h) AS made
+             WHERE m.table_name = made.table_name",
+        )
+        .bind(tables)
+        .bind(numbers)
+        .execute(self.pool())
+        .await
+        .doing("noting marks")
+        .map(drop)
     }
 
     /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next

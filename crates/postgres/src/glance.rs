@@ -5,11 +5,14 @@
 //! that they look at whether it is as it was: a caller that sees a difference asks everything again. A glance
 //! decides nothing else: nothing is delivered, acknowledged or judged by one.
 
+use std::time::Duration;
+
 use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
 
-use super::Source;
 use super::clock::worker_is_live;
+use super::relays::renewing_sql;
+use super::{RelayShare, Source};
 
 /// State that a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -69,6 +72,37 @@ impl Source {
     pub async fn glance_at_changes(&self) -> Result<Option<Glance>> {
         self.glanced(format!("SELECT {WAITS} AS waits, pg_catalog.concat_ws(';', {OF_CHANGES}) AS mark"))
             .await
+    }
+
+    /// Returns the same, and renews the lease of a relay with it, as [`Source::renew_relay`] does: what is
+    /// looked at by a relay that rests, and is alone, is asked by one statement. The share is `None` where it
+    /// was not renewed: the relay was taken out, or another one's share is to be dealt out first.
+    ///
+    /// # Errors
+    /// When the server does not answer, or does not take the renewal.
+    ///
+    /// # Cancel safety
+    /// A lease that was renewed is renewed.
+    pub async fn glance_renewing(&self, relay: i64, lease: Duration) -> Result<(Glance, Option<RelayShare>)> {
+        let sql = format!(
+            "WITH renewed AS ({})
+             SELECT {WAITS} AS waits, pg_catalog.concat_ws(';', {OF_CHANGES}) AS mark,
+                 own.token, own.lower, own.upper
+             FROM (SELECT 1) AS one LEFT JOIN renewed AS own ON NOT own.is_to_deal",
+            renewing_sql()
+        );
+        let asked: sqlx::Result<(bool, String, Option<i64>, Option<i32>, Option<i32>)> =
+            sqlx::query_as(AssertSqlSafe(sql))
+                .bind(relay)
+                .bind(lease.as_secs_f64())
+                .fetch_one(self.pool())
+                .await;
+        let (waits, mark, token, lower, upper) = asked.doing("looking whether anything has happened")?;
+        let share = match (token, lower, upper) {
+            (Some(token), Some(lower), Some(upper)) => Some(RelayShare::of(relay, token, (lower, upper))),
+            _ => None,
+        };
+        Ok((Glance { waits, mark }, share))
     }
 
     /// Returns the same for everything that is shown of a migration.

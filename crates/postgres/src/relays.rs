@@ -44,6 +44,10 @@ pub struct RelayShare {
 }
 
 impl RelayShare {
+    pub(super) fn of(relay: i64, token: i64, (lower, upper): (i32, i32)) -> Self {
+        Self { relay, token, lower, upper }
+    }
+
     /// Tells whether it is every key: the relay is the only one.
     pub fn is_whole(&self) -> bool {
         (self.lower, self.upper) == (0, PARTS)
@@ -143,15 +147,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn renew_relay(&self, id: i64, lease: Duration) -> Result<Option<RelayShare>> {
-        let sql = format!(
-            "UPDATE lockstep.relays AS r
-             SET lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
-             WHERE r.id = $1
-             RETURNING EXISTS (SELECT 1 FROM lockstep.relays o WHERE o.id <> $1 AND NOT {}), r.token, r.lower,
-                 r.upper",
-            live_sql("o")
-        );
-        let renewed: Option<(bool, i64, i32, i32)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let renewed: Option<(bool, i64, i32, i32)> = sqlx::query_as(sqlx::AssertSqlSafe(renewing_sql()))
             .bind(id)
             .bind(lease.as_secs_f64())
             .fetch_optional(self.pool())
@@ -213,6 +209,19 @@ impl Source {
             .doing(JOINING)?;
         Ok(transaction)
     }
+}
+
+/// Returns the statement that renews the lease of relay `$1` for `$2` seconds, and says whether the lease of
+/// another one is over, and what its own share is.
+pub(super) fn renewing_sql() -> String {
+    format!(
+        "UPDATE lockstep.relays AS r
+         SET lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
+         WHERE r.id = $1
+         RETURNING EXISTS (SELECT 1 FROM lockstep.relays o WHERE o.id <> $1 AND NOT {}) AS is_to_deal,
+             r.token, r.lower, r.upper",
+        live_sql("o")
+    )
 }
 
 /// Returns the expression that tells whether the lease of a row is not over.

@@ -53,6 +53,8 @@ pub enum Fault {
     /// The whole call is refused with this code (`ReplicatedWriteConflictException`, `RequestTimeTooSkewed`,
     /// …), status 400; nothing is applied.
     Code(&'static str),
+    /// This is answered, as the service would where the emulator knows no such call; nothing is applied.
+    Answer(&'static str),
     /// At most this number of calls a second, with a second's worth in reserve, as DescribeStream and
     /// GetRecords have it; what is over the rate is refused with `LimitExceededException`.
     Calls(u32),
@@ -99,6 +101,7 @@ pub enum FaultKind {
     PageAfter,
     Empty,
     Code,
+    Answer,
     Calls,
     LongStatements,
     FewParameters,
@@ -131,6 +134,7 @@ impl Fault {
             Fault::PageAfter(_) => FaultKind::PageAfter,
             Fault::Empty(_) => FaultKind::Empty,
             Fault::Code(_) => FaultKind::Code,
+            Fault::Answer(_) => FaultKind::Answer,
             Fault::Calls(_) => FaultKind::Calls,
             Fault::LongStatements(_) => FaultKind::LongStatements,
             Fault::FewParameters(_) => FaultKind::FewParameters,

@@ -183,6 +183,7 @@ impl Rule {
             Fault::PageAfter(status) => Effect::ApplyThenRefuse(Refusal::Page(*status)),
             Fault::Empty(body) => Effect::Refuse(Refusal::Empty(body)),
             Fault::Code(code) => Effect::Refuse(Refusal::Code(code)),
+            Fault::Answer(said) => Effect::Refuse(Refusal::Answer(said)),
             Fault::LongStatements(most) => {
                 let over = call.statements().iter().any(|(characters, _)| characters > most);
                 return over.then_some(Effect::Refuse(Refusal::Statement));

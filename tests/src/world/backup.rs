@@ -27,8 +27,9 @@ impl World {
     /// Makes a mark of history in a target table, as a relay or a feed does; its number. That it was made the
     /// source knows once it is told.
     pub async fn make_mark(&self, binding: &TableBinding) -> i64 {
-        let begun = self.source.begin_mark(binding.name(), Duration::ZERO, Duration::ZERO).await;
-        let begun = begun.expect("begun").expect("a mark");
+        let asked = [(binding.name(), binding.target_name.as_str())];
+        let begun = self.source.begin_marks(&asked, Duration::ZERO, Duration::ZERO).await;
+        let begun = begun.expect("begun").remove(binding.name()).expect("a mark");
         let (number, version, server) = (begun.number, begun.version, begun.server);
         let mark = ContinuityMark { number, version, server, at: chrono::Utc::now() };
         let schema = binding.table.target();

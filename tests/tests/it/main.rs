@@ -47,6 +47,7 @@ mod intents;
 mod killed;
 mod leases;
 mod left_out;
+mod limits;
 mod long_keys;
 mod lost_commits;
 mod misplaced;

@@ -50,6 +50,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         options,
         write_units_per_s_max: args.write_units_per_s.filter(|units| *units > 0).or(configured),
         canary_percent: context.config.reads.canary_percent.into(),
+        counted_pages_max: i64::MAX,
     };
     // Accepts tables of a later migration while another one is under way.
     let stores = Stores::also_complete(&context.config, &context.ui).await?;

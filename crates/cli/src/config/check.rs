@@ -5,7 +5,7 @@ use std::time::Duration;
 use figment::Figment;
 
 use lockstep::config::Check;
-use lockstep_coordinator::{ImportOptions, StepOptions};
+use lockstep_coordinator::{ImportOptions, LATENCY_PERCENTILES, StepOptions};
 use lockstep_daemon::{LISTEN, ServeOptions};
 
 use super::{Config, ConfigError};
@@ -168,6 +168,12 @@ fn steps(steps: &StepOptions, require: &mut Require<'_>) {
         ),
     );
     require(steps.pending_keys_max >= 0, "steps.pending_keys_max", "must be 0 or more");
+    require(
+        LATENCY_PERCENTILES.contains(&steps.latency_percentile),
+        "steps.latency_percentile",
+        "must be 50, 95 or 99",
+    );
+    require((1..=10_000).contains(&steps.latency_rounds), "steps.latency_rounds", "must be 1 to 10000");
 }
 
 fn names(config: &Config, require: &mut Require<'_>) {

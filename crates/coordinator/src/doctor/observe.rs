@@ -121,7 +121,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     });
     seen.loss_undecided = source.is_loss_undecided().await?;
     seen.histories = match asked.silent() {
-        Some(why) => continuity::look_beside(source, &why, tables).await?,
+        Some(why) => continuity::look_beside(source, Err(&why), tables, source.table_states().await?).await?,
         None => continuity::look(source, target, tables).await?,
     };
     Ok(seen)

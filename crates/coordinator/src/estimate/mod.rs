@@ -45,7 +45,7 @@ pub struct Estimate {
 }
 
 /// Assumptions on which the estimate rests beside the tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Assumptions {
     /// Prices, and what the application does.
     pub options: PlanOptions,
@@ -53,7 +53,14 @@ pub struct Assumptions {
     pub write_units_per_s_max: Option<u64>,
     /// Share of reads that DynamoDB answers in HybridRead, in percent.
     pub canary_percent: f64,
+    /// Largest table, in pages, whose rows are counted where PostgreSQL has no statistics of it. Of one that
+    /// is larger, the rows are those that so many pages hold at least.
+    pub counted_pages_max: i64,
 }
+
+/// Bound of [`Assumptions::counted_pages_max`] for who cannot wait until a table is counted: an initial load,
+/// and a request.
+pub const COUNTED_PAGES_MAX: i64 = 1_000;
 
 /// Estimates what moving `tables` takes.
 ///
@@ -71,7 +78,7 @@ pub async fn estimate(
     let options = &assumptions.options;
     let mut facts = Vec::new();
     for binding in tables {
-        facts.push(facts_of(source, binding, options.sample_rows, i64::MAX).await?);
+        facts.push(facts_of(source, binding, options.sample_rows, assumptions.counted_pages_max).await?);
     }
     let phases = arithmetic::phases(&facts, options, assumptions.canary_percent);
     Ok(Estimate {

@@ -5,13 +5,11 @@ use lockstep_core::Result;
 use lockstep_postgres::LoadPlan;
 
 use super::arithmetic::NEW_TABLE_UNITS_PER_S;
-use super::{TableFacts, facts_of};
+use super::{COUNTED_PAGES_MAX, TableFacts, facts_of};
 use crate::options::{LoadPathChoice, MigrationContext};
 
 /// Rows looked at in each of three parts of a table: the initial load waits for it.
 const SAMPLE_ROWS: usize = 200;
-/// Largest table whose rows are counted for it, where PostgreSQL has no statistics: after a restore.
-const COUNTED_PAGES_MAX: i64 = 1_000;
 
 /// Notes the plan of each table that has none. It is a bill: where it does not work out, the initial load is
 /// copied without one.

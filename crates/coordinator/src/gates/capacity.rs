@@ -3,7 +3,7 @@
 //! 1. A table was made with a hundred provisioned write units a second. 2. The backfill is given a thousand.
 //! 3. It is throttled from its first second on, and what the plan said of hours is wrong by ten.
 
-use lockstep_dynamo::{WriteBound, WriteCapacity};
+use lockstep_dynamo::{WriteBound, WriteCapacity, WriteQuotas};
 use lockstep_postgres::TableBinding;
 
 use crate::error::Result;
@@ -22,8 +22,73 @@ pub(super) async fn gate(
     if !ranges.is_empty() && ranges.iter().all(|range| range.done) {
         return Ok(GateResult::pass(NAME, "its initial load is copied"));
     }
-    let places = migration.tables.iter().map(|table| 1 + table.table.target().indexes.len() as u64).sum();
-    Ok(judge(&binding.target_name, capacities, migration.options.backfill.write_units_per_s_max, places))
+    let budget = migration.options.backfill.write_units_per_s_max;
+    Ok(judge(&binding.target_name, capacities, budget, places(migration)))
+}
+
+/// Name of the gate of the account.
+const OF_ACCOUNT: &str = "the account's quota";
+const ASK_FOR_MORE: &str = "ask AWS for more (Service Quotas, table-level write throughput limit), or give \
+                            the backfill a smaller budget by backfill.write_units_per_s_max";
+
+/// Returns the gate of the account's own quotas, while there is an initial load to be copied under a budget.
+///
+/// 1. The tables are on demand, and new. 2. The backfill is given more than the account allows one of them.
+/// 3. No description of a table says so, and it is throttled until somebody asks AWS.
+pub(super) async fn of_account(migration: &MigrationContext) -> Result<Option<GateResult>> {
+    let budget = migration.options.backfill.write_units_per_s_max.filter(|budget| *budget > 0);
+    let Some(budget) = budget else { return Ok(None) };
+    let mut is_copied = true;
+    for binding in &migration.tables {
+        let ranges = migration.source.ranges(binding.name()).await?;
+        is_copied = is_copied && !ranges.is_empty() && ranges.iter().all(|range| range.done);
+    }
+    if is_copied {
+        return Ok(None);
+    }
+    Ok(Some(match migration.target.write_quotas().await {
+        Ok(quotas) => judge_account(quotas, budget, places(migration)),
+        // An emulator knows none, a role may not ask, and Amazon throttles the question itself: none of that
+        // says that the quota is too small.
+        Err(error) => GateResult::pass(OF_ACCOUNT, format!("not known: {}", error.message)),
+    }))
+}
+
+/// Returns how many tables and indexes share the budget.
+fn places(migration: &MigrationContext) -> u64 {
+    migration.tables.iter().map(|table| 1 + table.table.target().indexes.len() as u64).sum()
+}
+
+/// As [`judge`] does, no place is asked for less than its share. The quota of all tables together is one of
+/// provisioned capacity, which these may not have: it is told, and refuses nothing.
+fn judge_account(quotas: WriteQuotas, budget: u64, places: u64) -> GateResult {
+    let share = budget / places.max(1);
+    let Some(of_table) = quotas.table else {
+        return GateResult::pass(OF_ACCOUNT, "the endpoint does not say");
+    };
+    if of_table < share {
+        let found = format!(
+            "a table or index may have {of_table} write units a second, and the backfill may write \
+             {budget} over {places} of them, {share} to each"
+        );
+        return GateResult::fail(OF_ACCOUNT, found, ASK_FOR_MORE);
+    }
+    let mut told = Vec::new();
+    if of_table < budget {
+        told.push(format!("a table or index may have {of_table} write units a second"));
+    }
+    if let Some(account) = quotas.account.filter(|account| *account < budget) {
+        told.push(format!("all provisioned tables together may have {account}"));
+    }
+    GateResult::pass(
+        OF_ACCOUNT,
+        match told.is_empty() {
+            true => {
+                format!("a table or index may have {of_table} write units a second; the budget is {budget}")
+            }
+            false => format!("WARNING: {}; the budget is {budget}", told.join(", ")),
+        },
+    )
 }
 
 /// `budget` is what the backfill of all tables may write, and `places` how many tables and indexes share it.
@@ -121,6 +186,26 @@ mod tests {
         let index = WriteCapacity { index: Some("by_id".to_owned()), ..with(5, WriteBound::Limited) };
         let gate = judge("orders", &[with(9_000, WriteBound::Provisioned), index], Some(1_000), 2);
         assert!(!gate.passed && gate.detail.contains("index by_id of orders"), "{gate:?}");
+    }
+
+    #[test]
+    fn a_quota_that_is_below_the_share_of_each_place_is_refused_and_one_below_the_budget_is_told() {
+        let quotas = |table, account| WriteQuotas { table, account };
+        let refused = judge_account(quotas(Some(100), Some(80_000)), 1_000, 4);
+        assert!(
+            !refused.passed
+                && refused.detail.contains("may have 100")
+                && refused.detail.contains("250 to each")
+        );
+        for (quotas, told) in [
+            (quotas(Some(400), Some(80_000)), "WARNING: a table or index may have 400"),
+            (quotas(Some(40_000), Some(900)), "WARNING: all provisioned tables together may have 900"),
+            (quotas(Some(1_000), Some(1_000)), "a table or index may have 1000"),
+            (quotas(None, Some(1)), "the endpoint does not say"),
+        ] {
+            let gate = judge_account(quotas, 1_000, 4);
+            assert!(gate.passed && gate.detail.starts_with(told), "{gate:?}");
+        }
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub(crate) async fn preflight(migration: &MigrationContext, observer: &dyn Obser
             "no superuser"
         },
     ));
+    if let Some(gate) = capacity::of_account(migration).await? {
+        gates.add(gate);
+    }
     for binding in &migration.tables {
         for gate in table_gates(migration, binding).await? {
             gates.add(gate.of(binding.name()));

@@ -18,6 +18,10 @@ fn options_are_written_under_the_keys_of_the_configuration_and_read_back() {
         "pause_ms_max",
         "catch_up_s_max",
         "index_settle_ms",
+        "latency_percentile",
+        "source_latency_ms_max",
+        "target_latency_ms_max",
+        "latency_rounds",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);

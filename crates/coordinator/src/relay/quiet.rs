@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::continuity::MarksLooked;
 use crate::options::MigrationContext;
 
+use super::share::Shares;
+
 /// Nothing is looked at more rarely than this, so the first change after a long calm waits for so long at
 /// most.
 const PAUSE_MOST: Duration = Duration::from_millis(1_500);
@@ -48,7 +50,12 @@ impl Quiet {
     }
 
     /// The last turn met nothing: waits until another one may.
-    pub(super) async fn rest(&mut self, migration: &MigrationContext, cancel: &CancellationToken) {
+    pub(super) async fn rest(
+        &mut self,
+        migration: &MigrationContext,
+        shares: &Shares,
+        cancel: &CancellationToken,
+    ) {
         let turned_at = Instant::now();
         let since = *self.since.get_or_insert(turned_at);
         loop {
@@ -57,7 +64,7 @@ impl Quiet {
                 return;
             }
             // The turn reports what is wrong with the source.
-            let seen = cancel.run_until_cancelled(migration.source.glance_at_changes()).await;
+            let seen = cancel.run_until_cancelled(shares.glance()).await;
             let Some(Ok(Some(seen))) = seen else { return self.over() };
             if !self.is_as_it_was(seen) {
                 return;

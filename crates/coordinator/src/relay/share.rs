@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockstep_postgres::{JoiningRelay, RelayShare, Source};
+use lockstep_postgres::{Glance, JoiningRelay, RelayShare, Source};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -100,6 +100,31 @@ impl Shares {
         }
     }
 
+    /// Looks whether anything has happened, for a relay that rests. Where it is alone, its lease is renewed
+    /// by the same statement: an idle source was asked for that as often as for the rest.
+    pub(super) async fn glance(&self) -> lockstep_core::Result<Option<Glance>> {
+        let state = *locked(&self.state);
+        let alone = match state {
+            // Not by each look: in the first seconds of a calm they are many, and a renewal is a commit.
+            State::Member(share, until) if share.is_whole() && is_old(until, Instant::now()) => share.relay,
+            _ => return self.source.glance_at_changes().await,
+        };
+        let asked = Instant::now();
+        match self.source.glance_renewing(alone, LEASE).await {
+            Ok((seen, renewed)) => {
+                let mut state = locked(&self.state);
+                if let (State::Member(share, _), Some(renewed)) = (*state, renewed)
+                    && share.relay == alone
+                {
+                    *state = State::Member(renewed, asked + LEASE);
+                }
+                Ok(Some(seen))
+            }
+            // What may not be written can perhaps be read; the task that renews says what is wrong.
+            Err(_) => self.source.glance_at_changes().await,
+        }
+    }
+
     /// Tells whether what was begun under this share is still to be gone on with.
     pub(super) fn is_current(&self, share: Option<&RelayShare>) -> bool {
         let Some(share) = share else { return true };
@@ -166,6 +191,10 @@ async fn keep(source: Source, id: i64, state: Arc<Mutex<State>>, closing: Cancel
         if closing.run_until_cancelled(pausing).await.is_none() {
             break;
         }
+        if let Some(left) = until_due(&locked(&state), id) {
+            pause = left;
+            continue;
+        }
         let asked = Instant::now();
         let renewing = tokio::time::timeout(LEASE, source.renew_relay(id, LEASE));
         let Some(renewed) = closing.run_until_cancelled(renewing).await else { break };
@@ -194,6 +223,20 @@ async fn keep(source: Source, id: i64, state: Arc<Mutex<State>>, closing: Cancel
     if let Err(error) = source.leave_relays(id).await {
         tracing::debug!("the share of a relay is left to end by itself: {error}");
     }
+}
+
+/// Tells whether a lease that ends at `until` was renewed a quarter of it ago, and is not over.
+fn is_old(until: Instant, now: Instant) -> bool {
+    now < until && until - now <= LEASE - LEASE / RENEWALS
+}
+
+/// Returns how long the share need not be renewed yet: a glance has done it.
+fn until_due(state: &State, id: i64) -> Option<Duration> {
+    let State::Member(share, until) = state else { return None };
+    let renewals = if share.is_whole() { RENEWALS_ALONE } else { RENEWALS };
+    // Half a lease, or three quarters of it, are left when it is due.
+    let due = until.checked_sub(LEASE - LEASE / renewals)?;
+    (share.relay == id).then(|| due.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
             } else if passes.is_running() || passes.some_rest() {
                 passes.beside(cancel.run_until_cancelled(tokio::time::sleep_until(next_look))).await;
             } else {
-                quiet.rest(migration, cancel).await;
+                quiet.rest(migration, shares, cancel).await;
             }
         }
     }

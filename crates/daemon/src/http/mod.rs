@@ -2,8 +2,8 @@
 //!
 //! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
 //! `body`, `route` and `table` (every route there is), `page` and `open` (routes without a token), `reads`,
-//! `events`, `acts`, `perform` (doing what they ask), `settings`, `aliases` (routes of before), `openapi`,
-//! `tls`, `places`, `stalled`, `server`.
+//! `plan`, `events`, `acts`, `perform` (doing what they ask), `settings`, `aliases` (routes of before),
+//! `openapi`, `tls`, `places`, `stalled`, `server`.
 
 mod acts;
 mod aliases;
@@ -16,6 +16,7 @@ mod openapi;
 mod page;
 mod perform;
 mod places;
+mod plan;
 mod reads;
 mod route;
 mod server;

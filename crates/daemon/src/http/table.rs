@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use super::answer::{Refusal, ok_json};
 use super::body::discard;
 use super::route::{Route, act_route, alias_route, open_route, read_route};
-use super::{acts, aliases, open, page, reads, settings};
+use super::{acts, aliases, open, page, plan, reads, settings};
 use crate::shared::Shared;
 
 /// All of them.
@@ -56,6 +56,9 @@ pub(super) const ROUTES: &[Route] = &[
         get(settings::list)
     }),
     read_route("/v1/cost", "Cost of the migration so far", &[], || get(reads::cost)),
+    read_route("/v1/plan", "Hours, write units and dollars of the move, from samples", &[], || {
+        get(plan::plan)
+    }),
     act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || {
         post(settings::settings)
     }),

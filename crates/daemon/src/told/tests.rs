@@ -1,4 +1,5 @@
 use super::*;
+use crate::webhook::Next;
 
 fn alert(name: &'static str, severity: Severity) -> Alert {
     Alert {
@@ -20,7 +21,7 @@ fn told(line: &Line) -> Told {
 fn sent(line: &Line) -> Vec<(String, String)> {
     let text = |message: &Value, name: &str| message[name].as_str().unwrap_or_default().to_owned();
     let mut sent = Vec::new();
-    while let Some((message, _)) = line.next() {
+    while let Next::Send(message, _) = line.next(Instant::now()) {
         sent.push((text(&message, "event"), text(&message, "alert_id")));
         line.done(&message);
     }
@@ -74,7 +75,7 @@ fn what_comes_again_has_the_id_of_its_alert_and_another_one_of_its_message() {
     for at in [1, 2] {
         let since = DateTime::from_timestamp(at, 0).expect("a moment");
         told.tell(&[Alert { since, ..alert("pending_age", Severity::Warning) }], |_| true);
-        let (message, _) = line.next().expect("it is told");
+        let Next::Send(message, _) = line.next(Instant::now()) else { panic!("it is told") };
         ids.insert(message["id"].to_string());
         assert_eq!(sent(&line), [of("raised", "m1-pending_age")]);
         told.tell(&[], |_| true);
@@ -89,7 +90,7 @@ fn what_was_given_up_is_told_again_while_it_holds_and_so_is_an_end() {
     let line = Line::default();
     let mut told = told(&line);
     let give_up = || {
-        while let Some((message, _)) = line.next() {
+        while let Next::Send(message, _) = line.next(Instant::now()) {
             line.give_up(&message);
         }
     };

@@ -62,8 +62,9 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
         if made {
             world.make_mark(binding).await;
         } else {
-            let begun = world.source.begin_mark(binding.name(), Duration::ZERO, Duration::ZERO).await;
-            begun.expect("begun").expect("a mark");
+            let asked = [(binding.name(), binding.target_name.as_str())];
+            let begun = world.source.begin_marks(&asked, Duration::ZERO, Duration::ZERO).await;
+            assert_eq!(begun.expect("begun").len(), 1, "a mark");
         }
     }
     world.coordinator().await.close().await;
@@ -84,7 +85,7 @@ async fn marks_that_others_make_meanwhile_are_no_loss() {
             world.sql(&log(id, "a")).await;
             for binding in world.tables() {
                 let number = world.make_mark(&binding).await;
-                world.source.end_mark(binding.name(), number).await.expect("noted");
+                world.source.end_marks(&[(binding.name(), number)]).await.expect("noted");
             }
         }
     };

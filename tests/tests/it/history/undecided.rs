@@ -144,7 +144,7 @@ async fn what_postgres_refused_of_a_truth_that_returned_is_overwritten_by_no_rep
     let table = world.payments_table();
     let backup = world.back_up_table(&table).await;
     let number = world.make_mark(&table).await;
-    world.source.end_mark(table.name(), number).await.expect("noted");
+    world.source.end_marks(&[(table.name(), number)]).await.expect("noted");
     world.restore_table(&table, &backup).await;
     let only_copy = async || {
         let item = world.item(&table, &payment_key(2_000, 7)).await;

@@ -58,7 +58,7 @@ pub(super) async fn mended_to(world: &World, phase: Phase, says: &str) -> StateR
 /// Makes a mark, as a feed does once a minute.
 async fn mark(world: &World, table: &TableBinding) {
     let number = world.make_mark(table).await;
-    world.source.end_mark(table.name(), number).await.expect("noted");
+    world.source.end_marks(&[(table.name(), number)]).await.expect("noted");
 }
 
 pub(super) async fn has_payment(world: &World, payment_id: i64) -> bool {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use lockstep_core::Phase;
+use lockstep_postgres::Source;
 use lockstep_tests::World;
 use lockstep_tests::world::eventually;
 use lockstep_tests::world::rows::{logs, payments};
@@ -46,7 +47,9 @@ async fn while_no_process_writes_both_stores_are_asked_little_and_a_change_is_me
         run.len()
     );
     // In the first seconds of a calm the relay looks more often than later, and everything is read once more.
-    assert!(run.len() < LOOKS * 60, "{} statements in {LOOKS} looks: {run:#?}", run.len());
+    let renewals = run.iter().filter(|sql| sql.starts_with("UPDATE lockstep.relays")).count();
+    assert!(renewals < LOOKS, "a relay that looks renews its lease by that: {renewals} in {LOOKS} looks");
+    assert!(run.len() < LOOKS * 40, "{} statements in {LOOKS} looks: {run:#?}", run.len());
     assert!(asked < LOOKS as u64 * 10, "{asked} requests to DynamoDB in {LOOKS} looks");
 
     let changed = Instant::now();
@@ -61,6 +64,41 @@ async fn while_no_process_writes_both_stores_are_asked_little_and_a_change_is_me
     world.sql("ALTER TABLE payments DISABLE TRIGGER ALL").await;
     served.until("it is told", |status| status["daemon"]["health"]["state"] == "broken").await;
     assert_eq!(served.end().await, Some(0));
+}
+
+/// What is read once a minute while nothing happens, and by each `status`: 1. A migration has fifty tables.
+/// 2. Each of them is asked by itself, and an idle source answers hundreds of statements a minute.
+#[tokio::test]
+async fn a_whole_reading_and_the_marks_of_history_ask_all_tables_at_once() {
+    let world = World::behind_both_proxies().await;
+    world.sql(&payments(1, 5)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let source = Source::connect_as_operator(&world.source_options()).await.expect("it connects");
+    let proxy = world.source_proxy();
+    proxy.record();
+    let status = lockstep_coordinator::status(&source, &world.target, &world.tables()).await.expect("read");
+    assert!(status.tables.len() > 1 && status.tables.iter().all(|table| table.capture == "on"));
+    let run = proxy.recorded();
+    let asks = |run: &[String], what: &str| run.iter().filter(|sql| sql.contains(what)).count();
+    assert_eq!(asks(&run, "recorded.capture_mark"), 1, "{run:#?}");
+    assert_eq!(asks(&run, "pg_control_system"), 1, "what it knows of its history is one question");
+    let names = world.tables();
+    let asked: Vec<(&str, &str)> =
+        names.iter().map(|binding| (binding.name(), binding.target_name.as_str())).collect();
+    let begun = source.begin_marks(&asked, Duration::ZERO, Duration::ZERO).await.expect("begun");
+    assert_eq!(begun.len(), asked.len());
+    let made: Vec<(&str, i64)> = asked.iter().map(|(name, _)| (*name, begun[*name].number)).collect();
+    source.end_marks(&made).await.expect("noted");
+    let known = source.marks_known().await.expect("read");
+    for (name, number) in made {
+        assert_eq!((known[name].marking, known[name].marked), (number, number), "{name}");
+    }
+    assert_eq!(asks(&proxy.recorded(), "lockstep.history_marks"), 3, "begun, noted, and read here");
+    // A table that this migration writes to under another name is none of its own.
+    let elsewhere = [(asked[0].0, "elsewhere")];
+    let begun = source.begin_marks(&elsewhere, Duration::ZERO, Duration::ZERO).await.expect("asked");
+    assert!(begun.is_empty());
+    source.close().await;
 }
 
 /// R11: one budget, and a bound of the relay's own that is turned while it works, with its reason shown.

@@ -9,6 +9,7 @@ mod idle;
 mod kept;
 mod operated;
 mod page;
+mod planned;
 mod rules;
 mod served;
 mod steps;

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::served::{OPERATE, READ, Served};
 
 /// Paths that are routes, that could be, and that are none.
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 17] = [
     "/v1/status",
     "/v1/health",
     "/v1/tables",
@@ -21,6 +21,7 @@ const PATHS: [&str; 16] = [
     "/v1/advance",
     "/v1/rollback",
     "/v1/settings",
+    "/v1/plan",
     "/v1/openapi.json",
     "/v1/operations/op-1",
     "/v1",

@@ -84,7 +84,12 @@ pub(super) async fn monitor(context: &Context) -> anyhow::Result<MonitorOptions>
             Some(Webhook::new(url, &secret).map_err(Failure::usage)?)
         }
     };
-    Ok(MonitorOptions { serve: section.clone(), prices: context.config.plan.clone(), webhook })
+    Ok(MonitorOptions {
+        serve: section.clone(),
+        prices: context.config.plan.clone(),
+        canary_percent: context.config.reads.canary_percent.into(),
+        webhook,
+    })
 }
 
 async fn listen(context: &Context, address: SocketAddr, args: &Args) -> anyhow::Result<TcpListener> {
