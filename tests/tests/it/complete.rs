@@ -417,9 +417,9 @@ fn check((is_consistent, counts, reasons): (bool, Counts, String), expected: boo
     assert_eq!((is_consistent, counts), (expected, of), "{reasons}");
 }
 
-/// 1. PostgreSQL refuses an item, and an operator accepts that it stays without, as the gate asks. 2. The last
-/// comparison found the two unequal, and would for ever: the migration had no end. And what was accepted is
-/// one state of an item.
+/// 1. PostgreSQL refuses an item, and an operator accepts that it stays without, as the gate asks. 2. The
+/// last comparison found the two unequal, and would for ever: the migration had no end. And what was
+/// accepted is one state of an item.
 #[tokio::test]
 async fn what_was_accepted_to_stay_behind_keeps_no_migration_from_its_end_and_nothing_else_is_excused() {
     let world = dynamo_only().await;
@@ -434,7 +434,8 @@ async fn what_was_accepted_to_stay_behind_keeps_no_migration_from_its_end_and_no
     // Noted as its stream tells it, and read again since: a feed that begins may read an item before that.
     let noted = async |version: Version| {
         let tried = format!(
-            "SELECT (SELECT count(*) FROM lockstep.reverse_again WHERE tries > 1 AND acknowledged_at IS NULL) = 1
+            "SELECT (SELECT count(*) FROM lockstep.reverse_again
+                     WHERE tries > 1 AND acknowledged_at IS NULL) = 1
                  AND EXISTS (SELECT FROM lockstep.reverse_places WHERE version = {version})"
         );
         crate::riders::beside_a_feed(&world, async {
