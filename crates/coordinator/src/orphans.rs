@@ -99,9 +99,10 @@ pub async fn find_orphans(
 #[crate::boxed]
 pub async fn repair_orphans(migration: &MigrationContext, orphans: &[Orphan]) -> Result<u64> {
     if migration.source.is_loss_undecided().await? {
-        let message = "PostgreSQL lost history, or refused what an operator accepted to leave in DynamoDB, and \
-                       no comparison of everything has agreed since: what only DynamoDB has may be what \
-                       PostgreSQL forgot or refused, and what only PostgreSQL has may have been deleted. Decide about each finding of a repair first";
+        let message = "PostgreSQL lost history, or refused what an operator accepted to leave in DynamoDB, \
+                       and no comparison of everything has agreed since: what only DynamoDB has may be what \
+                       PostgreSQL forgot or refused, and what only PostgreSQL has may have been deleted. \
+                       Decide about each finding of a repair first";
         return Err(StoreError::source(Kind::Refused, "repairing orphans", message).into());
     }
     let mut marked = 0;

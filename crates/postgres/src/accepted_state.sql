@@ -1,5 +1,5 @@
 -- Of which version of its item a note is, so that what an operator has accepted of one state is not taken for the next one's. NULL
--- where nobody has read the item; below 0 where the item had none.
+-- where the feed has not read the item; below 0 where the item had none.
 
 -- A wait that is over is tried again from outside.
 SET LOCAL lock_timeout = '300ms';

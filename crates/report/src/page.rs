@@ -72,7 +72,10 @@ fn verdict(report: &Report) -> Markup {
                 p class="word" { (word) }
                 p { (sentence) }
                 @if report.accepted() > 0 {
-                    p { "But for " (report.accepted()) " dead letters: PostgreSQL stays without that state of these items, as was accepted." }
+                    p {
+                        "But for " (report.accepted()) " dead letters: PostgreSQL stays without that state "
+                        "of these items, as was accepted."
+                    }
                 }
                 @if !report.verdict.reasons().is_empty() {
                     ul { @for reason in report.verdict.reasons() { li { (reason) } } }

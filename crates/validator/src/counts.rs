@@ -12,8 +12,8 @@ pub(crate) fn disagreement(table: &TableReport, options: &ValidateOptions) -> Op
     if !options.quiescent || !table.complete {
         return None;
     }
-    // A dead letter may or may not have an older state in the target; an expired row has none. An item that is
-    // accepted to stay in the target alone may or may not have an older row.
+    // A dead letter may or may not have an older state in the target; an expired row has none. An item that
+    // is accepted to stay in the target alone may or may not have an older row.
     let accounted = table.dead_letters + table.expired;
     let tolerance = options.settings.tolerance_of(table.source_count);
     let most = table.source_count + table.accepted + tolerance;

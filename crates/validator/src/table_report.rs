@@ -12,8 +12,8 @@ use crate::quality::Quality;
 /// Findings in one table.
 ///
 /// The classes exclude each other: a source row ends in one of `equal`, `missing`, `different`,
-/// `undecodable`, `expired` and `unsettled`, or it is pending or a dead letter (`accepted` are some of those), or
-/// it went away meanwhile.
+/// `undecodable`, `expired` and `unsettled`, or it is pending or a dead letter (`accepted` are some of
+/// those), or it went away meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableReport {
     /// The table.

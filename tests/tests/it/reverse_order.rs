@@ -310,7 +310,7 @@ async fn a_delete_that_had_to_wait_does_not_take_along_the_row_that_has_moved_on
     assert_eq!(shards.world.disagreements().await, Vec::<String>::new());
 }
 
-/// What an operator has accepted is one state of an item: not the next one, however it is met, and not that
+/// An operator has accepted one state of an item: not the next one, however the feed meets it, and not that
 /// the row which PostgreSQL keeps instead goes as well. Met once more it stays accepted.
 #[tokio::test]
 async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {

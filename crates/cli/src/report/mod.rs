@@ -173,7 +173,8 @@ pub(crate) fn validation(report: &Report) -> String {
     let line = match report.accepted() {
         0 => line,
         accepted => format!(
-            "{line}\n  (but for {} dead letters: PostgreSQL stays without that state of these items, as was accepted)",
+            "{line}\n  (but for {} dead letters: PostgreSQL stays without that state of these items, as was \
+             accepted)",
             count(accepted)
         ),
     };

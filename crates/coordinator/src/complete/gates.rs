@@ -68,8 +68,8 @@ pub(super) fn verdict(report: &Report) -> GateResult {
     let found = match (consistent, report.accepted()) {
         (true, 0) => "both stores hold the same".to_owned(),
         (true, accepted) => format!(
-            "both stores hold the same, but for {accepted} dead letters: PostgreSQL stays without that state of \
-             these items, as was accepted"
+            "both stores hold the same, but for {accepted} dead letters: PostgreSQL stays without that state \
+             of these items, as was accepted"
         ),
         (false, _) => report.verdict.reasons().join("; "),
     };

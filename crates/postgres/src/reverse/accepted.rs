@@ -1,4 +1,4 @@
-//! What an acceptance is of: one state of an item, and the row that PostgreSQL keeps instead.
+//! Acceptances: each is of one state of an item, and of the row that PostgreSQL keeps instead.
 //!
 //! 1. PostgreSQL refuses payment 5, whose amount is negative, and an operator accepts that PostgreSQL keeps
 //! the row of before. 2. An application deletes its loan. 3. The feed deletes the loan's row, and a cascade
@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnection;
 use crate::binding::text_digest_sql;
 use crate::{Source, TableBinding};
 
-/// Version in the note of an item that has none. NULL is there where nobody has read it.
+/// Version in the note of an item that has none. NULL is there where the feed has not read it.
 const NONE: i64 = -1;
 
 /// Assignments that take an acceptance back.
@@ -47,10 +47,10 @@ pub(super) fn becomes(now: &str) -> String {
 
 impl Source {
     /// The versions of items, by their places, as [`place`](lockstep_core::place) prints them, of which an
-    /// operator has accepted that the source stays without that state. An acceptance is of that version alone.
+    /// operator has accepted that the source stays without that state: of that version alone.
     ///
-    /// Asked after the rows were read, the answer holds for them: what changes a row of such an item takes the
-    /// acceptance back in the same transaction, or in one that the end of a feed waits for.
+    /// Asked after the rows were read, the answer holds for them: what changes a row of such an item takes
+    /// the acceptance back in the same transaction, or in one that the end of a feed waits for.
     ///
     /// # Errors
     /// The driver's.
@@ -82,8 +82,8 @@ impl Source {
 }
 
 /// Leaves to be decided, inside `transaction`, in which the source becomes the truth in `epoch`, what an
-/// operator has accepted to stay behind of these tables: DynamoDB alone has it from then on. The keys, at most
-/// a hundred of each table, are kept in the journal. Returns of how many tables there is any.
+/// operator has accepted to stay behind of these tables: DynamoDB alone has it from then on. The keys, at
+/// most a hundred of each table, are kept in the journal. Returns of how many tables there is any.
 ///
 /// # Errors
 /// The driver's.

@@ -58,7 +58,8 @@ async fn note(
         None => "SELECT NULL::jsonb AS key".to_owned(),
     };
     let sql = format!(
-        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, for_good, foreign_version, version)
+        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, for_good,
+             foreign_version, version)
          SELECT $1, $2, of.key, $3, true, true, $4 FROM ({of_key}) AS of
          ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, for_good = true, foreign_version = true,
              key = coalesce(excluded.key, a.key), version = excluded.version, {WITHDRAWN}",

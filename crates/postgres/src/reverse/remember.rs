@@ -190,7 +190,8 @@ pub(super) async fn note_again(
     let digest = text_digest_sql("place");
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, for_good, version)
-         SELECT $1, $2, (SELECT key FROM lockstep.reverse_places WHERE table_name = $1 AND {digest} = {}), $4, $5, $6
+         SELECT $1, $2, (SELECT key FROM lockstep.reverse_places WHERE table_name = $1 AND {digest} = {}),
+             $4, $5, $6
          ON CONFLICT (table_name, {digest}) DO UPDATE SET why = excluded.why, for_good = excluded.for_good,
              key = coalesce(excluded.key, a.key), {}",
         text_digest_sql("$3::text"),

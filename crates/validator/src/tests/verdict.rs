@@ -84,7 +84,7 @@ fn what_is_explained_does_not_count_against_a_table() {
     };
     check(table.clone(), &live(), "consistent", "");
     check(table, &quiescent(), "consistent", "");
-    // An item that the source stays without, and one more that nobody has accepted.
+    // An item that the source stays without, and one more that no operator has accepted.
     let accepted = TableReport { dead_letters: 1, accepted: 1, target_count: 11, ..clean() };
     check(accepted.clone(), &quiescent(), "consistent", "");
     let more = TableReport { target_count: 12, ..accepted };

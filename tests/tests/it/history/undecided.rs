@@ -172,9 +172,9 @@ async fn what_postgres_refused_of_a_truth_that_returned_is_overwritten_by_no_rep
     assert_eq!(world.count("payments WHERE payment_id = 2000").await, 1);
 }
 
-/// 1. In DynamoOnly PostgreSQL refuses an item, and an operator accepts that it stays without. 2. The ordinary
-/// way back goes through: the item is in DynamoDB alone. 3. A trigger is off one day. 4. The comparison of
-/// `repair --state` put a tombstone over the only copy of an acknowledged row.
+/// 1. In DynamoOnly PostgreSQL refuses an item, and an operator accepts that it stays without. 2. The
+/// ordinary way back goes through: the item is in DynamoDB alone. 3. A trigger is off one day. 4. The
+/// comparison of `repair --state` put a tombstone over the only copy of an acknowledged row.
 #[tokio::test]
 async fn what_was_accepted_to_stay_behind_is_overwritten_by_no_repair_of_something_else() {
     let world = World::start().await;

@@ -111,9 +111,9 @@ impl Commands {
         let (context, migration) = (self.context_of(act), self.migration_of(act)?);
         if self.stores.source.is_loss_undecided().await? {
             return Err(Failure::usage(
-                "history was lost, or PostgreSQL refused what was accepted to stay behind, and no comparison of \
-                 everything has agreed since: what differs may be the only copy of what PostgreSQL forgot or \
-                 refused. Decide about each finding by the command `repair`",
+                "history was lost, or PostgreSQL refused what was accepted to stay behind, and no comparison \
+                 of everything has agreed since: what differs may be the only copy of what PostgreSQL forgot \
+                 or refused. Decide about each finding by the command `repair`",
             ));
         }
         let options =

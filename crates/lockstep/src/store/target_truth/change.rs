@@ -18,8 +18,8 @@ const WRITERS_MAX: usize = 8;
 /// 2. Ours finds three, and that its own is not among them. 3. That is no proof: more may have written.
 const WRITERS_ALWAYS: usize = 3;
 
-/// Stands after the first writer of an item that named none: no writer is missing between.
-const NO_WRITER: &str = "-";
+/// Stands for the state before the first writer that an item names: no writer is missing between.
+const FIRST: &str = "-";
 
 /// The content of a place in the target, as far as the next write depends on it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,7 +96,7 @@ impl Base {
         let version = self.next(epoch)?;
         attributes.insert(VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version.0.to_string()));
         let earlier = match self.writers.is_empty() {
-            true => vec![NO_WRITER],
+            true => vec![FIRST],
             false => self.writers.iter().map(String::as_str).take(WRITERS_MAX - 1).collect(),
         };
         let writers = std::iter::once(writer).chain(earlier).collect::<Vec<_>>().join(" ");
@@ -106,7 +106,7 @@ impl Base {
 
     /// The outcome of the write of `writer` over this, now that its place is `now`.
     pub(super) fn trace(&self, writer: &str, now: &Self) -> Trace {
-        let last = self.writers.first().map_or(NO_WRITER, String::as_str);
+        let last = self.writers.first().map_or(FIRST, String::as_str);
         if now.writers.iter().any(|w| w == writer) {
             Trace::Applied
         } else if now.version == self.version {
@@ -214,13 +214,13 @@ mod tests {
         let known = base(10, &["z", "y", "x"]);
         assert_eq!(known.trace("me", &base(12, &["b", "a", "z"])), Trace::Never);
         assert_eq!(known.trace("me", &base(13, &["c", "b", "a"])), Trace::Unknown);
-        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b", "a", NO_WRITER])), Trace::Never);
-        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b", "me", NO_WRITER])), Trace::Applied);
+        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b", "a", FIRST])), Trace::Never);
+        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b", "me", FIRST])), Trace::Applied);
         assert_eq!(Base::default().trace("me", &Base::default()), Trace::NotYet);
     }
 
-    /// Names as the writers of an item leave them, one after the other, of this version and of an earlier one,
-    /// which names three: a writer that has written is never told that another was first.
+    /// Names as the writers of an item leave them, one after the other, of this version and an earlier one,
+    /// which names three: a writer that was there is never told that another was first.
     #[test]
     fn no_writer_is_told_that_it_never_wrote_however_many_came_after_it() {
         let named_by = |earlier: bool, there: &Base, writer: &str| {
@@ -241,7 +241,7 @@ mod tests {
             let told_right = told.iter().filter(|told| **told == Trace::Applied).count();
             assert!(told_right == WRITERS_MAX || earlier && told_right >= WRITERS_ALWAYS - 1, "{told:?}");
         }
-        // One that never arrived is told so for as long as it can be.
+        // Of one that never arrived it is said for as long as it can be known.
         let (first, mut now) = (base(10, &[]), base(10, &[]));
         for n in 1..WRITERS_MAX {
             now = named_by(false, &now, &format!("w{n}"));
