@@ -166,7 +166,10 @@ mod tests {
         let many = server.target.get_many("t", std::slice::from_ref(&key), brief()).await;
         assert_eq!(many.expect_err("it names another table").kind, Kind::Unknown);
         server.answer(Answer::page(r#"{"Responses":{"t":[]},"UnprocessedKeys":{}}"#));
-        assert_eq!(server.target.get_many("t", &[key.clone()], brief()).await.expect("absent"), []);
+        assert_eq!(
+            server.target.get_many("t", std::slice::from_ref(&key), brief()).await.expect("absent"),
+            []
+        );
         let two = [("t", key.to_attributes()), ("t", key.to_attributes())];
         server.answer(Answer::page(r#"{"Responses":[{}]}"#));
         let short = server.target.get_together(&two).await.expect_err("one of two");
