@@ -4,6 +4,7 @@
 //! 1. Both stores answer the same. 2. A query by an index takes DynamoDB from here ten times as long. 3. The
 //! step is taken, and users are the first to notice.
 
+use lockstep_core::Advice::{MeasureLatency, SourceLatencyMax, TargetLatencyMax};
 use lockstep_validator::{Percentiles, QueryLatency};
 use tokio_util::sync::CancellationToken;
 
@@ -76,8 +77,11 @@ fn judge(query: &QueryLatency, limits: &Limits) -> GateResult {
         change(source, target),
         query.samples
     );
-    let next = "time them by `validate --latency`; look at the query, its index and the way to the store, or \
-                allow more by steps.source_latency_ms_max and steps.target_latency_ms_max (0 allows any)";
+    let next = format!(
+        "time them by {MeasureLatency}; look at the query, its index and the way to the store, or allow \
+         more by \
+         {SourceLatencyMax} and {TargetLatencyMax} (0 allows any)"
+    );
     let passed = is_within(source, limits.source_ms) && is_within(target, limits.target_ms);
     GateResult::check(&format!("latency: {}", query.query), passed, detail, next).of(&query.table)
 }

@@ -69,7 +69,7 @@ fn name_of_column(column: &Column, before: &[Column]) -> Verdict {
     }
     if let Some(other) = before.iter().find(|other| other.attribute == *attribute) {
         let why = format!(
-            "columns `{}` and `{name}` would share the attribute `{attribute}`; give one of them another name",
+            "columns `{}` and `{name}` would share the attribute `{attribute}`; give one another name",
             other.name
         );
         return refused(&column.field, why);

@@ -122,7 +122,8 @@ fn a_column_is_held_in_the_attribute_that_is_said_and_no_two_in_one() {
     let held = |name: &str, column: &str, attribute: &str| {
         quote! {
             #[lockstep(name = "t", partition = "{id}", sort = "{at}")]
-            #[lockstep(index(name = #name, partition = "{id}"), index(name = "by_other", partition = "O#{other}"))]
+            #[lockstep(index(name = #name, partition = "{id}"))]
+            #[lockstep(index(name = "by_other", partition = "O#{other}"))]
             struct T {
                 #[lockstep(primary_key, attribute = "ident")] id: i64,
                 at: DateTime<Utc>,
@@ -136,7 +137,8 @@ fn a_column_is_held_in_the_attribute_that_is_said_and_no_two_in_one() {
         "name : \"id\" , attribute : \"ident\"",
         "item . attribute (\"ttl_column\")",
         "item . push (\"ttl_column\"",
-        // The index by the primary key goes by the attribute, and so does what a migration under way holds to.
+        // The index by the primary key goes by the attribute, and so does what a migration under way holds
+        // to.
         "name : \"by_id\" , partition : p :: KeyAttribute { name : \"ident\"",
         " id->ident ttl->ttl_column\"",
     ] {

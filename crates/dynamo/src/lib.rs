@@ -2,17 +2,18 @@
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
 //! clear text), `sent` (whether anything left), `understood` (no success that says nothing), `codes`,
-//! `without_values` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe), `expiry` (by which attribute), `protection` (of a table that is the truth),
-//! `capacity`, `guarded` (versioned writes), `fence` (a request that may leave only in time), `transact`
-//! (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and id
-//! counters of that time), `initial_load` (how rows go in by writes), `apart` (no two of one place in a
-//! batch), `insert_body` and `wire_json` (requests that the SDK does not encode), `import_lines` and
-//! `imports` (by DynamoDB's import from S3), `own_place` (where items are that are no row's), `mark` (what a
-//! table remembers of the source), `served` (whether it still does), `probe` (a write that no row notices),
-//! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item`
-//! and `page_json` (pages that the SDK does not decode), [`Export`] (items of a moment, as they lie in
-//! files), `count`, `query`, [`streams`] (every change, for the way back), `purge` and `remove` (the end),
-//! and [`Backoff`].
+//! `without_values` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
+//! `expiry` (by which attribute), `protection` (of a table that is the truth), `capacity`, `guarded`
+//! (versioned writes), `fence` (a request that may leave only in time), `transact` (several together),
+//! `conditional` (writes where the target is the truth), `control` (phase, leases and id counters of that
+//! time), `initial_load` (how rows go in by writes), `apart` (no two of one place in a batch),
+//! `insert_body` and `wire_json` (requests that the SDK does not encode), `import_lines` and `imports` (by
+//! DynamoDB's import from S3), `own_place` (where items are that are no row's), `mark` (what a table
+//! remembers of the source), `served` (whether it still does), `probe` (a write that no row notices),
+//! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`,
+//! `plain_item` and `page_json` (pages that the SDK does not decode), [`Export`] (items of a moment, as
+//! they lie in files), `count`, `query`, [`streams`] (every change, for the way back), `purge` and
+//! `remove` (the end), and [`Backoff`].
 
 mod apart;
 mod attribute_json;

@@ -149,7 +149,7 @@ fn lacks(projection: Option<&Projection>, index: &Index) -> Option<String> {
         // Queries are answered by such an index alone, and a row is made of every attribute.
         Projected::All => {
             return Some(format!(
-                "index {name} has a projection of {projected}, it must be of ALL attributes; make the index again"
+                "index {name} has a projection of {projected}, and must be of ALL attributes; make it again"
             ));
         }
         Projected::List(wanted) => {

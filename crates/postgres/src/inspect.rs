@@ -132,8 +132,8 @@ impl SourceTable {
         for spec in binding.table.columns() {
             if RESERVED_ATTRIBUTES.contains(&spec.attribute) {
                 found.push(format!(
-                    "column `{}` is called as an attribute that Lockstep keeps in each item: give it another one with \
-                     #[lockstep(attribute = \"{}_column\")]",
+                    "column `{}` is called as an attribute that Lockstep keeps in each item: give its field \
+                     another one, as by `attribute = \"{}_column\"`",
                     spec.name,
                     spec.name.trim_start_matches('_').to_lowercase()
                 ));

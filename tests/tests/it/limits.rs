@@ -13,7 +13,7 @@ use lockstep_tests::world::rows::{logs, payments};
 
 use crate::gates::check;
 
-/// How long each store takes for the query of these tests.
+/// Time that each store takes for the query of these tests.
 const SOURCE: Duration = Duration::from_millis(5);
 const TARGET: Duration = Duration::from_millis(60);
 

@@ -43,7 +43,8 @@ pub struct Args {
     /// The file to write; - for stdout [default: lockstep.toml, and stdout with --rust]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Write the tables as structs of Rust with #[derive(lockstep::Table)], for applications with a store handle
+    /// Write the tables as structs of Rust with #[derive(lockstep::Table)], for applications with a store
+    /// handle
     #[arg(long)]
     pub rust: bool,
 }
@@ -323,10 +324,12 @@ async fn several_texts(source: &Source, binding: &TableBinding) -> lockstep_core
     let mut said = String::new();
     for (column, sql_type) in source.keys_of_several_texts(binding).await? {
         said += &comment(&format!(
-            "DECIDE before DynamoOnly: the key's `{column}` is or holds {sql_type}, of which PostgreSQL takes several texts for one value."
+            "DECIDE before DynamoOnly: the key's `{column}` is or holds {sql_type}, of which PostgreSQL \
+             takes several texts for one value."
         ));
         said += &comment(
-            "That step is refused, as two items could stand for one row. HybridRead is not; a key of another type goes all the way.",
+            "That step is refused, as two items could stand for one row. HybridRead is not; a key of \
+             another type goes all the way.",
         );
     }
     Ok(said)

@@ -44,8 +44,8 @@ fn an_index_lists_its_attributes_in_every_form() {
     let text = terraform(&tables);
     let part = "projection_type = \"INCLUDE\"\n    non_key_attributes = [\"total\", \"it's\"]";
     assert!(text.contains(part), "{text}");
-    let index = &cloudformation(&tables)["Resources"]["9ShopDocumentsTable"]["Properties"]["GlobalSecondaryIndexes"]
-        [0];
+    let template = cloudformation(&tables);
+    let index = &template["Resources"]["9ShopDocumentsTable"]["Properties"]["GlobalSecondaryIndexes"][0];
     let expected = serde_json::json!({ "ProjectionType": "INCLUDE", "NonKeyAttributes": ["total", "it's"] });
     assert_eq!(index["Projection"], expected);
     assert!(aws_cli(&tables).contains("NonKeyAttributes"));

@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use super::sample::{self, ItemSample};
 
+/// Bound of `Assumptions::counted_pages_max` for who cannot wait until a table is counted: an initial load,
+/// and a request.
+pub const COUNTED_PAGES_MAX: i64 = 1_000;
+
 /// Facts about a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableFacts {

@@ -13,8 +13,8 @@ use lockstep_postgres::{Source, TableBinding};
 use serde::Serialize;
 
 pub use arithmetic::{LoadPathEstimate, PhaseEstimate, Saving};
-pub use facts::TableFacts;
 use facts::facts_of;
+pub use facts::{COUNTED_PAGES_MAX, TableFacts};
 pub(crate) use note::note_plan;
 pub use options::PlanOptions;
 pub use sample::{ItemSample, Largest, Mean};
@@ -54,13 +54,9 @@ pub struct Assumptions {
     /// Share of reads that DynamoDB answers in HybridRead, in percent.
     pub canary_percent: f64,
     /// Largest table, in pages, whose rows are counted where PostgreSQL has no statistics of it. Of one that
-    /// is larger, the rows are those that so many pages hold at least.
+    /// is larger, the rows are those that this number of pages holds at least.
     pub counted_pages_max: i64,
 }
-
-/// Bound of [`Assumptions::counted_pages_max`] for who cannot wait until a table is counted: an initial load,
-/// and a request.
-pub const COUNTED_PAGES_MAX: i64 = 1_000;
 
 /// Estimates what moving `tables` takes.
 ///

@@ -3,6 +3,7 @@
 //! 1. A table was made with a hundred provisioned write units a second. 2. The backfill is given a thousand.
 //! 3. It is throttled from its first second on, and what the plan said of hours is wrong by ten.
 
+use lockstep_core::Advice::BackfillWriteUnitsMax;
 use lockstep_dynamo::{WriteBound, WriteCapacity, WriteQuotas};
 use lockstep_postgres::TableBinding;
 
@@ -28,13 +29,19 @@ pub(super) async fn gate(
 
 /// Name of the gate of the account.
 const OF_ACCOUNT: &str = "the account's quota";
-const ASK_FOR_MORE: &str = "ask AWS for more (Service Quotas, table-level write throughput limit), or give \
-                            the backfill a smaller budget by backfill.write_units_per_s_max";
+
+fn ask_for_more() -> String {
+    format!(
+        "ask AWS for more (Service Quotas, table-level write throughput limit), or give the backfill a \
+         smaller \
+         budget by {BackfillWriteUnitsMax}"
+    )
+}
 
 /// Returns the gate of the account's own quotas, while there is an initial load to be copied under a budget.
 ///
 /// 1. The tables are on demand, and new. 2. The backfill is given more than the account allows one of them.
-/// 3. No description of a table says so, and it is throttled until somebody asks AWS.
+/// 3. No description of a table says so, and it is throttled until an operator asks AWS.
 pub(super) async fn of_account(migration: &MigrationContext) -> Result<Option<GateResult>> {
     let budget = migration.options.backfill.write_units_per_s_max.filter(|budget| *budget > 0);
     let Some(budget) = budget else { return Ok(None) };
@@ -71,7 +78,7 @@ fn judge_account(quotas: WriteQuotas, budget: u64, places: u64) -> GateResult {
             "a table or index may have {of_table} write units a second, and the backfill may write \
              {budget} over {places} of them, {share} to each"
         );
-        return GateResult::fail(OF_ACCOUNT, found, ASK_FOR_MORE);
+        return GateResult::fail(OF_ACCOUNT, found, ask_for_more());
     }
     let mut told = Vec::new();
     if of_table < budget {

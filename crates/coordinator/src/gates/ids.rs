@@ -26,9 +26,10 @@ pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
     GateResult::check("rows can be found by primary key", passed, detail, next)
 }
 
-/// Checks whether a value of the key has one text, by which DynamoDB tells items apart. 1. A table is keyed by
-/// an interval. 2. In DynamoOnly one service writes `1 mon`, another one `30 days`. 3. They are two items, and
-/// one row: what the feed brought last is in PostgreSQL, and the other one is in no comparison's way to mend.
+/// Checks whether a value of the key has one text, by which DynamoDB tells items apart. 1. A table is
+/// keyed by an interval. 2. In DynamoOnly one service writes `1 mon`, another one `30 days`. 3. They are
+/// two items, and one row: what the feed brought last is in PostgreSQL, and the other one is in no
+/// comparison's way to mend.
 pub(super) async fn have_one_text(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -40,16 +41,16 @@ pub(super) async fn have_one_text(
         let one = |(column, sql_type): &(String, String)| format!("`{column}` is or holds {sql_type}");
         let those: Vec<String> = wide.iter().map(one).collect();
         format!(
-            "{}, of which PostgreSQL takes several texts for one value: two items could stand for one row, and neither would \
-             be wrong",
+            "{}, of which PostgreSQL takes several texts for one value: two items could stand for one \
+             row, and neither would be wrong",
             those.join(", ")
         )
     };
     let next = format!(
-        "stay in HybridRead, where PostgreSQL keeps such rows one. To go on, take the tables back to PostgresOnly with {RollbackToPostgresOnly}, \
-         leave with {Uninstall}, and begin again with a key whose equal values have one text: change the column's type (an \
-         interval as whole seconds, a numeric in a column of its own, text under a deterministic collation), or name \
-         another unique index in `key`"
+        "stay in HybridRead, where PostgreSQL keeps such rows one. To go on, take the tables back to \
+         PostgresOnly with {RollbackToPostgresOnly}, leave with {Uninstall}, and begin again with a key \
+         whose equal values have one text: change the column's type (an interval as whole seconds, a \
+         numeric in a column of its own, text under a deterministic collation), or name another unique index in `key`"
     );
     Ok(GateResult::check("equal keys have one text", wide.is_empty(), detail, next))
 }

@@ -81,10 +81,10 @@ pub async fn flip_to_source(
 /// Makes the source's record follow a decision of [`flip_to_source`]: sequences of ids first, so that none is
 /// repeated, then versions, then the phase. Repeated, it changes nothing.
 ///
-/// 1. The truth is decided to move back. 2. A request of DynamoOnly lands that its sender has given up long
-/// ago, and the feed, which goes by PostgreSQL's record, takes it. 3. A cascade changes another row with it. 4.
-/// PostgreSQL is the truth, and what DynamoDB said of that row is lost. So what rode along is brought back
-/// first.
+/// 1. The truth is decided to move back. 2. A request of DynamoOnly lands that its sender has given up
+/// long ago, and the feed, which goes by PostgreSQL's record, takes it. 3. A cascade changes another row
+/// with it. 4. PostgreSQL is the truth, and what DynamoDB said of that row is lost. So what rode along is
+/// brought back first.
 ///
 /// # Errors
 /// [`Kind::Busy`] when the barrier could not be acquired within `lock_timeout`, or while something is left
@@ -116,7 +116,8 @@ pub async fn copy_to_source(
         raise_source_sequences(&mut transaction, control, tables).await?;
         let epoch = flip_phase_at_least(&mut transaction, phase, epoch).await?;
         // 1. PostgreSQL refuses an item, an operator accepts that, and the way back goes through. 2. A
-        // trigger is off one day. 3. The comparison of `repair --state` would put a tombstone over the only copy.
+        // trigger is off one day. 3. The comparison of `repair --state` would put a tombstone over the
+        // only copy.
         leave_accepted(&mut transaction, &names, epoch).await?;
         begin_late_requests(&mut transaction, control.request_lifetime()).await?;
     }

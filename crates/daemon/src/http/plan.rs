@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::answer::{Refusal, ok_json};
 use crate::shared::Shared;
 
-/// A plan is reckoned anew after this. It reads some hundred rows of each table: 1. Ten pages ask for it
+/// A plan is reckoned again after this. It reads some hundred rows of each table: 1. Ten pages ask for it
 /// every second. 2. The source would be sampled more than it is used.
 const FRESH: Duration = Duration::from_secs(60);
 /// Longest time that one may take.
@@ -46,7 +46,8 @@ pub(super) async fn plan(State(shared): State<Arc<Shared>>) -> Result<Response<B
     Ok(ok_json(StatusCode::OK, &plan))
 }
 
-/// What operators have turned goes before what is configured, as everywhere.
+/// Returns the assumptions of the plan: as everywhere, what operators have turned goes before what is
+/// configured.
 fn assumptions(shared: &Shared) -> Assumptions {
     let settings = shared.settings.borrow();
     let turned = |name: &str| settings.iter().find(|row| row.name == name).map(|row| &row.value);

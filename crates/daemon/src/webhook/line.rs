@@ -25,7 +25,7 @@ struct Waiting {
     again: Option<(Instant, Duration)>,
 }
 
-/// What there is to send.
+/// Next thing to send.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
     /// This message, which stays, and when it was first sent.

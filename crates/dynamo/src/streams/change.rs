@@ -35,8 +35,8 @@ fn change_of(old: Option<Attributes>, new: Option<Attributes>, expired: bool) ->
     }
     match (version_of(&new), old.as_ref().and_then(version_of)) {
         (None, _) => Change::Foreign("an item without a version was written by something else than Lockstep"),
-        // 1. Another program gave the item a version of an epoch that never began. 2. It is given one of ours,
-        // which is lower.
+        // 1. Another program gave the item a version of an epoch that never began. 2. It is given one of
+        // ours, which is lower.
         (Some(version), Some(before))
             if version <= before && !old.as_ref().is_some_and(|old| is_renumbered(old, &new)) =>
         {

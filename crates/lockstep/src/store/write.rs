@@ -57,8 +57,8 @@ impl<T: MigratableTable> Store<T> {
         self.write(Verb::insert(row), None).await
     }
 
-    /// Inserts a row beside an operation: best effort in every phase, so that a target that is away does not keep
-    /// it out, and what it brings to the target is on its way when this returns.
+    /// Inserts a row beside an operation: best effort in every phase, so that a target that is away does
+    /// not keep it out, and what it brings to the target is on its way when this returns.
     pub(crate) async fn insert_beside(&self, row: &T::Row) -> Result<Started> {
         let (beside, started) = beside();
         self.write(Verb::insert(row), Some(&beside)).await?;

@@ -12,9 +12,9 @@ use crate::{Source, TableBinding};
 
 /// Types of PostgreSQL whose equal values have one text. A type is not among them unless that was seen: a
 /// `tsquery` of `a` equals one of `a:*`, and what an extension takes for equal is its own affair.
-const ONE_TEXT: &str = "'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', 'char', 'uuid', 'bytea', \
-    'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'money', 'bit', 'varbit', 'inet', 'cidr', 'macaddr', \
-    'macaddr8', 'pg_lsn', 'xid8', 'tid', 'oidvector', 'tsvector'";
+const ONE_TEXT: &str = "'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', 'char', 'uuid', \
+    'bytea', 'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'money', 'bit', 'varbit', 'inet', 'cidr', \
+    'macaddr', 'macaddr8', 'pg_lsn', 'xid8', 'tid', 'oidvector', 'tsvector'";
 
 /// Types whose equal values a key spells in one way, where the column itself is of them: without zeros at the
 /// end, both zeros of floating point as 0, without the blanks that pad. Inside of an array, a range or a
@@ -41,7 +41,8 @@ impl Source {
                  SELECT d.name, d.number, u.type, d.inside OR u.inside, u.ordered
                  FROM made_of d JOIN pg_type y ON y.oid = d.type CROSS JOIN LATERAL (
                      SELECT y.typbasetype, false, d.ordered WHERE y.typtype = 'd'
-                     UNION ALL SELECT y.typelem, true, d.ordered WHERE y.typcategory = 'A' AND y.typtype <> 'd'
+                     UNION ALL SELECT y.typelem, true, d.ordered
+                         WHERE y.typcategory = 'A' AND y.typtype <> 'd'
                      UNION ALL SELECT r.rngsubtype, true, r.rngcollation FROM pg_range r
                          WHERE y.oid IN (r.rngtypid, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid)
                      UNION ALL SELECT m.atttypid, true, m.attcollation FROM pg_attribute m

@@ -50,7 +50,9 @@ impl Source {
     /// operator has accepted that the source stays without that state: of that version alone.
     ///
     /// Asked after the rows were read, the answer holds for them: what changes a row of such an item takes
-    /// the acceptance back in the same transaction, or in one that the end of a feed waits for.
+    /// the acceptance back in the same transaction. A cascade or a trigger notes the row first, and the feed
+    /// takes the acceptance back when it takes those notes; until then nothing of the table counts as
+    /// accepted.
     ///
     /// # Errors
     /// The driver's.
@@ -67,6 +69,7 @@ impl Source {
             "SELECT a.place, (pg_catalog.to_jsonb(a) ->> 'version')::bigint FROM lockstep.reverse_again a
              WHERE a.table_name = $1 AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NOT NULL
                  AND (pg_catalog.to_jsonb(a) ->> 'version')::bigint >= 0
+                 AND NOT EXISTS (SELECT FROM lockstep.reverse_riders r WHERE r.table_name = $1)
                  AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
             text_digest_sql("a.place"),
             text_digest_sql("asked"),

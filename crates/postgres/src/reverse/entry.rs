@@ -136,9 +136,9 @@ pub(super) fn live_at(table: &dyn AnyTable, key: &Attributes, item: &Attributes)
 
 /// Refuses an item that is not at the place of the row which its attributes are.
 ///
-/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. By its
-/// attributes it would overwrite the other row. 3. It goes, and the other row with it, and by a cascade all
-/// that refers to that.
+/// 1. A program puts an item whose key is that of one row and whose attributes are those of another. 2. By
+/// its attributes it would overwrite the other row. 3. It goes, and the other row with it, and by a
+/// cascade all that refers to that.
 fn misplaced(table: &dyn AnyTable, key: &Attributes, item: &Attributes) -> Result<(), String> {
     match table.place_of_item(item) {
         Ok(own) if !own.is_of(key) => Err("the item's key is not the one of the row in its attributes: \

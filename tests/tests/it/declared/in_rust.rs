@@ -18,17 +18,22 @@ use crate::process::{command, ended};
 const SCHEMA: &str = r#"
     CREATE SCHEMA shop;
     CREATE TYPE shop.status AS ENUM ('new', 'on hold', 'Sent');
-    CREATE TABLE shop.orders (customer_id bigint, "order No" integer, placed_at timestamptz NOT NULL, at timestamp(3),
-        status shop.status NOT NULL, total numeric(12,2) NOT NULL, rate numeric, tags text[], "type" text NOT NULL, ttl integer,
+    CREATE TABLE shop.orders (customer_id bigint, "order No" integer, placed_at timestamptz NOT NULL,
+        at timestamp(3),
+        status shop.status NOT NULL, total numeric(12,2) NOT NULL, rate numeric, tags text[],
+        "type" text NOT NULL, ttl integer,
         code char(3), doc jsonb, body bytea, is_gift boolean NOT NULL, score double precision, seen uuid,
         PRIMARY KEY (customer_id, "order No"));
     CREATE INDEX orders_seen ON shop.orders (seen, placed_at);
     CREATE TABLE shop.notes (note_id uuid PRIMARY KEY, status shop.status, note text);
     CREATE TABLE shop.odd (id integer PRIMARY KEY, price money);
     CREATE TABLE shop.keyless (id integer);
-    INSERT INTO shop.orders SELECT i % 7, i, now(), '2026-01-01 10:00:00.125', 'on hold', i * 1.25, i * 1.50, ARRAY['a,b', NULL],
-        'letter', i, 'DE', '{"a": 1.0}', '\x00ff', i % 2 = 0, i * 0.1, md5(i::text)::uuid FROM generate_series(1, 60) AS i;
-    INSERT INTO shop.orders (customer_id, "order No", placed_at, status, total, type, is_gift) VALUES (1, 0, now(), 'Sent', 0, '', true);
+    INSERT INTO shop.orders SELECT i % 7, i, now(), '2026-01-01 10:00:00.125', 'on hold', i * 1.25,
+        i * 1.50, ARRAY['a,b', NULL],
+        'letter', i, 'DE', '{"a": 1.0}', '\x00ff', i % 2 = 0, i * 0.1,
+        md5(i::text)::uuid FROM generate_series(1, 60) AS i;
+    INSERT INTO shop.orders (customer_id, "order No", placed_at, status, total, type, is_gift) VALUES (1,
+        0, now(), 'Sent', 0, '', true);
     INSERT INTO shop.notes SELECT md5(i::text)::uuid, 'new', 'n' FROM generate_series(1, 20) AS i"#;
 
 fn binding(table: impl MigratableTable, name: &str) -> TableBinding {

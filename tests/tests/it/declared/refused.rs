@@ -69,15 +69,18 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
         ("[tables.pairs]\nlists = [\"gone\"]", "lists names `gone`"),
         ("[tables.tagged]\nlists = [\"tags\"]", "lists names `tags`, which is in the key"),
         (
-            "[tables.tagged]\nlists = [\"more\"]\n[tables.tagged.indexes.by_more]\npartition = \"M#{hash(more) % 4}\"",
+            "[tables.tagged]\nlists = [\"more\"]\n[tables.tagged.indexes.by_more]\n\
+             partition = \"M#{hash(more) % 4}\"",
             "`more` is integer[], which is held as a list",
         ),
         (
-            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\npartition = \"{free}\"\nprojection = [\"none\"]",
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\n\
+             partition = \"{free}\"\nprojection = [\"none\"]",
             "indexes.by_free.projection names `none`",
         ),
         (
-            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\npartition = \"{free}\"\nprojection = []",
+            "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\n\
+             partition = \"{free}\"\nprojection = []",
             "indexes.by_free.projection lists nothing",
         ),
         ("[tables.keyless]", "write key = [\"x\"]"),

@@ -1,5 +1,5 @@
-//! Columns that are held in attributes of other names: what goes by an attribute goes by that name, also where
-//! another column has it.
+//! Columns that are held in attributes of other names: what goes by an attribute goes by that name, also
+//! where another column has it.
 
 use lockstep_core::{Index, Phase, Projected, TargetSchema, Window};
 use lockstep_dynamo::TableStanding;
@@ -8,7 +8,8 @@ use lockstep_validator::{ValidateOptions, count};
 use super::partitions::Moved;
 
 const SCHEMA: &str = "
-    CREATE TABLE calls (call_id bigint PRIMARY KEY, line integer NOT NULL, began timestamptz NOT NULL, ended timestamptz NOT NULL);
+    CREATE TABLE calls (call_id bigint PRIMARY KEY, line integer NOT NULL, began timestamptz NOT NULL,
+        ended timestamptz NOT NULL);
     INSERT INTO calls SELECT i, i % 5, timestamptz '2026-01-01 12:00+00' + i * interval '1 day',
         timestamptz '2026-06-01 12:00+00' + i * interval '1 day' FROM generate_series(0, 29) AS i";
 
@@ -28,8 +29,8 @@ fn window(from: &str, before: &str) -> Window {
     Window { start: at(from), end: at(before) }
 }
 
-/// 1. A table has an index by its identity, which is held in another attribute. 2. A gate looked for an index by
-/// the name of the column. 3. It refused DynamoOnly, and no command led on.
+/// 1. A table has an index by its identity, which is held in another attribute. 2. A gate looked for an
+/// index by the name of the column. 3. It refused DynamoOnly, and no command led on.
 #[tokio::test]
 async fn days_windows_and_identities_go_by_the_attribute_that_holds_them() {
     let moved = Moved::of(SCHEMA, DECLARED, Phase::HybridRead).await;

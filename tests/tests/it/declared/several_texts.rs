@@ -38,7 +38,8 @@ const ONE: &[(&str, &str)] = &[
 
 fn schema() -> String {
     let mut schema = String::from(
-        "CREATE EXTENSION citext; CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        "CREATE EXTENSION citext;
+         CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
          CREATE DOMAIN span AS interval; CREATE TYPE mood AS ENUM ('ok');
          CREATE TYPE named AS (a integer, b text COLLATE folded); CREATE TYPE plain AS (a integer, b text);
          CREATE TYPE worded AS RANGE (subtype = text, collation = folded);",
@@ -46,7 +47,8 @@ fn schema() -> String {
     let several = SEVERAL.iter().map(|(sql_type, value, _)| (*sql_type, *value));
     for (n, (sql_type, value)) in several.chain(ONE.iter().copied()).enumerate() {
         schema += &format!(
-            "CREATE TABLE keyed_{n} (k {sql_type} PRIMARY KEY, v text); INSERT INTO keyed_{n} VALUES ({value}, 'v');"
+            "CREATE TABLE keyed_{n} (k {sql_type} PRIMARY KEY, v text);
+             INSERT INTO keyed_{n} VALUES ({value}, 'v');"
         );
     }
     schema

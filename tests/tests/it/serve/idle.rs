@@ -66,7 +66,7 @@ async fn while_no_process_writes_both_stores_are_asked_little_and_a_change_is_me
     assert_eq!(served.end().await, Some(0));
 }
 
-/// What is read once a minute while nothing happens, and by each `status`: 1. A migration has fifty tables.
+/// Readings of once a minute while nothing happens, and of each `status`: 1. A migration has fifty tables.
 /// 2. Each of them is asked by itself, and an idle source answers hundreds of statements a minute.
 #[tokio::test]
 async fn a_whole_reading_and_the_marks_of_history_ask_all_tables_at_once() {

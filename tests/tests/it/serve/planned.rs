@@ -12,7 +12,7 @@ use super::served::Served;
 use crate::process::{command, ended};
 
 #[tokio::test]
-async fn the_plan_is_told_to_who_may_look_and_is_reckoned_anew_when_what_it_rests_on_is_turned() {
+async fn the_plan_is_told_to_who_may_look_and_is_reckoned_again_when_what_it_rests_on_is_turned() {
     let world = World::behind_both_proxies().await;
     world.sql(&logs(1, 400)).await;
     world.sql(&payments(1, 90)).await;
@@ -38,7 +38,7 @@ async fn the_plan_is_told_to_who_may_look_and_is_reckoned_anew_when_what_it_rest
     assert_eq!(plan["load_paths"], of_command["load_paths"]);
     assert!(!first.text.contains("a secret"), "no values");
 
-    // Whoever asks within a minute is given the same, and PostgreSQL is asked nothing for it.
+    // A client that asks within a minute is given the same, and PostgreSQL is asked nothing for it.
     let samples = |run: &[String]| run.iter().filter(|sql| sql.contains("TABLESAMPLE")).count();
     world.source_proxy().record();
     for _ in 0..20 {

@@ -22,9 +22,9 @@ fn no_new_import_closes_a_circle_of_modules() {
     );
 }
 
-/// In these two, a thing that a part needs of its module is a part as well: they decide what moves and what a verdict
-/// says, and are read from the bottom up. Elsewhere a part may name the type that its module is about. The
-/// `lib.rs` of a crate is left out: it is what its modules have in common.
+/// In these two, a thing that a part needs of its module is a part as well: they decide what moves and
+/// what a verdict says, and are read from the bottom up. Elsewhere a part may name the type that its
+/// module is about. The `lib.rs` of a crate is left out: it is what its modules have in common.
 #[test]
 fn in_the_coordinator_and_the_validator_no_part_names_what_its_module_defines() {
     for name in ["coordinator", "validator"] {

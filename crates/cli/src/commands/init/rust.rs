@@ -13,8 +13,9 @@ pub(super) struct Written {
 }
 
 const HEAD: &str = "\
-// Made by `init --rust`. Every line may be changed; docs/derive.md says what each word means.
-// Beside lockstep-migrate as `lockstep` it names the crates chrono, uuid and rust_decimal, as far as there are such columns.
+// Made by `init --rust`. Every line may be changed; docs/derive.md says what each word means. Beside
+// lockstep-migrate as `lockstep` it names the crates chrono, uuid and rust_decimal, as far as there are
+// such columns.
 ";
 
 /// Writes the proposals as structs. Why a table has none is told in its place.

@@ -1,5 +1,6 @@
-// Made by `init --rust`. Every line may be changed; docs/derive.md says what each word means.
-// Beside lockstep-migrate as `lockstep` it names the crates chrono, uuid and rust_decimal, as far as there are such columns.
+// Made by `init --rust`. Every line may be changed; docs/derive.md says what each word means. Beside
+// lockstep-migrate as `lockstep` it names the crates chrono, uuid and rust_decimal, as far as there are
+// such columns.
 
 // shop.keyless is not declared: it has no primary key and no unique index over columns that are NOT NULL.
 // Add one, and run `init` again.
