@@ -79,8 +79,7 @@ fn judge(query: &QueryLatency, limits: &Limits) -> GateResult {
     );
     let next = format!(
         "time them by {MeasureLatency}; look at the query, its index and the way to the store, or allow \
-         more by \
-         {SourceLatencyMax} and {TargetLatencyMax} (0 allows any)"
+         more by {SourceLatencyMax} and {TargetLatencyMax} (0 allows any)"
     );
     let passed = is_within(source, limits.source_ms) && is_within(target, limits.target_ms);
     GateResult::check(&format!("latency: {}", query.query), passed, detail, next).of(&query.table)

@@ -33,8 +33,7 @@ const OF_ACCOUNT: &str = "the account's quota";
 fn ask_for_more() -> String {
     format!(
         "ask AWS for more (Service Quotas, table-level write throughput limit), or give the backfill a \
-         smaller \
-         budget by {BackfillWriteUnitsMax}"
+         smaller budget by {BackfillWriteUnitsMax}"
     )
 }
 
