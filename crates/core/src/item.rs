@@ -100,7 +100,7 @@ impl Item {
             // Keys alone are of less than one unit; most are of a tenth.
             Projected::Keys => 1,
             Projected::List(names) => {
-                let beside: usize = names.iter().map(|name| size(name)).sum();
+                let beside: usize = names.iter().map(size).sum();
                 (beside + KEYS_BYTES).div_ceil(WRITE_UNIT_BYTES)
             }
         };

@@ -56,6 +56,10 @@ pub struct NewMark {
     pub server: Option<String>,
 }
 
+/// Server and version that are known, the version and the server as they are, and whether any change
+/// contradicts them.
+type HistoryRow = (Option<String>, i64, i64, Option<String>, bool);
+
 impl Source {
     /// Returns which history of which server this is: its system identifier and its timeline. A source that
     /// was restored to a moment, or failed over to a replica that lagged, is on another one. `None` where the
@@ -88,7 +92,7 @@ impl Source {
                  FROM lockstep.contradicted c JOIN lockstep.control k ON k.epoch = c.epoch)
              FROM lockstep.history h, lockstep.version_seq s"
         );
-        let at_once: sqlx::Result<Option<(Option<String>, i64, i64, Option<String>, bool)>> =
+        let at_once: sqlx::Result<Option<HistoryRow>> =
             sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(self.pool()).await;
         match at_once.doing("reading the history of the source") {
             Ok(None) => Ok(None),

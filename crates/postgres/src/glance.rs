@@ -58,6 +58,9 @@ const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journa
 
 const WAITS: &str = "EXISTS (SELECT FROM lockstep.pending) OR EXISTS (SELECT FROM lockstep.intents)";
 
+/// Whether anything waits, its mark, and of the share that was renewed its token and bounds.
+type GlanceRow = (bool, String, Option<i64>, Option<i32>, Option<i32>);
+
 impl Source {
     /// Checks whether a relay may have something to do.
     ///
@@ -91,12 +94,11 @@ impl Source {
              FROM (SELECT 1) AS one LEFT JOIN renewed AS own ON NOT own.is_to_deal",
             renewing_sql()
         );
-        let asked: sqlx::Result<(bool, String, Option<i64>, Option<i32>, Option<i32>)> =
-            sqlx::query_as(AssertSqlSafe(sql))
-                .bind(relay)
-                .bind(lease.as_secs_f64())
-                .fetch_one(self.pool())
-                .await;
+        let asked: sqlx::Result<GlanceRow> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(relay)
+            .bind(lease.as_secs_f64())
+            .fetch_one(self.pool())
+            .await;
         let (waits, mark, token, lower, upper) = asked.doing("looking whether anything has happened")?;
         let share = match (token, lower, upper) {
             (Some(token), Some(lower), Some(upper)) => Some(RelayShare::of(relay, token, (lower, upper))),

@@ -324,13 +324,10 @@ async fn several_texts(source: &Source, binding: &TableBinding) -> lockstep_core
     let mut said = String::new();
     for (column, sql_type) in source.keys_of_several_texts(binding).await? {
         said += &comment(&format!(
-            "DECIDE before DynamoOnly: the key's `{column}` is or holds {sql_type}, of which PostgreSQL \
+            "NOTE for DynamoOnly: the key's `{column}` is or holds {sql_type}, of which PostgreSQL \
              takes several texts for one value."
         ));
-        said += &comment(
-            "That step is refused, as two items could stand for one row. HybridRead is not; a key of \
-             another type goes all the way.",
-        );
+        said += &comment("Write it there as PostgreSQL prints it: two items of one value would be one row.");
     }
     Ok(said)
 }

@@ -3,7 +3,6 @@
 //! What shows only after the flip is an outage: 1. A table is keyed by customer and id, and has no index by
 //! id. 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
 
-use lockstep_core::Advice::{RollbackToPostgresOnly, Uninstall};
 use lockstep_core::{Doing, Index, Result as StoreResult, ids_end};
 use lockstep_postgres::sequences::{
     NumberedColumn, highest_ids, identity_of, increment_of, numbered_columns,
@@ -26,33 +25,24 @@ pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
     GateResult::check("rows can be found by primary key", passed, detail, next)
 }
 
-/// Checks whether a value of the key has one text, by which DynamoDB tells items apart. 1. A table is
-/// keyed by an interval. 2. In DynamoOnly one service writes `1 mon`, another one `30 days`. 3. They are
-/// two items, and one row: what the feed brought last is in PostgreSQL, and the other one is in no
-/// comparison's way to mend.
-pub(super) async fn have_one_text(
+/// Tells of keys of which PostgreSQL takes several texts for one value, by which DynamoDB tells items apart.
+/// 1. A table is keyed by an interval. 2. In DynamoOnly one service writes `1 mon`, another one `30 days`. 3.
+/// They are two items, and one row. It refuses nothing: who writes such a key as PostgreSQL prints it has one
+/// item a row, and of two a comparison tells, so that no way back goes through over them.
+pub(super) async fn tell_of_several_texts(
     migration: &MigrationContext,
     binding: &TableBinding,
-) -> StoreResult<GateResult> {
-    let wide = migration.source.keys_of_several_texts(binding).await?;
-    let detail = if wide.is_empty() {
-        "equal values have one text".to_owned()
-    } else {
-        let one = |(column, sql_type): &(String, String)| format!("`{column}` is or holds {sql_type}");
-        let those: Vec<String> = wide.iter().map(one).collect();
-        format!(
-            "{}, of which PostgreSQL takes several texts for one value: two items could stand for one \
-             row, and neither would be wrong",
-            those.join(", ")
-        )
-    };
-    let next = format!(
-        "stay in HybridRead, where PostgreSQL keeps such rows one. To go on, take the tables back to \
-         PostgresOnly with {RollbackToPostgresOnly}, leave with {Uninstall}, and begin again with a key \
-         whose equal values have one text: change the column's type (an interval as whole seconds, a \
-         numeric in a column of its own, text under a deterministic collation), or name another unique index in `key`"
-    );
-    Ok(GateResult::check("equal keys have one text", wide.is_empty(), detail, next))
+    observer: &dyn Observer,
+) -> StoreResult<()> {
+    for (column, sql_type) in migration.source.keys_of_several_texts(binding).await? {
+        observer.note(&format!(
+            "{}: `{column}` of the key is or holds {sql_type}, of which PostgreSQL takes several texts for one \
+             value. Write it in DynamoDB as PostgreSQL prints it: two items of one value are one row, and the \
+             way back is refused until one of them is deleted",
+            binding.name()
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the index that finds a row by its primary key, the first `primary` entries of `columns`.

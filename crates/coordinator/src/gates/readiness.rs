@@ -86,7 +86,7 @@ pub(crate) async fn readiness(
                 gates.add(gate.of(binding.name()));
             }
             gates.add(super::ids::can_be_found(binding).of(binding.name()));
-            gates.add(super::ids::have_one_text(migration, binding).await?.of(binding.name()));
+            super::ids::tell_of_several_texts(migration, binding, observer).await?;
             gates.add(super::ids::can_be_made(migration, binding, observer).await?.of(binding.name()));
         }
         warn_of_protection(migration, observer).await?;

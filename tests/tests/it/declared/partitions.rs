@@ -73,6 +73,12 @@ impl Moved {
         moved
     }
 
+    /// Columns of a table's key of which PostgreSQL takes several texts for one value, each with the cause.
+    pub(super) async fn several_texts(&self, name: &str) -> Vec<(String, String)> {
+        let binding = self.tables.iter().find(|binding| binding.name() == name).expect("it is moved");
+        self.migration.source.keys_of_several_texts(binding).await.expect("the catalogue answers")
+    }
+
     pub(super) async fn coordinator(&self) -> Coordinator {
         self.world.coordinator_of(self.migration.clone()).await
     }

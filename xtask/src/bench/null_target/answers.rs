@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
+use serde_json::{Map, Value, json};
 
 use super::marks::Marks;
 use crate::bench::validate::pages::Pages;
@@ -79,8 +80,8 @@ impl Operation {
 
     /// Whether the answer needs the body: it names the table, the page, or a mark.
     pub(super) fn is_answered_by_body(self) -> bool {
-        use Operation::{Create, Delete, Describe, Get, Scan, Update};
-        matches!(self, Describe | Create | Delete | Scan | Get | Update)
+        use Operation::{BatchGet, Create, Delete, Describe, Get, Scan, Update};
+        matches!(self, Describe | Create | Delete | Scan | Get | BatchGet | Update)
     }
 }
 
@@ -139,7 +140,7 @@ impl Answers {
             Operation::DescribeTimeToLive => {
                 ok(r#"{"TimeToLiveDescription":{"TimeToLiveStatus":"ENABLED","AttributeName":"ttl"}}"#)
             }
-            Operation::BatchGet => ok(r#"{"Responses":{},"UnprocessedKeys":{}}"#),
+            Operation::BatchGet => ok(&nothing_of_each(body)),
             Operation::Query | Operation::Scan => match &self.pages {
                 Some(pages) if operation == Operation::Scan => pages.answer(body),
                 _ => ok(r#"{"Items":[],"Count":0,"ScannedCount":0}"#),
@@ -198,6 +199,14 @@ fn table(body: &[u8]) -> &str {
     name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or("unnamed")
 }
 
+/// An answer to BatchGetItem that finds no key: as DynamoDB's, it names each table that was asked for.
+fn nothing_of_each(body: &[u8]) -> String {
+    let asked = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let tables = asked["RequestItems"].as_object().into_iter().flat_map(|tables| tables.keys());
+    let none: Map<String, Value> = tables.map(|table| (table.clone(), json!([]))).collect();
+    json!({ "Responses": none, "UnprocessedKeys": {} }).to_string()
+}
+
 fn responses(count: usize) -> Bytes {
     ok(&format!("{{\"Responses\":[{}]}}", vec!["{}"; count].join(",")))
 }
@@ -227,9 +236,15 @@ mod tests {
         for count in [0_u64, 1, 25, 100] {
             let answer = answers.answer(Operation::BatchOfStatements, b"", count);
             let body = memmem::find(&answer, b"\r\n\r\n").map(|at| &answer[at + 4..]).expect("a body");
-            let body: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+            let body: Value = serde_json::from_slice(body).expect("JSON");
             assert_eq!(body["Responses"].as_array().map(Vec::len), usize::try_from(count).ok());
         }
+    }
+
+    #[test]
+    fn an_answer_that_finds_no_key_names_each_table_that_was_asked_for() {
+        let asked = br#"{"RequestItems":{"logs":{"Keys":[{"PK":{"S":"x"}}]},"payments":{"Keys":[]}}}"#;
+        assert_eq!(nothing_of_each(asked), r#"{"Responses":{"logs":[],"payments":[]},"UnprocessedKeys":{}}"#);
     }
 
     #[test]
