@@ -81,10 +81,10 @@ async fn names_that_another_role_chose_are_no_lines_of_the_structs() {
     let evil = format!("\"{}\"", name.replace('"', "\"\""));
     let table = format!("\"{}s\"", name.replace('"', "\"\""));
     let schema = format!(
-        "CREATE SCHEMA odd; CREATE TYPE odd.{evil} AS ENUM ('a', {label});
+        "CREATE SCHEMA odd; CREATE TYPE odd.{evil} AS ENUM ('a', '{label}');
          CREATE TABLE odd.{table} (id integer PRIMARY KEY, {evil} odd.{evil});
          CREATE TABLE odd.other (id integer PRIMARY KEY, {evil} money)",
-        label = format!("'{}'", name.replace('\'', "''")),
+        label = name.replace('\'', "''"),
     );
     world.sql(&schema).await;
     let output = ended(command(&world, &["init", "--rust", "--source", world.url()])).await;
