@@ -9,7 +9,7 @@ use super::sums::{DayCount, SumCheck};
 /// Quality of one table's data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Rating of the data; `None` where no row was judged. See [`rate`] for the thresholds.
+    /// Rating of the data; `None` where no row was judged. See [`rate`](super::rate) for the thresholds.
     pub rating: Option<QualityRating>,
     /// Reasons why it is not better, one sentence each.
     pub because: Vec<String>,
