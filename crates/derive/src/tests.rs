@@ -120,10 +120,11 @@ fn a_name_that_items_use_is_refused_and_no_other() {
 #[test]
 fn a_column_is_held_in_the_attribute_that_is_said_and_no_two_in_one() {
     let held = |name: &str, column: &str, attribute: &str| {
+        let by_other = format!("O#{{{column}}}");
         quote! {
             #[lockstep(name = "t", partition = "{id}", sort = "{at}")]
             #[lockstep(index(name = #name, partition = "{id}"))]
-            #[lockstep(index(name = "by_other", partition = "O#{other}"))]
+            #[lockstep(index(name = "by_other", partition = #by_other))]
             struct T {
                 #[lockstep(primary_key, attribute = "ident")] id: i64,
                 at: DateTime<Utc>,

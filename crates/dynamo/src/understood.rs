@@ -122,19 +122,19 @@ mod tests {
             server.answer(Answer::page(body));
             // `{}` is all that DynamoDB says to the first ones.
             let says_enough = [
-                ("PutItem", asked!(tables.put_item())),
-                ("UpdateItem", asked!(tables.update_item())),
-                ("DeleteItem", asked!(tables.delete_item())),
-                ("GetItem", asked!(tables.get_item())),
+                ("PutItem", asked!(tables.put_item().table_name("t"))),
+                ("UpdateItem", asked!(tables.update_item().table_name("t"))),
+                ("DeleteItem", asked!(tables.delete_item().table_name("t"))),
+                ("GetItem", asked!(tables.get_item().table_name("t"))),
                 ("TransactWriteItems", asked!(tables.transact_write_items())),
             ];
             let says_too_little = [
-                ("Query", asked!(tables.query())),
-                ("Scan", asked!(tables.scan())),
+                ("Query", asked!(tables.query().table_name("t"))),
+                ("Scan", asked!(tables.scan().table_name("t"))),
                 ("BatchGetItem", asked!(tables.batch_get_item())),
                 ("TransactGetItems", asked!(tables.transact_get_items())),
                 ("BatchExecuteStatement", asked!(tables.batch_execute_statement())),
-                ("DescribeTable", asked!(tables.describe_table())),
+                ("DescribeTable", asked!(tables.describe_table().table_name("t"))),
                 ("GetRecords", asked!(streams.get_records())),
                 ("GetShardIterator", asked!(streams.get_shard_iterator())),
                 ("DescribeStream", asked!(streams.describe_stream())),
@@ -150,7 +150,7 @@ mod tests {
             }
         }
         server.answer(Answer::page(r#"{"Count":0,"ScannedCount":0}"#));
-        assert_eq!(asked!(tables.query()), Ok(()), "a page that counts has no list");
+        assert_eq!(asked!(tables.query().table_name("t")), Ok(()), "a page that counts has no list");
         server.answer(Answer::page(""));
         let put = server.target.put_guarded("t", Item::default(), Version(7)).await.expect_err("not put");
         assert_eq!(put.kind, Kind::Unknown, "{put}");
