@@ -144,7 +144,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         && let Err(error) = waves::claim(source, target).await
     {
         // A source that is another database than it was says so to what moves something.
-        tracing::debug!("whose schema lockstep is: {error}");
+        tracing::debug!("whose the control schema is: {error}");
     }
     let earlier = match target {
         Some(target) => waves::earlier(source, target).await?,

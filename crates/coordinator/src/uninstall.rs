@@ -13,7 +13,7 @@ use lockstep_core::Advice::{
 };
 use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
 use lockstep_dynamo::TableStanding;
-use lockstep_postgres::Uninstalled;
+use lockstep_postgres::{Uninstalled, control_schema};
 use serde::Serialize;
 
 use crate::complete::Archive;
@@ -99,8 +99,9 @@ async fn nothing_there(migration: &MigrationContext, options: &UninstallOptions)
     }
     if options.drop_target_tables {
         return refused(format!(
-            "schema lockstep is gone, and with it what says whose these tables are; if they are this \
+            "schema {} is gone, and with it what says whose these tables are; if they are this \
             migration's, delete them yourself: {}",
+            control_schema(),
             deletions(migration)
         ));
     }
@@ -140,7 +141,7 @@ async fn take_out(
     none_is_at_work(migration, &mut gates).await?;
     let others = source.dependents_on_schema().await?;
     gates.add(GateResult::check(
-        "nothing else depends on schema lockstep",
+        "nothing else depends on Lockstep's schema",
         others.is_empty(),
         if others.is_empty() { "only what is Lockstep's".to_owned() } else { others.join(", ") },
         "drop that first: it is not Lockstep's, and would go with the schema",
@@ -162,7 +163,7 @@ async fn take_out(
     observer.note(&format!("the journal is in {journal_file}"));
     let target_tables =
         if options.drop_target_tables { delete_targets(migration, observer).await? } else { Vec::new() };
-    observer.note("taking triggers and schema lockstep out of PostgreSQL");
+    observer.note(&format!("taking triggers and schema {} out of PostgreSQL", control_schema()));
     let Uninstalled { triggers } = take_out_of_source(migration).await?;
     Ok(Uninstall { was_gone: false, triggers, target_tables, journal_file: Some(journal_file) })
 }

@@ -3,12 +3,13 @@
 use std::ops::{Deref, DerefMut};
 
 use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnection, PgTransactionManager};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
 use super::Source;
 use super::sessions::{Session, Sessions};
+use crate::sql;
 
 /// A transaction of the source, rolled back when it is dropped.
 #[derive(Debug)]
@@ -83,9 +84,7 @@ impl Source {
 pub(super) async fn begin_with(sessions: &Sessions, sql: String, doing: &str) -> Result<SourceTransaction> {
     let mut transaction =
         SourceTransaction { session: Some(sessions.take().await.doing(doing)?), begun: false };
-    PgTransactionManager::begin(&mut transaction, Some(AssertSqlSafe(sql).into_sql_str()))
-        .await
-        .doing(doing)?;
+    PgTransactionManager::begin(&mut transaction, Some(sql::text(AssertSqlSafe(sql)))).await.doing(doing)?;
     transaction.begun = true;
     Ok(transaction)
 }

@@ -14,6 +14,7 @@ use lockstep_core::{Doing, EPOCH_SHIFT, Epoch, Result, Retry, Version};
 use sqlx::postgres::PgConnection;
 
 use super::{Contradicted, Source};
+use crate::sql;
 
 /// Facts that the source states about itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -62,7 +63,7 @@ impl Source {
     pub async fn history(&self) -> Result<Option<String>> {
         let sql = "SELECT (pg_catalog.pg_control_system()).system_identifier || '/'
             || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
-        match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
+        match sql::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
             // Some services let no role ask.
             Err(error) if error.kind.retry() == Retry::Never => Ok(None),
@@ -78,7 +79,7 @@ impl Source {
     #[crate::boxed]
     pub async fn source_continuity(&self) -> Result<Option<SourceContinuity>> {
         let found: Option<(Option<String>, i64, i64)> = none_where_missing(
-            sqlx::query_as(
+            sql::query_as(
                 "SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s",
             )
             .fetch_optional(self.pool())
@@ -98,7 +99,7 @@ impl Source {
 
     /// Returns those that were noted in this epoch; none where schema `lockstep` is older than such notes.
     async fn contradicted(&self) -> Result<Vec<Contradicted>> {
-        let found = sqlx::query_as(
+        let found = sql::query_as(
             "SELECT c.table_name, c.key::text AS key, c.version, c.seen
              FROM lockstep.contradicted c JOIN lockstep.control k ON k.epoch = c.epoch ORDER BY c.table_name",
         )
@@ -118,7 +119,7 @@ impl Source {
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn marks_known(&self) -> Result<BTreeMap<String, KnownMarks>> {
-        let found = sqlx::query_as("SELECT table_name, marking, marked FROM lockstep.history_marks")
+        let found = sql::query_as("SELECT table_name, marking, marked FROM lockstep.history_marks")
             .fetch_all(self.pool())
             .await
             .doing("reading the marks of the tables");
@@ -144,7 +145,7 @@ impl Source {
         every: Duration,
     ) -> Result<Option<NewMark>> {
         let server = self.history().await?;
-        let begun: Option<(i64, i64)> = sqlx::query_as(
+        let begun: Option<(i64, i64)> = sql::query_as(
             // A sequence cannot be joined to what is updated.
             "WITH now AS MATERIALIZED (SELECT last_value FROM lockstep.version_seq),
                   self AS (
@@ -174,7 +175,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn end_mark(&self, table: &str, number: i64) -> Result<()> {
-        sqlx::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
+        sql::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
             .bind(table)
             .bind(number)
             .execute(self.pool())
@@ -199,14 +200,14 @@ impl Source {
         lost: bool,
     ) -> Result<()> {
         let doing = "accepting the history of the source";
-        sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
+        sql::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
             .bind((least.0 - 1) << EPOCH_SHIFT)
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
         // The version that was noted as the highest may be one that the sequence was set back from; the mark
         // of the new epoch is above it.
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.history SET server = $1, version = 0,
                  lost_before = CASE WHEN $2 THEN greatest(lost_before, $3) ELSE lost_before END",
         )
@@ -216,9 +217,9 @@ impl Source {
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
-        sqlx::query("DELETE FROM lockstep.contradicted").execute(&mut *transaction).await.doing(doing)?;
-        sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
-        sqlx::query(
+        sql::query("DELETE FROM lockstep.contradicted").execute(&mut *transaction).await.doing(doing)?;
+        sql::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
+        sql::query(
             "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
             pg_catalog.clock_timestamp()) WHERE NOT importing",
         )
@@ -237,7 +238,7 @@ impl Source {
     #[crate::boxed]
     pub async fn follow_target(transaction: &mut PgConnection, from: Epoch, to: Epoch) -> Result<()> {
         let doing = "following the target";
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.target_epochs SELECT pg_catalog.generate_series($1::bigint, $2)
                 ON CONFLICT DO NOTHING",
         )
@@ -257,7 +258,7 @@ impl Source {
             "UPDATE lockstep.reverse_places SET touched = pg_catalog.pg_current_xact_id()
                 WHERE touched > pg_catalog.pg_current_xact_id()",
         ] {
-            sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
+            sql::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }
         Ok(())
     }
@@ -268,7 +269,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn accept_marks(transaction: &mut PgConnection, table: &str, marks: KnownMarks) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.history_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
              ON CONFLICT (table_name) DO UPDATE SET marking = excluded.marking, marked = excluded.marked, marked_at = '-infinity'",
         )
@@ -293,7 +294,7 @@ impl Source {
             "UPDATE lockstep.pending SET version = pg_catalog.nextval('lockstep.version_seq')",
             "UPDATE lockstep.intents SET repair_version = pg_catalog.nextval('lockstep.version_seq')",
         ] {
-            sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
+            sql::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use super::binding::{list, quote_identifier, quote_literal};
 use super::window::{window_conditions_sql, window_sql};
 use super::{Source, TableBinding};
+use crate::sql;
 
 /// A primary key as literals, one a column: the border of a range or the watermark within it. Opaque to
 /// everyone else.
@@ -226,7 +227,7 @@ impl Source {
         let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
         let relation = binding.relation.sql();
         let descending = list(binding.primary_key().map(|name| format!("s.{} DESC", quote_identifier(name))));
-        let last: Option<Vec<String>> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        let last: Option<Vec<String>> = sql::query_scalar(sqlx::AssertSqlSafe(format!(
             "SELECT ARRAY[{texts}] FROM {relation} AS s ORDER BY {descending} LIMIT 1"
         )))
         .fetch_optional(self.pool())
@@ -246,7 +247,7 @@ impl Source {
             last = bound_sql(binding, &last)
         );
         let mut bounds: Vec<KeyBound> =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing(&doing)?;
+            sql::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing(&doing)?;
         bounds.push(last);
         Ok(bounds)
     }

@@ -11,6 +11,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::postgres::types::Oid;
 
 use super::{Source, TableBinding};
+use crate::sql;
 
 /// A table and its partitions.
 const TABLES: &str = "
@@ -103,13 +104,13 @@ impl Source {
     pub async fn foreign_code(&self, binding: &TableBinding) -> Result<Vec<String>> {
         let doing = "asking whose code the writes of a table run";
         let mut connection = self.pool().acquire().await.doing(doing)?;
-        let tables: Vec<Oid> = sqlx::query_scalar(TABLES)
+        let tables: Vec<Oid> = sql::query_scalar(TABLES)
             .bind(binding.relation.sql())
             .fetch_all(&mut *connection)
             .await
             .doing(doing)?;
         let types: Vec<Oid> =
-            sqlx::query_scalar(TYPES).bind(&tables).fetch_all(&mut *connection).await.doing(doing)?;
-        sqlx::query_scalar(CODE).bind(&tables).bind(&types).fetch_all(&mut *connection).await.doing(doing)
+            sql::query_scalar(TYPES).bind(&tables).fetch_all(&mut *connection).await.doing(doing)?;
+        sql::query_scalar(CODE).bind(&tables).bind(&types).fetch_all(&mut *connection).await.doing(doing)
     }
 }

@@ -10,6 +10,7 @@ use sqlx::AssertSqlSafe;
 
 use super::Source;
 use super::clock::worker_is_live;
+use crate::sql;
 
 /// State that a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -88,7 +89,7 @@ impl Source {
     }
 
     async fn glanced(&self, sql: String) -> Result<Option<Glance>> {
-        let found = sqlx::query_as(AssertSqlSafe(sql))
+        let found = sql::query_as(AssertSqlSafe(sql))
             .fetch_optional(self.pool())
             .await
             .doing("looking whether anything has happened");

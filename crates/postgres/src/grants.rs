@@ -2,6 +2,7 @@
 
 use super::binding::{list, quote_literal};
 use super::{Relation, quote_identifier};
+use crate::sql;
 
 /// The role that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,10 @@ const READ_ONLY: [&str; 3] = [
 pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation]) -> Vec<String> {
     let name = quote_identifier(to);
     let each = |statements: &[&str]| {
-        statements.iter().map(|statement| format!("{statement} {name};")).collect::<Vec<_>>()
+        statements
+            .iter()
+            .map(|statement| format!("{} {name};", sql::of_this_schema(statement)))
+            .collect::<Vec<_>>()
     };
     match role {
         GrantedRole::Operator => {

@@ -3,6 +3,7 @@
 use lockstep_core::{Doing, Reference, Result, Window};
 
 use super::window::window_sql;
+use crate::sql;
 use sqlx::AssertSqlSafe;
 
 use super::binding::{Relation, quote_identifier};
@@ -21,7 +22,7 @@ impl Source {
     /// Returns the table that a reference leads to: that of the foreign key, if there is one; else the one of
     /// that name beside this table; else the only one of that name in any schema.
     async fn referred(&self, binding: &TableBinding, reference: &Reference) -> Result<Option<Relation>> {
-        let found: Option<(String, String)> = sqlx::query_as(
+        let found: Option<(String, String)> = sql::query_as(
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = \
             c.relnamespace
              LEFT JOIN pg_constraint k ON k.confrelid = c.oid AND k.contype = 'f'
@@ -56,7 +57,7 @@ impl Source {
     ) -> Result<Option<Dangling>> {
         let doing = "checking references";
         let Some(to) = self.referred(binding, reference).await? else { return Ok(None) };
-        let there: bool = sqlx::query_scalar(
+        let there: bool = sql::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1)::oid
                 AND attname = $2 AND NOT attisdropped)",
         )
@@ -82,7 +83,7 @@ impl Source {
             window = window_sql(window, binding, "AND"),
         );
         let (rows, keys): (i64, Vec<String>) =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing(doing)?;
+            sql::query_as(AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing(doing)?;
         Ok(Some(Dangling { rows: rows.unsigned_abs(), keys }))
     }
 }

@@ -8,10 +8,12 @@ use lockstep_core::{Doing, Error, Kind, Phase, Result};
 use sqlx::AssertSqlSafe;
 
 use super::barrier::limit_lock_waits;
+use super::beside;
 use super::binding::{digest_sql, list, quote_identifier};
 use super::copy::bound_sql;
 use super::partitions::{Leaf, NONE, STRANGE, relation};
-use super::{BARRIER, KeyBound, Source, TableBinding, read_control};
+use super::{KeyBound, Source, TableBinding, barrier, read_control};
+use crate::sql;
 
 /// Most rows that are marked in one statement: they are locked for as long.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -61,6 +63,13 @@ impl Source {
         new: &[Leaf],
         until: Option<Instant>,
     ) -> Result<Vec<Leaf>> {
+        let doing = "taking a partition in";
+        // 1. A partition is attached that is captured by itself in a migration beside this one. 2. Its rows
+        // would be moved by both.
+        if !new.is_empty() {
+            let mut looking = self.begin(doing).await?;
+            beside::refuse(&mut looking, binding, doing).await?;
+        }
         let mut taken = Vec::with_capacity(new.len());
         for leaf in new {
             let mut leaf = Leaf { guard: NONE.to_owned(), ..leaf.clone() };
@@ -98,11 +107,7 @@ impl Source {
         let mut connection = self.pool().acquire().await.doing(doing)?;
         let Some(relation) = relation(&mut connection, leaf).await? else { return Ok(false) };
         let sql = format!("SELECT EXISTS (SELECT FROM ONLY {relation}{filter})");
-        sqlx::query_scalar(AssertSqlSafe(sql))
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await
-            .doing(doing)
+        sql::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut *connection).await.doing(doing)
     }
 
     /// Marks each row of a partition, under its lock, as its trigger would have. `false`, with nothing
@@ -123,9 +128,9 @@ impl Source {
             let mut transaction = self.begin(doing).await?;
             limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
             let entered: bool =
-                sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
-                    .bind(BARRIER.0)
-                    .bind(BARRIER.1)
+                sql::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
+                    .bind(barrier().0)
+                    .bind(barrier().1)
                     .fetch_one(&mut *transaction)
                     .await
                     .doing(doing)?;
@@ -137,7 +142,7 @@ impl Source {
             }
             let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(true) };
             let sql = marking(binding, &relation, after.as_ref(), ROWS_AT_ONCE, "FOR NO KEY UPDATE OF s");
-            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
+            let places: Vec<KeyBound> = sql::query_scalar(AssertSqlSafe(sql))
                 .persistent(false)
                 .bind(binding.name())
                 .fetch_all(&mut *transaction)
@@ -188,7 +193,7 @@ impl Source {
             let mut transaction = self.begin_marking().await?;
             let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(()) };
             let sql = marking(binding, &relation, after.as_ref(), KEYS_AT_ONCE, "");
-            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
+            let places: Vec<KeyBound> = sql::query_scalar(AssertSqlSafe(sql))
                 .persistent(false)
                 .bind(binding.name())
                 .fetch_all(&mut *transaction)

@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 use super::settings::IN_FORCE;
+use crate::sql;
 
 /// Settings that can be changed while a backfill, a relay or a comparison runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -49,7 +50,7 @@ impl Source {
                  EXISTS (SELECT FROM counts WHERE name = 'pause.backfill' AND value = 'true') AS paused
              FROM lockstep.tuning t"
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("reading the tuning")
+        sql::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("reading the tuning")
     }
 
     /// Changes the settings.
@@ -58,7 +59,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn tune(&self, tuning: Tuning) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.tuning SET write_units_per_s_max = $1,
             changed_at = pg_catalog.clock_timestamp()",
         )

@@ -272,6 +272,9 @@ async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec
                    applications go on with it in DynamoDB";
         return Ok(vec![why.to_owned()]);
     }
+    if let Some(why) = source.taken_by_another(binding).await? {
+        return Ok(vec![why]);
+    }
     let found = source.describe(binding).await?;
     let mut refused = found.mismatches(binding);
     let hidden = hides(&found.fingerprint);

@@ -104,7 +104,8 @@ async fn tables(
 }
 
 fn what_of(context: &Context, args: &Args) -> String {
-    let what = "take triggers and schema lockstep out of this database".to_owned();
+    let schema = &context.config.source.control_schema;
+    let what = format!("take triggers and schema {schema} out of this database");
     if !args.drop_target_tables {
         return what;
     }

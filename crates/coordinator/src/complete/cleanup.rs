@@ -5,7 +5,7 @@
 
 use lockstep_core::Advice::{Complete, Doctor};
 use lockstep_core::{Error as StoreError, Kind};
-use lockstep_postgres::EntryKind;
+use lockstep_postgres::{EntryKind, control_schema};
 use serde::Serialize;
 use serde_json::json;
 
@@ -56,9 +56,10 @@ pub async fn drop_source(
     if completed.epoch != record.epoch.0 || source.has_schema().await? {
         let message = format!(
             "PostgreSQL says that it was completed in epoch {}, DynamoDB says {}, \
-                and schema lockstep {}: run {Complete} again, or {Doctor}",
+                and schema {} {}: run {Complete} again, or {Doctor}",
             completed.epoch,
             record.epoch,
+            control_schema(),
             if source.has_schema().await? { "is there" } else { "is gone" }
         );
         return Err(refused(message).into());

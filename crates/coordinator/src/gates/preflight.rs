@@ -3,7 +3,7 @@
 use lockstep_core::Advice::{Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint};
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
-use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
+use lockstep_postgres::{CaptureState, SourceTable, TableBinding, control_schema};
 
 use super::{adopted as beside, capacity, source_tables};
 use crate::error::Result;
@@ -70,13 +70,20 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
         "rights of the operator",
         missing.is_empty(),
         match missing.is_empty() {
-            true => "owner of the table, and schema lockstep can be made".to_owned(),
+            true => format!("owner of the table, and schema {} can be made", control_schema()),
             false => missing.join("; "),
         },
         format!(
             "grant them, or connect as the role that owns the tables; {Grants} prints \
             what the roles of applications need"
         ),
+    ));
+    let taken = migration.source.taken_by_another(binding).await?;
+    gates.push(GateResult::check(
+        "in no other migration",
+        taken.is_none(),
+        taken.as_deref().unwrap_or("no other one of this database has the table"),
+        "a table is moved by one migration",
     ));
     let foreign = migration.source.foreign_code(binding).await?;
     gates.push(GateResult::check(

@@ -25,6 +25,7 @@ use super::unblock::unblock;
 use super::writer::{How, Writer};
 use crate::Source;
 use crate::binding::text_digest_sql;
+use crate::sql;
 
 impl Source {
     /// Up to `limit` items of a table that have to be read again, the least often tried first.
@@ -33,7 +34,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn reverse_again(&self, name: &str, limit: i64) -> Result<Vec<Again>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT place, key::text AS key FROM lockstep.reverse_again WHERE table_name = $1 ORDER BY tries, place LIMIT $2",
         )
         .bind(name)
@@ -203,7 +204,7 @@ fn of_place() -> String {
 }
 
 async fn take_out(connection: &mut PgConnection, name: &str, place: &str) -> Result<()> {
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", of_place())))
+    sql::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", of_place())))
         .bind(name)
         .bind(place)
         .execute(connection)
@@ -218,7 +219,7 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
              foreign_version = $5 WHERE {}",
         of_place()
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(&refused.found.again.place)
         .bind(&refused.why)

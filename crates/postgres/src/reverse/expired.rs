@@ -18,6 +18,7 @@ use super::surroundings::OURS;
 use super::writer::Writer;
 use crate::binding::{list, quote_identifier};
 use crate::path::{lend, take_back};
+use crate::sql;
 
 const DOING: &str = "looking for expired rows that are in the way";
 
@@ -95,7 +96,7 @@ struct Index {
 /// Those of a table and of each partition, but for the primary key, which is the row's own. The session has
 /// our path, so every name in them has its schema.
 async fn indexes(connection: &mut PgConnection, table: &FedTable) -> Result<Vec<Index>> {
-    sqlx::query_as(AssertSqlSafe(format!(
+    sql::query_as(AssertSqlSafe(format!(
         "SELECT i.indrelid::pg_catalog.regclass::text AS relation,
                 pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
                 coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
@@ -161,7 +162,7 @@ impl Index {
         row.bind(&mut arguments);
         lend(connection).await?;
         let found =
-            sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(DOING)?;
+            sql::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(DOING)?;
         take_back(connection).await?;
         let mut holders = Vec::with_capacity(found.len());
         for row in found {

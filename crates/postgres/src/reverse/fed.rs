@@ -6,6 +6,7 @@ use lockstep_core::{Doing, Result, Version};
 use sqlx::AssertSqlSafe;
 
 use crate::binding::text_digest_sql;
+use crate::sql;
 use crate::{Source, TableBinding};
 
 impl Source {
@@ -32,7 +33,7 @@ impl Source {
             text_digest_sql("place"),
             text_digest_sql("asked"),
         );
-        let found: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        let found: Vec<(String, i64)> = sql::query_as(AssertSqlSafe(sql))
             .bind(binding.name())
             .bind(places)
             .fetch_all(self.pool())

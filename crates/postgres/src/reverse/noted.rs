@@ -9,6 +9,7 @@ use super::entry::{Entry, State, row_at};
 use super::epochs::Epochs;
 use super::remember::{Guard, remember};
 use crate::binding::text_digest_sql;
+use crate::sql;
 
 /// An item to be read again.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -64,7 +65,7 @@ pub(super) async fn look(
         text_digest_sql("$2::text"),
         of_note = text_digest_sql("a.place"),
     );
-    let noted: Option<(Option<i64>, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+    let noted: Option<(Option<i64>, bool, bool)> = sql::query_as(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(&found.again.place)
         .fetch_optional(&mut *connection)

@@ -8,6 +8,7 @@ use super::FedTable;
 use super::surroundings::OURS;
 use crate::lookup::{bind_keys, keys_sql};
 use crate::path::{lend, take_back};
+use crate::sql;
 
 /// A foreign key that acts where a row that it refers to is deleted: its table, its columns, and those that
 /// they refer to.
@@ -22,7 +23,7 @@ pub(super) async fn referring(
 ) -> Result<Option<String>> {
     let doing = "looking for rows that refer to one";
     let binding = &table.binding;
-    let acting: Vec<Acting> = sqlx::query_as(AssertSqlSafe(format!(
+    let acting: Vec<Acting> = sql::query_as(AssertSqlSafe(format!(
         "SELECT pg_catalog.format('%I.%I', n.nspname, r.relname),
              ARRAY(SELECT pg_catalog.format('%I', a.attname)
                    FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS u (number, place)
@@ -60,7 +61,7 @@ pub(super) async fn referring(
         );
         let mut arguments = PgArguments::default();
         bind_keys(&mut arguments, binding, key.iter().enumerate())?;
-        let is_referred: bool = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+        let is_referred: bool = sql::query_scalar_with(AssertSqlSafe(sql), arguments)
             .fetch_one(&mut *connection)
             .await
             .doing(doing)?;

@@ -11,6 +11,7 @@ use super::entry::{Entry, State};
 use crate::binding::{digest_sql, list, text_digest_sql};
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
+use crate::sql;
 
 /// Condition under which a version is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(super) async fn remembered(
         return Ok(HashMap::new());
     }
     let sql = format!("SELECT place, key::text FROM lockstep.reverse_places WHERE {}", among());
-    let found: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql))
+    let found: Vec<(String, String)> = sql::query_as(AssertSqlSafe(sql))
         .bind(name)
         .bind(&unknown)
         .fetch_all(connection)
@@ -91,7 +92,7 @@ pub(super) async fn remember(
             });
         added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, &table.binding, known.iter().map(|(n, _, key)| (*n, *key)))?;
-        let found: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+        let found: Vec<String> = sql::query_scalar_with(AssertSqlSafe(sql), arguments)
             .fetch_all(&mut *connection)
             .await
             .doing(doing)?;
@@ -107,7 +108,7 @@ pub(super) async fn remember(
             text_digest_sql("p.place"),
             text_digest_sql("c.place"),
         );
-        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        let found: Vec<String> = sql::query_scalar(AssertSqlSafe(sql))
             .bind(name)
             .bind(unknown.iter().map(|e| e.place.clone()).collect::<Vec<_>>())
             .bind(unknown.iter().map(|e| e.version.0).collect::<Vec<_>>())
@@ -124,7 +125,7 @@ pub(super) async fn forget(connection: &mut PgConnection, name: &str, places: &[
     if places.is_empty() {
         return Ok(());
     }
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_places WHERE {}", among())))
+    sql::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_places WHERE {}", among())))
         .bind(name)
         .bind(places)
         .execute(connection)
@@ -159,7 +160,7 @@ pub(super) async fn note_others(
         of_other = digest_sql("other.row_key"),
         place = text_digest_sql("place"),
     );
-    let noted = sqlx::query(AssertSqlSafe(sql))
+    let noted = sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(deleted)
         .execute(connection)
@@ -192,7 +193,7 @@ pub(super) async fn note_again(
              key = coalesce(excluded.key, reverse_again.key)",
         text_digest_sql("$3::text"),
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(place)
         .bind(remembered)
@@ -238,7 +239,7 @@ pub(super) async fn note_earlier(
         .and_then(|()| arguments.add(sayable().map(|(_, (_, version, _))| version.0).collect::<Vec<_>>()));
     added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, sayable().map(|(n, (.., key))| (n, key)))?;
-    let noted = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing)?;
+    let noted = sql::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing)?;
     Ok(noted.rows_affected())
 }
 
@@ -250,7 +251,7 @@ pub(super) async fn clear_again(
     if fresh.is_empty() {
         return Ok(());
     }
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", among())))
+    sql::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", among())))
         .bind(name)
         .bind(fresh.iter().cloned().collect::<Vec<_>>())
         .execute(connection)

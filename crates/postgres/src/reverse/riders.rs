@@ -22,6 +22,7 @@ use crate::Source;
 use crate::binding::{digest_sql, text_digest_sql};
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, keys_sql};
+use crate::sql;
 
 /// Returns what the capture trigger does with keys that ride along; `name` is a literal. In it, `old_key` and
 /// `new_key` are set as the operation has them.
@@ -61,7 +62,7 @@ pub(super) async fn forget_riders(
     let mut arguments = PgArguments::default();
     arguments.add(table.binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, keys.iter().enumerate())?;
-    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
+    sql::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
 }
 
 impl Source {
@@ -85,7 +86,7 @@ impl Source {
             of_key = digest_sql("key"),
             of_rider = digest_sql("r.key"),
         );
-        let riders = sqlx::query(AssertSqlSafe(sql))
+        let riders = sql::query(AssertSqlSafe(sql))
             .bind(name)
             .bind(limit)
             .fetch_all(&mut *transaction)
@@ -116,7 +117,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn riders(&self, name: &str) -> Result<i64> {
-        sqlx::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = $1")
+        sql::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = $1")
             .bind(name)
             .fetch_one(self.pool())
             .await
@@ -152,7 +153,7 @@ async fn left(
     ridden_only: bool,
     doing: &'static str,
 ) -> Result<i64> {
-    sqlx::query_scalar(
+    sql::query_scalar(
         "SELECT (SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = ANY ($1))
               + (SELECT pg_catalog.count(*) FROM lockstep.reverse_again
                  WHERE table_name = ANY ($1) AND (ridden OR NOT $2) AND acknowledged_at IS NULL)",
@@ -173,7 +174,7 @@ async fn note(connection: &mut PgConnection, name: &str, place: &str, key: &str,
              made = a.made OR excluded.made",
         text_digest_sql("place"),
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(place)
         .bind(key)
