@@ -12,6 +12,7 @@ mod aws_proof;
 mod backfill;
 mod batch;
 mod bench;
+mod beside;
 mod blocks;
 mod both_hold;
 mod broken_off;
