@@ -1,7 +1,7 @@
 //! Errors of a coordinator, by what they mean to the operator.
 
 use lockstep_core::{Advice, Phase};
-use lockstep_postgres::{Shape, Source, TableBinding, columns_of};
+use lockstep_postgres::{Shape, Source, TableBinding, columns_of, unknown_columns};
 
 use crate::gate::GateReport;
 use crate::loss::Loss;
@@ -176,6 +176,21 @@ pub(crate) async fn require_shape_now(
     Ok(now)
 }
 
+/// Refuses a table that has a column which this build does not know, and which the migration has taken.
+fn require_known(binding: &TableBinding, now: &str) -> Result<()> {
+    let unknown = unknown_columns(now, binding);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let doing = format!("reading {}", binding.relation);
+    let message = format!(
+        "this build does not know a column that the migration has taken, and each row would go without it: {}; run the newer \
+         build (a declared table is read again at each start)",
+        unknown.join(", ")
+    );
+    Err(lockstep_core::Error::source(lockstep_core::Kind::Misconfigured, doing, message).into())
+}
+
 /// Refuses a source table that is not the one that was captured, or that hides rows.
 ///
 /// # Errors
@@ -183,7 +198,7 @@ pub(crate) async fn require_shape_now(
 /// rewritten, or rows cannot be seen.
 pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -> Result<()> {
     let shape = Shape::of(captured, now);
-    let Some(wrong) = shape.wrong() else { return Ok(()) };
+    let Some(wrong) = shape.wrong() else { return require_known(binding, now) };
     if shape == Shape::Changed {
         let (captured, now) = (columns_of(captured).to_owned(), columns_of(now).to_owned());
         return Err(CoordinatorError::SchemaChanged { table: binding.name().to_owned(), captured, now });

@@ -77,10 +77,11 @@ impl Source {
         // Installed again, over triggers that were dropped or disabled: what was concluded before then is no
         // longer true.
         sqlx::query(
-            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version, expiry)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version, expiry, columns)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
+                 WHERE a.attrelid = pg_catalog.to_regclass($8)::oid AND a.attnum > 0 AND NOT a.attisdropped))
              ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version,
-                 fingerprint = excluded.fingerprint, captured_at = pg_catalog.clock_timestamp()",
+                 fingerprint = excluded.fingerprint, columns = excluded.columns, captured_at = pg_catalog.clock_timestamp()",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
@@ -89,6 +90,7 @@ impl Source {
         .bind(mark)
         .bind(CAPTURE_VERSION)
         .bind(binding.table.expiry())
+        .bind(binding.relation.sql())
         .execute(&mut *transaction)
         .await
         .doing(doing)?;

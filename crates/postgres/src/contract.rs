@@ -30,6 +30,9 @@ pub struct Adopted {
     pub layout: String,
     /// The settings that decide when items expire; `None` where an earlier Lockstep captured the table.
     pub expiry: Option<String>,
+    /// Columns of the relation when it was taken; `None` where an earlier Lockstep took it.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
 }
 
 /// The tables of a migration.
@@ -125,6 +128,7 @@ impl Adopted {
             compare("target", adopted, &binding.target_name);
         }
         wrong.extend(self.decided_otherwise(binding));
+        wrong.extend(self.not_known_to(binding));
         wrong
     }
 
@@ -132,6 +136,23 @@ impl Adopted {
     /// is none.
     pub fn decided_otherwise(&self, binding: &TableBinding) -> Vec<String> {
         self.decided_by(binding.name(), &binding.table.layout(), &binding.table.expiry())
+    }
+
+    /// Says which columns of the migration's a process does not know. What it writes would go without them.
+    fn not_known_to(&self, binding: &TableBinding) -> Option<String> {
+        let known = |name: &str| {
+            binding.table.columns().iter().any(|column| column.name == name) || binding.table.omits(name)
+        };
+        let unknown: Vec<&str> =
+            self.columns.iter().flatten().map(String::as_str).filter(|name| !known(name)).collect();
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "{}: the migration has taken column {}, which this process does not know, and what it writes would go \
+                 without it; run the newer build (a declared table is read again at each start)",
+                binding.name(),
+                unknown.join(" and ")
+            )
+        })
     }
 
     fn decided_by(&self, name: &str, layout: &str, expiry: &str) -> Vec<String> {
@@ -289,7 +310,8 @@ mod tests {
         let (layout, expiry) = (adopted.0.to_owned(), adopted.1.map(str::to_owned));
         let text = String::new;
         let (target_name, target_id) = (None, None);
-        let adopted = Adopted { name: text(), relation: text(), target_name, target_id, layout, expiry };
+        let (name, relation, columns) = (text(), text(), None);
+        let adopted = Adopted { name, relation, target_name, target_id, layout, expiry, columns };
         let told = adopted.decided_by("t", configured.0, configured.1);
         let named: Vec<&str> = told.iter().filter_map(|told| Some(told.split_once(": ")?.0)).collect();
         let setting =
@@ -322,8 +344,15 @@ mod tests {
         check((&adopted, None), (&without, "off"), &["indexes"]);
         let text = String::new;
         let (target_name, target_id, expiry) = (None, None, None);
-        let adopted =
-            Adopted { name: text(), relation: text(), target_name, target_id, layout: adopted, expiry };
+        let adopted = Adopted {
+            name: text(),
+            relation: text(),
+            target_name,
+            target_id,
+            layout: adopted,
+            expiry,
+            columns: None,
+        };
         let told = adopted.decided_by("t", &changed, "off").join("; ");
         assert!(told.contains(r#"the migration has "{at}", and "{id}" is configured"#), "{told}");
         assert!(!told.contains("by_kind"), "{told}");

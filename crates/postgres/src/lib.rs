@@ -4,7 +4,7 @@
 //! table's names and SQL), `catalog` (a table for
 //! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
-//! (which tables go where), `fault` (what the driver's errors mean), `partitions` and `take_in` (of a table
+//! (which tables go where), `fault` (what the driver's errors mean), `bring` (rows with a column that was added), `partitions` and `take_in` (of a table
 //! that has some), `url`, `password`,
 //! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
 //! server does not answer), `path`, `plans` (statements of a
@@ -40,6 +40,7 @@ mod begin;
 mod binding;
 mod block_ranges;
 mod blocks;
+mod bring;
 mod budget;
 mod calls;
 mod capture;
@@ -192,7 +193,10 @@ pub use remembered::{Completed, CompletedTable, Whose, read_whose};
 pub use session_settings::{connect_own, make_own_session};
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
-pub use shape::{RowSecurity, Shape, column_types, column_types_of, columns_of, hides, is_moved, read_order};
+pub use shape::{
+    RowSecurity, Shape, column_types, column_types_of, columns_of, hides, is_moved, read_order,
+    unknown_columns,
+};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use strangers::{ForeignHolder, Prepared};

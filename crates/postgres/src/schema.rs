@@ -49,6 +49,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (48, "told_after", include_str!("told_after.sql")),
     (49, "frozen_hint", include_str!("frozen_hint.sql")),
     (50, "settings_kept", include_str!("settings_kept.sql")),
+    (54, "known_columns", include_str!("known_columns.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.

@@ -37,6 +37,9 @@ pub enum Shape {
     /// column in the place of one, and no trigger saw it; or its key has another order by now, so that what
     /// was read of it up to some key is not what lies before that key.
     Rewritten,
+    /// Columns were added, and nothing else was done to the others that shows: a line of the fingerprint for
+    /// each. A build that knows them may take them, see [`Source::install_capture`].
+    Widened(Vec<String>),
     /// Columns or key are others.
     Changed,
     /// Partitions went, or came with what no trigger saw; a sentence for each.
@@ -79,6 +82,47 @@ fn sorted(columns: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = columns.lines().collect();
     lines.sort_unstable();
     lines
+}
+
+/// Returns the lines that `now` has and `captured` does not, where it has all of those; `None` where one of
+/// them went, or there is a line about the key among them.
+fn added(captured: &str, now: &str) -> Option<Vec<String>> {
+    let mut lines = sorted(now);
+    for line in sorted(captured) {
+        let at = lines.iter().position(|other| *other == line)?;
+        lines.remove(at);
+    }
+    let key = captured.lines().next_back().filter(|line| line.starts_with("PRIMARY KEY "));
+    // The key is the last line: one that comes where there was none is not a column.
+    let is_same_key = now.lines().next_back().filter(|line| line.starts_with("PRIMARY KEY ")) == key;
+    is_same_key.then(|| lines.into_iter().map(str::to_owned).collect())
+}
+
+/// Returns the columns in a fingerprint that a table does not know, as their lines there. 1. A column was
+/// added, and taken by a build that knows it. 2. A relay of the build before begins its next pass. 3. To it
+/// the table is the one that is recorded, and each row would go without the column.
+pub fn unknown_columns(fingerprint: &str, binding: &TableBinding) -> Vec<String> {
+    let mut known: Vec<&str> = binding.table.columns().iter().map(|column| column.name).collect();
+    // A line ends at the end of a name's line.
+    if known.iter().any(|name| name.contains('\n')) {
+        return Vec::new();
+    }
+    // The longest first: `a b text` is a column `a b`, where there is one.
+    known.sort_unstable_by_key(|name| std::cmp::Reverse(name.len()));
+    let columns = Parts::of(fingerprint).columns;
+    let mut lines: Vec<&str> = columns.lines().collect();
+    lines.pop_if(|line| line.starts_with("PRIMARY KEY "));
+    let mut is_unknown = |line: &&str| {
+        let named = |name: &&str| line.strip_prefix(*name).is_some_and(|rest| rest.starts_with(' '));
+        match known.iter().position(named) {
+            Some(at) => {
+                known.remove(at);
+                false
+            }
+            None => !line.char_indices().any(|(at, c)| c == ' ' && binding.table.omits(&line[..at])),
+        }
+    };
+    lines.into_iter().filter(|line| is_unknown(line)).map(str::to_owned).collect()
 }
 
 /// Returns what hides rows of a relation with this fingerprint, as `kind: sentence`.
@@ -164,7 +208,8 @@ impl Shape {
     pub fn of(captured: &str, now: &str) -> Self {
         let (captured, now) = (Parts::of(captured), Parts::of(now));
         // In whatever order: one that was dropped and added again comes last.
-        let is_changed = sorted(captured.columns) != sorted(now.columns);
+        let (captured_columns, now_columns) = (captured.columns, now.columns);
+        let is_changed = sorted(captured_columns) != sorted(now_columns);
         // A primary key that was dropped is a change, and undoing it repairs the key as well.
         let is_of_change = is_changed && now.hides.iter().all(|way| way.starts_with(KEYLESS));
         if !now.hides.is_empty() && !is_of_change {
@@ -177,7 +222,10 @@ impl Shape {
             return if captured.columns == now.columns { Self::Same } else { Self::Changed };
         };
         if is_changed {
-            Self::Changed
+            match added(captured_columns, now_columns) {
+                Some(lines) if now.hides.is_empty() => Self::Widened(lines),
+                _ => Self::Changed,
+            }
         } else if columns != columns_now
             || (order != order_now && !order.is_empty() && !order_now.is_empty())
             || (touched != touched_now && (file != file_now || moved(&captured, &now)))
@@ -195,6 +243,9 @@ impl Shape {
             Self::Rewritten => "a statement such as ALTER TABLE has rewritten its values, or put another column in the place of \
                                 one of the same name, or its key sorts by another collation, and no trigger saw that"
                 .to_owned(),
+            Self::Widened(lines) => {
+                format!("a column was added since capture was installed, and is not taken yet: {}", lines.join(", "))
+            }
             Self::Changed => "its columns or its key have changed since capture was installed".to_owned(),
             Self::Partitions(changes) => changes.join("; "),
             Self::Grown(names) => format!("partition {} was added, and is not taken in yet", names.join(" and ")),
@@ -209,6 +260,12 @@ impl Shape {
             Self::Rewritten => {
                 format!("run {Doctor}, then {RepairState}, which takes the table as it is \
                     now and compares both stores").into()
+            }
+            Self::Widened(_) => {
+                format!("run a build that knows it everywhere (a declared table is read again at each start), \
+                    then {Doctor} and {RepairState}, which takes it and brings each row of it; \
+                    or drop the column. While DynamoDB is the truth it cannot be taken: drop it, \
+                    and add it after the way back").into()
             }
             Self::Changed => {
                 format!("undo the change of the table, or end this migration \

@@ -126,6 +126,12 @@ pub struct TableSeen {
     pub capture: CaptureSeen,
     /// Whether columns and key are no longer those that were captured.
     pub fingerprint_changed: bool,
+    /// Columns that were added since capture was installed, with their types.
+    pub widened: Vec<String>,
+    /// The names of those that are moved.
+    pub added: Vec<String>,
+    /// What keeps this build from reading them, a sentence each.
+    pub unknown_columns: Vec<String>,
     /// Whether a statement about the table has rewritten values past its triggers.
     pub rewritten: bool,
     /// Partitions of it that went, or came with rows unseen, a sentence for each.

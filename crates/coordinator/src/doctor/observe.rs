@@ -196,6 +196,12 @@ async fn answer_of(target: &Target, binding: &TableBinding) -> InTarget {
     InTarget { target: there, expiry, undeclared: found.undeclared }
 }
 
+/// Returns a column as its line in a fingerprint.
+fn line_of((name, sql_type, nullable): &(String, String, bool)) -> String {
+    let sql_type = sql_type.strip_prefix("public.").unwrap_or(sql_type);
+    format!("{name} {sql_type}{}", if *nullable { "" } else { " not null" })
+}
+
 async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen) -> Result<()> {
     let name = binding.name();
     seen.capture = match source.capture_state(binding).await? {
@@ -223,6 +229,17 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
             Shape::Same | Shape::Grown(_) => {}
             Shape::Partitions(changes) => seen.partitions = changes,
             Shape::Rewritten => seen.rewritten = true,
+            Shape::Widened(lines) => {
+                let now = source.describe(binding).await?;
+                seen.unknown_columns = now.mismatches(binding);
+                let is_moved = |name: &str| binding.table.columns().iter().any(|column| column.name == name);
+                let added = now
+                    .columns
+                    .iter()
+                    .filter(|column| is_moved(&column.0) && lines.contains(&line_of(column)));
+                seen.added = added.map(|(name, ..)| name.clone()).collect();
+                seen.widened = lines;
+            }
             Shape::Changed => seen.fingerprint_changed = true,
             Shape::Hidden(ways) => seen.hidden = ways,
         }
@@ -235,6 +252,7 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
             target_id: None,
             layout,
             expiry: None,
+            columns: None,
         });
         seen.settings_changed = adopted.decided_otherwise(binding);
         seen.adopted_another = target_name.filter(|adopted| *adopted != binding.target_name);

@@ -19,6 +19,13 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Take a table with the columns that were added to it, while PostgreSQL is the truth.
+    Widen {
+        /// The table.
+        table: String,
+        /// The columns.
+        columns: Vec<String>,
+    },
     /// Take a source table as it is now for the one that was captured, in DynamoOnly, where nothing is copied
     /// from it.
     TakeShape {
@@ -60,6 +67,13 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Mark each row that has a value in a column that was added, in the epoch that began when it was taken.
+    BringColumns {
+        /// The table.
+        table: String,
+        /// The columns.
+        columns: Vec<String>,
+    },
     /// Copy the initial load, which knows what is there already.
     Backfill,
     /// Compare both stores whole, and bring DynamoDB to what PostgreSQL says.
@@ -74,6 +88,12 @@ impl fmt::Display for Remedy {
         match self {
             Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
             Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
+            Self::Widen { table, columns } => {
+                write!(f, "take {table} with column {}, which was added to it", columns.join(" and "))
+            }
+            Self::BringColumns { table, columns } => {
+                write!(f, "mark each row of {table} that has a value of {}", columns.join(" or "))
+            }
             Self::Refreeze { table } => write!(
                 f,
                 "install the triggers of {table} again, so that PostgreSQL takes no write but the reverse \

@@ -1,8 +1,8 @@
 //! Findings of one table. Pure.
 
 use lockstep_core::Advice::{
-    Backfill, Complete, DeadLetters, Relay, RepairStateAtOnce, ReverseBackfill, RollbackToPostgresOnly,
-    SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
+    Backfill, Complete, DeadLetters, Relay, RepairState, RepairStateAtOnce, ReverseBackfill,
+    RollbackToPostgresOnly, SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
 };
 use lockstep_core::Phase;
 
@@ -108,11 +108,8 @@ fn capture(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
                 "install the triggers again, and compare both stores whole",
             );
             // The schema first: with an unknown column, installing again would bless it.
-            add(if table.fingerprint_changed || !table.hidden.is_empty() {
-                broken
-            } else {
-                broken.mended_by(remedy)
-            });
+            let is_other = table.fingerprint_changed || !table.widened.is_empty();
+            add(if is_other || !table.hidden.is_empty() { broken } else { broken.mended_by(remedy) });
         }
         CaptureSeen::Elsewhere(relation) => add(Finding::broken(
             format!("capture was installed on {relation}, and {} is configured", table.relation),
@@ -202,6 +199,7 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
         ));
     }
     partitions(table, phase, add);
+    widened(table, phase, add);
     if table.rewritten {
         let remedy = match phase {
             Phase::DynamoOnly => Remedy::TakeShape { table: table.name.clone() },
@@ -222,6 +220,30 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
             "take the table as it is now, and compare both stores whole",
         );
         add(rewritten.mended_by(remedy));
+    }
+}
+
+/// Judges columns that were added.
+fn widened(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
+    if table.widened.is_empty() {
+        return;
+    }
+    let what = format!("a column was added to {}: {}", table.relation, table.widened.join(", "));
+    let means = "items would go without it, so backfill, relay, comparisons and steps stop; what changes is captured all the same";
+    if phase == Phase::DynamoOnly {
+        let next = "drop the column; it can be added and taken after the way back";
+        add(Finding::broken(what, means, next));
+    } else if !table.unknown_columns.is_empty() {
+        let why = table.unknown_columns.join("; ");
+        let next = format!(
+            "run a build that knows it, here and in applications, and then {RepairState}; or drop the column"
+        );
+        add(Finding::broken(format!("{what}. This build does not know it: {why}"), means, next));
+    } else {
+        let next = "where each application runs a build that knows it, take the table as it is now, and bring each row that has a value of it. \
+             In an epoch of its own, after which older builds write no more, and in DualWrite at most";
+        let remedy = Remedy::Widen { table: table.name.clone(), columns: table.added.clone() };
+        add(Finding::broken(what, means, next).mended_by(remedy));
     }
 }
 

@@ -29,6 +29,15 @@ pub(super) async fn apply(
     match remedy {
         Remedy::SettleSteps => settle(migration, observer).await,
         Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,
+        Remedy::Widen { table, .. } => widen(migration, binding(migration, table)?).await,
+        // All that came is computed by PostgreSQL, and left out.
+        Remedy::BringColumns { columns, .. } if columns.is_empty() => Ok(()),
+        Remedy::BringColumns { table, columns } => {
+            let marked = migration.source.mark_rows_with(binding(migration, table)?, columns).await?;
+            observer
+                .note(&format!("{table}: {marked} rows with a value of {} are marked", columns.join(" or ")));
+            Ok(())
+        }
         Remedy::TakeShape { table } | Remedy::TakePartitions { table } => {
             Ok(migration.source.take_shape(binding(migration, table)?).await?)
         }
@@ -110,6 +119,29 @@ async fn recapture(migration: &MigrationContext, binding: &TableBinding) -> Resu
     }
     // Rows that were inserted meanwhile may lie in ranges that are done.
     source.forget_ranges(binding.name()).await?;
+    Ok(source.install_capture(binding, &fingerprint).await?)
+}
+
+/// Takes a table with the columns that were added to it. Their values are brought once the epoch is another:
+/// until then builds that do not know them may write.
+async fn widen(migration: &MigrationContext, binding: &TableBinding) -> Result<()> {
+    let (source, doing) = (&migration.source, format!("taking {} as it is now", binding.relation));
+    let fingerprint = source.fingerprint(binding).await?;
+    let captured =
+        source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    if !matches!(Shape::of(&captured, &fingerprint), Shape::Widened(_)) {
+        return require_shape(binding, &captured, &fingerprint);
+    }
+    if source.control().await?.phase == Phase::DynamoOnly {
+        let why = "DynamoDB is the truth: drop the column, and add it after the way back";
+        return Err(StoreError::source(Kind::Refused, doing, why).into());
+    }
+    let unknown = source.describe(binding).await?.mismatches(binding);
+    if !unknown.is_empty() {
+        let why = format!("this build does not know what was added: {}", unknown.join("; "));
+        return Err(StoreError::source(Kind::Refused, doing, why).into());
+    }
+    // Values that a rewrite has changed beside the new column are found by the comparison that follows.
     Ok(source.install_capture(binding, &fingerprint).await?)
 }
 

@@ -25,6 +25,27 @@ fn a_rewrite_is_told_from_what_changes_no_value() {
 }
 
 #[test]
+fn columns_that_were_added_are_told_from_every_other_change() {
+    let captured = fingerprint("a b 1");
+    let with = |lines: &str| format!("id bigint not null\n{lines}\nPRIMARY KEY (id){SHAPE}d e 1");
+    let widened = |lines: &[&str]| Shape::Widened(lines.iter().map(|&line| line.to_owned()).collect());
+    check(&captured, &with("note text"), &widened(&["note text"]));
+    check(&captured, &with("note text\nid bigint not null"), &widened(&["id bigint not null", "note text"]));
+    check(&captured, &with("a integer not null\nb b"), &widened(&["a integer not null", "b b"]));
+    // One that went, or is another one, besides.
+    check(&captured, &with("note text").replacen("bigint", "integer", 1), &Shape::Changed);
+    check(&with("note text"), &captured, &Shape::Changed);
+    check(&with("note text"), &with("other text"), &Shape::Changed);
+    // The key is no column.
+    check(&captured, &with("note text").replacen("KEY (id)", "KEY (id, note)", 1), &Shape::Changed);
+    let keyless = captured.replacen("\nPRIMARY KEY (id)", "", 1);
+    check(&keyless, &captured, &Shape::Changed);
+    // Rows that cannot be seen come first.
+    let hidden = format!("{}{HIDES}rule: r", with("note text"));
+    check(&captured, &hidden, &Shape::Hidden(vec!["rule: r".to_owned()]));
+}
+
+#[test]
 fn a_record_of_an_older_lockstep_is_taken_where_its_columns_agree() {
     let old = "id bigint not null\nPRIMARY KEY (id)";
     check(old, &fingerprint("a b 1"), &Shape::Same);

@@ -6,7 +6,7 @@
 //! out), `types` (every type there and back), `typed` (the same of tables in Rust), `random` (any schema, any
 //! row, any template), `same_items` (declared and typed tables agree), `refused`, `together` (many tables),
 //! `stranger` (what published schemas have shown), `several_texts` (keys whose equal values have several),
-//! `renamed` (attributes of other names), `in_rust` (structs that `init` prints), `waited` (rows that expire
+//! `renamed` (attributes of other names), `in_rust` (structs that `init` prints), `widened` (columns that come under way), `waited` (rows that expire
 //! while the backfill waits).
 
 mod in_rust;
@@ -31,6 +31,7 @@ mod traps;
 mod typed;
 mod types;
 mod waited;
+mod widened;
 
 use std::path::{Path, PathBuf};
 
