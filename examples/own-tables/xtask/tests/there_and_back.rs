@@ -99,7 +99,10 @@ async fn three_tables_of_another_workspace_go_there_and_back_while_the_shop_writ
     let checks = tried["checks"].as_array().expect("checks");
     for table in TABLES {
         let of_table: Vec<&Value> = checks.iter().filter(|check| check["table"] == table).collect();
-        assert!(of_table.len() > 1 && of_table.iter().all(|check| check["passed"] == true), "{table}: {tried}");
+        assert!(
+            of_table.len() > 1 && of_table.iter().all(|check| check["passed"] == true),
+            "{table}: {tried}"
+        );
     }
     let compared = place.run(&["validate", "--no-relay", "--latency", "3"]).await;
     assert_eq!(compared["verdict"], "consistent", "{compared}");
