@@ -60,6 +60,34 @@ fn no_crate_that_deny_toml_bans_is_in_the_lock_file() {
     }
 }
 
+/// 1. A library comes to need another crate. 2. Only a step that is run apart builds the workspace of the
+/// example, with `--locked`. 3. Its lock file does not have that crate, and nothing tells for weeks.
+#[test]
+fn the_lock_file_of_the_example_has_what_each_library_needs() {
+    let lock = files::read("examples/own-tables/Cargo.lock");
+    let (metadata, mut seen) = (metadata(), 0);
+    for package in lock.split("[[package]]").skip(1) {
+        let name = package.lines().find_map(|line| line.strip_prefix("name = ")).unwrap_or_default();
+        let is_it = |other: &&Value| other["name"].as_str() == Some(name.trim_matches('"'));
+        let packages = metadata["packages"].as_array().expect("packages").iter();
+        let mut libraries =
+            packages.filter(|of| of["name"].as_str().is_some_and(|name| name.starts_with("lockstep")));
+        let Some(ours) = libraries.find(is_it) else { continue };
+        seen += 1;
+        let has = |needed: &str| {
+            package.lines().any(|line| {
+                line.split('"').nth(1) == Some(needed) || line.starts_with(&format!(" \"{needed} "))
+            })
+        };
+        let needed = ours["dependencies"].as_array().expect("dependencies").iter();
+        let always = needed.filter(|of| of["kind"].is_null() && of["optional"] == false);
+        for needed in always.filter_map(|of| of["name"].as_str()) {
+            assert!(has(needed), "{name} needs {needed}: build examples/own-tables without --locked once");
+        }
+    }
+    assert!(seen > 8, "the libraries were found: {seen}");
+}
+
 /// The packages of this machine's platform: those of others need not have been downloaded.
 fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
