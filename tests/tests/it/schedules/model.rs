@@ -75,6 +75,11 @@ impl Model {
         self.with(|history| {
             history.now += 1;
             let attempts = history.rows.entry(key).or_default();
+            let is_new = state == State::Absent || attempts.iter().all(|a| a.state != state);
+            assert!(
+                is_new,
+                "{state:?} of {key:?} was written before: what is seen would not say who wrote it"
+            );
             attempts.push(Attempt { state, began: history.now, ended: None });
             Trying(key, attempts.len() - 1)
         })
