@@ -61,9 +61,8 @@ const NAMED: usize = 12;
 /// When the source does not answer, has no such table, or the file is there already.
 pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -> anyhow::Result<Exit> {
     let out = args.out.unwrap_or_else(|| PathBuf::from(if args.rust { "-" } else { FILE }));
-    let to_stdout = out.as_os_str() == "-";
     // A link that leads nowhere is there as well: another user may have made it.
-    if !to_stdout && out.symlink_metadata().is_ok() {
+    if !is_stdout(&out) && out.symlink_metadata().is_ok() {
         let message =
             format!("{} is there already; name another file with --out, or remove it", out.display());
         return Err(Failure::usage(message));
@@ -92,7 +91,11 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
     source.close().await;
     let proposals = proposals?;
     if let Some(structs) = structs.transpose()? {
-        return hand_out(&structs, &out, to_stdout, json);
+        let said = match first_of(&structs.left, NAMED) {
+            none if none.is_empty() => String::new(),
+            some => format!("\nWithout one, for the reasons that the file names: {some}"),
+        };
+        return hand_out(&structs, &out, json, "has structs of", &said);
     }
     let text = file(
         &proposals,
@@ -103,61 +106,50 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
     let is_hidden = config.source.url.as_ref().is_none_or(|url| url.to_string() != url.expose());
     let is_proposed = |name: &str| proposals.iter().any(|one| one.movable && one.name == name);
     require_tables_alone(&text, is_proposed)?;
-    if to_stdout && !json {
-        print(&text);
-        return Ok(Exit::Done);
-    }
-    if !to_stdout {
-        write_private(&out, |file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("writing {}", out.display()))?;
-    }
     let name = |proposal: &Proposal| proposal.name.clone();
     let (movable, left): (Vec<_>, Vec<_>) = proposals.iter().partition(|proposal| proposal.movable);
-    let (movable, left): (Vec<String>, Vec<String>) =
-        (movable.into_iter().map(name).collect(), left.into_iter().map(name).collect());
-    if json {
-        print_json(&json!({ "declared": movable, "not_declared": left, "file": out, "text": text }));
-    } else {
-        let mut said =
-            format!("{} declares {}: {}", out.display(), tables(movable.len()), first_of(&movable, NAMED));
-        if !left.is_empty() {
-            let _ = write!(said, "\nNot declared, for the reasons that the file names: {}", left.join(", "));
-        }
-        let unset = match (is_hidden, target) {
-            (true, Some(_)) => "set source.url, ",
-            (true, None) => "set source.url and the target, ",
-            (false, Some(_)) => "",
-            (false, None) => "set the target, ",
-        };
-        let _ = write!(said, "\nRead it, {unset}and run `cargo xtask plan` and `cargo xtask migrate`.");
-        print(&said);
+    let (written, left) = (movable.into_iter().map(name).collect(), left.into_iter().map(name).collect());
+    let declared = Written { text, written, left };
+    let mut said = String::new();
+    if !declared.left.is_empty() {
+        let left = declared.left.join(", ");
+        let _ = write!(said, "\nNot declared, for the reasons that the file names: {left}");
     }
-    Ok(Exit::Done)
+    let unset = match (is_hidden, target) {
+        (true, Some(_)) => "set source.url, ",
+        (true, None) => "set source.url and the target, ",
+        (false, Some(_)) => "",
+        (false, None) => "set the target, ",
+    };
+    let _ = write!(said, "\nRead it, {unset}and run `cargo xtask plan` and `cargo xtask migrate`.");
+    hand_out(&declared, &out, json, "declares", &said)
 }
 
-/// Prints or writes structs.
-fn hand_out(structs: &rust::Written, out: &Path, to_stdout: bool, json: bool) -> anyhow::Result<Exit> {
-    let rust::Written { text, written, left } = structs;
-    if !to_stdout {
+/// A text for the tables of a database, and which of them are in it.
+struct Written {
+    text: String,
+    written: Vec<String>,
+    left: Vec<String>,
+}
+
+fn is_stdout(out: &Path) -> bool {
+    out.as_os_str() == "-"
+}
+
+/// Prints or writes a text. What it `has` of which tables, and `said`, are told where it is not printed.
+fn hand_out(written: &Written, out: &Path, json: bool, has: &str, said: &str) -> anyhow::Result<Exit> {
+    let Written { text, written, left } = written;
+    if !is_stdout(out) {
         write_private(out, |file| file.write_all(text.as_bytes()))
             .with_context(|| format!("writing {}", out.display()))?;
     }
     if json {
         print_json(&json!({ "declared": written, "not_declared": left, "file": out, "text": text }));
-    } else if to_stdout {
+    } else if is_stdout(out) {
         print(text);
     } else {
-        let left = match first_of(left, NAMED) {
-            none if none.is_empty() => none,
-            some => format!("\nWithout one, for the reasons that the file names: {some}"),
-        };
-        let has = format!(
-            "{} has structs of {}: {}",
-            out.display(),
-            tables(written.len()),
-            first_of(written, NAMED)
-        );
-        print(&format!("{has}{left}"));
+        let (number, names) = (tables(written.len()), first_of(written, NAMED));
+        print(&format!("{} {has} {number}: {names}{said}", out.display()));
     }
     Ok(Exit::Done)
 }
@@ -225,7 +217,7 @@ fn no_table(relation: &Relation, known: &[Relation]) -> String {
         let apart = |other: &Relation| {
             let other = of(&other.name);
             let within = other.contains(&name) || name.contains(&other);
-            if within { 1 } else { letters_apart(&name, &other) }
+            if within { 1 } else { strsim::levenshtein(&name, &other) }
         };
         let most = (name.chars().count() / 3).max(1);
         let mut near: Vec<(usize, &Relation)> = known.iter().map(|other| (apart(other), other)).collect();
@@ -244,22 +236,6 @@ fn no_table(relation: &Relation, known: &[Relation]) -> String {
         (meant, _) => format!("; is {meant} meant?"),
     };
     format!("there is no table {relation} in this database{meant}")
-}
-
-/// Returns how many letters have to be put in, left out or changed to make one word of the other
-/// (Levenshtein).
-fn letters_apart(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut before: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut now = vec![at + 1];
-        for (place, against) in other.iter().enumerate() {
-            let changed = before[place] + usize::from(letter != *against);
-            now.push(changed.min(before[place + 1] + 1).min(now[place] + 1));
-        }
-        before = now;
-    }
-    before[other.len()]
 }
 
 /// A proposal that was held against rows.

@@ -19,12 +19,16 @@ pub(super) async fn gate(
     binding: &TableBinding,
     capacities: &[WriteCapacity],
 ) -> Result<GateResult> {
-    let ranges = migration.source.ranges(binding.name()).await?;
-    if !ranges.is_empty() && ranges.iter().all(|range| range.done) {
+    if is_copied(migration, binding).await? {
         return Ok(GateResult::pass(NAME, "its initial load is copied"));
     }
     let budget = migration.options.backfill.write_units_per_s_max;
     Ok(judge(&binding.target_name, capacities, budget, places(migration)))
+}
+
+async fn is_copied(migration: &MigrationContext, binding: &TableBinding) -> Result<bool> {
+    let ranges = migration.source.ranges(binding.name()).await?;
+    Ok(!ranges.is_empty() && ranges.iter().all(|range| range.done))
 }
 
 /// Name of the gate of the account.
@@ -44,12 +48,11 @@ fn ask_for_more() -> String {
 pub(super) async fn of_account(migration: &MigrationContext) -> Result<Option<GateResult>> {
     let budget = migration.options.backfill.write_units_per_s_max.filter(|budget| *budget > 0);
     let Some(budget) = budget else { return Ok(None) };
-    let mut is_copied = true;
+    let mut to_copy = false;
     for binding in &migration.tables {
-        let ranges = migration.source.ranges(binding.name()).await?;
-        is_copied = is_copied && !ranges.is_empty() && ranges.iter().all(|range| range.done);
+        to_copy = to_copy || !is_copied(migration, binding).await?;
     }
-    if is_copied {
+    if !to_copy {
         return Ok(None);
     }
     Ok(Some(match migration.target.write_quotas().await {

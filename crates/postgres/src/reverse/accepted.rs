@@ -12,10 +12,9 @@
 use std::collections::HashMap;
 
 use lockstep_core::{Attributes, Doing, Epoch, Result, Version, version_of};
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-use crate::binding::text_digest_sql;
+use super::remember::among;
 use crate::{Source, TableBinding};
 
 /// Version in the note of an item that has none. NULL is there where the feed has not read it.
@@ -67,20 +66,12 @@ impl Source {
         // By `to_jsonb`: a comparison also reads the schema of an older Lockstep, which keeps no version.
         let sql = format!(
             "SELECT a.place, (pg_catalog.to_jsonb(a) ->> 'version')::bigint FROM lockstep.reverse_again a
-             WHERE a.table_name = $1 AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NOT NULL
+             WHERE {} AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NOT NULL
                  AND (pg_catalog.to_jsonb(a) ->> 'version')::bigint >= 0
-                 AND NOT EXISTS (SELECT FROM lockstep.reverse_riders r WHERE r.table_name = $1)
-                 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
-            text_digest_sql("a.place"),
-            text_digest_sql("asked"),
+                 AND NOT EXISTS (SELECT FROM lockstep.reverse_riders r WHERE r.table_name = $1)",
+            among(),
         );
-        let found: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(binding.name())
-            .bind(places)
-            .fetch_all(self.pool())
-            .await
-            .doing("asking what was accepted to stay behind")?;
-        Ok(found.into_iter().map(|(place, version)| (place, Version(version))).collect())
+        self.versions_by(sql, binding, places).await.doing("asking what was accepted to stay behind")
     }
 }
 

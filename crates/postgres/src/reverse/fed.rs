@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lockstep_core::{Doing, Result, Version};
 use sqlx::AssertSqlSafe;
 
-use crate::binding::text_digest_sql;
+use super::remember::among;
 use crate::{Source, TableBinding};
 
 impl Source {
@@ -25,19 +25,22 @@ impl Source {
         binding: &TableBinding,
         places: &[String],
     ) -> Result<HashMap<String, Version>> {
-        let sql = format!(
-            "SELECT place, version FROM lockstep.reverse_places
-             WHERE table_name = $1
-                 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
-            text_digest_sql("place"),
-            text_digest_sql("asked"),
-        );
+        let sql = format!("SELECT place, version FROM lockstep.reverse_places WHERE {}", among());
+        self.versions_by(sql, binding, places).await.doing("asking which versions of items came back")
+    }
+
+    /// Reads places and their versions by a statement about table `$1` and the places `$2`.
+    pub(super) async fn versions_by(
+        &self,
+        sql: String,
+        binding: &TableBinding,
+        places: &[String],
+    ) -> sqlx::Result<HashMap<String, Version>> {
         let found: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(binding.name())
             .bind(places)
             .fetch_all(self.pool())
-            .await
-            .doing("asking which versions of items came back")?;
+            .await?;
         Ok(found.into_iter().map(|(place, version)| (place, Version(version))).collect())
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum Guard {
 }
 
 /// The condition that a row is of table `$1` and of one of the places `$2`.
-fn among() -> String {
+pub(super) fn among() -> String {
     format!(
         "table_name = $1 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
         text_digest_sql("place"),

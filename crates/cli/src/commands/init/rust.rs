@@ -3,14 +3,7 @@
 use lockstep_declared::{Proposal, Structs, rust_comment};
 use lockstep_postgres::{Relation, Source};
 
-use super::declaration_of;
-
-/// Structs of the tables, and which are among them.
-pub(super) struct Written {
-    pub(super) text: String,
-    pub(super) written: Vec<String>,
-    pub(super) left: Vec<String>,
-}
+use super::{Written, declaration_of};
 
 const HEAD: &str = "\
 // Made by `init --rust`. Every line may be changed; docs/derive.md says what each word means. Beside
