@@ -8,6 +8,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::legacy::Legacy;
 use super::writers::Writers;
 use super::{ConfigError, DECLARED, ENV_PREFIX, ENVIRONMENT, FILE, Registry};
 
@@ -111,6 +112,13 @@ pub fn gather(
     check: &dyn Fn(&Figment) -> Result<(), ConfigError>,
 ) -> Result<Gathered, ConfigError> {
     let mut figment = defaults.clone();
+    let legacy = Legacy::of(&inputs.environment);
+    legacy.tell();
+    let texts = legacy.read.iter().map(|(key, (_, text))| (key.clone(), *text));
+    let settings = as_meant(texts, |settings| {
+        check(&defaults.clone().merge(Layer::of(legacy.metadata(), settings.iter().cloned()))).is_ok()
+    });
+    figment = figment.merge(Layer::of(legacy.metadata(), settings.into_iter()));
     let (mut replaced, mut writers) = (false, None);
     match (inputs.path()?, &inputs.profile) {
         (Some(path), profile) => {
@@ -144,7 +152,7 @@ pub fn gather(
         sorting.sort(&mut layer, replaced);
         check(&figment.clone().merge(layer)).is_ok()
     };
-    let mut over = [environment(&as_meant(&inputs.environment, reads)), flags(&inputs.flags)];
+    let mut over = [environment(&as_meant(of_ours(&inputs.environment), reads)), flags(&inputs.flags)];
     over.iter_mut().for_each(|layer| sorting.sort(layer, replaced));
     Ok(Gathered { figment: over.into_iter().fold(figment, Figment::merge), file: writers })
 }
@@ -224,24 +232,30 @@ fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a Strin
     ConfigError::one(format!("there is no [profile.{name}] in {}; it has: {known}", path.display()))
 }
 
-/// Values that the environment sets. A variable is text; what looks like a number, a truth or a list is meant
-/// as one where it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
-fn as_meant(
-    variables: &[(String, String)],
-    reads: impl Fn(&[(String, Value)]) -> bool,
-) -> Vec<(String, Value)> {
-    let of_environment = variables.iter().filter_map(|(name, text)| {
+/// Keys that the environment sets by their own names.
+fn of_ours(variables: &[(String, String)]) -> impl Iterator<Item = (String, &str)> {
+    variables.iter().filter_map(|(name, text)| {
         let key = name.strip_prefix(ENV_PREFIX)?.to_lowercase();
         // Every key is in a section; LOCKSTEP_PROFILE and LOCKSTEP_LOG are other things.
-        let key = key.contains("__").then(|| key.replace("__", "."))?;
+        key.contains("__").then(|| (key.replace("__", "."), text.as_str()))
+    })
+}
+
+/// Values of variables. A variable is text; what looks like a number, a truth or a list is meant as one where
+/// it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
+fn as_meant<'a>(
+    texts: impl Iterator<Item = (String, &'a str)>,
+    reads: impl Fn(&[(String, Value)]) -> bool,
+) -> Vec<(String, Value)> {
+    let values = texts.map(|(key, text)| {
         let Ok(value) = text.parse::<Value>();
-        let text = (key, Value::from(text.clone()));
+        let text = (key, Value::from(text));
         let value = (text.0.clone(), value);
         let is_text = matches!(value.1, Value::String(..));
         let meant = !is_text && !reads(std::slice::from_ref(&value)) && reads(std::slice::from_ref(&text));
-        Some(if meant { text } else { value })
+        if meant { text } else { value }
     });
-    of_environment.collect()
+    values.collect()
 }
 
 fn environment(settings: &[(String, Value)]) -> Layer {

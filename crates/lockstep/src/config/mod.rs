@@ -2,20 +2,22 @@
 //!
 //! Five layers, later ones win: defaults; `lockstep.toml` (or a file that is named); the table
 //! `[profile.NAME]` of that file, if a profile is chosen; environment variables `LOCKSTEP_SECTION__KEY`;
-//! flags. Unknown keys are refused in every layer, because a misspelt bound is no bound. Every message names
+//! flags. The names of a dual-writing application's environment (`legacy`) lie under all of them but the
+//! defaults. Unknown keys are refused in every layer, because a misspelt bound is no bound. Every message names
 //! the key and where its value came from, and none shows a value.
 //!
 //! An application reads `source`, `target`, `tables`, `writes` and `reads`, and leaves the other sections to
 //! the command line, which checks them.
 //!
 //! In reading order: [`Registry`] (which tables there are), `sections` and `tables` (what can be set),
-//! `writers` (who else may write it), `layers` (where it comes from), `check` (what no type can say),
+//! `writers` (who else may write it), `layers` (where it comes from; `legacy`), `check` (what no type can say),
 //! `explain` (errors as sentences), `application`.
 
 mod application;
 mod check;
 mod explain;
 mod layers;
+mod legacy;
 mod registry;
 mod secret;
 mod sections;

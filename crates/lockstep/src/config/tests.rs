@@ -93,3 +93,54 @@ fn an_application_is_refused_what_the_command_line_is_refused() {
     refused(&format!("tables = 3\n{STORES}"), "`tables`");
     refused(&format!("{STORES}[profile.prod.tables.notes]\ntarget = 7"), "`tables.notes.target`");
 }
+
+#[test]
+fn names_of_a_dual_writing_applications_environment_are_read_and_give_way_to_ours() {
+    let with = |file: &str, environment: &[(&str, &str)]| {
+        let (folder, mut inputs) = inputs(file);
+        let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        inputs.environment = environment.iter().map(owned).collect();
+        let options = MigrationOptions::load(crate::tables![Notes], &inputs);
+        drop(folder);
+        options.map_err(|error| error.to_string())
+    };
+    let legacy = ("LEGACY_DATABASE_URL", "postgres://old@127.0.0.1/old");
+    let names = [
+        legacy,
+        ("DUAL_WRITE_MODE", "strict"),
+        ("DUAL_WRITE_CONTINUE_ON_FAILURE", "true"),
+        ("DUAL_WRITE_TIMEOUT_MS", "900"),
+        ("DUAL_WRITE_STRICT_ATTEMPTS_MAX", "7"),
+        ("DUAL_WRITE_ENABLED", "true"),
+        ("DUAL_WRITE_HYBRID_READ", ""),
+    ];
+    let options = with("", &names).expect("right");
+    let writes = &options.writes;
+    assert_eq!(options.source.url, legacy.1);
+    assert_eq!(
+        (
+            writes.dual_write,
+            writes.continue_on_write_failure,
+            writes.inline_timeout_ms,
+            writes.strict_attempts_max
+        ),
+        (crate::WriteMode::Strict, true, 900, 7)
+    );
+    // The file, and Lockstep's own variables.
+    let file = format!("{STORES}[writes]\ninline_timeout_ms = 800\n");
+    let ours = [names.as_slice(), &[("LOCKSTEP_WRITES__STRICT_ATTEMPTS_MAX", "2")]].concat();
+    let options = with(&file, &ours).expect("right");
+    assert_eq!(options.source.url, "postgres://app@127.0.0.1/shop");
+    assert_eq!((options.writes.inline_timeout_ms, options.writes.strict_attempts_max), (800, 2));
+    // What is wrong is named as it was written, and not shown.
+    let refused = with("", &[legacy, ("DUAL_WRITE_TIMEOUT_MS", "s3cret")]).expect_err("no number");
+    assert!(
+        refused.contains("environment variable DUAL_WRITE_TIMEOUT_MS") && !refused.contains("s3cret"),
+        "{refused}"
+    );
+    let refused = with("", &[("LEGACY_DATABASE_URL", "mysql://x:s3cret@y")]).expect_err("no PostgreSQL");
+    assert!(refused.contains("LEGACY_DATABASE_URL") && !refused.contains("s3cret"), "{refused}");
+    let found =
+        super::legacy::Legacy::of(&[("DUAL_WRITE_ENABLED".to_owned(), "true".to_owned())]).unread.len();
+    assert_eq!(found, 1, "it is told to set nothing");
+}
