@@ -121,7 +121,6 @@ const RIGHTS: &[(&str, On, &[Role])] = &[
     ("PartiQLInsert", Tables, &[Operator]),
     ("PartiQLSelect", Tables, &[Operator]),
     ("Query", Indexes, &[Operator, Application, ReadOnly]),
-    ("Scan", Indexes, &[Operator, ReadOnly]),
     ("DescribeStream", Streams, &[Operator, ReadOnly]),
     ("GetShardIterator", Streams, &[Operator]),
     ("GetRecords", Streams, &[Operator]),

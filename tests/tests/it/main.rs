@@ -67,6 +67,7 @@ mod process;
 mod quality;
 mod queries;
 mod reads;
+mod recorded_rights;
 mod relay;
 mod relay_at_rest;
 mod relay_batches;
