@@ -119,6 +119,13 @@ fn what_differs(table: &FedTable, keys: usize, columns: &BTreeSet<String>) -> St
         "{keys} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is \
             through{of_columns}"
     );
+    if table.has_loose_key() && columns.is_empty() {
+        return format!(
+            "{differ}. Its key takes several texts for one value: an item that is written under another text \
+                than PostgreSQL prints of its row is no row of its own. {Validate} shows it as an item without a \
+                row: delete it, or write it under that text; {ReverseBackfill} brings what else differs"
+        );
+    }
     match computed.is_empty() {
         true => format!(
             "{differ}: a trigger or a writer past Lockstep has changed them. {Validate} shows how; \

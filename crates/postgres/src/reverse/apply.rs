@@ -8,8 +8,9 @@ use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::entry::{Entry, State};
-use super::remember::{Guard, Why, clear_again, note_again, note_others, remember, remembered};
+use super::remember::{Guard, Why, clear_again, note_again, remember, remembered};
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
+use super::texts::note_heirs;
 use super::writer::{How, Writer};
 
 /// Outcome of a page.
@@ -211,5 +212,5 @@ async fn write(
             deleted.push(&entry.place);
         }
     }
-    note_others(connection, writer.table.binding.name(), &deleted).await
+    note_heirs(connection, writer.table, &deleted).await
 }

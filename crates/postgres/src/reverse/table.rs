@@ -32,6 +32,8 @@ pub struct FedTable {
     referred_to: (bool, bool),
     /// A unique constraint is checked by a trigger, which the replica role keeps from firing.
     checks_late: bool,
+    /// An item of it may have another text of its key than its row.
+    pub(super) has_loose_key: bool,
 }
 
 impl FedTable {
@@ -44,6 +46,11 @@ impl FedTable {
     pub fn computed(&self) -> impl Iterator<Item = &'static str> {
         let columns = self.binding.table.columns().iter().enumerate();
         columns.filter(|(at, _)| !self.inserted.contains(at)).map(|(_, column)| column.name)
+    }
+
+    /// Tells whether an item may have another text of its key than PostgreSQL prints of its row.
+    pub fn has_loose_key(&self) -> bool {
+        self.has_loose_key
     }
 
     /// Whether rows may be taken away and put again in one transaction, without anything being dragged along
@@ -137,6 +144,7 @@ impl Source {
             numbers: numbers.into_iter().filter_map(|found| FedNumber::of(found, binding)).collect(),
             referred_to: around.referred_to,
             checks_late: around.checks_late,
+            has_loose_key: self.has_loose_key(binding).await?,
         })
     }
 }
