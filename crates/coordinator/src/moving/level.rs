@@ -126,6 +126,16 @@ fn what_differs(table: &FedTable, keys: usize, columns: &BTreeSet<String>) -> St
                 row: delete it, or write it under that text; {ReverseBackfill} brings what else differs"
         );
     }
+    let kept: Vec<&str> =
+        table.kept().iter().copied().filter(|kept| columns.iter().any(|column| column == kept)).collect();
+    if !kept.is_empty() {
+        return format!(
+            "{differ}. PostgreSQL keeps {} as it is spelled, to which other tables refer: write these items \
+                again with the zeros that it has, which {Validate} shows by their keys; what differs in other \
+                columns, {ReverseBackfill} brings to what DynamoDB says",
+            kept.join(", ")
+        );
+    }
     match computed.is_empty() {
         true => format!(
             "{differ}: a trigger or a writer past Lockstep has changed them. {Validate} shows how; \

@@ -168,3 +168,66 @@ async fn an_item_under_another_text_of_a_key_has_the_row_once_the_first_one_went
         assert_eq!(table.rows().await, format!("{other} = b"), "{sql_type}");
     }
 }
+
+/// Tables keyed by decimals, and those that refer to them. An item of each is written with other zeros.
+const DECIMALS: &str = "
+    CREATE DOMAIN amount AS numeric;
+    CREATE TABLE plain (k numeric PRIMARY KEY, v text);
+    CREATE TABLE of_domain (k amount PRIMARY KEY, v text);
+    CREATE TABLE split (k numeric PRIMARY KEY, v text) PARTITION BY HASH (k);
+    CREATE TABLE split_1 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE split_2 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+    CREATE TABLE followed (k numeric PRIMARY KEY, v text);
+    CREATE TABLE held (k numeric PRIMARY KEY, v text);
+    INSERT INTO plain VALUES (1.0, 'a'), (-0.50, 'a'); INSERT INTO of_domain VALUES (1.0, 'a');
+    INSERT INTO split VALUES (1.0, 'a'); INSERT INTO followed VALUES (1.0, 'a'); INSERT INTO held VALUES (1.0, 'a');
+    CREATE TABLE follows (k int PRIMARY KEY, v numeric REFERENCES followed ON UPDATE CASCADE);
+    CREATE TABLE holds (k int PRIMARY KEY, v numeric REFERENCES held ON UPDATE RESTRICT);
+    INSERT INTO follows VALUES (1, 1.0); INSERT INTO holds VALUES (1, 1.0);
+    CREATE TABLE updates (id bigint GENERATED ALWAYS AS IDENTITY, of_table text);
+    CREATE FUNCTION note_update() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO public.updates (of_table) VALUES (TG_TABLE_NAME); RETURN NULL; END $$;
+    CREATE TRIGGER note_update AFTER UPDATE OF k ON plain FOR EACH ROW EXECUTE FUNCTION note_update()";
+
+/// 1. The row of a key says 1.0, and its place 1. 2. In DynamoOnly a service writes that item with 1.00. 3.
+/// PostgreSQL kept 1.0, to which it is equal, and nothing ever changed that: neither the way back nor the
+/// completion went through, and the command that they named wrote the same once more.
+#[tokio::test]
+async fn a_decimal_key_that_is_written_with_other_zeros_is_spelled_as_its_item() {
+    let declared: String = ["plain", "of_domain", "split", "followed", "held", "follows", "holds"]
+        .iter()
+        .map(|name| format!("[tables.{name}]\n"))
+        .collect();
+    let moved = Moved::of(DECIMALS, &declared, Phase::DynamoOnly).await;
+    let names = ["plain", "of_domain", "split", "followed", "held"];
+    for name in names {
+        Keyed::of(&moved, name).await.put("1", "1.00", "b").await;
+    }
+    let plain = Keyed::of(&moved, "plain").await;
+    plain.put("-0.5", "-0.5000", "b").await;
+    plain.put("2", "2.0", "c").await;
+    moved.feed().await;
+    for name in names.iter().take(4) {
+        let rows = Keyed::of(&moved, name).await.rows().await;
+        assert!(rows.contains("1.00 = b"), "{name}: {rows}");
+    }
+    assert_eq!(plain.rows().await, "-0.5000 = b; 1.00 = b; 2.0 = c");
+    plain.put("2", "2.0", "d").await;
+    moved.feed().await;
+    let updates: i64 = moved.world.count("updates").await;
+    assert_eq!(updates, 2, "where the spelling stays no key is updated");
+    // What refers to it with ON UPDATE CASCADE has its own zeros again.
+    assert_eq!(Keyed::of(&moved, "follows").await.rows().await, "1 = 1.0");
+
+    // A foreign key that forbids any update of the key: the way back says what leads on.
+    let refused = moved.step(Phase::HybridRead).await.expect_err("PostgreSQL keeps 1.0");
+    assert!(refused.contains("1 keys of held differ") && refused.contains("keeps k as it is"), "{refused}");
+    Keyed::of(&moved, "held").await.put("1", "1.0", "b").await;
+    moved.step(Phase::HybridRead).await.expect("every row is what its item says");
+    for table in &moved.tables {
+        let apart = disagreements(&moved.world, table.name(), table.name(), &[]).await;
+        assert_eq!(apart, [] as [String; 0], "{}", table.name());
+    }
+    let report = moved.compared(false).await;
+    assert!(report.verdict.is_consistent(), "{report:#?}");
+}
