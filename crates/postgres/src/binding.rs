@@ -170,16 +170,33 @@ impl TableBinding {
 
     /// Returns the same by primary key alone: the row, whichever source key it has by now.
     pub(crate) fn row_of_primary_key_sql(&self, row: &str, key: &str) -> String {
-        let by_primary_key =
-            self.table.key_columns()[..self.table.primary_key_columns()].iter().enumerate().map(|(i, c)| {
-                let cast = if c.sql_type == "timestamp with time zone" {
-                    "timestamp AT TIME ZONE 'UTC'"
-                } else {
-                    c.sql_type
-                };
-                format!("{row}.{} = ({key}->>{i})::{cast}", quote_identifier(c.name))
-            });
-        by_primary_key.collect::<Vec<_>>().join(" AND ")
+        let names = self.primary_key();
+        let same = names
+            .zip(self.primary_key_values_sql(key))
+            .map(|(name, value)| format!("{row}.{} = {value}", quote_identifier(name)));
+        same.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Returns the condition that two keys, `jsonb` expressions, are of one primary key to PostgreSQL,
+    /// whatever their texts.
+    pub(crate) fn same_primary_key_sql(&self, one: &str, other: &str) -> String {
+        let others = self.primary_key_values_sql(other);
+        let same =
+            self.primary_key_values_sql(one).zip(others).map(|(one, other)| format!("{one} = {other}"));
+        same.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Returns the values of the primary key's columns in a key, a `jsonb` expression.
+    fn primary_key_values_sql(&self, key: &str) -> impl Iterator<Item = String> {
+        let columns = &self.table.key_columns()[..self.table.primary_key_columns()];
+        columns.iter().enumerate().map(move |(i, c)| {
+            let cast = if c.sql_type == "timestamp with time zone" {
+                "timestamp AT TIME ZONE 'UTC'"
+            } else {
+                c.sql_type
+            };
+            format!("({key}->>{i})::{cast}")
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use super::page::Unreadable;
 use super::{KeyBound, Source, TableBinding};
 
 /// Time for which an item of the way back is tried before it counts.
-const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
+pub(crate) const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
 
 /// Statement that counts the dead letters of table `$1`, and those of them that no operator has acknowledged.
 pub(crate) fn count_sql() -> String {
@@ -250,7 +250,8 @@ impl Source {
             .doing("counting dead letters")
     }
 
-    /// Accepts that the dead letters of a table stay behind; returns how many were newly acknowledged.
+    /// Accepts that the dead letters of a table stay behind, whichever there are now; returns how many were
+    /// newly acknowledged. What an operator has seen is accepted by [`Source::acknowledge_listed`].
     ///
     /// # Errors
     /// The driver's.

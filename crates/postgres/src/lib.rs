@@ -22,7 +22,8 @@
 //! S3), `workers`, `blocks` and `block_ranges` (ranges of a file), `acknowledge` and `budget` (who holds
 //! which range, how far it is, and what all may spend), `together` (what a step asks of all tables at once),
 //! `comparisons`, `comparison_answers` and `comparison_progress` (the same of a comparison that is shared),
-//! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
+//! `sequences` (ids), `dead_letters`, `listed` (those that an operator has seen), `probe` (capture is seen to
+//! work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `numbers` and `verdicts` (of comparisons), `full_pass`,
 //! `unverified` and `lately` (what was delivered since a pass, and since a moment), `clock` (whether a stored
@@ -78,6 +79,7 @@ mod late_requests;
 mod lately;
 mod lead;
 mod left;
+mod listed;
 mod load;
 mod lock_tries;
 mod lookup;
@@ -174,6 +176,7 @@ pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId, require_open};
 pub use late_requests::begin_late_requests;
 pub use left::{KeysOfTable, Left, left_under};
+pub use listed::OpenLetters;
 pub use load::Load;
 pub use lock_tries::LockTries;
 pub use lookup::KeyState;

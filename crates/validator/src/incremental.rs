@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use lockstep_postgres::{ChangedKey, FullPass};
 
+use lockstep_core::Advice::ReverseBackfill;
 use lockstep_core::{Control, Epoch, Phase, Result, SourceKey, Unholdable};
 use tokio::sync::mpsc;
 
@@ -50,6 +51,7 @@ pub(crate) async fn compare_changed(run: &Arc<TableRun>) -> Result<(), String> {
         run.tally.count_read_units(counted.read_units);
     }
     let reader = &run.reader;
+    unordered(run).await?;
     let now = reader
         .ask(|| identity(&reader.source, &reader.target, &run.binding))
         .await
@@ -77,6 +79,28 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     }
     run.speak_as_of(Begun { as_of: full.as_of, pass: run.options.pass, number: run.number }, now);
     Ok(full)
+}
+
+/// Refuses where items changed in DynamoOnly in a way that tells no pass which ones they are.
+///
+/// 1. A program changes an item and leaves its version. 2. The feed cannot order that, and counts it; the
+/// gates of the way back look at the count. 3. No key of it is among those that changed, and the pass said
+/// consistent.
+async fn unordered(run: &TableRun) -> Result<(), String> {
+    if run.phase != Phase::DynamoOnly {
+        return Ok(());
+    }
+    let reader = &run.reader;
+    let standing = reader.ask(|| reader.source.reverse_standing(run.binding.name())).await;
+    let Some(standing) = standing.map_err(|e| e.to_string())? else { return Ok(()) };
+    let why = match (standing.foreign_count, standing.lost_at) {
+        (1.., _) => format!("{} changes of items went round Lockstep", standing.foreign_count),
+        (_, Some(_)) => "records of the stream were lost".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(format!(
+        "{why}, and which keys they are of is not known: run a full pass; {ReverseBackfill} reads what is there"
+    ))
 }
 
 /// Tells whether the source knows of every item that changed while the target was the truth, and goes on to.

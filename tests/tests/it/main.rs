@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod accepted_back;
 mod adopted;
 mod advice;
 mod amazon;

@@ -333,6 +333,8 @@ async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
     }
     // As its stream tells it.
     for (version, open) in [(2, 0), (3, 1), (3, 0), (4, 1)] {
+        // Read once more it is the same record, and no change over itself.
+        shards.items[0] = None;
         shards.record(0, Some(no_row(version)), false);
         let record = shards.queues[0].pop_front().expect("a record");
         shards.deliver("one", &[record]).await;
@@ -343,6 +345,7 @@ async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
     shards.world.flip(Phase::HybridRead).await;
     shards.world.flip(Phase::DynamoOnly).await;
     for (version, open) in [(4, 0), (3, 0), (5, 1), (5, 0)] {
+        shards.items[0] = None;
         shards.record(0, Some(no_row(version)), false);
         let record = shards.queues[0].pop_front().expect("a record");
         shards.deliver("one", &[record]).await;
@@ -366,6 +369,24 @@ async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
     assert_eq!((accept().await, letters().await), (1, (1, 0)));
     shards.read_again().await;
     assert_eq!(letters().await, (1, 0), "it is the state that was accepted");
+    let refused = shards.items[1].clone().expect("it was written");
+    for _ in 0..2 {
+        source.apply_items(&shards.table, std::slice::from_ref(&refused)).await.expect("read");
+        assert_eq!(letters().await, (1, 0), "a reverse backfill reads the state that was accepted");
+    }
+    // Changed by hand it keeps its version, and is another state.
+    let changed = || {
+        let mut changed = refused.clone();
+        changed.insert("log_type".to_owned(), AttributeValue::S("by hand".to_owned()));
+        changed
+    };
+    shards.record(1, Some(changed()), false);
+    let by_hand = shards.queues[1].pop_front().expect("a record");
+    shards.deliver("one", &[by_hand]).await;
+    assert_eq!(letters().await, (1, 1), "what was accepted is not what is there");
+    source.apply_items(&shards.table, &[changed()]).await.expect("read");
+    shards.world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
+    assert_eq!((letters().await, accept().await), ((1, 1), 1), "nobody has accepted it");
     shards.write(1, Some("refused")).await;
     shards.read_again().await;
     assert_eq!(letters().await, (1, 1), "it is another one");
@@ -375,4 +396,11 @@ async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
     let gone = shards.queues[0].pop_front().expect("its tombstone");
     shards.deliver("one", &[gone]).await;
     assert_eq!((shards.world.count(LOGS).await, letters().await), (0, (1, 1)), "nothing is kept");
+    // Once PostgreSQL takes the state that was accepted, nothing is left of that.
+    assert_eq!(accept().await, 1);
+    shards.world.sql("ALTER TABLE integration_logs DROP CONSTRAINT spoken").await;
+    let refused = shards.items[1].clone().expect("it was written");
+    source.apply_items(&shards.table, &[refused]).await.expect("read");
+    assert_eq!((shards.world.count(LOGS).await, letters().await), (1, (0, 0)));
+    assert_eq!(shards.world.count("lockstep.reverse_again").await, 0);
 }

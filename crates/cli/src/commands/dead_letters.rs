@@ -2,7 +2,7 @@
 
 use lockstep_coordinator::{Renumbered, renumber_foreign};
 use lockstep_core::Phase;
-use lockstep_postgres::{DeadLetter, TableBinding};
+use lockstep_postgres::{DeadLetter, OpenLetters, TableBinding};
 use serde_json::json;
 
 use super::shared::RESUME;
@@ -17,7 +17,8 @@ use crate::{Context, help};
 /// A row that DynamoDB cannot hold (over 400 KB, NaN, infinity, years past 9999) is set aside with its
 /// reason. It blocks no other row, and no verdict is "consistent" while one of them is not acknowledged.
 /// Repair the row in PostgreSQL, which captures the change by itself, or --retry after the table crate has
-/// learnt to hold it, or --acknowledge that it stays behind.
+/// learnt to hold it, or --acknowledge that it stays behind: the list ends with the mark of those it shows,
+/// and what came after it is not accepted.
 ///
 /// An item that another program gave a version of an epoch that never began is set aside by the reverse feed.
 /// --retry gives it one of the present epoch, contents as they are; while PostgreSQL is the truth, its row is
@@ -26,15 +27,15 @@ use crate::{Context, help};
 #[command(after_help = help!(
     "  cargo xtask dead-letters                               all of them\n  \
        cargo xtask dead-letters --table payments --retry      try those of one table again; a relay must run\n  \
-       cargo xtask dead-letters --acknowledge                 accept that all of them stay behind"
+       cargo xtask dead-letters --acknowledge 5f0c9a71d3e2    accept that those of a list stay behind"
 ))]
 pub struct Args {
     /// Only those of one table
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// Accept that they stay behind; your name is kept with them
-    #[arg(long)]
-    pub acknowledge: bool,
+    /// Accept that they stay behind, as listed with this mark; your name is kept with them
+    #[arg(long, value_name = "MARK", num_args = 0..=1, default_missing_value = "")]
+    pub acknowledge: Option<String>,
     /// Hand them to the relay once more; give items that another program wrote a version of ours
     #[arg(long, conflicts_with = "acknowledge")]
     pub retry: bool,
@@ -58,16 +59,22 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         .into_iter()
         .filter(|t| args.table.as_deref().is_none_or(|name| name == t.name()))
         .collect();
-    let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, u64, u64) = (Vec::new(), 0, 0);
+    let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, i64, u64) = (Vec::new(), 0, 0);
     let mut renumbered = Renumbered::default();
     let mut waiting: Vec<Waiting> = Vec::new();
     let phase = stores.source.control().await?.phase;
+    let names: Vec<&str> = tables.iter().map(|binding| binding.name()).collect();
+    if let Some(mark) = &args.acknowledge {
+        let open = stores.source.open_letters(&names).await?;
+        if open.count > 0 {
+            let listed = stores.source.acknowledge_listed(&names, &actor(), mark).await?;
+            let Some(listed) = listed else { return Err(not_listed(&open, mark, args.table.as_deref())) };
+            acknowledged = listed;
+        }
+    }
     for binding in &tables {
         if context.cancel.is_cancelled() {
             return Err(Failure::interrupted(RESUME));
-        }
-        if args.acknowledge {
-            acknowledged += stores.source.acknowledge_dead_letters(binding.name(), &actor()).await?;
         }
         if args.retry {
             let there = renumber_foreign(&context.migration(&stores)?, binding).await?;
@@ -89,9 +96,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         }
         letters.extend(stores.source.dead_letters(binding.name(), i64::from(args.limit)).await?);
     }
+    let open = stores.source.open_letters(&names).await?;
     if context.json {
         print_json(&json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried,
-                "renumbered": renumbered, "waiting": waiting }));
+                "renumbered": renumbered, "waiting": waiting, "open": open.count, "mark": open.mark }));
     } else {
         print(&text(&letters));
         for Waiting { table, rows, why } in &waiting {
@@ -100,7 +108,14 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
                  tries them again, and after five minutes each is listed here"
             ));
         }
-        if args.acknowledge {
+        if open.count > 0 {
+            print(&format!(
+                "{} are not acknowledged; `{}` accepts that these stay behind",
+                open.count,
+                accepting(&open, args.table.as_deref())
+            ));
+        }
+        if args.acknowledge.is_some() {
             print(&format!("{acknowledged} newly acknowledged; they stay behind"));
         }
         if renumbered != Renumbered::default() {
@@ -115,6 +130,25 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     }
     stores.close(false).await?;
     Ok(Exit::Done)
+}
+
+/// Returns the command that accepts these letters.
+fn accepting(open: &OpenLetters, table: Option<&str>) -> String {
+    let table = table.map_or_else(String::new, |name| format!(" --table {name}"));
+    format!("cargo xtask dead-letters{table} --acknowledge {}", open.mark)
+}
+
+/// Refuses to accept what was not listed.
+fn not_listed(open: &OpenLetters, mark: &str, table: Option<&str>) -> anyhow::Error {
+    let (count, accepting) = (open.count, accepting(open, table));
+    let message = match mark {
+        "" => format!("{count} rows are set aside: look at them, then accept these with `{accepting}`"),
+        _ => format!(
+            "what is set aside is not what was listed with the mark {mark}: {count} rows are, and none was \
+             accepted. Look at them again, then accept these with `{accepting}`"
+        ),
+    };
+    Failure { exit: Exit::Refused, message }.into()
 }
 
 /// Rows that PostgreSQL does not take now, and that are no dead letters yet.

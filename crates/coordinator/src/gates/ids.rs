@@ -27,8 +27,9 @@ pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
 
 /// Tells of keys of which PostgreSQL takes several texts for one value, by which DynamoDB tells items apart.
 /// 1. A table is keyed by an interval. 2. In DynamoOnly one service writes `1 mon`, another one `30 days`. 3.
-/// They are two items, and one row. It refuses nothing: who writes such a key as PostgreSQL prints it has one
-/// item a row, and of two a comparison tells, so that no way back goes through over them.
+/// They are two items, and one row, which holds what the item under its own text says. It refuses nothing:
+/// who writes such a key as PostgreSQL prints it has one item a row, and of two a comparison tells, so that
+/// no way back goes through over them.
 pub(super) async fn tell_of_several_texts(
     migration: &MigrationContext,
     binding: &TableBinding,

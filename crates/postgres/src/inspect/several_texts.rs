@@ -21,7 +21,43 @@ const ONE_TEXT: &str = "'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar'
 /// composite the text is PostgreSQL's.
 const SPELLED_AS_ONE: &str = "'numeric', 'float4', 'float8', 'bpchar'";
 
+/// Types of which a key takes one text alone: a value that is spelled otherwise in an item is brought to that
+/// text, or refused, before its place is made of it. Not `name`, which is cut off, nor `bpchar`, whose blanks
+/// PostgreSQL drops and an item keeps.
+const TAKEN_IN_ONE: &str = "'bool', 'int2', 'int4', 'int8', 'text', 'varchar', 'uuid', 'bytea', 'date', 'time', \
+    'timestamp', 'timestamptz', 'numeric', 'float4', 'float8'";
+
 impl Source {
+    /// Tells whether an item of a table may have its primary key in another text than PostgreSQL prints of
+    /// its row: its type takes several texts for one value, whether equal values print alike or not.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn has_loose_key(&self, binding: &TableBinding) -> Result<bool> {
+        let names: Vec<&str> = binding.primary_key().collect();
+        let oid = self.class(binding, "looking at the texts of its key").await?;
+        let oid: Oid = sqlx::Row::get(&oid, "oid");
+        sqlx::query_scalar(AssertSqlSafe(format!(
+            "WITH RECURSIVE made_of (type, ordered) AS (
+                 SELECT a.atttypid, a.attcollation FROM pg_attribute a
+                 WHERE a.attrelid = $1 AND a.attname = ANY ($2::text[]) AND NOT a.attisdropped
+                 UNION
+                 SELECT y.typbasetype, d.ordered FROM made_of d JOIN pg_type y ON y.oid = d.type
+                 WHERE y.typtype = 'd')
+             SELECT EXISTS (SELECT FROM made_of d JOIN pg_type y ON y.oid = d.type
+                 WHERE y.typtype NOT IN ('d', 'e')
+                     AND NOT (y.typnamespace = 'pg_catalog'::regnamespace AND y.typname IN ({TAKEN_IN_ONE}))
+                    OR EXISTS (SELECT FROM pg_collation l
+                               WHERE l.oid = d.ordered AND NOT l.collisdeterministic))"
+        )))
+        .bind(oid)
+        .bind(&names)
+        .fetch_one(self.pool())
+        .await
+        .doing("looking at the texts of its key")
+    }
+
     /// Returns the columns of the key by which a table is moved whose equal values have several texts, each
     /// with the type that is the cause.
     ///

@@ -8,10 +8,12 @@
 //!
 //! So a note says of which version of its item it is. With another version the acceptance goes, and with
 //! whatever changes the row. With the same one it stays: a reverse backfill notes every such item once more.
+//! Where an item may have changed without a new version, all acceptances of its table go.
 
 use std::collections::HashMap;
 
 use lockstep_core::{Attributes, Doing, Epoch, Result, Version, version_of};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::remember::among;
@@ -22,6 +24,19 @@ const NONE: i64 = -1;
 
 /// Assignments that take an acceptance back.
 pub(super) const WITHDRAWN: &str = "acknowledged_at = NULL, acknowledged_by = NULL";
+
+/// Takes back every acceptance of a table: an item of it was changed without a new version, or may have been.
+/// The version that an acceptance names does not tell the state that an operator has seen from this one.
+pub(super) async fn withdraw_all(connection: &mut PgConnection, name: &str) -> Result<()> {
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE lockstep.reverse_again SET {WITHDRAWN} WHERE table_name = $1 AND acknowledged_at IS NOT NULL",
+    )))
+    .bind(name)
+    .execute(connection)
+    .await
+    .doing("taking back what was accepted to stay behind")
+    .map(drop)
+}
 
 /// Returns what a note says of the version of an item.
 pub(super) fn noted(version: Option<Version>) -> i64 {

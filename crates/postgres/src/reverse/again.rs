@@ -20,8 +20,8 @@ use super::feeding::finish_feeding;
 use super::foreign;
 use super::noted::{Again, ItemNow, Next, compare_later, look};
 use super::positions::{DISOWNED, lose};
-use super::remember::note_others;
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
+use super::texts::{make_way_for_heirs, note_heirs};
 use super::unblock::unblock;
 use super::writer::{How, Writer};
 use crate::Source;
@@ -251,6 +251,11 @@ async fn follow_item(
 ) -> Result<Left> {
     match look(connection, writer.table, epochs, found).await? {
         Next::Nothing => {}
+        Next::Heirs => {
+            if let Some(key) = &found.again.key {
+                make_way_for_heirs(connection, writer, key).await?;
+            }
+        }
         Next::Later(why) => return Ok(Left::Waits(why)),
         Next::Foreign => return Ok(Left::Foreign),
         Next::Put(row, version, ridden) => {
@@ -263,7 +268,7 @@ async fn follow_item(
         Next::Delete => match &found.again.key {
             Some(key) => {
                 if writer.delete_key(connection, key).await? {
-                    note_others(connection, writer.table.binding.name(), &[&found.again.place]).await?;
+                    note_heirs(connection, writer.table, &[&found.again.place]).await?;
                 }
             }
             // A program had written over it: which row is to go is not known.

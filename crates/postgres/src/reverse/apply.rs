@@ -8,8 +8,9 @@ use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::entry::{Entry, State};
-use super::remember::{Guard, Why, clear_again, note_again, note_others, remember, remembered};
+use super::remember::{Guard, Why, clear_again, end_acceptances, note_again, remember, remembered};
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
+use super::texts::note_heirs;
 use super::writer::{How, Writer};
 
 /// Outcome of a page.
@@ -75,9 +76,12 @@ const GO_BACK: &str = "going back to a savepoint";
 struct News<'a> {
     entries: Vec<&'a Entry>,
     keys: HashMap<String, String>,
+    /// Whether an operator has accepted of an item of the table that it stays behind.
+    accepted: bool,
 }
 
-/// Remembers entries. Removes the note to read an item again once a newer state of it is applied.
+/// Remembers entries. Removes the note to read an item again once a newer state of it is applied; an
+/// acceptance of this state stays until PostgreSQL has taken it.
 async fn take<'a>(
     connection: &mut PgConnection,
     table: &FedTable,
@@ -89,8 +93,9 @@ async fn take<'a>(
     let fresh = remember(connection, table, entries, guard).await?;
     // A tombstone of which nothing is known, here or in the stream, has no row.
     keys.retain(|place, _| fresh.contains(place));
-    clear_again(connection, name, &fresh).await?;
-    Ok(News { entries: entries.iter().filter(|entry| fresh.contains(&entry.place)).collect(), keys })
+    let entries: Vec<&Entry> = entries.iter().filter(|entry| fresh.contains(&entry.place)).collect();
+    let accepted = clear_again(connection, name, &entries).await?;
+    Ok(News { entries, keys, accepted })
 }
 
 async fn together(
@@ -101,7 +106,7 @@ async fn together(
     how: How,
 ) -> Result<Applied> {
     let news = take(connection, writer.table, entries, guard).await?;
-    let again = write(connection, writer, &news.entries, &news.keys, how).await?;
+    let again = write_news(connection, writer, &news, how).await?;
     let applied = news.entries.len() as u64;
     Ok(Applied { applied, skipped: entries.len() as u64 - applied, again, ahead: false })
 }
@@ -139,7 +144,7 @@ async fn one_by_one(
             continue;
         }
         applied.applied += 1;
-        applied.again += one(connection, writer, entry, &news.keys).await?;
+        applied.again += one(connection, writer, entry, &news).await?;
     }
     Ok(applied)
 }
@@ -150,11 +155,11 @@ async fn one(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
     entry: &Entry,
-    keys: &HashMap<String, String>,
+    news: &News<'_>,
 ) -> Result<u64> {
     let table = writer.table;
     let mut savepoint = connection.begin().await.doing(SET)?;
-    match write(&mut savepoint, writer, &[entry], keys, How::Plain).await {
+    match write_news(&mut savepoint, writer, news, How::Plain).await {
         Ok(again) => savepoint.commit().await.doing(RELEASE).map(|()| again),
         Err(error) if is_about_the_row(&error) => {
             savepoint.rollback().await.doing(GO_BACK)?;
@@ -166,6 +171,19 @@ async fn one(
         }
         Err(error) => Err(error),
     }
+}
+
+async fn write_news(
+    connection: &mut PgConnection,
+    writer: &Writer<'_>,
+    news: &News<'_>,
+    how: How,
+) -> Result<u64> {
+    // Before the rows: what is noted while they are written is of what they are now.
+    if news.accepted {
+        end_acceptances(connection, writer.table.binding.name(), &news.entries).await?;
+    }
+    write(connection, writer, &news.entries, &news.keys, how).await
 }
 
 /// Upserts first, so that a row that moved within the page is at its new place when the tombstone of the old
@@ -211,5 +229,5 @@ async fn write(
             deleted.push(&entry.place);
         }
     }
-    note_others(connection, writer.table.binding.name(), &deleted).await
+    note_heirs(connection, writer.table, &deleted).await
 }

@@ -1,8 +1,11 @@
 //! Items that the feed has taken, for the step that compares them with their rows before the truth goes back.
 
+use std::collections::HashSet;
+
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
 use super::FedTable;
+use super::remember::among;
 use crate::Source;
 use crate::binding::text_digest_sql;
 
@@ -76,6 +79,30 @@ impl Source {
             .await
             .doing(doing)?;
         parsed(found, doing)
+    }
+
+    /// Returns the others of these items than those of which an operator has accepted that they stay behind.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn but_accepted(&self, table: &FedTable, taken: Vec<TakenItem>) -> Result<Vec<TakenItem>> {
+        if taken.is_empty() {
+            return Ok(taken);
+        }
+        let sql = format!(
+            "SELECT place FROM lockstep.reverse_again WHERE {} AND acknowledged_at IS NOT NULL",
+            among()
+        );
+        let accepted: HashSet<String> = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
+            .bind(table.binding().name())
+            .bind(taken.iter().map(|taken| taken.place.as_str()).collect::<Vec<_>>())
+            .fetch_all(self.pool())
+            .await
+            .doing("asking what was accepted to stay behind")?
+            .into_iter()
+            .collect();
+        Ok(taken.into_iter().filter(|taken| !accepted.contains(&taken.place)).collect())
     }
 
     /// Tells of each of these tables whether an item was taken at its moment or later, or ever: what

@@ -13,8 +13,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::FedTable;
 use super::referred::referring;
-use super::remember::note_others;
 use super::surroundings::OURS;
+use super::texts::note_heirs;
 use super::writer::Writer;
 use crate::binding::{list, quote_identifier};
 use crate::path::{lend, take_back};
@@ -69,7 +69,7 @@ pub(super) async fn give_way(
                 continue;
             }
             found.deleted += writer.delete(connection, &[holder.key]).await?.len();
-            note_others(connection, table.binding.name(), &[&holder.place]).await?;
+            note_heirs(connection, table, &[&holder.place]).await?;
         }
     }
     Ok(found)

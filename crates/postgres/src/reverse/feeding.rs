@@ -50,7 +50,8 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
     // Where a BEFORE trigger sets a column of the key, our own statement writes another row. 1. The item of
     // row 5 comes, and a trigger says `NEW.id := nextval(…)`. 2. It fires before the conflict with row 5 is
     // looked for, so row 1001 is put in. 3. Row 5 is written right after it, while nothing fires. 4. No item
-    // and no comparison knows of row 1001. So all keys are noted there.
+    // and no comparison knows of row 1001. So all keys are noted there, and where an item may have another
+    // text of its key than its row: see `texts`.
     let (notes, fires): (bool, bool) = sqlx::query_as(AssertSqlSafe(format!(
         "WITH ours AS MATERIALIZED (SELECT {OURS}),
               triggers AS MATERIALIZED (
@@ -59,7 +60,7 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
                       AND t.tgname NOT IN ($3, $4)),
               writer AS (
                   INSERT INTO lockstep.reverse_writers (xid, table_name, notes)
-                  SELECT pg_catalog.pg_current_xact_id(), $2, EXISTS (
+                  SELECT pg_catalog.pg_current_xact_id(), $2, $5 OR EXISTS (
                       SELECT FROM pg_catalog.pg_constraint c
                       WHERE c.contype = 'f' AND c.conrelid IN (SELECT * FROM ours)
                           AND c.confrelid IN (SELECT * FROM ours)
@@ -73,6 +74,7 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
     .bind(table.binding.name())
     .bind(trigger_name(&table.binding))
     .bind(truncate_trigger_name(&table.binding))
+    .bind(table.has_loose_key)
     .fetch_one(&mut *transaction)
     .await
     .doing(&doing)?;

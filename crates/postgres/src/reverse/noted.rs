@@ -32,6 +32,8 @@ pub struct ItemNow {
 pub(super) enum Next {
     /// Nothing.
     Nothing,
+    /// Nothing, but where another live item has the key of its row in another text.
+    Heirs,
     /// To be read again, for this reason.
     Later(String),
     /// To be read again: its version is of an epoch that never began.
@@ -73,7 +75,7 @@ pub(super) async fn look(
     let Some((known, ridden, made)) = noted else { return Ok(Next::Nothing) };
     let Some(item) = &found.item else {
         // Nothing is there: expired, which is retention, or removed by hand, which was counted.
-        return Ok(if made { Next::Unmake } else { Next::Nothing });
+        return Ok(if made { Next::Unmake } else { Next::Heirs });
     };
     // An item without a version was written by hand; what is there is what there is.
     let version = version_of(item).unwrap_or(Version::INITIAL_LOAD);
@@ -88,7 +90,7 @@ pub(super) async fn look(
         // The record was old: the source has written the row since.
         (true, _) if !ridden => Ok(Next::Nothing),
         // The row of a dead letter has a tombstone of the source's, and stays.
-        (true, true) => Ok(if made { Next::Unmake } else { Next::Nothing }),
+        (true, true) => Ok(if made { Next::Unmake } else { Next::Heirs }),
         // PostgreSQL would not let its row go, or it went late.
         (false, true) => Ok(Next::Delete),
         // If it is to go, its tombstone is still in the stream and comes after this. One that came from the

@@ -5,6 +5,7 @@ use lockstep_core::{Doing, Epoch, Error, Folded, Kind, Phase, Result, Version};
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
+use super::accepted::withdraw_all;
 use super::apply::{Applied, apply};
 use super::entry;
 use super::feeding::finish_feeding;
@@ -185,8 +186,11 @@ async fn count(
     .bind(expired as i64)
     .bind(foreign as i64)
     .bind(folded.foreign_reason)
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .doing("counting what was fed")?;
+    if foreign > 0 {
+        withdraw_all(connection, name).await?;
+    }
     Ok(())
 }

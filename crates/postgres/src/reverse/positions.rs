@@ -9,6 +9,7 @@ use lockstep_core::{Doing, EPOCH_SHIFT, Phase, RETENTION, Result, Saved};
 use sqlx::AssertSqlSafe;
 
 use super::FedTable;
+use super::accepted::withdraw_all;
 use crate::Source;
 use crate::binding::text_digest_sql;
 use crate::clock::shard_seen_at;
@@ -273,10 +274,11 @@ pub(crate) async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &
     .bind(name)
     .bind(why)
     .bind(Phase::DynamoOnly.name())
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .doing("noting lost records")?;
     if lost.rows_affected() > 0 {
+        withdraw_all(connection, name).await?;
         tracing::error!(table = name, "{why}: writes are missing from PostgreSQL; run {ReverseBackfill}");
     }
     Ok(())

@@ -246,25 +246,47 @@ pub(super) async fn note_earlier(
     Ok(noted.rows_affected())
 }
 
-pub(super) async fn clear_again(
-    connection: &mut PgConnection,
-    name: &str,
-    fresh: &HashSet<String>,
-) -> Result<()> {
+/// Removes the notes of items of which a state is taken, but for those that an operator has accepted in this
+/// very state; says whether any acceptance of the table is left.
+///
+/// 1. An operator accepts that PostgreSQL stays without a state of an item. 2. A reverse backfill reads it
+/// once more. 3. PostgreSQL refuses it, and nobody would have accepted what stands there as before.
+pub(super) async fn clear_again(connection: &mut PgConnection, name: &str, fresh: &[&Entry]) -> Result<bool> {
     if fresh.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     // Mostly there are none, and then no digest is made.
     let sql = format!(
-        "DELETE FROM lockstep.reverse_again
-         WHERE EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1) AND {}",
+        "WITH gone AS (
+             DELETE FROM lockstep.reverse_again AS a
+             WHERE EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1) AND {}
+                 AND NOT (a.acknowledged_at IS NOT NULL AND EXISTS (
+                     SELECT FROM pg_catalog.unnest($2::text[], $3::bigint[]) AS taken (place, version)
+                     WHERE taken.place = a.place AND taken.version = a.version)))
+         SELECT EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1 AND acknowledged_at IS NOT NULL)",
         among()
     );
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(fresh.iter().map(|entry| entry.place.as_str()).collect::<Vec<_>>())
+        .bind(fresh.iter().map(|entry| entry.version.0).collect::<Vec<_>>())
+        .fetch_one(connection)
+        .await
+        .doing("clearing items to be read again")
+}
+
+/// Removes what was accepted of items whose rows PostgreSQL has taken now.
+pub(super) async fn end_acceptances(
+    connection: &mut PgConnection,
+    name: &str,
+    taken: &[&Entry],
+) -> Result<()> {
+    let sql = format!("DELETE FROM lockstep.reverse_again WHERE {} AND acknowledged_at IS NOT NULL", among());
     sqlx::query(AssertSqlSafe(sql))
         .bind(name)
-        .bind(fresh.iter().map(String::as_str).collect::<Vec<_>>())
+        .bind(taken.iter().map(|entry| entry.place.as_str()).collect::<Vec<_>>())
         .execute(connection)
         .await
-        .doing("clearing items to be read again")?;
-    Ok(())
+        .doing("ending what was accepted of items")
+        .map(drop)
 }

@@ -42,7 +42,11 @@ pub(crate) fn note_riders_sql(name: &str) -> String {
     )
 }
 
-/// Takes out what was noted of rows that the feed has written itself.
+/// Takes out what was noted of rows that the feed has written itself, under the text of the key that it
+/// wrote.
+///
+/// 1. An item comes under `1 month`, which PostgreSQL prints `1 mon`. 2. It is written over the row of the
+/// item `1 mon`, whose key is noted. 3. Both print the same, and the note is not of a row of its own.
 pub(super) async fn forget_riders(
     connection: &mut PgConnection,
     table: &FedTable,
@@ -54,7 +58,8 @@ pub(super) async fn forget_riders(
         keys.push(row.key().map_err(|why| Error::unholdable(table.binding.name(), &why))?);
     }
     let sql = format!(
-        "DELETE FROM lockstep.reverse_riders r USING {} AS k WHERE r.table_name = $1 AND {} = {}",
+        "DELETE FROM lockstep.reverse_riders r USING {} AS k WHERE r.table_name = $1 AND {} = {}
+         RETURNING k.n, r.key::text",
         keys_sql(&table.binding, 2),
         digest_sql("r.key"),
         digest_sql("k.key"),
@@ -62,7 +67,31 @@ pub(super) async fn forget_riders(
     let mut arguments = PgArguments::default();
     arguments.add(table.binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, keys.iter().enumerate())?;
-    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
+    let own: Vec<(i32, String)> =
+        sqlx::query_as_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(doing)?;
+    if !table.has_loose_key {
+        return Ok(());
+    }
+    let is_own = |(n, printed): &(i32, String)| {
+        let printed = SourceKey::parse(printed).and_then(|key| table.binding.table.literals_of_key(&key));
+        printed.is_ok_and(|printed| keys.get(*n as usize) == Some(&printed))
+    };
+    let others: Vec<&String> = own.iter().filter(|own| !is_own(own)).map(|(_, printed)| printed).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(AssertSqlSafe(format!(
+        "INSERT INTO lockstep.reverse_riders (table_name, key, made)
+         SELECT DISTINCT $1, key, false FROM pg_catalog.unnest($2::text[]::jsonb[]) AS noted (key)
+         ON CONFLICT (table_name, {}) DO UPDATE SET noted_at = excluded.noted_at",
+        digest_sql("key"),
+    )))
+    .bind(table.binding.name())
+    .bind(others)
+    .execute(connection)
+    .await
+    .doing(doing)
+    .map(drop)
 }
 
 impl Source {

@@ -16,14 +16,17 @@ pub(super) async fn upsert(
 ) -> Result<()> {
     let doing = format!("feeding rows to {}", table.binding.relation);
     for rows in rows.chunks(table.rows_max()) {
-        let mut arguments = PgArguments::default();
-        for row in rows {
-            row.bind(&mut arguments);
+        let statements = std::iter::once(table.upsert_sql(rows.len())).chain(table.spell_sql(rows.len()));
+        for sql in statements {
+            let mut arguments = PgArguments::default();
+            for row in rows {
+                row.bind(&mut arguments);
+            }
+            // The text differs with the number of rows: only the one of many rows is used again.
+            let is_kept = rows.len() == table.rows_max();
+            let asked = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(is_kept);
+            asked.execute(&mut *connection).await.doing(&doing)?;
         }
-        let sql = AssertSqlSafe(table.upsert_sql(rows.len()));
-        // The text differs with the number of rows: only the one of many rows is used again.
-        let is_kept = rows.len() == table.rows_max();
-        sqlx::query_with(sql, arguments).persistent(is_kept).execute(&mut *connection).await.doing(&doing)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use lockstep_core::{Doing, Error, Kind, Result};
 
 use super::numbered::FedNumber;
+use super::spelled::Decimals;
 use crate::binding::{list, quote_identifier};
 use crate::sequences::numbered_columns;
 use crate::{Source, TableBinding};
@@ -32,6 +33,9 @@ pub struct FedTable {
     referred_to: (bool, bool),
     /// A unique constraint is checked by a trigger, which the replica role keeps from firing.
     checks_late: bool,
+    decimals: Decimals,
+    /// An item of it may have another text of its key than its row.
+    pub(super) has_loose_key: bool,
 }
 
 impl FedTable {
@@ -44,6 +48,16 @@ impl FedTable {
     pub fn computed(&self) -> impl Iterator<Item = &'static str> {
         let columns = self.binding.table.columns().iter().enumerate();
         columns.filter(|(at, _)| !self.inserted.contains(at)).map(|(_, column)| column.name)
+    }
+
+    /// Tells whether an item may have another text of its key than PostgreSQL prints of its row.
+    pub fn has_loose_key(&self) -> bool {
+        self.has_loose_key
+    }
+
+    /// Names of the columns whose values PostgreSQL keeps as they are spelled, whatever an item says.
+    pub fn kept(&self) -> &[&'static str] {
+        &self.decimals.kept
     }
 
     /// Whether rows may be taken away and put again in one transaction, without anything being dragged along
@@ -84,6 +98,19 @@ impl FedTable {
             list((0..rows).map(row)),
             self.conflict
         )
+    }
+
+    /// The statement after [`FedTable::upsert_sql`], of the same parameters, that spells the keys of those
+    /// rows as their items do; `None` where a key has one spelling.
+    pub(super) fn spell_sql(&self, rows: usize) -> Option<String> {
+        let (columns, key) = (self.binding.table.columns(), self.binding.primary_key());
+        let places: Vec<usize> =
+            key.filter_map(|name| columns.iter().position(|column| column.name == name)).collect();
+        let values = |row: usize| {
+            let value = |at: &usize| self.binding.parameter_sql(*at, row * columns.len() + at + 1);
+            format!("({})", list(places.iter().map(value)))
+        };
+        self.decimals.spell_sql(&self.binding, rows, values)
     }
 }
 
@@ -137,6 +164,8 @@ impl Source {
             numbers: numbers.into_iter().filter_map(|found| FedNumber::of(found, binding)).collect(),
             referred_to: around.referred_to,
             checks_late: around.checks_late,
+            decimals: self.decimals(binding).await?,
+            has_loose_key: self.has_loose_key(binding).await?,
         })
     }
 }

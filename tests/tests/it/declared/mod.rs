@@ -6,8 +6,8 @@
 //! out), `types` (every type there and back), `typed` (the same of tables in Rust), `random` (any schema, any
 //! row, any template), `same_items` (declared and typed tables agree), `refused`, `together` (many tables),
 //! `stranger` (what published schemas have shown), `several_texts` (keys whose equal values have several),
-//! `renamed` (attributes of other names), `in_rust` (structs that `init` prints), `waited` (rows that expire
-//! while the backfill waits).
+//! `texts` (the same in DynamoOnly), `renamed` (attributes of other names), `in_rust` (structs that `init`
+//! prints), `waited` (rows that expire while the backfill waits).
 
 mod in_rust;
 mod keyless;
@@ -26,6 +26,7 @@ mod same_place_strict;
 mod several_texts;
 mod shapes;
 mod stranger;
+mod texts;
 mod together;
 mod traps;
 mod typed;

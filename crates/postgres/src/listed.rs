@@ -1,0 +1,100 @@
+//! Dead letters as an operator has seen them, and accepts them: those and no others.
+//!
+//! 1. An operator lists dead letters, and finds that they may stay behind. 2. Another row is set aside, or an
+//! item changes to another state that PostgreSQL refuses. 3. What is accepted is whatever stands then: a row
+//! that nobody has looked at is lost, with an operator's name beside it.
+
+use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
+
+use super::Source;
+use super::binding::{digest_sql, text_digest_sql};
+use super::clock::is_past;
+use super::dead_letters::GIVEN_UP_AFTER;
+
+/// Characters of the mark of a list: 48 bits, which two lists of one migration do not share by chance.
+const MARK_CHARS: usize = 12;
+
+/// Dead letters that no operator has acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenLetters {
+    /// Number of them.
+    pub count: i64,
+    /// Text that tells them, each in its state, from any others.
+    pub mark: String,
+}
+
+/// The condition that a note of the way back is a dead letter.
+fn of_way_back() -> String {
+    format!("({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)", is_past("found_at", GIVEN_UP_AFTER))
+}
+
+/// The open letters of tables `$1`: how many, and their mark.
+fn open_sql() -> String {
+    format!(
+        "SELECT pg_catalog.count(*) AS count, pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(
+             pg_catalog.convert_to(coalesce(pg_catalog.string_agg(letter, ' ' ORDER BY letter), ''), 'UTF8')),
+             'hex'), {MARK_CHARS}) AS mark
+         FROM (SELECT pg_catalog.concat_ws('/', table_name, pg_catalog.encode({of_key}, 'hex'), version)
+                   COLLATE \"C\" AS letter
+               FROM lockstep.dead_letters WHERE table_name = ANY ($1) AND acknowledged_at IS NULL
+               UNION ALL SELECT pg_catalog.concat_ws('/', table_name, pg_catalog.encode({of_place}, 'hex'), 'back',
+                   pg_catalog.to_jsonb(a) ->> 'version') COLLATE \"C\"
+               FROM lockstep.reverse_again a WHERE table_name = ANY ($1)
+                   AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NULL AND {of_way_back}) AS letters",
+        of_key = digest_sql("key"),
+        of_place = text_digest_sql("place"),
+        of_way_back = of_way_back(),
+    )
+}
+
+impl Source {
+    /// Returns the dead letters of these tables that no operator has acknowledged, all together.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn open_letters(&self, tables: &[&str]) -> Result<OpenLetters> {
+        let (count, mark) = sqlx::query_as(AssertSqlSafe(open_sql()))
+            .bind(tables)
+            .fetch_one(self.pool())
+            .await
+            .doing("counting dead letters")?;
+        Ok(OpenLetters { count, mark })
+    }
+
+    /// Accepts that the open dead letters of these tables stay behind, if they are those of this mark;
+    /// returns how many were acknowledged, or `None` where others stand by now, and nothing was done.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// All of them are accepted, or none.
+    #[crate::boxed]
+    pub async fn acknowledge_listed(&self, tables: &[&str], actor: &str, mark: &str) -> Result<Option<i64>> {
+        self.migrate_schema().await?;
+        let sql = format!(
+            "WITH open AS MATERIALIZED ({open}),
+                  there AS (UPDATE lockstep.dead_letters SET acknowledged_at = pg_catalog.clock_timestamp(),
+                                acknowledged_by = $2
+                            WHERE table_name = ANY ($1) AND acknowledged_at IS NULL
+                                AND (SELECT mark FROM open) = $3 RETURNING 1),
+                  back AS (UPDATE lockstep.reverse_again AS a SET acknowledged_at = pg_catalog.clock_timestamp(),
+                               acknowledged_by = $2
+                           WHERE table_name = ANY ($1) AND acknowledged_at IS NULL AND {of_way_back}
+                               AND (SELECT mark FROM open) = $3 RETURNING 1)
+             SELECT CASE WHEN (SELECT mark FROM open) = $3 THEN
+                 (SELECT pg_catalog.count(*) FROM there) + (SELECT pg_catalog.count(*) FROM back) END",
+            open = open_sql(),
+            of_way_back = of_way_back(),
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(tables)
+            .bind(actor)
+            .bind(mark)
+            .fetch_one(self.pool())
+            .await
+            .doing("acknowledging dead letters")
+    }
+}

@@ -1,0 +1,72 @@
+//! What PostgreSQL refuses while the way back compares, and an operator accepts to stay behind.
+
+use lockstep_coordinator::{CoordinatorError, reverse_backfill};
+use lockstep_core::Phase;
+use lockstep_integration_logs::IntegrationLogs;
+use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, Gate, Rule};
+use lockstep_tests::world::rows::{logs, payments};
+use lockstep_tests::world::{LOGS, eventually};
+use tokio_util::sync::CancellationToken;
+
+use crate::reverse_feed::log_row;
+
+/// Items that are changed in DynamoOnly: more than the way back lists at once.
+const CHANGED: i64 = 850;
+
+/// The log whose item the way back lists last.
+const LAST: &str = "SELECT (key ->> 0)::bigint FROM lockstep.reverse_places WHERE table_name = 'integration_logs'
+    ORDER BY pg_catalog.sha256(pg_catalog.decode(pg_catalog.replace(place, E'\\\\', E'\\\\\\\\'), 'escape')) DESC
+    LIMIT 1";
+
+/// 1. The way back compares, while applications write. 2. PostgreSQL refuses what one of them writes, and the
+/// comparison keeps that item as one that differs. 3. The step fails over it, and an operator accepts it, as
+/// the step says. 4. The next one went on with what was kept: the item differed, for a day, and the backfill
+/// that it asked for took the acceptance back.
+#[tokio::test]
+async fn what_is_refused_while_the_way_back_compares_can_be_accepted() {
+    let world = World::behind_proxy().await;
+    let refuses = "ALTER TABLE integration_logs ADD CONSTRAINT spoken CHECK (user_id <> 'refused')";
+    world.sql(&format!("{}; {}; {refuses}", logs(1, CHANGED), payments(1, 5))).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    let epoch = world.source.control().await.expect("a phase").epoch;
+    let table = IntegrationLogs::default();
+    let put = async |log_id: i64, user_id: &str| {
+        let row = log_row(log_id, &format!("service-{}", log_id % 5), user_id);
+        world.put_item(&table, &row, epoch).await;
+    };
+    for log_id in 1..=CHANGED {
+        put(log_id, "in DynamoOnly").await;
+    }
+    world.feed_until_drained().await;
+    let last: i64 = world.value(LAST).await;
+
+    let coordinator = world.coordinator().await;
+    let comparing = Gate::new();
+    world.proxy().script(Rule::new(Fault::Delay(comparing.clone())).on("BatchGetItem").table(LOGS).times(1));
+    let refused = async {
+        comparing.until_held(1).await;
+        put(last, "refused").await;
+        eventually("PostgreSQL refuses it", || async { world.count("lockstep.reverse_again").await == 1 })
+            .await;
+        comparing.open();
+    };
+    let (back, ()) = tokio::join!(coordinator.step(Phase::HybridRead, None, &()), refused);
+    let error = back.expect_err("PostgreSQL lacks a write");
+    assert!(error.to_string().contains("would not have"), "{error}");
+    let fed = world.source.fed_table(&world.logs_table()).await.expect("a table");
+    let kept = world.source.compared(&fed).await.expect("read").expect("it is kept");
+    assert_eq!(kept.unequal.len(), 1, "the comparison met it");
+
+    world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
+    assert_eq!(world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted"), 1);
+    let migration = world.migration();
+    let (logs, cancel) = (&migration.tables[0], CancellationToken::new());
+    reverse_backfill(&migration, logs, false, &cancel).await.expect("reads");
+    let letters = world.source.count_dead_letters(LOGS).await.expect("counted");
+    assert_eq!(letters, (1, 0), "the state is the one that was accepted");
+    let back: Result<_, CoordinatorError> = coordinator.step(Phase::HybridRead, None, &()).await;
+    back.expect("what differs was accepted");
+    assert_eq!(world.count("integration_logs WHERE user_id = 'in DynamoOnly'").await, CHANGED);
+    coordinator.close().await;
+}
