@@ -169,6 +169,12 @@ impl TableBinding {
     }
 
     /// Returns the same by primary key alone: the row, whichever source key it has by now.
+    ///
+    /// By the operators of PostgreSQL's own schema, also where a statement has the search path of the
+    /// application. 1. A key is a varchar, an enum, an array or a range, whose operators are made for other
+    /// types: text, any enum. 2. A role makes `=` for that very type in the path. 3. A deletion of the feed
+    /// calls it as the operator, and one that says yes deletes every row. No key is of a type whose operators
+    /// are elsewhere: `inspect` refuses it.
     pub(crate) fn row_of_primary_key_sql(&self, row: &str, key: &str) -> String {
         let by_primary_key =
             self.table.key_columns()[..self.table.primary_key_columns()].iter().enumerate().map(|(i, c)| {
@@ -177,7 +183,8 @@ impl TableBinding {
                 } else {
                     c.sql_type
                 };
-                format!("{row}.{} = ({key}->>{i})::{cast}", quote_identifier(c.name))
+                let own = quote_identifier(c.name);
+                format!("{row}.{own} OPERATOR(pg_catalog.=) (({key}->>{i})::{cast})")
             });
         by_primary_key.collect::<Vec<_>>().join(" AND ")
     }
