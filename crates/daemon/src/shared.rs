@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::{Assumptions, FeedProgress, GateReport, MigrationContext, Progress, Spent};
 use lockstep_core::Phase;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) gates: tokio::sync::Mutex<Option<(Instant, u64, Phase, GateReport)>>,
     /// The plan that was reckoned last, when, and on which assumptions. One asks for all.
     pub(crate) plan: tokio::sync::Mutex<Option<(Instant, Assumptions, Value)>>,
+    /// The metrics that were rendered last, and when. One renders for all.
+    pub(crate) rendered: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
     /// Held while settings are turned by a request.
     pub(crate) turning: tokio::sync::Mutex<()>,
     /// Has a sample compared at once.
@@ -99,6 +102,7 @@ impl Shared {
             stepped_back: watch::Sender::new(None),
             gates: tokio::sync::Mutex::default(),
             plan: tokio::sync::Mutex::default(),
+            rendered: tokio::sync::Mutex::default(),
             turning: tokio::sync::Mutex::default(),
             sample_now: Notify::new(),
             parts: Mutex::default(),

@@ -169,11 +169,17 @@ impl TableBinding {
     }
 
     /// Returns the same by primary key alone: the row, whichever source key it has by now.
+    ///
+    /// By the operators of PostgreSQL's own schema, also where a statement has the search path of the
+    /// application. 1. A key is a varchar, an enum, an array or a range, whose operators are made for other
+    /// types: text, any enum. 2. A role makes `=` for that very type in the path. 3. A deletion of the feed
+    /// calls it as the operator, and one that says yes deletes every row. No key is of a type whose operators
+    /// are elsewhere: `inspect` refuses it.
     pub(crate) fn row_of_primary_key_sql(&self, row: &str, key: &str) -> String {
         let names = self.primary_key();
         let same = names
             .zip(self.primary_key_values_sql(key))
-            .map(|(name, value)| format!("{row}.{} = {value}", quote_identifier(name)));
+            .map(|(name, value)| format!("{row}.{} OPERATOR(pg_catalog.=) {value}", quote_identifier(name)));
         same.collect::<Vec<_>>().join(" AND ")
     }
 
@@ -181,8 +187,10 @@ impl TableBinding {
     /// whatever their texts.
     pub(crate) fn same_primary_key_sql(&self, one: &str, other: &str) -> String {
         let others = self.primary_key_values_sql(other);
-        let same =
-            self.primary_key_values_sql(one).zip(others).map(|(one, other)| format!("{one} = {other}"));
+        let same = self
+            .primary_key_values_sql(one)
+            .zip(others)
+            .map(|(one, other)| format!("{one} OPERATOR(pg_catalog.=) {other}"));
         same.collect::<Vec<_>>().join(" AND ")
     }
 
@@ -195,7 +203,7 @@ impl TableBinding {
             } else {
                 c.sql_type
             };
-            format!("({key}->>{i})::{cast}")
+            format!("(({key}->>{i})::{cast})")
         })
     }
 }

@@ -8,9 +8,12 @@
 //! they are, and compiles it for seconds.
 
 use lockstep_core::{Doing, Result};
+use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
 
-use super::{Source, TableBinding};
+use super::{Relation, Source, TableBinding};
+
+const DOING: &str = "asking whose code the writes of a table run";
 
 /// A table and its partitions.
 const TABLES: &str = "
@@ -35,8 +38,8 @@ pub(crate) const TYPES: &str = "
             UNION ALL
             -- Whatever else a type is made of, as a multirange of a range: no column of version 13 says that.
             SELECT d.refobjid FROM pg_catalog.pg_depend d
-                WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = y.oid
-                AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass
+                WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass::oid AND d.objid = y.oid
+                AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass::oid
             OFFSET 0) AS part (oid))
     SELECT y.oid FROM types y";
 
@@ -111,6 +114,10 @@ const CODE: &str = "
             WHERE c.oid = pg_catalog.to_regclass($3)::oid)
     ORDER BY 1";
 
+/// What of a table a mere read of it runs: PostgreSQL works out predicates and constants of these while it
+/// plans, before it asks for a right.
+const READ: [&str; 3] = ["index ", "constraint ", "table "];
+
 impl Source {
     /// Triggers, constraints, expressions, rules, indexes, types, casts and partitions of a table that run
     /// code of a role that is neither ours, nor the table's owner, nor a superuser, or may have it run at any
@@ -120,16 +127,36 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn foreign_code(&self, binding: &TableBinding) -> Result<Vec<String>> {
-        let doing = "asking whose code the writes of a table run";
-        let mut connection = self.pool().acquire().await.doing(doing)?;
-        let tables: Vec<Oid> = sqlx::query_scalar(TABLES)
-            .bind(binding.relation.sql())
-            .fetch_all(&mut *connection)
-            .await
-            .doing(doing)?;
+        let mut connection = self.pool().acquire().await.doing(DOING)?;
+        let tables = tables_of(&mut connection, &binding.relation).await?;
         let types: Vec<Oid> =
-            sqlx::query_scalar(TYPES).bind(&tables).fetch_all(&mut *connection).await.doing(doing)?;
-        let code = sqlx::query_scalar(CODE).bind(&tables).bind(&types).bind(binding.relation.sql());
-        code.fetch_all(&mut *connection).await.doing(doing)
+            sqlx::query_scalar(TYPES).bind(&tables).fetch_all(&mut *connection).await.doing(DOING)?;
+        code(&mut connection, &tables, &types, binding).await
     }
+}
+
+/// Indexes, constraints and keys of partitioning of a relation that is read, which call code of a role that
+/// is neither ours, nor a superuser, nor the owner of the moved table.
+pub(crate) async fn code_of_reads(
+    connection: &mut PgConnection,
+    relation: &Relation,
+    moved: &TableBinding,
+) -> Result<Vec<String>> {
+    let tables = tables_of(connection, relation).await?;
+    let found = code(connection, &tables, &[], moved).await?;
+    Ok(found.into_iter().filter(|code| READ.iter().any(|what| code.starts_with(what))).collect())
+}
+
+async fn tables_of(connection: &mut PgConnection, relation: &Relation) -> Result<Vec<Oid>> {
+    sqlx::query_scalar(TABLES).bind(relation.sql()).fetch_all(connection).await.doing(DOING)
+}
+
+async fn code(
+    connection: &mut PgConnection,
+    tables: &[Oid],
+    types: &[Oid],
+    moved: &TableBinding,
+) -> Result<Vec<String>> {
+    let code = sqlx::query_scalar(CODE).bind(tables).bind(types).bind(moved.relation.sql());
+    code.fetch_all(connection).await.doing(DOING)
 }

@@ -32,6 +32,16 @@ const READ_ONLY: [&str; 3] = [
     "GRANT SELECT ON ALL SEQUENCES IN SCHEMA lockstep TO",
 ];
 
+/// Begins the body of a block that who owns the database runs, in a session that is none of ours: 1. A role
+/// that may create in `public` makes `=` for an oid and a regclass there. 2. The block compares the two, and
+/// has the path of that session. 3. The operator runs with the rights of who owns the database. Declarations
+/// that are worked out come after it.
+const OUR_PATH: &str = "path pg_catalog.text := pg_catalog.current_setting('search_path');
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);";
+/// Ends it: the transaction may be one of more statements.
+const PATH_AS_BEFORE: &str = "PERFORM pg_catalog.set_config('search_path', path, true);";
+
 /// Returns the statements that make role `to` one that may do what `role` does with `tables`, and no more.
 /// Those of an application and of who only reads are run by the operator, once schema `lockstep` is there;
 /// those of the operator by who owns the database.
@@ -72,11 +82,12 @@ fn own_besides(name: &str, tables: &[&Relation]) -> Option<String> {
     (!tables.is_empty()).then(|| {
         format!(
             "DO $grant$ DECLARE
-    moved oid[] := ARRAY(SELECT l.relid::oid FROM pg_catalog.unnest(ARRAY[{}]::regclass[]) AS t (relation),
+    moved pg_catalog.oid[];
+    besides record;
+    {OUR_PATH}
+    moved := ARRAY(SELECT l.relid::oid FROM pg_catalog.unnest(ARRAY[{}]::regclass[]) AS t (relation),
         pg_catalog.pg_partition_tree(t.relation) AS l
         UNION SELECT pg_catalog.unnest(ARRAY[{}]::regclass[])::oid);
-    besides record;
-BEGIN
     FOR besides IN
         SELECT 'TABLE' AS kind, n.nspname, c.relname AS name
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -88,12 +99,13 @@ BEGIN
         WHERE p.oid IN ({types}) AND NOT r.rolsuper AND p.typtype <> 'm' AND coalesce(c.relkind = 'c', true)
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = p.oid)
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'
-                AND d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = p.oid)
+                AND d.classid = 'pg_catalog.pg_type'::regclass::oid AND d.objid = p.oid)
     LOOP
         EXECUTE pg_catalog.format('GRANT USAGE, CREATE ON SCHEMA %I TO ', besides.nspname) || {to};
         EXECUTE pg_catalog.format('ALTER ' || besides.kind || ' %I.%I OWNER TO ',
             besides.nspname, besides.name) || {to};
     END LOOP;
+    {PATH_AS_BEFORE}
 END $grant$;",
             list(relations.clone()),
             list(relations),
@@ -109,15 +121,18 @@ fn read_referred(name: &str, tables: &[&Relation]) -> Option<String> {
     let relations = tables.iter().map(|table| quote_literal(&table.sql()));
     (!tables.is_empty()).then(|| {
         format!(
-            "DO $grant$ DECLARE referred text; BEGIN
+            "DO $grant$ DECLARE
+    referred pg_catalog.text;
+    {OUR_PATH}
     FOR referred IN
         SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname)
         FROM pg_catalog.pg_constraint k
         JOIN pg_catalog.pg_class c ON c.oid = k.confrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE k.contype = 'f' AND k.conrelid::regclass = ANY (ARRAY[{}]::regclass[])
+        WHERE k.contype = 'f' AND k.conrelid = ANY (ARRAY[{}]::regclass[]::oid[])
     LOOP
         EXECUTE 'GRANT SELECT ON ' || referred || {};
     END LOOP;
+    {PATH_AS_BEFORE}
 END $grant$;",
             list(relations),
             quote_literal(&format!(" TO {name}")),

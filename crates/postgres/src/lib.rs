@@ -25,12 +25,13 @@
 //! `sequences` (ids), `dead_letters`, `listed` (those that an operator has seen), `probe` (capture is seen to
 //! work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
-//! (other roles), `references`, `journal`, `numbers` and `verdicts` (of comparisons), `full_pass`,
-//! `unverified` and `lately` (what was delivered since a pass, and since a moment), `clock` (whether a stored
-//! time is young), `late_requests`, `glance` (whether anything has happened at all), `load` and `activity`
-//! (how busy it is, and each table), `continuity`, `contradicted`, `marked` and `undecided` (a step back is
-//! noticed, and what it leaves to be decided), `own`, `remembered` and `completions` (whose the schema is,
-//! and what is complete), `guard`, `archive` and `uninstall` (the end).
+//! (other roles), `trusted` (whose relation a read may be of), `references`, `journal`, `numbers` and
+//! `verdicts` (of comparisons), `full_pass`, `unverified` and `lately` (what was delivered since a pass, and
+//! since a moment), `clock` (whether a stored time is young), `late_requests`, `glance` (whether anything has
+//! happened at all), `load` and `activity` (how busy it is, and each table), `continuity`, `contradicted`,
+//! `marked` and `undecided` (a step back is noticed, and what it leaves to be decided), `own`, `remembered`
+//! and `completions` (whose the schema is, and what is complete), `guard`, `archive` and `uninstall` (the
+//! end).
 
 mod acknowledge;
 mod activity;
@@ -121,6 +122,7 @@ mod sweep;
 mod take_in;
 mod together;
 mod trigger_names;
+mod trusted;
 mod tuning;
 mod undecided;
 mod uninstall;
@@ -189,7 +191,7 @@ pub use probe::CaptureProbe;
 pub use progress::{PlanLook, RangeProgress, RangeRow};
 
 pub use range_plan::RangePlan;
-pub use references::Dangling;
+pub use references::{Dangling, Referred};
 pub use relays::{JoiningRelay, RelayRow, RelayShare};
 pub use remembered::{Completed, CompletedTable, Whose, read_whose};
 pub use session_settings::{connect_own, make_own_session};

@@ -5,6 +5,10 @@ use sqlx::postgres::PgConnection;
 
 use super::binding::{TableBinding, list, quote_identifier};
 
+/// The operator by which a column of a key is found, in whichever path: see
+/// [`TableBinding::row_of_key_sql`].
+const EQUAL: &str = "OPERATOR(pg_catalog.=)";
+
 /// Columns to which PostgreSQL gives a value by itself, and which a statement may not set as it sets others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Computed {
@@ -111,14 +115,14 @@ impl RowStatements {
             let parts = key
                 .iter()
                 .enumerate()
-                .map(|(i, name)| format!("s.{} = ${}", quote_identifier(name), first + i));
+                .map(|(i, name)| format!("s.{} {EQUAL} ${}", quote_identifier(name), first + i));
             parts.collect::<Vec<_>>().join(" AND ")
         };
         // A sub-select in RETURNING sees the row as it was before the statement.
         let old_key = binding.key_sql("o");
         let same_row = key
             .iter()
-            .map(|name| format!("o.{0} = s.{0}", quote_identifier(name)))
+            .map(|name| format!("o.{0} {EQUAL} s.{0}", quote_identifier(name)))
             .collect::<Vec<_>>()
             .join(" AND ");
         let excluded = assigned(&|_, name| format!("excluded.{}", quote_identifier(name)));
@@ -127,7 +131,7 @@ impl RowStatements {
             .key_columns()
             .iter()
             .enumerate()
-            .map(|(i, c)| format!("s.{} = ${}", quote_identifier(c.name), i + 1));
+            .map(|(i, c)| format!("s.{} {EQUAL} ${}", quote_identifier(c.name), i + 1));
         let whole_key = whole_key.collect::<Vec<_>>().join(" AND ");
         let select = format!("SELECT {returned} FROM {relation} AS s WHERE {}", of_key(1));
         Self {
@@ -178,7 +182,7 @@ impl RowStatements {
 fn key_parameters(columns: &[&str], key: &[&str]) -> String {
     let number = |name: &str| columns.iter().position(|column| *column == name).map_or(0, |index| index + 1);
     key.iter()
-        .map(|name| format!("s.{} = ${}", quote_identifier(name), number(name)))
+        .map(|name| format!("s.{} {EQUAL} ${}", quote_identifier(name), number(name)))
         .collect::<Vec<_>>()
         .join(" AND ")
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use lockstep_core::{Doing, Error, Kind, Phase, Result};
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, list, quote_identifier};
 use super::copy::bound_sql;
 use super::partitions::{Leaf, NONE, STRANGE, relation};
+use super::trusted::is_trusted_sql;
 use super::{BARRIER, KeyBound, Source, TableBinding, read_control};
 
 /// Most rows that are marked in one statement: they are locked for as long.
@@ -181,12 +183,34 @@ impl Source {
     }
 
     /// Behind the closed barrier: there is no row to lock.
+    ///
+    /// A partition that is a stranger's by now is left to the comparison: 1. It is detached, and goes to a
+    /// role that archives. 2. That one changes the type of its key, with a cast to text by a function of its
+    /// own. 3. Read, that runs with the rights of the operator.
     async fn mark_keys_left_in(&self, binding: &TableBinding, leaf: &Leaf) -> Result<()> {
         let doing = "marking the keys of a partition that was detached";
         let mut after = None::<KeyBound>;
         loop {
             let mut transaction = self.begin_marking().await?;
             let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(()) };
+            // From here on it stays whose it is, and what its columns are.
+            limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
+            let lock = AssertSqlSafe(format!("LOCK TABLE ONLY {relation} IN ACCESS SHARE MODE"));
+            let locked = sqlx::query(lock).persistent(false).execute(&mut *transaction).await.doing(doing);
+            let is_readable = match locked {
+                // A role that keeps it locked holds no repair up.
+                Err(error) if error.kind == Kind::Busy => false,
+                Err(error) => return Err(error),
+                Ok(_) => is_still_ours(&mut transaction, binding, leaf).await?,
+            };
+            if !is_readable {
+                tracing::warn!(
+                    partition = leaf.name,
+                    "it was detached, and is another role's, has another key or is locked by now: a \
+                     comparison has to find the keys that it held"
+                );
+                return Ok(());
+            }
             let sql = marking(binding, &relation, after.as_ref(), KEYS_AT_ONCE, "");
             let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
                 .persistent(false)
@@ -228,6 +252,28 @@ fn marking(
         binding.key_sql("s"),
         digest_sql("key"),
     )
+}
+
+/// Tells whether a partition that went is of a role that is trusted with the moved table, and has the columns
+/// of its key as that has them. The transaction has a lock of it.
+async fn is_still_ours(connection: &mut PgConnection, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
+    let key: Vec<&str> = binding.table.key_columns().iter().map(|column| column.name).collect();
+    sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT {} AND NOT EXISTS (
+             SELECT FROM pg_attribute p LEFT JOIN pg_attribute a ON a.attrelid = c.oid
+                 AND a.attname = p.attname AND a.atttypid = p.atttypid AND NOT a.attisdropped
+             WHERE p.attrelid = pg_catalog.to_regclass($1)::oid AND p.attname = ANY ($3::text[]::name[])
+                 AND NOT p.attisdropped AND a.attnum IS NULL)
+         FROM pg_class c WHERE c.oid = $2::text::oid",
+        is_trusted_sql("c.relowner", "$1"),
+    )))
+    .bind(binding.relation.sql())
+    .bind(&leaf.oid)
+    .bind(key)
+    .fetch_optional(connection)
+    .await
+    .doing("asking whose a partition is that was detached")
+    .map(|found| found.unwrap_or(false))
 }
 
 /// Says what to do where the role may not look. 1. A DBA makes a partition, which is theirs; rows are written

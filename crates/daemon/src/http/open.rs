@@ -2,9 +2,9 @@
 //! or a secret.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
@@ -47,15 +47,29 @@ fn reasons(is_ending: bool, age: Option<Duration>, stores: &StoresView) -> Vec<&
     of.into_iter().filter_map(|(is_so, reason)| is_so.then_some(reason)).collect()
 }
 
-/// Returns the metrics, as Prometheus reads them.
+/// Age up to which metrics are shown again.
+const METRICS_FOR: Duration = Duration::from_millis(100);
+
+/// Returns the metrics, as Prometheus reads them. One renders them for all: 1. A client without a token asks
+/// a thousand times a second. 2. Each time every gauge was rendered, and nothing else had a turn.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    gauges::of_now(&shared);
-    let text = gauges::install().map(|handle| {
-        handle.run_upkeep();
-        handle.render()
-    });
+    let mut rendered = shared.rendered.lock().await;
+    let text = match rendered.as_ref().filter(|(at, _)| at.elapsed() < METRICS_FOR) {
+        Some((_, text)) => text.clone(),
+        None => {
+            gauges::of_now(&shared);
+            let text = gauges::install().map(|handle| {
+                handle.run_upkeep();
+                handle.render()
+            });
+            let text = Bytes::from(text.unwrap_or_default());
+            *rendered = Some((Instant::now(), text.clone()));
+            text
+        }
+    };
+    drop(rendered);
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    with_type(StatusCode::OK, content_type, text.unwrap_or_default())
+    with_type(StatusCode::OK, content_type, text)
 }
 
 #[cfg(test)]

@@ -19,14 +19,14 @@ use tracing::Instrument as _;
 use super::answer::Refusal;
 use super::body::discard;
 use super::guard::Guard;
-use super::places::Places;
+use super::places::{Place, Places};
 use super::stalled::{Stalled, TAKE_WITHIN};
 use super::table;
 use super::tls::Tls;
 use crate::shared::Shared;
 
-/// Paths of probes, for which there are places when there are no others.
-const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+/// Paths of probes, for which there are places when there are no others, and of what alerts by them.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Time that a connection in a place of probes has, from its beginning to its end.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 /// A client that takes longer for its head is hung up on.
@@ -51,23 +51,23 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Optio
         };
         // Where there is none at all, it is hung up on.
         let Some(place) = places.take(peer.ip()) else { continue };
+        // Given back when the connection ends.
+        let place = Arc::new(place);
         let served = Served {
             shared: shared.clone(),
             router: router.clone(),
             guard: guard.clone(),
-            only_probes: place.is_of_probes(),
+            place: place.clone(),
         };
         let tls = tls.clone();
         connections.spawn(async move {
-            // Given back when the connection ends.
-            let _place = place;
             // Answers are small, and a person waits for each.
             let _ = stream.set_nodelay(true);
             let stream = Stalled::new(stream, TAKE_WITHIN);
-            if served.only_probes {
-                let _ = tokio::time::timeout(PROBE_WITHIN, served.connection(stream, tls)).await;
-            } else {
-                served.connection(stream, tls).await;
+            let within = if place.is_of_probes() { PROBE_WITHIN } else { Duration::MAX };
+            tokio::select! {
+                _ = tokio::time::timeout(within, served.connection(stream, tls)) => {}
+                () = place.hung_up() => {}
             }
         });
     }
@@ -81,8 +81,7 @@ struct Served {
     shared: Arc<Shared>,
     router: axum::Router,
     guard: Arc<Guard>,
-    /// Whether there was no place but one of probes.
-    only_probes: bool,
+    place: Arc<Place>,
 }
 
 impl Served {
@@ -101,11 +100,13 @@ impl Served {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Self { shared, router, guard, only_probes } = self;
+        let Self { shared, router, guard, place } = self;
+        let only_probes = place.is_of_probes();
         let service = service_fn(move |request: Request<Incoming>| {
             let (router, guard) = (router.clone(), guard.clone());
+            let may_stay = place.spoke();
             async move {
-                if only_probes && !PROBES.contains(&request.uri().path()) {
+                if !may_stay || (only_probes && !PROBES.contains(&request.uri().path())) {
                     return Ok::<_, Infallible>(Refusal::rate_limited().into_response());
                 }
                 Ok(answer(request, router, &guard).await)

@@ -8,10 +8,11 @@
 use std::collections::HashSet;
 
 use lockstep_core::{AnyRow, Doing, Error, Fields, Kind, Result, SourceKey, place};
-use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::FedTable;
+use super::operators::operator_sql;
 use super::referred::referring;
 use super::surroundings::OURS;
 use super::texts::note_heirs;
@@ -89,12 +90,24 @@ struct Index {
     predicate: Option<String>,
     expressions: Vec<String>,
     operators: Vec<String>,
+    /// What comes after the second operand of each.
+    casts: Vec<String>,
     nulls_are_same: bool,
 }
 
 /// Those of a table and of each partition, but for the primary key, which is the row's own. The session has
 /// our path, so every name in them has its schema.
 async fn indexes(connection: &mut PgConnection, table: &FedTable) -> Result<Vec<Index>> {
+    let [operators, casts] = operator_sql(
+        "coalesce(x.conexclop[n], (SELECT a.amopopr FROM pg_catalog.pg_amop a WHERE a.amopfamily = c.opcfamily
+             AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype AND a.amopstrategy = 3))",
+    )
+    .map(|text| {
+        format!(
+            "ARRAY(SELECT {text} FROM pg_catalog.generate_series(1, i.indnkeyatts::int) AS n
+                   JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[n - 1] ORDER BY n)"
+        )
+    });
     sqlx::query_as(AssertSqlSafe(format!(
         "SELECT i.indrelid::pg_catalog.regclass::text AS relation,
                 pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
@@ -102,14 +115,7 @@ async fn indexes(connection: &mut PgConnection, table: &FedTable) -> Result<Vec<
                     AS nulls_are_same,
                 ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, n, false)
                       FROM pg_catalog.generate_series(1, i.indnkeyatts::int) AS n ORDER BY n) AS expressions,
-                ARRAY(SELECT pg_catalog.format('OPERATOR(%I.%s)', m.nspname, o.oprname)
-                      FROM pg_catalog.generate_series(1, i.indnkeyatts::int) AS n
-                      JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[n - 1]
-                      JOIN pg_catalog.pg_operator o ON o.oid = coalesce(x.conexclop[n],
-                          (SELECT a.amopopr FROM pg_catalog.pg_amop a WHERE a.amopfamily = c.opcfamily
-                               AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype
-                               AND a.amopstrategy = 3))
-                      JOIN pg_catalog.pg_namespace m ON m.oid = o.oprnamespace ORDER BY n) AS operators
+                {operators} AS operators, {casts} AS casts
          FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class r ON r.oid = i.indexrelid
          LEFT JOIN pg_catalog.pg_constraint x ON x.conindid = i.indexrelid AND x.contype = 'x'
          WHERE i.indrelid IN (SELECT {OURS}) AND NOT i.indisprimary AND (i.indisunique OR i.indisexclusion)
@@ -122,6 +128,39 @@ async fn indexes(connection: &mut PgConnection, table: &FedTable) -> Result<Vec<
 }
 
 impl Index {
+    /// Asks in our own path first, and in the application's only where a function of the index has to find
+    /// names there. 1. A unique index has `WHERE status = 'open'` of an enum. 2. A role makes `=` for that
+    /// enum in the application's path. 3. The predicate, as PostgreSQL prints it, would call it.
+    async fn asked(
+        &self,
+        connection: &mut PgConnection,
+        sql: String,
+        row: &dyn AnyRow,
+    ) -> Result<Vec<PgRow>> {
+        let arguments = || {
+            let mut arguments = PgArguments::default();
+            row.bind(&mut arguments);
+            arguments
+        };
+        let mut savepoint = connection.begin().await.doing(DOING)?;
+        let asked = sqlx::query_with(AssertSqlSafe(sql.clone()), arguments());
+        match asked.fetch_all(&mut *savepoint).await.doing(DOING) {
+            Ok(found) => {
+                savepoint.commit().await.doing(DOING)?;
+                return Ok(found);
+            }
+            Err(error) if error.sqlstate().is_some_and(|code| code.starts_with("42")) => {
+                savepoint.rollback().await.doing(DOING)?;
+            }
+            Err(error) => return Err(error),
+        }
+        lend(connection).await?;
+        let asked = sqlx::query_with(AssertSqlSafe(sql), arguments());
+        let found = asked.fetch_all(&mut *connection).await.doing(DOING)?;
+        take_back(connection).await?;
+        Ok(found)
+    }
+
     /// The rows that are in the way of `row`, held until the transaction ends; `row` may be among them.
     async fn holders(
         &self,
@@ -140,7 +179,7 @@ impl Index {
             list((0..self.expressions.len()).map(|n| quote_identifier(&format!("lockstep wants {n}"))));
         let same =
             self.expressions.iter().zip(&self.operators).enumerate().map(|(n, (expression, operator))| {
-                let equal = format!("{expression} {operator} {}", wanted(n));
+                let equal = format!("({expression}){operator}{}{}", wanted(n), self.casts[n]);
                 match self.nulls_are_same {
                     true => format!("({equal} OR {expression} IS NULL AND {} IS NULL)", wanted(n)),
                     false => equal,
@@ -157,12 +196,7 @@ impl Index {
             expressions = list(self.expressions.iter().cloned()),
             same = same.collect::<Vec<_>>().join(" AND "),
         );
-        let mut arguments = PgArguments::default();
-        row.bind(&mut arguments);
-        lend(connection).await?;
-        let found =
-            sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(DOING)?;
-        take_back(connection).await?;
+        let found = self.asked(connection, sql, row).await?;
         let mut holders = Vec::with_capacity(found.len());
         for row in found {
             let key = SourceKey::parse(row.get::<&str, _>(0))

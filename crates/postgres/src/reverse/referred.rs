@@ -5,16 +5,15 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgConnection};
 
 use super::FedTable;
-use super::surroundings::OURS;
+use super::surroundings::{OURS, comparisons_sql};
 use crate::lookup::{bind_keys, keys_sql};
-use crate::path::{lend, take_back};
 
-/// A foreign key that acts where a row that it refers to is deleted: its table, its columns, and those that
-/// they refer to.
-type Acting = (String, Vec<String>, Vec<String>);
+/// A foreign key that acts where a row that it refers to is deleted: its table, and how its columns are
+/// compared with those that they refer to.
+type Acting = (String, Vec<String>);
 
 /// Returns a table with rows that refer to the row of this key, by a foreign key with an action; `None` where
-/// a deletion takes no other row along. Ends with our path.
+/// a deletion takes no other row along. Compared as the foreign key compares them.
 pub(super) async fn referring(
     connection: &mut PgConnection,
     table: &FedTable,
@@ -24,18 +23,12 @@ pub(super) async fn referring(
     let binding = &table.binding;
     let acting: Vec<Acting> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT pg_catalog.format('%I.%I', n.nspname, r.relname),
-             ARRAY(SELECT pg_catalog.format('%I', a.attname)
-                   FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS u (number, place)
-                   JOIN pg_catalog.pg_attribute a
-                       ON a.attrelid = c.conrelid AND a.attnum = u.number ORDER BY u.place),
-             ARRAY(SELECT pg_catalog.format('%I', a.attname)
-                   FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY AS u (number, place)
-                   JOIN pg_catalog.pg_attribute a
-                       ON a.attrelid = c.confrelid AND a.attnum = u.number ORDER BY u.place)
+             {}
          FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
          JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
          WHERE c.contype = 'f' AND c.conparentid = 0 AND c.confdeltype IN ('c', 'n', 'd')
              AND c.confrelid IN (SELECT {OURS})",
+        comparisons_sql("s", "c"),
     )))
     .bind(binding.relation.sql())
     .fetch_all(&mut *connection)
@@ -44,19 +37,16 @@ pub(super) async fn referring(
     if acting.is_empty() {
         return Ok(None);
     }
-    // Types of an extension are compared by its own operators, as the foreign key compares them.
-    lend(connection).await?;
     let key = [key.to_vec()];
     let mut found = None;
-    for (from, columns, to) in acting {
-        let same = columns.iter().zip(&to).map(|(column, to)| format!("c.{column} = s.{to}"));
+    for (from, same) in acting {
         let sql = format!(
             "SELECT EXISTS (SELECT FROM {rows} AS k JOIN {relation} AS s ON {same_row}
                  JOIN {from} AS c ON {same})",
             rows = keys_sql(binding, 1),
             relation = binding.relation.sql(),
             same_row = binding.row_of_key_sql("s", "k.key"),
-            same = same.collect::<Vec<_>>().join(" AND "),
+            same = same.join(" AND "),
         );
         let mut arguments = PgArguments::default();
         bind_keys(&mut arguments, binding, key.iter().enumerate())?;
@@ -69,6 +59,5 @@ pub(super) async fn referring(
             break;
         }
     }
-    take_back(connection).await?;
     Ok(found)
 }

@@ -40,8 +40,11 @@ impl Decimals {
             return None;
         }
         let given = || self.given.iter().map(|name| quote_identifier(name));
-        let same = binding.primary_key().map(quote_identifier).map(|name| format!("s.{name} = v.{name}"));
-        let otherwise = given().map(|name| format!("s.{name}::text <> v.{name}::text"));
+        let same = binding
+            .primary_key()
+            .map(quote_identifier)
+            .map(|name| format!("s.{name} OPERATOR(pg_catalog.=) v.{name}"));
+        let otherwise = given().map(|name| format!("s.{name}::text OPERATOR(pg_catalog.<>) v.{name}::text"));
         Some(format!(
             "UPDATE {} AS s SET {} FROM (VALUES {}) AS v ({}) WHERE {} AND ({})",
             binding.relation.sql(),

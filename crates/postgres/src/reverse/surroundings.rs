@@ -5,6 +5,7 @@ use lockstep_core::{Doing, Kind, Result};
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Executor as _};
 
+use super::operators::operator_sql;
 use crate::binding::quote_literal;
 use crate::lookup::keys_sql;
 use crate::trigger_names::{trigger_name, truncate_trigger_name};
@@ -52,6 +53,20 @@ type ForeignKey = (String, String, Vec<String>, Vec<String>, bool, Option<Oid>);
 /// Our table `$1` and what it is made of: each partition may have triggers and foreign keys of its own.
 pub(super) const OURS: &str = "pg_catalog.to_regclass($1)::oid UNION ALL
                  SELECT relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1))";
+
+/// Returns an expression of SQL for the comparisons of foreign key `c`, an array: of the rows that are
+/// referred to, called `to`, with those that refer, called `from`, by the operators that it has itself.
+pub(super) fn comparisons_sql(to: &str, from: &str) -> String {
+    let [between, after] = operator_sql("k.equal");
+    format!(
+        "ARRAY(SELECT pg_catalog.format('{to}.%I', b.attname) || {between}
+                   || pg_catalog.format('{from}.%I', a.attname) || {after}
+               FROM unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS k (at, to_at, equal, n)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.at
+               JOIN pg_catalog.pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.to_at
+               ORDER BY k.n)"
+    )
+}
 
 impl Source {
     /// Reads what the application has on a table.
@@ -178,20 +193,14 @@ impl Source {
                           FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k (at, n)
                           JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.at
                               ORDER BY k.n),
-                    ARRAY(SELECT pg_catalog.format('r.%I OPERATOR(%I.%s) s.%I', b.attname, m.nspname,
-                        o.oprname, a.attname)
-                          FROM unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS k (at, to_at,
-                              op, n)
-                          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.at
-                          JOIN pg_catalog.pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.to_at
-                          JOIN pg_catalog.pg_operator o ON o.oid = k.op
-                          JOIN pg_catalog.pg_namespace m ON m.oid = o.oprnamespace ORDER BY k.n),
+                    {},
                     c.confmatchtype = 'f',
                     CASE WHEN c.conrelid <> pg_catalog.to_regclass($1)::oid THEN c.conrelid END
              FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.confrelid
              JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
              WHERE c.contype = 'f' AND c.conparentid = 0 AND c.conrelid IN (SELECT {OURS})
              ORDER BY c.conname",
+            comparisons_sql("r", "s"),
         )))
         .bind(binding.relation.sql())
         .fetch_all(self.pool())

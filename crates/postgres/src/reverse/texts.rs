@@ -19,7 +19,6 @@ use super::accepted::WITHDRAWN;
 use super::remember::{among, note_others};
 use super::writer::Writer;
 use crate::binding::{digest_sql, list, text_digest_sql};
-use crate::path::{lend, take_back};
 
 /// Notes the other live items of rows that were just deleted, of any text of their keys, to be read again.
 pub(super) async fn note_heirs(
@@ -74,15 +73,12 @@ async fn note_equals(
         same = table.binding.same_primary_key_sql("other.row_key", "gone.row_key"),
         place = text_digest_sql("place"),
     );
-    // Operators of an extension's types are found as the application finds them.
-    lend(connection).await?;
     let noted = sqlx::query(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(places)
         .bind(key)
-        .execute(&mut *connection)
+        .execute(connection)
         .await
         .doing("noting items that have a key in another text")?;
-    take_back(connection).await?;
     Ok(noted.rows_affected())
 }

@@ -18,7 +18,7 @@ pub use sums::{DayCount, GroupDifference, SumCheck, SumTotal};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lockstep_core::{EncodedRow, Fields, ItemView, Judgement, Unholdable};
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{Referred, TableBinding};
 
 use crate::ledger::Side;
 use crate::options::ValidateOptions;
@@ -113,10 +113,8 @@ impl Judge {
             let mut check =
                 ReferenceCheck { column: reference.column.to_owned(), to, ..ReferenceCheck::default() };
             match asked {
-                Ok(Some(found)) => (check.dangling, check.keys) = (Some(found.rows), found.keys),
-                Ok(None) => references
-                    .unchecked
-                    .push(format!("references to {}: there is no such column here", check.to)),
+                Ok(Referred::Looked(found)) => (check.dangling, check.keys) = (Some(found.rows), found.keys),
+                Ok(Referred::Unchecked(why)) => references.unchecked.push(why),
                 Err(error) => {
                     references.failures.push(format!("references to {} were not checked: {error}", check.to))
                 }

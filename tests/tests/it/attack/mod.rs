@@ -13,10 +13,11 @@ mod lately;
 mod leases;
 mod marks;
 mod output;
-mod path;
+pub(crate) mod path;
 mod reports;
 mod schema;
 mod sessions;
+mod strangers;
 mod upgrade;
 mod values;
 

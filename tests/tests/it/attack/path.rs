@@ -2,12 +2,14 @@ use std::sync::Arc;
 
 use lockstep::operation::Operation;
 use lockstep::store::{WriteMode, WriteOptions};
+use lockstep_coordinator::FeedUntil;
 use lockstep_core::Phase;
 use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
-use lockstep_postgres::Source;
+use lockstep_postgres::{GrantedRole, Relation, Source};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::log_row;
-use lockstep_tests::world::{LOGS, rows};
+use lockstep_tests::world::{LOGS, eventually, rows, run};
+use tokio_util::sync::CancellationToken;
 
 use crate::roles::role;
 
@@ -27,7 +29,7 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
 const OPERATORS: &str = include_str!("operators.sql");
 
 /// Makes them, as another role that may create in `public`.
-async fn plant(world: &World) {
+pub(crate) async fn plant(world: &World) {
     let (mallory, _) = role(world, "mallory").await;
     world.sql("CREATE TABLE public.called (what text)").await;
     let made = |name: &str, parameters: &str, returns: &str, answer: &str| {
@@ -52,19 +54,19 @@ async fn plant(world: &World) {
         SELECT nextval('public.proof'), 7::bigint * 1.5, 'a'::varchar = 'b'::varchar, 'x'::text || 7::bigint,
             interval '1 s' * 7::integer, 1::oid = 7::integer";
     let mut stranger = world.stranger().await;
-    lockstep_tests::world::run(&mut stranger, proof).await;
+    run(&mut stranger, proof).await;
     let of_proof = called(world).await.unwrap_or_default();
     assert_eq!(of_proof.lines().count(), 6, "the decoys are what an attacker would make: {of_proof}");
     world.sql("DELETE FROM public.called").await;
 }
 
-async fn operated() -> World {
+pub(crate) async fn operated() -> World {
     let mut world = World::start().await;
     world.source = Source::connect_as_operator(&world.source_options()).await.expect("the operator connects");
     world
 }
 
-async fn called(world: &World) -> Option<String> {
+pub(crate) async fn called(world: &World) -> Option<String> {
     world.value("SELECT string_agg(DISTINCT what, E'\\n') FROM public.called").await
 }
 
@@ -189,4 +191,93 @@ async fn a_trigger_that_names_its_table_without_a_schema_works_for_the_feed() {
     assert_eq!(noted, 2, "an insert and a deletion");
     let again: i64 = world.value("SELECT count(*) FROM lockstep.reverse_again").await;
     assert_eq!(again, 0, "nothing was put off");
+}
+
+/// 1. A role makes `=` for an oid and a regclass in `public`. 2. Who owns the database runs the rights of the
+/// operator, as they are printed, in a session with a path of its own. 3. A block of them compared the two.
+#[tokio::test]
+async fn the_printed_rights_of_an_operator_call_no_better_match_of_another_role() {
+    let world = World::start().await;
+    world
+        .sql(
+            "CREATE TYPE public.mood AS ENUM ('low');
+             CREATE TABLE public.parted (n integer, mood public.mood, log bigint REFERENCES payments)
+                 PARTITION BY LIST (n);
+             CREATE TABLE public.part_1 PARTITION OF public.parted FOR VALUES IN (1)",
+        )
+        .await;
+    plant(&world).await;
+    let (operator, _) = role(&world, "operator").await;
+    let database: String = world.value("SELECT current_database()::text").await;
+    let relations = ["parted", LOGS].map(|name| name.parse::<Relation>().expect("a name"));
+    let relations: Vec<&Relation> = relations.iter().collect();
+    let printed = lockstep_postgres::grants(GrantedRole::Operator, &operator, &database, &relations);
+    let mut dba = world.stranger().await;
+    run(&mut dba, "SET application_name = 'psql'").await;
+    // As one transaction, as `psql --single-transaction` has it, and one by one.
+    let path = "DO $$ BEGIN ASSERT current_setting('search_path') LIKE '%public%'; END $$;";
+    run(&mut dba, &format!("BEGIN; {}; {path} COMMIT", printed.join("\n"))).await;
+    for statement in &printed {
+        run(&mut dba, statement).await;
+    }
+    assert_eq!(called(&world).await, None, "called with the rights of who owns the database");
+    run(&mut dba, path).await;
+    // The blocks did what they are for, and without a path of their own they call what is planted.
+    let may_read: bool =
+        world.value(&format!("SELECT has_table_privilege('{operator}', 'payments', 'SELECT')")).await;
+    assert!(may_read);
+    let owned: i64 = world
+        .value(&format!(
+            "SELECT count(*) FROM (SELECT relowner FROM pg_class WHERE relname = 'part_1'
+                 UNION ALL SELECT typowner FROM pg_type WHERE typname = 'mood') AS o
+             WHERE o.relowner = '{operator}'::regrole::oid"
+        ))
+        .await;
+    assert_eq!(owned, 2, "the partition and the type");
+    let own = "PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);";
+    for block in printed.iter().filter(|statement| statement.starts_with("DO")) {
+        assert!(block.contains(own), "{block}");
+        run(&mut dba, &block.replace(own, "")).await;
+    }
+    assert!(called(&world).await.is_some(), "this can fail");
+}
+
+/// 1. The value that a row takes is unique, by an index with a predicate that compares arrays, for which
+/// PostgreSQL has the operators of any array alone. 2. Another role makes one for arrays of texts. 3. The
+/// feed looks for the expired row that has the value, and called it.
+#[tokio::test]
+async fn a_better_match_is_called_by_no_search_for_expired_rows_either() {
+    let world = operated().await;
+    let index = "UPDATE integration_logs SET user_id = 'u' || log_id;
+        UPDATE integration_logs SET log_timestamp = '2015-03-04' WHERE log_id = 3;
+        CREATE UNIQUE INDEX users_once ON integration_logs (user_id)
+            WHERE ARRAY[user_id::text] <> ARRAY[''::text]";
+    world.sql(&format!("{}; {index}", rows::logs(1, 10))).await;
+    world
+        .sql(
+            "CREATE TABLE public.called (what text);
+             CREATE FUNCTION public.decoy(text[], text[]) RETURNS boolean LANGUAGE sql VOLATILE AS $$
+                 INSERT INTO public.called SELECT 'decoy'
+                 WHERE pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.<>) '';
+                 SELECT $1 OPERATOR(pg_catalog.<>) $2 $$;
+             CREATE OPERATOR public.<> (FUNCTION = public.decoy, LEFTARG = text[], RIGHTARG = text[])",
+        )
+        .await;
+    world.migrated_to(Phase::HybridRead).await.close().await;
+    world.relay_until_empty().await;
+    world.feed_until_drained().await;
+    let epoch = world.flip(Phase::DynamoOnly).await;
+    world.put_item(&IntegrationLogs::default(), &log_row(90, "u3"), epoch).await;
+    let cancel = CancellationToken::new();
+    let play = async {
+        eventually("the expired row made way", || async {
+            world.count("integration_logs WHERE log_id = 90").await == 1
+        })
+        .await;
+        cancel.cancel();
+    };
+    let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), play);
+    fed.expect("the feed goes on");
+    assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 0);
+    assert_eq!(called(&world).await, None, "called with the rights of the operator");
 }

@@ -47,7 +47,7 @@ pub(super) struct Moved {
 
 impl Moved {
     /// With history copied, in a phase.
-    async fn to(phase: Phase) -> Self {
+    pub(super) async fn to(phase: Phase) -> Self {
         Self::of(SCHEMA, "[tables.events]", phase).await
     }
 
@@ -137,7 +137,7 @@ impl Moved {
     }
 
     /// Both stores hold the same, by the naive checker and by the validator.
-    async fn converges(&self) {
+    pub(super) async fn converges(&self) {
         self.relayed().await.expect("the relay ends well");
         assert_eq!(disagreements(&self.world, "events", "events", &[]).await, [] as [String; 0]);
         let report = self.compared(false).await;

@@ -188,6 +188,52 @@ async fn clients_that_never_read_shut_out_no_probe_and_are_hung_up_on() {
     drop(silent);
 }
 
+/// 1. Two addresses hold every place, those of probes too, with connections that say nothing, or half of
+/// what they want, and open more all the time. 2. The probe of a third one was hung up on, and the daemon,
+/// which is well, was restarted.
+#[tokio::test]
+async fn two_addresses_that_hold_everything_shut_out_no_third_one() {
+    const OF_EACH: usize = 700;
+    let world = World::start().await;
+    let served = Served::of(&world).await;
+    let address: std::net::SocketAddr =
+        served.address.trim_start_matches("http://").parse().expect("an address");
+    let connect = async |from: [u8; 4]| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((std::net::Ipv4Addr::from(from), 0).into()).expect("an address of this machine");
+        socket.connect(address).await
+    };
+    let silent = async |n: usize| {
+        let client = connect([127, 0, 0, 2 + (n % 2) as u8]).await.ok()?;
+        if n % 4 < 2 && client.writable().await.is_ok() {
+            let _ = client.try_write(b"GET /healthz HTTP/1.1\r\nHost: local");
+        }
+        Some(client)
+    };
+    let mut held = Vec::with_capacity(2 * OF_EACH);
+    for n in 0..2 * OF_EACH {
+        held.extend(silent(n).await);
+    }
+    let asks = async |path: &str| {
+        let Ok(mut client) = connect([127, 0, 0, 4]).await else { return "no connection".to_owned() };
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let _ = client.write_all(ask.as_bytes()).await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), client.read_to_end(&mut answer)).await;
+        format!("{read:?}: {}", String::from_utf8_lossy(&answer).lines().next().unwrap_or_default())
+    };
+    for round in 0..20 {
+        for n in 0..16 {
+            held.extend(silent(n).await);
+        }
+        for path in ["/healthz", "/metrics", "/"] {
+            let answer = asks(path).await;
+            assert!(answer.ends_with("HTTP/1.1 200 OK"), "{path}, round {round}: {answer}");
+        }
+    }
+    drop(held);
+}
+
 #[tokio::test]
 async fn without_a_token_or_beyond_this_machine_it_does_not_start() {
     let world = World::start().await;
