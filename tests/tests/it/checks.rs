@@ -70,14 +70,11 @@ async fn rows_that_cannot_be_held_first_last_or_between_stop_no_check_and_are_ac
     let letters = world.source.dead_letters(PAYMENTS, 20).await.expect("lists");
     assert_eq!(letters.len(), 6, "{letters:?}");
     // What an operator has not looked at is not accepted.
-    let (code, said) = told(&world, &["dead-letters", "--acknowledge"]).await;
-    assert_eq!(code, Some(3), "{said}");
     let mark = |said: &str| {
         let (_, mark) = said.rsplit_once("--acknowledge ").unwrap_or_else(|| panic!("no mark: {said}"));
         mark.split('`').next().expect("it ends").to_owned()
     };
     let listed = mark(&told(&world, &["dead-letters"]).await.1);
-    assert_eq!(mark(&said), listed);
     world.sql("UPDATE lockstep.dead_letters SET version = version + 1 WHERE key ->> 0 = '15'").await;
     let (code, said) = told(&world, &["dead-letters", "--acknowledge", &listed]).await;
     assert_eq!(code, Some(3), "another state of one of them: {said}");
@@ -90,7 +87,9 @@ async fn rows_that_cannot_be_held_first_last_or_between_stop_no_check_and_are_ac
     assert_eq!(world.count(open).await, 3);
     let (code, said) = told(&world, &["dead-letters", "--acknowledge", &of_payments]).await;
     assert_eq!(code, Some(3), "that list was of others: {said}");
-    let (code, said) = told(&world, &["dead-letters", "--acknowledge", &mark(&said)]).await;
+    assert_eq!(mark(&said), mark(&told(&world, &["dead-letters"]).await.1));
+    // Without a mark, those that stand now.
+    let (code, said) = told(&world, &["dead-letters", "--acknowledge"]).await;
     assert_eq!((code, world.count(open).await), (Some(0), 0), "{said}");
     let (code, said) = told(&world, &MIGRATE).await;
     assert_eq!(code, Some(0), "{said}");

@@ -33,7 +33,8 @@ pub struct Args {
     /// Only those of one table
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// Accept that they stay behind, as listed with this mark; your name is kept with them
+    /// Accept that they stay behind, those of the list with this mark and no others [default: those that
+    /// stand now]; your name is kept with them
     #[arg(long, value_name = "MARK", num_args = 0..=1, default_missing_value = "")]
     pub acknowledge: Option<String>,
     /// Hand them to the relay once more; give items that another program wrote a version of ours
@@ -66,6 +67,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let names: Vec<&str> = tables.iter().map(|binding| binding.name()).collect();
     if let Some(mark) = &args.acknowledge {
         let open = stores.source.open_letters(&names).await?;
+        // Without a mark those that stand now, as scripts have always said it.
+        let mark = if mark.is_empty() { &open.mark } else { mark };
         if open.count > 0 {
             let listed = stores.source.acknowledge_listed(&names, &actor(), mark).await?;
             let Some(listed) = listed else { return Err(not_listed(&open, mark, args.table.as_deref())) };
@@ -141,13 +144,10 @@ fn accepting(open: &OpenLetters, table: Option<&str>) -> String {
 /// Refuses to accept what was not listed.
 fn not_listed(open: &OpenLetters, mark: &str, table: Option<&str>) -> anyhow::Error {
     let (count, accepting) = (open.count, accepting(open, table));
-    let message = match mark {
-        "" => format!("{count} rows are set aside: look at them, then accept these with `{accepting}`"),
-        _ => format!(
-            "what is set aside is not what was listed with the mark {mark}: {count} rows are, and none was \
-             accepted. Look at them again, then accept these with `{accepting}`"
-        ),
-    };
+    let message = format!(
+        "what is set aside is not what was listed with the mark {mark}: {count} rows are, and none was accepted. \
+         Look at them again, then accept these with `{accepting}`"
+    );
     Failure { exit: Exit::Refused, message }.into()
 }
 
