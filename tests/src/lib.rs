@@ -8,13 +8,14 @@
 //! Modules in reading order: [`faults`] (a proxy that makes the emulator fail), [`world`] (the stores, the
 //! workload's SQL, the checkers), [`worker`] (an application in a process of its own, that does as it is
 //! told), [`writer`] (another, that writes without end) and its [`note`]s, [`rights`] (what recorded calls
-//! ask of AWS). The tests are in `tests/it`, one module a theme, each test named as what it claims.
+//! ask of AWS), [`seeds`]. The tests are in `tests/it`, one module a theme, each test named as what it claims.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 pub mod faults;
 pub mod note;
 pub mod rights;
+pub mod seeds;
 pub mod worker;
 pub mod world;
 pub mod writer;

@@ -53,6 +53,8 @@ impl World {
                 relay: RelayOptions { idle_pause: Duration::from_millis(10), ..RelayOptions::default() },
                 steps: StepOptions {
                     lock_pause: Duration::from_millis(50),
+                    // Longer than a machine under load stands still: what misses a pause says so itself.
+                    pause_max: Duration::from_secs(20),
                     phase_lease: Duration::from_millis(5),
                     index_settle: Duration::from_millis(1),
                     lease_max: Duration::from_secs(2),

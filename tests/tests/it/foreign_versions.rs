@@ -131,7 +131,7 @@ async fn items_of_an_epoch_that_never_began_are_set_aside_and_given_a_version_of
     let (code, verdict) = said(&world, &["validate", "--quiet"]).await;
     assert!(code != Some(0), "{verdict}");
     let mut migration = world.migration();
-    migration.options.steps.catch_up_max = Duration::from_millis(500);
+    migration.options.steps.catch_up_max = Duration::from_secs(3);
     let back = world.coordinator_of(migration).await;
     let refused = back.step(Phase::HybridRead, None, &()).await.expect_err("PostgreSQL lacks three items");
     back.close().await;

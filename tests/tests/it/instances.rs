@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-const LEASE: Duration = Duration::from_millis(1_500);
+/// Longer than a machine under load stands still, as a worker that gets no time lets its lease go.
+pub(crate) const LEASE: Duration = Duration::from_secs(4);
 
 /// A process with a store under an instance, and the role that it logs in as.
 pub(crate) struct Worker {
@@ -212,7 +213,7 @@ async fn a_killed_process_is_waited_for_one_lease_once_and_by_name() {
     assert!(
         said.contains("waiting for instance a (host")
             && said.contains(&pid)
-            && said.contains("its lease of 1500 ms"),
+            && said.contains(&format!("its lease of {} ms", LEASE.as_millis())),
         "{said}"
     );
     assert!(!said.contains("instance b") && !said.contains("instance c"), "no step waits for them: {said}");
@@ -245,17 +246,18 @@ async fn a_phase_is_heard_of_well_within_a_second_and_polled_when_nothing_is_hea
     let world = World::start().await;
     let coordinator = world.migrated_to(Phase::DualWrite).await;
     let mut a = Worker::start(&world, "a").await;
-    let mut heard = Duration::ZERO;
+    let mut heard = Vec::new();
     let there_and_back = [Phase::PostgresOnly, Phase::DualWrite].into_iter().cycle();
     for to in there_and_back.clone().take(10) {
         let outcome = coordinator.step(to, None, &()).await.expect("nothing refuses");
         let (end, waited) = end_of(&outcome, &a);
         assert_eq!(end, InstanceEnd::Acknowledged);
-        heard += waited;
+        heard.push(waited);
         assert_eq!(a.ask("phase").await, json!({ "phase": to, "epoch": outcome.epoch }));
     }
-    // Polled twice a second, as this lease would have it, ten would take two and a half seconds and more.
-    assert!(heard < Duration::from_millis(1_500), "ten phases were heard of in {heard:?}");
+    // Polled three times a lease, half of them would take more than half a second.
+    heard.sort();
+    assert!(heard[5] < Duration::from_millis(150), "ten phases were heard of in {heard:?}");
 
     a.lock_out(&world, "LISTEN%").await;
     for to in there_and_back.take(4) {
@@ -284,17 +286,14 @@ async fn cut_off_from_postgresql_it_serves_for_one_lease_and_then_nothing_until_
     a.lock_out(&world, "%").await;
     let (begun, mut served) = (Instant::now(), 0);
     let over = loop {
+        let asked = begun.elapsed();
         let answer = a.ask("read 1").await;
         if answer["error"].is_string() {
             break answer;
         }
         assert_eq!(answer, json!({ "user_id": "there" }), "from the target, while the lease lasts");
-        // The lease began before; the rest is for an answer's way through two pipes of a busy machine.
-        assert!(
-            begun.elapsed() <= LEASE + Duration::from_millis(250),
-            "I6: served after its lease: {:?}",
-            begun.elapsed()
-        );
+        // The lease began before. How long an answer is on its way is up to two pipes of a busy machine.
+        assert!(asked <= LEASE, "I6: asked after its lease, and served: {asked:?}");
         served += 1;
     };
     refused(&over);

@@ -112,7 +112,7 @@ async fn a_lease_is_renewed_once_a_second_and_the_record_looked_at_more_often() 
     let acknowledged =
         async |epoch: Epoch| world.control().instances().await.expect("listed")[0].has_acknowledged(epoch);
     within(
-        Duration::from_secs(5),
+        Duration::from_secs(30),
         eventually("the pause is acknowledged", || async { acknowledged(paused).await }),
     )
     .await;

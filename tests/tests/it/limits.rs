@@ -15,7 +15,7 @@ use crate::gates::check;
 
 /// Time that each store takes for the query of these tests.
 const SOURCE: Duration = Duration::from_millis(5);
-const TARGET: Duration = Duration::from_millis(60);
+const TARGET: Duration = Duration::from_millis(200);
 
 /// One query on which both stores agree, and of which the target takes long.
 fn slow() -> CanaryRead {
@@ -68,6 +68,8 @@ async fn a_store_that_answers_later_than_allowed_holds_up_the_steps_that_rely_on
         strict.close().await;
         let generous = coordinator(&world, |steps| {
             (steps.source_latency_ms_max, steps.target_latency_ms_max) = (60_000, 60_000);
+            // Of three samples a higher one is the slowest, which may be the machine's.
+            steps.latency_percentile = 50;
         })
         .await;
         let taken = generous.step(to, None, &()).await.expect("nothing refuses any more");

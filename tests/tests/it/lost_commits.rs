@@ -275,7 +275,7 @@ async fn a_caller_does_not_wait_for_ever_to_hear_how_its_commit_ended() {
 #[tokio::test]
 async fn while_postgres_is_down_reads_of_the_target_go_on_and_the_rest_says_what_is_wrong() {
     let options = WorldOptions {
-        connect_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(3),
         source_proxied: true,
         ..WorldOptions::default()
     };

@@ -55,6 +55,7 @@ mod misplaced;
 mod moving;
 mod new_user;
 mod not_understood;
+mod noted;
 mod notifications;
 mod numbered;
 mod one_reading;

@@ -14,6 +14,8 @@ use lockstep_tests::world::{CutShort, Fleet, LOGS, Notes, PAYMENTS, eventually, 
 use crate::instances::Worker;
 
 const LEASE: Duration = Duration::from_secs(10);
+/// Pause that a stopped worker's lease outlasts.
+const HASTY: Duration = Duration::from_secs(2);
 const CONTROL: &str = "lockstep_control";
 
 /// A migration whose pauses may last so long.
@@ -104,7 +106,7 @@ fn missed(error: &CoordinatorError, why: &str) {
 #[tokio::test]
 async fn a_pending_set_that_does_not_empty_in_time_leaves_everything_as_it_was() {
     let world = World::start().await;
-    let coordinator = hybrid(&world, Duration::from_millis(500)).await;
+    let coordinator = hybrid(&world, Duration::from_secs(2)).await;
     let before = world.source.control().await.expect("a phase");
     world.sql(&payment(501, 1)).await;
     // Its mark cannot be taken out: a key that is locked is passed over.
@@ -128,7 +130,7 @@ async fn a_pending_set_that_does_not_empty_in_time_leaves_everything_as_it_was()
 #[tokio::test]
 async fn an_instance_that_is_stopped_across_a_step_costs_its_lease_or_leaves_everything_as_it_was() {
     let world = World::start().await;
-    let hasty = hybrid(&world, Duration::from_millis(600)).await;
+    let hasty = hybrid(&world, HASTY).await;
     let fleet = Fleet::start(&world, LEASE).await;
     fleet.until_acknowledged(Phase::HybridRead, 10).await;
     let mut stopped = Worker::start(&world, "stopped").await;
@@ -160,7 +162,7 @@ async fn an_instance_that_is_stopped_across_a_step_costs_its_lease_or_leaves_eve
     fleet.until_acknowledged(Phase::DynamoOnly, 30).await;
 
     stopped.signal("-STOP").await;
-    let hasty = world.coordinator_of(pausing(&world, Duration::from_millis(600))).await;
+    let hasty = world.coordinator_of(pausing(&world, HASTY)).await;
     let error = hasty.step(Phase::HybridRead, None, &()).await.expect_err("one does not answer");
     missed(&error, "instance stopped");
     hasty.close().await;

@@ -29,7 +29,7 @@ async fn an_endpoint_that_does_not_answer_ends_every_comparison_with_5_and_is_na
     let world = in_dual_write().await;
     // Nothing listens there, and nothing can, for the port is reserved.
     const NOWHERE: &str = "http://user:s3cret@127.0.0.1:1";
-    for arguments in [
+    let commands = [
         &["validate"][..],
         &["validate", "--no-relay", "--json"],
         &["validate", "--counts"],
@@ -37,10 +37,14 @@ async fn an_endpoint_that_does_not_answer_ends_every_comparison_with_5_and_is_na
         &["validate", "--sample", "5"],
         &["doctor"],
         &["doctor", "--json"],
-    ] {
+    ];
+    // All at once: each of them is patient with what does not answer.
+    let all = futures::future::join_all(commands.map(async |arguments| {
         let mut command = command(&world, arguments);
         command.env("LOCKSTEP_TARGET__ENDPOINT_URL", NOWHERE);
-        let output = ended(command).await;
+        (arguments, ended(command).await)
+    }));
+    for (arguments, output) in all.await {
         let said = said(&output);
         assert_eq!(output.status.code(), Some(5), "{arguments:?}: {said}");
         assert!(said.contains("no answer from http://127.0.0.1:1"), "{arguments:?}: {said}");
@@ -89,7 +93,7 @@ async fn a_target_that_is_not_set_is_told_of_before_anything_is_asked() {
             };
             assert!(said.contains(expected), "{arguments:?}: {said}");
             assert!(!said.contains("credentials were found"), "{arguments:?}: {said}");
-            assert!(begun.elapsed() < Duration::from_secs(20), "{arguments:?} took {:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(60), "{arguments:?} took {:?}", begun.elapsed());
         }
     }
 }

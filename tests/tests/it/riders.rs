@@ -67,8 +67,7 @@ async fn what_a_cascade_took_along_waits_for_what_it_refers_to_and_comes_back_wi
         tried(&world, "ridden").await;
         assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 0, "PostgreSQL has cascaded");
         let migration = world.migration();
-        let answer =
-            drained(&migration, &migration.tables[0], Duration::from_millis(300)).await.expect("asked");
+        let answer = drained(&migration, &migration.tables[0], Duration::from_secs(3)).await.expect("asked");
         let waits = answer.waits_for.join("; ");
         assert!(!answer.through && waits.contains("of_payment"), "{waits}");
         world.put_item(&Payments::default(), &payment_row(3, 4, "again"), epoch).await;
@@ -215,11 +214,13 @@ async fn the_way_back_waits_for_rows_that_a_cascade_took_along() {
     world.sql(&format!("{}; {}; {REFERRING} ON DELETE CASCADE", logs(1, 20), payments(1, 20))).await;
     world.migrated_to(Phase::DynamoOnly).await.close().await;
     let mut migration = world.migration();
-    migration.options.steps = StepOptions { catch_up_max: Duration::from_secs(2), ..migration.options.steps };
+    migration.options.steps = StepOptions { catch_up_max: Duration::from_secs(3), ..migration.options.steps };
     let coordinator = world.coordinator_of(migration).await;
     let app =
         world.registered_app(world.source_options(), Default::default(), Default::default(), LEASE).await;
     app.store::<Payments>().delete(3_i64).await.expect("deleted");
+    // Until then the step would say that it waits for records.
+    beside_a_feed(&world, tried(&world, "ridden")).await;
     let error = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("log 3 is the truth's");
     assert!(error.to_string().contains("of_payment"), "{error}");
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DynamoOnly);
@@ -304,7 +305,7 @@ async fn an_acceptance_is_over_when_a_cascade_takes_the_row_that_was_to_be_kept(
     })
     .await;
     let mut migration = world.migration();
-    migration.options.steps = StepOptions { catch_up_max: Duration::from_secs(2), ..migration.options.steps };
+    migration.options.steps = StepOptions { catch_up_max: Duration::from_secs(3), ..migration.options.steps };
     let coordinator = world.coordinator_of(migration).await;
     let error = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("log 3 is the truth's");
     let named = ["of_payment", "spoken"].iter().any(|constraint| error.to_string().contains(constraint));

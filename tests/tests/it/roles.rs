@@ -181,7 +181,7 @@ async fn a_write_that_gets_no_connection_ends_while_the_lease_is_kept() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     let (name, source) = role(&world, "crowded").await;
     world.sql(&grants(&name)).await;
-    let source = SourceOptions { connect_timeout: Duration::from_millis(500), ..source };
+    let source = SourceOptions { connect_timeout: Duration::from_secs(2), ..source };
     let options = MigrationOptions::new(source, world.target_options())
         .table(Payments::default(), PAYMENTS, PAYMENTS)
         .expect("plain names")

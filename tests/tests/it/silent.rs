@@ -39,7 +39,7 @@ async fn a_target_that_hangs_is_waited_for_once_and_keeps_no_operator_from_going
     assert_eq!(step.phase, Phase::DualWrite);
     // The mark of each table is read at once, and one is set.
     assert!(asked() - before <= 8, "{} questions to a silent target", asked() - before);
-    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 
     gate.open();
     world.proxy().clear();

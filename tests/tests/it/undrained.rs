@@ -23,7 +23,7 @@ async fn coordinator(world: &World, at: Phase, lock_tries: u32) -> Coordinator {
     }
     let mut migration = world.migration();
     migration.options.steps = StepOptions {
-        pause_max: Duration::from_secs(3),
+        pause_max: Duration::from_secs(10),
         lock_pause: Duration::from_millis(1),
         lock_tries,
         ..migration.options.steps

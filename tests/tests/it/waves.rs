@@ -507,7 +507,7 @@ async fn an_application_of_the_first_that_slept_through_its_end_wakes_up_in_the_
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
     let first = first(&world).await;
     moved_to(&world, &first, Phase::DualWrite).await;
-    let options = app_options(&world, FIRST, Duration::from_secs(1));
+    let options = app_options(&world, FIRST, Duration::from_secs(5));
     let (tell, asleep) = tokio::sync::oneshot::channel();
     let (wake, woken) = std::sync::mpsc::channel::<()>();
     let process = std::thread::spawn(move || {

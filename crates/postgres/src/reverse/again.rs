@@ -35,7 +35,8 @@ impl Source {
     #[crate::boxed]
     pub async fn reverse_again(&self, name: &str, limit: i64) -> Result<Vec<Again>> {
         sqlx::query_as(
-            "SELECT place, key::text AS key FROM lockstep.reverse_again WHERE table_name = $1 ORDER BY tries, place LIMIT $2",
+            "SELECT place, key::text AS key, version FROM lockstep.reverse_again
+             WHERE table_name = $1 ORDER BY tries, place LIMIT $2",
         )
         .bind(name)
         .bind(limit)
@@ -81,6 +82,7 @@ impl Source {
                     savepoint.commit().await.doing(doing)?;
                     match left {
                         Left::Nothing => done.push(found),
+                        Left::Gone => {}
                         Left::Waits(why) => refused.push(Refused::of(found, why)),
                         Left::Foreign => {
                             let why = foreign::WHY.to_owned();
@@ -236,6 +238,8 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
 /// Work that is left to do about an item.
 enum Left {
     Nothing,
+    /// None that is ours: its note has gone.
+    Gone,
     /// It waits, for this reason.
     Waits(String),
     /// It waits for a version of ours.
@@ -256,6 +260,7 @@ async fn follow_item(
                 make_way_for_heirs(connection, writer, key).await?;
             }
         }
+        Next::Gone => return Ok(Left::Gone),
         Next::Later(why) => return Ok(Left::Waits(why)),
         Next::Foreign => return Ok(Left::Foreign),
         Next::Put(row, version, ridden) => {

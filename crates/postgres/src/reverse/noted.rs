@@ -5,6 +5,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
+use super::accepted::noted_of;
 use super::entry::{Entry, State, row_at};
 use super::epochs::Epochs;
 use super::remember::{Guard, remember};
@@ -17,6 +18,8 @@ pub struct Again {
     pub place: String,
     /// Source key of its row, as PostgreSQL prints it, where it is known.
     pub key: Option<String>,
+    /// Version that the note is of, where it says so.
+    pub(super) version: Option<i64>,
 }
 
 /// State of a place in the target now: its item, or `None` when there is none.
@@ -34,6 +37,8 @@ pub(super) enum Next {
     Nothing,
     /// Nothing, but where another live item has the key of its row in another text.
     Heirs,
+    /// Its note has gone: the feed took it, and may have made another since.
+    Gone,
     /// To be read again, for this reason.
     Later(String),
     /// To be read again: its version is of an epoch that never began.
@@ -56,23 +61,33 @@ pub(super) async fn look(
     // The feed may have had a newer state of this item since it was read. It takes this note out before it
     // writes the row, so who holds the note has the row to himself; and a note made again since is recognised
     // by its version.
+    //
+    // Where it waits for the feed, it finds no note at all: 1. The feed takes the note out, and PostgreSQL
+    // refuses the newer state, so that it makes another. 2. This waits for the note. 3. The feed commits. The
+    // note is gone, and the other is later than this statement's snapshot. 4. What would be taken out by its
+    // place now is the other one, and the stream does not bring that state again.
     let doing = "looking at a note again";
     let sql = format!(
         "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} =
             {of_note}),
-                a.ridden, a.made
+                a.version, a.ridden, a.made
          FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
         text_digest_sql("p.place"),
         text_digest_sql("$2::text"),
         of_note = text_digest_sql("a.place"),
     );
-    let noted: Option<(Option<i64>, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+    let noted: Option<(Option<i64>, Option<i64>, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(&found.again.place)
         .fetch_optional(&mut *connection)
         .await
         .doing(doing)?;
-    let Some((known, ridden, made)) = noted else { return Ok(Next::Nothing) };
+    let Some((known, of, ridden, made)) = noted else { return Ok(Next::Gone) };
+    // It became one of a newer state after it was listed, and the item may have been read before: of a state
+    // that no row can be, or of a version that is none of ours, the feed keeps nothing but the note.
+    if of != found.again.version && of != Some(noted_of(found.item.as_ref())) {
+        return Ok(Next::Later("it changed while it was read".to_owned()));
+    }
     let Some(item) = &found.item else {
         // Nothing is there: expired, which is retention, or removed by hand, which was counted.
         return Ok(if made { Next::Unmake } else { Next::Heirs });

@@ -7,29 +7,21 @@ use lockstep_core::Kind;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::world::rows::log_row;
 
+use super::way_on::told;
 use super::*;
 
 const LEASE: Duration = Duration::from_millis(1_200);
-/// Longest that an application takes to serve again by a record that was created again.
-const WELL_AGAIN: Duration = Duration::from_secs(20);
 
 async fn app(world: &World) -> App {
     App::connect(world.production(world.url(), LEASE)).await.expect("both stores are there")
 }
 
-/// Inserts a row under an id that it is given, as soon as that can be.
+/// Inserts a row under an id that it is given, as soon as that can be. One whose caller is not told how it
+/// ended may be there as well, under an id of its own.
 async fn insert(app: &App, token: &str) -> i64 {
     let logs = app.store::<IntegrationLogs>();
-    let inserting = async {
-        loop {
-            match logs.insert(&log_row(0, token)).await {
-                Ok(outcome) => return outcome.row.expect("the row with its key").log_id,
-                Err(error) => assert_ne!(error.kind, Kind::Unknown, "{error}"),
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    within(WELL_AGAIN, inserting).await
+    let inserted = told(async || logs.insert(&log_row(0, token)).await).await;
+    inserted.row.expect("the row with its key").log_id
 }
 
 /// Ids that were handed out after the moment that the table goes back to are handed out once, whichever
@@ -65,7 +57,7 @@ async fn control_is_mended(how: &str, says: &str) {
     }
     // An item that was written before the loss is found without its place.
     let (logs, first) = (after.store::<IntegrationLogs>(), *ids.first().expect("an id"));
-    let changed = logs.update(first, |log| log.user_id = Some("c".to_owned())).await.expect("written");
+    let changed = told(async || logs.update(first, |log| log.user_id = Some("c".to_owned())).await).await;
     assert!(changed.found);
     before.shutdown().await;
     after.shutdown().await;

@@ -4,6 +4,7 @@
 use lockstep_coordinator::{find_orphans, repair_orphans};
 use lockstep_core::{SourceKey, is_tombstone};
 
+use super::way_on::told;
 use super::*;
 
 /// Sets a world back over a key of each kind that something of before would have overwritten.
@@ -140,7 +141,7 @@ async fn what_postgres_refused_of_a_truth_that_returned_is_overwritten_by_no_rep
     let app = app.await.expect("both stores are there");
     world.sql("ALTER TABLE payments ADD CONSTRAINT few CHECK (payment_id < 2000)").await;
     let row = lockstep_tests::world::rows::payment_row(2_000, 7, "acknowledged");
-    app.store::<lockstep_payments::Payments>().put(&row).await.expect("acknowledged");
+    told(async || app.store::<lockstep_payments::Payments>().put(&row).await).await;
     let table = world.payments_table();
     let backup = world.back_up_table(&table).await;
     let number = world.make_mark(&table).await;
@@ -186,9 +187,9 @@ async fn what_was_accepted_to_stay_behind_is_overwritten_by_no_repair_of_somethi
     world.sql("CREATE UNIQUE INDEX references_once ON payments (transaction_reference)").await;
     let row = |payment_id| lockstep_tests::world::rows::payment_row(payment_id, 7, "taken");
     let store = app.store::<lockstep_payments::Payments>();
-    store.put(&row(1_000)).await.expect("acknowledged");
+    told(async || store.put(&row(1_000)).await).await;
     world.feed_until_drained().await;
-    store.put(&row(2_000)).await.expect("acknowledged");
+    told(async || store.put(&row(2_000)).await).await;
     crate::riders::beside_a_feed(&world, async {
         let tried = "SELECT EXISTS (SELECT FROM lockstep.reverse_again WHERE tries > 1)";
         eventually("it was tried", || world.value::<bool>(tried)).await;

@@ -32,6 +32,7 @@ use lockstep::store::{WriteMode, WriteOptions};
 use lockstep::sweeper::SweeperOptions;
 use lockstep_tests::World;
 use lockstep_tests::faults::source::SourceFaultKind;
+use lockstep_tests::seeds::seeds_or;
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, WorldOptions, within};
 use tokio::task::JoinSet;
@@ -172,16 +173,6 @@ async fn schedule(seed: u64) {
     }
     let shared = model.keys().into_iter().filter(|Key(_, id)| SHARED.contains(id)).count();
     assert_eq!(shared, 2 * SHARED.count(), "all actors met");
-}
-
-/// The seeds that were asked for, or these.
-fn seeds_or(usual: RangeInclusive<u64>) -> RangeInclusive<u64> {
-    let Ok(asked) = std::env::var("LOCKSTEP_TEST_SEEDS") else { return usual };
-    let (first, last) = asked.split_once('-').unwrap_or((&asked, &asked));
-    let number = |text: &str| {
-        text.parse().unwrap_or_else(|_| panic!("LOCKSTEP_TEST_SEEDS={asked} is no seed, nor two with a dash"))
-    };
-    number(first)..=number(last)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

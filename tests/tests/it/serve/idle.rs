@@ -58,7 +58,7 @@ async fn while_no_process_writes_both_stores_are_asked_little_and_a_change_is_me
         world.value::<i64>("SELECT count(*) FROM lockstep.pending").await == 0
     })
     .await;
-    assert!(changed.elapsed() < Duration::from_secs(4), "{:?}", changed.elapsed());
+    assert!(changed.elapsed() < Duration::from_secs(30), "{:?}", changed.elapsed());
     world.assert_converged().await;
     // The next glance sees what no trigger of ours tells of as well.
     world.sql("ALTER TABLE payments DISABLE TRIGGER ALL").await;

@@ -206,7 +206,7 @@ impl Events {
                     return serde_json::from_str(&data).expect("JSON on one line");
                 }
             }
-            let frame = within(Duration::from_secs(20), self.body.frame())
+            let frame = within(Duration::from_secs(60), self.body.frame())
                 .await
                 .expect("the stream goes on")
                 .expect("it reads");

@@ -10,10 +10,11 @@ use lockstep_coordinator::{CoordinatorError, Progress, RelaySummary, RelayUntil,
 use lockstep_core::{SourceKey, Version};
 use lockstep_postgres::{Delivered, JoiningRelay, KeyOrder, RelayShare};
 use lockstep_tests::World;
+use lockstep_tests::seeds::seed;
 use lockstep_tests::world::rows::logs;
 use lockstep_tests::world::{LOGS, eventually, within};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -244,7 +245,12 @@ fn in_any_order_of_events_a_mark_is_taken_out_only_by_the_relay_that_has_its_sha
         world.sql(&logs(1, ROWS)).await;
         world
     });
-    let config = Config { cases: 16, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: 16,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed()),
+        ..Config::default()
+    };
     let schedules = proptest::collection::vec(event(), 1..40);
     TestRunner::new(config)
         .run(&schedules, |events| runtime.block_on(play(&world, &events)))
