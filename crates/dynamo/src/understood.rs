@@ -60,9 +60,9 @@ pub(super) enum SaysNothing {
     Lacks(&'static str),
     /// It does not name the request.
     #[error(
-        "the answer is a success, and has no header {REQUEST_ID}, which each answer of DynamoDB has: something \
-         else may have answered, or taken it out; where {TargetEndpoint} is an emulator's that sends none, set \
-         {EmulatorCredentials} = true"
+        "the answer is a success, and has no header {REQUEST_ID}, which each answer of DynamoDB has: \
+         something else may have answered, or taken it out; where {TargetEndpoint} is an emulator's that \
+         sends none, set {EmulatorCredentials} = true"
     )]
     Unnamed,
     /// It changed on its way.

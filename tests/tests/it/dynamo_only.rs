@@ -463,9 +463,9 @@ async fn a_write_that_is_repeated_late_is_done_once_or_told_as_unknown() {
     app.shutdown().await;
 }
 
-/// 1. A mesh sends a write, which is applied, and loses the answer. 2. It sends it again, and is throttled, or
-/// refused by something else; so are our own repetitions, until the call has no time left. 3. The caller hears
-/// that nothing was done, and adds one once more.
+/// 1. A mesh sends a write, which is applied, and loses the answer. 2. It sends it again, and is throttled,
+/// or refused by something else; so are our own repetitions, until the call has no time left. 3. The caller
+/// hears that nothing was done, and adds one once more.
 #[tokio::test]
 async fn a_write_that_was_applied_is_not_told_as_undone_by_the_answers_to_its_repetitions() {
     let (world, app) = stage().await;

@@ -396,9 +396,9 @@ async fn a_cursor_is_good_in_every_phase_and_for_no_other_query() {
     same("pages of all phases", &found, &rows);
 }
 
-/// 1. A page of an index is read. 2. The sort value of a row changes meanwhile: the page has its old entry and
-/// its new one. 3. An index of keys handed both on to be read, and DynamoDB refuses a request that names a key
-/// twice, as one that never passes.
+/// 1. A page of an index is read. 2. The sort value of a row changes meanwhile: the page has its old entry
+/// and its new one. 3. An index of keys handed both on to be read, and DynamoDB refuses a request that names
+/// a key twice, as one that never passes.
 #[tokio::test]
 async fn an_index_that_shows_an_entry_twice_is_answered_with_each_row_once() {
     let stage = Stage::start(World::behind_proxy().await, 2).await;

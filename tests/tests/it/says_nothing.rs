@@ -1,6 +1,6 @@
-//! A success with an empty body, one that lacks what was asked for, one that something else gave in DynamoDB's
-//! place, and one that was cut on its way, are no answer of DynamoDB (I18): nothing is acknowledged by them,
-//! finished, or taken for absent.
+//! A success with an empty body, one that lacks what was asked for, one that something else gave in
+//! DynamoDB's place, and one that was cut on its way, are no answer of DynamoDB (I18): nothing is
+//! acknowledged by them, finished, or taken for absent.
 
 use std::time::Duration;
 
