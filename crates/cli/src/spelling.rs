@@ -83,6 +83,7 @@ fn flag(advice: &Advice) -> Option<&'static str> {
         Advice::Acknowledging => "--acknowledge",
         Advice::Applying => "--apply",
         Advice::DroppingTargetTables => "--drop-target-tables",
+        Advice::GivingUpLost => "--give-up-lost",
         Advice::Incremental => "--incremental",
         Advice::LoadByWrites => "--load-path guarded",
         Advice::Retrying => "--retry",

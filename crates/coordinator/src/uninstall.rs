@@ -7,12 +7,13 @@
 //! A copy, from a snapshot, a clone or a dump, carries the triggers and says the phase of its original.
 //! DynamoDB is the original's, and is neither asked nor changed.
 
+mod given_up;
+
 use lockstep_core::Advice::{
     Complete, Doctor, DropSource, DroppingTargetTables, Relay, ReverseFeed, Rollback, RollbackToPostgresOnly,
     SourceUrl, UninstallCopy, UninstallCopyOf,
 };
 use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
-use lockstep_dynamo::TableStanding;
 use lockstep_postgres::Uninstalled;
 use serde::Serialize;
 
@@ -23,6 +24,7 @@ use crate::options::MigrationContext;
 use crate::records;
 use crate::status::late_writes_until;
 use crate::waves;
+use given_up::{holds_nothing_else, nothing_is_only_in_the_target};
 
 const DOING: &str = "taking Lockstep out";
 
@@ -31,6 +33,8 @@ const DOING: &str = "taking Lockstep out";
 pub struct UninstallOptions {
     /// The tables in DynamoDB as well: those that are moved to, and the control table.
     pub drop_target_tables: bool,
+    /// What only DynamoDB has of a time that PostgreSQL lost, or of what PostgreSQL refused, is given up.
+    pub give_up_lost: bool,
     /// The database is a copy of the source, and not the source.
     pub copy: bool,
     /// The identity that a copy has from its original, where nothing else tells the one from the other.
@@ -136,6 +140,7 @@ async fn take_out(
         is_a_copy(migration, options, &mut gates).await?;
     } else {
         is_the_truth(migration, &mut gates).await?;
+        nothing_is_only_in_the_target(migration, options.give_up_lost, &mut gates).await?;
     }
     none_is_at_work(migration, &mut gates).await?;
     let others = source.dependents_on_schema().await?;
@@ -145,8 +150,9 @@ async fn take_out(
         if others.is_empty() { "only what is Lockstep's".to_owned() } else { others.join(", ") },
         "drop that first: it is not Lockstep's, and would go with the schema",
     ));
-    if options.drop_target_tables {
-        holds_nothing_else(migration, &mut gates).await?;
+    // It reads whole tables, so not where something else refuses already.
+    if options.drop_target_tables && gates.report.passed() {
+        holds_nothing_else(migration, &mut gates, observer).await?;
     }
     if !gates.report.passed() {
         return Err(CoordinatorError::Refused(gates.report));
@@ -278,25 +284,6 @@ async fn none_is_at_work(migration: &MigrationContext, gates: &mut Collector<'_>
     let (_, feed) = migration.source.at_work().await?;
     let found = feed.map_or_else(|| "none".to_owned(), |pid| format!("PostgreSQL backend {pid}"));
     gates.add(GateResult::check("no reverse feed is at work", feed.is_none(), found, "stop it first"));
-    Ok(())
-}
-
-/// Nothing that Lockstep did not put into a table is deleted with it.
-async fn holds_nothing_else(migration: &MigrationContext, gates: &mut Collector<'_>) -> Result<()> {
-    migration.source.require_contract(&migration.tables).await?;
-    for binding in &migration.tables {
-        let (name, schema) = (&binding.target_name, binding.table.target());
-        let foreign = match migration.target.describe(name, &schema).await? {
-            TableStanding::Missing => false,
-            TableStanding::There(_) => migration.target.has_foreign_items(name).await?,
-        };
-        let found = if foreign { format!("{name} has items without a version") } else { "none".to_owned() };
-        let next = format!(
-            "another program put these items there: move them first, or leave \
-                {DroppingTargetTables} out"
-        );
-        gates.add(GateResult::check("no items of others", !foreign, found, next).of(binding.name()));
-    }
     Ok(())
 }
 

@@ -110,6 +110,7 @@ advice! {
     Acknowledging "acknowledging"
     Applying "applying"
     DroppingTargetTables "dropping of target tables"
+    GivingUpLost "giving up what only DynamoDB has"
     Incremental "only what changed"
     LoadByWrites "loading by writes"
     Retrying "retrying"

@@ -75,10 +75,10 @@ impl Default for TargetOptions {
 }
 
 /// Client of the tables, as [`Target::connect`] has it.
-pub(super) fn client(shared: &SdkConfig) -> aws_sdk_dynamodb::Client {
+pub(super) fn client(shared: &SdkConfig, understood: Understood) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(shared).retry_config(RetryConfig::disabled());
     let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
-    let config = config.interceptor(Understood);
+    let config = config.interceptor(understood);
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
@@ -118,13 +118,14 @@ impl Target {
         let streams =
             aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
         let streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
-        let mut streams = streams.interceptor(Understood);
+        let understood = || Understood::new(options.emulator_credentials);
+        let mut streams = streams.interceptor(understood());
         if let Some(url) = &options.streams_endpoint_url {
             streams = streams.endpoint_url(url);
         }
         let streams = streams.build();
         Self {
-            client: client(&shared),
+            client: client(&shared, understood()),
             identity,
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
             options,

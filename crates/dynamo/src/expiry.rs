@@ -65,7 +65,7 @@ impl Target {
     pub async fn expiry(&self, table: &str) -> Result<TableExpiry> {
         let doing = format!("asking by what items of {table} expire");
         let asked = self.client.describe_time_to_live().table_name(table).send().await;
-        let found = match asked.map_err(|e| fault::error(doing, e)) {
+        let found = match asked.map_err(|e| fault::error(&doing, e)) {
             Ok(found) => found.time_to_live_description,
             Err(error) if error.message.starts_with("UnknownOperationException") => None,
             Err(error) => return Err(error),
@@ -78,7 +78,12 @@ impl Target {
             }
             Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) => TableExpiry::Other(attribute),
             Some(TimeToLiveStatus::Disabling) => TableExpiry::Ending(attribute),
-            _ => TableExpiry::Off,
+            Some(TimeToLiveStatus::Disabled) => TableExpiry::Off,
+            // Of a state that is not known nothing is concluded (I18).
+            status => {
+                let message = format!("the answer has a status that is not known: {status:?}");
+                return Err(Error::target(Kind::Unknown, doing, message));
+            }
         })
     }
 

@@ -30,16 +30,16 @@ where
             let from = silent.map_or_else(String::new, |silent| format!(" from {}", silent.endpoint));
             (Kind::Unknown, format!("no answer{from} within the time-out"))
         }
-        SdkError::ResponseError(response) => match response.raw().status().as_u16() {
-            status if (200..300).contains(&status) => {
-                let nothing = chain(&error).find_map(|cause| cause.downcast_ref::<SaysNothing>());
-                (
-                    Kind::Unknown,
-                    nothing.map_or_else(|| "the answer broke off".to_owned(), ToString::to_string),
-                )
+        SdkError::ResponseError(response) => {
+            let nothing = chain(&error).find_map(|cause| cause.downcast_ref::<SaysNothing>());
+            match (nothing, response.raw().status().as_u16()) {
+                (Some(nothing), _) => (Kind::Unknown, nothing.to_string()),
+                (None, 200..300) => (Kind::Unknown, "the answer broke off".to_owned()),
+                (None, status) => {
+                    (codes::kind("", status, ""), codes::advise("", status, "the answer broke off"))
+                }
             }
-            status => (codes::kind("", status, ""), codes::advise("", status, "the answer broke off")),
-        },
+        }
         SdkError::ConstructionFailure(_) => {
             let kind = of_credentials(&error).unwrap_or(Kind::Misconfigured);
             (kind, advised(kind, &error))

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
@@ -66,11 +68,14 @@ impl ReadAt {
 pub struct Fence {
     is_open: Arc<dyn Fn() -> bool + Send + Sync>,
     was_shut: Arc<AtomicBool>,
+    was_answered: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fence").field("was_shut", &self.was_shut).finish_non_exhaustive()
+        let Self { was_shut, was_answered, .. } = self;
+        let mut shown = f.debug_struct("Fence");
+        shown.field("was_shut", was_shut).field("was_answered", was_answered).finish_non_exhaustive()
     }
 }
 
@@ -78,7 +83,12 @@ impl Fence {
     /// Makes a fence that lets a request out while `is_open` says so. It is called on the task that sends,
     /// and must not block.
     pub fn new(is_open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { is_open: Arc::new(is_open), was_shut: Arc::default() }
+        Self { is_open: Arc::new(is_open), was_shut: Arc::default(), was_answered: Arc::default() }
+    }
+
+    /// Tells whether the request left and something answered it, whatever that said.
+    pub fn was_answered(&self) -> bool {
+        self.was_answered.load(SeqCst)
     }
 
     /// Tells whether a request could leave now.
@@ -116,6 +126,16 @@ impl Intercept for Fence {
         }
         self.was_shut.store(true, SeqCst);
         Err("the fence is shut".into())
+    }
+
+    fn read_after_transmit(
+        &self,
+        _context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.was_answered.store(true, SeqCst);
+        Ok(())
     }
 }
 

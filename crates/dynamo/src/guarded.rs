@@ -99,6 +99,22 @@ impl Target {
         self.put_where(read_at, table, item, ("#v = :v", standing)).await
     }
 
+    /// Reads what is at the place of a state, as the answer to a put of it that was superseded has it.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    #[crate::boxed]
+    pub async fn standing(&self, table: &str, item: &Item) -> Result<Written> {
+        let standing = match place_of(item) {
+            Some(place) => self.get(table, &place).await?,
+            None => None,
+        };
+        Ok(Written { landed: Landed::Superseded, capacity_units: 0.0, standing: standing.map(Box::new) })
+    }
+
     async fn put_where(
         &self,
         read_at: ReadAt,

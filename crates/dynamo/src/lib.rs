@@ -12,8 +12,8 @@
 //! remembers of the source), `served` (whether it still does), `probe` (a write that no row notices),
 //! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`,
 //! `plain_item` and `page_json` (pages that the SDK does not decode), [`Export`] (items of a moment, as
-//! they lie in files), `count`, `query`, [`streams`] (every change, for the way back), `purge` and
-//! `remove` (the end), and [`Backoff`].
+//! they lie in files), `count`, `foreign` (items of other programs), `query`, [`streams`] (every change, for
+//! the way back), `purge` and `remove` (the end), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
@@ -29,6 +29,7 @@ mod expiry;
 mod exports;
 mod fault;
 mod fence;
+mod foreign;
 mod guarded;
 mod import_lines;
 mod imports;
@@ -75,6 +76,7 @@ pub use count::{CountPage, CountWhat};
 pub use expiry::TableExpiry;
 pub use exports::{Export, ExportError, ExportFile, ExportSummary};
 pub use fence::{Fence, ReadAt};
+pub use foreign::ForeignPage;
 pub use guarded::{Landed, Written};
 pub use import_lines::push_initial_load_line;
 pub use imports::{IMPORT_OBJECTS_MAX, ImportJob, ImportSource, ImportState};

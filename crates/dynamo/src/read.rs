@@ -44,8 +44,12 @@ impl Target {
         Ok(output.map_err(|e| fault::error(format!("reading from {table}"), e))?.item)
     }
 
-    /// Reads up to [`READ_KEYS_MAX`] distinct keys, strongly consistent, in no particular order. A key that
-    /// is throttled or left unprocessed is asked for again.
+    /// Reads up to [`READ_KEYS_MAX`] keys, strongly consistent, in no particular order, each item once. A key
+    /// that is throttled or left unprocessed is asked for again.
+    ///
+    /// DynamoDB refuses a request that names a key twice, as one that a person has to look at: 1. A page of
+    /// an index is read. 2. The sort value of a row changes meanwhile, and the index shows it in its old
+    /// place and in its new one. 3. A query fails for good, of which nothing is wrong.
     ///
     /// # Errors
     /// The driver's, after `backoff` is used up.
@@ -58,7 +62,12 @@ impl Target {
     ) -> Result<Vec<Attributes>> {
         let doing = || format!("reading from {table}");
         let mut found = Vec::with_capacity(keys.len());
-        let mut wanted: Vec<Attributes> = keys.iter().map(TargetKey::to_attributes).collect();
+        let mut wanted: Vec<Attributes> = Vec::with_capacity(keys.len());
+        for key in keys.iter().map(TargetKey::to_attributes) {
+            if !wanted.contains(&key) {
+                wanted.push(key);
+            }
+        }
         while !wanted.is_empty() {
             let request =
                 KeysAndAttributes::builder().set_keys(Some(wanted.clone())).consistent_read(true).build();

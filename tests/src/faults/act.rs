@@ -6,14 +6,14 @@ use hyper::{Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::amazon::{dated, removed_by_expiry};
+use super::amazon::dated;
 use super::answers::{self, Answer, Refusal};
 use super::call::Call;
 use super::counts::Recorded;
 use super::own_streams;
 use super::partial::Split;
 use super::proxy::{Shared, lock};
-use super::rules::Effect;
+use super::rules::{Checksum, Effect};
 
 /// Sees one call through. The connection it came on waits at the other end of `reply`, and is cut if that is
 /// dropped.
@@ -63,8 +63,8 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             }
             applied.then(|| answers::refuse(refusal))
         }
-        Some(Effect::SayExpired) => {
-            let said = expired(shared, &call).await;
+        Some(Effect::Rewrite(change, checksum)) => {
+            let said = rewritten(shared, &call, change, checksum).await;
             happened();
             said
         }
@@ -132,14 +132,21 @@ async fn forward(shared: &Shared, call: &Call, body: Option<Bytes>) -> Option<An
     answer.ok()
 }
 
-/// The emulator's answer, in which removals were made by expiry.
-async fn expired(shared: &Shared, call: &Call) -> Option<Answer> {
+/// The emulator's answer, as `change` leaves it.
+async fn rewritten(
+    shared: &Shared,
+    call: &Call,
+    change: fn(&[u8]) -> Option<Bytes>,
+    checksum: Checksum,
+) -> Option<Answer> {
     let (mut parts, body) = forward(shared, call, None).await?.into_parts();
     let Ok(body) = body.collect().await;
     let body = body.to_bytes();
-    // The checksum was of the emulator's own answer.
-    parts.headers.remove("x-amz-crc32");
-    let said = removed_by_expiry(&body).unwrap_or(body);
+    let said = change(&body).unwrap_or(body);
+    match checksum {
+        Checksum::Right => answers::name(&mut parts.headers, &said),
+        Checksum::Kept => {}
+    }
     Some(Response::from_parts(parts, Full::new(said)))
 }
 
@@ -161,7 +168,7 @@ async fn in_part(shared: &Shared, call: &Call, mut split: Split) -> Option<Answe
     if merged.is_none() {
         shared.counts.send_modify(|counts| counts.upstream_failures += 1);
     }
-    // The checksum was of the emulator's own answer.
-    parts.headers.remove("x-amz-crc32");
-    merged.map(|body| Response::from_parts(parts, Full::new(body)))
+    let body = merged?;
+    answers::name(&mut parts.headers, &body);
+    Some(Response::from_parts(parts, Full::new(body)))
 }

@@ -1,5 +1,5 @@
 //! Answers of Amazon's own service where the emulator says something else, or nothing: by whom an item was
-//! removed, and what time it is.
+//! removed, what time it is, and an index that moves while it is read.
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -21,6 +21,16 @@ pub(super) fn removed_by_expiry(body: &[u8]) -> Option<Bytes> {
             record["userIdentity"] = json!({ "PrincipalId": "dynamodb.amazonaws.com", "Type": "Service" });
         }
     }
+    Some(answer.to_string().into())
+}
+
+/// The page of an index, in which each entry comes twice, next to one another.
+pub(super) fn each_twice(body: &[u8]) -> Option<Bytes> {
+    let mut answer: Value = serde_json::from_slice(body).ok()?;
+    let twice: Vec<Value> =
+        answer["Items"].as_array()?.iter().flat_map(|entry| [entry.clone(), entry.clone()]).collect();
+    answer["Count"] = twice.len().into();
+    answer["Items"] = twice.into();
     Some(answer.to_string().into())
 }
 

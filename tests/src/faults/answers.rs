@@ -1,11 +1,13 @@
 //! Answers that are given instead of the emulator's.
 //!
-//! None of these answers carries `x-amz-crc32`: no checksum is allowed, a wrong one is not.
+//! Those that DynamoDB would give have its headers: the name of the request, and the checksum of the body.
 
 use bytes::Bytes;
+use flate2::Crc;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde_json::{Map, Value};
 
 /// An answer, whole.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -20,7 +22,7 @@ pub(super) enum Refusal {
     AccessDenied,
     /// A page of something before DynamoDB, with this status.
     Page(u16),
-    /// A success with this body.
+    /// A success with this body, of something before DynamoDB.
     Empty(&'static str),
     /// This code.
     Code(&'static str),
@@ -49,7 +51,7 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
     let bad = StatusCode::BAD_REQUEST;
     let (status, family, code, message) = match &refusal {
         Refusal::Page(status) => return page(*status),
-        Refusal::Empty(body) => return json(StatusCode::OK, Bytes::from_static(body.as_bytes())),
+        Refusal::Empty(body) => return unnamed(StatusCode::OK, Bytes::from_static(body.as_bytes())),
         Refusal::Signature(why) => (bad, COMMON, "InvalidSignatureException", why.as_str()),
         Refusal::NothingFound => {
             return json(StatusCode::OK, r#"{"Items":[],"Count":0,"ScannedCount":0}"#.into());
@@ -92,8 +94,40 @@ fn page(status: u16) -> Answer {
     answer
 }
 
-/// An answer of our own.
+/// The answer as it is once a cable was cut and something closed what had come: without the last entry of
+/// each list and map, and without the item.
+pub(super) fn cut_and_closed(body: &[u8]) -> Option<Bytes> {
+    let mut answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    answer.remove("Item");
+    for part in answer.values_mut() {
+        match part {
+            Value::Array(entries) => drop(entries.pop()),
+            Value::Object(entries) => {
+                let last = entries.keys().next_back().cloned();
+                last.and_then(|name| entries.remove(&name));
+            }
+            _ => {}
+        }
+    }
+    serde_json::to_vec(&answer).ok().map(Bytes::from)
+}
+
+/// An answer of our own, as DynamoDB gives it.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = unnamed(status, body.clone());
+    name(answer.headers_mut(), &body);
+    answer
+}
+
+/// Names the request, and says the checksum of `body`.
+pub(super) fn name(headers: &mut HeaderMap, body: &[u8]) {
+    let mut sum = Crc::new();
+    sum.update(body);
+    headers.insert("x-amz-crc32", HeaderValue::from(sum.sum()));
+    headers.insert("x-amzn-requestid", HeaderValue::from_static("INJECTED"));
+}
+
+fn unnamed(status: StatusCode, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));

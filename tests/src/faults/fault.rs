@@ -48,8 +48,14 @@ pub enum Fault {
     /// The request is applied, and answered with such a page all the same: a 503 of a mesh that lost the
     /// answer.
     PageAfter(u16),
-    /// A success with this body and nothing else, which may be empty; nothing is applied.
+    /// A success with this body, which may be empty, and without a header of DynamoDB's; nothing is applied.
     Empty(&'static str),
+    /// The request is applied, and its answer is cut on its way and closed: it is JSON as before, says less,
+    /// and has the checksum of the whole one.
+    CutAndClosed,
+    /// The request is applied, and answered as throttled all the same: a mesh lost the answer, repeated the
+    /// request, and was throttled.
+    ThrottleAfter,
     /// The whole call is refused with this code (`ReplicatedWriteConflictException`, `RequestTimeTooSkewed`,
     /// …), status 400; nothing is applied.
     Code(&'static str),
@@ -66,6 +72,8 @@ pub enum Fault {
     FewParameters(usize),
     /// A query of an index is answered with nothing: the index has not caught up.
     EmptyIndex,
+    /// A query of an index shows each entry twice: its sort value changed while the page was read.
+    EntriesTwice,
     /// Each removal that GetRecords tells of was made by expiry, as Amazon says it on the wire.
     RemovedByExpiry,
     /// The service's clock is ahead of this machine's by these seconds, or behind. A request whose date is
@@ -100,12 +108,15 @@ pub enum FaultKind {
     Page,
     PageAfter,
     Empty,
+    CutAndClosed,
+    ThrottleAfter,
     Code,
     Answer,
     Calls,
     LongStatements,
     FewParameters,
     EmptyIndex,
+    EntriesTwice,
     RemovedByExpiry,
     ClockAhead,
     OwnStreams,
@@ -133,12 +144,15 @@ impl Fault {
             Fault::Page(_) => FaultKind::Page,
             Fault::PageAfter(_) => FaultKind::PageAfter,
             Fault::Empty(_) => FaultKind::Empty,
+            Fault::CutAndClosed => FaultKind::CutAndClosed,
+            Fault::ThrottleAfter => FaultKind::ThrottleAfter,
             Fault::Code(_) => FaultKind::Code,
             Fault::Answer(_) => FaultKind::Answer,
             Fault::Calls(_) => FaultKind::Calls,
             Fault::LongStatements(_) => FaultKind::LongStatements,
             Fault::FewParameters(_) => FaultKind::FewParameters,
             Fault::EmptyIndex => FaultKind::EmptyIndex,
+            Fault::EntriesTwice => FaultKind::EntriesTwice,
             Fault::RemovedByExpiry => FaultKind::RemovedByExpiry,
             Fault::ClockAhead(_) => FaultKind::ClockAhead,
             Fault::OwnStreams => FaultKind::OwnStreams,
@@ -151,7 +165,7 @@ impl Fault {
             Fault::ThrottleStatements(_) | Fault::LongStatements(_) | Fault::FewParameters(_) => {
                 operation == "BatchExecuteStatement"
             }
-            Fault::EmptyIndex => operation == "Query",
+            Fault::EmptyIndex | Fault::EntriesTwice => operation == "Query",
             Fault::RemovedByExpiry => operation == "GetRecords",
             Fault::OwnStreams => matches!(operation, "DescribeStream" | "GetShardIterator" | "GetRecords"),
             Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),

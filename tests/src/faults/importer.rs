@@ -15,17 +15,17 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::answers::Answer;
+use super::answers::{self, Answer};
 use super::call::Call;
 use super::proxy::lock;
 use super::upstream::{BODY_BYTES_MAX, BoxError, Upstream};
@@ -327,9 +327,5 @@ fn refusal(code: &str, message: &str) -> Answer {
 }
 
 fn of(status: StatusCode, body: &Value) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
-    *answer.status_mut() = status;
-    let json = hyper::header::HeaderValue::from_static("application/x-amz-json-1.0");
-    answer.headers_mut().insert(hyper::header::CONTENT_TYPE, json);
-    answer
+    answers::json(status, body.to_string().into())
 }

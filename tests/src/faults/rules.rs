@@ -1,12 +1,13 @@
 //! Choice of the calls that a fault happens to.
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use super::amazon::wrong_date;
-use super::answers::Refusal;
+use super::amazon::{each_twice, removed_by_expiry, wrong_date};
+use super::answers::{Refusal, cut_and_closed};
 use super::bucket::Bucket;
 use super::call::Call;
 use super::fault::{Fault, FaultKind};
@@ -182,6 +183,8 @@ impl Rule {
             Fault::Page(status) => Effect::Refuse(Refusal::Page(*status)),
             Fault::PageAfter(status) => Effect::ApplyThenRefuse(Refusal::Page(*status)),
             Fault::Empty(body) => Effect::Refuse(Refusal::Empty(body)),
+            Fault::CutAndClosed => Effect::Rewrite(cut_and_closed, Checksum::Kept),
+            Fault::ThrottleAfter => Effect::ApplyThenRefuse(Refusal::Throttled),
             Fault::Code(code) => Effect::Refuse(Refusal::Code(code)),
             Fault::Answer(said) => Effect::Refuse(Refusal::Answer(said)),
             Fault::LongStatements(most) => {
@@ -192,11 +195,15 @@ impl Rule {
                 let over = call.statements().iter().any(|(_, parameters)| parameters > most);
                 return over.then_some(Effect::Refuse(Refusal::Statement));
             }
-            Fault::RemovedByExpiry => Effect::SayExpired,
+            Fault::RemovedByExpiry => Effect::Rewrite(removed_by_expiry, Checksum::Right),
             Fault::OwnStreams => Effect::OfItsStream,
             Fault::ClockAhead(seconds) => {
                 let there = Utc::now() + TimeDelta::seconds(*seconds);
                 Effect::At(there, wrong_date(call, there))
+            }
+            Fault::EntriesTwice => {
+                let twice = Effect::Rewrite(each_twice, Checksum::Right);
+                return call.asks_an_index().then_some(twice);
             }
             Fault::EmptyIndex => {
                 return call.asks_an_index().then_some(Effect::Refuse(Refusal::NothingFound));
@@ -228,6 +235,15 @@ pub(super) struct Injection {
     pub(super) effect: Effect,
 }
 
+/// Checksum that a changed answer has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Checksum {
+    /// Its own.
+    Right,
+    /// That of the answer as it was.
+    Kept,
+}
+
 /// The few things the proxy can do; every fault is one of them.
 #[derive(Debug)]
 pub(super) enum Effect {
@@ -240,7 +256,8 @@ pub(super) enum Effect {
     Repeat(Option<Gate>),
     Delay(Gate),
     ApplyLate(Gate),
-    SayExpired,
+    /// The emulator's answer, as this changes it; as it is where that does not parse it.
+    Rewrite(fn(&[u8]) -> Option<Bytes>, Checksum),
     OfItsStream,
     /// It is so late at the service, which refuses the call for this reason, or answers it.
     At(DateTime<Utc>, Option<String>),

@@ -87,9 +87,14 @@ impl World {
             .body(Full::new(Bytes::from(body.to_string())))
             .expect("a request");
         let answer = self.client.request(request).await.ok()?;
-        assert!(answer.headers().get("x-amz-crc32").is_none());
-        let status = answer.status();
+        let (status, sum) = (answer.status(), answer.headers().get("x-amz-crc32").cloned());
         let body = answer.into_body().collect().await.ok()?.to_bytes();
+        // The upstream sends none, and what is changed or made here has the right one.
+        if let Some(sum) = sum {
+            let mut right = flate2::Crc::new();
+            right.update(&body);
+            assert_eq!(sum, right.sum().to_string());
+        }
         Some((status, serde_json::from_slice(&body).expect("JSON")))
     }
 

@@ -462,3 +462,52 @@ async fn a_write_that_is_repeated_late_is_done_once_or_told_as_unknown() {
     gate.open();
     app.shutdown().await;
 }
+
+/// 1. A mesh sends a write, which is applied, and loses the answer. 2. It sends it again, and is throttled,
+/// or refused by something else; so are our own repetitions, until the call has no time left. 3. The caller
+/// hears that nothing was done, and adds one once more.
+#[tokio::test]
+async fn a_write_that_was_applied_is_not_told_as_undone_by_the_answers_to_its_repetitions() {
+    let (world, app) = stage().await;
+    let payments = app.store::<Payments>();
+    let gate = Gate::new();
+    let faults = [
+        (Fault::Throttle, None, true),
+        (Fault::ExpiredToken, None, true),
+        (Fault::AccessDenied, None, true),
+        (Fault::Unavailable, None, true),
+        // It cannot be read what became of it.
+        (Fault::Throttle, Some(Fault::AccessDenied), false),
+        (Fault::Throttle, Some(Fault::Delay(gate.clone())), false),
+    ];
+    for (payment_id, (then, looked, is_told)) in (1..).zip(faults) {
+        let before = living(&world, payment_id).await[0].loan_id;
+        world.proxy().script(Rule::new(Fault::ThrottleAfter).on("PutItem").table(PAYMENTS).times(1));
+        world.proxy().script(Rule::new(then.clone()).on("PutItem").table(PAYMENTS));
+        if let Some(looked) = looked {
+            world.proxy().script(Rule::new(looked).on("GetItem").table(PAYMENTS).after(1));
+        }
+        match payments.update(payment_id, |p| p.loan_id += 1).await {
+            Ok(_) => assert!(is_told, "{then:?}"),
+            Err(error) => assert!(error.kind == Kind::Unknown && !is_told, "{then:?}: {error}"),
+        }
+        world.proxy().clear();
+        assert_eq!(living(&world, payment_id).await[0].loan_id, before + 1, "{then:?}: done once");
+    }
+    gate.open();
+    // Several together: the log of the start goes before them.
+    let together = |fault| Rule::new(fault).on("TransactWriteItems").after(1);
+    world.proxy().script(together(Fault::ThrottleAfter).times(1));
+    world.proxy().script(together(Fault::Throttle));
+    assert_eq!(pay(&app, 2).await.expect("it was applied"), 4);
+    world.proxy().clear();
+    assert_eq!(all(payments.by_customer(40, ..)).await.len(), 2);
+    // Throttled and never applied, nothing was done, and that is said.
+    let before = living(&world, 20).await[0].loan_id;
+    world.proxy().script(Rule::new(Fault::Throttle).on("PutItem").table(PAYMENTS));
+    let error = payments.update(20, |p| p.loan_id += 1).await.expect_err("throttled to the end");
+    assert!(matches!(error.kind, Kind::Throttled | Kind::Unavailable), "{error}");
+    world.proxy().clear();
+    assert_eq!(living(&world, 20).await[0].loan_id, before);
+    app.shutdown().await;
+}

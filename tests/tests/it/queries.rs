@@ -396,6 +396,22 @@ async fn a_cursor_is_good_in_every_phase_and_for_no_other_query() {
     same("pages of all phases", &found, &rows);
 }
 
+/// 1. A page of an index is read. 2. The sort value of a row changes meanwhile: the page has its old entry
+/// and its new one. 3. An index of keys handed both on to be read, and DynamoDB refuses a request that names
+/// a key twice, as one that never passes.
+#[tokio::test]
+async fn an_index_that_shows_an_entry_twice_is_answered_with_each_row_once() {
+    let stage = Stage::start(World::behind_proxy().await, 2).await;
+    let logs = filled(&stage, &stage.logs(), 16, 150, a_log).await;
+    let payments = filled(&stage, &stage.payments(), 17, 150, a_payment).await;
+    stage.stand_in(Phase::HybridRead).await;
+    stage.world.proxy().script(Rule::new(Fault::EntriesTwice));
+    check_logs(Phase::HybridRead, &stage.logs(), &logs).await;
+    check_payments(Phase::HybridRead, &stage.payments(), &payments).await;
+    assert!(stage.world.proxy().counts().injected(FaultKind::EntriesTwice) > 20);
+    assert!(stage.world.proxy().seen("BatchGetItem") > 0, "pages of keys were read in full");
+}
+
 #[tokio::test]
 async fn a_query_whose_target_fails_half_way_goes_on_in_postgres_without_duplicate_or_gap() {
     let stage = Stage::start(World::behind_proxy().await, 2).await;

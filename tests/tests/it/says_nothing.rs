@@ -1,5 +1,6 @@
-//! A success with an empty body, and one that lacks what was asked for, are no answer of DynamoDB (I18):
-//! nothing is acknowledged by them, finished, or taken for absent.
+//! A success with an empty body, one that lacks what was asked for, one that something else gave in
+//! DynamoDB's place, and one that was cut on its way, are no answer of DynamoDB (I18): nothing is
+//! acknowledged by them, finished, or taken for absent.
 
 use std::time::Duration;
 
@@ -17,7 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::reverse_feed::log_row as fed_row;
 use crate::store::deferred;
 
-const EMPTY: [&str; 2] = ["", "{}"];
+/// What says too little, whoever says it; and what would be an answer if DynamoDB had given it.
+const EMPTY: [&str; 3] = ["", "{}", r#"{"Items":[],"Count":0,"Records":[],"Responses":[]}"#];
+
+/// What is answered to each write, where DynamoDB itself says no more than `{}`.
+const NO_WRITE: [&str; 3] = ["", "{}", r#"{"status":"ok"}"#];
 
 #[tokio::test]
 async fn a_relay_and_a_store_that_decides_by_postgres_acknowledge_no_put_by_an_empty_answer() {
@@ -26,7 +31,9 @@ async fn a_relay_and_a_store_that_decides_by_postgres_acknowledge_no_put_by_an_e
     let table = world.logs_table();
     // A relay.
     world.sql(&log(1, "a")).await;
-    world.proxy().script(Rule::new(Fault::Empty("")).on("PutItem").table(LOGS).times(3));
+    for body in NO_WRITE {
+        world.proxy().script(Rule::new(Fault::Empty(body)).on("PutItem").table(LOGS).times(1));
+    }
     world.relay_until_empty().await;
     assert_eq!(world.proxy().counts().injected_on(FaultKind::Empty, "PutItem"), 3);
     world.live_at(&table, &log_key(1, "a")).await;
@@ -39,13 +46,19 @@ async fn a_relay_and_a_store_that_decides_by_postgres_acknowledge_no_put_by_an_e
             WriteOptions { hybrid_read: lockstep::store::WriteMode::BestEffort, ..WriteOptions::default() };
         let app = world.app_of(world.source.clone(), options, sweeping_never());
         let store = app.store::<IntegrationLogs>();
-        world.proxy().script(Rule::new(Fault::Empty("")).on("PutItem").table(LOGS));
-        let put = store.put(&log_row(id, "u")).await.expect("PostgreSQL decides");
-        assert_eq!(deferred(&put), Kind::Unknown, "{phase}");
-        assert!(world.pending(LOGS).await.contains_key(&log_key(id, "a")), "{phase}: the mark stays");
-        world.proxy().clear();
-        world.relay_until_empty().await;
-        world.live_at(&table, &log_key(id, "a")).await;
+        for (nth, body) in (0..).zip(NO_WRITE) {
+            let id = id + nth * 10;
+            world.proxy().script(Rule::new(Fault::Empty(body)).on("PutItem").table(LOGS));
+            let put = store.put(&log_row(id, "u")).await.expect("PostgreSQL decides");
+            assert_eq!(deferred(&put), Kind::Unknown, "{phase} {body}");
+            assert!(
+                world.pending(LOGS).await.contains_key(&log_key(id, "a")),
+                "{phase} {body}: the mark stays"
+            );
+            world.proxy().clear();
+            world.relay_until_empty().await;
+            world.live_at(&table, &log_key(id, "a")).await;
+        }
     }
     coordinator.close().await;
     world.assert_converged().await;
@@ -58,20 +71,30 @@ async fn in_dynamo_only_no_write_read_or_lease_is_answered_by_an_empty_success()
     let (store, key) = (app.store::<Payments>(), Payments::key(&payment_row(1, 2, "r")));
     let before = store.get(&key).await.expect("read").expect("a row").loan_id;
     // What it hears is never that it is written, unless it is: a lost answer is looked up.
-    world.proxy().script(Rule::new(Fault::Empty("")).on("PutItem").on("TransactWriteItems").table(PAYMENTS));
-    let heard = store.update(1, |payment| payment.loan_id += 1).await;
-    assert!(heard.is_err(), "it was never written: {heard:?}");
-    assert!(world.proxy().counts().injected_on(FaultKind::Empty, "PutItem") > 0);
-    world.proxy().clear();
+    for body in NO_WRITE {
+        let writes = || Rule::new(Fault::Empty(body)).on("PutItem").on("TransactWriteItems");
+        world.proxy().script(writes().table(PAYMENTS));
+        world.proxy().script(writes().table(LOGS));
+        let heard = store.update(1, |payment| payment.loan_id += 1).await;
+        assert!(heard.is_err(), "{body}: it was never written: {heard:?}");
+        let heard = app.store::<IntegrationLogs>().put(&log_row(9, "new")).await;
+        assert!(heard.is_err(), "{body}: it was never written: {heard:?}");
+        world.proxy().clear();
+    }
+    for operation in ["PutItem", "TransactWriteItems"] {
+        assert!(world.proxy().counts().injected_on(FaultKind::Empty, operation) >= 3, "{operation}");
+    }
     let item = world.live_at(&world.payments_table(), &payment_key(1, 2)).await;
     assert_eq!(Payments::decode(&item).expect("a payment").loan_id, before);
     // A row is not absent, and the next one is asked again.
-    world.proxy().script(Rule::new(Fault::Empty("")).on("GetItem").table(PAYMENTS).times(2));
-    match store.get(&key).await {
-        Ok(found) => assert_eq!(found.expect("it is there").loan_id, before),
-        Err(error) => assert!(error.to_string().contains("is a success"), "{error}"),
+    for fault in NO_WRITE.map(Fault::Empty).into_iter().chain([Fault::CutAndClosed]) {
+        world.proxy().script(Rule::new(fault.clone()).on("GetItem").table(PAYMENTS).times(2));
+        match store.get(&key).await {
+            Ok(found) => assert_eq!(found.expect("it is there").loan_id, before),
+            Err(error) => assert_eq!(error.kind, Kind::Unknown, "{fault:?}: {error}"),
+        }
+        world.proxy().clear();
     }
-    world.proxy().clear();
     for body in EMPTY {
         // Leases: a step that finds none waits for none.
         let control = world.target.control();
@@ -145,6 +168,31 @@ async fn a_scan_is_not_over_by_an_empty_answer() {
         .await
         .expect("reads");
     assert_eq!(world.count("integration_logs").await, 5);
+}
+
+/// 1. A cable is cut behind a page. 2. Something closes what had come, and passes it on. 3. Rows that it does
+/// not show are absent, and a step waits for no instance.
+#[tokio::test]
+async fn what_was_cut_on_its_way_and_closed_is_no_answer() {
+    let world = World::behind_proxy().await.dynamo_only(&format!("{}; {}", logs(1, 3), payments(1, 3))).await;
+    let app = world.app_without_source(Duration::from_secs(10)).await;
+    let (target, control) = (&world.target, world.target.control());
+    let keys = [(1, 2), (2, 3)].map(|(id, customer)| Payments::key(&payment_row(id, customer, "r")));
+    let keys = keys.map(|key| Payments::default().target_key(&key).expect("a key"));
+    let cut = Rule::new(Fault::CutAndClosed);
+    world.proxy().script(cut.on("Scan").on("Query").on("BatchGetItem"));
+    let said = [
+        ("a page", target.scan_page(LOGS, (0, 1), None).await.map(drop)),
+        ("its bytes", target.scan_body(LOGS, (0, 1), None).await.map(drop)),
+        ("instances", control.instances().await.map(drop)),
+        ("items", target.get_many(PAYMENTS, &keys, lockstep_dynamo::Backoff::brief()).await.map(drop)),
+    ];
+    for (what, said) in said {
+        assert_eq!(said.expect_err(what).kind, Kind::Unknown, "{what}");
+    }
+    world.proxy().clear();
+    assert_eq!(control.instances().await.expect("listed").len(), 1);
+    app.shutdown().await;
 }
 
 #[tokio::test]

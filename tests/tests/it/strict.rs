@@ -80,6 +80,29 @@ async fn a_refused_put_is_a_clean_failure_and_nothing_is_left_of_it() {
     assert_eq!((counts.strict_failed, counts.phantoms_possible), (2, 0));
 }
 
+/// 1. A mesh sends a put, which is applied, and loses the answer. 2. It sends it again, and is throttled; so
+/// are all other tries. 3. Nothing had left, it was said: the intents went, and the row of no commit stayed.
+#[tokio::test]
+async fn a_put_that_was_applied_is_not_taken_for_refused_by_the_answers_to_its_repetitions() {
+    let (world, app) = world(strict()).await;
+    let (store, table) = (app.store::<IntegrationLogs>(), world.logs_table());
+    let then = |fault| Rule::new(fault).on("PutItem").table(LOGS);
+    world.proxy().script(then(Fault::ThrottleAfter).times(1));
+    world.proxy().script(then(Fault::Throttle));
+    applied(&store.put(&row(1, "u")).await.expect("the target has it, and PostgreSQL commits"));
+    world.proxy().clear();
+    world.live_at(&table, &log_key(1, "a")).await;
+    // Where its place cannot be read either, it may be there: the truth is put back over it.
+    world.proxy().script(then(Fault::ThrottleAfter).times(1));
+    world.proxy().script(then(Fault::Throttle));
+    world.proxy().script(Rule::new(Fault::ServerError).on("GetItem").table(LOGS));
+    assert_eq!(failed(store.put(&row(2, "phantom")).await), (Kind::Throttled, true));
+    world.proxy().clear();
+    world.relay_until_empty().await;
+    world.assert_converged().await;
+    assert_eq!((world.count(LOGS).await, world.intents().await), (1, 0));
+}
+
 #[tokio::test]
 async fn one_lost_reply_is_looked_up_by_repeating_the_put() {
     let (world, app) = world(strict()).await;

@@ -8,9 +8,10 @@ use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_core::{AttributeValue, Phase};
 use lockstep_dynamo::TableStanding;
 use lockstep_tests::World;
-use lockstep_tests::world::rows::logs;
+use lockstep_tests::world::rows::{log_key, logs};
 use lockstep_tests::world::{LOGS, PAYMENTS};
 
+use crate::history::{mended, repair_rows, set_back};
 use crate::process::{command, ended};
 
 /// Everything in the source that is not Lockstep's: relations with their rows' digests, triggers, functions.
@@ -55,14 +56,16 @@ impl Out {
     }
 }
 
-/// A key that none of ours has.
+/// A key that none of ours has, and behind all of ours.
 fn foreign() -> HashMap<String, AttributeValue> {
-    let key = [("PK", "another"), ("SK", "program")];
+    let key = [("PK", "zzzz another"), ("SK", "program")];
     key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned()))).into()
 }
 
-async fn put_foreign(world: &World) {
-    let put = world.plain_target.client().put_item().table_name(LOGS).set_item(Some(foreign()));
+/// Puts it, with what may stand where a version of ours would be.
+async fn put_foreign(world: &World, version: Option<AttributeValue>) {
+    let item = foreign().into_iter().chain(version.map(|version| ("_v".to_owned(), version))).collect();
+    let put = world.plain_target.client().put_item().table_name(LOGS).set_item(Some(item));
     put.send().await.expect("put");
 }
 
@@ -128,12 +131,18 @@ async fn tables_that_are_written_all_the_time_are_left_as_well() {
 #[tokio::test]
 async fn the_tables_in_dynamodb_go_when_that_is_asked_for_and_only_with_lockstep_s_items() {
     let (world, out) = (World::start().await, Out::new());
-    world.sql(&logs(1, 5)).await;
+    world.sql(&logs(1, 150)).await;
     world.migrated_to(Phase::DualWrite).await.close().await;
-    put_foreign(&world).await;
-    let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
-    assert!(code == Some(3) && told.contains("no items of others"), "{code:?} {told}");
-    assert!(world.source.has_schema().await.expect("asked"), "nothing was changed");
+    for version in [None, Some(AttributeValue::S("1.2.3".to_owned()))] {
+        put_foreign(&world, version).await;
+        let first = world.plain_target.has_foreign_items(LOGS).await.expect("asked");
+        assert!(!first, "the first page shows none of it");
+        let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
+        assert!(code == Some(3) && told.contains("no items of others"), "{code:?} {told}");
+        assert!(told.contains("1 of the first "), "{told}");
+        assert!(world.source.has_schema().await.expect("asked"), "nothing was changed");
+        assert!(is_there(&world, LOGS).await && is_there(&world, PAYMENTS).await);
+    }
     take_foreign(&world).await;
     let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
     assert_eq!(code, Some(0), "{told}");
@@ -173,6 +182,52 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_not_taken_for_the_t
     let (code, told) = out.run(&world, &[]).await;
     assert!(code == Some(3) && told.contains("PostgreSQL is the truth"), "{code:?} {told}");
     assert!(world.source.has_schema().await.expect("asked"));
+}
+
+/// 1. In DualWrite PostgreSQL fails over to a replica that lagged: DynamoDB has the only copy of acknowledged
+/// writes. 2. Lockstep is taken out with its tables, or without, and with it every note that there is one.
+#[tokio::test]
+async fn what_only_dynamodb_has_goes_when_somebody_gives_it_up_and_not_before() {
+    let (world, out) = (set_back().await, Out::new());
+    let refused = async |says: &str| {
+        for more in [&["--drop-target-tables"] as &[&str], &[]] {
+            let (code, told) = out.run(&world, more).await;
+            assert!(code == Some(3) && told.contains(says), "{more:?}: {code:?} {told}");
+            assert!(told.contains("--give-up-lost") && told.contains("`repair --"), "{told}");
+        }
+        assert!(world.source.has_schema().await.expect("asked"));
+        world.live_at(&world.logs_table(), &log_key(1_000, "lost")).await;
+    };
+    refused("PostgreSQL was set back").await;
+    // The stores are one again, and nobody has decided about what DynamoDB has more.
+    mended(&world).await;
+    refused("may be the only copy").await;
+    repair_rows(&world).await;
+    world.relay_until_empty().await;
+    world.record_verdict().await;
+    // What was accepted to stay in DynamoDB, as PostgreSQL refuses it, is noted the same way.
+    world.sql("UPDATE lockstep.history SET lost_before = 1").await;
+    let (code, told) = out.run(&world, &[]).await;
+    assert!(code == Some(3) && told.contains("may be the only copy"), "{code:?} {told}");
+    let (code, told) = out.run(&world, &["--drop-target-tables", "--give-up-lost"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!is_there(&world, LOGS).await && !world.source.has_schema().await.expect("asked"));
+}
+
+/// Once everything was decided about, and where DynamoDB is the one that lost something, nothing is in the
+/// way.
+#[tokio::test]
+async fn a_loss_that_was_decided_about_and_one_of_dynamodb_keep_lockstep_in_no_longer() {
+    let (world, out) = (set_back().await, Out::new());
+    mended(&world).await;
+    repair_rows(&world).await;
+    world.relay_until_empty().await;
+    world.record_verdict().await;
+    // Broken off, after the first table had gone: the same command goes on.
+    assert!(world.plain_target.remove_table(LOGS).await.expect("removed"));
+    let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!is_there(&world, PAYMENTS).await && !world.source.has_schema().await.expect("asked"));
 }
 
 #[tokio::test]

@@ -24,6 +24,11 @@ use crate::{Context, help};
 /// --drop-target-tables says otherwise; they are of no use to a later migration, which refuses to begin over
 /// them.
 ///
+/// Refused where PostgreSQL lost history, and where what only DynamoDB has was not decided about: it may be
+/// the only copy of acknowledged writes, and schema lockstep has every note of it. `repair --state` and
+/// `repair --take-target` bring it back; --give-up-lost goes on without it. With --drop-target-tables each
+/// table is read to its end first, which takes read units, and is refused where it has items of others.
+///
 /// --copy is for a database that was made from a snapshot, a clone or a dump of the source: it carries the
 /// triggers, which refuse or capture writes. DynamoDB is neither asked nor changed then.
 ///
@@ -41,6 +46,9 @@ pub struct Args {
     /// Delete the tables in DynamoDB as well, with every item
     #[arg(long)]
     pub drop_target_tables: bool,
+    /// Give up what only DynamoDB has of a time that PostgreSQL lost, or of what PostgreSQL refused
+    #[arg(long, conflicts_with = "copy")]
+    pub give_up_lost: bool,
     /// This database is a copy of the source
     #[arg(long, conflicts_with = "drop_target_tables")]
     pub copy: bool,
@@ -67,6 +75,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let archive = JournalFile { path: args.journal, database };
     let options = UninstallOptions {
         drop_target_tables: args.drop_target_tables,
+        give_up_lost: args.give_up_lost,
         copy: args.copy,
         migration_id: args.migration_id,
     };
@@ -104,7 +113,10 @@ async fn tables(
 }
 
 fn what_of(context: &Context, args: &Args) -> String {
-    let what = "take triggers and schema lockstep out of this database".to_owned();
+    let mut what = "take triggers and schema lockstep out of this database".to_owned();
+    if args.give_up_lost {
+        what += ", give up what PostgreSQL has lost and only DynamoDB has";
+    }
     if !args.drop_target_tables {
         return what;
     }

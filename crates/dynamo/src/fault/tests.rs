@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::raw_scan::answering::{Answer, Answering};
+use crate::understood::Understood;
 use crate::{Target, TargetOptions, connect};
 
 async fn put(target: &Target) -> Error {
@@ -36,7 +37,7 @@ async fn the_page_of_a_proxy_says_nothing_of_the_row() {
         (503, Kind::Unknown),
     ];
     for (status, kind) in expected {
-        server.answer(Answer { status, body: page.into(), cut: None });
+        server.answer(Answer { status, ..Answer::page(page) });
         let error = put(&server.target).await;
         assert_eq!(error.kind, kind, "{status}: {error}");
         assert!(error.message.contains("HTTPS_PROXY") || status == 200, "{error}");
@@ -123,7 +124,8 @@ impl ProvideCredentials for Silent {
 /// Outcome of one request of a client as ours.
 async fn asked(configured: ConfigLoader) -> Error {
     let shared = configured.load().await;
-    super::error("writing", connect::client(&shared).list_tables().send().await.expect_err("an error"))
+    let client = connect::client(&shared, Understood::new(true));
+    super::error("writing", client.list_tables().send().await.expect_err("an error"))
 }
 
 fn configured(endpoint: &str) -> ConfigLoader {

@@ -19,11 +19,21 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Bytes of the body that are sent before the connection is cut.
     pub(crate) cut: Option<usize>,
+    /// Headers besides the length, each with its end of line.
+    pub(crate) headers: String,
 }
 
 impl Answer {
     pub(crate) fn page(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, body: body.into(), cut: None }
+        Self { status: 200, body: body.into(), cut: None, headers: String::new() }
+    }
+
+    /// The answer with the headers that DynamoDB gives to `whole`.
+    pub(crate) fn named(mut self, whole: &str) -> Self {
+        let mut sum = flate2::Crc::new();
+        sum.update(whole.as_bytes());
+        self.headers = format!("x-amzn-RequestId: QWERTY\r\nx-amz-crc32: {}\r\n", sum.sum());
+        self
     }
 }
 
@@ -85,8 +95,9 @@ async fn converse(
         }
         received.clear();
         asked.notify_one();
-        let Answer { status, body, cut } = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let head = format!("HTTP/1.1 {status} Answer\r\ncontent-length: {}\r\n\r\n", body.len());
+        let Answer { status, body, cut, headers } =
+            answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let head = format!("HTTP/1.1 {status} Answer\r\n{headers}content-length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(&body[..cut.unwrap_or(body.len())]).await?;
         if cut.is_some() {

@@ -163,8 +163,7 @@ async fn errors_are_the_sdks() {
     let server = Answering::start().await;
     let error = |status, code: &str| Answer {
         status,
-        body: format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"why"}}"#).into(),
-        cut: None,
+        ..Answer::page(format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"why"}}"#))
     };
     let page = page_of(r#"{"S":"x"}"#);
     let expected = [
@@ -175,8 +174,8 @@ async fn errors_are_the_sdks() {
         (error(400, "ExpiredTokenException"), Kind::Unavailable),
         (error(500, "InternalServerError"), Kind::Unknown),
         (error(503, "ServiceUnavailable"), Kind::Unknown),
-        (Answer { status: 502, body: "<html>".into(), cut: None }, Kind::Unknown),
-        (Answer { status: 400, body: page.clone().into(), cut: None }, Kind::Unknown),
+        (Answer { status: 502, ..Answer::page("<html>") }, Kind::Unknown),
+        (Answer { status: 400, ..Answer::page(page.as_str()) }, Kind::Unknown),
         (Answer { cut: Some(0), ..Answer::page(page.as_str()) }, Kind::Unknown),
         (Answer { cut: Some(20), ..Answer::page(page.as_str()) }, Kind::Unknown),
         (Answer { cut: Some(page.len() - 1), ..Answer::page(page.as_str()) }, Kind::Unknown),

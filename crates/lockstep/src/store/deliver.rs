@@ -1,10 +1,12 @@
 //! Puts of one transaction's changes, each under its guard, all within one deadline.
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt};
 use lockstep_core::{Error, Item, Kind, Result, Retry, Version};
 use lockstep_dynamo::{Backoff, Landed, ReadAt, TRANSACTION_ITEMS_MAX};
 use lockstep_postgres::Mark;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::change::Change;
 use super::{Delivery, WriteMode, Writer};
@@ -18,6 +20,10 @@ pub(super) struct Put {
     pub(super) item: Item,
     pub(super) version: Version,
 }
+
+/// Longest look at the item after the last request, beyond the time of the call: 1. A write is applied, and
+/// its requests are throttled until the call has no time left. 2. Without a look nothing could be said of it.
+pub(super) const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// The end of a put.
 pub(super) enum Sent {
@@ -88,7 +94,7 @@ impl Writer {
                 Ok(Landed::Applied) => return puts.iter().map(|_| Sent::Landed).collect(),
                 // Some are newer there: the guard decides each.
                 Ok(Landed::Superseded) => {}
-                Err(Failed { error, lost }) => return all_failed(puts.len(), error, lost),
+                Err(failed) => return self.all_failed(puts, mode, failed).await,
             }
         }
         let width = self.options().puts_in_flight_max.max(1);
@@ -104,9 +110,47 @@ impl Writer {
         match self.attempt(mode, deadline, request).await {
             Ok(written) if written.holds(&put.item, put.version) => Sent::Landed,
             Ok(_) => Sent::Outranked(outranked()),
-            Err(Failed { error, lost: false }) => Sent::Refused(error),
-            Err(Failed { error, lost: true }) => Sent::Lost(error),
+            Err(failed) => self.looked_up(put, mode, failed).await,
         }
+    }
+
+    /// The end of a put whose tries are over. Any answer may be that to a repetition: 1. A mesh sends a
+    /// strict put, which is applied, and loses the answer. 2. It sends it again, which is throttled, and that
+    /// is our answer; so are those to our own repetitions. 3. The write is rolled back as one of which
+    /// nothing left, and the row of no commit stays in the target. So its place is looked at. A best-effort
+    /// put has its mark, and a relay.
+    async fn looked_up(&self, put: &Put, mode: WriteMode, Failed { error, lost }: Failed) -> Sent {
+        match mode {
+            _ if lost => Sent::Lost(error),
+            WriteMode::Strict if error.kind != Kind::Fenced => {
+                match timeout(LAST_LOOK, self.target().standing(&put.table, &put.item)).await {
+                    Ok(Ok(standing)) if standing.holds(&put.item, put.version) => Sent::Landed,
+                    Ok(Ok(_)) => Sent::Refused(error),
+                    Ok(Err(_)) | Err(_) => Sent::Lost(error),
+                }
+            }
+            WriteMode::Strict | WriteMode::BestEffort => Sent::Refused(error),
+        }
+    }
+
+    /// The same of puts that went together, of which all or none are there.
+    async fn all_failed(&self, puts: &[Put], mode: WriteMode, failed: Failed) -> Vec<Sent> {
+        let Some(first) = puts.first() else { return Vec::new() };
+        let again = |error: &Error| Error {
+            side: error.side,
+            kind: error.kind,
+            doing: error.doing.clone(),
+            message: error.message.clone(),
+            cause: None,
+        };
+        let end = self.looked_up(first, mode, failed).await;
+        let of_each = |_: &Put| match &end {
+            Sent::Landed => Sent::Landed,
+            Sent::Refused(error) => Sent::Refused(again(error)),
+            Sent::Outranked(error) => Sent::Outranked(again(error)),
+            Sent::Lost(error) => Sent::Lost(again(error)),
+        };
+        puts.iter().map(of_each).collect()
     }
 
     /// Repeats `request` while that can help. A lost answer is looked up by repeating: the guard answers
@@ -152,18 +196,6 @@ struct Failed {
 
 fn late(kind: Kind) -> Error {
     Error::target(kind, "writing", "no answer within the inline time-out")
-}
-
-fn all_failed(puts: usize, error: Error, lost: bool) -> Vec<Sent> {
-    let again = |error: &Error| Error {
-        side: error.side,
-        kind: error.kind,
-        doing: error.doing.clone(),
-        message: error.message.clone(),
-        cause: None,
-    };
-    let sent = |error| if lost { Sent::Lost(error) } else { Sent::Refused(error) };
-    (0..puts).map(|_| sent(again(&error))).collect()
 }
 
 /// The error of a state in whose place something else is. A strict write may try again: 1. Its

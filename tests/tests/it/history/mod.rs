@@ -127,7 +127,7 @@ async fn goes_on(world: &World, phase: Phase) {
 
 /// A source that goes back to a moment in DualWrite, with a step, changes of each kind and deliveries after
 /// it.
-async fn set_back() -> World {
+pub(crate) async fn set_back() -> World {
     let mut world = World::start().await;
     world.sql(&logs(1, 60)).await;
     world.sql(&payments(1, 60)).await;

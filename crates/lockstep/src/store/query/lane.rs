@@ -169,7 +169,13 @@ impl<T: MigratableTable> Lane<T> {
         index: &Index,
         keys: Vec<Attributes>,
     ) -> Result<Vec<Attributes>> {
-        let places: Vec<TargetKey> = keys.iter().filter_map(TargetKey::of).collect();
+        // Of a row that just moved the index may show both places, and a request may end between them.
+        let mut places: Vec<TargetKey> = Vec::with_capacity(keys.len());
+        for place in keys.iter().filter_map(TargetKey::of) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
         let name = &store.shared.binding.target_name;
         let mut items = match places.as_slice() {
             [] => Vec::new(),

@@ -4,12 +4,23 @@ use std::time::Duration;
 
 use lockstep_core::{Error, Kind, Result, Retry, TargetKey, attributes_bytes};
 use lockstep_dynamo::{Backoff, ConditionalPut, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, TargetControl};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Permit;
 use super::change::{Base, Change, Trace};
 use crate::store::Writer;
 use crate::store::counters::count;
+use crate::store::deliver::LAST_LOOK;
+
+/// What was heard of the requests of a sending so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// One may have been carried out: its answer is missing, or a refusal, which an earlier one may have
+    /// caused.
+    lost: bool,
+    /// One left, and something answered.
+    answered: bool,
+}
 
 /// The end of a sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +107,16 @@ impl Writer {
         // Longer than the writer's name: 48 bits of it would come twice within the ten minutes of a token
         // once in some days.
         let token = format!("{:032x}", rand::random::<u128>());
-        let mut lost = false;
+        let mut heard = Heard::default();
+        let end = |error, heard| self.end(error, heard, first, base, writer);
         loop {
             let limit = match permit.covers().await {
                 Ok(left) => deadline.min(Instant::now() + left),
-                Err(error) => return Err(ended(error, lost)),
+                Err(error) => return end(error, heard).await,
             };
-            let answer = timeout_at(limit, self.target().put_if(puts, &token, &permit.fence())).await;
+            let fence = permit.fence();
+            let answer = timeout_at(limit, self.target().put_if(puts, &token, &fence)).await;
+            heard.answered |= fence.was_answered();
             let error = match answer {
                 Ok(Ok(())) => return Ok(Sent::Applied),
                 // It did not leave: whether the lease can be had again, the next round asks.
@@ -115,32 +129,54 @@ impl Writer {
             // refused, and that is our answer. 3. Taken for a lost race, a function that adds one is called
             // again, on its own result. The same where the item does not name all who have written since, or
             // could not be read.
-            lost |= matches!(error.kind, Kind::Unknown | Kind::Refused);
+            heard.lost |= matches!(error.kind, Kind::Unknown | Kind::Refused);
             if error.kind.retry() == Retry::Never && error.kind != Kind::Refused {
-                return Err(ended(error, lost));
+                return end(error, heard).await;
             }
-            if lost {
+            if heard.lost {
                 count(&self.counters().target_looked_up, 1);
                 match timeout_at(deadline, self.trace(first, base, writer)).await {
                     Ok(Ok(Trace::Applied)) => return Ok(Sent::Applied),
                     Ok(Ok(Trace::Never)) => return Ok(Sent::Raced),
                     // Another item of the transaction is not as it was read, and never will be again.
                     Ok(Ok(Trace::NotYet)) if error.kind == Kind::Refused => return Ok(Sent::Raced),
-                    Ok(Ok(Trace::Unknown)) => return Err(ended(error, true)),
+                    Ok(Ok(Trace::Unknown)) => return Err(not_looked_up(error)),
                     // Sent again under the same conditions, at most one of both can happen.
                     Ok(Ok(Trace::NotYet) | Err(_)) | Err(_) => {}
                 }
             }
             match timeout_at(deadline, backoff.pause(error)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(ended(error, lost)),
+                Ok(Err(error)) => return end(error, heard).await,
                 Err(_) => {
-                    return Err(ended(
-                        Error::target(Kind::Unavailable, "writing", "no answer in time"),
-                        lost,
-                    ));
+                    let error = Error::target(Kind::Unavailable, "writing", "no answer in time");
+                    return end(error, heard).await;
                 }
             }
+        }
+    }
+
+    /// Ends a sending by `error`. Any answer may be that to a repetition: 1. A mesh sends a put, which is
+    /// applied, and loses the answer. 2. It sends the put again, which is throttled, and that is our answer;
+    /// so are those to our own repetitions until there is no time left. 3. The caller hears that nothing was
+    /// done, and adds one once more. So the item is looked at before that is said.
+    async fn end(
+        &self,
+        error: Error,
+        heard: Heard,
+        first: &ConditionalPut,
+        base: &Base,
+        writer: &str,
+    ) -> Result<Sent> {
+        if !heard.lost && !heard.answered {
+            return Err(error);
+        }
+        count(&self.counters().target_looked_up, 1);
+        match timeout(LAST_LOOK, self.trace(first, base, writer)).await {
+            Ok(Ok(Trace::Applied)) => Ok(Sent::Applied),
+            Ok(Ok(Trace::NotYet | Trace::Never)) if !heard.lost => Err(error),
+            Ok(Ok(Trace::Never)) => Ok(Sent::Raced),
+            _ => Err(not_looked_up(error)),
         }
     }
 
@@ -166,10 +202,7 @@ fn check_limits(puts: &[ConditionalPut]) -> Result<()> {
     Ok(())
 }
 
-fn ended(error: Error, lost: bool) -> Error {
-    if !lost {
-        return error;
-    }
+fn not_looked_up(error: Error) -> Error {
     let message = format!("{}; whether it was written could not be looked up", error.message);
     Error { kind: Kind::Unknown, message, ..error }
 }
