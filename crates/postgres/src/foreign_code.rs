@@ -114,8 +114,8 @@ const CODE: &str = "
             WHERE c.oid = pg_catalog.to_regclass($3)::oid)
     ORDER BY 1";
 
-/// What of a table a mere read of it runs: PostgreSQL works out predicates and constants of these while it
-/// plans, before it asks for a right.
+/// Kinds of code that a mere read of a table runs: PostgreSQL works out their constants while it plans,
+/// before it asks for a right.
 const READ: [&str; 3] = ["index ", "constraint ", "table "];
 
 impl Source {

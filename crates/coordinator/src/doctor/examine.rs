@@ -176,8 +176,7 @@ fn foreign_holder(holder: &ForeignHolder) -> Finding {
             "no command that needs this lock can begin"
         },
         format!(
-            "end it with SELECT pg_catalog.pg_terminate_backend({pid}), and take CONNECT from roles that \
-             need it not"
+            "end it with SELECT pg_terminate_backend({pid}), and take CONNECT from roles that need it not"
         ),
     )
 }

@@ -90,7 +90,7 @@ struct Index {
     predicate: Option<String>,
     expressions: Vec<String>,
     operators: Vec<String>,
-    /// What comes after the second operand of each.
+    /// Cast of the second operand of each.
     casts: Vec<String>,
     nulls_are_same: bool,
 }

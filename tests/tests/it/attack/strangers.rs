@@ -10,8 +10,8 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::roles::role;
 
-/// What a role makes in a schema of its own: code that counts, in a sequence that no rollback takes back,
-/// whenever another role runs it.
+/// Objects that a role makes in a schema of its own: code that counts, in a sequence that no rollback takes
+/// back, whenever another role runs it.
 fn planted(mallory: &str) -> String {
     format!(
         "CREATE SEQUENCE m.caught;

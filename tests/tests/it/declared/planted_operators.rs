@@ -66,7 +66,8 @@ async fn a_better_match_for_the_type_of_a_key_is_called_by_no_deletion_and_delet
     let world = &moved.world;
 
     // As `repair --take-target` does it, with a table beside that a deletion would take rows of along.
-    for (binding, (name, kind, [_, b, c])) in moved.tables.iter().zip(TABLES) {
+    for (name, kind, [_, b, c]) in TABLES {
+        let binding = moved.tables.iter().find(|binding| binding.name() == name).expect("it is moved");
         let child = format!(
             "CREATE TABLE child (code {kind} REFERENCES {name} ON DELETE CASCADE);
              INSERT INTO child VALUES ('{b}')"
