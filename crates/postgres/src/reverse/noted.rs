@@ -35,7 +35,7 @@ pub struct ItemNow {
 pub(super) enum Next {
     /// Nothing.
     Nothing,
-    /// Its note has gone: the feed took it, and may have made another since.
+    /// Note that has gone: the feed took it, and may have made another since.
     Gone,
     /// To be read again, for this reason.
     Later(String),
