@@ -54,7 +54,7 @@ impl Noted {
         assert_eq!(taken.again, items.len() as u64, "PostgreSQL took one");
     }
 
-    /// What is noted, and the items as they are now.
+    /// Lists what is noted, with the items as they are now.
     async fn read(&self) -> Vec<ItemNow> {
         let mut found = Vec::new();
         for again in self.world.source.reverse_again(PAYMENTS, 10).await.expect("lists") {

@@ -12,7 +12,7 @@ use lockstep_payments::Payments;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{payment, payment_key};
-use lockstep_tests::world::{LOCK_TIMEOUT, PAYMENTS, eventually, nowhere};
+use lockstep_tests::world::{LOCK_TIMEOUT, PAYMENTS, WorldOptions, eventually, nowhere};
 
 const CONTROL: &str = "lockstep_control";
 const LEASE: Duration = Duration::from_secs(10);
@@ -188,8 +188,13 @@ async fn a_pause_waits_for_the_write_under_way_and_lets_none_begin() {
 /// not acknowledged.
 #[tokio::test]
 async fn a_write_is_not_acknowledged_after_the_lease_and_none_is_sent() {
-    let world = World::behind_proxy().await.dynamo_only(&payment(1, 1)).await;
-    let app = world.app_without_source(Duration::from_secs(1)).await;
+    // The lease is over before the request is given up, or the write.
+    let patient =
+        WorldOptions { proxied: true, request_timeout: Duration::from_secs(20), ..WorldOptions::default() };
+    let world = World::with(patient).await.dynamo_only(&payment(1, 1)).await;
+    let writes = WriteOptions { inline_timeout_ms: 20_000, ..WriteOptions::default() };
+    let options = world.production(&nowhere(), Duration::from_secs(4)).writes(writes);
+    let app = Migration::connect(options).await.expect("connected");
     let (payments, gate, epoch) = (app.store::<Payments>(), Gate::new(), record(&world).await.epoch);
     let key = lockstep_payments::PaymentKey {
         payment_id: 1,

@@ -16,7 +16,7 @@ use lockstep_core::{Attributes, Doing, Epoch, Result, Version, version_of};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-use super::remember::among;
+use super::table::among;
 use crate::{Source, TableBinding};
 
 /// Version in the note of an item that has none. NULL is there where the feed has not read it.

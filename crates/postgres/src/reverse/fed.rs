@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lockstep_core::{Doing, Result, Version};
 use sqlx::AssertSqlSafe;
 
-use super::remember::among;
+use super::table::among;
 use crate::{Source, TableBinding};
 
 impl Source {

@@ -37,7 +37,7 @@ pub(super) enum Next {
     Nothing,
     /// Nothing, but where another live item has the key of its row in another text.
     Heirs,
-    /// Its note has gone: the feed took it, and may have made another since.
+    /// Note that has gone: the feed took it, and may have made another since.
     Gone,
     /// To be read again, for this reason.
     Later(String),

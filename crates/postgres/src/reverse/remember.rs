@@ -9,6 +9,7 @@ use sqlx::{Arguments as _, AssertSqlSafe};
 use super::FedTable;
 use super::accepted::{WITHDRAWN, becomes, noted};
 use super::entry::{Entry, State};
+use super::table::among;
 use crate::binding::{digest_sql, list, text_digest_sql};
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_key_columns, is_sayable, with_keys_sql};
@@ -21,15 +22,6 @@ pub(super) enum Guard {
     /// The same version as well, for states that were read from the target: an item that was changed by hand
     /// has kept it.
     AtLeast,
-}
-
-/// The condition that a row is of table `$1` and of one of the places `$2`.
-pub(super) fn among() -> String {
-    format!(
-        "table_name = $1 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
-        text_digest_sql("place"),
-        text_digest_sql("asked")
-    )
 }
 
 /// Source keys, as PostgreSQL prints them, of items whose tombstone says nothing of the row.

@@ -4,7 +4,7 @@ use lockstep_core::{Doing, Error, Kind, Result};
 
 use super::numbered::FedNumber;
 use super::spelled::Decimals;
-use crate::binding::{list, quote_identifier};
+use crate::binding::{list, quote_identifier, text_digest_sql};
 use crate::sequences::numbered_columns;
 use crate::{Source, TableBinding};
 
@@ -168,4 +168,13 @@ impl Source {
             has_loose_key: self.has_loose_key(binding).await?,
         })
     }
+}
+
+/// The condition that a row is of table `$1` and of one of the places `$2`.
+pub(super) fn among() -> String {
+    format!(
+        "table_name = $1 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
+        text_digest_sql("place"),
+        text_digest_sql("asked")
+    )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_coordinator::{Coordinator, CoordinatorError, Progress, RelayUntil, relay};
+use lockstep_coordinator::{Coordinator, CoordinatorError, MigrationContext, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, Retry};
 use lockstep_tests::World;
 use lockstep_tests::world::CutShort;
@@ -30,8 +30,13 @@ pub(crate) async fn relay_for_ever(world: Arc<World>, seed: u64, polls_max: usiz
 /// A coordinator, as soon as there can be one. What the last one left half-done is finished or undone by
 /// opening it.
 pub(super) async fn coordinator(world: &World) -> Coordinator {
+    opened(world.migration()).await
+}
+
+/// The same, of a migration of your own making.
+pub(super) async fn opened(migration: MigrationContext) -> Coordinator {
     loop {
-        match Coordinator::open(world.migration()).await {
+        match Coordinator::open(migration.clone()).await {
             Ok(coordinator) => return coordinator,
             // The session of the one before may not have ended yet.
             Err(CoordinatorError::Store(e)) if e.kind.retry() != Retry::Never => {

@@ -13,12 +13,14 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{caught_up, coordinator};
+use super::machine::{caught_up, coordinator, opened};
 use super::model::{Model, Told};
 
 /// Writes that are acknowledged in DynamoOnly before it goes back.
 const WRITES_THERE: usize = 25;
 const LOOK: Duration = Duration::from_millis(5);
+/// Longest that a step may keep writers waiting.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Feeds PostgreSQL, and is killed again and again. Never ends.
 pub(super) async fn feed_for_ever(world: Arc<World>, seed: u64) {
@@ -41,7 +43,10 @@ pub(super) async fn travel(world: Arc<World>, model: Arc<Model>, seed: u64, roun
     let (mut moved, mut is_there, mut rounds_left) = (false, false, rounds);
     let mut steps_left = rng.random_range(0..4);
     loop {
-        let coordinator = coordinator(&world).await;
+        let mut migration = world.migration();
+        // What keeps a pause from ending here, a fault or a process that sleeps, is met again by the next step.
+        migration.options.steps.pause_max = PAUSE_MAX;
+        let coordinator = opened(migration).await;
         let now = phase(&world).await;
         if is_there && now != Phase::DynamoOnly && rounds_left > 0 {
             rounds_left -= 1;
