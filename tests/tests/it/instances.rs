@@ -30,13 +30,17 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) async fn start(world: &World, name: &str) -> Self {
+        Self::leased(world, name, LEASE).await
+    }
+
+    pub(crate) async fn leased(world: &World, name: &str, lease: Duration) -> Self {
         let database: String = world.value("SELECT current_database()::text").await;
         let role = format!("{database}_{name}");
         // Roles are the cluster's: each worker has its own, so that it can be locked out.
         world.sql(&format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'worker'")).await;
         let (_, place) = world.url().split_once('@').expect("a URL with a password");
         let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"))
-            .args([worker::ARGUMENT, name, &LEASE.as_millis().to_string()])
+            .args([worker::ARGUMENT, name, &lease.as_millis().to_string()])
             .env("LOCKSTEP_SOURCE__URL", format!("postgres://{role}:worker@{place}"))
             .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.plain_target.address())
             .stdin(Stdio::piped())

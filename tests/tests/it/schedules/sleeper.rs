@@ -17,6 +17,7 @@ use crate::instances::Worker;
 
 /// Rows that it writes, and no other actor does.
 const IDS: std::ops::Range<i64> = 901..904;
+const LEASE: Duration = Duration::from_millis(1_500);
 /// Longest that it is stopped: longer than its lease.
 const ASLEEP_MS_MAX: u64 = 2_000;
 /// Pause between two of its writes.
@@ -34,7 +35,7 @@ pub(super) async fn write_and_sleep(
     while !stop.is_cancelled() {
         lives += 1;
         // An instance that starts needs whichever store is the truth, and both are well where it looks.
-        let mut worker = Worker::start(&world, &format!("sleeper{lives}")).await;
+        let mut worker = Worker::leased(&world, &format!("sleeper{lives}"), LEASE).await;
         let mut writes = 0;
         loop {
             writes += 1;
