@@ -107,9 +107,13 @@ async fn a_success_that_does_not_name_its_request_is_an_unknown_outcome() {
     let (expected, fence) = (Expected::Absent, Fence::new(|| true));
     let put = ConditionalPut { table: "t".into(), item: key.to_attributes(), expected };
     let all_items = r#"{"Items":[],"Count":0,"Records":[],"Responses":{"t":[]},"status":"ok"}"#;
+    // Each service has named a request.
+    server.answer(Answer::page("{}").named("{}"));
+    assert_eq!(target.get("t", &key).await.expect("an answer of DynamoDB"), None);
+    let none = r#"{"Records":[]}"#;
+    server.answer(Answer::page(none).named(none));
+    streams.get_records().send().await.expect("an answer of its streams");
     for body in ["{}", r#"{"status":"ok"}"#, all_items] {
-        server.answer(Answer::page("{}").named("{}"));
-        assert_eq!(target.get("t", &key).await.expect("an answer of DynamoDB"), None);
         server.answer(Answer::page(body));
         let puts = [put.clone(), put.clone()];
         let said = [
