@@ -199,7 +199,7 @@ async fn what_only_dynamodb_has_goes_when_an_operator_gives_it_up_and_not_before
         world.live_at(&world.logs_table(), &log_key(1_000, "lost")).await;
     };
     refused("PostgreSQL was set back").await;
-    // The stores are one again, and nobody has decided about what DynamoDB has more.
+    // The stores are one again, and no operator has decided about what DynamoDB has more.
     mended(&world).await;
     refused("may be the only copy").await;
     repair_rows(&world).await;

@@ -63,8 +63,8 @@ pub(super) async fn nothing_is_only_in_the_target(
 }
 
 /// Checks that nothing is deleted with a table that Lockstep did not put there. Each is read to its end, or
-/// to the first item that is another's: 1. A job keeps a counter in a table of ours. 2. The first page has none but
-/// ours. 3. The counter goes with the table.
+/// to the first item that is another's: 1. A job keeps a counter in a table of ours. 2. The first page has
+/// none but ours. 3. The counter goes with the table.
 pub(super) async fn holds_nothing_else(
     migration: &MigrationContext,
     gates: &mut Collector<'_>,

@@ -98,7 +98,7 @@ async fn items_that_an_answer_does_not_name_are_not_absent() {
     assert_eq!(server.target.get_together(&two).await.expect("both are absent"), [None, None]);
 }
 
-/// What something before DynamoDB says in its place, to whoever asks whatever.
+/// Answers of something before DynamoDB, given in its place, to each question.
 #[tokio::test]
 async fn a_success_that_does_not_name_its_request_is_an_unknown_outcome() {
     let server = Answering::start().await;
