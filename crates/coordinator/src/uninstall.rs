@@ -33,7 +33,7 @@ const DOING: &str = "taking Lockstep out";
 pub struct UninstallOptions {
     /// The tables in DynamoDB as well: those that are moved to, and the control table.
     pub drop_target_tables: bool,
-    /// What only DynamoDB has of a time that PostgreSQL lost, or of what PostgreSQL refused, is given up.
+    /// Giving up what only DynamoDB has of a time that PostgreSQL lost, or of what PostgreSQL refused.
     pub give_up_lost: bool,
     /// The database is a copy of the source, and not the source.
     pub copy: bool,

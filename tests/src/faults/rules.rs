@@ -238,7 +238,7 @@ pub(super) struct Injection {
 /// Checksum that a changed answer has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Checksum {
-    /// Its own.
+    /// The checksum of the answer itself.
     Right,
     /// That of the answer as it was.
     Kept,

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::reverse_feed::log_row as fed_row;
 use crate::store::deferred;
 
-/// What says too little, whoever says it; and what would be an answer if DynamoDB had given it.
+/// Bodies that say too little, and one that would be an answer if DynamoDB had given it.
 const EMPTY: [&str; 3] = ["", "{}", r#"{"Items":[],"Count":0,"Records":[],"Responses":[]}"#];
 
-/// What is answered to each write, where DynamoDB itself says no more than `{}`.
+/// Bodies that answer a write, to which DynamoDB itself says no more than `{}`.
 const NO_WRITE: [&str; 3] = ["", "{}", r#"{"status":"ok"}"#];
 
 #[tokio::test]

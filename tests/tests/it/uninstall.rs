@@ -187,7 +187,7 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_not_taken_for_the_t
 /// 1. In DualWrite PostgreSQL fails over to a replica that lagged: DynamoDB has the only copy of acknowledged
 /// writes. 2. Lockstep is taken out with its tables, or without, and with it every note that there is one.
 #[tokio::test]
-async fn what_only_dynamodb_has_goes_when_somebody_gives_it_up_and_not_before() {
+async fn what_only_dynamodb_has_goes_when_an_operator_gives_it_up_and_not_before() {
     let (world, out) = (set_back().await, Out::new());
     let refused = async |says: &str| {
         for more in [&["--drop-target-tables"] as &[&str], &[]] {
@@ -199,7 +199,7 @@ async fn what_only_dynamodb_has_goes_when_somebody_gives_it_up_and_not_before() 
         world.live_at(&world.logs_table(), &log_key(1_000, "lost")).await;
     };
     refused("PostgreSQL was set back").await;
-    // The stores are one again, and nobody has decided about what DynamoDB has more.
+    // The stores are one again, and no operator has decided about what DynamoDB has more.
     mended(&world).await;
     refused("may be the only copy").await;
     repair_rows(&world).await;

@@ -1,5 +1,5 @@
-//! What would be given up with Lockstep, and with the tables in DynamoDB: what only DynamoDB has, and what
-//! other programs have put there.
+//! Gates of what would be given up with Lockstep, and with the tables in DynamoDB: what only DynamoDB has,
+//! and what other programs have put there.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -22,12 +22,12 @@ const SEGMENTS: usize = 8;
 /// Items after which it is said how far it is.
 const TELL_EVERY: u64 = 1_000_000;
 
-/// PostgreSQL has everything that was acknowledged, or somebody has decided that it is not needed.
+/// Checks that PostgreSQL has everything that was acknowledged, or that an operator gives up what it lacks.
 ///
 /// 1. In DualWrite PostgreSQL fails over to a replica that lagged: acknowledged writes are in DynamoDB only,
 /// and everything that moves something refuses. 2. The operator takes Lockstep out, with the tables. 3. The
 /// only copy is gone; and without the tables, every note that something is missing. The same of what a repair
-/// has listed and nobody has decided about, and of what PostgreSQL refused and was accepted to stay in
+/// has listed and no operator has decided about, and of what PostgreSQL refused and was accepted to stay in
 /// DynamoDB. A target that lost something is none of this: PostgreSQL has it.
 pub(super) async fn nothing_is_only_in_the_target(
     migration: &MigrationContext,
@@ -62,9 +62,9 @@ pub(super) async fn nothing_is_only_in_the_target(
     Ok(())
 }
 
-/// Nothing that Lockstep did not put into a table is deleted with it. Each is read to its end, or to the
-/// first item that is another's: 1. A job keeps a counter in a table of ours. 2. The first page has none but
-/// ours. 3. The counter goes with the table.
+/// Checks that nothing is deleted with a table that Lockstep did not put there. Each is read to its end, or
+/// to the first item that is another's: 1. A job keeps a counter in a table of ours. 2. The first page has
+/// none but ours. 3. The counter goes with the table.
 pub(super) async fn holds_nothing_else(
     migration: &MigrationContext,
     gates: &mut Collector<'_>,
@@ -95,7 +95,7 @@ pub(super) async fn holds_nothing_else(
     Ok(())
 }
 
-/// How far the reading of one table is.
+/// Counts of the reading of one table.
 #[derive(Default)]
 struct Looked {
     /// Items of others.
@@ -104,7 +104,8 @@ struct Looked {
     looked_at: AtomicU64,
 }
 
-/// Items of others that were found in a table before the first page with some had ended, and of how many.
+/// Counts the items of others that were found in a table before the first page with some had ended; returns
+/// how many were looked at as well.
 async fn of_others(
     migration: &MigrationContext,
     table: &str,

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::operation as tables;
-use aws_sdk_dynamodb::types::TableDescription;
+use aws_sdk_dynamodb::types::{ImportTableDescription, TableDescription};
 use aws_sdk_dynamodbstreams::operation as streams;
 use aws_smithy_runtime_api::client::interceptors::context::Output;
 
@@ -54,6 +54,8 @@ fn of_tables(output: &Output) -> Option<&'static str> {
     let expires = |found: &Expiry| {
         found.time_to_live_description.as_ref().is_some_and(|found| found.time_to_live_status.is_some())
     };
+    // The SDK makes an empty description where there is none.
+    let is_named = |job: Option<&ImportTableDescription>| job.is_some_and(|job| job.import_arn.is_some());
     let lacking = [
         lacks(output, "Table", |found: &Described| found.table.as_ref().is_some_and(has_status)),
         lacks(output, "TableDescription", |made: &Made| made.table_description.is_some()),
@@ -64,8 +66,8 @@ fn of_tables(output: &Output) -> Option<&'static str> {
         lacks(output, BACKUPS, |found: &Backups| found.continuous_backups_description.is_some()),
         lacks(output, BACKUPS, |set: &BackedUp| set.continuous_backups_description.is_some()),
         lacks(output, "ImportSummaryList", |page: &Imports| page.import_summary_list.is_some()),
-        lacks(output, IMPORT, |found: &Import| found.import_table_description.is_some()),
-        lacks(output, IMPORT, |begun: &Imported| begun.import_table_description.is_some()),
+        lacks(output, IMPORT, |found: &Import| is_named(found.import_table_description.as_ref())),
+        lacks(output, IMPORT, |begun: &Imported| is_named(begun.import_table_description.as_ref())),
     ];
     lacking.into_iter().flatten().next()
 }

@@ -98,7 +98,7 @@ async fn items_that_an_answer_does_not_name_are_not_absent() {
     assert_eq!(server.target.get_together(&two).await.expect("both are absent"), [None, None]);
 }
 
-/// What something before DynamoDB says in its place, to whoever asks whatever.
+/// Answers of something before DynamoDB, given in its place, to each question.
 #[tokio::test]
 async fn a_success_that_does_not_name_its_request_is_an_unknown_outcome() {
     let server = Answering::start().await;
@@ -107,9 +107,13 @@ async fn a_success_that_does_not_name_its_request_is_an_unknown_outcome() {
     let (expected, fence) = (Expected::Absent, Fence::new(|| true));
     let put = ConditionalPut { table: "t".into(), item: key.to_attributes(), expected };
     let all_items = r#"{"Items":[],"Count":0,"Records":[],"Responses":{"t":[]},"status":"ok"}"#;
+    // Each service has named a request.
+    server.answer(Answer::page("{}").named("{}"));
+    assert_eq!(target.get("t", &key).await.expect("an answer of DynamoDB"), None);
+    let none = r#"{"Records":[]}"#;
+    server.answer(Answer::page(none).named(none));
+    streams.get_records().send().await.expect("an answer of its streams");
     for body in ["{}", r#"{"status":"ok"}"#, all_items] {
-        server.answer(Answer::page("{}").named("{}"));
-        assert_eq!(target.get("t", &key).await.expect("an answer of DynamoDB"), None);
         server.answer(Answer::page(body));
         let puts = [put.clone(), put.clone()];
         let said = [

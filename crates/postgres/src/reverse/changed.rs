@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
 use super::FedTable;
-use super::remember::among;
+use super::table::among;
 use crate::Source;
 use crate::binding::text_digest_sql;
 

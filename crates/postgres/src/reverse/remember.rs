@@ -253,7 +253,7 @@ pub(super) async fn clear_again(connection: &mut PgConnection, name: &str, fresh
              DELETE FROM lockstep.reverse_again AS a
              WHERE EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1) AND {}
                  AND NOT (a.acknowledged_at IS NOT NULL AND EXISTS (
-                     SELECT FROM pg_catalog.unnest($2::text[], $3::bigint[]) AS taken (place, version)
+                     SELECT FROM unnest($2::text[], $3::bigint[]) AS taken (place, version)
                      WHERE taken.place = a.place AND taken.version = a.version)))
          SELECT EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1 AND acknowledged_at IS NOT NULL)",
         among()

@@ -16,7 +16,8 @@ use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::accepted::WITHDRAWN;
-use super::remember::{among, note_others};
+use super::remember::note_others;
+use super::table::among;
 use super::writer::Writer;
 use crate::binding::{digest_sql, list, text_digest_sql};
 
@@ -46,7 +47,8 @@ pub(super) async fn make_way_for_heirs(
     Ok(())
 }
 
-/// Notes live items that have the value of these places' keys, or of this one, in another text.
+/// Notes live items that have the value of these places' keys, or of this one, in another text; returns how
+/// many there are, those among them that were noted before.
 async fn note_equals(
     connection: &mut PgConnection,
     table: &FedTable,
@@ -65,7 +67,7 @@ async fn note_equals(
          JOIN lockstep.reverse_places other
              ON {of_other} <> {of_gone} AND {same}
          WHERE other.table_name = $1 AND other.live
-         ON CONFLICT (table_name, {place}) DO UPDATE SET {WITHDRAWN} WHERE a.acknowledged_at IS NOT NULL",
+         ON CONFLICT (table_name, {place}) DO UPDATE SET {WITHDRAWN}",
         among = among(),
         parts = list(parts),
         of_other = digest_sql("other.row_key"),

@@ -13,17 +13,16 @@ use super::partitions::Moved;
 const TEXTS: &[(&str, &str, &str)] = &[
     ("interval", "1 mon", "30 days"),
     ("span", "1 mon", "30 days"),
-    ("citext", "Word", "WORD"),
     ("jsonb", "1.5", "1.50"),
     ("numeric[]", "{1.0}", "{1.00}"),
     ("interval", "1 mon", "1 month"),
     ("character(3)", "a", "a  "),
-    ("inet", "10.0.0.1", "10.0.0.1/32"),
+    ("inet", "10.0.0.1/32", "10.0.0.1"),
     ("int4range", "[1,3)", "[1,2]"),
 ];
 
 fn schema() -> String {
-    let mut schema = "CREATE EXTENSION citext; CREATE DOMAIN span AS interval;".to_owned();
+    let mut schema = "CREATE DOMAIN span AS interval;".to_owned();
     for (n, (sql_type, text, _)) in TEXTS.iter().enumerate() {
         schema += &format!(
             "CREATE TABLE texts_{n} (k {sql_type} PRIMARY KEY, v text);
@@ -101,6 +100,17 @@ impl<'m> Keyed<'m> {
     }
 }
 
+/// Takes the way back. A pause that a busy machine makes too short leaves everything as it was.
+async fn back(moved: &Moved) -> Result<(), String> {
+    for _ in 0..10 {
+        match moved.step(Phase::HybridRead).await {
+            Err(why) if why.contains("Try again when that is over") => {}
+            done => return done,
+        }
+    }
+    moved.step(Phase::HybridRead).await
+}
+
 async fn keyed(moved: &Moved) -> Vec<Keyed<'_>> {
     let mut all = Vec::new();
     for table in &moved.tables {
@@ -129,13 +139,13 @@ async fn an_item_under_another_text_of_a_key_leaves_the_first_ones_row_as_it_was
     for (table, (sql_type, text, _)) in tables.iter().zip(TEXTS) {
         assert_eq!(table.rows().await.replace("  ", ""), format!("{text} = a"), "{sql_type}");
     }
-    let refused = moved.step(Phase::HybridRead).await.expect_err("two items are one row");
+    let refused = back(&moved).await.expect_err("two items are one row");
     assert!(refused.contains("delete it"), "{refused}");
 
     for (table, (_, _, other)) in tables.iter().zip(TEXTS) {
         table.delete(other).await;
     }
-    moved.step(Phase::HybridRead).await.expect("one item a row");
+    back(&moved).await.expect("one item a row");
     for (table, (sql_type, text, _)) in tables.iter().zip(TEXTS) {
         assert_eq!(table.rows().await.replace("  ", ""), format!("{text} = a"), "{sql_type}");
         let apart = disagreements(&moved.world, table.table.name(), table.table.name(), &[]).await;
@@ -152,7 +162,7 @@ async fn an_item_under_another_text_of_a_key_has_the_row_once_the_first_one_went
     let moved = moved().await;
     let tables = keyed(&moved).await;
     // Whose other text PostgreSQL prints as it is.
-    let printed = || tables.iter().zip(TEXTS).take(5);
+    let printed = || tables.iter().zip(TEXTS).take(4);
     for (n, (table, (_, text, other))) in printed().enumerate() {
         if n == 0 {
             table.remove(text).await;
@@ -220,10 +230,10 @@ async fn a_decimal_key_that_is_written_with_other_zeros_is_spelled_as_its_item()
     assert_eq!(Keyed::of(&moved, "follows").await.rows().await, "1 = 1.0");
 
     // A foreign key that forbids any update of the key: the way back says what leads on.
-    let refused = moved.step(Phase::HybridRead).await.expect_err("PostgreSQL keeps 1.0");
+    let refused = back(&moved).await.expect_err("PostgreSQL keeps 1.0");
     assert!(refused.contains("1 keys of held differ") && refused.contains("keeps k as it is"), "{refused}");
     Keyed::of(&moved, "held").await.put("1", "1.0", "b").await;
-    moved.step(Phase::HybridRead).await.expect("every row is what its item says");
+    back(&moved).await.expect("every row is what its item says");
     for table in &moved.tables {
         let apart = disagreements(&moved.world, table.name(), table.name(), &[]).await;
         assert_eq!(apart, [] as [String; 0], "{}", table.name());

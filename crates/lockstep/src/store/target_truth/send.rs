@@ -12,7 +12,7 @@ use crate::store::Writer;
 use crate::store::counters::count;
 use crate::store::deliver::LAST_LOOK;
 
-/// What was heard of the requests of a sending so far.
+/// Signs of the requests of a sending so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Heard {
     /// One may have been carried out: its answer is missing, or a refusal, which an earlier one may have
