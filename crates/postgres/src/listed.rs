@@ -2,7 +2,7 @@
 //!
 //! 1. An operator lists dead letters, and finds that they may stay behind. 2. Another row is set aside, or an
 //! item changes to another state that PostgreSQL refuses. 3. What is accepted is whatever stands then: a row
-//! that nobody has looked at is lost, with an operator's name beside it.
+//! that no operator has looked at is lost, with an operator's name beside it.
 
 use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;

@@ -99,7 +99,8 @@ async fn unordered(run: &TableRun) -> Result<(), String> {
         _ => return Ok(()),
     };
     Err(format!(
-        "{why}, and which keys they are of is not known: run a full pass; {ReverseBackfill} reads what is there"
+        "{why}, and which keys they are of is not known: run a full pass; {ReverseBackfill} reads what is \
+            there"
     ))
 }
 

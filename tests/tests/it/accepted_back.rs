@@ -1,4 +1,4 @@
-//! What PostgreSQL refuses while the way back compares, and an operator accepts to stay behind.
+//! Items that PostgreSQL refuses while the way back compares, and an operator accepts to stay behind.
 
 use lockstep_coordinator::{CoordinatorError, reverse_backfill};
 use lockstep_core::Phase;
@@ -15,9 +15,10 @@ use crate::reverse_feed::log_row;
 const CHANGED: i64 = 850;
 
 /// The log whose item the way back lists last.
-const LAST: &str = "SELECT (key ->> 0)::bigint FROM lockstep.reverse_places WHERE table_name = 'integration_logs'
-    ORDER BY pg_catalog.sha256(pg_catalog.decode(pg_catalog.replace(place, E'\\\\', E'\\\\\\\\'), 'escape')) DESC
-    LIMIT 1";
+const LAST: &str = "SELECT (key ->> 0)::bigint FROM lockstep.reverse_places
+    WHERE table_name = 'integration_logs'
+    ORDER BY pg_catalog.sha256(pg_catalog.decode(
+        pg_catalog.replace(place, E'\\\\', E'\\\\\\\\'), 'escape')) DESC LIMIT 1";
 
 /// 1. The way back compares, while applications write. 2. PostgreSQL refuses what one of them writes, and the
 /// comparison keeps that item as one that differs. 3. The step fails over it, and an operator accepts it, as

@@ -386,7 +386,7 @@ async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
     assert_eq!(letters().await, (1, 1), "what was accepted is not what is there");
     source.apply_items(&shards.table, &[changed()]).await.expect("read");
     shards.world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
-    assert_eq!((letters().await, accept().await), ((1, 1), 1), "nobody has accepted it");
+    assert_eq!((letters().await, accept().await), ((1, 1), 1), "no operator has accepted it");
     shards.write(1, Some("refused")).await;
     shards.read_again().await;
     assert_eq!(letters().await, (1, 1), "it is another one");

@@ -121,9 +121,9 @@ fn what_differs(table: &FedTable, keys: usize, columns: &BTreeSet<String>) -> St
     );
     if table.has_loose_key() && columns.is_empty() {
         return format!(
-            "{differ}. Its key takes several texts for one value: an item that is written under another text \
-                than PostgreSQL prints of its row is no row of its own. {Validate} shows it as an item without a \
-                row: delete it, or write it under that text; {ReverseBackfill} brings what else differs"
+            "{differ}. Its key takes several texts for one value: an item under another text than PostgreSQL \
+                prints of its row is no row of its own. {Validate} shows it as an item without a row: delete \
+                it, or write it under that text; {ReverseBackfill} brings what else differs"
         );
     }
     let kept: Vec<&str> =
@@ -131,8 +131,8 @@ fn what_differs(table: &FedTable, keys: usize, columns: &BTreeSet<String>) -> St
     if !kept.is_empty() {
         return format!(
             "{differ}. PostgreSQL keeps {} as it is spelled, to which other tables refer: write these items \
-                again with the zeros that it has, which {Validate} shows by their keys; what differs in other \
-                columns, {ReverseBackfill} brings to what DynamoDB says",
+                again with the zeros that it has, which {Validate} shows by their keys; what differs in \
+                other columns, {ReverseBackfill} brings to what DynamoDB says",
             kept.join(", ")
         );
     }

@@ -133,12 +133,12 @@ fn names_of_a_dual_writing_applications_environment_are_read_and_give_way_to_our
     assert_eq!(options.source.url, "postgres://app@127.0.0.1/shop");
     assert_eq!((options.writes.inline_timeout_ms, options.writes.strict_attempts_max), (800, 2));
     // What is wrong is named as it was written, and not shown.
-    let refused = with("", &[legacy, ("DUAL_WRITE_TIMEOUT_MS", "s3cret")]).expect_err("no number");
+    let refused = with("", &[legacy, ("DUAL_WRITE_TIMEOUT_MS", "s3cret")]).err().expect("no number");
     assert!(
         refused.contains("environment variable DUAL_WRITE_TIMEOUT_MS") && !refused.contains("s3cret"),
         "{refused}"
     );
-    let refused = with("", &[("LEGACY_DATABASE_URL", "mysql://x:s3cret@y")]).expect_err("no PostgreSQL");
+    let refused = with("", &[("LEGACY_DATABASE_URL", "mysql://x:s3cret@y")]).err().expect("no PostgreSQL");
     assert!(refused.contains("LEGACY_DATABASE_URL") && !refused.contains("s3cret"), "{refused}");
     let found =
         super::legacy::Legacy::of(&[("DUAL_WRITE_ENABLED".to_owned(), "true".to_owned())]).unread.len();

@@ -242,7 +242,7 @@ pub(super) async fn note_earlier(
 /// very state; says whether any acceptance of the table is left.
 ///
 /// 1. An operator accepts that PostgreSQL stays without a state of an item. 2. A reverse backfill reads it
-/// once more. 3. PostgreSQL refuses it, and nobody would have accepted what stands there as before.
+/// once more. 3. PostgreSQL refuses it, and what an operator has accepted holds up the way back once more.
 pub(super) async fn clear_again(connection: &mut PgConnection, name: &str, fresh: &[&Entry]) -> Result<bool> {
     if fresh.is_empty() {
         return Ok(false);

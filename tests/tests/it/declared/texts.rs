@@ -190,7 +190,8 @@ const DECIMALS: &str = "
     CREATE TABLE followed (k numeric PRIMARY KEY, v text);
     CREATE TABLE held (k numeric PRIMARY KEY, v text);
     INSERT INTO plain VALUES (1.0, 'a'), (-0.50, 'a'); INSERT INTO of_domain VALUES (1.0, 'a');
-    INSERT INTO split VALUES (1.0, 'a'); INSERT INTO followed VALUES (1.0, 'a'); INSERT INTO held VALUES (1.0, 'a');
+    INSERT INTO split VALUES (1.0, 'a'); INSERT INTO followed VALUES (1.0, 'a');
+    INSERT INTO held VALUES (1.0, 'a');
     CREATE TABLE follows (k int PRIMARY KEY, v numeric REFERENCES followed ON UPDATE CASCADE);
     CREATE TABLE holds (k int PRIMARY KEY, v numeric REFERENCES held ON UPDATE RESTRICT);
     INSERT INTO follows VALUES (1, 1.0); INSERT INTO holds VALUES (1, 1.0);
