@@ -35,7 +35,7 @@ const OPERATED: [&[&str]; 20] = [
     &["rollback", "--to", "PostgresOnly"],
 ];
 
-/// What changes nothing.
+/// Commands that change nothing.
 const LOOKED: [&[&str]; 5] = [&["status"], &["doctor"], &["report"], &["settings"], &["dead-letters"]];
 
 /// Rights that an operator has and these commands do not ask for, and why it has them.

@@ -70,7 +70,7 @@ impl<'a> Legacy<'a> {
         }
     }
 
-    /// Where these values came from, for messages.
+    /// Returns where these values came from, for messages.
     pub(super) fn metadata(&self) -> Metadata {
         let names: BTreeMap<String, String> =
             self.read.iter().map(|(key, (name, _))| (key.clone(), (*name).to_owned())).collect();
