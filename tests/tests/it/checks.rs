@@ -72,7 +72,7 @@ async fn rows_that_cannot_be_held_first_last_or_between_stop_no_check_and_are_ac
     // What an operator has not looked at is not accepted.
     let mark = |said: &str| {
         let (_, mark) = said.rsplit_once("--acknowledge ").unwrap_or_else(|| panic!("no mark: {said}"));
-        mark.split('`').next().expect("it ends").to_owned()
+        mark.split(['`', ' ']).next().expect("it ends").to_owned()
     };
     let listed = mark(&told(&world, &["dead-letters"]).await.1);
     world.sql("UPDATE lockstep.dead_letters SET version = version + 1 WHERE key ->> 0 = '15'").await;

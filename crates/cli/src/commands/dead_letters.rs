@@ -138,7 +138,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 /// Returns the command that accepts these letters.
 fn accepting(open: &OpenLetters, table: Option<&str>) -> String {
     let table = table.map_or_else(String::new, |name| format!(" --table {name}"));
-    format!("cargo xtask dead-letters{table} --acknowledge {}", open.mark)
+    format!("cargo xtask dead-letters --acknowledge {}{table}", open.mark)
 }
 
 /// Refuses to accept what was not listed.
