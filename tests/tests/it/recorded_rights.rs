@@ -57,8 +57,11 @@ const NOT_HERE: [(&str, &str); 9] = [
 /// Runs commands whose requests go through this proxy alone. What they say is theirs; that they end by
 /// themselves, without a refusal of the store, is all that is asked.
 async fn through(world: &World, proxy: &FaultProxy, commands: &[&[&str]]) {
+    // What they leave, the journal of a migration that was taken out, is left there.
+    let folder = tempfile::tempdir().expect("a folder");
     for arguments in commands {
         let mut command = command(world, arguments);
+        command.current_dir(&folder);
         command.env("LOCKSTEP_TARGET__ENDPOINT_URL", proxy.endpoint_url());
         // Nothing is under way that could arrive late.
         command.env("LOCKSTEP_TARGET__REQUEST_LIFETIME_S", "1");
