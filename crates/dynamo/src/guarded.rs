@@ -35,11 +35,13 @@ impl Written {
     /// earlier one whose answer was lost. Any other item proves nothing of this state. `sent` is what was
     /// put, at `version`.
     pub fn holds(&self, sent: &Item, version: Version) -> bool {
-        let is_this = |there: &Attributes| {
-            version_of(there) == Some(version) && sent.is_same_state(there, chrono::Utc::now().timestamp())
-        };
-        self.landed == Landed::Applied || self.standing.as_deref().is_some_and(is_this)
+        let there = self.standing.as_deref();
+        self.landed == Landed::Applied || there.is_some_and(|there| is_this(there, sent, version))
     }
+}
+
+fn is_this(there: &Attributes, sent: &Item, version: Version) -> bool {
+    version_of(there) == Some(version) && sent.is_same_state(there, chrono::Utc::now().timestamp())
 }
 
 impl Target {
@@ -99,7 +101,8 @@ impl Target {
         self.put_where(read_at, table, item, ("#v = :v", standing)).await
     }
 
-    /// Reads what is at the place of a state, as the answer to a put of it that was superseded has it.
+    /// Reads whether the target holds this very state under this very version, as [`Written::holds`] tells it
+    /// of a put.
     ///
     /// # Errors
     /// The driver's.
@@ -107,12 +110,10 @@ impl Target {
     /// # Cancel safety
     /// Reading has no effect.
     #[crate::boxed]
-    pub async fn standing(&self, table: &str, item: &Item) -> Result<Written> {
-        let standing = match place_of(item) {
-            Some(place) => self.get(table, &place).await?,
-            None => None,
-        };
-        Ok(Written { landed: Landed::Superseded, capacity_units: 0.0, standing: standing.map(Box::new) })
+    pub async fn holds(&self, table: &str, sent: &Item, version: Version) -> Result<bool> {
+        let Some(place) = place_of(sent) else { return Ok(false) };
+        let there = self.get(table, &place).await?;
+        Ok(there.is_some_and(|there| is_this(&there, sent, version)))
     }
 
     async fn put_where(

@@ -26,7 +26,6 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -49,7 +48,7 @@ const CHECKSUM: &str = "x-amz-crc32";
 #[derive(Debug)]
 pub(super) struct Understood {
     /// Whether each success of this endpoint names its request.
-    names_requests: Arc<AtomicBool>,
+    names_requests: AtomicBool,
 }
 
 /// Reason for which an answer says nothing.
@@ -73,7 +72,7 @@ pub(super) enum SaysNothing {
 impl Understood {
     /// `may_be_unnamed` where the endpoint is an emulator's, until one of its answers names a request.
     pub(super) fn new(may_be_unnamed: bool) -> Self {
-        Self { names_requests: Arc::new(AtomicBool::new(!may_be_unnamed)) }
+        Self { names_requests: AtomicBool::new(!may_be_unnamed) }
     }
 
     fn what_is_wrong(&self, response: &HttpResponse, output: Option<&Output>) -> Option<SaysNothing> {

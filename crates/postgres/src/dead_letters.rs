@@ -16,7 +16,14 @@ use super::page::Unreadable;
 use super::{KeyBound, Source, TableBinding};
 
 /// Time for which an item of the way back is tried before it counts.
-pub(crate) const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
+const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
+
+/// The condition that note `a` of the way back is a dead letter. By `to_jsonb`: commands that only read also
+/// read the schema of an older Lockstep, which has no such column.
+pub(crate) fn is_letter_sql() -> String {
+    let is_given_up = is_past("found_at", GIVEN_UP_AFTER);
+    format!("({is_given_up} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)")
+}
 
 /// Statement that counts the dead letters of table `$1`, and those of them that no operator has acknowledged.
 pub(crate) fn count_sql() -> String {
@@ -26,8 +33,8 @@ pub(crate) fn count_sql() -> String {
                UNION ALL SELECT (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz
                    FROM lockstep.reverse_again a
                    WHERE table_name = $1
-                       AND ({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)) AS letters",
-        is_past("found_at", GIVEN_UP_AFTER)
+                       AND {}) AS letters",
+        is_letter_sql()
     )
 }
 
@@ -224,9 +231,9 @@ impl Source {
                               (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,
                                   pg_catalog.to_jsonb(a) ->> 'acknowledged_by'
              FROM lockstep.reverse_again a WHERE table_name = $1
-                 AND ({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)
+                 AND {}
              ORDER BY found_at, key LIMIT $2",
-            is_past("found_at", GIVEN_UP_AFTER),
+            is_letter_sql(),
             long = format_args!("{} > {KEY_CHARS_SHOWN}", super::page::key_bytes_sql("key")),
         );
         sqlx::query_as(AssertSqlSafe(sql))
@@ -248,33 +255,6 @@ impl Source {
             .fetch_one(self.pool())
             .await
             .doing("counting dead letters")
-    }
-
-    /// Accepts that the dead letters of a table stay behind, whichever there are now; returns how many were
-    /// newly acknowledged. What an operator has seen is accepted by [`Source::acknowledge_listed`].
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn acknowledge_dead_letters(&self, table: &str, actor: &str) -> Result<u64> {
-        self.migrate_schema().await?;
-        let sql = format!(
-            "WITH there AS (UPDATE lockstep.dead_letters SET acknowledged_at = pg_catalog.clock_timestamp(),
-                acknowledged_by = $2
-                            WHERE table_name = $1 AND acknowledged_at IS NULL RETURNING 1),
-                  back AS (UPDATE lockstep.reverse_again SET acknowledged_at = pg_catalog.clock_timestamp(),
-                      acknowledged_by = $2
-                           WHERE table_name = $1 AND acknowledged_at IS NULL AND (for_good OR {}) RETURNING 1)
-             SELECT (SELECT pg_catalog.count(*) FROM there) + (SELECT pg_catalog.count(*) FROM back)",
-            is_past("found_at", GIVEN_UP_AFTER)
-        );
-        let done: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(table)
-            .bind(actor)
-            .fetch_one(self.pool())
-            .await
-            .doing("acknowledging dead letters")?;
-        Ok(done.unsigned_abs())
     }
 
     /// Marks every dead letter of a table as pending under a fresh version, so that the relay tries it again.

@@ -9,8 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use super::Source;
 use super::binding::{digest_sql, text_digest_sql};
-use super::clock::is_past;
-use super::dead_letters::GIVEN_UP_AFTER;
+use super::dead_letters::is_letter_sql;
 
 /// Characters of the mark of a list: 48 bits, which two lists of one migration do not share by chance.
 const MARK_CHARS: usize = 12;
@@ -22,11 +21,6 @@ pub struct OpenLetters {
     pub count: i64,
     /// Text that tells them, each in its state, from any others.
     pub mark: String,
-}
-
-/// The condition that a note of the way back is a dead letter.
-fn of_way_back() -> String {
-    format!("({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)", is_past("found_at", GIVEN_UP_AFTER))
 }
 
 /// The open letters of tables `$1`: how many, and their mark.
@@ -41,10 +35,10 @@ fn open_sql() -> String {
                UNION ALL SELECT pg_catalog.concat_ws('/', table_name, pg_catalog.encode({of_place}, 'hex'), 'back',
                    pg_catalog.to_jsonb(a) ->> 'version') COLLATE \"C\"
                FROM lockstep.reverse_again a WHERE table_name = ANY ($1)
-                   AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NULL AND {of_way_back}) AS letters",
+                   AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NULL AND {is_letter}) AS letters",
         of_key = digest_sql("key"),
         of_place = text_digest_sql("place"),
-        of_way_back = of_way_back(),
+        is_letter = is_letter_sql(),
     )
 }
 
@@ -82,12 +76,12 @@ impl Source {
                                 AND (SELECT mark FROM open) = $3 RETURNING 1),
                   back AS (UPDATE lockstep.reverse_again AS a SET acknowledged_at = pg_catalog.clock_timestamp(),
                                acknowledged_by = $2
-                           WHERE table_name = ANY ($1) AND acknowledged_at IS NULL AND {of_way_back}
+                           WHERE table_name = ANY ($1) AND acknowledged_at IS NULL AND {is_letter}
                                AND (SELECT mark FROM open) = $3 RETURNING 1)
              SELECT CASE WHEN (SELECT mark FROM open) = $3 THEN
                  (SELECT pg_catalog.count(*) FROM there) + (SELECT pg_catalog.count(*) FROM back) END",
             open = open_sql(),
-            of_way_back = of_way_back(),
+            is_letter = is_letter_sql(),
         );
         sqlx::query_scalar(AssertSqlSafe(sql))
             .bind(tables)

@@ -4,10 +4,24 @@ use std::collections::BTreeMap;
 
 use lockstep_core::{Attributes, SourceKey, Version, is_tombstone, version_of};
 use lockstep_dynamo::is_mark;
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{Source, TableBinding};
 use sqlx::AssertSqlSafe;
 
 use super::World;
+
+/// Accepts the open dead letters of a table as an operator does who lists them first, and again where others
+/// have come meanwhile; returns how many.
+///
+/// # Errors
+/// The driver's.
+pub async fn acknowledge(source: &Source, table: &str, actor: &str) -> lockstep_core::Result<u64> {
+    loop {
+        let open = source.open_letters(&[table]).await?;
+        if let Some(accepted) = source.acknowledge_listed(&[table], actor, &open.mark).await? {
+            return Ok(accepted.unsigned_abs());
+        }
+    }
+}
 
 impl World {
     /// The one value that a query returns.

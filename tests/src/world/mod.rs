@@ -37,6 +37,7 @@ pub use app::{CutShort, sweeping_never};
 pub use backup::{SourceBackup, TableBackup};
 pub use dump::SourceDump;
 pub use fleet::Fleet;
+pub use look::acknowledge;
 pub use truth::{LOCK_TIMEOUT, nowhere};
 pub use wait::{eventually, within};
 pub use work::{Notes, backfill};

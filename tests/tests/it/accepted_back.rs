@@ -60,7 +60,10 @@ async fn what_is_refused_while_the_way_back_compares_can_be_accepted() {
     assert_eq!(kept.unequal.len(), 1, "the comparison met it");
 
     world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
-    assert_eq!(world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted"), 1);
+    assert_eq!(
+        lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("accepted"),
+        1
+    );
     let migration = world.migration();
     let (logs, cancel) = (&migration.tables[0], CancellationToken::new());
     reverse_backfill(&migration, logs, false, &cancel).await.expect("reads");

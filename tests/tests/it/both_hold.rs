@@ -213,7 +213,7 @@ async fn what_postgresql_cannot_hold_is_set_aside_by_name_and_the_feed_goes_on()
     let waits = through().await;
     assert!(!waits.through && waits.waits_for[0].contains("PostgreSQL would not have"), "{waits:?}");
     let acknowledged =
-        world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
+        lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("acknowledges");
     assert_eq!(acknowledged, bad.len() as u64);
     let now = through().await;
     assert!(now.through, "{now:?}");

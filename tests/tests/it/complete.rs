@@ -444,8 +444,9 @@ async fn what_was_accepted_to_stay_behind_keeps_no_migration_from_its_end_and_no
         .await;
         world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
     };
-    let accept =
-        async || world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("accepted");
+    let accept = async || {
+        lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "an operator").await.expect("accepted")
+    };
     let compared = async || {
         let (tables, cancel) = (world.tables(), Cancel::new());
         let progress = lockstep_validator::ValidationProgress::new(&tables);

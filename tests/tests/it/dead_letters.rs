@@ -92,7 +92,7 @@ async fn a_backfill_sets_aside_what_cannot_be_held_and_moves_the_rest() {
         "I11: {verdict:?}"
     );
     for table in [LOGS, PAYMENTS] {
-        world.source.acknowledge_dead_letters(table, "an operator").await.expect("acknowledges");
+        lockstep_tests::world::acknowledge(&world.source, table, "an operator").await.expect("acknowledges");
     }
     assert_eq!(
         world.validate().await.verdict.reasons(),
@@ -169,7 +169,7 @@ async fn dead_letters_keep_reads_on_the_source_until_someone_accepts_them() {
     world.record_verdict().await;
     let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("a dead letter waits");
     assert!(refused.to_string().contains("1 dead letters, 1 not acknowledged"), "{refused}");
-    world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
+    lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("acknowledges");
     world.record_verdict().await;
     coordinator.step(Phase::HybridRead, None, &()).await.expect("accepted");
 }
@@ -207,7 +207,7 @@ async fn a_dead_letter_excuses_no_live_item_in_the_place_of_its_row() {
     let older = get.item.expect("an item");
     world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id = 3").await;
     world.relay_until_empty().await;
-    world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("acknowledges");
+    lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "an operator").await.expect("acknowledges");
     assert!(world.validate().await.verdict.is_consistent(), "there is a tombstone in its place");
     // As where PostgreSQL was set back, and DynamoDB has the item of another image.
     client.put_item().table_name(PAYMENTS).set_item(Some(older)).send().await.expect("put");
@@ -217,7 +217,7 @@ async fn a_dead_letter_excuses_no_live_item_in_the_place_of_its_row() {
     // The way on that its finding names: the relay writes a tombstone over it again.
     world.source.retry_dead_letters(PAYMENTS).await.expect("marked");
     world.relay_until_empty().await;
-    world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("acknowledges");
+    lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "an operator").await.expect("acknowledges");
     assert!(world.validate().await.verdict.is_consistent());
 }
 
@@ -293,7 +293,7 @@ async fn a_byte_that_is_no_utf_8_costs_its_row_and_no_other() {
         letters.len() == 2 && letters.iter().all(|letter| letter.reason.contains("not UTF-8")),
         "{letters:?}"
     );
-    migration.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
+    lockstep_tests::world::acknowledge(&migration.source, LOGS, "an operator").await.expect("acknowledges");
     let options = ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
     let progress = lockstep_validator::ValidationProgress::new(&migration.tables);
     let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);

@@ -524,7 +524,7 @@ async fn marks_that_are_no_keys_keep_no_incremental_comparison_from_the_others()
     world.relay_until_empty().await;
     world.sql("UPDATE payments SET customer_id = 8 WHERE payment_id = 3").await;
     world.relay_until_empty().await;
-    world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("acknowledges");
+    lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "an operator").await.expect("acknowledges");
     let report = incremental(&world).await;
     assert_eq!(report.verdict.reasons(), [] as [String; 0]);
     assert!(changed(&report) >= 2 + keys.len() as u64 - 1, "{}", changed(&report));

@@ -68,7 +68,7 @@ async fn a_backfill_sets_rows_with_long_keys_aside_and_goes_on() {
     coordinator.close().await;
     assert_eq!(set_aside, 2);
     assert_eq!(world.live_items(LOGS).await, 50);
-    world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
+    lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("acknowledges");
     assert_eq!(
         world.validate().await.verdict.reasons(),
         [] as [String; 0],

@@ -317,7 +317,8 @@ async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
     let mut shards = Shards::start().await;
     let source = shards.world.source.clone();
     let letters = async || source.count_dead_letters(LOGS).await.expect("counted");
-    let accept = async || source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted");
+    let accept =
+        async || lockstep_tests::world::acknowledge(&source, LOGS, "an operator").await.expect("accepted");
     let first = shards.epoch.floor();
     let no_row = |version: i64| {
         let item = MigratableTable::encode(&IntegrationLogs::default(), &log_row(1, SERVICES[0], "no row"));
@@ -357,7 +358,8 @@ async fn an_acceptance_is_of_one_state_and_of_the_row_that_is_kept() {
     let mut shards = Shards::start().await;
     let source = shards.world.source.clone();
     let letters = async || source.count_dead_letters(LOGS).await.expect("counted");
-    let accept = async || source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted");
+    let accept =
+        async || lockstep_tests::world::acknowledge(&source, LOGS, "an operator").await.expect("accepted");
     shards.world.sql("ALTER TABLE integration_logs ADD CONSTRAINT spoken CHECK (user_id <> 'refused')").await;
     shards.write(0, Some("here")).await;
     shards.write(1, Some("refused")).await;

@@ -268,7 +268,9 @@ async fn what_has_waited_for_long_is_a_dead_letter_that_can_be_accepted() {
             assert!(letters.iter().any(|letter| letter.reason.contains(constraint)), "{letters:?}");
         }
         assert_eq!(
-            world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("accepted"),
+            lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "an operator")
+                .await
+                .expect("accepted"),
             3
         );
         let migration = world.migration();
@@ -296,7 +298,10 @@ async fn an_acceptance_is_over_when_a_cascade_takes_the_row_that_was_to_be_kept(
     beside_a_feed(&world, async {
         tried(&world, "NOT ridden").await;
         world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
-        assert_eq!(world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted"), 1);
+        assert_eq!(
+            lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("accepted"),
+            1
+        );
         assert_eq!(letters().await, (1, 0));
         assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 1, "it is kept");
         app.store::<Payments>().delete(3_i64).await.expect("deleted");
@@ -312,7 +317,10 @@ async fn an_acceptance_is_over_when_a_cascade_takes_the_row_that_was_to_be_kept(
     assert!(named, "{error}");
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DynamoOnly);
     // An operator who knows that the row has gone may decide so.
-    assert_eq!(world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("accepted"), 1);
+    assert_eq!(
+        lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("accepted"),
+        1
+    );
     coordinator.step(Phase::HybridRead, None, &()).await.expect("as it was decided");
     app.shutdown().await;
     coordinator.close().await;

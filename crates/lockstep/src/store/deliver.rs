@@ -123,9 +123,9 @@ impl Writer {
         match mode {
             _ if lost => Sent::Lost(error),
             WriteMode::Strict if error.kind != Kind::Fenced => {
-                match timeout(LAST_LOOK, self.target().standing(&put.table, &put.item)).await {
-                    Ok(Ok(standing)) if standing.holds(&put.item, put.version) => Sent::Landed,
-                    Ok(Ok(_)) => Sent::Refused(error),
+                match timeout(LAST_LOOK, self.target().holds(&put.table, &put.item, put.version)).await {
+                    Ok(Ok(true)) => Sent::Landed,
+                    Ok(Ok(false)) => Sent::Refused(error),
                     Ok(Err(_)) | Err(_) => Sent::Lost(error),
                 }
             }

@@ -8,6 +8,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::types::Oid;
 
+use crate::catalog::UNDER_DOMAINS;
 use crate::{Source, TableBinding};
 
 /// Types of PostgreSQL whose equal values have one text. A type is not among them unless that was seen: a
@@ -39,17 +40,13 @@ impl Source {
         let oid = self.class(binding, "looking at the texts of its key").await?;
         let oid: Oid = sqlx::Row::get(&oid, "oid");
         sqlx::query_scalar(AssertSqlSafe(format!(
-            "WITH RECURSIVE made_of (type, ordered) AS (
-                 SELECT a.atttypid, a.attcollation FROM pg_attribute a
-                 WHERE a.attrelid = $1 AND a.attname = ANY ($2::text[]) AND NOT a.attisdropped
-                 UNION
-                 SELECT y.typbasetype, d.ordered FROM made_of d JOIN pg_type y ON y.oid = d.type
-                 WHERE y.typtype = 'd')
-             SELECT EXISTS (SELECT FROM made_of d JOIN pg_type y ON y.oid = d.type
-                 WHERE y.typtype NOT IN ('d', 'e')
-                     AND NOT (y.typnamespace = 'pg_catalog'::regnamespace AND y.typname IN ({TAKEN_IN_ONE}))
-                    OR EXISTS (SELECT FROM pg_collation l
-                               WHERE l.oid = d.ordered AND NOT l.collisdeterministic))"
+            "SELECT EXISTS (SELECT FROM pg_attribute a CROSS JOIN LATERAL ({UNDER_DOMAINS}) AS b
+                 JOIN pg_type y ON y.oid = b.oid
+                 WHERE a.attrelid = $1 AND a.attname = ANY ($2::text[]) AND NOT a.attisdropped AND (
+                     y.typtype <> 'e' AND NOT (
+                         y.typnamespace = 'pg_catalog'::regnamespace AND y.typname IN ({TAKEN_IN_ONE}))
+                     OR EXISTS (SELECT FROM pg_collation l
+                                WHERE l.oid = a.attcollation AND NOT l.collisdeterministic)))"
         )))
         .bind(oid)
         .bind(&names)

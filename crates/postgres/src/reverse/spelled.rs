@@ -13,6 +13,7 @@ use sqlx::AssertSqlSafe;
 
 use super::surroundings::OURS;
 use crate::binding::{list, quote_identifier};
+use crate::catalog::UNDER_DOMAINS;
 use crate::{Source, TableBinding};
 
 /// Columns of a primary key that are decimals.
@@ -66,19 +67,14 @@ impl Source {
     /// put back as of any row that rides along.
     pub(super) async fn decimals(&self, binding: &TableBinding) -> Result<Decimals> {
         let found: Vec<(String, bool)> = sqlx::query_as(AssertSqlSafe(format!(
-            "WITH RECURSIVE made_of (number, name, type) AS (
-                 SELECT a.attnum, a.attname::text, a.atttypid FROM pg_attribute a
-                 WHERE a.attrelid = pg_catalog.to_regclass($1)::oid AND a.attnum > 0 AND NOT a.attisdropped
-                     AND a.attgenerated = '' AND a.attname = ANY ($2::text[])
-                 UNION
-                 SELECT d.number, d.name, y.typbasetype FROM made_of d JOIN pg_type y ON y.oid = d.type
-                 WHERE y.typtype = 'd')
-             SELECT d.name, EXISTS (SELECT FROM pg_constraint c
+            "SELECT a.attname::text, EXISTS (SELECT FROM pg_constraint c
                  JOIN LATERAL pg_catalog.unnest(c.confkey) AS k (number) ON true
                  JOIN pg_attribute t ON t.attrelid = c.confrelid AND t.attnum = k.number
-                 WHERE c.contype = 'f' AND c.confrelid IN (SELECT {OURS}) AND t.attname = d.name
+                 WHERE c.contype = 'f' AND c.confrelid IN (SELECT {OURS}) AND t.attname = a.attname
                      AND c.confupdtype IN ('r', 'n', 'd'))
-             FROM made_of d WHERE d.type = 'numeric'::regtype"
+             FROM pg_attribute a CROSS JOIN LATERAL ({UNDER_DOMAINS}) AS b
+             WHERE a.attrelid = pg_catalog.to_regclass($1)::oid AND a.attnum > 0 AND NOT a.attisdropped
+                 AND a.attgenerated = '' AND a.attname = ANY ($2::text[]) AND b.oid = 'numeric'::regtype"
         )))
         .bind(binding.relation.sql())
         .bind(binding.primary_key().collect::<Vec<_>>())

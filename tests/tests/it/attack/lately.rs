@@ -122,7 +122,7 @@ async fn with_an_accepted_dead_letter() -> World {
     world.sql(&lockstep_tests::world::rows::payments(1, 20)).await;
     world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id = 7").await;
     world.migrated_to(Phase::DualWrite).await.close().await;
-    world.source.acknowledge_dead_letters(PAYMENTS, "dba").await.expect("accepted");
+    lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "dba").await.expect("accepted");
     assert!(compared(&world, false).await.verdict.is_consistent(), "but for what was accepted");
     world
 }

@@ -2,15 +2,14 @@ use std::sync::Arc;
 
 use lockstep::operation::Operation;
 use lockstep::store::{WriteMode, WriteOptions};
-use lockstep_coordinator::FeedUntil;
 use lockstep_core::Phase;
 use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
 use lockstep_postgres::{GrantedRole, Relation, Source};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::log_row;
 use lockstep_tests::world::{LOGS, eventually, rows, run};
-use tokio_util::sync::CancellationToken;
 
+use crate::riders::beside_a_feed;
 use crate::roles::role;
 
 /// Better matches than PostgreSQL's own for an argument that is a bare literal, an array or a number of
@@ -270,16 +269,13 @@ async fn a_better_match_is_called_by_no_search_for_expired_rows_either() {
     world.feed_until_drained().await;
     let epoch = world.flip(Phase::DynamoOnly).await;
     world.put_item(&IntegrationLogs::default(), &log_row(90, "u3"), epoch).await;
-    let cancel = CancellationToken::new();
-    let play = async {
+    beside_a_feed(&world, async {
         eventually("the expired row made way", || async {
             world.count("integration_logs WHERE log_id = 90").await == 1
         })
         .await;
-        cancel.cancel();
-    };
-    let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), play);
-    fed.expect("the feed goes on");
+    })
+    .await;
     assert_eq!(world.count("integration_logs WHERE log_id = 3").await, 0);
     assert_eq!(called(&world).await, None, "called with the rights of the operator");
 }

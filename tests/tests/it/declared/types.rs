@@ -240,7 +240,7 @@ async fn a_row_whose_key_is_no_number_is_set_aside_and_the_others_go_on() {
         let relayed = relay(&migration, RelayUntil::Empty, &progress, &cancel).await;
         relayed.unwrap_or_else(|error| panic!("{kind} {strange}: {error}"));
         assert_eq!(world.live_items("odd").await, 300, "{kind} {strange}");
-        world.source.acknowledge_dead_letters("odd", "test").await.expect("acknowledged");
+        lockstep_tests::world::acknowledge(&world.source, "odd", "test").await.expect("acknowledged");
         let options = ValidateOptions::from(ValidateSettings {
             settle_timeout: Duration::from_secs(5),
             ..ValidateSettings::default()

@@ -79,7 +79,7 @@ async fn a_lease_an_intent_and_a_letter_of_a_time_to_come_hold_nothing_up() {
         ))
         .await;
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counted"), (1, 1));
-    assert_eq!(world.source.acknowledge_dead_letters(PAYMENTS, "me").await.expect("accepted"), 1);
+    assert_eq!(lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "me").await.expect("accepted"), 1);
 
     world
         .sql(&format!(

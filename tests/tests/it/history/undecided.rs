@@ -196,7 +196,7 @@ async fn what_was_accepted_to_stay_behind_is_overwritten_by_no_repair_of_somethi
     })
     .await;
     world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
-    let accepted = world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await;
+    let accepted = lockstep_tests::world::acknowledge(&world.source, PAYMENTS, "an operator").await;
     assert_eq!(accepted.expect("accepted"), 1);
     let coordinator = world.coordinator().await;
     coordinator.step(Phase::HybridRead, None, &()).await.expect("nothing else is behind");

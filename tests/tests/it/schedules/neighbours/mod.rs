@@ -93,7 +93,7 @@ async fn agree(world: &World, when: &str) {
 /// Accepts what the operator has seen and takes: rows that no item can hold.
 async fn acknowledge(world: &World) {
     for table in [LOGS, PAYMENTS] {
-        world.source.acknowledge_dead_letters(table, "test").await.expect("acknowledged");
+        lockstep_tests::world::acknowledge(&world.source, table, "test").await.expect("acknowledged");
     }
 }
 
