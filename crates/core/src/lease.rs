@@ -25,9 +25,8 @@ pub struct Registration {
 }
 
 /// Whether a step has to wait for an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum InstanceState {
     /// An instance that may be serving.
     Live,
@@ -36,7 +35,7 @@ pub enum InstanceState {
 }
 
 /// One registered instance.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize)]
 pub struct InstanceRow {
     /// Chosen at random by the process.
     pub id: i64,

@@ -12,7 +12,7 @@ use super::{HeldRange, KeyBound, RangeProgress, Source, TableBinding};
 const SPLITTING: &str = "splitting a range";
 
 /// Outcome of moving a watermark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Acknowledged {
     /// Workers that have found no range to take.
     pub idle_workers: i64,

@@ -23,7 +23,7 @@ const FILE: &str = "(SELECT i.system_identifier FROM pg_catalog.pg_control_syste
     || '/' || c.oid || '/' || pg_catalog.pg_relation_filenode(c.oid)";
 
 /// Layout of a table's rows.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct Heap {
     /// File of the rows; see [`BlockRead::file`].
     pub file: Option<String>,

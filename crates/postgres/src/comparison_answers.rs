@@ -23,7 +23,7 @@ pub struct AnswerPlace {
 }
 
 /// Record that a worker has answered.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Answered {
     /// The worker.
     pub worker: i64,
@@ -34,7 +34,7 @@ pub struct Answered {
 }
 
 /// One part of an answer.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct AnswerPart {
     /// The worker.
     pub worker: i64,

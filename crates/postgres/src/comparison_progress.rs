@@ -9,7 +9,7 @@ use super::clock::worker_is_live;
 use super::comparisons::{IS_LED, absent};
 
 /// A comparison that several processes share, as others see it.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
 pub struct ComparisonProgress {
     /// Table that is compared.
     pub table: String,

@@ -14,7 +14,7 @@ use super::clock::worker_is_live;
 use super::{KeyBound, Source};
 
 /// A comparison that several processes share.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct SharedComparison {
     /// Name of the table.
     pub table_name: String,
@@ -33,7 +33,7 @@ pub struct SharedComparison {
 }
 
 /// A piece of one side of a table.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct ComparisonPiece {
     /// `source` or `target`.
     pub side: String,

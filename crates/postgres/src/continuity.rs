@@ -37,7 +37,7 @@ pub struct SourceContinuity {
 }
 
 /// Marks that the source knows of in one target table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, sqlx_macros::FromRow)]
 pub struct KnownMarks {
     /// The newest mark that may be there.
     pub marking: i64,

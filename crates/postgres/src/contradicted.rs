@@ -44,7 +44,7 @@ impl LostBefore {
 }
 
 /// A change that the target refuses by something that this history has not delivered.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Contradicted {
     /// The table.
     pub table_name: String,

@@ -15,7 +15,7 @@ use super::remembered::read_whose;
 pub const PHASE_CHANNEL: &str = "lockstep_phase";
 
 /// Record of one captured table.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct TableState {
     /// Table name.
     pub name: String,

@@ -23,7 +23,7 @@ pub(super) const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array
     FROM lockstep.settings s WHERE s.name = 'distrusted_reporters'), ''), ','))";
 
 /// Something counted, of one table or of all (`table_name` is empty then).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx_macros::FromRow)]
 pub struct CountRow {
     /// Name of the table.
     pub table_name: String,

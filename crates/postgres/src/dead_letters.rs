@@ -39,7 +39,7 @@ pub(crate) fn count_sql() -> String {
 }
 
 /// A row that was set aside.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx_macros::FromRow, serde::Serialize)]
 pub struct DeadLetter {
     /// The table.
     pub table_name: String,

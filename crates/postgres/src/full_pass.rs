@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 use super::Source;
 
 /// A full pass of a table that found nothing.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx_macros::FromRow)]
 pub struct FullPass {
     /// Number of the pass.
     pub pass: i64,

@@ -15,7 +15,7 @@ use super::relays::renewing_sql;
 use super::{RelayShare, Source};
 
 /// State that a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Glance {
     /// Whether a key is pending, an intent is open, or a worker is at work.
     pub waits: bool,

@@ -6,7 +6,7 @@ use lockstep_core::{Doing, Result};
 use super::Source;
 
 /// Part of the pending set that cannot be taken out.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx_macros::FromRow)]
 pub struct HeldBack {
     /// Marks that are gone and not taken out yet, as PostgreSQL counts them.
     pub dead: i64,

@@ -26,7 +26,7 @@ pub struct ImportDestination {
 }
 
 /// An import of one table.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct ImportRow {
     /// `writing`, `importing`, `filling` or `done`.
     pub state: String,
@@ -47,7 +47,7 @@ pub struct ImportRow {
 }
 
 /// A part that is whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx_macros::FromRow)]
 pub struct PartRow {
     /// Name of its file.
     pub name: String,

@@ -6,9 +6,9 @@
 
 use crate::control_of_row;
 
-use lockstep_core::{Control, Doing, Epoch, InstanceRow, Registration, Result};
-use sqlx::AssertSqlSafe;
+use lockstep_core::{Control, Doing, Epoch, InstanceRow, InstanceState, Registration, Result};
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::Source;
 use super::clock::sayable;
@@ -83,13 +83,14 @@ impl Source {
         // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better
         // match. Each column by its name: a later version adds one, and a statement that was prepared before
         // fails. An application's role writes names, of any length, and times, of any year.
-        let found = sqlx::query_as(AssertSqlSafe(format!(
+        let found = sqlx::query(AssertSqlSafe(format!(
             "SELECT id, pg_catalog.left(name, 255) AS name, pg_catalog.left(host, 255) AS host,
                  pid, {started_at} AS started_at, epoch, lease_ms, renewals,
                  {renewed_at} AS renewed_at, state, lease_ms - (1000::float8 * extract(epoch
                      FROM pg_catalog.clock_timestamp() - {renewed_at})::float8)::bigint AS lease_left_ms
              FROM lockstep.instances ORDER BY state DESC, name, started_at, id"
         )))
+        .try_map(|row: PgRow| instance_of_row(&row))
         .fetch_all(self.pool())
         .await
         .doing("reading the instances");
@@ -126,4 +127,25 @@ impl Source {
         .doing(doing)?;
         Ok(noted.rows_affected() == 1)
     }
+}
+
+fn instance_of_row(row: &PgRow) -> sqlx::Result<InstanceRow> {
+    // A CHECK of the table knows these two.
+    let state = match row.try_get("state")? {
+        "expired" => InstanceState::Expired,
+        _ => InstanceState::Live,
+    };
+    Ok(InstanceRow {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        host: row.try_get("host")?,
+        pid: row.try_get("pid")?,
+        started_at: row.try_get("started_at")?,
+        epoch: row.try_get("epoch")?,
+        lease_ms: row.try_get("lease_ms")?,
+        renewals: row.try_get("renewals")?,
+        renewed_at: row.try_get("renewed_at")?,
+        lease_left_ms: row.try_get("lease_left_ms")?,
+        state,
+    })
 }

@@ -43,7 +43,7 @@ impl EntryKind {
 }
 
 /// One entry.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
 pub struct Entry {
     /// Number of the entry.
     pub id: i64,

@@ -5,7 +5,7 @@ use lockstep_core::{Doing, Result};
 use super::Source;
 
 /// Load of the source now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Load {
     /// Sessions of others that are at work in any database of the server, as far as this role may see them.
     pub active_sessions: i64,

@@ -25,7 +25,7 @@ pub struct LoadPlan {
 }
 
 /// The same beside what it took so far.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx_macros::FromRow)]
 pub struct PlannedLoad {
     /// The table.
     pub table_name: String,

@@ -7,7 +7,7 @@ use super::range_plan::{RangePlan, add_ranges, hold_plan};
 use super::{KeyBound, Source};
 
 /// One range as it is stored.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct RangeRow {
     /// Number of the range within the table.
     pub number: i32,
@@ -63,7 +63,7 @@ impl std::ops::AddAssign for RangeProgress {
 }
 
 /// State of the plans of its tables that a worker without a range has to know.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct PlanLook {
     /// Number of the tables that have a plan.
     pub planned: i64,

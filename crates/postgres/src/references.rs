@@ -36,7 +36,7 @@ pub enum Referred {
 }
 
 /// A table that a reference leads to.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct To {
     schema: String,
     name: String,
@@ -47,7 +47,7 @@ struct To {
 }
 
 /// Whether the column that is referred to is there, and both are of one type, or of PostgreSQL's own.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct Columns {
     is_there: bool,
     are_alike: bool,

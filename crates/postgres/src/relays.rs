@@ -33,7 +33,7 @@ pub struct JoiningRelay<'a> {
 }
 
 /// The keys that a relay delivers, while others deliver the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct RelayShare {
     /// Id of the relay that has it.
     pub relay: i64,
@@ -79,7 +79,7 @@ impl RelayShare {
 }
 
 /// A relay as others see it.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
 pub struct RelayRow {
     /// Id of the relay.
     pub id: i64,

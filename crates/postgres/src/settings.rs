@@ -25,7 +25,7 @@ pub(crate) const IN_FORCE: &str = "(
      WHERE NOT t.is_over OR pg_catalog.jsonb_typeof(t.former) = 'object')";
 
 /// One setting.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx_macros::FromRow)]
 pub struct SettingRow {
     /// Name of the setting.
     pub name: String,

@@ -235,7 +235,7 @@ impl Shape {
 }
 
 /// Row level security of a table, with the settings of our role.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct RowSecurity {
     /// The role of this session.
     pub role: String,

@@ -6,7 +6,7 @@ use lockstep_core::{Doing, Result};
 use super::{BARRIER, Source, TableBinding};
 
 /// A session that holds a lock of ours, and is none of ours.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow, serde::Serialize)]
 pub struct ForeignHolder {
     /// Number of its PostgreSQL backend.
     pub pid: i32,
@@ -123,7 +123,7 @@ impl Source {
 }
 
 /// A transaction that was prepared for a two-phase commit and not ended.
-#[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Prepared {
     /// Name of the prepared transaction.
     pub gid: String,

@@ -6,7 +6,7 @@ use super::Source;
 use super::settings::IN_FORCE;
 
 /// Settings that can be changed while a backfill, a relay or a comparison runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Tuning {
     /// Most write units a second of backfill and relay together; `None` leaves it to the configuration.
     pub write_units_per_s_max: Option<i64>,

@@ -58,7 +58,7 @@ pub async fn latest_verdict_in(connection: &mut PgConnection) -> Result<Option<V
 }
 
 /// One validation's outcome.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct VerdictRow {
     /// Time at which it ended, by the source's clock.
     pub at: DateTime<Utc>,

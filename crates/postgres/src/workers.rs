@@ -42,7 +42,7 @@ pub struct Pulse {
 }
 
 /// A range that a worker holds.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct HeldRange {
     /// Name of the table.
     pub table_name: String,
@@ -56,7 +56,7 @@ pub struct HeldRange {
 }
 
 /// A worker as others see it.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
 pub struct WorkerRow {
     /// Id of the worker.
     pub id: i64,

@@ -84,7 +84,7 @@ struct Holder {
 }
 
 /// An index of which no two rows may have the same, or that keeps rows apart by other operators.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct Index {
     relation: String,
     predicate: Option<String>,

@@ -12,7 +12,7 @@ use super::remember::{Guard, remember};
 use crate::binding::text_digest_sql;
 
 /// An item to be read again.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct Again {
     /// Key of the item, as [`place`](lockstep_core::place) prints it.
     pub place: String,

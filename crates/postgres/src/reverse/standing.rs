@@ -10,7 +10,7 @@ use crate::Source;
 use crate::clock::shard_seen_at;
 
 /// Standing of the feed of one table.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx_macros::FromRow)]
 pub struct FeedStanding {
     /// Time in seconds since the last moment up to which everything was taken; of the shard that is furthest
     /// behind.

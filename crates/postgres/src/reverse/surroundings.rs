@@ -12,7 +12,7 @@ use crate::trigger_names::{trigger_name, truncate_trigger_name};
 use crate::{Source, TableBinding};
 
 /// A trigger of the application's.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Trigger {
     /// Name of the trigger.
     pub name: String,

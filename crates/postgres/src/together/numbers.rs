@@ -9,7 +9,7 @@ use crate::dead_letters::count_sql;
 use crate::pending::LAG;
 
 /// Numbers of one table.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx_macros::FromRow)]
 pub struct TableNumbers {
     /// Ranges of its backfill that are done.
     pub ranges_done: i64,

@@ -5,7 +5,7 @@ use lockstep_core::{Doing, Result};
 use crate::Source;
 
 /// Work that a relay has for a table.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Due {
     /// Whether it was opened for changes.
     pub is_open: bool,
@@ -14,7 +14,7 @@ pub struct Due {
 }
 
 /// Changes that keep the truth from moving away from a table.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Unsettled {
     /// Version of its trigger functions; `None` where it is not captured.
     pub capture_version: Option<i32>,
