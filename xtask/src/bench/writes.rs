@@ -16,6 +16,10 @@ use super::stage::Stage;
 
 /// Calls before the measured ones: plans, caches and connections are warm then.
 const WARM_UP: usize = 200;
+/// Multiples of the same statements by hand that writes should not exceed (R56).
+const BEST_EFFORT_GOAL: f64 = 1.10;
+const STRICT_GOAL: f64 = 1.15;
+const COORDINATED_GOAL: f64 = 1.25;
 
 /// One kind of call and its twin.
 #[derive(Debug, Serialize)]
@@ -30,7 +34,7 @@ pub struct Pair {
     pub bare_us: f64,
     /// The call as a multiple of its twin.
     pub ratio: f64,
-    /// Ratio that it should not exceed.
+    /// Ratio that it should not exceed; a goal, and no bound of a test.
     pub ratio_max: f64,
 }
 
@@ -57,7 +61,13 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
     let bench = Stage::prepare(postgres.url(), dynamo.endpoint_url()).await?;
     let mut pairs = vec![
         bench
-            .insert("put-free insert, PostgresOnly", "the same INSERT, captured", calls, 1.35, false)
+            .insert(
+                "put-free insert, PostgresOnly",
+                "the same INSERT, captured",
+                calls,
+                BEST_EFFORT_GOAL,
+                false,
+            )
             .await?,
     ];
     bench.step(Phase::DualWrite).await?;
@@ -67,7 +77,7 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
                 "best-effort insert, DualWrite",
                 "the same INSERT, captured, then PutItem",
                 calls,
-                1.35,
+                BEST_EFFORT_GOAL,
                 true,
             )
             .await?,
@@ -95,7 +105,7 @@ fn print(pairs: &[Pair]) {
     println!("calls of the store handle, medians, ratios of this one run");
     for Pair { what, twin, ours_us, bare_us, ratio, ratio_max } in pairs {
         println!(
-            "  {what:<32} {ours_us:>7.0} µs   {ratio:>5.2} of {bare_us:>6.0} µs (at most {ratio_max:.2})   bare: {twin}"
+            "  {what:<32} {ours_us:>7.0} µs   {ratio:>5.2} of {bare_us:>6.0} µs (at most {ratio_max:.2} is wanted)   bare: {twin}"
         );
     }
     println!(
@@ -125,7 +135,7 @@ impl Stage {
         let mut bare = self.bare().await?;
         let ours = async || Ok(self.logs.insert(&self.log).await.map(drop)?);
         let twin = "BEGIN, INSERT, a one-row commit beside it, PutItem, COMMIT";
-        measure("strict insert, HybridRead", twin, calls, 1.2, ours, async || {
+        measure("strict insert, HybridRead", twin, calls, STRICT_GOAL, ours, async || {
             bare.insert_strictly(&self.log).await
         })
         .await
@@ -143,7 +153,7 @@ impl Stage {
         };
         let twin = "INSERT and PutItem of the start; both INSERTs, a two-row commit beside them, TransactWriteItems, COMMIT";
         let bare = async || bare.operate(&self.log, &self.payment).await;
-        measure("coordinated payment, HybridRead", twin, calls, 1.3, ours, bare).await
+        measure("coordinated payment, HybridRead", twin, calls, COORDINATED_GOAL, ours, bare).await
     }
 
     async fn get(&self, calls: usize) -> anyhow::Result<Pair> {
