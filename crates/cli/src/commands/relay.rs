@@ -1,8 +1,12 @@
 //! `relay`: deliver pending changes until told to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lockstep_coordinator::{Progress, RelayUntil};
+use lockstep_coordinator::{MigrationContext, Progress, RelaySummary, RelayUntil};
+use lockstep_core::Error as StoreError;
+use lockstep_postgres::{CaptureState, Source};
+use tokio_util::sync::CancellationToken;
 
 use super::shared::board;
 use crate::exit::{Exit, Failure};
@@ -10,6 +14,9 @@ use crate::report::{print, print_json};
 use crate::stores::Stores;
 use crate::ui::count;
 use crate::{Context, help};
+
+/// Interval at which what cannot deliver yet looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Delivers captured changes to DynamoDB, until interrupted or until none are left
 ///
@@ -69,4 +76,59 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         context.check_cancelled()?;
     }
     Ok(Exit::Done)
+}
+
+/// The same beside other work, from when every table is captured, for as long as that work lasts. A reason
+/// that keeps this process from delivering is said, and does not end the other work.
+pub(super) async fn relay_beside(
+    context: &Context,
+    migration: &MigrationContext,
+    stop: &CancellationToken,
+) -> RelaySummary {
+    let progress = Progress::new(&migration.tables);
+    let (mut all, mut said) = (RelaySummary::default(), String::new());
+    loop {
+        match relay_once_captured(migration, &progress, stop).await {
+            Ok(did) => {
+                all.delivered += did.delivered;
+                all.dead_letters += did.dead_letters;
+                all.passes += did.passes;
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if why != said {
+                    context.ui.say(&format!("  this process delivers no changes: {why}"));
+                    said = why;
+                }
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
+            return all;
+        }
+    }
+}
+
+async fn relay_once_captured(
+    migration: &MigrationContext,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> anyhow::Result<RelaySummary> {
+    if !is_captured(&migration.source, migration).await? {
+        return Ok(RelaySummary::default());
+    }
+    Ok(lockstep_coordinator::relay(migration, RelayUntil::Cancelled, progress, stop).await?)
+}
+
+/// Tells whether the backfill has put capture on every table.
+async fn is_captured(source: &Source, migration: &MigrationContext) -> Result<bool, StoreError> {
+    if !source.has_schema().await? {
+        return Ok(false);
+    }
+    for binding in &migration.tables {
+        match source.capture_state(binding).await? {
+            CaptureState::Absent => return Ok(false),
+            state => state.require_on(binding.name())?,
+        }
+    }
+    Ok(true)
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{Progress, WorkOptions, WorkSummary, work};
+use lockstep_coordinator::{Progress, RelaySummary, WorkOptions, WorkSummary, work};
+use serde::Serialize;
 
+use super::relay::relay_beside;
 use super::shared::board;
 use super::validate_shared::help_beside;
 use crate::config::{Setting, actor};
@@ -16,8 +18,8 @@ use crate::{Context, help};
 /// Takes work of the migration, beside any number of other workers on any number of machines
 ///
 /// A worker takes ranges of the backfill, and, with --stay, pieces of each comparison that `validate
-/// --with-workers` leads; changes are delivered by `relay`, which may run several times too. Start as many as
-/// you like, whenever you like, with the same configuration: the first one checks and prepares everything as
+/// --with-workers` leads, and its share of the changes, as a `relay` beside others does. Start as many as you
+/// like, whenever you like, with the same configuration: the first one checks and prepares everything as
 /// `backfill` does and makes the plan, and each then takes ranges until none is left. `backfill` and
 /// `migrate` take theirs the same way, and may run beside them.
 ///
@@ -65,30 +67,42 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     context.ui.say(&format!("Taking work, {until}"));
     let progress = Arc::new(Progress::new(&migration.tables));
     let board = board(&context.ui, "work", progress.clone(), false);
-    let working = work(migration, &options, &progress, &context.ui, &context.cancel);
-    let worked = if options.stay {
+    let working = work(migration.clone(), &options, &progress, &context.ui, &context.cancel);
+    let (worked, relayed) = if options.stay {
         let stop = context.cancel.child_token();
         let ends = async {
             let worked = working.await;
             stop.cancel();
             worked
         };
-        tokio::join!(ends, help_beside(&context, &stores, options.name.clone(), &stop)).0
+        let helping = help_beside(&context, &stores, options.name.clone(), &stop);
+        let (worked, (), relayed) = tokio::join!(ends, helping, relay_beside(&context, &migration, &stop));
+        (worked, Some(relayed))
     } else {
-        working.await
+        (working.await, None)
     };
     board.close().await;
-    let summary = worked?;
+    let done = Done { work: worked?, relayed };
     if context.json {
-        print_json(&summary);
+        print_json(&done);
     } else {
-        print(&text(&summary));
+        print(&text(&done));
     }
     stores.close(false).await?;
     Ok(Exit::Done)
 }
 
-fn text(summary: &WorkSummary) -> String {
+/// What a worker did.
+#[derive(Serialize)]
+struct Done {
+    #[serde(flatten)]
+    work: WorkSummary,
+    /// Changes that it delivered beside that; `None` for one that does not stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relayed: Option<RelaySummary>,
+}
+
+fn text(Done { work: summary, relayed }: &Done) -> String {
     let headers = ["table", "ranges", "written", "present", "dead letters"];
     let rows = summary.tables.iter().map(|t| {
         vec![
@@ -103,6 +117,13 @@ fn text(summary: &WorkSummary) -> String {
     if summary.leases_ended > 0 {
         text +=
             &format!("\nits lease ended early {} times; it went on with new ranges", summary.leases_ended);
+    }
+    if let Some(relayed) = relayed {
+        text += &format!(
+            "\n{} changes delivered, {} rows set aside",
+            count(relayed.delivered),
+            count(relayed.dead_letters)
+        );
     }
     text
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use lockstep_tests::World;
 use lockstep_tests::faults::source::SourceProxy;
 use lockstep_tests::faults::{Fault, FaultProxy, Rule};
+use lockstep_tests::world::eventually;
 use lockstep_tests::world::rows::{logs, payments};
 
 use super::crew::{Worker, assert_moved, at_work, leases_are_over};
@@ -95,4 +96,24 @@ async fn all_killed_at_once_another_set_goes_on() {
     assert!(moved < ROWS, "what the first had acknowledged was not read again");
     world.proxy().clear();
     assert_moved(&world, ROWS, 3).await;
+}
+
+#[tokio::test]
+async fn one_that_stays_delivers_what_is_written_from_when_it_is_captured() {
+    let world = World::start().await;
+    world.sql(&logs(1, 50)).await;
+    let stays = Worker::start(command(&world, &["worker", "--stay", "--json", "--quiet"]), "stays");
+    eventually("history was moved", || async {
+        let done = "SELECT bool_and(done) FROM lockstep.ranges HAVING count(DISTINCT table_name) = 2";
+        world.try_value(done).await.unwrap_or(false)
+    })
+    .await;
+    world.sql(&payments(1, 7)).await;
+    let none = "SELECT NOT EXISTS (SELECT FROM lockstep.pending)";
+    eventually("no change is pending", || async { world.value::<bool>(none).await }).await;
+    world.assert_converged().await;
+    stays.signal("-TERM").await;
+    let report = stays.ended_well().await;
+    assert_eq!(report["relayed"]["delivered"].as_u64(), Some(7), "{report}");
+    assert_eq!(report["relayed"]["dead_letters"].as_u64(), Some(0));
 }
