@@ -69,7 +69,7 @@ impl Finding {
         self
     }
 
-    pub(super) fn mended_by(mut self, remedy: Remedy) -> Self {
+    pub(super) fn repaired_by(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(remedy);
         self
     }

@@ -112,9 +112,9 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
 /// Returns the commands to run, in this order.
 pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]) -> Vec<String> {
     let mut next: Vec<String> = Vec::new();
-    let unmended =
+    let unrepaired =
         findings.iter().filter(|finding| finding.severity == Severity::Broken && finding.remedy.is_none());
-    next.extend(unmended.map(|finding| finding.next.clone()));
+    next.extend(unrepaired.map(|finding| finding.next.clone()));
     if !remedies.is_empty() {
         next.push(format!("{RepairState:#} (lists what it would do), then with {Applying}"));
     }
