@@ -29,7 +29,8 @@ pub struct Tuning {
 }
 
 impl Source {
-    /// Returns the settings in force. A value of `set` goes before one of `tune`.
+    /// Returns the settings in force. A value that is set for every process goes before one of running
+    /// backfills.
     ///
     /// # Errors
     /// The driver's.

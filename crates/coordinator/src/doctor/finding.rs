@@ -31,7 +31,7 @@ pub struct Finding {
     pub means: String,
     /// Command to run, or thing to do.
     pub next: String,
-    /// Remedy that `repair --state` applies, if it can.
+    /// Remedy that the repair of the state applies, if it has one.
     pub remedy: Option<Remedy>,
 }
 

@@ -38,8 +38,8 @@ pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
             ),
         };
     };
-    // The same as `status` shows: pauses in DynamoDB are epochs of its own. After a way back that was refused
-    // PostgreSQL still has the one before it.
+    // The same as the status shows: pauses in DynamoDB are epochs of its own. After a way back that was
+    // refused PostgreSQL still has the one before it.
     let epoch = epoch(seen).unwrap_or(of_source);
     let who = match phase {
         Phase::PostgresOnly => "PostgreSQL is written and read, as before the migration",
