@@ -56,7 +56,7 @@ pub struct Status {
     pub slowest_worker: Option<String>,
     /// Comparisons that several processes share, and how far each is.
     pub comparisons: Vec<ComparisonProgress>,
-    /// Signs that a store has lost history; then nothing is moved, and `doctor` says what to do.
+    /// Signs that a store has lost history; then nothing is moved, and a diagnosis says what to do.
     pub lost: Vec<String>,
     /// Steps that a crash left open; the next coordinator settles them.
     pub open_intents: Vec<Entry>,
@@ -199,7 +199,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
     }
     let workers = source.workers().await?;
     let lost = match (target, asked.silent()) {
-        // A store that is away must not hold `status` up.
+        // A store that is away must not hold the status up.
         (Some(_), Some(why)) => said(continuity::look_beside(source, Err(&why), tables, states).await?),
         (Some(target), _) => said(continuity::look_beside(source, Ok(target), tables, states).await?),
         (None, _) => Vec::new(),
@@ -251,7 +251,7 @@ async fn record_of(asked: &mut Asked<'_>) -> Option<TargetRecord> {
 }
 
 /// Tells whether what kept the target from being read says something of the migration. Before DynamoOnly a
-/// record that it answers with, and that is damaged or another's, is for the gates and for `doctor`.
+/// record that it answers with, and that is damaged or another's, is for the gates and for a diagnosis.
 fn matters(asked: &Asked<'_>, phase: Phase) -> bool {
     asked.is_away() || phase == Phase::DynamoOnly && asked.error().is_some()
 }

@@ -230,8 +230,8 @@ async fn is_the_truth(migration: &MigrationContext, gates: &mut Collector<'_>) -
 
 /// The database is not the source itself.
 ///
-/// 1. An operator means the copy, and `source.url` leads to the source, in HybridRead. 2. Its triggers go. 3.
-/// No write is captured any more, and applications read rows in DynamoDB that grow older.
+/// 1. An operator means the copy, and the configured address leads to the source, in HybridRead. 2. Its
+/// triggers go. 3. No write is captured any more, and applications read rows in DynamoDB that grow older.
 async fn is_a_copy(
     migration: &MigrationContext,
     options: &UninstallOptions,

@@ -171,7 +171,7 @@ fn is_planned(migration: &MigrationContext, look: &PlanLook) -> bool {
     usize::try_from(look.planned) == Ok(migration.tables.len())
 }
 
-/// Prepares the migration as `backfill` does, and makes its plan.
+/// Prepares the migration as the coordinator's backfill does, and makes its plan.
 async fn make_plan(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
     let coordinator = Coordinator::open(migration.clone()).await?;
     let planned = async {

@@ -9,13 +9,15 @@
 //! | PostgreSQL says | DynamoDB says | the truth is |
 //! |---|---|---|
 //! | not DynamoOnly, epoch *s* | nothing, or not DynamoOnly at an epoch ≤ *s* | in PostgreSQL |
-//! | not DynamoOnly, *s* | anything at an epoch > *s* | where DynamoDB says: PostgreSQL has lost history (`doctor`) |
-//! | not DynamoOnly, *s* | DynamoOnly at an epoch ≤ *s* | not known: no order of our writes makes this (`doctor`) |
-//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; no application writes. Once an application may have written there, it was lost (`doctor`) |
+//! | not DynamoOnly, *s* | anything at an epoch > *s* | where DynamoDB says: PostgreSQL has lost history |
+//! | not DynamoOnly, *s* | DynamoOnly at an epoch ≤ *s* | not known: no order of our writes makes this |
+//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; no application writes. Once an application may have written there, it was lost |
 //! | DynamoOnly, *s* | DynamoOnly at an epoch ≥ *s* | in DynamoDB |
 //! | DynamoOnly, *s* | not DynamoOnly, > *s* | moving back to PostgreSQL: decided, not yet copied; no application writes |
 //! | no answer | DynamoOnly | in DynamoDB: the way back is decided here first, so it has not begun |
 //! | no answer | anything else | unknown until PostgreSQL answers |
+//!
+//! Where history was lost, or no order of our writes makes what is there, a diagnosis says what to do.
 //!
 //! A reader of PostgreSQL alone reads in DynamoOnly: the truth is in DynamoDB since this epoch, do not write
 //! here. Pauses in DynamoDB raise its epoch further; PostgreSQL does not follow them.

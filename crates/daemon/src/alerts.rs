@@ -111,7 +111,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) parts: &'a [PartView],
 }
 
-/// Judges a migration by its status alone: what `status` ends with where no daemon is asked.
+/// Judges a migration by its status alone: the judgement where no daemon is asked.
 #[must_use]
 pub fn health_of(status: &Status) -> (HealthState, Vec<String>) {
     let mut found = Found { before: &[], now: Utc::now(), alerts: Vec::new() };

@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 pub(crate) fn render(snapshot: &mut Snapshot, shared: &Shared) {
     let mut view = snapshot.status.as_ref().map_or_else(unknown, of_status);
     view.insert("daemon".to_owned(), of_daemon(snapshot, shared));
-    // As `status --json` has it: names and reasons are of other roles.
+    // Made printable, as all JSON of a status: names and reasons are of other roles.
     snapshot.json = Bytes::from(printable_json(&Value::Object(view).to_string()).into_owned());
 }
 
@@ -53,7 +53,7 @@ fn of_daemon(snapshot: &Snapshot, shared: &Shared) -> Value {
     })
 }
 
-/// Returns what `status --json` says where nothing is known.
+/// Returns the JSON of a status of which nothing is known.
 fn unknown() -> Map<String, Value> {
     let nothing = json!({
         "installed": false, "phase": null, "epoch": null, "since": null, "target_record": null, "target_error": null, "late_until": null, "tables": [],

@@ -11,7 +11,7 @@ pub struct Declaration {
     /// The relation it is read from, `table` or `schema.table`; `public.NAME` where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The DynamoDB table it moves to, before `target.table_prefix`; NAME where it is left out.
+    /// The DynamoDB table it moves to, without the prefix of all target tables; NAME where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Columns of a unique index that stand for a primary key, where the table has none.

@@ -15,7 +15,7 @@ use crate::resolve::{is_name, of_key};
 use crate::unmovable::unmovable;
 use indexes::index_name;
 
-/// A declaration as text, to be put into `lockstep.toml`.
+/// A declaration as text, to be put into the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     /// The name of the table in the configuration.

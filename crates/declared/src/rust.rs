@@ -1,4 +1,4 @@
-//! A declaration as a struct of Rust, for a team that wants a store handle: what `init --rust` prints.
+//! A declaration as a struct of Rust, for a team that wants a store handle.
 //!
 //! It says what the declaration says, by the derive. What the derive does not have is left out, and told; a
 //! table that it cannot hold is told with the reason.

@@ -11,9 +11,10 @@ pub enum Role {
     Operator,
     /// A program that embeds the stores.
     Application,
-    /// `status`, `doctor`, `report`: commands that change nothing.
+    /// Status, diagnosis and report, which change nothing.
     ReadOnly,
-    /// `uninstall --drop-target-tables`, beside the operator's: nothing else deletes a table.
+    /// Removal of the target tables with the migration, beside the operator's: nothing else deletes a
+    /// table.
     Remover,
 }
 

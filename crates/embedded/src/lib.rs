@@ -9,7 +9,7 @@
 //! - **Owner**: the process that started the cluster. The cluster never outlives it, unless it is *kept*.
 //! - **Watcher**: a small shell that holds the other end of a pipe to the owner. However the owner ends, the
 //!   pipe closes, and the watcher stops the postmaster and removes the folder.
-//! - **Kept**: handed to the operator (`--keep`): it runs on, and nothing removes it.
+//! - **Kept**: handed to the operator: it runs on, and nothing removes it.
 //! - **Crash**: the store goes without a word to its clients' transactions, as in a power cut; its data
 //!   directory stays.
 //!

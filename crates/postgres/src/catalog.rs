@@ -1,4 +1,5 @@
-//! A table as the catalogue describes it, for those who have no row type of it: declared tables, and `init`.
+//! A table as the catalogue describes it, for those who have no row type of it: declared tables, and the
+//! proposal of a declaration.
 
 use std::collections::BTreeMap;
 

@@ -263,7 +263,7 @@ impl Source {
     /// [`Kind::Busy`] when write transactions stayed open for too long.
     #[crate::boxed]
     pub async fn retry_dead_letters(&self, table: &str) -> Result<u64> {
-        // Alone, because a fresh version is ordered with no writer in flight: see `repair`.
+        // Alone, because a fresh version is ordered with no writer in flight: see `repair.rs`.
         let mut transaction = self.begin_marking().await?;
         let sql = format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)

@@ -70,7 +70,7 @@ impl Source {
     /// that is in them, to the one role that has those tables. Code in them gains nothing over it: the owner
     /// of a table may put a policy on it, and that runs with the rights of the role that reads the table.
     ///
-    /// Without this, who was granted what `status` and `doctor` read was refused by both.
+    /// Without this, a role that was granted what the status and a diagnosis read was refused by both.
     ///
     /// # Errors
     /// Those of [`Source::refuse_foreign_schemas`].

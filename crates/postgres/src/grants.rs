@@ -11,7 +11,7 @@ pub enum GrantedRole {
     Operator,
     /// A program that embeds the stores.
     Application,
-    /// `status` and `doctor`: commands that change nothing.
+    /// Status and diagnosis, which change nothing.
     ReadOnly,
 }
 

@@ -26,7 +26,7 @@ pub(super) const PAGE_BYTES_MAX: i64 = 16 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDigest(pub(super) Vec<u8>);
 
-/// Reason that the dead letter gives; `dead-letters` and `doctor` show it.
+/// Reason that the dead letter gives; lists of dead letters and a diagnosis show it.
 const NO_KEY: &str =
     "the mark does not read as a key of this table: no capture trigger made it, and no row is behind it";
 

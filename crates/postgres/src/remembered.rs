@@ -28,8 +28,8 @@ pub struct Completed {
     /// Address to which the journal was exported; likewise.
     #[serde(default)]
     pub journal_file: String,
-    /// Control table, by which it is called; `None` where an earlier version completed it, until
-    /// `complete` was run once more.
+    /// Control table, by which it is called; `None` where an earlier version completed it, until the
+    /// completion is asked for once more.
     #[serde(default)]
     pub control_table: Option<String>,
     /// Identity; likewise.

@@ -6,7 +6,7 @@
 //! [`partitions`]), then one for each thing that hides rows or lets them be written past the triggers. The
 //! last kind is never part of what is captured: capture is not installed over it.
 //!
-//! Why names and types are not enough. 1. `validate` says consistent. 2. `ALTER COLUMN amount TYPE
+//! Why names and types are not enough. 1. A comparison says consistent. 2. `ALTER COLUMN amount TYPE
 //! numeric(18,2) USING round(amount * 1.19, 2)` rewrites every row; no trigger fires, and the type is the one
 //! it was. 3. The step to DynamoOnly makes the amounts from before it the truth. Likewise a column that was
 //! dropped and added again, or two that swapped names.

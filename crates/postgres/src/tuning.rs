@@ -29,7 +29,8 @@ pub struct Tuning {
 }
 
 impl Source {
-    /// Returns the settings in force. A value of `set` goes before one of `tune`.
+    /// Returns the settings in force. A value that holds for every process goes before one that was turned
+    /// for what is running.
     ///
     /// # Errors
     /// The driver's.

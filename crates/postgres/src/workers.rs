@@ -66,7 +66,7 @@ pub struct WorkerRow {
     pub host: String,
     /// Number of its process there.
     pub pid: i64,
-    /// Whether it is `backfill` or `migrate`, which hold the coordinator's lock.
+    /// Whether it is the coordinator's backfill, which holds the coordinator's lock, and no worker.
     pub coordinator: bool,
     /// Time since which it is known.
     pub started_at: DateTime<Utc>,
@@ -169,9 +169,9 @@ impl Source {
     /// Takes any range of these tables that is not done and that no live worker holds; `None` where there is
     /// none, where the plan was made for another window of days, or where the worker's own lease is over.
     ///
-    /// 1. A worker has a window. 2. `backfill --restart` makes a plan without one. 3. The worker takes a
-    ///    range of it,
-    /// reads its own window of that, and the range is done without the other rows.
+    /// 1. A worker has a window. 2. A backfill that begins from the start makes a plan without one. 3. The
+    ///    worker takes a range of it, reads its own window of that, and the range is done without the other
+    ///    rows.
     ///
     /// By chance, as neighbouring keys often share a DynamoDB partition, and workers side by side would heat
     /// it up.

@@ -19,7 +19,7 @@ use crate::table_run::TableRun;
 
 /// Compares the rows and items of these source keys, one SQL literal a key column, as the recheck of a whole
 /// validation does: what is on its way is waited for, and only what is decided is a finding. Nothing else of
-/// the table is looked at, so this is a report of these keys and no verdict on the table; `complete` says
+/// the table is looked at, so this is a report of these keys and no verdict on the table. It says of itself
 /// whether all of them were read again.
 ///
 /// # Cancel safety

@@ -17,7 +17,7 @@ use crate::options::ValidateOptions;
 use crate::pace::Pace;
 
 /// A store that fails for longer is down, and the verdict says so: longer than a failover of either store
-/// usually takes would make `validate` look hung.
+/// usually takes would make a comparison look hung.
 const DOWN_AFTER: Duration = Duration::from_secs(15);
 /// A store that throttles is alive: on-demand capacity doubles within minutes (DynamoDB Developer Guide).
 const THROTTLED_AFTER: Duration = Duration::from_secs(300);

@@ -1,8 +1,8 @@
 //! The backfill: the initial load moves in ranges, in any order, by many workers, and resumes where it was
 //! (R10).
 //!
-//! A worker (`lockstep worker`) and the coordinator's backfill are one engine: both take ranges under a
-//! lease, and the watermark of a range is what both acknowledge.
+//! A worker and the coordinator's backfill are one engine: both take ranges under a lease, and the watermark
+//! of a range is what both acknowledge.
 //!
 //! In reading order: this file (one run over all tables), `cut` (the plan of a table: by keys or by blocks),
 //! `table` (one table), `lease` and `shift` (which ranges this process may move, and until when), `piece`
@@ -62,7 +62,7 @@ pub(crate) async fn run(
     let who = Who { name, coordinator: true, lease: migration.options.backfill.lease };
     let tables = loop {
         let tables = begin(migration, progress).await?;
-        // 1. DynamoDB was asked for a job. 2. A plan is made, as `--restart` does. 3. No part would go into
+        // 1. DynamoDB was asked for a job. 2. A plan is made from the start. 3. No part would go into
         //    that job, so none is acknowledged, and each range would be held without an end. They wait for
         //    the table instead.
         let now: Vec<&Table> = tables.iter().filter(|table| !table.waits_for_a_job()).collect();
@@ -88,7 +88,7 @@ pub(crate) async fn help(
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
         if state.is_some_and(|state| state.importing) {
-            // Parts lie on the machine of `backfill`, which copies all of them.
+            // Parts lie on the machine of the coordinator's backfill, which copies all of them.
             let message = format!(
                 "its initial load goes in by an import, whose parts {Backfill} writes; a \
                 worker waits"

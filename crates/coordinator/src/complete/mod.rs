@@ -139,7 +139,7 @@ pub async fn complete(
 /// Refuses to tidy up in a source that does not itself stand where the completion was decided.
 ///
 /// 1. The control table is another migration's, of a version that wrote no identity into it, and that one
-/// completes. 2. `complete` of this one, in DualWrite, finds the record. 3. It takes triggers and pending
+/// completes. 2. The completion of this one, in DualWrite, finds the record. 3. It takes triggers and pending
 /// changes out of a source that is the truth.
 async fn require_decided_here(migration: &MigrationContext, epoch: Epoch) -> Result<()> {
     let source = &migration.source;

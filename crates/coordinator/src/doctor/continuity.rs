@@ -15,14 +15,14 @@ pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
              back until it has caught up",
             "make PostgreSQL follow DynamoDB again",
         )
-        .mended_by(Remedy::FollowTarget),
+        .repaired_by(Remedy::FollowTarget),
         (Side::Source, ..) => Finding::broken(
             loss.to_string(),
             "PostgreSQL is the truth, and what it forgot is lost to it. It hands out versions that DynamoDB has seen: a newer state could \
              be refused as delivered. DynamoDB may hold states that PostgreSQL has forgotten, and may be the only one to hold them",
             "raise the epoch, so that every later version outranks the lost ones; then compare, and decide which store is right",
         )
-        .mended_by(Remedy::RaiseEpoch),
+        .repaired_by(Remedy::RaiseEpoch),
         (Side::Target, Some(table), Phase::DynamoOnly) => Finding::broken(
             loss.to_string(),
             "DynamoDB was the truth. What was acknowledged since is in PostgreSQL as far as the reverse \
@@ -32,7 +32,7 @@ pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
             the table's name first. Then \
              PostgreSQL becomes the truth again, with everything that either store still has",
         )
-        .mended_by(Remedy::ReturnToSource)
+        .repaired_by(Remedy::ReturnToSource)
         .of(table),
         (Side::Target, table, _) => {
             let table = table.unwrap_or_default();
@@ -42,7 +42,7 @@ pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
                  queries that DynamoDB answers may miss rows",
                 "take the table that is there for the one in use, copy and compare again",
             )
-            .mended_by(Remedy::AdoptTarget { table: table.to_owned() })
+            .repaired_by(Remedy::AdoptTarget { table: table.to_owned() })
             .of(table)
         }
     }

@@ -257,13 +257,13 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
             "the control record decides whether it happened; nothing is lost, and no other step begins before it is settled",
             format!("any command that steps settles it first; so does {RepairStateAtOnce:#}"),
         )
-        .mended_by(Remedy::SettleSteps),
+        .repaired_by(Remedy::SettleSteps),
         (name, None) => Finding::attention(
             format!("`{name}` {by} was broken off"),
             "it is repeated as a whole when its command runs again",
             "run its command again",
         )
-        .mended_by(Remedy::SettleSteps),
+        .repaired_by(Remedy::SettleSteps),
     })
 }
 

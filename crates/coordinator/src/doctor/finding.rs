@@ -31,7 +31,7 @@ pub struct Finding {
     pub means: String,
     /// Command to run, or thing to do.
     pub next: String,
-    /// Remedy that `repair --state` applies, if it can.
+    /// Remedy that the repair of the state applies, if it has one.
     pub remedy: Option<Remedy>,
 }
 
@@ -69,7 +69,7 @@ impl Finding {
         self
     }
 
-    pub(super) fn mended_by(mut self, remedy: Remedy) -> Self {
+    pub(super) fn repaired_by(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(remedy);
         self
     }

@@ -138,7 +138,7 @@ impl State {
         }
     }
 
-    /// Applies a remedy as `repair --state` does, or says why that refuses.
+    /// Applies a remedy as the repair of the state does, or says why that refuses.
     fn apply(&mut self, remedy: &Remedy) -> Result<(), String> {
         let frozen = self.phase == Phase::DynamoOnly;
         match remedy {

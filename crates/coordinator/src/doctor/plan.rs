@@ -1,4 +1,4 @@
-//! From findings to what `repair --state` does about them. Pure.
+//! From findings to what the repair of the state does about them. Pure.
 
 use super::finding::Finding;
 use super::remedy::Remedy;

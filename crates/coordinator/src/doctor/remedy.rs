@@ -1,10 +1,11 @@
-//! Remedies that `repair --state` has, in the order in which it applies them.
+//! Remedies that the repair of the state has, in the order in which it applies them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that `repair --state` does. The order of the variants is the order in which they are done.
+/// One thing that the repair of the state does. The order of the variants is the order in which they are
+/// done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Remedy {

@@ -111,7 +111,7 @@ fn capture(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
             add(if table.fingerprint_changed || !table.hidden.is_empty() {
                 broken
             } else {
-                broken.mended_by(remedy)
+                broken.repaired_by(remedy)
             });
         }
         CaptureSeen::Elsewhere(relation) => add(Finding::broken(
@@ -221,7 +221,7 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
             ),
             "take the table as it is now, and compare both stores whole",
         );
-        add(rewritten.mended_by(remedy));
+        add(rewritten.repaired_by(remedy));
     }
 }
 
@@ -241,7 +241,7 @@ fn partitions(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
             "to keep rows, attach the partition again first. Then take the partitions as they are now, which deletes the items of rows \
              that went",
         )
-        .mended_by(Remedy::TakePartitions { table: name }));
+        .repaired_by(Remedy::TakePartitions { table: name }));
         return;
     }
     add(Finding::broken(
@@ -249,13 +249,13 @@ fn partitions(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
         "PostgreSQL lacks rows that DynamoDB has, or has rows that DynamoDB has not: there is no way back until they agree",
         "detach a partition that came with rows. A row for which there is no partition waits as a dead letter: make one for it",
     )
-    .mended_by(Remedy::TakeShape { table: name }));
+    .repaired_by(Remedy::TakeShape { table: name }));
     add(Finding::broken(
         format!("rows of {} may be missing with a partition", table.relation),
         "DynamoDB has them all",
         "read every item of DynamoDB into PostgreSQL",
     )
-    .mended_by(Remedy::ReverseBackfill));
+    .repaired_by(Remedy::ReverseBackfill));
 }
 
 /// Judges what waits for an operator.

@@ -28,7 +28,7 @@ fn expiry(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
             "nothing is lost; what has expired stays",
             "switch it on",
         )
-        .mended_by(Remedy::SwitchExpiryOn { table: table.name.clone() })),
+        .repaired_by(Remedy::SwitchExpiryOn { table: table.name.clone() })),
         ExpirySeen::Wrong(found) => {
             let Some((wrong, next)) = found.wrong(name) else { return };
             let means = match phase {

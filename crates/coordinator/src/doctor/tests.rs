@@ -320,7 +320,7 @@ fn rows_that_postgresql_does_not_take_yet_are_told_of_at_once_and_as_no_dead_let
 }
 
 #[test]
-fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_more() {
+fn two_records_that_contradict_each_other_are_repaired_by_the_store_that_knows_more() {
     let with = |phase, target_record| Observation { target_record, ..seen(phase) };
     let follows = [Remedy::FollowTarget, Remedy::ReverseBackfill];
     check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 6)), false, &["contradict"], &follows);

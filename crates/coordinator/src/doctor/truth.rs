@@ -79,7 +79,7 @@ pub(super) fn findings(seen: &Observation) -> Vec<Finding> {
             "do not restore it from a backup, which knows nothing of ids that were handed out since: it is \
             created again",
         )
-        .mended_by(Remedy::RemakeControl)],
+        .repaired_by(Remedy::RemakeControl)],
         (Truth::ToSource(phase, epoch), _) => vec![left_behind(&control, phase, epoch)],
         (_, Some(record)) if seen.target_record_unnamed && control.phase != Phase::DynamoOnly => {
             vec![unnamed(&control, &record)]
@@ -108,7 +108,7 @@ fn in_target(seen: &Observation, control: &Control, record: &TargetRecord, movin
                      written between the two";
         findings.push(
             Finding::broken(what, means, "PostgreSQL is made to follow DynamoDB again")
-                .mended_by(Remedy::FollowTarget),
+                .repaired_by(Remedy::FollowTarget),
         );
     }
     // 1. DynamoDB is written on in the epoch of a pause that was given up. 2. PostgreSQL is set back to before
@@ -123,7 +123,7 @@ fn in_target(seen: &Observation, control: &Control, record: &TargetRecord, movin
                      there since";
         findings.push(
             Finding::broken(what, means, "PostgreSQL is made to follow DynamoDB again")
-                .mended_by(Remedy::FollowTarget),
+                .repaired_by(Remedy::FollowTarget),
         );
     }
     findings.extend(how_set_back(record, seen.newest_target_epoch, &seen.ids_set_back).map(set_back));
@@ -139,7 +139,7 @@ fn paused() -> Finding {
         was set back",
         "let writes go on",
     )
-    .mended_by(Remedy::LetGoOn)
+    .repaired_by(Remedy::LetGoOn)
 }
 
 fn set_back(how: String) -> Finding {
@@ -148,7 +148,7 @@ fn set_back(how: String) -> Finding {
         "ids may be handed out twice, and who holds a lease is not known; what was written is in the target tables",
         "stop each application before this is repaired: an id that is handed out twice makes one row of two",
     )
-    .mended_by(Remedy::RemakeControl)
+    .repaired_by(Remedy::RemakeControl)
 }
 
 /// The truth went back to PostgreSQL, which was restored to before that.
@@ -165,7 +165,7 @@ fn left_behind(control: &Control, phase: Phase, epoch: Epoch) -> Finding {
          far as it was delivered, perhaps there alone; what was not delivered is in no store that is left",
         "PostgreSQL reads everything that DynamoDB holds, and is the truth again",
     )
-    .mended_by(Remedy::ReturnToSource)
+    .repaired_by(Remedy::ReturnToSource)
 }
 
 /// 1. Another program makes the control table before this migration does, with a record that says DynamoOnly.
@@ -201,17 +201,17 @@ fn lost(control: &Control, record: &TargetRecord, moving: bool) -> Vec<Finding> 
         let means = "the control table was set back; PostgreSQL is the truth, and those who work go by it. \
                      No instance begins before it is repaired";
         let next = "make DynamoDB's record say so; what only DynamoDB has is listed";
-        return vec![Finding::broken(what, means, next).mended_by(Remedy::CloseRecord)];
+        return vec![Finding::broken(what, means, next).repaired_by(Remedy::CloseRecord)];
     }
     if record.holds_truth() {
         let means = "PostgreSQL was set back to before DynamoOnly, and would take writes that no application reads. DynamoDB is the truth and has lost nothing";
         let next = "start no application before this is repaired: PostgreSQL is made to follow DynamoDB \
                     again";
-        let mut findings = vec![Finding::broken(what, means, next).mended_by(Remedy::FollowTarget)];
+        let mut findings = vec![Finding::broken(what, means, next).repaired_by(Remedy::FollowTarget)];
         findings.extend((record.writes == Writes::Paused && !moving).then(paused));
         return findings;
     }
     let means = "PostgreSQL was set back to before the truth came back to it: it is the truth, and what it forgot is lost to it";
     let next = "raise the epoch above both, then compare, and decide which store is right";
-    vec![Finding::broken(what, means, next).mended_by(Remedy::RaiseEpoch)]
+    vec![Finding::broken(what, means, next).repaired_by(Remedy::RaiseEpoch)]
 }

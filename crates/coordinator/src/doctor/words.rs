@@ -38,8 +38,8 @@ pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
             ),
         };
     };
-    // The same as `status` shows: pauses in DynamoDB are epochs of its own. After a way back that was refused
-    // PostgreSQL still has the one before it.
+    // The same as the status shows: pauses in DynamoDB are epochs of its own. After a way back that was
+    // refused PostgreSQL still has the one before it.
     let epoch = epoch(seen).unwrap_or(of_source);
     let who = match phase {
         Phase::PostgresOnly => "PostgreSQL is written and read, as before the migration",
@@ -112,9 +112,9 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
 /// Returns the commands to run, in this order.
 pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]) -> Vec<String> {
     let mut next: Vec<String> = Vec::new();
-    let unmended =
+    let unrepaired =
         findings.iter().filter(|finding| finding.severity == Severity::Broken && finding.remedy.is_none());
-    next.extend(unmended.map(|finding| finding.next.clone()));
+    next.extend(unrepaired.map(|finding| finding.next.clone()));
     if !remedies.is_empty() {
         next.push(format!("{RepairState:#} (lists what it would do), then with {Applying}"));
     }

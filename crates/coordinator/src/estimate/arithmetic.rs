@@ -43,7 +43,7 @@ pub struct LoadPathEstimate {
 /// Cost of a phase while it lasts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseEstimate {
-    /// The phase; `None`: after `complete`.
+    /// The phase; `None`: after the completion.
     pub phase: Option<Phase>,
     /// Write units a second.
     pub write_units_per_s: f64,

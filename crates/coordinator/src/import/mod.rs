@@ -176,10 +176,9 @@ pub(crate) async fn any(migration: &MigrationContext) -> Result<bool> {
 }
 
 /// Returns where the parts of a table go: under the name of the migration, so that two of them do not meet
-/// (I12), and in S3 under a name that no import had before. 1. Parts are copied, and written again after
-/// `--restart`.
-/// 2. They are copied again, but for one, and one of before stays that has as many items. 3. The counts of
-/// the job are those of the manifest, and a part is missing.
+/// (I12), and in S3 under a name that no import had before. 1. Parts are copied, and written again by a
+/// backfill from the start. 2. They are copied again, but for one, and one of before stays that has as many
+/// items. 3. The counts of the job are those of the manifest, and a part is missing.
 async fn destination(migration: &MigrationContext, binding: &TableBinding) -> Result<ImportDestination> {
     let import = &migration.options.import;
     let id = migration.source.migration_id().await?.unwrap_or_else(|| "unnamed".to_owned());

@@ -26,7 +26,7 @@ pub(crate) async fn recover_all(migration: &MigrationContext) -> Result<Recovere
     for entry in source.open_intents().await? {
         let Entry { id, step, detail, .. } = entry;
         if [journal::REPAIR_KEYS, journal::REPAIR_STATE, journal::COMPLETE].contains(&step.as_str()) {
-            // Its keys have not been read again, or the stores not compared. `repair` does that, and until
+            // Its keys have not been read again, or the stores not compared. A repair does that, and until
             // then it stays open here.
             continue;
         }

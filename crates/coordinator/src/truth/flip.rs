@@ -116,7 +116,7 @@ pub async fn copy_to_source(
         raise_source_sequences(&mut transaction, control, tables).await?;
         let epoch = flip_phase_at_least(&mut transaction, phase, epoch).await?;
         // 1. PostgreSQL refuses an item, an operator accepts that, and the way back goes through. 2. A
-        // trigger is off one day. 3. The comparison of `repair --state` would put a tombstone over the
+        // trigger is off one day. 3. The comparison of a repair of the state would put a tombstone over the
         // only copy.
         leave_accepted(&mut transaction, &names, epoch).await?;
         begin_late_requests(&mut transaction, control.request_lifetime()).await?;

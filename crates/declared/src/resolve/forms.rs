@@ -1,8 +1,8 @@
 //! Columns that a template writes in a form which no value of their type has.
 //!
 //! 1. A key is `{id:date}`, and `id` is a number. 2. The rule that keeps rows apart says that only a part of
-//! `id` is in the key, and to add it, which is done. 3. No row has a key: each is a dead letter, and only a
-//! `plan`, which reads some rows, says so before.
+//! `id` is in the key, and to add it, which is done. 3. No row has a key: each is a dead letter, and only
+//! the plan of the migration, which reads some rows, says so before.
 
 use lockstep_template::{Form, Part, Template};
 

@@ -41,7 +41,7 @@ pub use lockstep_core::LEASE_MAX;
 /// Options with which an instance presents itself.
 #[derive(Clone, Debug)]
 pub struct InstanceOptions {
-    /// Name of the instance in `status` and in notes; names need not differ.
+    /// Name of the instance in the status and in notes; names need not differ.
     pub name: String,
     /// Time for which it may go by the phase without an answer of the source. It is also what a step waits
     /// for a process that was killed, and how long reads go on while PostgreSQL is away.

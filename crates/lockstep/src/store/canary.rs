@@ -8,7 +8,8 @@ use lockstep_core::{Fields, MigratableTable, Result, Row, Unholdable};
 use super::reads::Comparison;
 use super::{Selection, Store};
 
-/// The queries of a table that are asked of both stores before reads move, and timed by `validate --latency`.
+/// The queries of a table that are asked of both stores before reads move, and timed where a comparison
+/// measures latency.
 ///
 /// Reads by key are made for every table. A table with queries of its own names them here, so that none of
 /// them moves untried:

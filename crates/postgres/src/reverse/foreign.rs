@@ -137,7 +137,7 @@ impl Source {
     /// All of it is done, or nothing.
     pub async fn mark_foreign(&self, binding: &TableBinding, places: &[String]) -> Result<u64> {
         let doing = "marking keys of items with versions of others";
-        // Alone, because a fresh version is ordered with no writer in flight: see `repair`.
+        // Alone, because a fresh version is ordered with no writer in flight: see `repair.rs`.
         let mut transaction = self.begin_marking().await?;
         let sql = format!(
             "WITH gone AS (

@@ -11,7 +11,7 @@
 //! `operators` (how those of the catalogue are spelled), `expired` (rows that make way for them),
 //! `numbered` (what no sequence is to give again), `unblock` (those that wait for each other), `items`
 //! (the reverse backfill's), `changed` (which items were taken, for the step that compares), `kept` (how
-//! far that has come), `put_back` (rows that PostgreSQL forgot), `standing` (what `status` shows).
+//! far that has come), `put_back` (rows that PostgreSQL forgot), `standing` (what the status shows).
 
 mod accepted;
 mod again;

@@ -124,7 +124,7 @@ impl Judge {
         references
     }
 
-    /// Returns what it all adds up to; `None` where it was not asked for. `complete` says that the table was
+    /// Returns what it all adds up to; `None` where it was not asked for. With `complete` the table was
     /// compared to its end.
     pub(crate) fn close(
         &self,

@@ -24,14 +24,53 @@ fn no_library_names_a_command_or_a_key() {
             }
             let text = files::read(&path);
             let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-            for literal in rust::parts(text).literals {
+            let parts = rust::parts(text);
+            for literal in &parts.literals {
                 let named = named(&continued(&literal.text), &commands, &keys);
                 found.extend(named.into_iter().map(|name| format!("{path}: {name}")));
             }
+            let named = named_in_comments(&parts, &commands, &keys);
+            found.extend(named.into_iter().map(|name| format!("{path} (comment): {name}")));
         }
     }
     let found: Vec<String> = found.into_iter().collect();
-    lists::check("advice", &found, "Use lockstep_core::Advice, and spell it in crates/cli/src/spelling.rs.");
+    lists::check(
+        "advice",
+        &found,
+        "Use lockstep_core::Advice, and spell it in crates/cli/src/spelling.rs. A comment names the act.",
+    );
+}
+
+/// Returns the names of both in comments. A word of the file's own code or literals is that: a module, a
+/// field, a table in SQL.
+fn named_in_comments(
+    parts: &rust::Parts,
+    commands: &BTreeSet<String>,
+    keys: &BTreeSet<String>,
+) -> Vec<String> {
+    let texts = parts.literals.iter().map(|literal| literal.text.as_str()).chain([parts.code.as_str()]);
+    let own: BTreeSet<&str> =
+        texts.flat_map(|text| text.split(|c: char| !(c.is_alphanumeric() || c == '_'))).collect();
+    let said = paragraphs(&parts.comments);
+    let named = said.iter().flat_map(|said| named(said, commands, keys));
+    named.filter(|name| !own.contains(name.trim_matches('`'))).collect()
+}
+
+/// Comments on neighbouring lines as one text, so that what is quoted across a break is whole.
+fn paragraphs(comments: &[rust::Piece]) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    let mut last = 0;
+    for comment in comments {
+        match said.last_mut().filter(|_| comment.line == last + 1) {
+            Some(text) => {
+                text.push(' ');
+                text.push_str(&comment.text);
+            }
+            None => said.push(comment.text.clone()),
+        }
+        last = comment.line;
+    }
+    said
 }
 
 fn is_of_tests(path: &str) -> bool {
@@ -90,7 +129,8 @@ fn named(text: &str, commands: &BTreeSet<String>, keys: &BTreeSet<String>) -> Ve
         named.push("cargo xtask".to_owned());
     }
     let quoted = text.split('`').skip(1).step_by(2);
-    let first = quoted.filter_map(|quoted| quoted.split(' ').next());
+    let typed = quoted.map(|quoted| quoted.strip_prefix("lockstep ").unwrap_or(quoted));
+    let first = typed.filter_map(|typed| typed.split(' ').next());
     named.extend(first.filter(|first| commands.contains(*first)).map(|first| format!("`{first}`")));
     // Flags of AWS's own program are not ours to spell.
     if !text.contains("aws ") {
@@ -123,4 +163,19 @@ fn a_command_a_flag_and_a_key_are_found_in_a_sentence_and_other_words_are_not() 
         of("SELECT lockstep.tables.name FROM t -- as `pg_settings` says; aws s3 rm --recursive").is_empty()
     );
     assert!(of("a relay, the source url and -- nothing").is_empty());
+    assert_eq!(of("as `lockstep worker` does"), ["`worker`"]);
+}
+
+#[test]
+fn a_comment_may_name_what_its_own_file_has_and_is_read_across_lines() {
+    let (commands, keys) = (commands(), keys());
+    let of = |text: &str| named_in_comments(&rust::parts(text), &commands, &keys);
+    assert_eq!(
+        of("//! What `repair\n//! --state` does, and `status`.\n"),
+        ["`repair`", "`status`", "--state"]
+    );
+    assert!(of("//! In reading order: `status`.\n\nmod status;\n").is_empty());
+    assert!(of("/// Rows of `tables`.\nconst ALL: &str = \"SELECT * FROM lockstep.tables\";\n").is_empty());
+    assert_eq!(of("// See source.url.\nlet (source, url) = at();\n"), ["source.url"]);
+    assert_eq!(of("let a = 1; // A `plan`.\nlet plan = 2;\n\n// And `doctor`.\n"), ["`doctor`"]);
 }

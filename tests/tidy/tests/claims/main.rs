@@ -13,5 +13,6 @@ mod links;
 mod modules;
 mod numbers;
 mod paths;
+mod sizes;
 mod supply;
 mod workflows;

@@ -4,8 +4,8 @@
 //! Before the completion a tombstone has no expiry. 1. A backfill, a relay or a way back may bring a state
 //! that is older than the deletion. 2. How old it can be has no bound that holds for all of them: a backfill
 //! that was paused, a feed that reads its stream again, a source that was restored. 3. Over a tombstone that
-//! has expired, the deleted row comes back. They are one a deleted key, and `complete --purge tombstones`
-//! takes them out.
+//! has expired, the deleted row comes back. They are one a deleted key, and the completion takes
+//! them out where it is asked to.
 //!
 //! After the completion no process brings states any more: each write of a store is conditional on what it
 //! has read at its place. An update or a deletion that arrives late finds nothing and is refused. Only an
