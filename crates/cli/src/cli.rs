@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, checklist, cleanup, complete, cost, dead_letters, doctor, dynamo_server, init,
-    migrate, orphans, plan, relay, repair, report, reverse_feed, rights, rollback, seed, serve, set,
-    settings, status, tables, test_operation, tune, uninstall, validate, worker,
+    advance, backfill, checklist, cleanup, complete, cost, dead_letters, doctor, init, migrate, orphans,
+    plan, relay, repair, report, reverse_feed, rights, rollback, seed, serve, set, settings, status, tables,
+    test_operation, tune, uninstall, validate, worker,
 };
 use crate::config::Setting;
 use crate::help;
@@ -161,7 +161,8 @@ pub enum Command {
     Grants(rights::GrantArgs),
     #[allow(missing_docs)]
     #[command(hide = true)]
-    DynamoServer(dynamo_server::Args),
+    #[cfg(feature = "embedded")]
+    DynamoServer(crate::commands::dynamo_server::Args),
 }
 
 impl Command {
@@ -197,8 +198,9 @@ impl Command {
             | Self::Cost(_)
             | Self::Checklist(_)
             | Self::IamPolicy(_)
-            | Self::Grants(_)
-            | Self::DynamoServer(_) => Vec::new(),
+            | Self::Grants(_) => Vec::new(),
+            #[cfg(feature = "embedded")]
+            Self::DynamoServer(_) => Vec::new(),
         }
     }
 }

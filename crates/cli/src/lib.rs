@@ -222,6 +222,7 @@ pub fn run_command(command: Command, startup: Startup) -> LocalBoxFuture<'static
 }
 
 async fn dispatch(command: Command, startup: Startup) -> anyhow::Result<Exit> {
+    #[cfg(feature = "embedded")]
     if let Command::DynamoServer(args) = command {
         // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
         return commands::dynamo_server::run(args, startup.cancel).await;
@@ -268,7 +269,9 @@ async fn dispatch(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::Serve(args) => Box::pin(commands::serve::run(context, args)).await,
         Command::IamPolicy(args) => commands::rights::iam_policy(context, args).await,
         Command::Grants(args) => commands::rights::grant(context, args).await,
-        Command::DynamoServer(_) | Command::Init(_) => unreachable!("it was run above"),
+        Command::Init(_) => unreachable!("it was run above"),
+        #[cfg(feature = "embedded")]
+        Command::DynamoServer(_) => unreachable!("it was run above"),
     }
 }
 

@@ -1,19 +1,24 @@
 //! The two stores of a run: those that are configured, or embedded ones that live as long as the run.
 
+#[cfg(feature = "embedded")]
+mod embedded;
+#[cfg(not(feature = "embedded"))]
+#[path = "stores/not_embedded.rs"]
+mod embedded;
+
 use std::time::Duration;
 
-use anyhow::Context as _;
 use lockstep_coordinator::{refuse_a_second, require_current};
 use lockstep_core::Kind;
 use lockstep_dynamo::Target;
-use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
 use lockstep_postgres::Source;
 use serde::Serialize;
 
 use crate::Context;
 use crate::config::{Config, Standing};
 use crate::exit::Failure;
-use crate::ui::{Ui, seconds};
+use crate::ui::Ui;
+use embedded::Embedded;
 
 /// Both stores, connected.
 #[derive(Debug)]
@@ -23,20 +28,6 @@ pub struct Stores {
     /// DynamoDB.
     pub target: Target,
     embedded: Option<Embedded>,
-}
-
-#[derive(Debug)]
-struct Embedded {
-    postgres: Postgres,
-    dynamo: EmbeddedDynamo,
-}
-
-#[derive(Debug)]
-enum EmbeddedDynamo {
-    /// Server in this process, and gone with it.
-    Ours(Dynamo),
-    /// Server in a process of its own, because it is to be kept.
-    Detached(DetachedDynamo),
 }
 
 /// Stores that were left running, and how to reach and to remove them. The password is that of a throw-away
@@ -186,42 +177,19 @@ impl Stores {
             return Self::configured(config, ui).await;
         }
         if context.demo().is_none() {
-            return Err(Failure::usage(
-                "there are tables to move, and no source to read them from: set source.url (LOCKSTEP_SOURCE__URL), and the target; `cargo xtask dynamo-server --port 8000` serves an embedded one for a rehearsal",
-            ));
-        }
-        ui.say("No stores are configured: starting a throw-away PostgreSQL and an embedded DynamoDB …");
-        let begun = std::time::Instant::now();
-        let dynamo = async {
-            anyhow::Ok(if keep {
-                let program = std::env::current_exe()
-                    .context("looking for this program, to start the embedded DynamoDB")?;
-                EmbeddedDynamo::Detached(DetachedDynamo::spawn(&program, ["dynamo-server"]).await?)
+            let rehearsal = if cfg!(feature = "embedded") {
+                "; `cargo xtask dynamo-server --port 8000` serves an embedded one for a rehearsal"
             } else {
-                EmbeddedDynamo::Ours(Dynamo::start().await?)
-            })
-        };
-        let (postgres, dynamo) = tokio::join!(Postgres::start(PostgresOptions::default()), dynamo);
-        let (postgres, dynamo) = match (postgres, dynamo) {
-            (Ok(postgres), Ok(dynamo)) => (postgres, dynamo),
-            (Err(error), Ok(EmbeddedDynamo::Detached(dynamo))) => {
-                // No other process would ever end it.
-                dynamo.kill().await?;
-                return Err(error.into());
-            }
-            (Err(error), _) => return Err(error.into()),
-            (Ok(_), Err(error)) => return Err(error),
-        };
-        let embedded = Embedded { postgres, dynamo };
-        ui.say(&format!(
-            "  PostgreSQL on 127.0.0.1:{}, DynamoDB at {}, up in {}",
-            embedded.postgres.port(),
-            embedded.endpoint_url(),
-            seconds(begun.elapsed().as_secs_f64())
-        ));
+                ""
+            };
+            return Err(Failure::usage(format!(
+                "there are tables to move, and no source to read them from: set source.url \
+                 (LOCKSTEP_SOURCE__URL), and the target{rehearsal}"
+            )));
+        }
+        let embedded = Embedded::start(keep, ui).await?;
         let source =
-            Source::connect_as_operator(&config.source_options_for(embedded.postgres.url().to_owned()))
-                .await?;
+            Source::connect_as_operator(&config.source_options_for(embedded.source_url().to_owned())).await?;
         let target = Target::connect(config.emulator_options_for(embedded.endpoint_url())).await;
         Ok(Self { source, target, embedded: Some(embedded) })
     }
@@ -243,22 +211,9 @@ impl Stores {
     /// When a store does not end. The rows that were moved are not affected.
     pub async fn close(self, keep: bool) -> anyhow::Result<Option<Kept>> {
         self.source.close().await;
-        let Some(Embedded { postgres, dynamo }) = self.embedded else { return Ok(None) };
-        match (dynamo, keep) {
-            (EmbeddedDynamo::Detached(dynamo), true) => {
-                let endpoint_url = dynamo.endpoint_url().to_owned();
-                let kept = postgres.keep().await?;
-                let removal = format!("{}; kill {}", kept.removal, dynamo.pid());
-                Ok(Some(Kept { source_url: kept.url, endpoint_url, removal }))
-            }
-            (EmbeddedDynamo::Detached(dynamo), false) => {
-                let (postgres, dynamo) = tokio::join!(postgres.stop(), dynamo.kill());
-                Ok(postgres.and(dynamo).map(|()| None)?)
-            }
-            (EmbeddedDynamo::Ours(dynamo), _) => {
-                let (postgres, dynamo) = tokio::join!(postgres.stop(), dynamo.stop());
-                Ok(postgres.and(dynamo).map(|()| None)?)
-            }
+        match self.embedded {
+            Some(embedded) => embedded.close(keep).await,
+            None => Ok(None),
         }
     }
 }
@@ -326,15 +281,6 @@ async fn acts_on(config: &Config, source: &Source, target: &Target) -> String {
         tables.join(", "),
         config.control_table()
     )
-}
-
-impl Embedded {
-    fn endpoint_url(&self) -> &str {
-        match &self.dynamo {
-            EmbeddedDynamo::Ours(dynamo) => dynamo.endpoint_url(),
-            EmbeddedDynamo::Detached(dynamo) => dynamo.endpoint_url(),
-        }
-    }
 }
 
 impl Kept {

@@ -78,6 +78,14 @@ impl Continuity {
     pub fn losses(&self) -> Vec<Loss> {
         self.source.as_ref().map(|source| losses(source, &self.tables)).unwrap_or_default()
     }
+
+    /// Returns the target tables that could not be asked, each with why: of these a loss may be unknown.
+    pub fn untold(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tables.iter().filter_map(|table| match &table.found {
+            Found::Unknown(why) => Some((table.target_name.as_str(), why.as_str())),
+            Found::Gone | Found::There { .. } => None,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::complete::Archive;
 use crate::error::{CoordinatorError, Result};
 use crate::gate::{Collector, GateResult, Observer};
+use crate::gates::nothing_else_depends;
 use crate::options::MigrationContext;
 use crate::records;
 use crate::status::late_writes_until;
@@ -140,16 +141,10 @@ async fn take_out(
         is_a_copy(migration, options, &mut gates).await?;
     } else {
         is_the_truth(migration, &mut gates).await?;
-        nothing_is_only_in_the_target(migration, options.give_up_lost, &mut gates).await?;
+        nothing_is_only_in_the_target(migration, options, &mut gates).await?;
     }
     none_is_at_work(migration, &mut gates).await?;
-    let others = source.dependents_on_schema().await?;
-    gates.add(GateResult::check(
-        "nothing else depends on schema lockstep",
-        others.is_empty(),
-        if others.is_empty() { "only what is Lockstep's".to_owned() } else { others.join(", ") },
-        "drop that first: it is not Lockstep's, and would go with the schema",
-    ));
+    gates.add(nothing_else_depends(source).await?);
     // It reads whole tables, so not where something else refuses already.
     if options.drop_target_tables && gates.report.passed() {
         holds_nothing_else(migration, &mut gates, observer).await?;

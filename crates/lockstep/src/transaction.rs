@@ -61,6 +61,8 @@ impl Transaction {
     /// captured, and a relay delivers them.
     ///
     /// It must not end the transaction: [`Transaction::commit`] then fails, whatever was committed by it.
+    /// What it sets for the session holds until the transaction ends, whether it says `LOCAL` or not, but for
+    /// `synchronous_commit`: a commit is on disk before it is answered.
     ///
     /// ```no_run
     /// # use lockstep::{Result, Transaction};
@@ -73,7 +75,7 @@ impl Transaction {
     /// # }
     /// ```
     pub fn sql(&mut self) -> &mut PgConnection {
-        &mut self.write.sql
+        self.write.sql.lend()
     }
 
     /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.

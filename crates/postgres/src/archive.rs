@@ -17,6 +17,7 @@ use super::completions::{MEMORY, MEMORY_OF_JOURNALS};
 use super::guard::{GUARD, is_guarded, is_guarded_as_moved};
 use super::partitions;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
+use super::uninstall::dependents;
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive, vacuum};
 
 /// The same of each row, for statements that name a partition.
@@ -37,7 +38,7 @@ pub struct Ending {
 
 impl Source {
     /// Takes out the triggers and schema `lockstep`, and leaves the record, a copy of the journal, and the
-    /// guards: all of it, or nothing.
+    /// guards: all of it, or nothing. Returns what of others went with the schema, in PostgreSQL's words.
     ///
     /// # Errors
     /// [`Kind::Busy`] when a lock could not be acquired within `lock_timeout`; the driver's.
@@ -50,12 +51,17 @@ impl Source {
         tables: &[TableBinding],
         ending: &Ending,
         lock_timeout: Duration,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
         let doing = "taking Lockstep out of the source";
         let mut transaction = self.begin(doing).await?;
+        // The tables before the barrier, as where Lockstep is uninstalled: a script that goes on writing has
+        // its table, and waits in the trigger for the barrier, which would be ours while we wait for the table.
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
         for binding in tables {
             if is_there(&mut transaction, binding).await? {
                 vacuum::hold_off(&mut transaction, &binding.relation.sql()).await?;
+                let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", binding.relation.sql());
+                transaction.execute(AssertSqlSafe(lock)).await.doing(doing)?;
             }
         }
         take_exclusive(&mut transaction, lock_timeout).await?;
@@ -72,7 +78,7 @@ impl Source {
         .await
         .doing(doing)?;
         if is_done {
-            return Ok(());
+            return Ok(Vec::new());
         }
         // An earlier version's schema may have neither identity nor contract.
         sqlx::query(
@@ -108,11 +114,14 @@ impl Source {
             statements.extend(of_table(binding));
             statements.extend(of_partitions(&mut transaction, binding).await?);
         }
-        statements.push("DROP SCHEMA lockstep CASCADE".to_owned());
         for statement in statements {
             transaction.execute(AssertSqlSafe(statement)).await.doing(doing)?;
         }
-        transaction.commit().await.doing(doing)
+        // A gate has asked before the end was decided. From here on it waits for no other role.
+        let others = dependents(&mut transaction).await?;
+        transaction.execute("DROP SCHEMA lockstep CASCADE").await.doing(doing)?;
+        transaction.commit().await.doing(doing)?;
+        Ok(others)
     }
 
     /// Appends an entry to the journal of a migration that is complete, of this identity; returns its number.

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
 use super::Source;
+use super::session_settings::is_as_made;
 use super::sessions::{Session, Sessions};
 
 /// A transaction of the source, rolled back when it is dropped.
@@ -16,6 +17,7 @@ pub struct SourceTransaction {
     /// Gone only while it ends.
     session: Option<Session>,
     begun: bool,
+    is_lent: bool,
 }
 
 impl SourceTransaction {
@@ -26,7 +28,7 @@ impl SourceTransaction {
     #[crate::boxed]
     pub async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
         PgTransactionManager::commit(&mut self).await?;
-        self.keep();
+        self.keep().await;
         Ok(())
     }
 
@@ -37,11 +39,25 @@ impl SourceTransaction {
     #[crate::boxed]
     pub async fn rollback(mut self) -> std::result::Result<(), sqlx::Error> {
         PgTransactionManager::rollback(&mut self).await?;
-        self.keep();
+        self.keep().await;
         Ok(())
     }
 
-    fn keep(&mut self) {
+    /// Returns the connection for statements that are not ours. Its session is given to the next write only
+    /// where they have left its settings as they were.
+    ///
+    /// 1. An application's own statement is `SET synchronous_commit = off`, or `SET ROLE`. 2. It commits, and
+    /// the session goes to another write. 3. That one is answered before it is on disk, or is another role's.
+    pub fn lend(&mut self) -> &mut PgConnection {
+        self.is_lent = true;
+        self
+    }
+
+    async fn keep(&mut self) {
+        if self.is_lent && !is_as_made(self).await.unwrap_or(false) {
+            // What is dropped closes it.
+            return;
+        }
         if let Some(session) = self.session.take() {
             session.keep();
         }
@@ -58,6 +74,8 @@ impl Drop for SourceTransaction {
     /// there, hears that it is done, and it never commits.
     fn drop(&mut self) {
         match &mut self.session {
+            // What was set in it may have been committed by a statement that is not ours.
+            Some(session) if self.is_lent => session.close_on_drop(),
             Some(session) if self.begun => PgTransactionManager::start_rollback(session),
             Some(session) => session.close_on_drop(),
             None => {}
@@ -81,8 +99,11 @@ impl Source {
 
 /// Begins a transaction by the statements in `sql`.
 pub(super) async fn begin_with(sessions: &Sessions, sql: String, doing: &str) -> Result<SourceTransaction> {
-    let mut transaction =
-        SourceTransaction { session: Some(sessions.take().await.doing(doing)?), begun: false };
+    let mut transaction = SourceTransaction {
+        session: Some(sessions.take().await.doing(doing)?),
+        begun: false,
+        is_lent: false,
+    };
     PgTransactionManager::begin(&mut transaction, Some(AssertSqlSafe(sql).into_sql_str()))
         .await
         .doing(doing)?;

@@ -7,7 +7,7 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Fields, Kind, Result, SourceKey, Version};
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::binding::{digest_sql, quote_literal};
@@ -67,6 +67,31 @@ const STATE: &str = "(s.xmin::text || s.ctid::text)";
 /// Number of times that a row may move between being read and being set aside. Only writers and `VACUUM FULL`
 /// move one.
 const SET_ASIDE_TRIES: u32 = 20;
+
+const LISTING: &str = "listing dead letters";
+
+/// Returns the dead letters of a table, as [`Source::dead_letters`] does.
+pub(crate) async fn letters(
+    connection: &mut PgConnection,
+    table: &str,
+    limit: i64,
+) -> Result<Vec<DeadLetter>> {
+    let sql = format!(
+        "SELECT table_name, CASE WHEN {long} THEN pg_catalog.left(key::text, {KEY_CHARS_SHOWN}) || '…'
+                                 ELSE key::text END AS key,
+             version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
+         FROM lockstep.dead_letters WHERE table_name = $1
+         UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
+                          (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz AS acknowledged_at,
+                              pg_catalog.to_jsonb(a) ->> 'acknowledged_by'
+         FROM lockstep.reverse_again a WHERE table_name = $1
+             AND {}
+         ORDER BY acknowledged_at NULLS FIRST, found_at, key LIMIT $2",
+        is_letter_sql(),
+        long = format_args!("{} > {KEY_CHARS_SHOWN}", super::page::key_bytes_sql("key")),
+    );
+    sqlx::query_as(AssertSqlSafe(sql)).bind(table).bind(limit).fetch_all(connection).await.doing(LISTING)
+}
 
 /// Tells whether a row, whose columns come after one of ours, is what was read before.
 fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
@@ -216,32 +241,15 @@ impl Source {
     // By `to_jsonb`, here and where they are counted: commands that only read also read the schema of an
     // older Lockstep, which has no such columns.
 
-    /// Returns the dead letters of a table, at most `limit`, oldest first.
+    /// Returns the dead letters of a table, at most `limit`: those first that no operator has acknowledged, and
+    /// of either the oldest.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn dead_letters(&self, table: &str, limit: i64) -> Result<Vec<DeadLetter>> {
-        let sql = format!(
-            "SELECT table_name, CASE WHEN {long} THEN pg_catalog.left(key::text, {KEY_CHARS_SHOWN}) || '…'
-                                     ELSE key::text END AS key,
-                 version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
-             FROM lockstep.dead_letters WHERE table_name = $1
-             UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
-                              (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,
-                                  pg_catalog.to_jsonb(a) ->> 'acknowledged_by'
-             FROM lockstep.reverse_again a WHERE table_name = $1
-                 AND {}
-             ORDER BY found_at, key LIMIT $2",
-            is_letter_sql(),
-            long = format_args!("{} > {KEY_CHARS_SHOWN}", super::page::key_bytes_sql("key")),
-        );
-        sqlx::query_as(AssertSqlSafe(sql))
-            .bind(table)
-            .bind(limit)
-            .fetch_all(self.pool())
-            .await
-            .doing("listing dead letters")
+        let mut connection = self.pool().acquire().await.doing(LISTING)?;
+        letters(&mut connection, table, limit).await
     }
 
     /// Counts the dead letters of a table, and those of them that no operator has acknowledged.

@@ -15,10 +15,12 @@ use super::{Relation, Source, TableBinding};
 
 const DOING: &str = "asking whose code the writes of a table run";
 
-/// A table and its partitions.
+/// A table with everything that a statement over it reads: partitions, and tables that inherit from it.
 const TABLES: &str = "
-    SELECT pg_catalog.to_regclass($1)::oid WHERE pg_catalog.to_regclass($1) IS NOT NULL
-    UNION SELECT l.relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS l";
+    WITH RECURSIVE tree (oid) AS (
+        SELECT pg_catalog.to_regclass($1)::oid WHERE pg_catalog.to_regclass($1) IS NOT NULL
+        UNION SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)
+    SELECT t.oid FROM tree t";
 
 /// The types of their columns, with what those are made of.
 pub(crate) const TYPES: &str = "
@@ -74,6 +76,9 @@ const CODE: &str = "
             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
             WHERE i.indrelid = ANY($1)
         UNION ALL
+        SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 'statistics ' || s.stxname
+            FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = ANY($1)
+        UNION ALL
         -- A partition is chosen by a function of the key.
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, 'table ' || c.relname
             FROM pg_catalog.pg_class c WHERE c.oid = ANY($1)
@@ -97,7 +102,10 @@ const CODE: &str = "
             FROM pg_catalog.pg_type p WHERE p.oid = ANY($2) AND p.typtype <> 'm'
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = p.oid)
         UNION ALL
-        SELECT 'partition ' || c.relname, c.relowner FROM pg_catalog.pg_class c WHERE c.oid = ANY($1)
+        -- The owner of each may give it such code at any time.
+        SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)
+                    THEN 'partition ' ELSE 'table ' END || c.relname, c.relowner
+            FROM pg_catalog.pg_class c WHERE c.oid = ANY($1)
         UNION ALL
         -- Of a type of our tables to another one, to text, or to JSON, and back.
         SELECT 'the cast from ' || s.typname || ' to ' || t.typname, p.proowner
@@ -115,11 +123,11 @@ const CODE: &str = "
     ORDER BY 1";
 
 /// Kinds of code that a mere read of a table runs: PostgreSQL works out their constants while it plans,
-/// before it asks for a right.
-const READ: [&str; 3] = ["index ", "constraint ", "table "];
+/// before it asks for a right. And whose the table and its partitions are, who may give them such code.
+const READ: [&str; 5] = ["index ", "constraint ", "table ", "partition ", "statistics "];
 
 impl Source {
-    /// Triggers, constraints, expressions, rules, indexes, types, casts and partitions of a table that run
+    /// Triggers, constraints, expressions, rules, indexes, statistics, types, casts and partitions of a table that run
     /// code of a role that is neither ours, nor the table's owner, nor a superuser, or may have it run at any
     /// time: `trigger name (role)`.
     ///
@@ -135,8 +143,9 @@ impl Source {
     }
 }
 
-/// Indexes, constraints and keys of partitioning of a relation that is read, which call code of a role that
-/// is neither ours, nor a superuser, nor the owner of the moved table.
+/// Indexes, constraints, statistics and keys of partitioning of a relation that is read, which call code of a
+/// role that is neither ours, nor a superuser, nor the owner of the moved table, and what of it is such a
+/// role's.
 pub(crate) async fn code_of_reads(
     connection: &mut PgConnection,
     relation: &Relation,

@@ -145,13 +145,23 @@ pub async fn id_assigned(transaction: &mut PgConnection) -> Result<TransactionId
     parse_xid(id)
 }
 
-/// Tells whether a transaction is still the one of `id`, and was not ended by a statement in it.
+/// Tells whether a transaction is still the one of `id`, and was not ended by a statement in it. What it
+/// commits is on disk before that is answered, whatever a statement in it has set.
 ///
 /// # Errors
 /// The driver's, as of a transaction in which a statement has failed.
 #[crate::boxed]
 pub async fn is_under_way(transaction: &mut PgConnection, id: TransactionId) -> Result<bool> {
-    Ok(id_under_way(transaction).await? == Some(id))
+    // The path may be one that a statement has set.
+    let now: (Option<String>, Option<String>) = sqlx::query_as(
+        "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text,
+             CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
+                  THEN pg_catalog.set_config('synchronous_commit', 'on', true) END",
+    )
+    .fetch_one(transaction)
+    .await
+    .doing("looking whether a transaction is under way")?;
+    Ok(now.0.map(parse_xid).transpose()? == Some(id))
 }
 
 async fn begin_behind_barrier(

@@ -1,21 +1,15 @@
 //! Rows that refer to nothing (R25): the tables they refer to stay behind, so the source alone can tell.
 
-use std::time::Duration;
-
-use lockstep_core::{Doing, Kind, Reference, Result, Window};
+use lockstep_core::{Doing, Reference, Result, Window};
 
 use super::window::window_sql;
 use sqlx::AssertSqlSafe;
 
-use super::barrier::limit_lock_waits;
 use super::binding::{Relation, quote_identifier};
 use super::catalog::UNDER_DOMAINS;
 use super::foreign_code::code_of_reads;
-use super::trusted::{is_alike_sql, is_trusted_sql};
+use super::trusted::is_alike_sql;
 use super::{Source, TableBinding};
-
-/// Longest wait for a table of a stranger.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Rows whose reference leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +34,8 @@ pub enum Referred {
 struct To {
     schema: String,
     name: String,
+    /// Owner of the table.
     owner: String,
-    /// A foreign key says so, and not the name alone.
-    by_foreign_key: bool,
-    is_trusted: bool,
 }
 
 /// Whether the column that is referred to is there, and both are of one type, or of PostgreSQL's own.
@@ -57,9 +49,8 @@ impl Source {
     /// Returns the table that a reference leads to: that of the foreign key, if there is one; else the one of
     /// that name beside this table.
     async fn referred(&self, binding: &TableBinding, reference: &Reference) -> Result<Option<To>> {
-        sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT n.nspname::text AS schema, c.relname::text AS name, r.rolname::text AS owner,
-                 k.is_there AS by_foreign_key, {} AS is_trusted
+        sqlx::query_as(
+            "SELECT n.nspname::text AS schema, c.relname::text AS name, r.rolname::text AS owner
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              JOIN pg_roles r ON r.oid = c.relowner
              CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid
@@ -67,8 +58,7 @@ impl Source {
              WHERE c.relname = $2 AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
                  AND (k.is_there OR n.nspname = $3)
              ORDER BY NOT k.is_there, n.nspname <> $3 LIMIT 1",
-            is_trusted_sql("c.relowner", "$1"),
-        )))
+        )
         .bind(binding.relation.sql())
         .bind(reference.to_table)
         .bind(&binding.relation.schema)
@@ -80,9 +70,11 @@ impl Source {
     /// Counts the rows that refer to a row that is not there, in one statement over both tables. NULL refers
     /// to nothing and is no error.
     ///
-    /// Not where the table is a stranger's, for whom a read would run code: 1. There is no table of that
-    /// name. 2. Another role makes one, of a type with a cast by a function of its own. 3. The comparison of
-    /// the columns calls it, with the rights of the operator. That role keeps nothing from being compared.
+    /// Not where a read of the table could run code of another role, with the rights of the operator: 1. A
+    /// foreign key leads to a table of such a role, or a partition or a child of it is that role's. 2. The
+    /// role gives it an index, a constraint or statistics of an expression that calls its function, at any
+    /// time: no lock that a reader may take keeps it from that. 3. PostgreSQL works such expressions out
+    /// while it plans our statement. That role keeps nothing from being compared.
     ///
     /// # Errors
     /// The driver's.
@@ -103,24 +95,10 @@ impl Source {
             return unchecked("there is no such column here".to_owned());
         };
         let whose = format!("the table {}.{} is of role {}", found.schema, found.name, found.owner);
-        if !found.is_trusted && !found.by_foreign_key {
-            return unchecked(format!("{whose}, whose code reading it could run"));
-        }
         let to = Relation { schema: found.schema, name: found.name };
         let mut transaction = self.begin(doing).await?;
-        if !found.is_trusted {
-            // Its columns stay as they are from here on. A role that keeps it locked holds no comparison up.
-            limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
-            let lock = AssertSqlSafe(format!("LOCK TABLE {} IN ACCESS SHARE MODE", to.sql()));
-            match sqlx::query(lock).persistent(false).execute(&mut *transaction).await.doing(doing) {
-                Err(error) if error.kind == Kind::Busy => {
-                    return unchecked(format!("{whose}, and is locked"));
-                }
-                locked => locked?,
-            };
-            if let Some(code) = code_of_reads(&mut transaction, &to, binding).await?.into_iter().next() {
-                return unchecked(format!("{whose}, and reading it runs code of the {code}"));
-            }
+        if let Some(code) = code_of_reads(&mut transaction, &to, binding).await?.into_iter().next() {
+            return unchecked(format!("{whose}, and reading it could run code of another role: {code}"));
         }
         let columns: Option<Columns> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT t.attname IS NOT NULL AS is_there, coalesce({}, false) AS are_alike

@@ -25,34 +25,60 @@ pub(crate) fn connect_options(options: &SourceOptions) -> Result<PgConnectOption
         // Or else a statement that is slow is logged, with the keys that are spelled into it.
         .disable_statement_logging()
         .application_name(&options.application_name)
-        // Keys and literals must read the same in every session, whatever the role's defaults are.
-        .options([
-            ("TimeZone", "UTC"),
-            ("standard_conforming_strings", "on"),
-            // A RAISE WARNING of an application's trigger may hold values, and the driver logs it.
-            ("client_min_messages", "error"),
-        ])
-        // Or else a policy hides rows, and a row that is hidden looks like one that was deleted: with it off
-        // PostgreSQL refuses.
-        .options([("row_security", "off")])
-        // Text of ours is compared as text: keys, fingerprints, rows.
-        .options([("IntervalStyle", "postgres"), ("bytea_output", "hex"), ("quote_all_identifiers", "off")])
-        .options([
-            ("transform_null_equals", "off"),
-            ("array_nulls", "on"),
-            ("lc_monetary", "C"),
-            ("xmloption", "content"),
-        ])
         // Not `default_transaction_read_only`: a server that was made read-only is no source, and `node` says
-        // so. A role's bound for its own queries would end a comparison of hours, and a wait that has a bound
-        // of its own.
-        .options([("statement_timeout", "0"), ("lock_timeout", "0")])
-        // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect
-        // is in the target (I9).
-        .options([
-            ("synchronous_commit", "on"),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
-        ]))
+        // so.
+        .options(SETTINGS))
+}
+
+/// Settings that are given to a session as it begins, as the server says them.
+const SETTINGS: [(&str, &str); 15] = [
+    // Keys and literals must read the same in every session, whatever the role's defaults are.
+    ("TimeZone", "UTC"),
+    ("standard_conforming_strings", "on"),
+    // A RAISE WARNING of an application's trigger may hold values, and the driver logs it.
+    ("client_min_messages", "error"),
+    // Or else a policy hides rows, and a row that is hidden looks like one that was deleted: with it off
+    // PostgreSQL refuses.
+    ("row_security", "off"),
+    // Text of ours is compared as text: keys, fingerprints, rows.
+    ("IntervalStyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("quote_all_identifiers", "off"),
+    ("transform_null_equals", "off"),
+    ("array_nulls", "on"),
+    ("lc_monetary", "C"),
+    ("xmloption", "content"),
+    // A role's bound for its own queries would end a comparison of hours, and a wait that has a bound of its
+    // own.
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in
+    // the target (I9).
+    ("synchronous_commit", "on"),
+    ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
+];
+
+/// Tells whether the settings of a session are those that it was made with, and it is the role's that
+/// connected. A stricter `synchronous_commit` may be the server's own.
+pub(crate) async fn is_as_made(connection: &mut PgConnection) -> std::result::Result<bool, sqlx::Error> {
+    let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.into_iter().unzip();
+    let sql = format!(
+        "SELECT current_user OPERATOR(pg_catalog.=) session_user
+             AND pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) ANY (ARRAY[$3,
+                 pg_catalog.current_setting('{kept}')])
+             AND pg_catalog.current_setting('default_transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'
+             AND (SELECT pg_catalog.bool_and(pg_catalog.current_setting(name) OPERATOR(pg_catalog.=) value
+                      OR name OPERATOR(pg_catalog.=) 'synchronous_commit'
+                          AND pg_catalog.current_setting(name) OPERATOR(pg_catalog.=) 'remote_apply')
+                  FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS s (name, value))",
+        kept = path::KEPT_IN,
+    );
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(names)
+        .bind(values)
+        .bind(path::OWN)
+        .fetch_one(connection)
+        .await
 }
 
 /// Makes a session's commits durable, its isolation the one that our transactions are written for, and its

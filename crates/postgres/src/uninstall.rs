@@ -154,6 +154,6 @@ impl Source {
 
 const LOOKING: &str = "looking for what depends on schema lockstep";
 
-async fn dependents(connection: &mut PgConnection) -> Result<Vec<String>> {
+pub(crate) async fn dependents(connection: &mut PgConnection) -> Result<Vec<String>> {
     sqlx::query_scalar(DEPENDENTS).fetch_all(connection).await.doing(LOOKING)
 }

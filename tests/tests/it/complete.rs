@@ -176,6 +176,50 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
 }
 
+/// 1. A role that may read the control schema has made a table with a column of a type of it. 2. The migration
+/// is completed, the schema is dropped with what depends on it, and the column is gone, with what was in it.
+#[tokio::test]
+async fn what_others_have_made_of_schema_lockstep_keeps_it_from_its_end() {
+    let world = dynamo_only().await;
+    for (made, named, dropped) in [
+        ("CREATE TABLE kept (was lockstep.control)", "kept", "DROP TABLE kept"),
+        ("CREATE VIEW seen AS SELECT phase FROM lockstep.control", "seen", "DROP VIEW seen"),
+    ] {
+        world.sql(made).await;
+        let refused = completed(&world, &Kept::default()).await.expect_err("it would go").to_string();
+        assert!(refused.contains("depends on schema lockstep") && refused.contains(named), "{refused}");
+        let record = world.control().record().await.expect("read").expect("a record");
+        assert!(record.completed_at.is_none(), "nothing was decided");
+        world.sql(dropped).await;
+    }
+    completed(&world, &Kept::default()).await.expect("nothing else is in its way");
+    is_left_whole(&world).await;
+}
+
+/// 1. The end takes the barrier, and then waits for a table that a script goes on writing. 2. The script has the
+/// table, and waits in the trigger for the barrier. So the table comes first.
+#[tokio::test]
+async fn the_end_waits_for_tables_in_use_without_the_barrier() {
+    let world = dynamo_only().await;
+    let mut script = world.strangers().begin().await.expect("begun");
+    sqlx::query("LOCK TABLE payments IN ROW EXCLUSIVE MODE").execute(&mut *script).await.expect("locked");
+    let kept = Kept::default();
+    let ends = completed(&world, &kept);
+    let lets_go = async {
+        let waits =
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'payments'::regclass AND NOT granted
+            AND mode = 'AccessExclusiveLock')";
+        eventually("the end waits for the table", || async { world.value::<bool>(waits).await }).await;
+        let barred = "SELECT EXISTS (SELECT FROM pg_locks b JOIN pg_locks t USING (pid) WHERE b.locktype = 'advisory'
+            AND b.mode = 'ExclusiveLock' AND b.granted AND t.relation = 'payments'::regclass AND NOT t.granted)";
+        assert!(!world.value::<bool>(barred).await, "a writer that has the table can have the barrier");
+        script.rollback().await.expect("rolled back");
+    };
+    let (completed, ()) = tokio::join!(ends, lets_go);
+    completed.expect("the end comes");
+    is_left_whole(&world).await;
+}
+
 #[tokio::test]
 async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
     let world = dynamo_only().await;

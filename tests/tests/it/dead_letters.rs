@@ -6,10 +6,12 @@ use lockstep_core::{Phase, SourceKey};
 use lockstep_postgres::{RangeRead, Source, SourceOptions};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, logs, outgrow, payment_key, payments};
-use lockstep_tests::world::{LOGS, PAYMENTS, backfill, run};
+use lockstep_tests::world::{LOGS, PAYMENTS, backfill, eventually, run};
 use lockstep_validator::{ValidateOptions, validate};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
+
+use crate::process::{command, ended};
 
 /// Spoils six rows of each kind that no item can hold.
 async fn spoil(world: &World) {
@@ -172,6 +174,56 @@ async fn dead_letters_keep_reads_on_the_source_until_someone_accepts_them() {
     lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("acknowledges");
     world.record_verdict().await;
     coordinator.step(Phase::HybridRead, None, &()).await.expect("accepted");
+}
+
+/// 1. A row is listed. 2. Whatever sets it aside in another state has not committed that yet, when what was listed
+/// is accepted. 3. The state that is accepted is the other one.
+#[tokio::test]
+async fn a_state_that_is_set_aside_while_the_listed_one_is_accepted_is_not_accepted() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.sql(&format!("{}; {}", log(1, "a"), outgrow(1))).await;
+    world.relay_until_empty().await;
+    let listed = world.source.open_letters(&[LOGS]).await.expect("listed");
+    assert_eq!(listed.count, 1);
+    let mut other = world.strangers().begin().await.expect("begun");
+    sqlx::query("UPDATE lockstep.dead_letters SET version = version + 1")
+        .execute(&mut *other)
+        .await
+        .expect("set");
+    let accepts = world.source.acknowledge_listed(&[LOGS], "an operator", &listed.mark);
+    let commits = async {
+        eventually("it waits", || world.is_held_up()).await;
+        other.commit().await.expect("committed");
+    };
+    let (accepted, ()) = tokio::join!(accepts, commits);
+    assert_eq!(accepted.expect("nothing fails"), None);
+    assert_eq!(world.source.count_dead_letters(LOGS).await.expect("counted"), (1, 1));
+}
+
+/// 1. More rows are open than are listed. 2. Their mark, which covers all, is shown below the list, and accepts
+/// rows that were not.
+#[tokio::test]
+async fn a_list_that_shows_not_all_has_no_mark_and_shows_open_ones_first() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.sql(&format!("{}; {}", log(1, "a"), outgrow(1))).await;
+    world.relay_until_empty().await;
+    lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator").await.expect("acknowledges");
+    world.sql(&format!("{}; {}", log(2, "b"), outgrow(2))).await;
+    world.relay_until_empty().await;
+    let listed = async |limit: &str| {
+        let output = ended(command(&world, &["dead-letters", "--json", "--quiet", "--limit", limit])).await;
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    let first = listed("1").await;
+    assert!(first["mark"].is_string() && first["open"] == 1, "the open one is listed: {first}");
+    assert!(first["dead_letters"][0]["acknowledged_at"].is_null(), "{first}");
+    world.sql(&format!("{}; {}", log(3, "c"), outgrow(3))).await;
+    world.relay_until_empty().await;
+    let first = listed("1").await;
+    assert!(first["mark"].is_null() && first["open"] == 2, "{first}");
+    assert!(listed("2").await["mark"].is_string());
 }
 
 #[tokio::test]

@@ -184,3 +184,87 @@ async fn a_batch_in_which_a_trigger_swallows_a_row_is_written_row_by_row() {
     world.assert_converged().await;
     app.shutdown().await;
 }
+
+/// 1. An application's own statement sets something for its session. 2. The session goes to another write: one
+/// that is answered before it is on disk, or as another role. What is set for the transaction alone keeps it.
+#[tokio::test]
+async fn what_own_sql_has_set_for_its_session_is_no_other_writes() {
+    let world = World::start().await;
+    world.sql(STAYS).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.sql("CREATE ROLE own_tenant; GRANT own_tenant TO CURRENT_USER").await;
+    let app = world.app(free());
+    let session = async || {
+        let mut transaction = app.begin().await.expect("begun");
+        let found: (i32, String) = sqlx::query_as(
+            "SELECT pg_backend_pid(), concat_ws(' ', current_user = session_user, current_setting('synchronous_commit'),
+                 current_setting('lock_timeout'), current_setting('search_path') = current_setting('lockstep.path'))",
+        )
+        .fetch_one(transaction.sql())
+        .await
+        .expect("asked");
+        transaction.rollback().await;
+        found
+    };
+    let (mut pid, made) = session().await;
+    assert_eq!(made, "t on 0 t");
+    for (set, ends, is_kept) in [
+        ("SET LOCAL lock_timeout = '1s'", "commit", true),
+        ("SELECT 1", "commit", true),
+        ("SET lock_timeout = '1s'", "rollback", true),
+        ("SET lock_timeout = '1s'", "commit", false),
+        ("SET synchronous_commit = off", "commit", false),
+        ("SET ROLE own_tenant; RESET ROLE", "commit", true),
+        ("SET ROLE own_tenant", "commit", false),
+        ("SET search_path = pg_temp", "commit", false),
+        ("SET lock_timeout = '1s'; COMMIT", "commit", false),
+        ("SET lock_timeout = '1s'; COMMIT", "rollback", false),
+        ("SET lock_timeout = '1s'; COMMIT", "drop", false),
+    ] {
+        let mut transaction = app.begin().await.expect("begun");
+        sqlx::raw_sql(set).execute(transaction.sql()).await.expect("own SQL");
+        match ends {
+            "commit" => assert_eq!(transaction.commit().await.is_ok(), !set.contains("COMMIT"), "{set}"),
+            "rollback" => transaction.rollback().await,
+            _ => drop(transaction),
+        }
+        let (next, found) = session().await;
+        assert_eq!(found, made, "{set}, {ends}");
+        assert_eq!(next == pid, is_kept, "{set}, {ends}");
+        pid = next;
+    }
+    app.shutdown().await;
+}
+
+/// A commit is on disk before it is answered and its version goes to DynamoDB, whatever its own SQL has set.
+#[tokio::test]
+async fn a_commit_is_durable_whatever_own_sql_has_set() {
+    let world = World::start().await;
+    world
+        .sql(
+            "CREATE TABLE ledger (entry text PRIMARY KEY); CREATE TABLE seen (how text);
+        CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER looks AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION look()",
+        )
+        .await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let app = world.app(free());
+    for (set, how) in [
+        ("SET LOCAL synchronous_commit = off", "on"),
+        ("SET LOCAL synchronous_commit = remote_apply", "remote_apply"),
+    ] {
+        let mut transaction = app.begin().await.expect("begun");
+        sqlx::raw_sql(set).execute(transaction.sql()).await.expect("own SQL");
+        sqlx::query("INSERT INTO ledger VALUES ($1)")
+            .bind(set)
+            .execute(transaction.sql())
+            .await
+            .expect("own SQL");
+        transaction.commit().await.expect("committed");
+        let seen: String = world.value("DELETE FROM seen RETURNING how").await;
+        assert_eq!(seen, how, "{set}");
+    }
+    app.shutdown().await;
+}

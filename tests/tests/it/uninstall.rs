@@ -8,6 +8,7 @@ use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_core::{AttributeValue, Phase};
 use lockstep_dynamo::TableStanding;
 use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log_key, logs};
 use lockstep_tests::world::{LOGS, PAYMENTS};
 
@@ -150,6 +151,23 @@ async fn the_tables_in_dynamodb_go_when_that_is_asked_for_and_only_with_lockstep
         assert!(told.contains(table) && !is_there(&world, table).await, "{table}: {told}");
     }
     assert!(!world.source.has_schema().await.expect("asked"));
+}
+
+/// 1. PostgreSQL was set back, and nothing has noticed. 2. The mark that tells of it cannot be read, for a
+/// throttle. 3. The tables are deleted with the only copy.
+#[tokio::test]
+async fn tables_that_do_not_tell_what_they_know_are_not_deleted() {
+    let (world, out) = (World::behind_proxy().await, Out::new());
+    world.sql(&logs(1, 5)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.proxy().script(Rule::new(Fault::Throttle).on("GetItem").always());
+    let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
+    assert!(code == Some(3) && told.contains("does not tell whether it knows more"), "{code:?} {told}");
+    assert!(is_there(&world, LOGS).await && world.source.has_schema().await.expect("asked"));
+    world.proxy().clear();
+    let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!is_there(&world, LOGS).await);
 }
 
 #[tokio::test]

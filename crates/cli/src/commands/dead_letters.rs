@@ -60,7 +60,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         .into_iter()
         .filter(|t| args.table.as_deref().is_none_or(|name| name == t.name()))
         .collect();
-    let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, i64, u64) = (Vec::new(), 0, 0);
+    let (mut acknowledged, mut retried): (i64, u64) = (0, 0);
     let mut renumbered = Renumbered::default();
     let mut waiting: Vec<Waiting> = Vec::new();
     let phase = stores.source.control().await?.phase;
@@ -97,12 +97,14 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
                 });
             }
         }
-        letters.extend(stores.source.dead_letters(binding.name(), i64::from(args.limit)).await?);
     }
-    let open = stores.source.open_letters(&names).await?;
+    let (letters, open) = stores.source.listed_letters(&names, i64::from(args.limit)).await?;
+    let shown = letters.iter().filter(|letter| letter.acknowledged_at.is_none()).count();
+    // What is accepted is what is listed.
+    let mark = (usize::try_from(open.count) == Ok(shown)).then_some(&open.mark);
     if context.json {
         print_json(&json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried,
-                "renumbered": renumbered, "waiting": waiting, "open": open.count, "mark": open.mark }));
+                "renumbered": renumbered, "waiting": waiting, "open": open.count, "mark": mark }));
     } else {
         print(&text(&letters));
         for Waiting { table, rows, why } in &waiting {
@@ -111,12 +113,18 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
                  tries them again, and after five minutes each is listed here"
             ));
         }
-        if open.count > 0 {
-            print(&format!(
+        match mark {
+            Some(mark) if open.count > 0 => print(&format!(
                 "{} are not acknowledged; `{}` accepts that these stay behind",
                 open.count,
-                accepting(&open, args.table.as_deref())
-            ));
+                accepting(mark, args.table.as_deref())
+            )),
+            Some(_) => {}
+            None => print(&format!(
+                "{} are not acknowledged, and {shown} of them are listed: `cargo xtask dead-letters --limit {}` lists \
+                 all, and then tells how to accept them",
+                open.count, open.count
+            )),
         }
         if args.acknowledge.is_some() {
             print(&format!("{acknowledged} newly acknowledged; they stay behind"));
@@ -136,17 +144,17 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Returns the command that accepts these letters.
-fn accepting(open: &OpenLetters, table: Option<&str>) -> String {
+fn accepting(mark: &str, table: Option<&str>) -> String {
     let table = table.map_or_else(String::new, |name| format!(" --table {name}"));
-    format!("cargo xtask dead-letters --acknowledge {}{table}", open.mark)
+    format!("cargo xtask dead-letters --acknowledge {mark}{table}")
 }
 
 /// Refuses to accept what was not listed.
 fn not_listed(open: &OpenLetters, mark: &str, table: Option<&str>) -> anyhow::Error {
-    let (count, accepting) = (open.count, accepting(open, table));
+    let (count, table) = (open.count, table.map_or_else(String::new, |name| format!(" --table {name}")));
     let message = format!(
         "what is set aside is not what was listed with the mark {mark}: {count} rows are, and none was accepted. \
-         Look at them again, then accept these with `{accepting}`"
+         Look at them again with `cargo xtask dead-letters{table}`, which says how to accept these"
     );
     Failure { exit: Exit::Refused, message }.into()
 }

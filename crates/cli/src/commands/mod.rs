@@ -12,6 +12,7 @@ pub mod dead_letters;
 mod direction;
 pub mod doctor;
 mod dry_run;
+#[cfg(feature = "embedded")]
 pub mod dynamo_server;
 mod errand;
 pub mod init;

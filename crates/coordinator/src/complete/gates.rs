@@ -9,7 +9,7 @@ use lockstep_validator::Report;
 use crate::doctor::{Severity, examine, observe};
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
-use crate::gates::state_is_whole;
+use crate::gates::{nothing_else_depends, state_is_whole};
 use crate::options::MigrationContext;
 
 /// Checks everything but the comparison; returns the record as it was.
@@ -50,6 +50,7 @@ pub(super) async fn check(
     let broken: Vec<&str> = broken.map(|finding| finding.what.as_str()).collect();
     let found = if broken.is_empty() { "nothing is broken".to_owned() } else { broken.join("; ") };
     gates.add(GateResult::check("doctor", broken.is_empty(), found, format!("run {Doctor}")));
+    gates.add(nothing_else_depends(&migration.source).await?);
     for binding in &migration.tables {
         let (all, unacknowledged) = migration.source.count_dead_letters(binding.name()).await?;
         let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");

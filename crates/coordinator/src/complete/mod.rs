@@ -304,7 +304,13 @@ async fn tidy(
         journal_file,
     };
     let archive = || source.archive(&migration.tables, &ending, steps.lock_timeout);
-    steps.while_busy(archive).await?;
+    let others = steps.while_busy(archive).await?;
+    if !others.is_empty() {
+        observer.note(&format!(
+            "WARNING: this depended on schema lockstep, and went with it: {}",
+            others.join(", ")
+        ));
+    }
     feed_lock.release().await;
     Ok(ending.journal_file)
 }

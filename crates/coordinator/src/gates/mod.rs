@@ -3,12 +3,14 @@
 mod adopted;
 mod capacity;
 mod compared;
+mod dependents;
 mod ids;
 mod preflight;
 mod readiness;
 mod riders;
 mod source_tables;
 
+pub(crate) use dependents::nothing_else_depends;
 pub(crate) use preflight::preflight;
 pub use readiness::ready;
 pub(crate) use readiness::{readiness, state_is_whole};

@@ -2,6 +2,7 @@
 //! and what other programs have put there.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use lockstep_core::Advice::{
@@ -14,10 +15,15 @@ use crate::continuity;
 use crate::error::Result;
 use crate::gate::{Collector, GateResult, Observer};
 use crate::options::MigrationContext;
+use crate::uninstall::UninstallOptions;
 
 /// Segments that a table is looked through in, each by requests of its own. The embedded DynamoDB reads its
 /// whole table for each page of a segment, so an emulator has one.
 const SEGMENTS: usize = 8;
+
+/// Times that a table which does not answer is asked again, and the pause before each.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Items after which it is said how far it is.
 const TELL_EVERY: u64 = 1_000_000;
@@ -31,12 +37,25 @@ const TELL_EVERY: u64 = 1_000_000;
 /// DynamoDB. A target that lost something is none of this: PostgreSQL has it.
 pub(super) async fn nothing_is_only_in_the_target(
     migration: &MigrationContext,
-    give_up_lost: bool,
+    &UninstallOptions { give_up_lost, drop_target_tables, .. }: &UninstallOptions,
     gates: &mut Collector<'_>,
 ) -> Result<()> {
-    let found = continuity::lost_history(&migration.source, &migration.target, &migration.tables).await?;
-    let lost = found.iter().filter(|loss| loss.side() == Side::Source);
-    let lost: Vec<String> = lost.map(ToString::to_string).collect();
+    let looked = || continuity::look(&migration.source, &migration.target, &migration.tables);
+    let mut found = looked().await?;
+    // 1. PostgreSQL was set back, and nothing else has noticed. 2. The mark that tells of it was not read, for
+    // a throttle. 3. The tables are deleted, with the only copy. Silence is no answer before that; where they
+    // stay, it keeps nothing from its end.
+    let mut looks = if drop_target_tables { LOOKS } else { 0 };
+    while looks > 0 && found.untold().next().is_some() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        found = looked().await?;
+        looks -= 1;
+    }
+    let untold = found.untold().filter(|_| drop_target_tables);
+    let untold = untold.map(|(table, why)| format!("{table} does not tell whether it knows more: {why}"));
+    let losses = found.losses();
+    let lost = losses.iter().filter(|loss| loss.side() == Side::Source).map(ToString::to_string);
+    let lost: Vec<String> = lost.chain(untold).collect();
     let is_undecided = migration.source.is_loss_undecided().await?;
     let passed = |is_kept: bool| is_kept || give_up_lost;
     let found = |is_kept: bool, what: String| match (is_kept, give_up_lost) {
