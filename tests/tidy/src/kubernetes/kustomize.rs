@@ -112,8 +112,20 @@ fn patch(one: &Value, objects: &mut [Value]) -> Result<(), String> {
 fn apply(operation: &Value, object: &mut Value) -> Option<()> {
     let (before, last) = operation["path"].as_str()?.rsplit_once('/')?;
     let last = last.replace("~1", "/").replace("~0", "~");
-    let map = object.pointer_mut(before)?.as_object_mut()?;
-    match operation["op"].as_str()? {
+    let within = object.pointer_mut(before)?;
+    let op = operation["op"].as_str()?;
+    if let Some(list) = within.as_array_mut() {
+        let at = last.parse().ok().filter(|at| *at < list.len())?;
+        match op {
+            "add" => list.insert(at, operation.get("value")?.clone()),
+            "replace" => list[at] = operation.get("value")?.clone(),
+            "remove" => drop(list.remove(at)),
+            _ => return None,
+        }
+        return Some(());
+    }
+    let map = within.as_object_mut()?;
+    match op {
         "add" => drop(map.insert(last, operation.get("value")?.clone())),
         "replace" => *map.get_mut(&last)? = operation.get("value")?.clone(),
         "remove" => drop(map.remove(&last)?),

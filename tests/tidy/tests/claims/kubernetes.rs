@@ -4,10 +4,10 @@
 use lockstep_tidy::files;
 use serde_json::{Value, json};
 
-use super::manifests::{DOCUMENT, built, one, shown};
+use super::manifests::{DOCUMENT, built, one, secrets, shown};
 
 #[test]
-fn pods_run_as_the_image_does_and_no_secret_is_in_the_repository() {
+fn every_kustomization_builds_and_its_pods_run_as_the_image_does() {
     let image = files::read("ops/Dockerfile");
     let user = image.lines().find_map(|line| line.strip_prefix("USER ")).expect("the image has a user");
     // Where a task of ECS, or `docker run --read-only`, gives it no place of its own, this is one.
@@ -35,6 +35,36 @@ fn pods_run_as_the_image_does_and_no_secret_is_in_the_repository() {
         );
         let is_secret = built.iter().any(|object| object["kind"] == "Secret");
         assert!(!is_secret, "{folder} has a secret in it, which belongs in no repository");
+    }
+}
+
+/// 1. The configuration names a file of a secret. 2. The secret has it by another name, or is mounted
+/// elsewhere. 3. All objects are what the API takes, and no pod of them gets ready.
+#[test]
+fn every_file_of_a_secret_that_a_configuration_names_is_mounted_where_it_says() {
+    for (folder, kind, named) in
+        [("base", "Deployment", 3), ("backfill", "Job", 1), ("workers", "Deployment", 1)]
+    {
+        let built = built(folder);
+        let spec = &one(&built, kind)["spec"]["template"]["spec"];
+        let list = |list: &Value| list.as_array().cloned().unwrap_or_default();
+        let mounts = list(&spec["containers"][0]["volumeMounts"]);
+        let volumes = list(&spec["volumes"]);
+        let text =
+            one(&built, "ConfigMap")["data"]["lockstep.toml"].as_str().expect("a configuration").to_owned();
+        let files = text.lines().filter_map(|line| line.split_once("_file = \""));
+        let files: Vec<&str> = files.map(|(_, path)| path.trim_end_matches('"')).collect();
+        assert_eq!(files.len(), named, "{folder} names files: {files:?}");
+        for path in files {
+            let (place, file) = path.rsplit_once('/').expect("a path");
+            let mount = mounts.iter().find(|mount| mount["mountPath"] == place).expect(path);
+            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).expect(path);
+            let items = list(&volume["secret"]["items"]);
+            let is_item = items.iter().any(|item| item["path"] == file);
+            let name = volume["secret"]["secretName"].as_str().expect(path);
+            let is_key = items.is_empty() && secrets()[name].contains(file);
+            assert!(is_item || is_key, "{folder}: {path} is in no secret that is mounted there");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! `ops/kubernetes` builds, and is what the API takes: by this repository's own reader wherever tests are run,
-//! and by kubectl where there is one. Deliberate mistakes (`tests/tidy/schemas/mistakes.txt`) are refused, with
-//! the path of the field.
+//! `ops/kubernetes` builds, and is what the API takes: by this repository's own reader wherever tests are
+//! run, and by kubectl where there is one. Deliberate mistakes (`tests/tidy/schemas/mistakes.txt`) are
+//! refused, with the path of the field.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -40,7 +40,7 @@ pub(crate) fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
 }
 
 /// Secrets that the document has its reader make, with their keys.
-fn secrets() -> Secrets {
+pub(crate) fn secrets() -> Secrets {
     let mut found = BTreeMap::new();
     for command in markdown::commands(&files::read(DOCUMENT), "kubectl ") {
         let Some((_, rest)) = command.split_once(" create secret generic ") else { continue };
@@ -122,10 +122,13 @@ fn the_overlay_and_the_objects_that_the_document_shows_are_what_the_api_takes() 
     let (_, after) =
         document.split_once("```yaml\n# overlays/production/kustomization.yaml\n").expect("an overlay");
     let overlay = after.split("```").next().unwrap_or_default();
+    let removal = "{ op: remove, path: /spec/egress/2/to/1 }";
+    assert!(document.contains(&format!("`{removal}`")), "it says how to take the instance's metadata out");
+    let removal = format!("  - target: {{ kind: NetworkPolicy }}\n    patch: |\n      - {removal}\n");
     let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
     let of_reader = |path: &str| match path {
         // Without these two lines kubectl takes them as said.
-        "overlays/production/kustomization.yaml" => Some(format!("{head}{overlay}")),
+        "overlays/production/kustomization.yaml" => Some(format!("{head}{overlay}{removal}")),
         "overlays/production/lockstep.toml" => Some("[target]\nregion = \"eu-west-1\"\n".to_owned()),
         _ => read(path),
     };
@@ -138,6 +141,8 @@ fn the_overlay_and_the_objects_that_the_document_shows_are_what_the_api_takes() 
     let roles: Vec<&Value> =
         accounts.map(|account| &account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]).collect();
     assert_eq!(roles, [&json!("arn:aws:iam::123456789012:role/lockstep"); 2]);
+    let credentials = &one(&objects, "NetworkPolicy")["spec"]["egress"][2]["to"];
+    assert_eq!(*credentials, json!([{ "ipBlock": { "cidr": "169.254.170.23/32" } }]));
 
     let scaled = shown().into_iter().filter(|object| object["kind"] == "ScaledObject").collect::<Vec<_>>();
     assert_eq!(scaled.len(), 1, "the document has an object of KEDA");
