@@ -3,7 +3,7 @@
 use super::page::Shown;
 
 /// Beginnings of commands that no walk runs, each with the reason.
-pub(super) const ELSEWHERE: [(&str, &str); 9] = [
+pub(super) const ELSEWHERE: [(&str, &str); 10] = [
     (".ci/run", "it runs these tests"),
     ("cargo test", "it runs these tests; `.ci/run test` is the same"),
     (
@@ -18,6 +18,7 @@ pub(super) const ELSEWHERE: [(&str, &str); 9] = [
     ("cargo xtask soak", "a night; `it/schedules` runs its schedules"),
     ("cargo xtask mutants", "a night, in a copy that it builds; a person runs it"),
     ("cargo xtask uninstall --copy", "wants a copy of the source; `it/uninstall.rs` makes one"),
+    ("aws", "wants an account of AWS"),
     ("kubectl", "wants a cluster; the tidy test `kubernetes` holds what is applied against the image"),
 ];
 

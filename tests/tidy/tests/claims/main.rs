@@ -10,6 +10,7 @@ mod drivers;
 mod kubernetes;
 mod language;
 mod links;
+mod manifests;
 mod modules;
 mod numbers;
 mod paths;
