@@ -1,8 +1,9 @@
 //! `relay`: deliver pending changes until told to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lockstep_coordinator::{Progress, RelayUntil};
+use lockstep_coordinator::{Progress, RelayUntil, Spent};
 
 use super::shared::board;
 use crate::exit::{Exit, Failure};
@@ -28,6 +29,9 @@ pub struct Args {
     pub until_empty: bool,
 }
 
+/// Interval at which it is noted what delivering costs, for the bill and the cap.
+const NOTED_EVERY: Duration = Duration::from_secs(10);
+
 /// Runs it.
 ///
 /// # Errors
@@ -51,7 +55,18 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(&migration.tables));
     let board = board(&context.ui, "relay", progress.clone(), true);
     let until = if args.until_empty { RelayUntil::Empty } else { RelayUntil::Cancelled };
-    let result = lockstep_coordinator::relay(&migration, until, &progress, &context.cancel).await;
+    let mut spent = Spent::default();
+    let noting = async {
+        loop {
+            tokio::time::sleep(NOTED_EVERY).await;
+            spent.note(&stores.source, &progress).await;
+        }
+    };
+    let result = tokio::select! {
+        ended = lockstep_coordinator::relay(&migration, until, &progress, &context.cancel) => ended,
+        () = noting => unreachable!("it is noted for ever"),
+    };
+    spent.note(&stores.source, &progress).await;
     board.close().await;
     let summary = result?;
     if context.json {
