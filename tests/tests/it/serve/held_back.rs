@@ -30,10 +30,12 @@ fn started(world: &World, arguments: &[&str]) -> Child {
     command(world, arguments).spawn().expect("the command starts")
 }
 
-async fn ends_well(child: Child) {
+async fn ends_well(child: Child) -> String {
     let ended = within(Duration::from_mins(3), async { child.wait_with_output().await.expect("it ends") });
     let output = ended.await;
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    said
 }
 
 /// Capture is on, and nothing is copied yet.
@@ -144,7 +146,8 @@ async fn relay_comparison_and_reverse_feed_without_a_daemon_rest_while_they_are_
     ran(&world, &["status"]).await;
     assert_eq!(world.proxy().seen("Scan"), scanned, "nothing of DynamoDB is read");
     set(&world, "pause.validation", "default").await;
-    ends_well(validate).await;
+    let said = ends_well(validate).await;
+    assert!(said.contains("paused comparisons") && said.contains("set pause.validation default"), "{said}");
     assert!(world.proxy().seen("Scan") > scanned);
 
     set(&world, "pause.reverse-feed", "true").await;
