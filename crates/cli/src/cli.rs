@@ -71,7 +71,7 @@ pub struct Global {
     /// Show no progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Log what is going on inside; twice for everything
+    /// Show each gate, and log what is going on inside; twice for everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Form of log lines: text for people, json for programs

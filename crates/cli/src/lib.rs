@@ -178,7 +178,7 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
     work: impl FnOnce(Startup) -> F,
 ) -> ExitCode {
     spell_advice();
-    let ui = Ui::stderr(global.quiet);
+    let ui = Ui::stderr(global.quiet).with_gates(global.verbose > 0);
     let json = global.json;
     log_to(&ui, global.verbose, global.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -150,7 +150,8 @@ impl Kind {
             None if being_written > 0 => {
                 let rest =
                     format!("{being_written} could not be compared: the rows they read are being written");
-                GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}; {rest}"))
+                let found = format!("both stores answer the same to {agreed} of {asked}; {rest}");
+                GateResult::pass(&name, found).tells_if(true)
             }
             None => GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}")),
         };

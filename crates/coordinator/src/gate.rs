@@ -15,11 +15,16 @@ pub struct GateResult {
     pub detail: String,
     /// Advice on what to do about it.
     pub next: Option<String>,
+    /// Whether people are to read it although it passed: it names something to think of before the step.
+    #[serde(skip)]
+    pub tells: bool,
 }
 
 impl GateResult {
     pub(crate) fn pass(name: &str, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), table: None, passed: true, detail: detail.into(), next: None }
+        let detail = detail.into();
+        let tells = detail.starts_with("WARNING");
+        Self { name: name.to_owned(), table: None, passed: true, detail, next: None, tells }
     }
 
     pub(crate) fn fail(name: &str, detail: impl Into<String>, next: impl Into<String>) -> Self {
@@ -29,6 +34,7 @@ impl GateResult {
             passed: false,
             detail: detail.into(),
             next: Some(next.into()),
+            tells: false,
         }
     }
 
@@ -39,6 +45,12 @@ impl GateResult {
         next: impl Into<String>,
     ) -> Self {
         if passed { Self::pass(name, detail) } else { Self::fail(name, detail, next) }
+    }
+
+    /// The same, to be read although it passed where it names anything.
+    pub(crate) fn tells_if(mut self, names_something: bool) -> Self {
+        self.tells = self.tells || names_something;
+        self
     }
 
     pub(crate) fn of(mut self, table: &str) -> Self {

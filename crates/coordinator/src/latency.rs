@@ -58,13 +58,17 @@ pub async fn measure_latency(
             }
         }
     }
-    let entries = measured.into_iter().map(|((table, query), samples)| QueryLatency {
-        table: table.to_owned(),
-        query: query.to_owned(),
-        samples: samples.source.len() as u64,
-        rows_mean: samples.rows as f64 / samples.source.len().max(1) as f64,
-        source: percentiles(samples.source),
-        target: percentiles(samples.target),
+    let entries = measured.into_iter().map(|((table, query), samples)| {
+        let entry = QueryLatency {
+            table: table.to_owned(),
+            query: query.to_owned(),
+            samples: samples.source.len() as u64,
+            rows_mean: samples.rows as f64 / samples.source.len().max(1) as f64,
+            source: percentiles(samples.source),
+            target: percentiles(samples.target),
+            improvement_percent: None,
+        };
+        entry.compared()
     });
     Ok(entries.collect())
 }

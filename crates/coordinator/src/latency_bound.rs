@@ -108,6 +108,7 @@ mod tests {
             rows_mean: 1.0,
             source: all(source),
             target: all(target),
+            improvement_percent: None,
         }
     }
 

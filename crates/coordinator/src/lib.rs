@@ -6,10 +6,11 @@
 //! *relay* delivers pending keys.
 //!
 //! Read the modules in this order; each names only those before it, which a test keeps. Values at the bottom:
-//! `gate`, `loss`, `error`, `import_options`, `watch`, `feed_options`, [`options`](Options), `alike`,
-//! `journal`, `lanes` and `rate` (requests at once, units a second), `strain` (a busy source), `progress`,
-//! `feed_alarm`; `plan` (pure decisions); `estimate` and `spent` (hours, units and dollars, beforehand and
-//! since); `waves` (one migration after another), `records`, `asked` and `continuity` (what both stores say);
+//! `gate`, `loss`, `error`, `import_options`, `spending`, `watch`, `feed_options`, [`options`](Options),
+//! `alike`, `journal`, `lanes` and `rate` (requests at once, units a second), `strain` (a busy source),
+//! `progress`, `feed_alarm`; `plan` (pure decisions); `estimate`, `spent` and `spend_cap` (hours, units and
+//! dollars, beforehand and since); `waves` (one migration after another), `records`, `asked` and `continuity`
+//! (what both stores say);
 //! `outage` (waiting for a store that is away), `foreign_index`; then what works: `import`, `backfill`,
 //! `relay`, [`truth`] (the flips), `reverse_feed`, `instances`, `moving` (to DynamoOnly and back);
 //! `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency`,
@@ -61,6 +62,8 @@ mod relay;
 mod repair_rows;
 mod repair_state;
 mod reverse_feed;
+mod spend_cap;
+mod spending;
 mod spent;
 mod status;
 mod step;
@@ -83,7 +86,8 @@ pub use canary::CanaryRead;
 pub use canary_bound::canary_reads_of_binding;
 pub use canary_rows::{canary_reads_of, canary_reads_with_indexes};
 pub use complete::{
-    Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge,
+    Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, Unprotected, complete, drop_source,
+    purge,
 };
 pub use continuity::{lost_history, turn as keep_continuity};
 pub use coordinator::Coordinator;
@@ -122,7 +126,8 @@ pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, Renumbered,
     ReverseBackfill, drained, keep_feeding, renumber_foreign, reverse_backfill, reverse_feed,
 };
-pub use spent::{Spent, WRITE_UNITS};
+pub use spending::Spending;
+pub use spent::{Spent, THROTTLED, WRITE_UNITS};
 pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};

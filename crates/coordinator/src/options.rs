@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{CoordinatorError, Result};
 use crate::feed_options::ReverseFeedOptions;
 use crate::import_options::ImportOptions;
+use crate::spending::Spending;
 use crate::watch::Watch;
 
 /// Everything a coordinator works on.
@@ -44,6 +45,8 @@ pub struct Options {
     pub steps: StepOptions,
     /// The reverse feed that a step runs where no other process does.
     pub reverse_feed: ReverseFeedOptions,
+    /// Dollars that copying may cost.
+    pub spending: Spending,
 }
 
 /// Load path to take.

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::error::CoordinatorError;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// A try costs a connection. 1. A store is away for a minute. 2. Each pause is twice the one before. 3. The
+/// store is back, and what waits for it would go on waiting for half a minute.
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 /// Shortest outage that is told of, unless a person has to act.
 const UNTOLD: Duration = Duration::from_secs(1);
 /// A cause that comes back within this was not over in between: a part that begins well each time, and fails

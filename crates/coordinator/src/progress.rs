@@ -32,6 +32,7 @@ pub struct TableProgress {
     pub(crate) relayed: AtomicU64,
     pub(crate) pending: AtomicU64,
     pub(crate) throttles: AtomicU64,
+    pub(crate) history_throttles: AtomicU64,
     pub(crate) lost_replies: AtomicU64,
     pub(crate) ceiling: AtomicU64,
     pub(crate) ranges_moved: AtomicU64,
@@ -58,6 +59,17 @@ impl Progress {
     /// Rows that this run has finished, over all tables.
     pub(crate) fn rows_settled(&self) -> u64 {
         self.tables.iter().map(|t| t.rows_written() + t.rows_present() + t.dead_letters()).sum()
+    }
+
+    /// Returns why nothing moves, or why it moves no faster, each reason once.
+    pub(crate) fn held_back_by(&self) -> Option<String> {
+        let mut reasons: Vec<String> = Vec::new();
+        for why in self.tables.iter().filter_map(|table| table.pause_reason().or_else(|| table.slowed_by())) {
+            if !reasons.contains(&why) {
+                reasons.push(why);
+            }
+        }
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     pub(crate) fn of(&self, name: &str) -> &TableProgress {
@@ -100,6 +112,8 @@ impl TableProgress {
         pending,
         /// Requests or items that the target asked to slow down for.
         throttles,
+        /// Number of those that the initial load met.
+        history_throttles,
         /// Requests whose answer was lost.
         lost_replies,
     }

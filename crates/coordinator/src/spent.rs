@@ -9,6 +9,11 @@ use crate::progress::Progress;
 /// The name under which write units are counted.
 pub const WRITE_UNITS: &str = "spent.write_units";
 
+/// Prefix of the names under which it is counted what DynamoDB asked to slow down for, by what sent it.
+pub const THROTTLED: &str = "spent.throttled.";
+const THROTTLED_RELAY: &str = "spent.throttled.relay";
+const THROTTLED_BACKFILL: &str = "spent.throttled.backfill";
+
 /// Notes what a run has consumed since it noted last.
 #[derive(Debug, Default)]
 pub struct Spent {
@@ -31,12 +36,17 @@ impl Spent {
     ) -> impl Iterator<Item = ((&'static str, &'static str), u64)> + use<'a> {
         let of_initial_load = self.of_initial_load;
         progress.tables.iter().flat_map(move |table| {
-            let all = ((table.name, WRITE_UNITS), table.capacity_units());
+            let of_relay = table.throttles().saturating_sub(table.history_throttles());
+            let all = [
+                ((table.name, WRITE_UNITS), table.capacity_units()),
+                ((table.name, THROTTLED_RELAY), of_relay),
+            ];
             let initial_load = [
+                ((table.name, THROTTLED_BACKFILL), table.history_throttles()),
                 ((table.name, INITIAL_LOAD_UNITS), table.initial_load_units()),
                 ((table.name, INITIAL_LOAD_ROWS), table.rows_written()),
             ];
-            std::iter::once(all).chain(initial_load.into_iter().filter(move |_| of_initial_load))
+            all.into_iter().chain(initial_load.into_iter().filter(move |_| of_initial_load))
         })
     }
 

@@ -86,6 +86,17 @@ impl Status {
     pub fn feed_follows(&self) -> bool {
         self.phase == Some(Phase::DynamoOnly) || self.late_until.is_some()
     }
+
+    /// Tells whether changes are captured that a relay is to deliver, and none is running as far as this role
+    /// may see. In DynamoOnly nothing is captured for one, until the way back.
+    pub fn lacks_relay(&self) -> bool {
+        let is_captured = |table: &TableStatus| table.capture == "on";
+        let has_work = self.phase != Some(Phase::DynamoOnly) || self.late_until.is_some();
+        self.installed
+            && has_work
+            && self.tables.iter().any(is_captured)
+            && !self.relays.iter().any(RelayRow::is_live)
+    }
 }
 
 /// The state of one table.
@@ -103,6 +114,8 @@ pub struct TableStatus {
     pub ranges: u64,
     /// Rows that the backfill has finished, over all runs.
     pub rows_backfilled: u64,
+    /// Those of ranges that are done: what is left is reckoned by them.
+    pub rows_of_done_ranges: u64,
     /// Pending keys.
     pub pending: i64,
     /// Age of the oldest, in seconds.
@@ -287,6 +300,7 @@ async fn table(
         ranges_done: numbers.ranges_done.unsigned_abs(),
         ranges: numbers.ranges.unsigned_abs(),
         rows_backfilled: numbers.rows_read.unsigned_abs(),
+        rows_of_done_ranges: numbers.rows_of_done.unsigned_abs(),
         pending: numbers.pending,
         oldest_s: numbers.oldest_s.max(0.0),
         dead_letters: numbers.dead_letters,

@@ -44,6 +44,8 @@ macro_rules! advice {
             TableSource(String),
             /// The name of this table in DynamoDB.
             TableTarget(String),
+            /// Throughput that this table is made with.
+            WarmWriteUnits(String),
             /// One setting of a table: which table, and which one, by the name that the contract has for it.
             TableSetting(String, String),
         }
@@ -60,6 +62,9 @@ macro_rules! advice {
                     Self::TableSource(table) => Cow::Owned(format!("the relation of table {table}")),
                     Self::TableTarget(table) => {
                         Cow::Owned(format!("the name of table {table} in DynamoDB"))
+                    }
+                    Self::WarmWriteUnits(table) => {
+                        Cow::Owned(format!("the write units that table {table} is made for"))
                     }
                     Self::TableSetting(table, setting) => {
                         Cow::Owned(format!("setting {setting} of table {table}"))
@@ -110,6 +115,7 @@ advice! {
     Acknowledging "acknowledging"
     Applying "applying"
     DroppingTargetTables "dropping of target tables"
+    DropUnprotected "dropping although the target is not protected"
     GivingUpLost "giving up what only DynamoDB has"
     Incremental "only what changed"
     LoadByWrites "loading by writes"

@@ -62,6 +62,8 @@ pub const VALIDATE_READ_UNITS_PER_S_MAX: &str = "validate_read_units_per_s_max";
 pub const SOURCE_ACTIVE_SESSIONS_MAX: &str = "source_active_sessions_max";
 /// Megabytes that a replica of the source is behind, above which the initial load moves more slowly.
 pub const SOURCE_REPLICA_LAG_MB_MAX: &str = "source_replica_lag_mb_max";
+/// Megabytes of write-ahead log a second of the source, above which the initial load moves more slowly.
+pub const SOURCE_WAL_MB_PER_S_MAX: &str = "source_wal_mb_per_s_max";
 /// Dollars after which what can be stopped is stopped.
 pub const SPEND_CAP_USD: &str = "spend_cap_usd";
 /// Differences in ten minutes of HybridRead after which reads go back to the source.
@@ -70,6 +72,8 @@ pub const MISMATCHES_MAX: &str = "mismatches_max";
 pub const DISTRUSTED_REPORTERS: &str = "distrusted_reporters";
 /// Milliseconds within which 99 of 100 answers of a store are to come.
 pub const LATENCY_MS_MAX: &str = "latency_ms_max";
+/// Marks that were delivered and that PostgreSQL keeps, above which the pending set is bloated.
+pub const PENDING_DEAD_MAX: &str = "pending_dead_max";
 /// Prefix of the names of settings that pause something.
 pub const PAUSE: &str = "pause.";
 /// Prefix of the names of settings that lead another one up a ramp.
@@ -115,6 +119,11 @@ pub const KNOBS: &[Knob] = &[
         Takes::Whole(1, 1_000_000_000),
         "backfill: megabytes that a replica is behind, above which it slows down",
     ),
+    knob(
+        SOURCE_WAL_MB_PER_S_MAX,
+        Takes::Whole(1, 1_000_000),
+        "backfill: megabytes of write-ahead log a second of PostgreSQL, above which it slows down",
+    ),
     knob(SPEND_CAP_USD, Takes::Dollars, "daemon: dollars after which copying and comparing stop"),
     knob(
         MISMATCHES_MAX,
@@ -131,10 +140,16 @@ pub const KNOBS: &[Knob] = &[
         Takes::Whole(1, 60_000),
         "alerts: milliseconds within which 99 of 100 answers of a store are to come",
     ),
-    knob("pause.relay", Takes::Yes, "daemon: delivers nothing; changes wait in PostgreSQL"),
-    knob("pause.reverse-feed", Takes::Yes, "daemon: brings nothing back to PostgreSQL"),
+    knob(
+        PENDING_DEAD_MAX,
+        Takes::Whole(1_000, 1_000_000_000),
+        "alerts: delivered marks that PostgreSQL keeps in the pending set, above which it is bloated",
+    ),
+    knob("pause.relay", Takes::Yes, "daemon and relays: they deliver nothing; changes wait in PostgreSQL"),
+    knob("pause.reverse-feed", Takes::Yes, "daemon and reverse feeds: they bring nothing back to PostgreSQL"),
     knob("pause.sampling", Takes::Yes, "daemon: compares no samples"),
     knob("pause.backfill", Takes::Yes, "backfill: copies nothing until it is resumed"),
+    knob("pause.validation", Takes::Yes, "comparisons: read nothing of DynamoDB until they are resumed"),
 ];
 
 /// Longest reason that the journal is given, in characters.

@@ -12,9 +12,11 @@ pub(crate) use bounds::Thresholds;
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::Status;
 use lockstep_core::Phase;
+use lockstep_postgres::HeldBack;
 use serde::Serialize;
 
 use crate::counted::{Counted, SteppedBack};
+use crate::latencies::Slow;
 use crate::measure::Measured;
 use crate::part::{PartState, PartView};
 use crate::spend::Spend;
@@ -77,12 +79,13 @@ impl Default for Health {
 }
 
 /// Every alert there is, for those who show that one is not raised.
-pub(crate) const NAMES: [&str; 20] = [
+pub(crate) const NAMES: [&str; 22] = [
     "postgresql_down",
     "dynamodb_down",
     "history_lost",
     "capture_broken",
     "pending_age",
+    "pending_bloat",
     "dead_letters",
     "not_consistent",
     "verdict_incomplete",
@@ -98,6 +101,7 @@ pub(crate) const NAMES: [&str; 20] = [
     "reads_stepped_back",
     "spend_cap",
     "spend_forecast",
+    "latency_budget",
 ];
 
 /// Facts to judge by.
@@ -107,6 +111,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) counted: Option<&'a Counted>,
     pub(crate) spend: Option<&'a Spend>,
     pub(crate) stepped_back: Option<&'a SteppedBack>,
+    pub(crate) held_back: Option<&'a HeldBack>,
+    pub(crate) slow: &'a [Slow],
     pub(crate) stores: &'a StoresView,
     pub(crate) parts: &'a [PartView],
 }
@@ -134,7 +140,7 @@ pub(crate) fn judge(
     before: &[Alert],
     now: DateTime<Utc>,
 ) -> Vec<Alert> {
-    let Seen { status, measured, counted, spend, stepped_back, stores, parts } = *seen;
+    let Seen { status, measured, counted, spend, stepped_back, held_back, slow, stores, parts } = *seen;
     let mut found = Found { before, now, alerts: Vec::new() };
     for (name, word, store) in [
         ("postgresql_down", "PostgreSQL", &stores.postgresql),
@@ -181,12 +187,38 @@ pub(crate) fn judge(
         );
         found.add("spend_forecast", Severity::Warning, message);
     }
+    for slow in slow {
+        let message = format!(
+            "{}: {} of {} answers within five minutes took longer than latency_ms_max, {} ms; look at the \
+             load of the store",
+            slow.store, slow.over, slow.of, slow.ms_max
+        );
+        found.add("latency_budget", Severity::Warning, message);
+    }
+    if let Some(held) = held_back.filter(|held| limits.is_bloated(held)) {
+        found.add("pending_bloat", Severity::Warning, bloat(held));
+    }
     if let Some(back) = stepped_back
         && let Some(what_next) = of_step_back(back, status)
     {
         found.add("reads_stepped_back", Severity::Critical, format!("{}; {what_next}", back.why));
     }
     found.alerts
+}
+
+/// Returns what is in the way of every look at the pending set, and whose it is.
+fn bloat(held: &HeldBack) -> String {
+    let by = match (&held.by, held.for_s) {
+        (Some(by), Some(for_s)) => format!("kept for {by}, at work for {for_s:.0} s: end it"),
+        (Some(by), None) => format!("kept for {by}: see that it goes on"),
+        (None, _) => {
+            "kept for a session that this role may not see; look at autovacuum of lockstep.pending".to_owned()
+        }
+    };
+    format!(
+        "{} delivered marks are not taken out of the pending set, beside {} that wait; {by}",
+        held.dead, held.live
+    )
 }
 
 /// Returns what is left to do after a step back, or `None` where it is over: a comparison found nothing of

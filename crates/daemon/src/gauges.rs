@@ -16,6 +16,7 @@ use crate::measure::Measured;
 use crate::part::{PartState, PartView};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::spend::Spend;
 use crate::stores::StoresView;
 
 const LATENCY: &str = "lockstep_store_latency_seconds";
@@ -104,6 +105,8 @@ fn of_measured(measured: Option<&Measured>, tables: &[&'static str]) {
         let table = measured.and_then(|measured| measured.tables.iter().find(|table| table.name == *name));
         let orphans_percent = table.map_or(f64::NAN, |table| table.orphans_percent);
         gauge!("lockstep_table_orphans_percent", "table" => *name).set(orphans_percent);
+        let orphans = table.map_or(f64::NAN, |table| table.orphans as f64);
+        gauge!("lockstep_orphans", "table" => *name).set(orphans);
         let expired = table.map_or(f64::NAN, |table| table.expired as f64);
         gauge!("lockstep_expired_rows", "table" => *name).set(expired);
     }
@@ -123,7 +126,10 @@ fn of_counts(shared: &Shared) {
         gauge!("lockstep_spent_usd").set(spend.usd);
         gauge!("lockstep_forecast_usd").set(spend.forecast_usd.unwrap_or(f64::NAN));
         gauge!("lockstep_spend_cap_usd").set(spend.cap_usd.unwrap_or(f64::NAN));
+        of_spend(spend);
     }
+    let dead = shared.held_back.borrow().as_ref().map_or(f64::NAN, |held| held.dead as f64);
+    gauge!("lockstep_pending_dead_keys").set(dead);
     let settings = shared.settings.borrow();
     for knob in
         KNOBS.iter().filter(|knob| matches!(knob.takes, Takes::Percent | Takes::Whole(..) | Takes::Dollars))
@@ -164,8 +170,10 @@ fn of_migration(snapshot: &Snapshot) {
         let count = status.instances.iter().filter(|instance| instance.state == state).count();
         gauge!("lockstep_instances", "state" => name).set(count as f64);
     }
-    let live = status.workers.iter().filter(|worker| worker.is_live());
-    gauge!("lockstep_workers").set(live.count() as f64);
+    let live = || status.workers.iter().filter(|worker| worker.is_live());
+    gauge!("lockstep_workers").set(live().count() as f64);
+    let held_back = live().filter(|worker| worker.slowed_by.is_some());
+    gauge!("lockstep_workers_held_back").set(held_back.count() as f64);
     of_comparisons(status);
     let follows = status.feed_follows();
     for table in &status.tables {
@@ -207,12 +215,30 @@ fn of_comparisons(status: &Status) {
     }
 }
 
+/// Sets what every process has spent and was asked to slow down for. 1. A backfill runs in another process
+/// than the daemon. 2. Only the daemon's own relay counts. 3. The backfill is throttled for hours, and no
+/// alert is raised.
+fn of_spend(spend: &Spend) {
+    for table in &spend.tables {
+        counter!("lockstep_target_write_units_total", "table" => table.name.clone())
+            .absolute(table.write_units.unsigned_abs());
+    }
+    for (by, count) in &spend.throttled {
+        counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => by.clone())
+            .absolute(count.unsigned_abs());
+    }
+}
+
+/// Sets what the relay of this daemon has consumed itself. What every process has is there from the start, so
+/// that the first of it is a growth.
 fn of_progress(shared: &Shared) {
     for table in &shared.progress.tables {
-        counter!("lockstep_target_write_units_total", "table" => table.name).absolute(table.capacity_units());
+        counter!("lockstep_target_write_units_total", "table" => table.name).absolute(0);
+        counter!("lockstep_relay_write_units_total", "table" => table.name).absolute(table.capacity_units());
     }
-    let throttles = shared.progress.tables.iter().map(|table| table.throttles()).sum();
-    counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => "relay").absolute(throttles);
+    for by in ["relay", "backfill"] {
+        counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => by).absolute(0);
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +260,7 @@ mod tests {
             ranges_done: 1,
             ranges: 2,
             rows_backfilled: 3,
+            rows_of_done_ranges: 2,
             pending: 4,
             oldest_s: 5.0,
             dead_letters: 6,
@@ -294,16 +321,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_backfill_of_another_process_was_told_to_slow_down_for_is_counted_by_who_was_told() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let throttled = [("backfill".to_owned(), 70), ("relay".to_owned(), 2)].into();
+        let spend = Spend { throttled, ..Spend::default() };
+        metrics::with_local_recorder(&recorder, || of_spend(&spend));
+        let text = recorder.handle().render();
+        for (by, count) in [("backfill", 70), ("relay", 2)] {
+            let line = format!("lockstep_throttled_total{{store=\"dynamodb\",reason=\"{by}\"}} {count}");
+            assert!(text.lines().any(|found| found == line), "{text}");
+        }
+    }
+
+    #[test]
     fn a_measure_that_is_forgotten_is_no_number() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let report = serde_json::json!({ "tables": [
-            { "name": "logs", "compared": 10, "equal": 9, "different": 1, "expired": 0, "target_count": 10 },
+            { "name": "logs", "compared": 10, "equal": 9, "different": 1, "extra": 2, "expired": 0,
+                "target_count": 10 },
         ] });
         let measured = crate::measure::measure(&report, chrono::Utc::now());
         assert!(measured.is_some());
-        for (measured, shown) in
-            [(measured.as_ref(), ["90", "90", "0", "0"]), (None, ["NaN", "NaN", "NaN", "NaN"])]
-        {
+        for (measured, shown) in [(measured.as_ref(), ["90", "90", "20", "2", "0"]), (None, ["NaN"; 5])] {
             metrics::with_local_recorder(&recorder, || of_measured(measured, &["logs"]));
             let text = recorder.handle().render();
             let value = |name: &str| {
@@ -314,6 +353,7 @@ mod tests {
                 "lockstep_data_consistency_percent",
                 "lockstep_field_accuracy_percent",
                 "lockstep_table_orphans_percent{",
+                "lockstep_orphans{",
                 "lockstep_expired_rows{",
             ];
             assert_eq!(found.map(value), shown.map(str::to_owned));

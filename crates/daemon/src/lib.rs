@@ -4,9 +4,10 @@
 //! knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
 //! order: [`ServeOptions`] and `monitor_options` (what can be set), [`Operator`] (what the program around it
 //! does for it), `operations` (what was asked), `part` (what a part is doing), `stores` (whether they
-//! answer), `measure`, `counted` and `spend` (percentages and dollars), `alerts` (what is wrong), `webhook`
-//! and `told` (telling of it), `snapshot` (one reading), `view` (the same as JSON), `shared` (what all parts
-//! have), `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`, `monitor`, `ramp`,
+//! answer), `measure`, `counted`, `spend`, `latencies` and `eta` (percentages, dollars and times), `alerts`
+//! (what is wrong), `webhook` and `told` (telling of it), `snapshot` (one reading), `view` (the same as JSON),
+//! `shared` (what all parts have), `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads),
+//! `supervise`, `monitor`, `ramp`,
 //! `counting` and `parts` (what runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
@@ -14,8 +15,10 @@
 mod alerts;
 mod counted;
 mod counting;
+mod eta;
 mod gauges;
 mod http;
+mod latencies;
 mod lead;
 mod measure;
 mod monitor;

@@ -16,7 +16,8 @@ pub(crate) struct Measured {
     pub(crate) consistency_percent: f64,
     /// Share of rows that have an item whose fields are all equal, in percent.
     pub(crate) accuracy_percent: f64,
-    /// Share of items without a row, in percent.
+    /// Items without a row, and their share in percent.
+    pub(crate) orphans: u64,
     pub(crate) orphans_percent: f64,
     /// Each table.
     pub(crate) tables: Vec<MeasuredTable>,
@@ -29,6 +30,8 @@ pub(crate) struct MeasuredTable {
     pub(crate) compared: u64,
     /// Rows and items that say something else, or lack the other.
     pub(crate) differ: u64,
+    /// Items without a row, and their share in percent.
+    pub(crate) orphans: u64,
     pub(crate) orphans_percent: f64,
     /// Rows past their expiry: DynamoDB may have removed their items, and PostgreSQL has them until it is
     /// cleaned.
@@ -62,6 +65,7 @@ pub(crate) fn measure(report: &Value, at: DateTime<Utc>) -> Option<Measured> {
         compared,
         consistency_percent: percent(agreed, compared, 100.0),
         accuracy_percent: percent(equal, equal + different, 100.0),
+        orphans: extra,
         orphans_percent: percent(extra, items, 0.0),
         tables: tables.iter().filter_map(of_table).collect(),
     })
@@ -74,6 +78,7 @@ fn of_table(table: &Value) -> Option<MeasuredTable> {
         name: table.get("name")?.as_str()?.to_owned(),
         compared: number("compared"),
         differ,
+        orphans: number("extra"),
         orphans_percent: percent(number("extra"), number("items_sampled").max(number("target_count")), 0.0),
         expired: number("expired"),
     })

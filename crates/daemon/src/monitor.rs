@@ -2,7 +2,7 @@
 //! it is over.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep_coordinator::Observer;
@@ -150,9 +150,26 @@ fn is_installed(shared: &Shared) -> bool {
     shared.snapshot.borrow().status.as_ref().is_some_and(|status| status.installed)
 }
 
-/// Compares a sample now and then.
+/// Compares every key that changed since everything was compared, where there is such a comparison to go on
+/// from: its verdict is recorded, and an alert of a difference is raised by it. A sample sees a row that
+/// no application changes as often as one that went wrong a minute ago.
+async fn compare_changed(shared: &Shared, stop: &CancellationToken) -> Result<(), String> {
+    let observer: Arc<dyn Observer> = Arc::new(());
+    let act = Act { actor: "monitor via serve".to_owned(), observer, cancel: stop.clone() };
+    match shared.operator.validate(&Compare::Incremental, &act).await {
+        Ok(_) => shared.look.notify_one(),
+        // There is nothing to go on from: nothing was compared as a whole yet, or it found something.
+        Err(why) if why.refused => tracing::debug!("changed keys are not compared: {}", why.message),
+        Err(why) if why.cancelled => {}
+        Err(why) => return Err(why.message),
+    }
+    Ok(())
+}
+
+/// Compares a sample now and then, and more rarely what changed.
 pub(crate) async fn sample(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     let Some(every) = shared.monitor.serve.sample_every() else { return Ok(()) };
+    let mut changed_at = Instant::now();
     loop {
         // A comparison that an operator asked for says more, and both would take from the stores.
         if shared.operations.running().is_none() {
@@ -174,6 +191,14 @@ pub(crate) async fn sample(shared: Arc<Shared>, stop: CancellationToken) -> Resu
                 counted.map_err(|error| error.to_string())?;
                 shared.measured.send_replace(Some(measured));
                 shared.look.notify_one();
+            }
+        }
+        let is_due = shared.monitor.serve.incremental_every().is_some_and(|due| changed_at.elapsed() >= due);
+        if is_due && shared.operations.running().is_none() {
+            changed_at = Instant::now();
+            compare_changed(&shared, &stop).await?;
+            if stop.is_cancelled() {
+                return Ok(());
             }
         }
         let next = async {

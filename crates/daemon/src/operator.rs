@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockstep_coordinator::{GateReport, Observer};
-use lockstep_core::{Epoch, Phase};
+use lockstep_core::{Epoch, Phase, Window};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,8 @@ pub struct Walk {
 pub enum Compare {
     /// Every row and item.
     Full,
+    /// Rows and items of these days alone: what it finds is a finding, and it is no verdict of the migration.
+    Days(Window),
     /// Changes since everything was compared.
     Incremental,
     /// Sample of that number of rows and items of each table, by chance.

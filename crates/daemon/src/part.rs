@@ -21,7 +21,7 @@ impl Role {
 }
 
 /// Parts that may be paused.
-pub(crate) const PAUSABLE: [&str; 4] = ["relay", "reverse-feed", "sampling", "backfill"];
+pub(crate) const PAUSABLE: [&str; 5] = ["relay", "reverse-feed", "sampling", "backfill", "validation"];
 /// Parts that are paused where none is named.
 pub(crate) const PAUSED_BY_DEFAULT: [&str; 2] = ["relay", "reverse-feed"];
 

@@ -1,11 +1,12 @@
 //! Reading the migration: once for all clients, often while one listens, rarely while none does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep_coordinator::{CoordinatorError, Status, status, status_of_source};
-use lockstep_core::settings::{PAUSE, SPEND_CAP_USD};
+use lockstep_core::settings::{LATENCY_MS_MAX, PAUSE, PENDING_DEAD_MAX, SPEND_CAP_USD};
 use lockstep_core::{Kind, Phase, Side};
 use lockstep_postgres::{Glance, SettingRow};
 use serde_json::Value;
@@ -13,7 +14,9 @@ use serde_json::Value;
 use crate::alerts::{self, Seen, Thresholds};
 use crate::counted::Counted;
 use crate::counting::read_step_back;
+use crate::eta::Copying;
 use crate::gauges;
+use crate::latencies::{Latencies, Slow};
 use crate::part::{PartState, Pause};
 use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
 use crate::snapshot::Snapshot;
@@ -49,13 +52,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         counted_at: None,
         glanced: None,
         last: None,
+        copying: BTreeMap::new(),
+        latencies: Latencies::default(),
         limits: Thresholds::default(),
     };
     let (mut operations, mut clients, mut role) =
         (shared.operations.changes(), shared.clients.subscribe(), shared.role.subscribe());
     loop {
         reader.read().await;
-        let every = if *shared.clients.borrow() > 0 { LOOK_WATCHED } else { LOOK_IDLE };
+        // A store that is away is looked for each second, with clients or without: what waits for it
+        // is told by this.
+        let is_away = StoresView::any_is_down(&shared.snapshot.borrow().stores);
+        let every = if is_away || *shared.clients.borrow() > 0 { LOOK_WATCHED } else { LOOK_IDLE };
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = shared.look.notified() => {}
@@ -79,6 +87,9 @@ struct Reader {
     glanced: Option<(Instant, Glance)>,
     /// Time at which the source was read, and the counts then.
     last: Option<(Instant, Vec<(i64, u64)>)>,
+    /// Readings of each table whose initial load is copied.
+    copying: BTreeMap<String, Copying>,
+    latencies: Latencies,
     limits: Thresholds,
 }
 
@@ -146,7 +157,11 @@ impl Reader {
             self.shared.spend.borrow().clone(),
             self.shared.stepped_back.borrow().clone(),
         );
+        let held_back = self.shared.held_back.borrow().clone();
+        let slow = self.over_budget();
         let seen = Seen {
+            held_back: held_back.as_ref(),
+            slow: &slow,
             status: next.status.as_ref(),
             measured: measured.as_ref(),
             counted: counted.as_ref(),
@@ -155,11 +170,28 @@ impl Reader {
             stores: &next.stores,
             parts: &parts,
         };
-        next.alerts = alerts::judge(&seen, &self.limits, &before.alerts, Utc::now());
+        let limits = self.limits();
+        next.alerts = alerts::judge(&seen, &limits, &before.alerts, Utc::now());
         next.health = alerts::health(&next.alerts, next.read_at.is_some());
         render(&mut next, &self.shared);
         gauges::fill(&self.shared, &next, &parts);
         self.shared.snapshot.send_replace(Arc::new(next));
+    }
+
+    /// Returns the bounds, as operators have turned them.
+    fn limits(&self) -> Thresholds {
+        let pending_dead = self.set(PENDING_DEAD_MAX).map(|most| most as i64);
+        Thresholds { pending_dead: pending_dead.unwrap_or(self.limits.pending_dead), ..self.limits.clone() }
+    }
+
+    /// Returns the number that operators have set under this name.
+    fn set(&self, name: &str) -> Option<f64> {
+        self.shared.settings.borrow().iter().find(|row| row.name == name)?.value.as_f64()
+    }
+
+    /// Returns the stores that answer more slowly than operators have set.
+    fn over_budget(&self) -> Vec<Slow> {
+        self.set(LATENCY_MS_MAX).map_or_else(Vec::new, |ms_max| self.latencies.over(Instant::now(), ms_max))
     }
 
     /// Forgets what a sample measured where nothing measures any more: 1. A sample finds differences. 2. The
@@ -219,6 +251,7 @@ impl Reader {
             let answer = of_probe(answer);
             if answer.is_ok() {
                 gauges::latency("dynamodb", took);
+                self.latencies.note("DynamoDB", Instant::now(), took);
             }
             next.stores.dynamodb = Some(store(next.stores.dynamodb.take(), answer, took));
         }
@@ -228,6 +261,7 @@ impl Reader {
         };
         if answer.is_ok() {
             gauges::latency("postgresql", latency);
+            self.latencies.note("PostgreSQL", Instant::now(), latency);
         }
         if source_was_down && answer.is_ok() {
             tracing::warn!("PostgreSQL answers again");
@@ -298,6 +332,9 @@ impl Reader {
         let source = &self.shared.migration.source;
         read_step_back(&self.shared).await;
         let monitor = &self.shared.monitor;
+        if let Ok(held_back) = source.held_back().await {
+            self.shared.held_back.send_replace(held_back);
+        }
         if let Ok(rows) = source.counted(Duration::from_secs(3_600)).await {
             self.shared.counted.send_replace(Some(Counted::of(&rows)));
         }
@@ -358,18 +395,34 @@ impl Reader {
                 rows_per_s = table.rows_backfilled.saturating_sub(*rows) as f64 / passed_s;
             }
             let progress = self.shared.progress.tables.iter().find(|progress| progress.name == table.name);
+            let eta = self.copying.entry(table.name.clone()).or_default().note(now, table);
+            // Of this process, which delivers, and of those that copy.
+            let own = progress.and_then(|progress| progress.pause_reason().or_else(|| progress.slowed_by()));
             rates.push(RateView {
                 table: table.name.clone(),
                 relayed_per_s,
                 rows_per_s,
-                eta_s: None,
+                eta_s: eta.map(|eta| eta.likely_s),
+                eta_least_s: eta.map(|eta| eta.least_s),
+                eta_most_s: eta.and_then(|eta| eta.most_s),
                 throttles: progress.map_or(0, |progress| progress.throttles()),
-                slowed_by: progress
-                    .and_then(|progress| progress.pause_reason().or_else(|| progress.slowed_by())),
+                slowed_by: slowed_by(own, status, &table.name),
             });
         }
         rates
     }
+}
+
+/// Returns why a table moves no faster: what each process says that delivers or copies it, once.
+fn slowed_by(own: Option<String>, status: &Status, table: &str) -> Option<String> {
+    let copy = status.workers.iter().filter(|worker| worker.is_live() && worker.moves(table));
+    let mut reasons: Vec<String> = Vec::new();
+    for why in own.into_iter().chain(copy.filter_map(|worker| worker.slowed_by.clone())) {
+        if !reasons.contains(&why) {
+            reasons.push(why);
+        }
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// Tells whether a glance at PostgreSQL says enough. In DynamoOnly things happen that PostgreSQL knows

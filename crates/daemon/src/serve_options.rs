@@ -24,6 +24,8 @@ pub struct ServeOptions {
     pub sample_every_s: u64,
     /// Rows and items of each table in one sample.
     pub sample_rows: usize,
+    /// Interval at which every key is compared that changed since everything was, in seconds; 0 never.
+    pub incremental_every_s: u64,
     /// Address that receives alerts.
     pub webhook_url: Option<String>,
     /// A file whose first line signs what the webhook is sent.
@@ -45,6 +47,11 @@ impl ServeOptions {
         (self.sample_every_s > 0).then(|| Duration::from_secs(self.sample_every_s))
     }
 
+    /// Returns the interval at which changed keys are compared, if they are.
+    pub fn incremental_every(&self) -> Option<Duration> {
+        (self.incremental_every_s > 0).then(|| Duration::from_secs(self.incremental_every_s))
+    }
+
     /// Returns the cap, if there is one.
     pub fn spend_cap(&self) -> Option<f64> {
         Some(self.spend_cap_usd).filter(|usd| *usd > 0.0)
@@ -60,6 +67,7 @@ impl Default for ServeOptions {
             read_token_file: None,
             sample_every_s: 300,
             sample_rows: 200,
+            incremental_every_s: 3_600,
             webhook_url: None,
             webhook_secret_file: None,
             tls_cert: None,

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::{Assumptions, FeedProgress, GateReport, MigrationContext, Progress, Spent};
 use lockstep_core::Phase;
-use lockstep_postgres::SettingRow;
+use lockstep_postgres::{HeldBack, SettingRow};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) settings: watch::Sender<Vec<SettingRow>>,
     /// Counts of the applications within the last hour.
     pub(crate) counted: watch::Sender<Option<Counted>>,
+    /// Marks that are gone and that PostgreSQL keeps in the pending set.
+    pub(crate) held_back: watch::Sender<Option<HeldBack>>,
     /// Cost of the migration so far.
     pub(crate) spend: watch::Sender<Option<Spend>>,
     /// Units of `progress` that are noted as spent. One for the life of the process, as `progress` is: 1. A
@@ -97,6 +99,7 @@ impl Shared {
             pauses: watch::Sender::new(Vec::new()),
             settings: watch::Sender::new(Vec::new()),
             counted: watch::Sender::new(None),
+            held_back: watch::Sender::new(None),
             spend: watch::Sender::new(None),
             spent: tokio::sync::Mutex::default(),
             stepped_back: watch::Sender::new(None),

@@ -1,6 +1,8 @@
 //! Cost of the migration so far, and what it will be when the initial load is copied (R50). Pure.
 
-use lockstep_coordinator::{PlanOptions, Status, WRITE_UNITS};
+use std::collections::BTreeMap;
+
+use lockstep_coordinator::{PlanOptions, Status, THROTTLED, WRITE_UNITS};
 use lockstep_postgres::CountRow;
 use serde::Serialize;
 
@@ -17,6 +19,8 @@ pub struct Spend {
     pub cap_usd: Option<f64>,
     /// Each table.
     pub tables: Vec<TableSpend>,
+    /// Requests or items that DynamoDB asked to slow down for, by what sent them, over all processes.
+    pub throttled: BTreeMap<String, i64>,
     /// The day on which the prices held.
     pub prices_as_of: String,
 }
@@ -62,8 +66,14 @@ impl Spend {
             }
             (!tables.is_empty()).then_some(total)
         });
+        let mut throttled = BTreeMap::new();
+        for row in rows {
+            if let Some(by) = row.name.strip_prefix(THROTTLED) {
+                *throttled.entry(by.to_owned()).or_default() += row.count;
+            }
+        }
         let prices_as_of = prices.as_of.clone();
-        Self { write_units, usd: usd_of(write_units), forecast_usd, cap_usd, tables, prices_as_of }
+        Self { write_units, usd: usd_of(write_units), forecast_usd, cap_usd, tables, throttled, prices_as_of }
     }
 
     /// Tells whether the cap is reached.
@@ -91,9 +101,14 @@ mod tests {
             row("payments", WRITE_UNITS, 600_000),
             row("logs", WRITE_UNITS, 400_000),
             row("logs", "shadow.agree", 7),
+            row("logs", "spent.throttled.backfill", 3),
+            row("payments", "spent.throttled.backfill", 4),
+            row("payments", "spent.throttled.relay", 1),
         ];
         let spend = Spend::of(&rows, None, &PlanOptions::default(), Some(0.625));
         assert_eq!((spend.write_units, spend.usd, spend.forecast_usd), (1_000_000, 0.625, None));
+        let throttled = BTreeMap::from([("backfill".to_owned(), 7), ("relay".to_owned(), 1)]);
+        assert_eq!(spend.throttled, throttled, "of all tables, by who was told");
         assert!(spend.is_over());
         assert!(!Spend { cap_usd: Some(0.63), ..spend.clone() }.is_over());
         assert!(!Spend { cap_usd: None, ..spend }.is_over());

@@ -14,8 +14,9 @@ use crate::part::PartState;
 use crate::shared::Shared;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
-/// So that, after any outage, everything runs again within ten seconds of the stores.
-const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// So that, after any outage, everything runs again within ten seconds of the stores: this, the pause of the
+/// part itself and a look of the daemon may come one after the other.
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 /// After so long without an end a part is taken to be well, and its next end for the first one.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 

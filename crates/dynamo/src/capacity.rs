@@ -35,6 +35,19 @@ impl Target {
     }
 }
 
+/// Write units a second that a new table on demand takes at once, where it was made without warm throughput.
+///
+/// Source: Amazon DynamoDB Developer Guide, "DynamoDB on-demand capacity mode", "Initial throughput".
+pub const NEW_TABLE_UNITS_PER_S: u64 = 4_000;
+
+impl Target {
+    /// Returns the write units a second that a table which is to be made will take at once.
+    pub fn warm_when_made(&self, table: &str) -> u64 {
+        let warm = self.options.warm_write_units_per_s.get(table);
+        warm.copied().unwrap_or(NEW_TABLE_UNITS_PER_S).max(NEW_TABLE_UNITS_PER_S)
+    }
+}
+
 /// Bounds on the writes of a table or of one of its indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteCapacity {

@@ -1,5 +1,6 @@
 //! Reaching DynamoDB: the standard AWS chain, or an endpoint with keys of its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -54,6 +55,9 @@ pub struct TargetOptions {
     /// Whether they are backed up continuously, so that they can be restored as they were at any second of
     /// the last 35 days.
     pub point_in_time_recovery: bool,
+    /// Write units a second that a table, by its name there, and each of its indexes are made to take at
+    /// once; one that is not named takes what every new table on demand does.
+    pub warm_write_units_per_s: BTreeMap<String, u64>,
 }
 
 impl Default for TargetOptions {
@@ -70,6 +74,7 @@ impl Default for TargetOptions {
             control_table: CONTROL_TABLE.to_owned(),
             deletion_protection: false,
             point_in_time_recovery: false,
+            warm_write_units_per_s: BTreeMap::new(),
         }
     }
 }

@@ -67,7 +67,7 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use apart::apart;
 pub use backoff::Backoff;
-pub use capacity::{WriteBound, WriteCapacity, WriteQuotas};
+pub use capacity::{NEW_TABLE_UNITS_PER_S, WriteBound, WriteCapacity, WriteQuotas};
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
 pub use connect::{CONTROL_TABLE, TargetOptions};
 pub use control::{CONTROL_SCHEMA, TargetControl};

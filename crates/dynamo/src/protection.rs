@@ -40,6 +40,25 @@ impl Protection {
     }
 }
 
+impl Protection {
+    /// Returns what is not proven to be on, in words; `None` where both are. An endpoint that does not say is
+    /// no proof: the caller is about to give up the only other copy.
+    pub fn unproven(self) -> Option<&'static str> {
+        match (self.deletion, self.recovery) {
+            (true, Some(true)) => None,
+            (false, Some(true)) => Some("one call deletes it"),
+            (true, Some(false)) => Some("it cannot be restored as it was a moment ago"),
+            (true, None) => Some("the endpoint does not say that it can be restored"),
+            (false, Some(false)) => {
+                Some("one call deletes it, and it cannot be restored as it was a moment ago")
+            }
+            (false, None) => {
+                Some("one call deletes it, and the endpoint does not say that it can be restored")
+            }
+        }
+    }
+}
+
 impl Target {
     /// Returns how a table is protected now.
     ///
@@ -115,6 +134,15 @@ mod tests {
         assert!(!missing(false, None).expect("one call").contains("restored"));
         let both = missing(false, Some(false)).expect("neither is on");
         assert!(both.contains(&format!("{DeletionProtection} and {PointInTimeRecovery}")), "{both}");
+        let unproven = |deletion, recovery| Protection { deletion, recovery }.unproven();
+        assert_eq!(unproven(true, Some(true)), None);
+        for (deletion, recovery) in
+            [(true, None), (true, Some(false)), (false, Some(true)), (false, Some(false)), (false, None)]
+        {
+            let said = unproven(deletion, recovery).expect("something is not on");
+            assert_eq!(said.contains("one call"), !deletion, "{said}");
+            assert_eq!(said.contains("restored"), recovery != Some(true), "{said}");
+        }
         assert!(!missing(true, Some(false)).expect("no backups").contains(&DeletionProtection.to_string()));
     }
 }

@@ -4,6 +4,8 @@
 //! A test holds it against the source of the crate: a request that is added here without a line in it fails
 //! the build's tests, and so does a line that no request needs.
 
+use lockstep_core::Phase;
+
 /// The identity that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -147,6 +149,19 @@ const RIGHTS: &[(&str, On, &[Role])] = &[
     ("DescribeLimits", Account, &[Operator]),
 ];
 
+/// Actions that only the initial load needs. The step to HybridRead asks for all of it to be copied, so from
+/// there on no role asks for them.
+const OF_THE_INITIAL_LOAD: [&str; 4] = ["DescribeImport", "DescribeLimits", "ImportTable", "ListImports"];
+
+/// Actions on a customer's key of who makes and changes tables that are encrypted by it, and of who reads and
+/// writes them.
+///
+/// Source: Amazon DynamoDB Developer Guide, "DynamoDB encryption at rest: usage notes", "Authorizing use of a
+/// customer managed key".
+const ON_KEYS: [&str; 6] =
+    ["CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey*", "ReEncrypt*"];
+const ON_KEYS_TO_USE: [&str; 2] = ["Decrypt", "DescribeKey"];
+
 /// Resources that a policy is about.
 #[derive(Clone, Debug)]
 pub struct Resources {
@@ -160,6 +175,8 @@ pub struct Resources {
     pub control: String,
     /// Bucket and prefix of the objects that DynamoDB imports, where it does.
     pub import: Option<(String, String)>,
+    /// ARNs of the keys in KMS by which tables are encrypted, where they are a customer's.
+    pub keys: Vec<String>,
 }
 
 impl Resources {
@@ -204,6 +221,28 @@ impl Resources {
         ]
     }
 
+    /// The statement on the keys: through DynamoDB, and for nothing else.
+    fn of_keys(&self, role: Role) -> Option<serde_json::Value> {
+        let actions: &[&str] = match role {
+            Operator => &ON_KEYS,
+            Application | ReadOnly => &ON_KEYS_TO_USE,
+            // DynamoDB gives back the grants of a table that is deleted.
+            Remover => &[],
+        };
+        let actions: Vec<String> = actions.iter().map(|action| format!("kms:{action}")).collect();
+        let through = format!("dynamodb.{}.{}", self.region, self.domain());
+        (!self.keys.is_empty() && !actions.is_empty()).then(|| {
+            serde_json::json!({
+                "Sid": "LockstepKeys", "Effect": "Allow", "Action": actions, "Resource": self.keys,
+                "Condition": { "StringEquals": { "kms:ViaService": through } }
+            })
+        })
+    }
+
+    fn domain(&self) -> &'static str {
+        if self.partition() == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
+    }
+
     fn arns(&self, on: On) -> Vec<String> {
         let partition = self.partition();
         let arn =
@@ -220,10 +259,14 @@ impl Resources {
 }
 
 /// Returns the policy of a role, as IAM takes it: no action that is not asked for, and no resource that is
-/// not the migration's.
-pub fn policy(role: Role, resources: &Resources) -> serde_json::Value {
+/// not the migration's. With `from` it has what is asked for in that phase and later ones; after the way back
+/// to an earlier one another is printed.
+pub fn policy(role: Role, from: Option<Phase>, resources: &Resources) -> serde_json::Value {
+    let is_copied = from.is_some_and(|from| from >= Phase::HybridRead);
     let statements = [Tables, Indexes, Streams, Imports, Control, Account].into_iter().filter_map(|on| {
-        let needed = RIGHTS.iter().filter(|(_, what, roles)| *what == on && roles.contains(&role));
+        let needed = RIGHTS.iter().filter(|(action, what, roles)| {
+            *what == on && roles.contains(&role) && !(is_copied && OF_THE_INITIAL_LOAD.contains(action))
+        });
         let actions: Vec<String> = needed.map(|(action, ..)| format!("dynamodb:{action}")).collect();
         let statement = serde_json::json!({
             "Sid": format!("Lockstep{on:?}"), "Effect": "Allow", "Action": actions, "Resource": resources.arns(on)
@@ -231,9 +274,10 @@ pub fn policy(role: Role, resources: &Resources) -> serde_json::Value {
         (!actions.is_empty()).then_some(statement)
     });
     let mut statements: Vec<_> = statements.collect();
-    if role == Operator {
+    if role == Operator && !is_copied {
         statements.extend(resources.of_import());
     }
+    statements.extend(resources.of_keys(role));
     serde_json::json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
@@ -332,8 +376,9 @@ mod tests {
             tables: vec!["loans".to_owned()],
             control: "lockstep_control".to_owned(),
             import: Some(("bucket".to_owned(), "lockstep/".to_owned())),
+            keys: Vec::new(),
         };
-        let text = |role| policy(role, &resources).to_string();
+        let text = |role| policy(role, None, &resources).to_string();
         assert!(text(Operator).contains("arn:aws:dynamodb:eu-central-1:123456789012:table/loans/stream/*"));
         assert!(!text(Operator).contains("DeleteTable"));
         assert!(text(Operator).contains("arn:aws:s3:::bucket/lockstep/*"));
@@ -345,6 +390,40 @@ mod tests {
             assert!(!text(ReadOnly).contains(writes), "{writes}");
         }
         let gov = Resources { region: "us-gov-west-1".to_owned(), ..resources };
-        assert!(policy(ReadOnly, &gov).to_string().contains("arn:aws-us-gov:dynamodb:us-gov-west-1"));
+        assert!(policy(ReadOnly, None, &gov).to_string().contains("arn:aws-us-gov:dynamodb:us-gov-west-1"));
+    }
+
+    #[test]
+    fn a_policy_from_a_phase_on_has_what_is_asked_for_there_and_keys_are_used_through_dynamodb_alone() {
+        let key = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd";
+        let resources = Resources {
+            region: "eu-central-1".to_owned(),
+            account: "123456789012".to_owned(),
+            tables: vec!["loans".to_owned()],
+            control: "lockstep_control".to_owned(),
+            import: Some(("bucket".to_owned(), "lockstep/".to_owned())),
+            keys: vec![key.to_owned()],
+        };
+        let text = |role, from| policy(role, from, &resources).to_string();
+        for from in [None, Some(Phase::PostgresOnly), Some(Phase::DualWrite)] {
+            assert_eq!(policy(Operator, from, &resources), policy(Operator, None, &resources), "{from:?}");
+        }
+        for from in [Phase::HybridRead, Phase::DynamoOnly] {
+            let said = text(Operator, Some(from));
+            assert!(said.contains("GetRecords") && said.contains("PutItem"), "the way back: {said}");
+            for gone in OF_THE_INITIAL_LOAD.into_iter().chain(["s3:", "logs:"]) {
+                assert!(!said.contains(gone) && text(Operator, None).contains(gone), "{gone}");
+            }
+        }
+        assert!(OF_THE_INITIAL_LOAD.iter().all(|name| RIGHTS.iter().any(|(action, ..)| action == name)));
+        for role in [Operator, Application, ReadOnly] {
+            let said = text(role, None);
+            assert!(said.contains(key) && said.contains("kms:Decrypt"), "{said}");
+            assert!(said.contains("\"kms:ViaService\":\"dynamodb.eu-central-1.amazonaws.com\""), "{said}");
+            assert_eq!(said.contains("kms:CreateGrant"), role == Operator, "{role:?}");
+        }
+        assert!(!text(Remover, None).contains("kms:"));
+        let without = Resources { keys: Vec::new(), ..resources.clone() };
+        assert!(!policy(Operator, None, &without).to_string().contains("kms:"));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
-    Projection, ProjectionType, TableDescription, TableStatus,
+    Projection, ProjectionType, TableDescription, TableStatus, WarmThroughput,
 };
 use lockstep_core::{
     Error, KeyAttribute, Kind, PK, Projected, Result, TargetKey, TargetSchema, VERSION_ATTRIBUTE,
@@ -128,7 +128,8 @@ impl Target {
     /// Creates a table as [`Target::create`] does, without expiry and backups.
     pub(super) async fn create_unprotected(&self, table: &str, schema: &TargetSchema) -> Result<TargetTable> {
         let doing = format!("creating {table} at {}", self.address());
-        let Definition { attributes, key, indexes } = Definition::of(schema);
+        let warm = self.warm(table);
+        let Definition { attributes, key, indexes } = Definition::of(schema, warm.as_ref());
         let created = self
             .client
             .create_table()
@@ -137,6 +138,7 @@ impl Target {
             .set_key_schema(Some(key))
             .set_global_secondary_indexes(indexes)
             .billing_mode(BillingMode::PayPerRequest)
+            .set_warm_throughput(warm)
             .set_deletion_protection_enabled(self.options.deletion_protection.then_some(true))
             .send()
             .await;
@@ -147,6 +149,13 @@ impl Target {
             }
         }
         self.wait_active(table, schema, &doing).await
+    }
+
+    /// Returns the throughput that a table is to be made with; none where nothing is said of it.
+    fn warm(&self, table: &str) -> Option<WarmThroughput> {
+        let units = *self.options.warm_write_units_per_s.get(table)?;
+        let units = i64::try_from(units).unwrap_or(i64::MAX);
+        Some(WarmThroughput::builder().write_units_per_second(units).build())
     }
 
     /// Waits until a table that is being made and its indexes are ACTIVE, for about five minutes.
@@ -245,7 +254,8 @@ pub(super) struct Definition {
 }
 
 impl Definition {
-    pub(super) fn of(schema: &TargetSchema) -> Self {
+    /// A put writes each index too, so all of them are to take as much as the table.
+    pub(super) fn of(schema: &TargetSchema, warm: Option<&WarmThroughput>) -> Self {
         let attributes = schema.key_attributes().into_iter().map(|attribute| {
             let definition = AttributeDefinition::builder()
                 .attribute_name(attribute.name)
@@ -265,6 +275,7 @@ impl Definition {
                 .index_name(index.name)
                 .set_key_schema(Some(key_schema(std::iter::once(index.partition).chain(index.sort))))
                 .projection(projection)
+                .set_warm_throughput(warm.cloned())
                 .build()
                 .expect("name and key were set")
         });

@@ -31,7 +31,7 @@ pub struct Registering<'a> {
 }
 
 /// Facts that a worker tells with each heartbeat.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pulse {
     /// Whether it has found no range to take.
     pub idle: bool,
@@ -39,6 +39,8 @@ pub struct Pulse {
     pub rows: i64,
     /// Rows a second since the heartbeat before.
     pub rows_per_s: f64,
+    /// Reason why it moves no faster, if something holds it back.
+    pub slowed_by: Option<String>,
 }
 
 /// A range that a worker holds.
@@ -78,6 +80,8 @@ pub struct WorkerRow {
     pub rows: i64,
     /// Rows a second, when it last told.
     pub rows_per_s: f64,
+    /// Reason why it moved no faster then; `None` where nothing held it back.
+    pub slowed_by: Option<String>,
     /// The ranges that it holds, as `table/number`.
     pub ranges: Vec<String>,
     /// Time, in seconds, for which it has held the range that it took first.
@@ -88,6 +92,11 @@ impl WorkerRow {
     /// Tells whether its lease is not over.
     pub fn is_live(&self) -> bool {
         self.lease_left_ms > 0
+    }
+
+    /// Tells whether it holds a range of this table.
+    pub fn moves(&self, table: &str) -> bool {
+        self.ranges.iter().any(|range| range.rsplit_once('/').is_some_and(|(of, _)| of == table))
     }
 }
 
@@ -137,7 +146,7 @@ impl Source {
     pub async fn renew_worker(&self, id: i64, lease: Duration, pulse: Pulse) -> Result<bool> {
         let renewed = sqlx::query(
             "UPDATE lockstep.workers SET renewed_at = pg_catalog.clock_timestamp(), idle = $3, rows = $4,
-                rows_per_s = $5,
+                rows_per_s = $5, slowed_by = $6,
                  lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
              WHERE id = $1 AND lease_until > pg_catalog.clock_timestamp()",
         )
@@ -146,6 +155,7 @@ impl Source {
         .bind(pulse.idle)
         .bind(pulse.rows)
         .bind(pulse.rows_per_s)
+        .bind(pulse.slowed_by)
         .execute(self.pool())
         .await
         .doing("renewing the lease of a worker")?;
@@ -228,6 +238,8 @@ impl Source {
     pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
         let sql = format!(
             "SELECT w.id, w.name, w.host, w.pid, w.coordinator, w.started_at, w.idle, w.rows, w.rows_per_s,
+                 -- A schema of before has no such column.
+                 pg_catalog.to_jsonb(w) ->> 'slowed_by' AS slowed_by,
                  CASE WHEN {live} THEN (1000::float8 * extract(epoch FROM w.lease_until -
                      pg_catalog.clock_timestamp())::float8)::bigint
                      ELSE least(0, (1000::float8 * extract(epoch FROM w.lease_until -

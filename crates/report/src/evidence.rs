@@ -19,7 +19,8 @@ pub(crate) fn latency(report: &Report) -> Markup {
                 table {
                     thead {
                         tr { th rowspan="2" { "Table" } th rowspan="2" class="words" { "Query" } th rowspan="2" { "Times" } th rowspan="2" { "Rows" }
-                             th colspan="3" class="group" { "PostgreSQL, ms" } th colspan="3" class="group" { "DynamoDB, ms" } }
+                             th colspan="3" class="group" { "PostgreSQL, ms" } th colspan="3" class="group" { "DynamoDB, ms" }
+                             th rowspan="2" class="words" { "DynamoDB is" } }
                         tr { @for _ in 0..2 { th { "p50" } th { "p95" } th { "p99" } } }
                     }
                     tbody { @for q in &report.latency { tr {
@@ -27,6 +28,7 @@ pub(crate) fn latency(report: &Report) -> Markup {
                         @for side in [&q.source, &q.target] {
                             @for ms in [side.p50_ms, side.p95_ms, side.p99_ms] { td { (milliseconds(ms)) } }
                         }
+                        td class="words" { (q.improvement()) }
                     } } }
                 }
                 p class="note" { "One question at a time, answers decoded, from where the comparison ran." }

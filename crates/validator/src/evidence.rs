@@ -71,6 +71,45 @@ pub struct QueryLatency {
     pub source: Percentiles,
     /// Latencies of the target.
     pub target: Percentiles,
+    /// Percent by which the median of the target is below that of the source; below zero it is slower.
+    #[serde(default)]
+    pub improvement_percent: Option<f64>,
+}
+
+impl QueryLatency {
+    /// Returns it with its improvement, which it has where the source took any time.
+    #[must_use]
+    pub fn compared(self) -> Self {
+        let (before, after) = (self.source.p50_ms, self.target.p50_ms);
+        let improvement_percent = (before > 0.0).then(|| (before - after) / before * 100.0);
+        Self { improvement_percent, ..self }
+    }
+
+    /// Returns the improvement in words.
+    pub fn improvement(&self) -> String {
+        match self.improvement_percent {
+            None => "–".to_owned(),
+            Some(percent) if percent < 0.0 => format!("{:.0} % slower", -percent),
+            Some(percent) => format!("{percent:.0} % faster"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_medians_of_both_stores_are_held_against_each_other_in_percent() {
+        let of = |source: f64, target: f64| {
+            let median = |p50_ms| Percentiles { p50_ms, ..Percentiles::default() };
+            let (source, target) = (median(source), median(target));
+            QueryLatency { source, target, ..QueryLatency::default() }.compared().improvement()
+        };
+        assert_eq!(of(10.0, 6.5), "35 % faster");
+        assert_eq!(of(10.0, 20.0), "100 % slower");
+        assert_eq!(of(0.0, 1.0), "–");
+    }
 }
 
 /// Percentiles of a latency, in milliseconds.

@@ -23,6 +23,7 @@ struct State {
     followed_at: Option<Instant>,
     /// Readings that keep to the rate together: one for each process and table.
     sharers: u32,
+    paused: bool,
 }
 
 /// Interval at which an operator's setting is looked at.
@@ -31,7 +32,13 @@ const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 impl Pace {
     pub(crate) fn new(units_per_s: Option<f64>) -> Self {
         let configured = units_per_s.filter(|units| *units > 0.0);
-        let state = State { units_per_s: configured, free_at: Instant::now(), followed_at: None, sharers: 1 };
+        let state = State {
+            units_per_s: configured,
+            free_at: Instant::now(),
+            followed_at: None,
+            sharers: 1,
+            paused: false,
+        };
         Self { configured, state: Mutex::new(state) }
     }
 
@@ -57,6 +64,11 @@ impl Pace {
         state.units_per_s = next;
     }
 
+    /// Takes over whether operators have paused it.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.lock().paused = paused;
+    }
+
     /// Returns another one at the rate that was configured for this one.
     pub(crate) fn like(&self) -> Self {
         Self::new(self.configured)
@@ -74,10 +86,14 @@ impl Pace {
 
     /// Waits until everything taken so far is paid for, a second at most; says whether it is.
     pub(crate) async fn wait(&self) -> bool {
-        let (units_per_s, free_at) = {
+        let (units_per_s, free_at, paused) = {
             let state = self.lock();
-            (state.units_per_s, state.free_at)
+            (state.units_per_s, state.free_at, state.paused)
         };
+        if paused {
+            tokio::time::sleep(FOLLOWED_EVERY).await;
+            return false;
+        }
         let until = free_at.min(Instant::now() + FOLLOWED_EVERY);
         if units_per_s.is_some() {
             tokio::time::sleep_until(until).await;
@@ -116,6 +132,18 @@ mod tests {
         assert_eq!(free_at, at(2.0));
         assert_eq!(next(free_at, at(10.0), 100.0, 100.0), at(11.0));
         assert_eq!(next(free_at, at(1.5), 0.0, 100.0), free_at);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_it_is_paused_nothing_is_read_and_the_setting_is_looked_at_again() {
+        let pace = Pace::new(None);
+        pace.pause(true);
+        let begun = Instant::now();
+        assert!(!pace.wait().await, "the caller looks at the setting, and waits again");
+        assert_eq!(begun.elapsed(), FOLLOWED_EVERY);
+        pace.pause(false);
+        assert!(pace.wait().await);
+        assert_eq!(begun.elapsed(), FOLLOWED_EVERY, "it goes on at once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,13 +69,15 @@ impl Reader {
         self.gave_up.load(Ordering::Relaxed)
     }
 
-    /// Waits until the target may be read again, at the rate that operators allow by now. While the setting
+    /// Waits until the target may be read again, at the rate that operators allow by now; not while they
+    /// have paused comparisons. While the setting
     /// cannot be read, the one of before holds.
     async fn paced(&self) {
         loop {
             if self.pace.is_due() {
                 if let Ok(tuning) = self.source.tuning().await {
                     self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
+                    self.pace.pause(tuning.validation_paused);
                 }
                 if self.shares
                     && self.pace.is_bound()

@@ -61,6 +61,7 @@ impl World {
                     ..StepOptions::default()
                 },
                 reverse_feed: quick_feed(),
+                ..Options::default()
             },
             watch: Watch::default(),
         }

@@ -197,6 +197,7 @@ fn statuses(phase: Phase) -> Vec<Status> {
         ranges_done: 8,
         ranges: 8,
         rows_backfilled: 10,
+        rows_of_done_ranges: 10,
         pending: 0,
         oldest_s: 0.0,
         dead_letters: 0,

@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Archive, Completion, Coordinator, CoordinatorError, PurgeOptions, PurgeProgress, complete, drop_source,
-    purge,
+    Archive, Completion, Coordinator, CoordinatorError, PurgeOptions, PurgeProgress, Unprotected, complete,
+    drop_source, purge,
 };
 use lockstep_core::{Epoch, Kind, MigratableTable, Phase, Version, is_tombstone, version_of};
-use lockstep_dynamo::Purge;
+use lockstep_dynamo::{Purge, Target, TargetOptions};
 use lockstep_payments::Payments;
 use lockstep_postgres::Entry;
 use lockstep_tests::World;
@@ -338,27 +338,57 @@ async fn source_tables_are_dropped_only_after_the_end_behind_their_guard_and_wit
     let world = dynamo_only().await;
     let migration = world.migration();
     let yes = async || Ok::<_, String>("it is there".to_owned());
-    let early = drop_source(&migration, yes, &()).await.expect_err("not complete").to_string();
+    let early =
+        drop_source(&migration, yes, Unprotected::Known, &()).await.expect_err("not complete").to_string();
     assert!(early.contains("`complete` comes first"), "{early}");
     completed(&world, &Kept::default()).await.expect("both stores hold the same");
-    let none = drop_source(&migration, async || Err("no backup since Tuesday".to_owned()), &())
+    let known = Unprotected::Known;
+    let none = drop_source(&migration, async || Err("no backup since Tuesday".to_owned()), known, &())
         .await
         .expect_err("no backup")
         .to_string();
     assert!(none.contains("no backup since Tuesday") && none.contains("nothing was dropped"), "{none}");
     assert_eq!((world.count(PAYMENTS).await, world.count(LOGS).await), (40, 40));
 
+    // Nothing says that what is left can be restored, and one call deletes it.
+    let mut protecting = world.migration();
+    for (deletion_protection, says) in [(false, "one call deletes it"), (true, "does not say that it can be")]
+    {
+        let options = TargetOptions { deletion_protection, ..world.target_options() };
+        protecting.target = Target::connect(options).await;
+        let said = drop_source(&protecting, yes, Unprotected::Refused, &()).await.expect_err("unprotected");
+        let said = said.to_string();
+        let control = world.target.control();
+        for table in [LOGS, PAYMENTS, control.table()] {
+            assert!(said.contains(&format!("{table}: ")), "{said}");
+            let is_protected = world.target.protection(table).await.expect("described").deletion;
+            assert_eq!(is_protected, deletion_protection, "{table} is protected as configured, first");
+        }
+        assert!(said.contains(says) && said.contains("nothing was dropped"), "{said}");
+        assert_eq!(said.contains("one call deletes it"), !deletion_protection, "{said}");
+    }
+    assert_eq!((world.count(PAYMENTS).await, world.count(LOGS).await), (40, 40));
+    let refusals: i64 = world
+        .value(
+            "SELECT count(*) FROM lockstep_archive.journal WHERE kind = 'refused' AND detail ? 'unprotected'",
+        )
+        .await;
+    assert_eq!(refusals, 2, "each refusal is kept");
+
     // An operator has put another table in the place of one.
     world.sql("ALTER TABLE payments RENAME TO kept; CREATE TABLE payments (payment_id bigint)").await;
-    let another = drop_source(&migration, yes, &()).await.expect_err("it is another table").to_string();
+    let another = drop_source(&migration, yes, Unprotected::Known, &())
+        .await
+        .expect_err("it is another table")
+        .to_string();
     assert!(another.contains("it does not carry the guard"), "{another}");
     world.sql("DROP TABLE payments; ALTER TABLE kept RENAME TO payments").await;
-    let dropped = drop_source(&migration, yes, &()).await.expect("dropped");
+    let dropped = drop_source(&migration, yes, Unprotected::Known, &()).await.expect("dropped");
     assert_eq!(
         (dropped.dropped, dropped.gone),
         (vec!["public.payments".to_owned()], vec!["public.integration_logs".to_owned()])
     );
-    let again = drop_source(&migration, yes, &()).await.expect("nothing is left");
+    let again = drop_source(&migration, yes, Unprotected::Known, &()).await.expect("nothing is left");
     assert_eq!((again.dropped.len(), again.gone.len()), (0, 2));
     let journal: i64 = world
         .value("SELECT count(*) FROM lockstep_archive.journal WHERE step = 'backup check' AND detail ->> 'said' = 'it is there'")
@@ -387,6 +417,7 @@ async fn the_commands_ask_refuse_and_come_to_the_end() {
     };
     let complete = ["complete", "--yes", "--journal", file];
     let drop = ["cleanup", "--drop-source", "--yes"];
+    let drop_knowing = [&drop[..], &["--i-know-that-the-target-is-unprotected"]].concat();
     for (world, check, arguments, expected, says) in [
         (&early, None, &complete[..], 3, "phase is DynamoOnly"),
         (&world, None, &["complete"], 2, "say --yes"),
@@ -397,8 +428,15 @@ async fn the_commands_ask_refuse_and_come_to_the_end() {
         (&world, None, &["status"], 0, "Complete since"),
         (&world, None, &["doctor"], 0, "Complete since"),
         (&world, None, &["rollback"], 3, "the migration is complete since"),
-        (&world, Some("echo none since Tuesday; exit 1"), &drop, 3, "none since Tuesday"),
-        (&world, Some("echo all there"), &drop, 0, "Dropped: public.integration_logs, public.payments"),
+        (&world, Some("exit 0"), &drop, 3, "--i-know-that-the-target-is-unprotected"),
+        (&world, Some("echo none since Tuesday; exit 1"), &drop_knowing, 3, "none since Tuesday"),
+        (
+            &world,
+            Some("echo all there"),
+            &drop_knowing,
+            0,
+            "Dropped: public.integration_logs, public.payments",
+        ),
     ] {
         let (code, said) = code(world, check, arguments).await;
         assert!(code == Some(expected) && said.contains(says), "{arguments:?} ended with {code:?}: {said}");

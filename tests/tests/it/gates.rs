@@ -117,6 +117,7 @@ async fn hybrid_read_wants_little_pending_and_only_whole_backfills() {
     world.sql(&payments(1, 3)).await;
     let report = refused(&world, &coordinator, Phase::HybridRead).await;
     check(&report, Some(PAYMENTS), "pending set is drained", "3 keys pending", "run `relay`");
+    check(&report, Some(PAYMENTS), "pending set is drained", "and no relay is running", "run `relay`");
     world
         .sql(
             "DELETE FROM lockstep.pending WHERE key->>0 = '3'; UPDATE lockstep.pending SET marked_at = now() - interval '1 hour'",

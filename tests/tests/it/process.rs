@@ -195,12 +195,20 @@ async fn a_refusing_gate_ends_with_3_and_says_what_next() {
 async fn a_dry_run_of_a_step_asks_its_gates_and_takes_no_step() {
     let world = World::start().await;
     world.migrated_to(Phase::PostgresOnly).await.close().await;
-    let output = ended(command(&world, &["advance", "--dry-run", "--to", "HybridRead"])).await;
+    let output = ended(command(&world, &["advance", "--dry-run", "--to", "HybridRead", "-v"])).await;
     check(&output, 0, &["gate  ok", "capture is on"]);
+    // One line where all pass, and none of theirs.
+    let short = ended(command(&world, &["advance", "--dry-run", "--to", "HybridRead"])).await;
+    check(&short, 0, &["gates pass; -v shows each"]);
+    let stderr = String::from_utf8_lossy(&short.stderr);
+    assert_eq!(stderr.matches("  gate  ").count(), 1, "{stderr}");
+    assert!(!stderr.contains("capture is on"), "{stderr}");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("The gates of PostgresOnly → DualWrite pass"), "{said}");
     check(&ended(command(&world, &["rollback", "--dry-run"])).await, 2, &["the last phase that way"]);
     world.sql("ALTER TABLE payments DISABLE TRIGGER ALL").await;
+    let refused = ended(command(&world, &["advance", "--dry-run"])).await;
+    check(&refused, 3, &["gate  REFUSED", "capture is on", "gates pass; -v shows each"]);
     let output = ended(command(&world, &["advance", "--dry-run", "--json"])).await;
     check(&output, 3, &[]);
     let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");

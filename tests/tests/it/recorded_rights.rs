@@ -9,7 +9,7 @@ use lockstep_tests::rights::{Asked, asked, refused, unused};
 use lockstep_tests::world::rows::{logs, payments};
 
 use crate::process::{command, ended};
-use crate::rights::printed;
+use crate::rights::{printed, printed_with};
 
 /// Commands of a whole migration: there, back and out, but for the removal of tables.
 const OPERATED: [&[&str]; 20] = [
@@ -78,6 +78,31 @@ async fn recording(world: &World) -> FaultProxy {
     let proxy = FaultProxy::start(&world.plain_target.address()).await.expect("the proxy starts");
     proxy.record(100_000);
     proxy
+}
+
+/// Commands of an operator whose policy is of HybridRead and later.
+const FROM_HYBRID_READ: [&[&str]; 6] = [
+    &["validate"],
+    &["relay", "--until-empty"],
+    &["doctor"],
+    &["advance", "--to", "DynamoOnly"],
+    &["reverse-feed", "--backfill", "--until-empty"],
+    &["rollback", "--to", "HybridRead"],
+];
+
+#[tokio::test]
+async fn from_hybrid_read_on_the_policy_of_that_phase_is_enough_there_and_back() {
+    let world = World::start().await;
+    world.sql(&logs(1, 60)).await;
+    world.sql(&payments(1, 40)).await;
+    let to_there = ended(command(&world, &["migrate", "--live-writes", "0", "--to", "HybridRead"])).await;
+    assert_eq!(to_there.status.code(), Some(0), "{}", String::from_utf8_lossy(&to_there.stderr));
+    let of_operator = recording(&world).await;
+    through(&world, &of_operator, &FROM_HYBRID_READ).await;
+    let of_operator = asked(&of_operator.recorded());
+    assert!(of_operator.iter().any(|(action, _)| action == "GetRecords"), "{of_operator:?}");
+    let policy = printed_with(&world, "operator", &["--phase", "HybridRead"]).await;
+    assert_eq!(refused(&policy, &of_operator), Vec::<Asked>::new(), "it may not do what it does");
 }
 
 #[tokio::test]

@@ -160,8 +160,13 @@ async fn expiry_that_is_on_already_is_recognised_whatever_the_refusal_says() {
 
 /// A policy as the command prints it.
 pub(crate) async fn printed(world: &World, role: &str) -> serde_json::Value {
+    printed_with(world, role, &[]).await
+}
+
+/// The same, with these flags.
+pub(crate) async fn printed_with(world: &World, role: &str, flags: &[&str]) -> serde_json::Value {
     let arguments = ["iam-policy", "--role", role, "--account", ACCOUNT, "--region", REGION];
-    let output = ended(command(world, &arguments)).await;
+    let output = ended(command(world, &[&arguments[..], flags].concat())).await;
     serde_json::from_slice(&output.stdout).expect("a policy is JSON")
 }
 

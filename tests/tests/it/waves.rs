@@ -9,8 +9,8 @@ use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as App, MigrationOptions};
 use lockstep_coordinator::{
     Archive, Completion, Coordinator, CoordinatorError, MigrationContext, Progress, PurgeOptions,
-    PurgeProgress, RelayUntil, UninstallOptions, complete, drop_source, examine, observe, purge, relay,
-    status, uninstall,
+    PurgeProgress, RelayUntil, UninstallOptions, Unprotected, complete, drop_source, examine, observe, purge,
+    relay, status, uninstall,
 };
 use lockstep_core::{Epoch, MigratableTable, Phase};
 use lockstep_dynamo::{Purge, Target, TargetOptions};
@@ -291,7 +291,7 @@ async fn a_second_one_goes_the_whole_way_while_applications_of_the_first_go_on()
     let yes = async || Ok::<_, String>("it is there".to_owned());
     for (of, relation) in [(&first, "public.payments"), (&second, "public.integration_logs")] {
         assert!(completed(of).await.expect("nothing is left to do").resumed);
-        assert_eq!(drop_source(of, yes, &()).await.expect("dropped").dropped, [relation]);
+        assert_eq!(drop_source(of, yes, Unprotected::Known, &()).await.expect("dropped").dropped, [relation]);
     }
 }
 
@@ -433,7 +433,10 @@ async fn a_relation_of_the_first_is_refused_until_it_was_cleaned_up_and_is_the_s
         "{said}"
     );
     let yes = async || Ok::<_, String>("it is there".to_owned());
-    assert_eq!(drop_source(&first, yes, &()).await.expect("dropped").dropped, ["public.payments"]);
+    assert_eq!(
+        drop_source(&first, yes, Unprotected::Known, &()).await.expect("dropped").dropped,
+        ["public.payments"]
+    );
     world
         .sql(
             "CREATE TABLE payments (LIKE integration_logs INCLUDING ALL);
@@ -442,7 +445,8 @@ async fn a_relation_of_the_first_is_refused_until_it_was_cleaned_up_and_is_the_s
         .await;
     let second = second().await;
     let is_the_seconds = async || {
-        let said = drop_source(&first, yes, &()).await.expect_err("another table").to_string();
+        let said =
+            drop_source(&first, yes, Unprotected::Known, &()).await.expect_err("another table").to_string();
         assert!(said.contains("it is another table, and stays"), "{said}");
         assert_eq!(world.count("payments").await, 20);
     };
@@ -452,7 +456,10 @@ async fn a_relation_of_the_first_is_refused_until_it_was_cleaned_up_and_is_the_s
     is_the_seconds().await;
     let seen = observe(&first.source, &first.target, &first.tables).await.expect("seen");
     assert!(seen.completed.is_some() && seen.left.is_empty(), "{:?}", seen.left);
-    assert_eq!(drop_source(&second, yes, &()).await.expect("dropped").dropped, ["public.payments"]);
+    assert_eq!(
+        drop_source(&second, yes, Unprotected::Known, &()).await.expect("dropped").dropped,
+        ["public.payments"]
+    );
 }
 
 #[tokio::test]
@@ -564,7 +571,7 @@ async fn a_handle_of_the_first_that_slept_reads_and_changes_nothing_of_the_secon
     let done = completed(&first(&world).await).await.expect("both stores hold the same");
     // The relation is made again: no guard stands behind what follows.
     let yes = async || Ok::<_, String>("it is there".to_owned());
-    drop_source(&first(&world).await, yes, &()).await.expect("dropped");
+    drop_source(&first(&world).await, yes, Unprotected::Known, &()).await.expect("dropped");
     world.sql("CREATE TABLE payments (LIKE integration_logs INCLUDING ALL)").await;
     let second = second(&world).await;
     moved_to(&world, &second, Phase::DualWrite).await;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use lockstep_coordinator::drop_source;
+use lockstep_coordinator::{Unprotected, drop_source};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -19,6 +19,10 @@ use crate::{Context, help};
 /// lockstep_archive.journal. A table without the guard that `complete` left is not touched, and one that
 /// something else depends on is not dropped: PostgreSQL says what depends on it.
 ///
+/// DynamoDB has the only copy afterwards, so each table there, and the control table, must be protected from
+/// being deleted by one call and have point-in-time recovery. With target.deletion_protection and
+/// target.point_in_time_recovery both are switched on first.
+///
 /// Broken off at any point, the same command goes on.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
@@ -32,6 +36,9 @@ pub struct Args {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// Drop them although the tables of DynamoDB are not protected, as those of an emulator cannot be
+    #[arg(long)]
+    pub i_know_that_the_target_is_unprotected: bool,
 }
 
 /// Most of what the check says that is kept.
@@ -53,7 +60,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let tables: Vec<String> = context.tables()?.iter().map(|binding| binding.relation.to_string()).collect();
     confirm(args.yes, &database, &format!("drop {} for good", tables.join(" and ")))?;
     let migration = context.migration(&stores)?;
-    let dropped = drop_source(&migration, async || passes(&check).await, &context.ui).await?;
+    let unprotected = match args.i_know_that_the_target_is_unprotected {
+        true => Unprotected::Known,
+        false => Unprotected::Refused,
+    };
+    let dropped = drop_source(&migration, async || passes(&check).await, unprotected, &context.ui).await?;
     if context.json {
         print_json(&json!(dropped));
     } else {

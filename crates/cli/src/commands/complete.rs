@@ -74,6 +74,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let migration = context.migration(&stores)?;
     let archive = JournalFile { path: args.journal, database };
     let options = context.config.validate_options();
+    context.tell_of_pause(&stores.source).await;
     let completion = complete(&migration, &options, &archive, &context.ui, &context.cancel).await?;
     let mut purged = Vec::new();
     for what in args.purge.iter().flat_map(|what| what.steps()) {

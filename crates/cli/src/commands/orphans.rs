@@ -35,6 +35,7 @@ const LISTED_MAX: usize = 100;
 /// When a store does not answer, or Lockstep was never installed.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config, &context.ui).await?;
+    context.tell_of_pause(&stores.source).await;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage(
             "Lockstep was never installed in this source, so there are no orphans; run `backfill` first",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_coordinator::{MigrationContext, Progress, RelaySummary, RelayUntil};
+use lockstep_coordinator::{MigrationContext, Progress, RelaySummary, RelayUntil, Spent};
 use lockstep_core::Error as StoreError;
 use lockstep_postgres::{CaptureState, Source};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,9 @@ pub struct Args {
     pub until_empty: bool,
 }
 
+/// Interval at which it is noted what delivering costs, for the bill and the cap.
+const NOTED_EVERY: Duration = Duration::from_secs(10);
+
 /// Runs it.
 ///
 /// # Errors
@@ -58,7 +61,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(&migration.tables));
     let board = board(&context.ui, "relay", progress.clone(), true);
     let until = if args.until_empty { RelayUntil::Empty } else { RelayUntil::Cancelled };
-    let result = lockstep_coordinator::relay(&migration, until, &progress, &context.cancel).await;
+    let result = deliver(&migration, until, &progress, &context.cancel).await;
     board.close().await;
     let summary = result?;
     if context.json {
@@ -116,7 +119,29 @@ async fn relay_once_captured(
     if !is_captured(&migration.source, migration).await? {
         return Ok(RelaySummary::default());
     }
-    Ok(lockstep_coordinator::relay(migration, RelayUntil::Cancelled, progress, stop).await?)
+    deliver(migration, RelayUntil::Cancelled, progress, stop).await
+}
+
+/// Relays, and notes meanwhile what that spends.
+async fn deliver(
+    migration: &MigrationContext,
+    until: RelayUntil,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> anyhow::Result<RelaySummary> {
+    let mut spent = Spent::default();
+    let noting = async {
+        loop {
+            tokio::time::sleep(NOTED_EVERY).await;
+            spent.note(&migration.source, progress).await;
+        }
+    };
+    let result = tokio::select! {
+        ended = lockstep_coordinator::relay(migration, until, progress, stop) => ended,
+        () = noting => unreachable!("it is noted for ever"),
+    };
+    spent.note(&migration.source, progress).await;
+    Ok(result?)
 }
 
 /// Tells whether the backfill has put capture on every table.

@@ -67,6 +67,7 @@ pub struct Args {
 /// from.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config, &context.ui).await?;
+    context.tell_of_pause(&stores.source).await;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage("Lockstep was never installed in this source; run `backfill` first"));
     }

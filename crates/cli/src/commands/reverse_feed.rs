@@ -1,12 +1,15 @@
 //! `reverse-feed`: PostgreSQL follows DynamoDB, until told to stop.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_coordinator::{
     FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill,
 };
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{Source, TableBinding};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
@@ -113,8 +116,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     });
     let until = if args.until_empty { FeedUntil::Drained } else { FeedUntil::Cancelled };
     let options = context.config.reverse_feed_options();
-    let fed =
-        lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &context.cancel).await;
+    let fed = unless_paused(&stores.source, &context, async |stop| {
+        lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &stop).await
+    })
+    .await;
     board.close().await;
     let report = Report { feed: fed?, backfilled };
     if context.json {
@@ -129,6 +134,46 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         all_there(&report.feed)?;
     }
     Ok(Exit::Done)
+}
+
+/// Interval at which the pause is looked at.
+const PAUSE_LOOKED_AT: Duration = Duration::from_secs(1);
+
+/// Feeds whenever operators have not paused it, and returns the summary of the last feed.
+async fn unless_paused<T, E>(
+    source: &Source,
+    context: &Context,
+    feed: impl AsyncFn(CancellationToken) -> Result<T, E>,
+) -> Result<T, E> {
+    loop {
+        let (stop, is_told) = (context.cancel.child_token(), Cell::new(false));
+        if is_paused(source).await {
+            context.ui.say("An operator has paused the reverse feed: it goes on once it is resumed");
+            while is_paused(source).await && !stop.is_cancelled() {
+                let _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE_LOOKED_AT)).await;
+            }
+        }
+        let watching = async {
+            while !is_paused(source).await {
+                tokio::time::sleep(PAUSE_LOOKED_AT).await;
+            }
+            is_told.set(true);
+            stop.cancel();
+            std::future::pending().await
+        };
+        let fed = tokio::select! {
+            fed = feed(stop.clone()) => fed,
+            () = watching => unreachable!("it waits for the feed to end"),
+        };
+        if !is_told.get() || context.cancel.is_cancelled() || fed.is_err() {
+            return fed;
+        }
+    }
+}
+
+/// Tells whether operators have paused reverse feeds. A source that does not say is the feed's to wait for.
+async fn is_paused(source: &Source) -> bool {
+    source.tuning().await.is_ok_and(|tuning| tuning.feed_paused)
 }
 
 /// Ends a backfill beside a feed of another process, which goes on.

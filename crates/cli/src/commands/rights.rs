@@ -1,6 +1,7 @@
 //! `iam-policy` and `grants`: what each role needs, and no more.
 
 use clap::ValueEnum;
+use lockstep_core::Phase;
 use lockstep_dynamo::{Resources, Role, Target, policy, requests};
 use lockstep_postgres::{GrantedRole, Relation, grants};
 use serde_json::json;
@@ -26,12 +27,14 @@ pub enum Who {
 ///
 /// It is made from the one table of the requests that Lockstep can send. Nothing is changed, and PostgreSQL
 /// is not asked. The account is the one of the credentials, if AWS says it; name it with --account otherwise.
-/// Tables with a key of your own in KMS need kms:Decrypt, kms:DescribeKey and kms:CreateGrant on that key as
-/// well. With import.s3 the operator's policy has what an import needs of S3 and of CloudWatch Logs; the
-/// right to copy files to the bucket is for who runs import.upload.
+/// For tables with a key of your own in KMS name its ARN with --kms-key: without it a policy has no right to
+/// it. With --phase it has what that phase and later ones ask for. With import.s3 the operator's policy has
+/// what an import needs of S3 and of CloudWatch Logs; the right to copy files to the bucket is for who runs
+/// import.upload.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask iam-policy --role operator --account 123456789012 --region eu-central-1\n  \
+       cargo xtask iam-policy --role operator --phase HybridRead\n  \
        cargo xtask iam-policy --role application > application.json"
 ))]
 pub struct PolicyArgs {
@@ -48,6 +51,21 @@ pub struct PolicyArgs {
     /// Region of the tables [default: target.region, or that of the AWS chain]
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+    /// Only what this phase and later ones need [default: every phase]
+    #[arg(long, value_name = "PHASE", conflicts_with = "requests")]
+    pub phase: Option<Phase>,
+    /// ARN of a key in KMS by which tables are encrypted; may be given several times
+    #[arg(long, value_name = "ARN", value_parser = key_arn)]
+    pub kms_key: Vec<String>,
+}
+
+/// A key by its ARN: by its id or an alias a policy would allow nothing.
+fn key_arn(text: &str) -> Result<String, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let is_key = matches!(parts[..], ["arn", _, "kms", _, _, key] if key.starts_with("key/"));
+    is_key
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a policy names a key by its ARN: arn:aws:kms:REGION:ACCOUNT:key/ID".to_owned())
 }
 
 /// Prints the grants of a role in PostgreSQL, as SQL
@@ -103,7 +121,8 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
     let import = context.config.import.destination();
     let import = import.map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned()));
     let control = context.config.control_table();
-    print_json(&policy(role, &Resources { region, account, tables, control, import }));
+    let resources = Resources { region, account, tables, control, import, keys: args.kms_key };
+    print_json(&policy(role, args.phase, &resources));
     Ok(Exit::Done)
 }
 

@@ -167,6 +167,16 @@ impl Context {
         self.validate_and_time(stores, options, 0, cancel).await
     }
 
+    /// Says that operators have paused comparisons, before one waits for the end of that in silence.
+    pub(super) async fn tell_of_pause(&self, source: &Source) {
+        if source.tuning().await.is_ok_and(|tuning| tuning.validation_paused) {
+            self.ui.warn(
+                "An operator has paused comparisons: this one reads nothing of DynamoDB until \
+                 `cargo xtask set pause.validation default`",
+            );
+        }
+    }
+
     /// Times queries on both stores, unless `rounds` is 0.
     async fn latency(
         &self,
@@ -194,6 +204,7 @@ impl Context {
     ) -> anyhow::Result<Report> {
         // The record at the end needs it, and that may be hours from now.
         stores.source.migrate_schema().await?;
+        self.tell_of_pause(&stores.source).await;
         let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
         let progress = lockstep_validator::ValidationProgress::new(&tables);

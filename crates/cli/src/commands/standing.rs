@@ -140,6 +140,7 @@ mod tests {
             ranges_done: 2,
             ranges: 2,
             rows_backfilled: 10,
+            rows_of_done_ranges: 10,
             pending: 0,
             oldest_s: 0.0,
             dead_letters: 0,

@@ -259,6 +259,7 @@ pub(super) async fn one_key(
             "{table} has no row of this key, and its item cannot be found by the primary key alone: a whole validation sees it"
         )));
     }
+    context.tell_of_pause(&stores.source).await;
     let options = ValidateOptions { kept: None, quality: false, ..options.clone() };
     let comparing = validate_keys(&stores.source, &stores.target, binding, &keys, &options, &context.cancel);
     let report = match options.wait_for_pending {

@@ -15,6 +15,7 @@ pub(super) async fn run_counts(
     by_day: bool,
 ) -> anyhow::Result<Exit> {
     let tables = context.tables()?;
+    context.tell_of_pause(&stores.source).await;
     let mut units = 0.0;
     for binding in &tables {
         units += stores.target.scan_units_estimate(&binding.target_name).await?;

@@ -7,6 +7,7 @@ use figment::Figment;
 use lockstep::config::Check;
 use lockstep_coordinator::{ImportOptions, LATENCY_PERCENTILES, StepOptions};
 use lockstep_daemon::{LISTEN, ServeOptions};
+use lockstep_dynamo::NEW_TABLE_UNITS_PER_S;
 
 use super::{Config, ConfigError};
 
@@ -36,6 +37,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         replaced: _,
     } = config;
     let require = &mut |holds: bool, key: &str, must: &str| shared.require(holds, key, must);
+    warm(config, require);
     serve(&config.serve, require);
     costs(config, require);
     backfill(config, require);
@@ -48,6 +50,17 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
 
 /// Takes whether it holds, of which key, and what must be so.
 type Require<'a> = dyn FnMut(bool, &str, &str) + 'a;
+
+/// A name that is misspelled would warm nothing, and the initial load would be throttled all the same.
+fn warm(config: &Config, require: &mut Require<'_>) {
+    let names = config.names();
+    for (name, units) in &config.target.warm_write_units_per_s {
+        let key = format!("target.warm_write_units_per_s.{name}");
+        require(names.iter().any(|named| named.name == name), &key, "must be the name of a table that moves");
+        let least = NEW_TABLE_UNITS_PER_S;
+        require(*units >= least, &key, &format!("must be {least} or more, which every new table takes"));
+    }
+}
 
 fn serve(serve: &ServeOptions, require: &mut Require<'_>) {
     require(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{Options, ReverseFeedOptions, StepOptions};
+use lockstep_coordinator::{Options, ReverseFeedOptions, Spending, StepOptions};
 use lockstep_dynamo::TargetOptions;
 use lockstep_postgres::SourceOptions;
 use lockstep_validator::ValidateOptions;
@@ -23,7 +23,7 @@ impl Config {
 
     /// Returns how to reach the target.
     pub fn target_options(&self) -> TargetOptions {
-        self.target.options()
+        self.warmed(self.target.options())
     }
 
     /// Name of the control table: as it is set, or by the prefix.
@@ -33,7 +33,17 @@ impl Config {
 
     /// Returns how to reach an emulator at `endpoint_url`.
     pub fn emulator_options_for(&self, endpoint_url: &str) -> TargetOptions {
-        self.target.emulator_options_for(endpoint_url)
+        self.warmed(self.target.emulator_options_for(endpoint_url))
+    }
+
+    /// Says which tables are made to take how much at once, by their names in DynamoDB.
+    fn warmed(&self, options: TargetOptions) -> TargetOptions {
+        let names = self.names().into_iter();
+        let warm = names.filter_map(|named| {
+            let units = self.target.warm_write_units_per_s.get(named.name)?;
+            Some((named.target, *units))
+        });
+        TargetOptions { warm_write_units_per_s: warm.collect(), ..options }
     }
 
     /// Returns how to migrate.
@@ -47,6 +57,10 @@ impl Config {
                 ..self.steps.clone()
             },
             reverse_feed: self.reverse_feed_options(),
+            spending: Spending {
+                cap_usd: self.serve.spend_cap(),
+                write_units_million_usd: self.plan.write_units_million_usd,
+            },
         }
     }
 

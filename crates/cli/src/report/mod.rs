@@ -223,7 +223,18 @@ fn quality(report: &Report) -> String {
 
 /// Writes what each query took on both sides.
 fn latency(report: &Report) -> String {
-    let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
+    let headers = [
+        "table",
+        "query",
+        "times",
+        "PostgreSQL p50",
+        "p95",
+        "p99",
+        "DynamoDB p50",
+        "p95",
+        "p99",
+        "DynamoDB is",
+    ];
     let rows = report.latency.iter().map(|q| {
         let both = [
             q.source.p50_ms,
@@ -234,7 +245,7 @@ fn latency(report: &Report) -> String {
             q.target.p99_ms,
         ];
         let first = [q.table.clone(), q.query.clone(), count(q.samples)];
-        first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).collect()
+        first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).chain([q.improvement()]).collect()
     });
     table(&headers, rows)
 }

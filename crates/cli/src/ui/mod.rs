@@ -16,7 +16,7 @@ pub use text::{count, seconds};
 pub const EACH_MAX: usize = 12;
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use lockstep_coordinator::{GateResult, Observer, alike};
@@ -27,7 +27,9 @@ pub struct Ui {
     /// `None` where stderr is no terminal.
     bars: Option<MultiProgress>,
     quiet: bool,
-    /// Gates of tables that were decided and are not shown yet: those that say the same are shown as one.
+    /// Whether each gate is shown, and not only how many pass.
+    each_gate: bool,
+    /// Gates that were decided and are not shown yet: those that say the same are shown as one.
     gates: Arc<Mutex<Vec<GateResult>>>,
 }
 
@@ -35,7 +37,13 @@ impl Ui {
     /// Returns the process's stderr. `quiet` leaves only warnings and errors.
     pub fn stderr(quiet: bool) -> Self {
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
-        Self { bars: (!quiet && std::io::stderr().is_terminal()).then(bars), quiet, gates: Arc::default() }
+        let bars = (!quiet && std::io::stderr().is_terminal()).then(bars);
+        Self { bars, quiet, each_gate: false, gates: Arc::default() }
+    }
+
+    /// The same, which shows `each_gate` or how many of them pass.
+    pub fn with_gates(self, each_gate: bool) -> Self {
+        Self { each_gate, ..self }
     }
 
     /// Says one thing, above the bars if there are any.
@@ -55,19 +63,39 @@ impl Ui {
         Board::open(self.clone(), title, Box::new(sample))
     }
 
-    /// Shows the gates that were decided. Every other line comes after them.
+    /// Shows the gates that were decided: those that refuse and those that tell something, and of the others
+    /// how many there are. Every other line but a note comes after them.
     pub fn show_gates(&self) {
-        let gates = std::mem::take(&mut *self.gates.lock().unwrap_or_else(PoisonError::into_inner));
+        self.show_telling_gates();
+        let passed = std::mem::take(&mut *self.gates()).len();
+        if passed > 0 && !self.quiet {
+            let (gates, each) = if passed == 1 { ("gate passes", "it") } else { ("gates pass", "each") };
+            self.put(&format!("  gate  ok      {passed} {gates}; -v shows {each}"));
+        }
+    }
+
+    /// Shows those of the gates that are to be read, in any case each where that is asked for.
+    fn show_telling_gates(&self) {
+        let mut gates = self.gates();
+        let (told, silent) = std::mem::take(&mut *gates)
+            .into_iter()
+            .partition(|gate: &GateResult| self.each_gate || !gate.passed || gate.tells);
+        *gates = silent;
+        drop(gates);
         if self.quiet {
             return;
         }
-        for gate in alike(&gates) {
+        for gate in alike(&told) {
             let mark = if gate.first.passed { "ok      " } else { "REFUSED " };
             self.put(&format!("  gate  {mark}{}", gate.sentence(" — ")));
             if let Some(next) = &gate.first.next {
                 self.put(&format!("              → {next}"));
             }
         }
+    }
+
+    fn gates(&self) -> MutexGuard<'_, Vec<GateResult>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn print(&self, text: &str) {
@@ -89,15 +117,19 @@ impl Ui {
 
 impl Observer for Ui {
     fn gate(&self, gate: &GateResult) {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner).push(gate.clone());
+        self.gates().push(gate.clone());
         // A message about the migration as a whole is shown at once.
         if gate.table.is_none() {
-            self.show_gates();
+            self.show_telling_gates();
         }
     }
 
+    /// A note stands among the gates, and those that pass go on being counted: they are one line.
     fn note(&self, text: &str) {
-        self.say(&format!("  {text}"));
+        self.show_telling_gates();
+        if !self.quiet {
+            self.put(&format!("  {text}"));
+        }
     }
 }
 

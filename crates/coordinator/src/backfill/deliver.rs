@@ -103,6 +103,7 @@ impl TableRun {
             }
             if kind == Kind::Throttled {
                 self.progress().throttles.fetch_add(indices.len() as u64, Relaxed);
+                self.progress().history_throttles.fetch_add(indices.len() as u64, Relaxed);
                 self.shared.rate.throttled();
                 self.progress().ceiling.store(self.shared.rate.ceiling().unwrap_or(0.0) as u64, Relaxed);
                 self.progress().pause(Some(format!("{} throttles", self.binding.target_name)));

@@ -153,6 +153,7 @@ impl Keeper {
                 idle: self.lease.idle.load(Relaxed),
                 rows: i64::try_from(rows).unwrap_or(i64::MAX),
                 rows_per_s: rows.saturating_sub(rows_before) as f64 / seconds,
+                slowed_by: self.progress.held_back_by(),
             };
             let renewal = self.source.renew_worker(self.lease.id, self.length, pulse);
             match tokio::time::timeout(left, renewal).await {

@@ -47,6 +47,7 @@ use crate::import;
 use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::rate::Rate;
+use crate::spend_cap::Cap;
 use crate::spent::Spent;
 use crate::strain::Strain;
 
@@ -174,18 +175,27 @@ async fn follow_tuning(
     progress: &Progress,
     spent: &mut Spent,
 ) {
-    let mut was_paused = false;
-    let mut strain = Strain::default();
+    let mut was_paused: Option<String> = None;
+    let (mut strain, mut cap) = (Strain::default(), Cap::default());
+    let source = &migration.source;
     loop {
         let mut why = None;
         if let Ok(tuning) = migration.source.tuning().await {
             let tuned = tuning.write_units_per_s_max.and_then(|units| u64::try_from(units).ok());
             // The requests in flight end; nothing new is begun while an operator has paused it.
-            let paused = tuning.paused.then_some(0);
-            if tuning.paused != was_paused {
-                was_paused = tuning.paused;
-                let why = was_paused.then(|| "an operator has paused the backfill".to_owned());
-                progress.tables.iter().for_each(|table| table.pause(why.clone()));
+            // Nor at the cap. 1. No daemon runs, which would pause it there. 2. A load costs more than was
+            // planned. 3. It goes on through the night, and the cap is a number that no daemon reads.
+            let is_paused = match tuning.paused {
+                true => Some("an operator has paused the backfill".to_owned()),
+                false => cap.over(source, &migration.options.spending, tuning.spend_cap_usd).await,
+            };
+            let paused = is_paused.is_some().then_some(0);
+            if is_paused != was_paused {
+                if let Some(why) = is_paused.as_ref().filter(|_| was_paused.is_none()) {
+                    tracing::warn!("nothing is copied: {why}");
+                }
+                progress.tables.iter().for_each(|table| table.pause(is_paused.clone()));
+                was_paused = is_paused;
             }
             let budget = tuned.or(migration.options.backfill.write_units_per_s_max);
             shared.rate.set_budget(paused.or(budget));

@@ -3,7 +3,7 @@
 //! Only after completion, and only right after a command of the operator's has said that there is a
 //! backup: it ends with 0.
 
-use lockstep_core::Advice::{Complete, Doctor};
+use lockstep_core::Advice::{Complete, DeletionProtection, Doctor, DropUnprotected, PointInTimeRecovery};
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_postgres::EntryKind;
 use serde::Serialize;
@@ -26,17 +26,30 @@ pub struct Dropped {
     pub gone: Vec<String>,
 }
 
-/// Drops every source table of a migration that is complete, if `backed_up` says yes now.
+/// Whether the only copy that is left may be one that a call deletes, or that nothing restores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unprotected {
+    /// It may not: the source stays until the target is protected.
+    Refused,
+    /// An operator knows, as of an emulator, which has no protection.
+    Known,
+}
+
+/// Drops every source table of a migration that is complete, if `backed_up` says yes now, and each table of
+/// the target is protected from being deleted by one call and can be restored: it is the only copy from here
+/// on. What the target's options switch on is switched on before that is asked.
 ///
 /// # Errors
 /// [`Kind::Refused`] where the migration is not complete, both stores do not say the same of it, there is no
-/// backup, or a table is not one that was left; the source's, as when something depends on a table.
+/// backup, the target is not protected, or a table is not one that was left; the source's, as when something
+/// depends on a table.
 ///
 /// # Cancel safety
 /// Run it again: what is gone is gone, and the backup is checked again.
 pub async fn drop_source(
     migration: &MigrationContext,
     backed_up: impl AsyncFnOnce() -> std::result::Result<String, String>,
+    unprotected: Unprotected,
     observer: &dyn Observer,
 ) -> Result<Dropped> {
     let source = &migration.source;
@@ -65,6 +78,23 @@ pub async fn drop_source(
     }
     let tables: Vec<String> = migration.tables.iter().map(|binding| binding.relation.to_string()).collect();
     let id = source.archive_entry(who, EntryKind::Intent, None, STEP, &json!({ "tables": tables })).await?;
+    let lacks = unproven(migration).await?;
+    if !lacks.is_empty() {
+        let lacks = lacks.join("; ");
+        if unprotected == Unprotected::Refused {
+            let detail = json!({ "unprotected": lacks });
+            source.archive_entry(who, EntryKind::Refused, Some(id), STEP, &detail).await?;
+            let message = format!(
+                "the target would be the only copy: {lacks}; nothing was dropped. Set {DeletionProtection} \
+                 and {PointInTimeRecovery}, and run it again, which switches both on; where the endpoint \
+                 has neither, {DropUnprotected} says that you know"
+            );
+            return Err(refused(message).into());
+        }
+        observer.note(&format!("WARNING: the target is the only copy, and {lacks}"));
+        let detail = json!({ "known_unprotected": lacks });
+        source.archive_entry(who, EntryKind::Note, None, "protection of the target", &detail).await?;
+    }
     let backup = match backed_up().await {
         Ok(said) => said,
         Err(why) => {
@@ -89,4 +119,20 @@ pub async fn drop_source(
     }
     source.archive_entry(who, EntryKind::Done, Some(id), STEP, &json!(dropped)).await?;
     Ok(dropped)
+}
+
+/// Protects the tables of the target as its options say, and returns what of each is not proven after that.
+/// The control table is one of them: without it no application knows where the truth is.
+async fn unproven(migration: &MigrationContext) -> Result<Vec<String>> {
+    let target = &migration.target;
+    let control = target.control();
+    let tables = migration.tables.iter().map(|binding| binding.target_name.as_str());
+    let mut lacks = Vec::new();
+    for table in tables.chain([control.table()]) {
+        target.protect(table).await?;
+        if let Some(what) = target.protection(table).await?.unproven() {
+            lacks.push(format!("{table}: {what}"));
+        }
+    }
+    Ok(lacks)
 }

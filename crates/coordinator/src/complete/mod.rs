@@ -17,7 +17,7 @@ mod cleanup;
 mod gates;
 mod purge;
 
-pub use cleanup::{Dropped, drop_source};
+pub use cleanup::{Dropped, Unprotected, drop_source};
 pub use purge::{PurgeOptions, PurgeProgress, Purged, purge};
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! 1. A table was made with a hundred provisioned write units a second. 2. The backfill is given a thousand.
 //! 3. It is throttled from its first second on, and what the plan said of hours is wrong by ten.
 
-use lockstep_core::Advice::BackfillWriteUnitsMax;
+use lockstep_core::Advice::{BackfillWriteUnitsMax, WarmWriteUnits};
 use lockstep_dynamo::{WriteBound, WriteCapacity, WriteQuotas};
 use lockstep_postgres::TableBinding;
 
@@ -24,6 +24,25 @@ pub(super) async fn gate(
     }
     let budget = migration.options.backfill.write_units_per_s_max;
     Ok(judge(&binding.target_name, capacities, budget, places(migration)))
+}
+
+/// Returns the gate of a table that is to be made: on demand, with the warm throughput that is configured.
+pub(super) fn of_new(migration: &MigrationContext, binding: &TableBinding) -> GateResult {
+    let (name, budget) = (&binding.target_name, migration.options.backfill.write_units_per_s_max);
+    judge_new(binding.name(), name, migration.target.warm_when_made(name), budget)
+}
+
+fn judge_new(table: &str, name: &str, warm: u64, budget: Option<u64>) -> GateResult {
+    let takes = format!("{name} will take {warm} write units a second at once, and more as it grows");
+    let Some(budget) = budget.filter(|budget| *budget > warm) else {
+        return GateResult::pass(NAME, takes);
+    };
+    let detail = format!(
+        "WARNING: {takes}; the budget is {budget}, beyond which writes are throttled: set {} before it is \
+         made",
+        WarmWriteUnits(table.to_owned())
+    );
+    GateResult::pass(NAME, detail)
 }
 
 async fn is_copied(migration: &MigrationContext, binding: &TableBinding) -> Result<bool> {
@@ -214,6 +233,17 @@ mod tests {
         ] {
             let gate = judge_account(quotas, 1_000, 4);
             assert!(gate.passed && gate.detail.starts_with(told), "{gate:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_to_be_made_is_held_against_the_budget_and_says_how_it_is_warmed() {
+        let told = judge_new("orders", "prod_orders", 4_000, Some(10_000));
+        assert!(told.passed && told.tells && told.detail.starts_with("WARNING"), "{told:?}");
+        assert!(told.detail.contains(&WarmWriteUnits("orders".to_owned()).to_string()), "{told:?}");
+        for (warm, budget) in [(10_000, Some(10_000)), (4_000, None), (4_000, Some(400))] {
+            let gate = judge_new("orders", "prod_orders", warm, budget);
+            assert!(gate.passed && !gate.tells && gate.detail.contains("at once"), "{gate:?}");
         }
     }
 

@@ -179,6 +179,7 @@ async fn target_gates(
         }
         TableStanding::Missing => {
             let mut gates = vec![GateResult::pass("target table", format!("{name} will be created"))];
+            gates.push(capacity::of_new(migration, binding));
             gates.extend(beside::expiry(migration, binding, false).await?);
             return Ok(gates);
         }

@@ -99,7 +99,7 @@ pub(crate) async fn readiness(
 /// Warns of tables that one call would delete, or that could not be restored. The control table is one of
 /// them: without it no id is handed out, and no application knows the phase. It is made by the step, if it is
 /// missing.
-async fn warn_of_protection(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
+pub(crate) async fn warn_of_protection(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
     if migration.target.is_emulator() {
         return Ok(());
     }
@@ -261,17 +261,32 @@ async fn backfilled(migration: &MigrationContext, table: &str, to: Phase) -> Res
     Ok(GateResult::check("backfill", done, detail, format!("run {Backfill}")))
 }
 
+/// Name of the gate of what waits for a relay.
+const DRAINED: &str = "pending set is drained";
+
 async fn drained(migration: &MigrationContext, table: &str) -> Result<GateResult> {
     let lag = migration.source.lag(table).await?;
     let steps = &migration.options.steps;
     let passed = lag.keys <= steps.pending_keys_max && lag.oldest_s <= steps.pending_age_max.as_secs_f64();
-    let detail = format!("{} keys pending, the oldest for {:.1} s", lag.keys, lag.oldest_s);
-    Ok(GateResult::check(
-        "pending set is drained",
-        passed,
-        detail,
-        format!("run {Relay} beside the application until the lag is small"),
-    ))
+    let keys = format!("{} keys pending, the oldest for {:.1} s", lag.keys, lag.oldest_s);
+    if passed {
+        return Ok(GateResult::pass(DRAINED, keys));
+    }
+    // A caller that is told to run one, and runs one, looks for what is wrong with the wrong thing.
+    let relays = migration.source.relays().await?;
+    let live = relays.iter().filter(|relay| relay.is_live()).count();
+    Ok(match live {
+        0 => GateResult::fail(
+            DRAINED,
+            format!("{keys}, and no relay is running"),
+            format!("run {Relay}, or the daemon, beside the application until the lag is small"),
+        ),
+        _ => GateResult::fail(
+            DRAINED,
+            format!("{keys}, with {live} at work delivering them"),
+            "wait until the lag is small; what holds a relay up is in its output, and the daemon shows it",
+        ),
+    })
 }
 
 async fn no_dead_letters(migration: &MigrationContext, table: &str) -> Result<GateResult> {

@@ -43,7 +43,7 @@ fn acted_on(actions: &[(String, String)], ours: &[String]) -> GateResult {
             of_others.join(", ")
         )
     };
-    GateResult::pass("foreign keys to tables that stay", detail)
+    GateResult::pass("foreign keys to tables that stay", detail).tells_if(!of_others.is_empty())
 }
 
 /// Constraints that nothing asks of a writer in DynamoOnly. Listed, not refused: whether its writers keep
@@ -64,7 +64,7 @@ fn unasked(constraints: &[String]) -> GateResult {
             constraints.join(", ")
         )
     };
-    GateResult::pass("constraints that are not asked in DynamoOnly", detail)
+    GateResult::pass("constraints that are not asked in DynamoOnly", detail).tells_if(!constraints.is_empty())
 }
 
 /// Triggers. One that changes the row before it is written makes it another than its item, for good, unless
@@ -122,7 +122,7 @@ fn triggers(triggers: &[Trigger], may_silence: bool) -> GateResult {
             named(&all)
         ),
     };
-    GateResult::pass(NAME, detail)
+    GateResult::pass(NAME, detail).tells_if(!all.is_empty())
 }
 
 /// Actions of foreign keys between moved tables. Listed, not refused: what they change is read again from
@@ -144,7 +144,7 @@ fn actions(actions: &[(String, String)], ours: &[String]) -> GateResult {
             between.join(", ")
         )
     };
-    GateResult::pass("actions of foreign keys", detail)
+    GateResult::pass("actions of foreign keys", detail).tells_if(!between.is_empty())
 }
 
 #[cfg(test)]

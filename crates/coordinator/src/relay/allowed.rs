@@ -22,6 +22,7 @@ impl Run<'_> {
             whole(tuning.write_units_per_s_max).or(configured),
         );
         self.progress.tables.iter().for_each(|table| table.slow(why.clone()));
+        self.pace.pause(tuning.relay_paused);
     }
 
     /// Waits until these items may be written, and goes by the settings meanwhile: one that was mistyped must

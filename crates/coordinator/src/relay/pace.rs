@@ -6,7 +6,7 @@
 //! key, with requests in flight of its table's own: one rate for all, found as the backfill finds it,
 //! would have a table that throttles hold up every other.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ pub(super) struct Pace {
     budget_per_s: AtomicU64,
     /// Not taken off it yet.
     spent_milliunits: AtomicU64,
+    paused: AtomicBool,
     tuned_at: Mutex<Option<Instant>>,
 }
 
@@ -38,6 +39,7 @@ impl Pace {
             rate: Rate::new(None),
             budget_per_s: AtomicU64::new(0),
             spent_milliunits: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
             tuned_at: Mutex::default(),
         }
     }
@@ -61,6 +63,15 @@ impl Pace {
         self.rate.set_budget(relay_units_per_s);
         self.budget_per_s.store(units_per_s.unwrap_or(0), Relaxed);
         self.rate.why()
+    }
+
+    /// Takes over whether operators have paused relays; one that a step waits for never reads it.
+    pub(super) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Relaxed);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Relaxed)
     }
 
     /// Waits until these units may be spent; without a bound of the relay's own not at all.

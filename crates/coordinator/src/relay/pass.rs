@@ -138,7 +138,7 @@ impl<'a> Table<'a> {
         let most = self.run.migration.options.relay.batch_keys as i64;
         self.run.follow_settings().await;
         let read_at = self.run.migration.target.reading();
-        if !self.run.shares.is_current(self.share.as_ref()) {
+        if self.run.pace.is_paused() || !self.run.shares.is_current(self.share.as_ref()) {
             // The next pass reads the relay's share again.
             return Ok((read_at, PendingBatch::nothing()));
         }

@@ -196,6 +196,11 @@ impl<'a> Run<'a> {
         let mut look = Look::default();
         for (at, (&binding, due)) in tables.iter().zip(due).enumerate().filter(|(at, _)| free[*at]) {
             let progress = self.progress.of(binding.name());
+            if self.pace.is_paused() {
+                progress.pause(Some("an operator has paused the relay".to_owned()));
+                look.held += 1;
+                continue;
+            }
             if let Some((_, why)) = taking_in.iter().find(|(name, _)| *name == binding.name()) {
                 progress.pause(Some(why.clone()));
                 look.held += 1;

@@ -10,6 +10,13 @@ function drift(verdict, name) {
   return { keys: DRIFT.reduce((sum, kind) => sum + (table[kind] ?? 0), 0), kinds, asOf: table.verified_as_of ?? table.as_of };
 }
 
+// About how long it takes still, and what it may be by the rate at its best and at its worst.
+function left(speed) {
+  const most = isNumber(speed.eta_most_s) ? span(speed.eta_most_s) : 'longer';
+  const band = isNumber(speed.eta_least_s) ? ` (${span(speed.eta_least_s)} to ${most})` : '';
+  return `about ${span(speed.eta_s)} left${band}`;
+}
+
 function copied(table, speed) {
   const share = table.ranges > 0 ? table.ranges_done / table.ranges : 0;
   const done = table.ranges > 0 && table.ranges_done >= table.ranges;
@@ -21,7 +28,7 @@ function copied(table, speed) {
     h('p', { class: 'soft small' },
       table.ranges === 0 ? 'not begun'
         : done ? 'all copied'
-          : [`${percent} %`, moving && ` · ${rate(speed.rows_per_s)}`, isNumber(speed?.eta_s) && ` · about ${span(speed.eta_s)} left`]),
+          : [`${percent} %`, moving && ` · ${rate(speed.rows_per_s)}`, isNumber(speed?.eta_s) && ` · ${left(speed)}`]),
     !done && speed?.slowed_by && h('p', { class: 'small held' }, `held back by ${speed.slowed_by}`),
   ];
 }

@@ -7,7 +7,17 @@ fn seen<'a>(
     counted: Option<&'a Counted>,
     stores: &'a StoresView,
 ) -> Seen<'a> {
-    Seen { status: None, measured, counted, spend: None, stepped_back: None, stores, parts: &[] }
+    Seen {
+        status: None,
+        measured,
+        counted,
+        spend: None,
+        stepped_back: None,
+        held_back: None,
+        slow: &[],
+        stores,
+        parts: &[],
+    }
 }
 
 #[test]
@@ -126,11 +136,36 @@ fn a_step_back_is_told_until_a_comparison_agrees_all_of_whose_readings_are_later
     assert!(of_step_back(&back, None).is_some(), "nothing is known yet");
 }
 
+#[test]
+fn marks_that_are_kept_and_a_store_that_answers_slowly_are_told_with_whose_they_are() {
+    let stores = StoresView::default();
+    let held = |dead, live| HeldBack {
+        dead,
+        live,
+        by: Some("session 7 of role report".to_owned()),
+        for_s: Some(9_000.0),
+    };
+    let limits = Thresholds { pending_dead: 1_000, ..Thresholds::default() };
+    for (held, told) in [(held(1_000, 9), true), (held(999, 0), false), (held(1_000, 100), false)] {
+        let one = Seen { held_back: Some(&held), ..seen(None, None, &stores) };
+        let alerts = judge(&one, &limits, &[], Utc::now());
+        assert_eq!(severity_of(&alerts, "pending_bloat"), told.then_some(Severity::Warning), "{held:?}");
+        assert!(!told || alerts[0].message.contains("session 7 of role report"), "{alerts:?}");
+    }
+    let slow = [Slow { store: "DynamoDB", over: 3, of: 60, ms_max: 100 }];
+    let one = Seen { slow: &slow, ..seen(None, None, &stores) };
+    let alerts = judge(&one, &limits, &[], Utc::now());
+    assert_eq!(severity_of(&alerts, "latency_budget"), Some(Severity::Warning));
+    assert!(alerts[0].message.contains("DynamoDB: 3 of 60") && NAMES.contains(&"latency_budget"));
+    assert_eq!(judge(&seen(None, None, &stores), &limits, &[], Utc::now()), Vec::new());
+}
+
 fn judged(consistency: f64, accuracy: f64, orphans: f64, before: &[Alert], at: i64) -> Vec<Alert> {
     let now = DateTime::from_timestamp(at, 0).expect("a moment");
     let measured = Measured {
         at: now,
         compared: 1_000,
+        orphans: 0,
         consistency_percent: consistency,
         accuracy_percent: accuracy,
         orphans_percent: orphans,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode};
+use chrono::{DateTime, Utc};
 use lockstep_coordinator::{GateReport, ready};
 use lockstep_core::Phase;
 use serde_json::{Value, json};
@@ -285,6 +286,10 @@ async fn dry_run(shared: &Shared, what: &What) -> Answer {
         }
         What::Validate(Compare::Full) => {
             "compare every row and every item, and record the verdict".to_owned()
+        }
+        What::Validate(Compare::Days(days)) => {
+            let moment = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339()).unwrap_or_default();
+            format!("compare the rows and items from {} to {}", moment(days.start), moment(days.end))
         }
         What::Validate(Compare::Incremental) => {
             "compare what changed since everything was compared, and record the verdict".to_owned()

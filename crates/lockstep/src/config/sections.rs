@@ -1,5 +1,6 @@
 //! `[source]` and `[target]`: how to reach both stores. Units are in the names.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub struct TargetSection {
     pub deletion_protection: bool,
     /// Whether tables are backed up continuously.
     pub point_in_time_recovery: bool,
+    /// Write units a second that a table of the migration, by its name here, is made to take at once.
+    pub warm_write_units_per_s: BTreeMap<String, u64>,
     /// Longest wait for the answer to one request.
     pub request_timeout_ms: u64,
     /// Longest wait for a connection.
@@ -108,6 +111,8 @@ impl TargetSection {
             control_table: self.control_table(),
             deletion_protection: self.deletion_protection,
             point_in_time_recovery: self.point_in_time_recovery,
+            // By names that only a program which makes tables knows.
+            warm_write_units_per_s: BTreeMap::new(),
         }
     }
 
@@ -161,6 +166,7 @@ impl Default for TargetSection {
             emulator_credentials: options.emulator_credentials,
             deletion_protection: options.deletion_protection,
             point_in_time_recovery: options.point_in_time_recovery,
+            warm_write_units_per_s: BTreeMap::new(),
             request_timeout_ms: ms(options.request_timeout),
             connect_timeout_ms: ms(options.connect_timeout),
             request_lifetime_s: options.request_lifetime.as_secs(),

@@ -128,7 +128,9 @@ impl<T: MigratableTable> Store<T> {
             CallEnd::Refused(error) => return Err(error),
             CallEnd::Lost(error) => {
                 let lost = Err(WriteFailed::unknown(error, |_| Delivery::NotDue));
-                return writer.counted(lost).map(|written| Ended::Done(Touched::NOTHING.outcome(&written)));
+                return writer
+                    .counted(T::NAME, lost)
+                    .map(|written| Ended::Done(Touched::NOTHING.outcome(&written)));
             }
         };
         let mut write = Noted::default();
@@ -140,7 +142,7 @@ impl<T: MigratableTable> Store<T> {
                 let keys = [self.read_key(&called.row).ok(), self.read_old_key(&called.row).ok().flatten()];
                 drop(writer.owe_keys(keys.into_iter().flatten().map(|key| (T::NAME, key))));
                 return writer
-                    .counted(Err(WriteFailed::unread(error)))
+                    .counted(T::NAME, Err(WriteFailed::unread(error)))
                     .map(|written| Ended::Done(Touched::NOTHING.outcome(&written)));
             }
         };
@@ -149,7 +151,7 @@ impl<T: MigratableTable> Store<T> {
         let Noted { changes, marks } = write;
         let committed = Committed { control, changes, marks, owed, together: false };
         let written = writer.after_commit(committed, beside).await;
-        Ok(Ended::Done(touched.outcome(&writer.counted(Ok(written))?)))
+        Ok(Ended::Done(touched.outcome(&writer.counted(T::NAME, Ok(written))?)))
     }
 
     /// The call inside a transaction, which commits when the target has its state.
@@ -173,12 +175,12 @@ impl<T: MigratableTable> Store<T> {
             // A trigger did something else instead, as a soft delete does. Its keys are marked, and are the
             // relay's.
             CallEnd::NoRow(Some(id)) => {
-                let ended = match writer.commit(sql, Some(id)).await {
+                let ended = match writer.commit(sql, Some(id), T::NAME).await {
                     Commit::Committed => Ok(Written { control, deliveries: Vec::new() }),
                     Commit::RolledBack(error) => Err(WriteFailed::rolled_back(error, false)),
                     Commit::Unknown(error) => Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
                 };
-                return writer.counted(ended).map(|_| Ended::Done(nothing(control)));
+                return writer.counted(T::NAME, ended).map(|_| Ended::Done(nothing(control)));
             }
             CallEnd::Stale => return Ok(Ended::Stale),
             CallEnd::Missing => return Ok(Ended::Missing),
@@ -197,7 +199,8 @@ impl<T: MigratableTable> Store<T> {
         };
         // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks
         // by default.
-        let written = writer.counted(Box::pin(writer.strict_of(write, called.id, noted.marks)).await)?;
+        let written =
+            writer.counted(T::NAME, Box::pin(writer.strict_of(write, called.id, noted.marks)).await)?;
         Ok(Ended::Done(touched.outcome(&written)))
     }
 

@@ -24,8 +24,13 @@ pub(super) enum Commit {
 }
 
 impl Writer {
-    /// Commits `transaction`; `None` is the number of one that has changed nothing.
-    pub(super) async fn commit(&self, transaction: SourceTransaction, id: Option<TransactionId>) -> Commit {
+    /// Commits `transaction` of `table`, a label; `None` is the number of one that has changed nothing.
+    pub(super) async fn commit(
+        &self,
+        transaction: SourceTransaction,
+        id: Option<TransactionId>,
+        table: &'static str,
+    ) -> Commit {
         let Err(error) = transaction.commit().await else { return Commit::Committed };
         // A plain error in answer to COMMIT (a deferred constraint, say) is a rollback. A fatal one may come
         // after the commit record was written, while the server waited for a replica.
@@ -40,13 +45,13 @@ impl Writer {
             _ if refused => Commit::RolledBack(error),
             // Whichever way it ended, nothing is other than before.
             None => Commit::RolledBack(error),
-            Some(id) => self.look_commit_up(id, error).await,
+            Some(id) => self.look_commit_up(id, error, table).await,
         }
     }
 
     /// Asks on another connection how it ended, for as long as a caller may be kept waiting.
-    async fn look_commit_up(&self, id: TransactionId, error: Error) -> Commit {
-        count(&self.counters().commits_looked_up, 1);
+    async fn look_commit_up(&self, id: TransactionId, error: Error, table: &'static str) -> Commit {
+        count(&self.counters().commits_looked_up, table, 1);
         let mut backoff = Backoff::brief();
         let deadline = Instant::now() + LOOK_UP_MAX;
         loop {

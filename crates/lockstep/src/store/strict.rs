@@ -17,7 +17,7 @@ use lockstep_postgres::{Mark, MarkedKey, TransactionId, resolve_in_transaction};
 use super::acknowledge::{Held, Started};
 use super::change::Change;
 use super::commit::Commit;
-use super::counters::count;
+use super::counters::{count, label};
 use super::deliver::{Put, Sent, not_due, puts};
 use super::outcome::Written;
 use super::transaction::{WriteTransaction, read_left};
@@ -180,15 +180,17 @@ impl Writer {
     /// Commits what the target has; `continued` says that it lacks some of it.
     async fn commit_put(&self, write: WriteTransaction, id: TransactionId, continued: bool) -> Result<()> {
         let (control, asked_at, counters) = (write.control, Instant::now(), self.counters());
-        match self.commit(write.sql, Some(id)).await {
+        let table = of(&write);
+        match self.commit(write.sql, Some(id), table).await {
             Commit::Committed => {
                 self.phase().learn(control, asked_at);
-                count(if continued { &counters.strict_continued } else { &counters.strict_committed }, 1);
+                let counter = if continued { &counters.strict_continued } else { &counters.strict_committed };
+                count(counter, table, 1);
                 Ok(())
             }
             Commit::RolledBack(error) => {
-                self.undo(id, Left::Phantom).await;
-                count(&counters.strict_failed, 1);
+                self.undo(id, Left::Phantom, table).await;
+                count(&counters.strict_failed, table, 1);
                 Err(WriteFailed::rolled_back(error, true))
             }
             // Intents and marks say by themselves which of both it was, once it is over.
@@ -204,25 +206,27 @@ impl Writer {
         recorded: Option<TransactionId>,
         error: Error,
     ) -> Result<Written> {
+        let table = of(&write);
         let written = if self.options().continue_on_write_failure {
-            count(&self.counters().strict_continued, 1);
+            count(&self.counters().strict_continued, table, 1);
             self.best_effort(write, true, None).await
         } else {
-            count(&self.counters().strict_failed, 1);
+            count(&self.counters().strict_failed, table, 1);
             // A rollback that fails is one all the same: no commit was sent.
             let _ = write.sql.rollback().await;
             Err(WriteFailed::rolled_back(error, false))
         };
         if let Some(id) = recorded {
-            self.undo(id, Left::Nothing).await;
+            self.undo(id, Left::Nothing, table).await;
         }
         written
     }
 
     async fn roll_back(&self, write: WriteTransaction, id: TransactionId, error: Error, left: Left) -> Error {
-        count(&self.counters().strict_failed, 1);
+        let table = of(&write);
+        count(&self.counters().strict_failed, table, 1);
         match write.sql.rollback().await {
-            Ok(()) => self.undo(id, left).await,
+            Ok(()) => self.undo(id, left, table).await,
             // Not over yet as far as the server knows: the sweeper will see.
             Err(error) => tracing::debug!("left to the sweeper: {error}"),
         }
@@ -231,9 +235,9 @@ impl Writer {
 
     /// After a rollback that was confirmed: makes the relay put the truth back, if there is anything to put
     /// it over. What cannot be done now the sweeper does.
-    async fn undo(&self, id: TransactionId, left: Left) {
+    async fn undo(&self, id: TransactionId, left: Left, table: &'static str) {
         if left == Left::Phantom {
-            count(&self.counters().phantoms_possible, 1);
+            count(&self.counters().phantoms_possible, table, 1);
         }
         let done = match left {
             Left::Nothing => self.source().drop_intents(id).await,
@@ -243,6 +247,11 @@ impl Writer {
             tracing::debug!(kind = ?error.kind, "left to the sweeper: {error}");
         }
     }
+}
+
+/// The label that a write is counted under.
+fn of(write: &WriteTransaction) -> &'static str {
+    label(write.changes.iter().map(|change| change.key.table))
 }
 
 fn marked(held: &[Held]) -> impl Iterator<Item = (&MarkedKey, Version)> {

@@ -7,6 +7,7 @@ use lockstep_core::{Control, Error, Kind, Result, Side};
 use lockstep_dynamo::Backoff;
 
 use super::acknowledge::Beside;
+use super::counters::label;
 use super::outcome::Written;
 use super::route::{Calling, Ending, Route};
 use super::target_truth::TargetWrite;
@@ -101,13 +102,14 @@ impl Writer {
     /// intent. Dropped later, the keys are pending.
     #[crate::boxed]
     pub(crate) async fn finish(&self, write: WriteTransaction, beside: Option<&Beside>) -> Result<Written> {
+        let table = label(write.changes.iter().map(|change| change.key.table));
         let ended = match self.route(write.control, write.calling).ending() {
             Some(Ending::PutFirst) => self.strict(write).await,
             Some(Ending::ThenPut) => self.best_effort(write, true, beside).await,
             // Behind the barrier the source decides, so each call has an ending.
             Some(Ending::Alone) | None => self.best_effort(write, false, beside).await,
         };
-        self.counted(ended)
+        self.counted(table, ended)
     }
 }
 

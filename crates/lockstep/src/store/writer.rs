@@ -173,19 +173,19 @@ impl Writer {
         );
     }
 
-    /// Counts how a write ended.
-    pub(super) fn counted(&self, written: Result<Written>) -> Result<Written> {
+    /// Counts how a write of `table`, a label, ended.
+    pub(super) fn counted(&self, table: &'static str, written: Result<Written>) -> Result<Written> {
         let counters = self.counters();
         match &written {
             Ok(written) => {
-                count(&counters.committed, 1);
+                count(&counters.committed, table, 1);
                 let deferred =
                     written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
-                count(&counters.deferred, deferred);
+                count(&counters.deferred, table, deferred);
                 self.central().count("", "write.committed");
             }
             Err(error) if error.kind == Kind::Unknown => {
-                count(&counters.unknown, 1);
+                count(&counters.unknown, table, 1);
                 self.central().count("", "write.unknown");
             }
             Err(error) if is_of_a_store(error.kind) => self.central().count("", "write.failed"),

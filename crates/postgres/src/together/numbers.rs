@@ -17,6 +17,8 @@ pub struct TableNumbers {
     pub ranges: i64,
     /// Rows that the backfill has read, over all runs.
     pub rows_read: i64,
+    /// Those of ranges that are done.
+    pub rows_of_done: i64,
     /// Pending keys and open intents.
     pub pending: i64,
     /// Age of the oldest, in seconds; 0 when nothing is pending.
@@ -29,12 +31,15 @@ pub struct TableNumbers {
 
 static NUMBERS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT r.ranges_done, r.ranges, r.rows_read, l.pending, l.oldest_s, d.dead_letters, d.unacknowledged
+        "SELECT r.ranges_done, r.ranges, r.rows_read, r.rows_of_done, l.pending, l.oldest_s, d.dead_letters,
+             d.unacknowledged
          FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (name, nth)
          CROSS JOIN LATERAL (
              SELECT pg_catalog.count(*) FILTER (WHERE done), pg_catalog.count(*),
-                 coalesce(pg_catalog.sum(rows_read), 0)::bigint
-             FROM lockstep.ranges WHERE table_name = asked.name) AS r (ranges_done, ranges, rows_read)
+                 coalesce(pg_catalog.sum(rows_read), 0)::bigint,
+                 coalesce(pg_catalog.sum(rows_read) FILTER (WHERE done), 0)::bigint
+             FROM lockstep.ranges WHERE table_name = asked.name)
+             AS r (ranges_done, ranges, rows_read, rows_of_done)
          CROSS JOIN LATERAL ({}) AS l (pending, oldest_s)
          CROSS JOIN LATERAL ({}) AS d (dead_letters, unacknowledged)
          ORDER BY asked.nth",

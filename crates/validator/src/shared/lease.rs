@@ -76,6 +76,7 @@ async fn keep(source: Source, id: i64, lease: Duration, run: Arc<TableRun>, over
             idle: false,
             rows: i64::try_from(now).unwrap_or(i64::MAX),
             rows_per_s: now.saturating_sub(rows_before) as f64 / seconds,
+            slowed_by: None,
         };
         match source.renew_worker(id, lease, pulse).await {
             Ok(true) => (rows_before, before) = (now, at),

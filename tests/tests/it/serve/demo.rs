@@ -51,6 +51,9 @@ async fn a_demo_stands_in_dual_write_shows_itself_and_leaves_nothing_running() {
         "lockstep_leader 1",
         "lockstep_store_up{store=\"dynamodb\"} 1",
         "lockstep_relay_delivered_total{",
+        // Of the writers, which are in this process.
+        "lockstep_write_outcomes_total{table=\"payments\",mode=\"any\",outcome=\"committed\"}",
+        "lockstep_reads_total{table=\"payments\",store=\"postgresql\",cause=\"phase\"}",
     ] {
         assert!(metrics.contains(line), "`{line}` is not in: {metrics}");
     }

@@ -5,6 +5,7 @@ mod checked;
 mod demo;
 mod extremes;
 mod fuzzed;
+mod held_back;
 mod idle;
 mod kept;
 mod operated;

@@ -22,7 +22,7 @@ const LEADER: &str = "SELECT coalesce(max(pid), 0)::bigint FROM pg_locks
 /// Write units that a daemon has consumed since it was started, by its metrics.
 async fn consumed(served: &Served) -> i64 {
     let text = served.open("/metrics").await.text;
-    let of_tables = text.lines().filter(|line| line.starts_with("lockstep_target_write_units_total{"));
+    let of_tables = text.lines().filter(|line| line.starts_with("lockstep_relay_write_units_total{"));
     of_tables.filter_map(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).sum()
 }
 

@@ -36,7 +36,8 @@ async fn when_the_leader_is_killed_the_one_that_stands_by_takes_over_within_seco
     first.child.kill().await.expect("SIGKILL");
     let killed = Instant::now();
     second.until("the second leads", leads).await;
-    assert!(killed.elapsed() < Duration::from_secs(45), "{:?}", killed.elapsed());
+    println!("another one led {:?} after SIGKILL", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(25), "{:?}", killed.elapsed());
     world
         .sql("UPDATE payments SET transaction_reference = 'after the take-over' WHERE payment_id % 3 = 0")
         .await;
@@ -85,7 +86,8 @@ async fn dynamodb_gone_and_back_is_told_waited_for_and_costs_no_write() {
                 && status["tables"].as_array().expect("tables").iter().all(|table| table["pending"] == 0)
         })
         .await;
-    assert!(back.elapsed() < Duration::from_secs(45), "{:?}", back.elapsed());
+    println!("it resumed {:?} after DynamoDB", back.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(25), "{:?}", back.elapsed());
     world.assert_converged().await;
 }
 
@@ -108,9 +110,12 @@ fn works(status: &serde_json::Value) -> bool {
         && status["tables"].as_array().expect("tables").iter().all(|table| table["pending"] == 0)
 }
 
+/// Within ten seconds on a machine with nothing else to do: printed, and asserted with room for one that runs
+/// a whole suite beside it, and stands still for seconds.
 async fn resumes(served: &Served, world: &World, since: Instant) {
     served.until("it goes on by itself", works).await;
-    assert!(since.elapsed() < Duration::from_secs(45), "{:?}", since.elapsed());
+    println!("it resumed {:?} after the stores", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(25), "{:?}", since.elapsed());
     world.assert_converged().await;
 }
 

@@ -88,6 +88,7 @@ impl Commands {
                 }));
             }
             Compare::Full => options,
+            Compare::Days(window) => ValidateOptions { window: window.clone(), ..options },
             Compare::Incremental => {
                 let refusals = context.refusals_of_incremental(&self.stores, false).await?;
                 if !refusals.is_empty() {

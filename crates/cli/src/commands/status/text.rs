@@ -180,11 +180,22 @@ fn workers(status: &Status) -> String {
             state.to_owned(),
         ]
     });
-    format!("\n{}", table(&headers, rows))
+    let mut text = format!("\n{}", table(&headers, rows));
+    for worker in status.workers.iter().filter(|worker| worker.is_live()) {
+        if let Some(why) = &worker.slowed_by {
+            text += &format!("\n{} is held back by {why}", worker.name);
+        }
+    }
+    text
 }
 
 /// Relays that share the pending keys, one a line; one alone has all of them, and is no news.
 fn relays(status: &Status) -> String {
+    if status.lacks_relay() {
+        return "\nno relay is running: changes are captured, and stay in PostgreSQL until one delivers them. \
+                Run `cargo xtask relay`, or `cargo xtask serve`, and keep it running"
+            .to_owned();
+    }
     if status.relays.len() < 2 {
         return String::new();
     }

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::answer::{ReadFrom, SourceCause};
 
-/// Counters that many readers add to.
-#[derive(Default)]
+/// Counters of one table that many readers add to.
 pub(super) struct Counters {
+    table: &'static str,
     target: AtomicU64,
     target_alone: AtomicU64,
     source: [AtomicU64; SourceCause::ALL.len()],
@@ -43,6 +43,15 @@ pub struct ReadCounts {
 }
 
 impl Counters {
+    pub(super) fn new(table: &'static str) -> Self {
+        Self {
+            table,
+            target: AtomicU64::default(),
+            target_alone: AtomicU64::default(),
+            source: Default::default(),
+        }
+    }
+
     pub(super) fn count(&self, from: ReadFrom) {
         let counter = match from {
             ReadFrom::Target => &self.target,
@@ -55,7 +64,8 @@ impl Counters {
             ReadFrom::TargetAlone => ("dynamodb", "alone"),
             ReadFrom::Source(cause) => ("postgresql", cause.name()),
         };
-        metrics::counter!("lockstep_reads_total", "store" => store, "cause" => cause).increment(1);
+        metrics::counter!("lockstep_reads_total", "table" => self.table, "store" => store, "cause" => cause)
+            .increment(1);
     }
 
     pub(super) fn snapshot(&self, deferred_keys: usize) -> ReadCounts {
@@ -115,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_cause_has_a_counter_of_its_own() {
-        let counters = Counters::default();
+        let counters = Counters::new("payments");
         for (times, cause) in (1..).zip(SourceCause::ALL) {
             (0..times).for_each(|_| counters.count(ReadFrom::Source(cause)));
         }

@@ -73,7 +73,7 @@ impl Reads {
             canary: AtomicU32::new(options.canary_percent.basis_points()),
             shadow_share: AtomicU32::new(options.shadow_percent.basis_points()),
             watch: Arc::new(Watch::new(source, binding, &options, central.clone())),
-            counters: Counters::default(),
+            counters: Counters::new(binding.name()),
             shadow: Shadow::new(central.clone()),
             central,
         }))

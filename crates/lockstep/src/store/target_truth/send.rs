@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Permit;
 use super::change::{Base, Change, Trace};
 use crate::store::Writer;
-use crate::store::counters::count;
+use crate::store::counters::{count, label};
 use crate::store::deliver::LAST_LOOK;
 
 /// Signs of the requests of a sending so far.
@@ -20,6 +20,13 @@ struct Heard {
     lost: bool,
     /// One left, and something answered.
     answered: bool,
+}
+
+/// Sender, by the name that an item keeps, and the label that it is counted under.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    writer: &'a str,
+    table: &'static str,
 }
 
 /// The end of a sending.
@@ -68,24 +75,26 @@ impl Writer {
             return Ok(Sent::Applied);
         };
         check_limits(&puts)?;
-        let sent = self.send_puts(permit, &puts, (first, base), &writer, deadline).await;
+        let table = label(changes.iter().map(|change| change.table));
+        let by = By { writer: &writer, table };
+        let sent = self.send_puts(permit, &puts, (first, base), by, deadline).await;
         let counters = self.counters();
         match sent {
             Ok(Sent::Applied) if !permit.is_answered_in_time().await => {
-                count(&counters.unknown, 1);
+                count(&counters.unknown, table, 1);
                 Err(too_late())
             }
             Ok(Sent::Applied) => {
-                count(&counters.target_written, 1);
+                count(&counters.target_written, table, 1);
                 Ok(Sent::Applied)
             }
             Ok(Sent::Raced) => {
-                count(&counters.target_races_lost, 1);
+                count(&counters.target_races_lost, table, 1);
                 Ok(Sent::Raced)
             }
             Err(error) => {
                 if error.kind == Kind::Unknown {
-                    count(&counters.unknown, 1);
+                    count(&counters.unknown, table, 1);
                 }
                 Err(error)
             }
@@ -97,7 +106,7 @@ impl Writer {
         permit: &Permit,
         puts: &[ConditionalPut],
         (first, base): (&ConditionalPut, &Base),
-        writer: &str,
+        by: By<'_>,
         deadline: Instant,
     ) -> Result<Sent> {
         let options = self.options();
@@ -108,7 +117,7 @@ impl Writer {
         // once in some days.
         let token = format!("{:032x}", rand::random::<u128>());
         let mut heard = Heard::default();
-        let end = |error, heard| self.end(error, heard, first, base, writer);
+        let end = |error, heard| self.end(error, heard, first, base, by);
         loop {
             let limit = match permit.covers().await {
                 Ok(left) => deadline.min(Instant::now() + left),
@@ -134,8 +143,8 @@ impl Writer {
                 return end(error, heard).await;
             }
             if heard.lost {
-                count(&self.counters().target_looked_up, 1);
-                match timeout_at(deadline, self.trace(first, base, writer)).await {
+                count(&self.counters().target_looked_up, by.table, 1);
+                match timeout_at(deadline, self.trace(first, base, by.writer)).await {
                     Ok(Ok(Trace::Applied)) => return Ok(Sent::Applied),
                     Ok(Ok(Trace::Never)) => return Ok(Sent::Raced),
                     // Another item of the transaction is not as it was read, and never will be again.
@@ -166,13 +175,13 @@ impl Writer {
         heard: Heard,
         first: &ConditionalPut,
         base: &Base,
-        writer: &str,
+        by: By<'_>,
     ) -> Result<Sent> {
         if !heard.lost && !heard.answered {
             return Err(error);
         }
-        count(&self.counters().target_looked_up, 1);
-        match timeout(LAST_LOOK, self.trace(first, base, writer)).await {
+        count(&self.counters().target_looked_up, by.table, 1);
+        match timeout(LAST_LOOK, self.trace(first, base, by.writer)).await {
             Ok(Ok(Trace::Applied)) => Ok(Sent::Applied),
             Ok(Ok(Trace::NotYet | Trace::Never)) if !heard.lost => Err(error),
             Ok(Ok(Trace::Never)) => Ok(Sent::Raced),
