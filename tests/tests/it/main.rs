@@ -85,6 +85,7 @@ mod roles;
 mod round_trips;
 mod sample;
 mod says_nothing;
+mod scanned;
 mod schedules;
 mod serve;
 mod sessions;
