@@ -49,7 +49,7 @@ mod upstream;
 mod tests;
 
 pub use counts::{Counts, Recorded};
-pub use fault::{Fault, FaultKind};
+pub use fault::{Fault, FaultKind, STATEMENT_CHARACTERS_MAX};
 pub use gate::Gate;
 pub use importer::{ImportRules, ImportServer};
 pub use proxy::FaultProxy;
