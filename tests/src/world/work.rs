@@ -62,7 +62,7 @@ impl World {
                 },
                 reverse_feed: quick_feed(),
             },
-            watch: Watch::default(),
+            watch: Watch::default().looking_for_others(Duration::from_millis(100)),
         }
     }
 

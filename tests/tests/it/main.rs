@@ -24,6 +24,7 @@ mod complete;
 mod contract;
 mod control_items;
 mod coordinated;
+mod copies;
 mod counts;
 mod credentials;
 mod dead_letters;
