@@ -1,6 +1,6 @@
 //! Errors of a coordinator, by what they mean to the operator.
 
-use lockstep_core::{Advice, Phase};
+use lockstep_core::{Advice, Phase, Side};
 use lockstep_postgres::{Shape, Source, TableBinding, columns_of};
 
 use crate::gate::GateReport;
@@ -61,9 +61,10 @@ pub enum CoordinatorError {
     /// A store has lost history: going on would take lost states for newer ones, or acknowledged ones for
     /// written.
     #[error(
-        "{}. Nothing is moved until this is repaired: run {}, which says what is safe and what to run",
+        "{}. Nothing is moved until this is repaired: run {}, which says what is safe and what to run{}",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-        Advice::Doctor
+        Advice::Doctor,
+        of_a_copy(.0)
     )]
     HistoryLost(Vec<Loss>),
     /// The barrier could not be acquired.
@@ -194,4 +195,11 @@ pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -
         _ => lockstep_core::Kind::Refused,
     };
     Err(lockstep_core::Error::source(kind, doing, format!("{wrong}; {}", shape.next())).into())
+}
+
+/// Advice for a PostgreSQL that has lost nothing, and is a copy of one that has gone on.
+fn of_a_copy(losses: &[Loss]) -> String {
+    let is_sources = losses.iter().any(|loss| loss.side() == Side::Source);
+    let copy = Advice::UninstallCopy;
+    if is_sources { format!(". In a copy of a database that is in use: {copy}") } else { String::new() }
 }

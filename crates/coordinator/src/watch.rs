@@ -19,9 +19,22 @@ pub(crate) enum Ask {
     Mark,
 }
 
+/// Time for which a repair looks whether marks are made that are not this PostgreSQL's: while versions are
+/// handed out, one is made every five seconds.
+const FOR_OTHERS: Duration = Duration::from_secs(6);
+
 /// Time at which it was asked, by any task that works on the same migration in this process. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Watch(Arc<Mutex<Asked>>);
+#[derive(Clone, Debug)]
+pub struct Watch {
+    asked: Arc<Mutex<Asked>>,
+    for_others: Duration,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { asked: Arc::default(), for_others: FOR_OTHERS }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Asked {
@@ -30,6 +43,18 @@ struct Asked {
 }
 
 impl Watch {
+    /// The same with another time for which a repair looks for other databases, for tests that play one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn looking_for_others(self, for_others: Duration) -> Self {
+        Self { for_others, ..self }
+    }
+
+    /// Time for which a repair looks whether marks are made that are not this PostgreSQL's.
+    pub(crate) fn for_others(&self) -> Duration {
+        self.for_others
+    }
+
     /// Returns what to ask for by now; `None` until it is time.
     pub(crate) fn due(&self) -> Option<Ask> {
         let asked = self.lock();
@@ -56,6 +81,6 @@ impl Watch {
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

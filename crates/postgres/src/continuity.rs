@@ -14,6 +14,7 @@ use lockstep_core::{Doing, EPOCH_SHIFT, Epoch, Result, Retry, Version};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
+use super::elsewhere::{Elsewhere, take_for_own, told_apart};
 use super::{Contradicted, Source};
 
 /// Expression for the server and the timeline that the source is on.
@@ -24,7 +25,7 @@ const HISTORY: &str = "(pg_catalog.pg_control_system()).system_identifier || '/'
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SourceContinuity {
     /// The server and timeline that this migration was last known to be on; `None` before the first mark, or
-    /// where no server tells.
+    /// where no server tells. With the name of its database where this is another one.
     pub known_server: Option<String>,
     /// Those that it is on now; `None` where the server does not tell.
     pub server: Option<String>,
@@ -56,9 +57,9 @@ pub struct NewMark {
     pub server: Option<String>,
 }
 
-/// Server and version that are known, the version and the server as they are, and whether any change
-/// contradicts them.
-type HistoryRow = (Option<String>, i64, i64, Option<String>, bool);
+/// Server and version that are known, the version and the server as they are, whether any change
+/// contradicts them, and the databases of then and now.
+type HistoryRow = (Option<String>, i64, i64, Option<String>, bool, Option<String>, String);
 
 impl Source {
     /// Returns which history of which server this is: its system identifier and its timeline. A source that
@@ -89,15 +90,19 @@ impl Source {
         // By one statement where that works: whatever runs long asks this again and again.
         let sql = format!(
             "SELECT h.server, h.version, s.last_value, {HISTORY}, EXISTS (SELECT
-                 FROM lockstep.contradicted c JOIN lockstep.control k ON k.epoch = c.epoch)
+                 FROM lockstep.contradicted c JOIN lockstep.control k ON k.epoch = c.epoch),
+                 (SELECT pg_catalog.to_jsonb(k) OPERATOR(pg_catalog.->>) 'database' FROM lockstep.control k),
+                 pg_catalog.current_database()::text
              FROM lockstep.history h, lockstep.version_seq s"
         );
         let at_once: sqlx::Result<Option<HistoryRow>> =
             sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(self.pool()).await;
         match at_once.doing("reading the history of the source") {
             Ok(None) => Ok(None),
-            Ok(Some((known_server, known_version, version, server, contradicts))) => {
+            Ok(Some((known_server, known_version, version, server, contradicts, was, is))) => {
                 let contradicted = if contradicts { self.contradicted().await? } else { Vec::new() };
+                let two = was.filter(|was| *was != is).map(|was| Elsewhere { was, is });
+                let (known_server, server) = told_apart(known_server, server, two);
                 let (known_version, version) = (Version(known_version), Version(version));
                 Ok(Some(SourceContinuity { known_server, server, known_version, version, contradicted }))
             }
@@ -130,7 +135,7 @@ impl Source {
             .doing("reading the history of the source"),
         )?;
         let Some((known_server, known_version, version)) = found else { return Ok(None) };
-        let server = self.history().await?;
+        let (known_server, server) = told_apart(known_server, self.history().await?, self.elsewhere().await?);
         Ok(Some(SourceContinuity {
             known_server,
             server,
@@ -284,6 +289,7 @@ impl Source {
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
+        take_for_own(transaction).await?;
         sqlx::query("DELETE FROM lockstep.contradicted").execute(&mut *transaction).await.doing(doing)?;
         sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
         sqlx::query(

@@ -28,9 +28,10 @@
 //! (other roles), `trusted` (whose relation a read may be of), `references`, `journal`, `numbers` and
 //! `verdicts` (of comparisons), `full_pass`, `unverified` and `lately` (what was delivered since a pass, and
 //! since a moment), `clock` (whether a stored time is young), `late_requests`, `glance` (whether anything has
-//! happened at all), `load` and `activity` (how busy it is, and each table), `continuity`, `contradicted`,
-//! `marked` and `undecided` (a step back is noticed, and what it leaves to be decided), `own`, `remembered`
-//! and `completions` (whose the schema is, and what is complete), `guard`, `archive` and `uninstall` (the
+//! happened at all), `load` and `activity` (how busy it is, and each table), `continuity`, `elsewhere`
+//! (copies), `contradicted`, `marked` and `undecided` (a step back is noticed, and what it leaves to be
+//! decided), `own`, `remembered` and `completions` (whose the schema is, and what is complete), `guard`,
+//! `archive` and `uninstall` (the
 //! end).
 
 mod acknowledge;
@@ -61,6 +62,7 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod elsewhere;
 mod fault;
 mod file_owner;
 mod fingerprint;

@@ -82,6 +82,13 @@ impl Call {
         measures.collect()
     }
 
+    /// Shard that a GetRecords reads: what its iterator says beside the position in it.
+    pub(super) fn shard(&self) -> Option<String> {
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        let said = decoded(body["ShardIterator"].as_str()?)?;
+        said.split("\"position\"").next().map(str::to_owned)
+    }
+
     /// Whether it queries an index.
     pub(super) fn asks_an_index(&self) -> bool {
         memmem::find(&self.body, b"\"IndexName\":").is_some()
@@ -112,6 +119,22 @@ impl Call {
         let statement = statement(&body).and_then(Value::as_str).unwrap_or_default();
         statement.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"))
     }
+}
+
+/// The text in an iterator of the emulator, which is base64.
+fn decoded(iterator: &str) -> Option<String> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for character in iterator.trim_end_matches('=').bytes() {
+        let digit = DIGITS.iter().position(|digit| *digit == character)?;
+        bits = (bits << 6) | u32::try_from(digit).ok()?;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from((bits >> held) & 0xff).ok()?);
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The characters a table's name is made of.

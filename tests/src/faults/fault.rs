@@ -2,6 +2,9 @@
 
 use super::gate::Gate;
 
+/// Most characters of a statement that DynamoDB takes: for [`Fault::LongStatements`].
+pub const STATEMENT_CHARACTERS_MAX: usize = 8_192;
+
 /// One way for a call to fail. Faults that make sense for some operations only (see [`Fault::fits`]) leave
 /// the others alone.
 #[derive(Clone, Debug)]
@@ -61,9 +64,12 @@ pub enum Fault {
     Code(&'static str),
     /// This is answered, as the service would where the emulator knows no such call; nothing is applied.
     Answer(&'static str),
-    /// At most this number of calls a second, with a second's worth in reserve, as DescribeStream and
-    /// GetRecords have it; what is over the rate is refused with `LimitExceededException`.
+    /// At most this number of calls a second, with a second's worth in reserve, as DescribeStream has it;
+    /// what is over the rate is refused with `LimitExceededException`.
     Calls(u32),
+    /// At most this number of GetRecords a second of each shard, as Amazon has it; what is over the rate is
+    /// refused with `LimitExceededException`.
+    ShardCalls(u32),
     /// A statement of more characters than this is refused, and its batch with it, as DynamoDB does above
     /// 8,192.
     LongStatements(usize),
@@ -113,6 +119,7 @@ pub enum FaultKind {
     Code,
     Answer,
     Calls,
+    ShardCalls,
     LongStatements,
     FewParameters,
     EmptyIndex,
@@ -149,6 +156,7 @@ impl Fault {
             Fault::Code(_) => FaultKind::Code,
             Fault::Answer(_) => FaultKind::Answer,
             Fault::Calls(_) => FaultKind::Calls,
+            Fault::ShardCalls(_) => FaultKind::ShardCalls,
             Fault::LongStatements(_) => FaultKind::LongStatements,
             Fault::FewParameters(_) => FaultKind::FewParameters,
             Fault::EmptyIndex => FaultKind::EmptyIndex,
@@ -166,7 +174,7 @@ impl Fault {
                 operation == "BatchExecuteStatement"
             }
             Fault::EmptyIndex | Fault::EntriesTwice => operation == "Query",
-            Fault::RemovedByExpiry => operation == "GetRecords",
+            Fault::RemovedByExpiry | Fault::ShardCalls(_) => operation == "GetRecords",
             Fault::OwnStreams => matches!(operation, "DescribeStream" | "GetShardIterator" | "GetRecords"),
             Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),
             Fault::NoPartiQl => {

@@ -44,13 +44,15 @@ mod proxy;
 pub mod rules;
 pub mod source;
 mod upstream;
+mod written;
 
 #[cfg(test)]
 mod tests;
 
 pub use counts::{Counts, Recorded};
-pub use fault::{Fault, FaultKind};
+pub use fault::{Fault, FaultKind, STATEMENT_CHARACTERS_MAX};
 pub use gate::Gate;
 pub use importer::{ImportRules, ImportServer};
 pub use proxy::FaultProxy;
 pub use rules::Rule;
+pub use written::Written;

@@ -1,5 +1,7 @@
 //! Choice of the calls that a fault happens to.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
@@ -28,6 +30,7 @@ pub struct Rule {
     pick: Pick,
     limit: Option<u64>,
     bucket: Option<Bucket>,
+    shards: BTreeMap<String, Bucket>,
     matched: u64,
     fired: u64,
 }
@@ -63,6 +66,7 @@ impl Rule {
             pick: Pick::All,
             limit: None,
             bucket,
+            shards: BTreeMap::new(),
             matched: 0,
             fired: 0,
         }
@@ -178,6 +182,11 @@ impl Rule {
             Fault::WriteUnits(_) => return self.over_the_rate(call, now),
             Fault::Calls(_) => {
                 let taken = self.bucket.as_mut()?.take(1, 1, now);
+                return (taken == 0).then_some(Effect::Refuse(Refusal::Code("LimitExceededException")));
+            }
+            Fault::ShardCalls(most) => {
+                let bucket = self.shards.entry(call.shard()?).or_insert_with(|| Bucket::new(*most));
+                let taken = bucket.take(1, 1, now);
                 return (taken == 0).then_some(Effect::Refuse(Refusal::Code("LimitExceededException")));
             }
             Fault::Page(status) => Effect::Refuse(Refusal::Page(*status)),
@@ -351,5 +360,22 @@ mod tests {
         assert!(matches!(effect, Some(Effect::Refuse(Refusal::Throttled))));
         assert!(script.decide(&call("GetItem", "{}"), now).is_none(), "reads are free");
         assert!(script.decide(&put("logs"), now + Duration::from_secs(1)).is_none(), "a second refills it");
+    }
+
+    #[test]
+    fn each_shard_has_a_rate_of_its_own() {
+        // {"table_name":"logs","shard_id":"one","position":7}, then at 8, then of shard `two`.
+        let iterators = [
+            "eyJ0YWJsZV9uYW1lIjoibG9ncyIsInNoYXJkX2lkIjoib25lIiwicG9zaXRpb24iOjd9",
+            "eyJ0YWJsZV9uYW1lIjoibG9ncyIsInNoYXJkX2lkIjoib25lIiwicG9zaXRpb24iOjh9",
+            "eyJ0YWJsZV9uYW1lIjoibG9ncyIsInNoYXJkX2lkIjoidHdvIiwicG9zaXRpb24iOjd9",
+        ];
+        let of = |at: usize| call("GetRecords", &format!(r#"{{"ShardIterator":"{}"}}"#, iterators[at]));
+        assert_ne!(of(0).shard(), of(2).shard());
+        let mut script = Script(vec![Rule::new(Fault::ShardCalls(2))]);
+        let now = Instant::now();
+        let refused: Vec<bool> =
+            [0, 1, 0, 2, 2, 2].into_iter().map(|at| script.decide(&of(at), now).is_some()).collect();
+        assert_eq!(refused, [false, false, true, false, false, true]);
     }
 }

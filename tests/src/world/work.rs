@@ -63,7 +63,7 @@ impl World {
                 reverse_feed: quick_feed(),
                 ..Options::default()
             },
-            watch: Watch::default(),
+            watch: Watch::default().looking_for_others(Duration::from_millis(100)),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Differences of Amazon's service from the emulator: its clock is another, and it says in its own words who
 //! removed an item.
 
-use lockstep_core::{MigratableTable, Phase};
-use lockstep_integration_logs::IntegrationLogs;
+use lockstep_core::{MigratableTable, Phase, Version};
+use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Rule};
 use lockstep_tests::world::LOGS;
@@ -29,8 +29,46 @@ async fn a_clock_that_is_twenty_minutes_off_costs_one_answer_and_no_row() {
     }
 }
 
+/// V42: Amazon says with capital letters who has removed an item, as the emulator does not.
+#[tokio::test]
+async fn a_removal_that_amazon_calls_an_expiry_is_one_and_any_other_is_not() {
+    let world = World::behind_proxy().await;
+    world.prepared().await.close().await;
+    world.feed_until_drained().await;
+    let epoch = world.flip(Phase::DynamoOnly).await;
+    let table = IntegrationLogs::default();
+    // Its time is over in two minutes: by Amazon's clock it is, and by ours not yet.
+    let at = chrono::Utc::now() + chrono::TimeDelta::minutes(2) - chrono::TimeDelta::days(90);
+    let row = |id: i64| IntegrationLog { log_timestamp: at, ..log_row(id, "u") };
+    for id in [1, 2] {
+        // Past our own client, which puts off an expiry that is as near as this.
+        let item = MigratableTable::encode(&table, &row(id)).expect("fits").at(Version(epoch.floor() + id));
+        let request = world.plain_target.client().put_item().table_name(LOGS);
+        request.set_item(Some(item.into_attributes())).send().await.expect("put");
+    }
+    world.feed_until_drained().await;
+    let remove = async |id: i64| {
+        let key = table.target_key(&IntegrationLogs::key(&row(id))).expect("a key");
+        let request = world.plain_target.client().delete_item().table_name(LOGS);
+        request.set_key(Some(key.to_attributes())).send().await.expect("removed");
+    };
+    let standing = async || {
+        let standing = world.source.reverse_standing(LOGS).await.expect("read").expect("it is fed");
+        (standing.expired, standing.foreign_count)
+    };
+    world.proxy().script(Rule::new(Fault::RemovedByExpiry));
+    remove(1).await;
+    world.feed_until_drained().await;
+    assert!(world.proxy().counts().injected(FaultKind::RemovedByExpiry) > 0);
+    assert_eq!(standing().await, (1, 0), "its row stays, as its time is over");
+    assert_eq!(world.count(LOGS).await, 2);
+    world.proxy().clear();
+    remove(2).await;
+    world.feed_until_drained().await;
+    assert_eq!(standing().await, (1, 1), "said of no caller, it is another program's");
+}
+
 /// An expiry by another attribute than ours removes rows that live, and Amazon calls it by the same name.
-/// That one which is past its own time is known as an expiry (V42) is tested where records are read.
 #[tokio::test]
 async fn a_removal_of_a_row_that_lives_is_no_expiry_whatever_amazon_calls_it() {
     let world = World::behind_proxy().await;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chrono::{SecondsFormat, TimeDelta, Utc};
 use lockstep_core::Phase;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::log;
-use lockstep_tests::world::{LOGS, within};
+use lockstep_tests::world::{LOGS, eventually, within};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
@@ -43,6 +45,20 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
+/// The body in which an endpoint gives credentials.
+fn given(ends: &str) -> String {
+    json!({ "AccessKeyId": "lockstep", "SecretAccessKey": "lockstep", "Token": "t", "Expiration": ends })
+        .to_string()
+}
+
+/// Answers the one request of a connection.
+async fn answer(stream: &mut TcpStream, status: &str, body: &str) {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}");
+    let answer = format!("{head}\r\nconnection: close\r\n\r\n{body}");
+    stream.write_all(answer.as_bytes()).await.expect("answered");
+}
+
 /// V5: 1. A task gets its role's credentials from an endpoint. 2. The endpoint fails, more often than the SDK
 /// asks by itself. 3. A relay that is to run for weeks goes on when it answers.
 #[tokio::test]
@@ -56,18 +72,13 @@ async fn a_relay_outlives_an_endpoint_of_credentials_that_fails() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let serving = tokio::spawn(async move {
-        let given = r#"{"AccessKeyId":"lockstep","SecretAccessKey":"lockstep","Token":"t","Expiration":"2126-01-01T00:00:00Z"}"#;
         while let Ok((mut stream, _)) = listener.accept().await {
             head(&mut stream).await;
             let (status, body) = match counted.fetch_add(1, Ordering::Relaxed) {
-                n if n < FAILURES => ("503 Service Unavailable", "{}"),
-                _ => ("200 OK", given),
+                n if n < FAILURES => ("503 Service Unavailable", "{}".to_owned()),
+                _ => ("200 OK", given("2126-01-01T00:00:00Z")),
             };
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-            );
-            stream.write_all(answer.as_bytes()).await.expect("answered");
+            answer(&mut stream, status, &body).await;
         }
     });
     let mut relay = bare(&world, &["relay", "--until-empty", "--quiet"]);
@@ -76,6 +87,50 @@ async fn a_relay_outlives_an_endpoint_of_credentials_that_fails() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(asked.load(Ordering::Relaxed) > FAILURES, "it failed, and was asked again");
     assert_eq!(world.live_items(LOGS).await, 1);
+    serving.abort();
+}
+
+/// V5, of a run that has begun well. 1. A role's credentials end in an hour. 2. Once they are to be asked for
+/// again, STS fails more often than the SDK asks by itself. 3. The relay is to run for weeks.
+#[tokio::test]
+async fn a_relay_outlives_credentials_that_cannot_be_had_again_for_a_while() {
+    const FAILURES: usize = 9;
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.sql(&log(1, "u")).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            head(&mut stream).await;
+            // The SDK asks again ten seconds before they end: at once, but for the requests of the beginning.
+            let ends = match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => Some((Utc::now() + TimeDelta::seconds(12)).to_rfc3339_opts(SecondsFormat::Secs, true)),
+                n if n <= FAILURES => None,
+                _ => Some("2126-01-01T00:00:00Z".to_owned()),
+            };
+            let status = if ends.is_some() { "200 OK" } else { "500 Internal Server Error" };
+            let body = ends.map_or("{}".to_owned(), |ends| given(&ends));
+            answer(&mut stream, status, &body).await;
+        }
+    });
+    let mut relay = bare(&world, &["relay", "--quiet"]);
+    relay.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{address}/role"));
+    let mut child = relay.spawn().expect("the command starts");
+    let changes = AtomicUsize::new(0);
+    eventually("they were asked for again, refused, and given at last", || async {
+        // Something to deliver, so that requests are signed all the time.
+        let n = changes.fetch_add(1, Ordering::Relaxed);
+        world.sql(&format!("UPDATE integration_logs SET user_id = 'change {n}'")).await;
+        asked.load(Ordering::Relaxed) > FAILURES + 1
+    })
+    .await;
+    eventually("the relay goes on", || async { world.pending(LOGS).await.is_empty() }).await;
+    assert!(child.try_wait().expect("it can be asked").is_none(), "the same process");
+    child.kill().await.expect("SIGKILL");
+    assert_eq!(world.disagreements().await, Vec::<String>::new());
     serving.abort();
 }
 

@@ -4,17 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest};
 use lockstep::store::WriteOptions;
 use lockstep_coordinator::{
     CoordinatorError, FeedUntil, Progress, RelaySummary, RelayUntil, ReverseFeedOptions, relay,
 };
 use lockstep_core::{MigratableTable, Phase};
+use lockstep_dynamo::LoadPath;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use lockstep_postgres::{Password, Source, SourceOptions};
 use lockstep_tests::World;
 use lockstep_tests::faults::source::{SourceFault, SourceFaultKind, SourceRule};
-use lockstep_tests::faults::{Fault, FaultKind, Rule};
+use lockstep_tests::faults::{Fault, FaultKind, Rule, STATEMENT_CHARACTERS_MAX};
 use lockstep_tests::world::rows::{log, log_key, log_row, logs, payment_key, payment_row, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, WorldOptions, backfill, eventually, sweeping_never};
 use tokio::task::JoinHandle;
@@ -350,6 +352,42 @@ async fn an_endpoint_with_half_of_partiql_is_loaded_by_conditional_puts() {
     check_half_partiql(Fault::LongStatements(120)).await;
 }
 
+/// V40: the statement of a row with hundreds of columns is longer than DynamoDB takes. Whatever the length is
+/// near that bound, none is sent that it refuses.
+#[tokio::test]
+async fn a_row_of_hundreds_of_columns_goes_in_whatever_the_length_of_its_statement_is() {
+    const COLUMNS: usize = 255;
+    let world = World::behind_proxy().await;
+    world.prepared().await.close().await;
+    world.proxy().script(Rule::new(Fault::LongStatements(STATEMENT_CHARACTERS_MAX)));
+    let name = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    let columns: Vec<&'static str> = (0..COLUMNS).map(|n| name(format!("one_of_hundreds_{n:08}"))).collect();
+    let value = || AttributeValue::S("x".to_owned());
+    let insert = async |id: i64, length: usize| {
+        let mut item = MigratableTable::encode(&IntegrationLogs::default(), &log_row(id, "u")).expect("fits");
+        for column in &columns {
+            item.push(column, value());
+        }
+        item.push(name("y".repeat(length)), value());
+        let (read_at, path) = (world.target.reading(), LoadPath::GuardedBatch);
+        let done = world.target.insert_initial_load(read_at, path, LOGS, vec![item]).await.expect("answers");
+        assert_eq!((done.written, done.refused), (1, Vec::new()), "{length}");
+    };
+    for (id, length) in (1..).zip((1..1_000).step_by(4)) {
+        insert(id, length).await;
+    }
+    let (batches, puts) = (world.proxy().seen("BatchExecuteStatement"), world.proxy().seen("PutItem"));
+    assert!(batches > 10 && puts > 10, "both sides of the bound were met: {batches} and {puts}");
+    assert_eq!(world.proxy().counts().injected(FaultKind::LongStatements), 0);
+    // That the proxy plays it: one character more than DynamoDB takes.
+    let (begins, ends) = (format!("INSERT INTO \"{LOGS}\" VALUE {{'PK':'x','SK':'y','"), "':1}");
+    let fills = "z".repeat(STATEMENT_CHARACTERS_MAX + 1 - begins.len() - ends.len());
+    let statement = BatchStatementRequest::builder().statement(format!("{begins}{fills}{ends}"));
+    let request = world.target.client().batch_execute_statement();
+    let refused = request.statements(statement.build().expect("a statement")).send().await;
+    assert!(refused.is_err() && world.proxy().counts().injected(FaultKind::LongStatements) == 1);
+}
+
 #[tokio::test]
 async fn a_503_that_comes_after_the_write_makes_nothing_happen_twice() {
     let world = World::behind_proxy().await.dynamo_only(&payments(1, 3)).await;
@@ -382,13 +420,13 @@ async fn the_step_to_dynamo_only_and_back_keeps_to_the_rate_of_describe_stream()
     migration.options.reverse_feed = ReverseFeedOptions::default();
     let coordinator = world.coordinator_of(migration).await;
     world.proxy().script(Rule::new(Fault::Calls(10)).on("DescribeStream"));
-    // Five a second of a shard, of which each of the two tables has one.
-    world.proxy().script(Rule::new(Fault::Calls(10)).on("GetRecords"));
+    world.proxy().script(Rule::new(Fault::ShardCalls(5)));
     let begun = tokio::time::Instant::now();
     world.step_to(&coordinator, Phase::DynamoOnly).await;
     world.step_to(&coordinator, Phase::HybridRead).await;
     let (took_s, asked) = (begun.elapsed().as_secs_f64(), world.proxy().seen("DescribeStream"));
     assert_eq!(world.proxy().counts().injected(FaultKind::Calls), 0, "{asked} calls in {took_s:.1} s");
+    assert_eq!(world.proxy().counts().injected(FaultKind::ShardCalls), 0, "of any shard, in {took_s:.1} s");
     assert!(asked as f64 <= 10.0 + 5.0 * took_s, "{asked} calls in {took_s:.1} s");
     coordinator.close().await;
 }

@@ -13,6 +13,8 @@ use lockstep_tests::world::{LOGS, eventually, run, within};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::scanned::Secrets;
+
 /// The command on the stores of a world.
 pub(crate) fn command(world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"));
@@ -32,10 +34,16 @@ pub(crate) fn command(world: &World, arguments: &[&str]) -> Command {
 
 const MIGRATE: [&str; 6] = ["migrate", "--json", "--quiet", "--live-writes", "0", "--through=HybridRead"];
 
+/// Runs it to its end. What it has said is looked through, see `scanned`.
 #[track_caller]
 pub(crate) fn ended(mut command: Command) -> impl Future<Output = Output> {
+    let secrets = Secrets::of(&command);
     let child = command.spawn().expect("the command starts");
-    within(Duration::from_mins(3), async { child.wait_with_output().await.expect("the command ends") })
+    within(Duration::from_mins(3), async move {
+        let output = child.wait_with_output().await.expect("the command ends");
+        secrets.scan(&output);
+        output
+    })
 }
 
 /// Starts `migrate`, waits until `moment` is true, and kills it.

@@ -17,9 +17,10 @@ const FOLDER: &str = "tests/mutants";
 
 /// Makes known mistakes in a copy of this checkout, one at a time, and says which a test notices
 ///
-/// Each mistake is a patch in tests/mutants that names the tests which must fail with it. The copy is what is
-/// committed, in a folder of its own that goes afterwards. A mistake that no test notices is one that a
-/// change could make unseen. Each takes minutes to build: for a night.
+/// Each mistake is a patch in tests/mutants that names the test which must fail with it: one of `it`, or,
+/// with a line `Package:`, a unit test of that package. The copy is what is committed, in a folder of its own
+/// that goes afterwards. A mistake that its test does not notice is one that a change could make unseen.
+/// Each takes minutes to build: for a night.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask mutants        all of them\n  \
@@ -36,7 +37,10 @@ struct Mutant {
     name: String,
     patch: PathBuf,
     what: String,
-    tests: String,
+    /// Package whose unit test it is; a test of `it` where none is named.
+    package: Option<String>,
+    /// Full name of the test.
+    test: String,
 }
 
 /// Runs it.
@@ -78,8 +82,14 @@ async fn noticed(copy: &Path, mutant: &Mutant) -> anyhow::Result<Vec<String>> {
     git(copy, ["checkout".as_ref(), "--quiet".as_ref(), "--".as_ref(), ".".as_ref()]).await?;
     git(copy, ["apply".as_ref(), mutant.patch.as_os_str()]).await?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let of: &[&str] = match &mutant.package {
+        Some(package) => &["--package", package, "--lib"],
+        None => &["--workspace", "--test", "it"],
+    };
     let output = Command::new(cargo)
-        .args(["test", "--workspace", "--test", "it", "--", &mutant.tests])
+        .arg("test")
+        .args(of)
+        .args(["--", "--exact", &mutant.test])
         .current_dir(copy)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -89,6 +99,8 @@ async fn noticed(copy: &Path, mutant: &Mutant) -> anyhow::Result<Vec<String>> {
         .context("starting cargo")?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(told.contains("test result:"), "{}: the tests did not build; see above", mutant.name);
+    // 1. A test is renamed. 2. Its old name runs none, and none fails. 3. That is no word on the mistake.
+    ensure!(!told.contains("running 0 tests"), "{}: there is no test {}", mutant.name, mutant.test);
     Ok(failed(&told))
 }
 
@@ -115,11 +127,12 @@ fn all(root: &Path) -> anyhow::Result<Vec<Mutant>> {
 fn read(patch: PathBuf) -> anyhow::Result<Mutant> {
     let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let text = std::fs::read_to_string(&patch).with_context(|| format!("reading {name}"))?;
-    let line = |label: &str| {
+    let said = |label: &str| {
         let found = text.lines().find_map(|line| line.strip_prefix(label));
-        found.map(|rest| rest.trim().to_owned()).ok_or_else(|| anyhow!("{name} has no line `{label}`"))
+        found.map(|rest| rest.trim().to_owned())
     };
-    Ok(Mutant { what: line("What:")?, tests: line("Tests:")?, name, patch })
+    let line = |label: &str| said(label).ok_or_else(|| anyhow!("{name} has no line `{label}`"));
+    Ok(Mutant { what: line("What:")?, test: line("Test:")?, package: said("Package:"), name, patch })
 }
 
 #[cfg(test)]
@@ -127,15 +140,30 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_mistake_can_still_be_made_and_names_its_tests() {
+    async fn every_mistake_can_still_be_made_and_names_a_test_that_is_there() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mutants = all(&root).expect("they can be read");
         assert!(!mutants.is_empty());
         for mutant in mutants {
-            assert!(!mutant.tests.is_empty(), "{} would run every test", mutant.name);
+            assert!(is_there(&root, &mutant), "{}: there is no test {}", mutant.name, mutant.test);
             let args = ["apply".as_ref(), "--check".as_ref(), mutant.patch.as_os_str()];
             git(&root, args).await.unwrap_or_else(|error| panic!("{}: {error}", mutant.name));
         }
+    }
+
+    /// Whether the file that a test's modules lead to has a function of its name. A unit test stands in the
+    /// file of its module, or in `tests.rs` beside it.
+    fn is_there(root: &Path, mutant: &Mutant) -> bool {
+        let folder = mutant.package.as_ref().map_or("tests/tests/it".to_owned(), |package| {
+            format!("crates/{}/src", package.trim_start_matches("lockstep-").replace("migrate", "lockstep"))
+        });
+        let mut modules: Vec<&str> = mutant.test.split("::").collect();
+        let name = modules.pop().expect("a name");
+        let last = modules.len() - usize::from(modules.last() == Some(&"tests"));
+        [modules.join("/"), modules[..last].join("/")].iter().any(|path| {
+            let text = std::fs::read_to_string(root.join(&folder).join(format!("{path}.rs")));
+            text.is_ok_and(|text| text.contains(&format!("fn {name}()")))
+        })
     }
 
     #[test]

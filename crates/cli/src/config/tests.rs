@@ -183,6 +183,10 @@ fn what_no_type_can_say_is_checked_all_at_once() {
         &["target.request_lifetime_s", "1 or more"],
     );
     refused(
+        &with_environment(&[("LOCKSTEP_STEPS__PAUSE_MS_MAX", "25001")]),
+        &["steps.pause_ms_max", "must be 25000 or less"],
+    );
+    refused(
         &with_environment(&[("LOCKSTEP_TABLES__PAYMENTS__TARGET", "integration_logs")]),
         &["tables.payments.target", "is also the target of integration_logs"],
     );

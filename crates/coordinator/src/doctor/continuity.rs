@@ -1,10 +1,20 @@
 //! Meaning of lost history, by the phase that it is met in. Pure.
 
+use lockstep_core::Advice::UninstallCopy;
 use lockstep_core::{Phase, Side};
 
 use super::finding::Finding;
 use super::remedy::Remedy;
 use crate::loss::Loss;
+
+/// 1. A database is copied, and a command runs on the copy. 2. The copy knows less than DynamoDB has seen, as
+/// one that was set back. 3. What mends the one puts the rows of the other over the original's.
+fn first_of_a_copy() -> String {
+    format!(
+        "make sure first that this is no copy of a database that is still in use: its rows would be put over \
+         those of the original, and {UninstallCopy} is what to run there. Else: "
+    )
+}
 
 /// Judges one sign of a loss.
 pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
@@ -13,14 +23,18 @@ pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
             loss.to_string(),
             "DynamoDB is the truth and has lost nothing, but PostgreSQL is further behind than its reverse feed knows: there is no way \
              back until it has caught up",
-            "make PostgreSQL follow DynamoDB again",
+            format!("{}make PostgreSQL follow DynamoDB again", first_of_a_copy()),
         )
         .repaired_by(Remedy::FollowTarget),
         (Side::Source, ..) => Finding::broken(
             loss.to_string(),
             "PostgreSQL is the truth, and what it forgot is lost to it. It hands out versions that DynamoDB has seen: a newer state could \
              be refused as delivered. DynamoDB may hold states that PostgreSQL has forgotten, and may be the only one to hold them",
-            "raise the epoch, so that every later version outranks the lost ones; then compare, and decide which store is right",
+            format!(
+                "{}raise the epoch, so that every later version outranks the lost ones; then compare, and \
+                 decide which store is right",
+                first_of_a_copy()
+            ),
         )
         .repaired_by(Remedy::RaiseEpoch),
         (Side::Target, Some(table), Phase::DynamoOnly) => Finding::broken(

@@ -14,7 +14,8 @@ impl fmt::Display for Loss {
         match self {
             Self::SourceServer { was, is } => write!(
                 f,
-                "PostgreSQL was on system/timeline {was} and is on {is}: it was restored or failed over, and what was committed last may be missing"
+                "PostgreSQL was on system/timeline {was} and is on {is}: it was restored or failed over, \
+                 or moved, and what was committed last may be missing; or this is a copy"
             ),
             Self::SourceVersion { table, seen, now, at } => {
                 let who =

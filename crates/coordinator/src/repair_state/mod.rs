@@ -4,9 +4,10 @@
 //! was. 3. The next run finds again what is still wrong after a crash, and goes on with what the journal
 //! says; until then no step forward is taken, and none back from DynamoOnly. In reading order: `remedies`
 //! (one function each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control`, `record`
-//! (the largest of them), `highest` (how far DynamoDB has counted), this file (all of them, then the
-//! comparison), `take_target` (the other way round).
+//! (the largest of them), `highest` (how far DynamoDB has counted), `alone` (whether this is a copy), this
+//! file (all of them, then the comparison), `take_target` (the other way round).
 
+mod alone;
 mod follow_target;
 mod highest;
 mod raise;
@@ -208,6 +209,7 @@ async fn once(
         lock.release().await;
         return Ok(StateRepaired { left: Some(diagnosis), ..outcome });
     }
+    alone::require_alone(migration, &seen.histories, observer).await?;
     let (id, plan) = journalled(migration, open, &remedies, &diagnosis).await?;
     for remedy in &remedies {
         if cancel.is_cancelled() {

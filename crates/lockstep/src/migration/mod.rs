@@ -90,6 +90,10 @@ impl Migration {
             Ok(()) => source.require_contract(tables).await,
             refused => refused,
         };
+        let checked = match checked {
+            Ok(()) => source.require_own_database().await,
+            refused => refused,
+        };
         if let Err(error) = checked
             && error.kind == Kind::Misconfigured
         {

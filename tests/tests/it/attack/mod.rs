@@ -14,6 +14,7 @@ mod leases;
 mod marks;
 mod output;
 pub(crate) mod path;
+mod phases;
 mod reports;
 mod schema;
 mod sessions;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::naive::disagreements;
 use super::{configured, init};
+use crate::scanned::Secrets;
 
 /// A schema, its tables, and what strangers write: each statement again and again.
 pub(super) struct Case {
@@ -168,9 +169,11 @@ pub(super) async fn there_and_back(case: &Case) {
         writers.spawn(write(world.stranger().await, case.writes, stop.clone()));
     }
     let mut migrate = configured(&world, &file, &["migrate", "--json", "--quiet", "--round-trip"]);
+    let secrets = Secrets::of(&migrate);
     let child = migrate.spawn().expect("the command starts");
     let output =
         within(Duration::from_secs(180), async { child.wait_with_output().await.expect("it ends") }).await;
+    secrets.scan(&output);
     stop.cancel();
     let mut written = 0;
     while let Some(done) = writers.join_next().await {

@@ -1,5 +1,6 @@
 //! A daemon as a process, and a client of it as small as can be.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,10 @@ use lockstep_tests::World;
 use lockstep_tests::world::{eventually, within};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::process::command;
+use crate::scanned::Secrets;
 
 pub(super) const OPERATE: &str = "operate-token-of-the-tests";
 pub(super) const READ: &str = "read-token-of-the-tests";
@@ -28,6 +30,31 @@ pub(super) struct Served {
     pub(super) read: String,
     client: Client<HttpConnector, Full<Bytes>>,
     _lines: Lines<BufReader<ChildStdout>>,
+    secrets: Secrets,
+    _log: Log,
+}
+
+/// Lines of a daemon's log with something in them that must not be there.
+#[derive(Clone, Default)]
+struct Wrong(Arc<Mutex<Vec<String>>>);
+
+/// Log of a daemon: dropped, it says what is wrong with it.
+struct Log(Wrong);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let wrong = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(wrong.is_empty() || std::thread::panicking(), "{}", wrong.join("\n"));
+    }
+}
+
+/// Passes a log on, and keeps what is wrong with it.
+async fn listen(log: ChildStderr, secrets: Secrets, wrong: Wrong) {
+    let mut lines = BufReader::new(log).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        eprintln!("{}", line.escape_debug());
+        wrong.0.lock().unwrap_or_else(PoisonError::into_inner).extend(secrets.wrong_with(&line));
+    }
 }
 
 /// An answer: status, headers in one text, body.
@@ -77,8 +104,11 @@ impl Served {
 
     /// A daemon that has printed its address.
     pub(super) async fn started(mut command: Command) -> Self {
-        command.stderr(std::process::Stdio::inherit());
+        command.stderr(std::process::Stdio::piped());
+        let (secrets, wrong) = (Secrets::of(&command), Wrong::default());
         let mut child = command.spawn().expect("the command starts");
+        let log = child.stderr.take().expect("its log");
+        tokio::spawn(listen(log, secrets.clone(), wrong.clone()));
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let line = within(Duration::from_secs(120), lines.next_line())
             .await
@@ -90,7 +120,7 @@ impl Served {
         let (address, operate, read) =
             (text("address", ""), text("token", OPERATE), text("read_token", READ));
         assert!(address.starts_with("http://127.0.0.1:"), "{line}");
-        Self { child, address, operate, read, client, _lines: lines }
+        Self { child, address, operate, read, client, _lines: lines, secrets, _log: Log(wrong) }
     }
 
     /// Sends one request as it is given.
@@ -120,11 +150,9 @@ impl Served {
         let response = self.send(method, path, headers, body).await;
         let (head, body) = response.into_parts();
         let bytes = within(Duration::from_mins(2), body.collect()).await.expect("a body").to_bytes();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            text: String::from_utf8_lossy(&bytes).into_owned(),
-        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        self.secrets.scan_body(path, &text);
+        Answer { status: head.status, headers: head.headers, text }
     }
 
     /// Without a token.

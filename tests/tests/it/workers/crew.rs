@@ -8,6 +8,8 @@ use lockstep_tests::world::{eventually, within};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::scanned::Secrets;
+
 /// Time for which a worker is believed here: long enough for a busy machine to renew it.
 pub(super) const LEASE_MS: u64 = 3_000;
 /// Ranges that each worker has at once.
@@ -33,13 +35,15 @@ pub(super) fn settings(command: &mut Command, name: &str) {
 pub(super) struct Worker {
     pub(super) name: &'static str,
     child: Child,
+    secrets: Secrets,
 }
 
 impl Worker {
     /// Starts `lockstep worker` as `command` says.
     pub(super) fn start(mut command: Command, name: &'static str) -> Self {
         settings(&mut command, name);
-        Self { name, child: command.spawn().expect("the command starts") }
+        let secrets = Secrets::of(&command);
+        Self { name, child: command.spawn().expect("the command starts"), secrets }
     }
 
     /// Kills it without a word.
@@ -58,6 +62,7 @@ impl Worker {
     pub(super) async fn ended_well(self) -> Value {
         let output: Output =
             within(Duration::from_secs(120), self.child.wait_with_output()).await.expect("it ends");
+        self.secrets.scan(&output);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{}: {said}", self.name);
         serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else")

@@ -7,6 +7,7 @@ mod changes;
 mod crates;
 mod documents;
 mod drivers;
+mod holes;
 mod kubernetes;
 mod language;
 mod links;
