@@ -4,7 +4,7 @@
 //! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
 //! `shapes` (whole migrations), `partitions`, `partition_triggers`, `detached` (partitions that are
 //! another role's by now), `planted_operators` (keys of types whose operators are made for others),
-//! `keyless`, `judged` (rules and sums), `proposed` (what
+//! `keyless`, `judged` (rules and sums), `probed` (what is asked before reads move), `proposed` (what
 //! `init` leaves out), `types` (every type there and back), `typed` (the same
 //! of tables in Rust), `random` (any schema, any row, any template), `same_items` (declared and typed
 //! tables agree), `refused`, `together` (many tables), `stranger` (what published schemas have shown),
@@ -21,6 +21,7 @@ mod padded;
 mod partition_triggers;
 mod partitions;
 mod planted_operators;
+mod probed;
 mod proposed;
 mod random;
 mod refused;
