@@ -9,7 +9,8 @@
 //! of tables in Rust), `random` (any schema, any row, any template), `same_items` (declared and typed
 //! tables agree), `refused`, `together` (many tables), `stranger` (what published schemas have shown),
 //! `several_texts` (keys whose equal values have several), `texts` (the same in DynamoOnly), `renamed`
-//! (attributes of other names), `in_rust` (structs that `init` prints), `waited` (rows that expire while the backfill
+//! (attributes of other names), `in_rust` (structs that `init` prints), `widened` (columns that come under
+//! way), `reshaped` (columns that go or are others by then), `waited` (rows that expire while the backfill
 //! waits).
 
 mod detached;
@@ -26,6 +27,7 @@ mod proposed;
 mod random;
 mod refused;
 mod renamed;
+mod reshaped;
 mod round_trip;
 mod same_items;
 mod same_place;
@@ -39,6 +41,7 @@ mod traps;
 mod typed;
 mod types;
 mod waited;
+mod widened;
 
 use std::path::{Path, PathBuf};
 
