@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use lockstep_core::{AnyTable, Error, Kind, Result};
+use lockstep_core::{Error, Kind, Result};
 use lockstep_declared::{Declaration, resolve};
-use lockstep_postgres::{Relation, Source, TableBinding, layout_differences};
+use lockstep_postgres::{Adopted, Relation, Shape, Source, TableBinding, changes_of_key, layout_differences};
 use serde::{Deserialize, Serialize};
 
 use lockstep::config::Names;
@@ -77,12 +77,10 @@ impl Declared {
             };
             match resolve(names.name, &self.tables[names.name], &table) {
                 Ok(table) => {
-                    problems.extend(is_another(source, names.name, &AnyTable::layout(&table)).await?);
-                    bindings.push(TableBinding {
-                        table: Arc::new(table),
-                        relation,
-                        target_name: names.target,
-                    });
+                    let table = Arc::new(table);
+                    let binding = TableBinding { table, relation, target_name: names.target };
+                    problems.extend(is_another(source, &binding).await?);
+                    bindings.push(binding);
                 }
                 Err(more) => problems.extend(more),
             }
@@ -125,21 +123,38 @@ impl Declared {
     }
 }
 
-/// Returns what is wrong where rows were captured already under another declaration.
+/// Returns what is wrong where rows were captured already under another declaration, or by a key whose
+/// columns
+/// are others by now.
 ///
 /// Told here, because keys of another type do not even reach the gates: DynamoDB refuses the first read by
 /// one.
-async fn is_another(source: &Source, name: &str, layout: &str) -> Result<Option<String>> {
+async fn is_another(source: &Source, binding: &TableBinding) -> Result<Option<String>> {
     if !source.has_schema().await? {
         return Ok(None);
     }
-    let captured = source.table_state(name).await?.filter(|state| state.layout != layout);
-    Ok(captured.map(|state| {
-        let differing = layout_differences(name, &state.layout, layout);
-        let differing = match differing.is_empty() {
-            true => format!("that was {}, and this is {layout}", state.layout),
-            false => differing.join("; "),
-        };
+    let (name, layout) = (binding.name(), binding.table.layout());
+    let Some(state) = source.table_state(name).await? else { return Ok(None) };
+    let now = source.fingerprint(binding).await?;
+    if let Shape::Columns { came, gone } = Shape::of(&state.fingerprint, &now) {
+        let of_key = changes_of_key(binding, &gone, &came);
+        if !of_key.is_empty() {
+            return Ok(Some(format!(
+                "tables.{name}: its key is made of columns that were others when rows were captured, and \
+                 items lie by it: {}; \
+                 undo the change",
+                of_key.join("; ")
+            )));
+        }
+    }
+    let adopted = Adopted::of_state(&state);
+    let differing = adopted.decided_otherwise_since(binding, &state.fingerprint, &now);
+    let is_declared = !layout_differences(name, &state.layout, &layout).is_empty();
+    let differing = match is_declared || differing.is_empty() {
+        true => differing.join("; "),
+        false => format!("that was {}, and this is {layout}", state.layout),
+    };
+    Ok((!differing.is_empty()).then(|| {
         format!(
             "tables.{name}: rows are captured under another declaration: {differing}; put the declaration \
              back"

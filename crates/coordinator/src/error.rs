@@ -1,7 +1,7 @@
 //! Errors of a coordinator, by what they mean to the operator.
 
 use lockstep_core::{Advice, Phase, Side};
-use lockstep_postgres::{Shape, Source, TableBinding, columns_of};
+use lockstep_postgres::{Shape, Source, TableBinding, columns_in, columns_of, unknown_columns};
 
 use crate::gate::GateReport;
 use crate::loss::Loss;
@@ -43,9 +43,9 @@ pub enum CoordinatorError {
     },
     /// The source schema is not the one that was captured.
     #[error(
-        "{table}: its columns have changed since capture was installed, and a column that the codec does not know would be lost \
-         silently. Undo the change, or end this migration ({}, then {}) and start it again with a table that knows the \
-         new columns. \
+        "{table}: its key has changed since capture was installed, and its items lie by the one before. \
+         Undo the change, or \
+         end this migration ({}, then {}) and start it again with a table that knows the new key. \
          Captured:\n{captured}\nNow:\n{now}",
         Advice::RollbackToPostgresOnly,
         Advice::Uninstall
@@ -177,6 +177,40 @@ pub(crate) async fn require_shape_now(
     Ok(now)
 }
 
+/// Returns the error of a reading that failed: what became of the table, where that is why. 1. A column
+/// that is
+/// read was dropped. 2. PostgreSQL says that it does not exist, and not what leads on.
+pub(crate) async fn of_the_shape(
+    source: &Source,
+    binding: &TableBinding,
+    captured: &str,
+    error: lockstep_core::Error,
+) -> CoordinatorError {
+    if error.kind == lockstep_core::Kind::Misconfigured
+        && let Err(shape) = require_shape_now(source, binding, captured).await
+    {
+        return shape;
+    }
+    error.into()
+}
+
+/// Refuses a table that has a column which this build does not know as it is, and which the migration has
+/// taken.
+fn require_known(binding: &TableBinding, now: &str) -> Result<()> {
+    let unknown = unknown_columns(&columns_in(now, binding), binding);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let doing = format!("reading {}", binding.relation);
+    let message = format!(
+        "the migration has taken {}, which this build does not know, and each row would go without it; \
+         run the build \
+         that the table is of now (a declared table is read again at each start)",
+        unknown.join(" and ")
+    );
+    Err(lockstep_core::Error::source(lockstep_core::Kind::Misconfigured, doing, message).into())
+}
+
 /// Refuses a source table that is not the one that was captured, or that hides rows.
 ///
 /// # Errors
@@ -184,7 +218,7 @@ pub(crate) async fn require_shape_now(
 /// rewritten, or rows cannot be seen.
 pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -> Result<()> {
     let shape = Shape::of(captured, now);
-    let Some(wrong) = shape.wrong() else { return Ok(()) };
+    let Some(wrong) = shape.wrong() else { return require_known(binding, now) };
     if shape == Shape::Changed {
         let (captured, now) = (columns_of(captured).to_owned(), columns_of(now).to_owned());
         return Err(CoordinatorError::SchemaChanged { table: binding.name().to_owned(), captured, now });

@@ -93,8 +93,8 @@ pub use continuity::{lost_history, turn as keep_continuity};
 pub use coordinator::Coordinator;
 pub use deletions::Deletion;
 pub use doctor::{
-    AtWork, CaptureSeen, Diagnosis, ExpirySeen, Finding, Observation, Remedy, Severity, TableSeen,
-    TargetSeen, VerdictSeen, examine, observe, plan as remedies,
+    AtWork, CaptureSeen, ColumnsSeen, Diagnosis, ExpirySeen, Finding, Observation, Remedy, Severity,
+    TableSeen, TargetSeen, VerdictSeen, examine, observe, plan as remedies,
 };
 pub use error::{CoordinatorError, Result};
 pub use estimate::{

@@ -84,6 +84,16 @@ impl ExactSum {
         Self { mantissa: value.mantissa(), scale: value.scale(), overflowed: false }
     }
 
+    /// Returns a number as it is written, without an exponent; one of more than 38 digits says nothing.
+    pub fn of_digits(text: &str) -> Self {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let scale = u32::try_from(fraction.len()).ok();
+        match (format!("{whole}{fraction}").parse(), scale) {
+            (Ok(mantissa), Some(scale)) => Self { mantissa, scale, overflowed: false },
+            _ => Self { overflowed: true, ..Self::default() },
+        }
+    }
+
     /// Tells whether 38 digits were not enough, so that the sum says nothing.
     pub fn overflowed(&self) -> bool {
         self.overflowed
@@ -243,6 +253,16 @@ mod tests {
         check(&["1", "0.005", "-1"], "0.005");
         // More digits than a decimal has: it would round, and the two sides would agree by chance.
         check(&["79228162514264337593543950335", "0.01"], "79228162514264337593543950335.01");
+    }
+
+    #[test]
+    fn a_sum_of_digits_is_that_of_decimals_and_has_more_of_them() {
+        for text in ["0", "-0.05", "12.30", "79228162514264337593543950335"] {
+            assert_eq!(ExactSum::of_digits(text), sum(&[text]), "{text}");
+        }
+        let nines = "9".repeat(38);
+        assert_eq!(ExactSum::of_digits(&nines).to_string(), nines);
+        assert!(ExactSum::of_digits(&"9".repeat(40)).overflowed() && ExactSum::of_digits("1e9").overflowed());
     }
 
     #[test]

@@ -44,6 +44,27 @@ pub struct Declaration {
     /// Columns whose values reports may show, besides those of the key.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveals: Vec<String>,
+    /// Conditions that every row keeps, by name: `amount > 0`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, String>,
+    /// Sums that both sides agree on, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sums: BTreeMap<String, SumDeclaration>,
+    /// Columns that refer to tables that stay in PostgreSQL, each with `table.column`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub references: BTreeMap<String, String>,
+}
+
+/// Declaration of a sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SumDeclaration {
+    /// Column that is added up; without one rows are only counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Columns that make the groups; `paid_at:day` is the day of a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
 }
 
 /// Declaration of an index.
@@ -97,7 +118,7 @@ pub enum Word {
 
 impl Declaration {
     /// Keys that only a declaration has, and the settings of the sample's tables do not.
-    pub const OWN_KEYS: [&'static str; 10] = [
+    pub const OWN_KEYS: [&'static str; 13] = [
         "key",
         "partition",
         "sort",
@@ -108,5 +129,8 @@ impl Declaration {
         "omit",
         "day_column",
         "reveals",
+        "rules",
+        "sums",
+        "references",
     ];
 }

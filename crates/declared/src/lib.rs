@@ -7,7 +7,7 @@
 //!
 //! In reading order: [`Declaration`] (what can be said), `kind` (what a column becomes), `resolve`
 //! (a declaration and the catalogue put together, or what to repair), `unmovable`
-//! (columns whose text is not their value), `shape` (rows, keys and items),
+//! (columns whose text is not their value), `shape` (rows, keys and items), `quality` (rules and sums),
 //! [`DeclaredTable`], `spec` (what statements need), `as_toml` and [`propose`] (a declaration for a table
 //! that has none), `rust` (a declaration as a struct).
 
@@ -15,6 +15,7 @@ mod as_toml;
 mod declaration;
 mod kind;
 mod propose;
+mod quality;
 mod resolve;
 mod rust;
 mod shape;
@@ -23,7 +24,7 @@ mod table;
 mod unmovable;
 
 pub use as_toml::comment;
-pub use declaration::{Declaration, IndexDeclaration, Projection};
+pub use declaration::{Declaration, IndexDeclaration, Projection, SumDeclaration};
 pub use propose::{Proposal, propose};
 pub use resolve::{is_name, resolve};
 pub use rust::{Structs, rust_comment};

@@ -2,13 +2,14 @@
 //!
 //! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `forms`
 //! (columns in a form that they do not have), `names` (attributes), `index` and `times` (indexes, expiry,
-//! day), this file.
+//! day), `quality` (rules, sums, references), this file.
 
 mod forms;
 mod index;
 mod key;
 mod named;
 mod names;
+mod quality;
 mod times;
 
 pub(crate) use key::of_key;
@@ -143,6 +144,8 @@ impl Resolver<'_> {
         }
         let expiry = self.expiry(&columns).map_err(|problem| problems.push(problem)).ok().flatten();
         let day = self.day(&columns).map_err(|problem| problems.push(problem)).ok().flatten();
+        let (rules, sums) = (self.rules(&columns, &mut problems), self.sums(&columns, &mut problems));
+        let references = self.references(&columns, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -172,6 +175,9 @@ impl Resolver<'_> {
             day,
             reveals,
             omitted: declaration.omit.clone(),
+            rules,
+            sums,
+            references: leak(references),
             needs_settings,
             columns,
         })

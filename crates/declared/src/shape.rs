@@ -8,14 +8,15 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{
-    Attribute, AttributeValue, Attributes, ColumnSpec, Fields, Index, Item, ItemView, PK, SK, SourceKey,
-    TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, parse_fixed_width,
+    Attribute, AttributeValue, Attributes, ColumnSpec, Fields, Index, Item, ItemView, PK, Reference, SK,
+    SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, parse_fixed_width,
 };
 
 use lockstep_core::text::decimal;
 use lockstep_template::{Template, Value};
 
 use crate::kind::{Kind, Read};
+use crate::quality::{Rule, Sum};
 
 /// A row, or the part of it that is a key: its values in the order of its columns, `None` for NULL.
 pub(crate) type Values = Vec<Option<AttributeValue>>;
@@ -72,6 +73,9 @@ pub(crate) struct Shape {
     pub(crate) day: Option<usize>,
     pub(crate) reveals: BTreeSet<String>,
     pub(crate) omitted: Vec<String>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) sums: Vec<Sum>,
+    pub(crate) references: &'static [Reference],
     pub(crate) needs_settings: bool,
     pub(crate) layout: String,
 }

@@ -2,9 +2,9 @@
 
 use lockstep_core::text::hex;
 use lockstep_core::{
-    AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow,
-    FieldDiff, Fields, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey, TargetSchema,
-    Unholdable, beside_columns, bind_text,
+    AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow, ExactSum,
+    FieldDiff, Fields, Group, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey,
+    TargetSchema, Unholdable, beside_columns, bind_text,
 };
 use lockstep_postgres::column_sql;
 
@@ -69,7 +69,7 @@ impl AnyTable for DeclaredTable {
     }
 
     fn references(&self) -> &'static [Reference] {
-        &[]
+        self.0.references
     }
 
     fn expires(&self) -> bool {
@@ -148,11 +148,11 @@ impl AnyTable for DeclaredTable {
     }
 
     fn rule_names(&self) -> Vec<&'static str> {
-        Vec::new()
+        self.0.rules.iter().map(|rule| rule.name).collect()
     }
 
     fn aggregates(&self) -> Vec<(&'static str, &'static [&'static str])> {
-        Vec::new()
+        self.0.sums.iter().map(|sum| (sum.name, sum.names)).collect()
     }
 
     fn encode_judged(
@@ -162,11 +162,19 @@ impl AnyTable for DeclaredTable {
     ) -> Result<EncodedRow, Unholdable> {
         let encoded = self.0.of_fields(fields).and_then(|row| {
             let day = self.0.day_of(&row).map(str::to_owned);
-            Ok((self.encoded(row)?, day))
+            let judged = self.has_quality().then(|| self.judged(&row));
+            Ok((self.encoded(row)?, day, judged))
         });
         match encoded {
-            Ok((encoded, day)) => {
-                judgement.count_row(encoded.2, day.as_deref());
+            Ok((encoded, day, judged)) => {
+                let (day, expires_at_s) = (day.as_deref(), encoded.2);
+                match judged {
+                    None => judgement.count_row(expires_at_s, day),
+                    Some((broken, sums)) => {
+                        let key = || json_of(&encoded.1);
+                        judgement.count_told(broken, sums.into_iter(), expires_at_s, day, key);
+                    }
+                }
                 Ok(encoded)
             }
             Err(reason) => {
@@ -178,6 +186,12 @@ impl AnyTable for DeclaredTable {
 
     fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement) {
         match self.0.of_item(item) {
+            Ok(row) if self.has_quality() => {
+                let (broken, sums) = self.judged(&row);
+                let key = || self.0.literals(&row).map_or_else(|_| "[]".to_owned(), |key| json_of(&key));
+                let (expires_at_s, day) = (self.0.expires_at_s(&row), self.0.day_of(&row));
+                judgement.count_told(broken, sums.into_iter(), expires_at_s, day, key);
+            }
             Ok(row) => judgement.count_row(self.0.expires_at_s(&row), self.0.day_of(&row)),
             Err(_) => judgement.count_unreadable(),
         }
@@ -217,12 +231,28 @@ impl AnyTable for DeclaredTable {
     }
 }
 
+/// The rules that a row breaks, and for each sum its group and what it adds.
+type Judged = (Vec<&'static str>, Vec<(&'static str, Group, ExactSum)>);
+
 impl DeclaredTable {
+    fn has_quality(&self) -> bool {
+        !(self.0.rules.is_empty() && self.0.sums.is_empty())
+    }
+
+    fn judged(&self, row: &Values) -> Judged {
+        let broken = self.0.rules.iter().filter(|rule| !rule.holds(row)).map(|rule| rule.name);
+        (broken.collect(), self.0.sums.iter().map(|sum| sum.of(row)).collect())
+    }
+
     fn encoded(&self, row: Values) -> Result<EncodedRow, Unholdable> {
         let literals = self.0.literals(&row)?;
         let expires_at_s = self.0.expires_at_s(&row);
         Ok((self.0.item(row)?, literals, expires_at_s))
     }
+}
+
+fn json_of(key: &[String]) -> String {
+    serde_json::Value::from(key).to_string()
 }
 
 /// Returns an attribute as text, for people.

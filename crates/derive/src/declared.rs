@@ -2,7 +2,8 @@
 
 use lockstep_template::{Expiry, Template};
 use syn::meta::ParseNestedMeta;
-use syn::{Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type, Visibility};
+use syn::parse::{Parse, ParseStream};
+use syn::{Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Token, Type, Visibility, token};
 
 /// A template, and the literal that errors point at.
 pub(crate) struct Written {
@@ -14,6 +15,17 @@ pub(crate) struct Written {
 pub(crate) struct Index {
     pub(crate) name: LitStr,
     pub(crate) partition: Written,
+    /// None sorts by the table's own sort key.
+    pub(crate) sort: Option<Written>,
+    pub(crate) projection: Projection,
+}
+
+/// Attributes that an index carries beside keys.
+pub(crate) enum Projection {
+    Keys,
+    All,
+    /// Those of these columns.
+    List(Vec<LitStr>),
 }
 
 /// A column.
@@ -152,16 +164,39 @@ fn expiry(literal: LitStr) -> Result<(LitStr, Expiry)> {
 }
 
 fn index(meta: &ParseNestedMeta<'_>) -> Result<Index> {
-    let (mut name, mut partition) = (None, None);
+    let (mut name, mut partition, mut sort, mut projection) = (None, None, None, None);
     meta.parse_nested_meta(|inner| match word(&inner).as_str() {
         "name" => once(&mut name, &inner),
         "partition" => once(&mut partition, &inner),
-        "sort" => Err(inner.error("leave it out; an index sorts by the table's own sort key")),
-        _ => Err(inner.error("expected name or partition")),
+        "sort" => once(&mut sort, &inner),
+        "projection" => once(&mut projection, &inner),
+        _ => Err(inner.error("expected name, partition, sort or projection")),
     })?;
     let name = name.ok_or_else(|| meta.error("an index needs name = \"..\""))?;
     let partition = partition.ok_or_else(|| meta.error("an index needs partition = \"..\""))?;
-    Ok(Index { name, partition: written(partition)? })
+    let (partition, sort) = (written(partition)?, sort.map(written).transpose()?);
+    Ok(Index { name, partition, sort, projection: projection.unwrap_or(Projection::Keys) })
+}
+
+impl Parse for Projection {
+    /// As a declaration has it: `"keys"`, `"all"`, or a list of columns.
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.peek(token::Bracket) {
+            let content;
+            syn::bracketed!(content in input);
+            let listed = content.parse_terminated(<LitStr as Parse>::parse, Token![,])?;
+            return Ok(Self::List(listed.into_iter().collect()));
+        }
+        let word: LitStr = input.parse()?;
+        match word.value().as_str() {
+            "keys" => Ok(Self::Keys),
+            "all" => Ok(Self::All),
+            _ => Err(Error::new(
+                word.span(),
+                "expected \"keys\", \"all\" or a list of columns, as [\"total\"]",
+            )),
+        }
+    }
 }
 
 fn column(field: &syn::Field) -> Result<Column> {

@@ -6,7 +6,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::declared::{Index, Table, Written};
+use crate::declared::{Index, Projection, Table, Written};
 use crate::kind::Kind;
 use crate::row::row_impl;
 
@@ -23,6 +23,7 @@ pub(crate) fn expand(table: &Table) -> TokenStream {
     });
     let key_docs = format!("The key of a [`{row_name}`]: its primary key, then what else decides its place.");
     let table_docs = format!("The table of [`{row_name}`].");
+    let primary = table.primary_key().into_iter().map(|column| &column.field).collect::<Vec<_>>();
     let constants = constants(table);
     let keys = keys(table, &key_name);
     let settings = settings(table);
@@ -37,6 +38,17 @@ pub(crate) fn expand(table: &Table) -> TokenStream {
         #vis struct #marker;
         const _: () = {
             use ::lockstep::derived as p;
+            // A verb that takes a primary key takes the key of a row, whose first columns are that.
+            impl p::PrimaryKey for #key_name {
+                fn bind(&self, arguments: &mut p::PgArguments) {
+                    #(p::Column::bind(&self.#primary, arguments);)*
+                }
+                fn attributes(&self) -> p::Result<p::Vec<p::AttributeValue>, p::Unholdable> {
+                    let mut attributes = p::Vec::new();
+                    #(attributes.extend(p::Column::to_attribute(&self.#primary)?);)*
+                    p::Ok(attributes)
+                }
+            }
             impl p::MigratableTable for #marker {
                 type Row = #row_name;
                 type Key = #key_name;
@@ -67,17 +79,52 @@ fn constants(table: &Table) -> TokenStream {
 fn index_of(table: &Table, index: &Index) -> TokenStream {
     let (name, attribute) = (&index.name, table.attribute(index));
     let partition = key_type(table, &index.partition);
-    // One item at most is in each partition of an index by the primary key.
-    let primary = table.primary_key();
-    let is_by_id = table.indexed(index).is_some_and(|column| column.primary_key && primary.len() == 1);
-    let sort = table.sort.as_ref().filter(|_| !is_by_id).map(|sort| key_type(table, sort));
-    let sort = optional(sort.map(|ty| quote!(p::KeyAttribute { name: p::SK, key_type: #ty })));
+    let sorted = table.sorted_by(index).map(|(name, written, _)| (name, key_type(table, written)));
+    let is_key = |name: &str| name == attribute || sorted.as_ref().is_some_and(|(sort, _)| sort == name);
+    let projection = match &index.projection {
+        Projection::Keys => quote!(p::Projected::Keys),
+        Projection::All => quote!(p::Projected::All),
+        Projection::List(columns) => {
+            let listed = columns.iter().filter_map(|column| table.column(&column.value()));
+            // What is a key of the index is there anyway, and refused beside it.
+            let listed: Vec<&String> =
+                listed.map(|column| &column.attribute).filter(|name| !is_key(name)).collect();
+            if listed.is_empty() {
+                quote!(p::Projected::Keys)
+            } else {
+                quote!(p::Projected::List(&[#(#listed),*]))
+            }
+        }
+    };
+    let sort = optional(sorted.map(|(name, ty)| quote!(p::KeyAttribute { name: #name, key_type: #ty })));
     quote!(p::Index {
         name: #name,
         partition: p::KeyAttribute { name: #attribute, key_type: #partition },
         sort: #sort,
-        projection: p::Projected::Keys,
+        projection: #projection,
     })
+}
+
+/// Puts the keys of an index into an item, as far as they are no attributes of it already. Where one of them
+/// is NULL the row is not in the index, and the other one is of no use.
+fn pushed(table: &Table, index: &Index) -> TokenStream {
+    let row = format_ident!("row");
+    let of = |attribute: String, written| (attribute, rendered(table, written, &row));
+    let partition = table.indexed(index).is_none().then(|| of(table.attribute(index), &index.partition));
+    let sort = table.sorted_by(index).filter(|(.., is_made)| *is_made);
+    let sort = sort.map(|(attribute, written, _)| of(attribute, written));
+    match (partition, sort) {
+        (None, None) => TokenStream::new(),
+        (Some((name, value)), None) | (None, Some((name, value))) => {
+            quote!(if let p::Some(value) = #value { item.push(#name, value); })
+        }
+        (Some((name, value)), Some((sort_name, sort))) => quote! {
+            if let (p::Some(value), p::Some(sort)) = (#value, #sort) {
+                item.push(#name, value);
+                item.push(#sort_name, sort);
+            }
+        },
+    }
 }
 
 fn keys(table: &Table, key_name: &Ident) -> TokenStream {
@@ -88,11 +135,7 @@ fn keys(table: &Table, key_name: &Ident) -> TokenStream {
     };
     let partition = place(&table.partition);
     let sort = optional(table.sort.as_ref().map(place));
-    let pushed = table.indexes.iter().filter(|index| table.indexed(index).is_none()).map(|index| {
-        let attribute = table.attribute(index);
-        let key = rendered(table, &index.partition, &format_ident!("row"));
-        quote!(if let p::Some(value) = #key { item.push(#attribute, value); })
-    });
+    let pushed = table.indexes.iter().map(|index| pushed(table, index));
     let layout = layout(table);
     quote! {
         fn key(row: &Self::Row) -> Self::Key {
@@ -188,6 +231,9 @@ fn layout(table: &Table) -> String {
     }
     for index in &table.indexes {
         layout += &format!(" {}={}", index.name.value(), index.partition.literal.value());
+        if let Some(sort) = &index.sort {
+            layout += &format!(" {}.sort={}", index.name.value(), sort.literal.value());
+        }
     }
     // Only those that are called otherwise: of a migration under way the layout stays as it is.
     for column in table.columns.iter().filter(|column| column.attribute != column.name) {

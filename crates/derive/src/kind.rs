@@ -5,6 +5,9 @@ use syn::{GenericArgument, PathArguments, Type};
 
 use crate::declared::{Column, Index, Table, Written};
 
+/// The attribute that holds a table's sort key.
+const SORT_KEY: &str = "SK";
+
 /// Kind of value that keys can be made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -126,8 +129,34 @@ impl Table {
     /// Returns the column that is the partition of an index by itself, as it is an attribute already. A
     /// boolean is none: DynamoDB has no such keys. Bytes are none: keys here are numbers and texts.
     pub(crate) fn indexed(&self, index: &Index) -> Option<&Column> {
-        let column = self.column(index.partition.template.bare_column()?)?;
+        self.alone(&index.partition)
+    }
+
+    /// The same of any key of an index.
+    fn alone(&self, written: &Written) -> Option<&Column> {
+        let column = self.column(written.template.bare_column()?)?;
         column.kind().filter(|kind| !matches!(kind, Kind::Boolean | Kind::Bytes)).map(|_| column)
+    }
+
+    /// Returns the attribute that an index is sorted by, with the template that it is made of where it is no
+    /// attribute already. An index by the primary key is not sorted: one item at most is in each partition.
+    pub(crate) fn sorted_by<'a>(&'a self, index: &'a Index) -> Option<(String, &'a Written, bool)> {
+        let own = self.sort.as_ref();
+        match &index.sort {
+            None => {
+                let primary = self.primary_key();
+                let is_by_id =
+                    self.indexed(index).is_some_and(|column| column.primary_key && primary.len() == 1);
+                own.filter(|_| !is_by_id).map(|sort| (SORT_KEY.to_owned(), sort, false))
+            }
+            Some(sort) if own.is_some_and(|own| own.template == sort.template) => {
+                Some((SORT_KEY.to_owned(), sort, false))
+            }
+            Some(sort) => Some(match self.alone(sort) {
+                Some(column) => (column.attribute.clone(), sort, false),
+                None => (format!("{}_sk", index.name.value()), sort, true),
+            }),
+        }
     }
 
     /// Returns the attribute that is the partition of an index.

@@ -19,7 +19,8 @@ use proc_macro::TokenStream;
 /// Makes a struct the row of a table, and writes its key (`…Key`) and its table (`…Table`, or the name in
 /// `table`).
 ///
-/// On the struct: `name`, `partition`, `sort`, `index(name, partition)`, `expires`, `day_column`, `table`,
+/// On the struct: `name`, `partition`, `sort`, `index(name, partition, sort, projection)`, `expires`,
+/// `day_column`, `table`,
 /// and the constants in `rules`, `aggregates` and `references`. On a field: `primary_key`, `column = ".."`,
 /// `attribute = ".."`, `sql = ".."`, `reveal`. What each means, with an example: docs/derive.md.
 ///

@@ -4,7 +4,7 @@ use lockstep_template::{Alphabet, Part, RESERVED_ATTRIBUTES, check};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 
-use crate::declared::{Column, Index, Table, Written};
+use crate::declared::{Column, Index, Projection, Table, Written};
 use crate::kind::Kind;
 
 /// Reason of a refusal, and the tokens that are the cause.
@@ -40,6 +40,10 @@ pub(crate) fn refuse(table: &Table) -> Verdict {
     for (at, index) in table.indexes.iter().enumerate() {
         name_of_index(table, index, &table.indexes[..at])?;
         columns_fit(table, &index.partition)?;
+        if let Some(sort) = &index.sort {
+            columns_fit(table, sort)?;
+        }
+        projection(table, index)?;
     }
     for written in std::iter::once(&table.partition).chain(&table.sort) {
         columns_fit(table, written)?;
@@ -89,12 +93,35 @@ fn name_of_index(table: &Table, index: &Index, before: &[Index]) -> Verdict {
     if before.iter().any(|other| other.name.value() == name) {
         return refused(&index.name, "two indexes have this name; rename one");
     }
-    let attribute = table.attribute(index);
-    let is_taken = table.columns.iter().any(|column| column.attribute == attribute);
-    if table.indexed(index).is_none() && is_taken {
-        let why =
-            format!("this index needs the attribute `{attribute}`, which holds a column; rename the index");
-        return refused(&index.name, why);
+    let made = table.indexed(index).is_none().then(|| table.attribute(index));
+    let sorted = table.sorted_by(index).filter(|(.., is_made)| *is_made).map(|(attribute, ..)| attribute);
+    for attribute in made.into_iter().chain(sorted) {
+        if table.columns.iter().any(|column| column.attribute == attribute) {
+            let why = format!(
+                "this index needs the attribute `{attribute}`, which holds a column; rename the index"
+            );
+            return refused(&index.name, why);
+        }
+    }
+    Ok(())
+}
+
+/// Every column that an index carries is there, each once.
+fn projection(table: &Table, index: &Index) -> Verdict {
+    let Projection::List(columns) = &index.projection else { return Ok(()) };
+    if columns.is_empty() {
+        return refused(&index.name, "projection lists nothing; write \"keys\", or leave it out");
+    }
+    for (at, column) in columns.iter().enumerate() {
+        let name = column.value();
+        if table.column(&name).is_none() {
+            let all: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+            let why = format!("there is no column `{name}`; there are: {}", all.join(", "));
+            return refused(column, why);
+        }
+        if columns[..at].iter().any(|other| other.value() == name) {
+            return refused(column, format!("column `{name}` is listed twice; keep one"));
+        }
     }
     Ok(())
 }

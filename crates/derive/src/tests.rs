@@ -202,6 +202,47 @@ fn a_row_that_moves_has_a_primary_key_of_one_column() {
 }
 
 #[test]
+fn an_index_is_sorted_and_carries_what_it_says_and_what_it_cannot_is_refused() {
+    let by = |more: TokenStream| {
+        moving(&quote!(
+            index(name = "by_id", partition = "{id}"),
+            index(name = "by_seen", partition = "O#{owner}", #more)
+        ))
+    };
+    for (more, parts) in [
+        (quote!(), ["name : p :: SK", "p :: Projected :: Keys"]),
+        (quote!(sort = "{at}#{id:019}"), ["name : \"SK\"", "by_seen.sort={at}#{id:019}"]),
+        (quote!(sort = "{id}"), ["name : \"id\" , key_type : p :: KeyType :: N", "by_seen.sort={id}"]),
+        (quote!(sort = "S#{seen}"), ["push (\"by_seen_sk\" , sort)", "name : \"by_seen_sk\""]),
+        (quote!(projection = "all"), ["p :: Projected :: All", "push (\"by_seen_pk\""]),
+        (quote!(projection = ["seen", "at"]), ["List (& [\"seen\" , \"at\"])", "by_seen=O#{owner}"]),
+        (quote!(sort = "{seen}", projection = ["seen"]), ["p :: Projected :: Keys", "name : \"seen\""]),
+    ] {
+        let written = accepted(by(more.clone())).replace("name : p :: SK", "name : \"SK\"");
+        for part in parts.map(|part| part.replace("p :: SK", "\"SK\"")) {
+            assert!(written.contains(&part), "{more}: {part} is not in {written}");
+        }
+    }
+    for (more, part) in [
+        (quote!(sort = "{none}"), "there is no column `none`; there are: id, owner, at, seen"),
+        (quote!(sort = "{id:date}"), "no value of column `id` has this form"),
+        (quote!(projection = ["none"]), "there is no column `none`"),
+        (quote!(projection = ["at", "at"]), "listed twice"),
+        (quote!(projection = []), "lists nothing"),
+    ] {
+        let (why, _) = refused(by(more.clone()));
+        assert!(why.contains(part), "{more}: {why}");
+    }
+    for (more, part) in [
+        (quote!(projection = "some"), "expected \"keys\", \"all\" or a list of columns"),
+        (quote!(local = true), "expected name, partition, sort or projection"),
+    ] {
+        let told = message(by(more.clone()));
+        assert!(told.contains(part), "{more}: {told}");
+    }
+}
+
+#[test]
 fn an_index_has_a_legal_name_of_its_own() {
     let by = |name: &str| moving(&quote!(index(name = #name, partition = "O#{owner}")));
     assert!(refused(by("by owner")).0.contains("3 to 255 letters"));

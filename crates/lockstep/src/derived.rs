@@ -11,6 +11,8 @@ pub use lockstep_core::{AttributeValue, Item, ItemView, Unholdable, serde_json};
 pub use lockstep_core::{Column, ColumnSpec, ColumnTypes, FieldDiff, Fields, PgArguments, Row};
 pub use lockstep_core::{Index, KeyAttribute, KeyType, Projected, SK, TargetKey, TargetSchema};
 pub use lockstep_postgres::column_sql::printed;
+
+pub use crate::store::PrimaryKey;
 use lockstep_template::{Template, Value};
 pub use std::{
     option::Option::{self, None, Some},

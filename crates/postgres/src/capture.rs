@@ -10,10 +10,12 @@ use std::time::Duration;
 use lockstep_core::Advice::{Backfill, Doctor, Migrate};
 use lockstep_core::{Doing, Error, Kind, Phase, Result};
 use sqlx::postgres::PgConnection;
+use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
+use super::columns::{are_those_of, columns_now};
 use super::lock_tries;
 use super::partitions;
 use super::path::{lend, take_back};
@@ -49,19 +51,36 @@ impl Source {
     /// Nothing is installed unless the one transaction has committed.
     #[crate::boxed]
     pub async fn install_capture(&self, binding: &TableBinding, fingerprint: &str) -> Result<()> {
+        self.install(binding, fingerprint, false).await
+    }
+
+    /// Installs capture again on a table whose columns are others than it was captured with, which is taken
+    /// from then on as it is, with what its declaration says of them.
+    ///
+    /// # Errors
+    /// As [`Source::install_capture`].
+    ///
+    /// # Cancel safety
+    /// As there.
+    #[crate::boxed]
+    pub async fn take_columns(&self, binding: &TableBinding, fingerprint: &str) -> Result<()> {
+        self.install(binding, fingerprint, true).await
+    }
+
+    async fn install(&self, binding: &TableBinding, fingerprint: &str, with_layout: bool) -> Result<()> {
         let sql = statements(binding);
         let doing = format!("installing capture on {}", binding.relation);
         let hidden = super::hides(fingerprint);
         if !hidden.is_empty() {
             return Err(Error::source(Kind::Misconfigured, doing, hidden.join("; ")));
         }
-        lock_tries::TABLE.repeat(|| self.try_install(binding, fingerprint, &sql, &doing)).await
+        lock_tries::TABLE.repeat(|| self.try_install(binding, (fingerprint, with_layout), &sql, &doing)).await
     }
 
     async fn try_install(
         &self,
         binding: &TableBinding,
-        fingerprint: &str,
+        (fingerprint, with_layout): (&str, bool),
         sql: &[String],
         doing: &str,
     ) -> Result<()> {
@@ -72,15 +91,25 @@ impl Source {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
         }
         install_calls(&mut transaction, binding, doing).await?;
+        let columns = columns_now(&mut transaction, binding).await?;
+        // 1. One more column is added since the table was looked at. 2. It is recorded with the others, and
+        // dropped again. 3. No build knows it, none is let in, and nothing shows why.
+        if !are_those_of(&columns, fingerprint) {
+            let message = "its columns were changed meanwhile; run the command again";
+            return Err(Error::source(Kind::Refused, doing, message));
+        }
         let fingerprint = guard_partitions(&mut transaction, binding, fingerprint).await?;
         let mark = Triggers::read(&mut transaction, binding).await?.mark();
         // Installed again, over triggers that were dropped or disabled: what was concluded before then is no
         // longer true.
         sqlx::query(
-            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version, expiry)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO lockstep.tables AS t (name, relation, fingerprint, layout, capture_mark,
+                capture_version, expiry, columns)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version,
-                 fingerprint = excluded.fingerprint, captured_at = pg_catalog.clock_timestamp()",
+                 fingerprint = excluded.fingerprint, columns = excluded.columns, captured_at =
+                     pg_catalog.clock_timestamp(),
+                 layout = CASE WHEN $9 THEN excluded.layout ELSE t.layout END",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
@@ -89,6 +118,8 @@ impl Source {
         .bind(mark)
         .bind(CAPTURE_VERSION)
         .bind(binding.table.expiry())
+        .bind(Json(columns))
+        .bind(with_layout)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;

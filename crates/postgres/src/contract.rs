@@ -5,13 +5,15 @@
 
 use std::collections::BTreeSet;
 
+use lockstep_core::Advice::RepairState;
 use lockstep_core::{Advice, Doing, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 
-use super::{Source, TableBinding};
+use super::columns::{ColumnTaken, columns_in, unknown_columns};
+use super::{Shape, Source, TableBinding, TableState};
 
 const READING: &str = "reading the tables of the migration";
 
@@ -30,6 +32,9 @@ pub struct Adopted {
     pub layout: String,
     /// The settings that decide when items expire; `None` where an earlier Lockstep captured the table.
     pub expiry: Option<String>,
+    /// Columns of the relation when it was taken; `None` where an earlier Lockstep took it.
+    #[serde(default)]
+    pub columns: Option<Vec<ColumnTaken>>,
 }
 
 /// The tables of a migration.
@@ -125,6 +130,7 @@ impl Adopted {
             compare("target", adopted, &binding.target_name);
         }
         wrong.extend(self.decided_otherwise(binding));
+        wrong.extend(self.not_known_to(binding));
         wrong
     }
 
@@ -132,6 +138,54 @@ impl Adopted {
     /// is none.
     pub fn decided_otherwise(&self, binding: &TableBinding) -> Vec<String> {
         self.decided_by(binding.name(), &binding.table.layout(), &binding.table.expiry())
+    }
+
+    /// Returns what is known of a captured table where the schema is older than the contract.
+    pub fn of_state(state: &TableState) -> Self {
+        let TableState { name, relation, target_name, layout, .. } = state.clone();
+        Self { name, relation, target_name, target_id: None, layout, expiry: None, columns: None }
+    }
+
+    /// As [`Adopted::decided_otherwise`], of a table whose fingerprint was `captured` and is `now`: what is
+    /// said of columns that came or went since then cannot be put back.
+    pub fn decided_otherwise_since(&self, binding: &TableBinding, captured: &str, now: &str) -> Vec<String> {
+        let Shape::Columns { came, .. } = Shape::of(captured, now) else {
+            return self.decided_otherwise(binding);
+        };
+        let columns = columns_in(now, binding);
+        let stayed = columns.iter().filter(|column| !came.contains(&column.line()));
+        let stayed: Vec<&str> = stayed.map(|column| column.name.as_str()).collect();
+        self.decided_otherwise_of(binding, &stayed)
+    }
+
+    /// As [`Adopted::decided_otherwise`], but for what is said of columns other than `stayed`. 1. A column
+    /// `ttl` is added, which is called as an attribute of Lockstep's. 2. Its
+    /// declaration gives it another one, and no other declaration of it can be read. 3. That setting is not
+    /// one
+    /// to be put back.
+    fn decided_otherwise_of(&self, binding: &TableBinding, stayed: &[&str]) -> Vec<String> {
+        let of = |layout: &str| match declared(layout) {
+            Some(layout) => Value::Object(said_of(layout, stayed)).to_string(),
+            None => layout.to_owned(),
+        };
+        let adopted = Self { layout: of(&self.layout), ..self.clone() };
+        adopted.decided_by(binding.name(), &of(&binding.table.layout()), &binding.table.expiry())
+    }
+
+    /// Says which columns of the migration's a process does not know. What it writes would go without them.
+    fn not_known_to(&self, binding: &TableBinding) -> Option<String> {
+        let unknown = unknown_columns(self.columns.as_deref().unwrap_or_default(), binding);
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "{}: the migration has taken {}, which this process does not know, and what it writes \
+                 would not have \
+                 it; run the build that the table is of (a declared table is read again at each start). \
+                  Where the \
+                 table has changed since then, {RepairState} takes it as it is now",
+                binding.name(),
+                unknown.join(" and ")
+            )
+        })
     }
 
     fn decided_by(&self, name: &str, layout: &str, expiry: &str) -> Vec<String> {
@@ -216,6 +270,24 @@ fn declared(layout: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(layout).ok()
 }
 
+/// Returns a layout with what it says of single columns left out, but for those of `columns`.
+fn said_of(mut layout: Map<String, Value>, columns: &[&str]) -> Map<String, Value> {
+    let is_of = |name: &str| columns.contains(&name);
+    for setting in ["omit", "lists"] {
+        if let Some(Value::Array(names)) = layout.get_mut(setting) {
+            names.retain(|name| name.as_str().is_some_and(is_of));
+        }
+    }
+    // A layout has no list where there is none.
+    if layout.get("lists").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        layout.remove("lists");
+    }
+    if let Some(Value::Object(attributes)) = layout.get_mut("attributes") {
+        attributes.retain(|name, _| is_of(name));
+    }
+    layout
+}
+
 /// Word that an earlier Lockstep noted of a table whose items expire, without saying when.
 const EXPIRES: &str = "on";
 
@@ -289,7 +361,8 @@ mod tests {
         let (layout, expiry) = (adopted.0.to_owned(), adopted.1.map(str::to_owned));
         let text = String::new;
         let (target_name, target_id) = (None, None);
-        let adopted = Adopted { name: text(), relation: text(), target_name, target_id, layout, expiry };
+        let (name, relation, columns) = (text(), text(), None);
+        let adopted = Adopted { name, relation, target_name, target_id, layout, expiry, columns };
         let told = adopted.decided_by("t", configured.0, configured.1);
         let named: Vec<&str> = told.iter().filter_map(|told| Some(told.split_once(": ")?.0)).collect();
         let setting =
@@ -304,6 +377,19 @@ mod tests {
         let other = r#"{"partition": "{id}", "omit": ["a"], "expires": "at + 9d"}"#;
         check((adopted, None), (other, "on"), &["expires", "omit"]);
         check((adopted, None), ("partition={id}", "off"), &["* (what decides keys)"]);
+    }
+
+    #[test]
+    fn what_is_said_of_a_column_that_came_or_went_is_no_difference_and_of_others_it_is() {
+        let layout = |text: &str| declared(text).expect("it is of a declared table");
+        let same = |one: &str, other: &str| said_of(layout(one), &["a"]) == said_of(layout(other), &["a"]);
+        let before = r#"{"partition": "{id}", "omit": ["a", "went"], "attributes": {"a": "b", "went": "x"}}"#;
+        let now = r#"{"partition": "{id}", "omit": ["a"], "attributes": {"a": "b", "ttl": "ttl_"},
+            "lists": ["came"]}"#;
+        assert!(same(before, now));
+        for (from, to) in [("\"omit\": [\"a\"]", "\"omit\": []"), ("\"b\"", "\"c\""), ("{id}", "{ttl}")] {
+            assert!(now.contains(from) && !same(before, &now.replacen(from, to, 1)), "{from}");
+        }
     }
 
     #[test]
@@ -322,8 +408,15 @@ mod tests {
         check((&adopted, None), (&without, "off"), &["indexes"]);
         let text = String::new;
         let (target_name, target_id, expiry) = (None, None, None);
-        let adopted =
-            Adopted { name: text(), relation: text(), target_name, target_id, layout: adopted, expiry };
+        let adopted = Adopted {
+            name: text(),
+            relation: text(),
+            target_name,
+            target_id,
+            layout: adopted,
+            expiry,
+            columns: None,
+        };
         let told = adopted.decided_by("t", &changed, "off").join("; ");
         assert!(told.contains(r#"the migration has "{at}", and "{id}" is configured"#), "{told}");
         assert!(!told.contains("by_kind"), "{told}");

@@ -64,7 +64,7 @@ pub struct Dependent {
 
 /// Tells whether a row type reads a type of the source. One of schema `public` is printed with its schema for
 /// sessions with our own search path.
-fn accepts(binding: &TableBinding, spec: &ColumnSpec, sql_type: &str) -> bool {
+pub(super) fn accepts(binding: &TableBinding, spec: &ColumnSpec, sql_type: &str) -> bool {
     let accepts = |sql_type| binding.table.accepts(spec, sql_type);
     accepts(sql_type) || sql_type.strip_prefix("public.").is_some_and(accepts)
 }

@@ -4,7 +4,8 @@
 //! table's names and SQL), `catalog` (a table for
 //! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
-//! (which tables go where), `fault` (what the driver's errors mean), `partitions` and `take_in` (of a table
+//! (which tables go where), `fault` (what the driver's errors mean), `columns` (as the migration has taken
+//! them), `bring` (the rows of a column that was added), `partitions` and `take_in` (of a table
 //! that has some), `url`, `password`,
 //! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
 //! server does not answer), `path`, `plans` (statements of a
@@ -43,12 +44,14 @@ mod begin;
 mod binding;
 mod block_ranges;
 mod blocks;
+mod bring;
 mod budget;
 mod calls;
 mod capture;
 mod catalog;
 mod clock;
 pub mod column_sql;
+mod columns;
 mod comparison_answers;
 mod comparison_progress;
 mod comparisons;
@@ -151,6 +154,7 @@ pub use blocks::{BlockRead, Heap};
 pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::CAPTURE_VERSION;
 pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
+pub use columns::{ColumnTaken, changes_of_key, columns_in, unknown_columns};
 pub use comparison_answers::{AnswerPart, AnswerPlace, Answered};
 pub use comparison_progress::ComparisonProgress;
 pub use comparisons::{ComparisonPiece, PieceBounds, SharedComparison};

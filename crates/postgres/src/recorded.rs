@@ -166,7 +166,7 @@ impl Source {
         let captured =
             self.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
         let shape = Shape::of(&captured, &now);
-        if matches!(shape, Shape::Changed | Shape::Hidden(_)) {
+        if matches!(shape, Shape::Columns { .. } | Shape::Changed | Shape::Hidden(_)) {
             let wrong = shape.wrong().unwrap_or_default();
             return Err(Error::source(Kind::Refused, doing, format!("{wrong}; {}", shape.next())));
         }

@@ -51,6 +51,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (50, "settings_kept", include_str!("settings_kept.sql")),
     (56, "accepted_state", include_str!("accepted_state.sql")),
     (57, "times_of_ours", include_str!("times_of_ours.sql")),
+    (58, "known_columns", include_str!("known_columns.sql")),
     (60, "copies", include_str!("copies.sql")),
     (62, "slowed", include_str!("slowed.sql")),
 ];

@@ -28,6 +28,14 @@ const HIDES: &str = "\nlockstep hides: ";
 /// Begins what such a line says where nothing keeps two rows from having one key.
 const KEYLESS: &str = "key: ";
 
+/// Begins the line about the key, which comes last.
+pub(super) const KEY: &str = "PRIMARY KEY ";
+
+/// Returns the line of the key, where there is one.
+pub(super) fn key_line(columns: &str) -> Option<&str> {
+    columns.lines().next_back().filter(|line| line.starts_with(KEY))
+}
+
 /// Relation of a table to what was captured of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -37,7 +45,15 @@ pub enum Shape {
     /// column in the place of one, and no trigger saw it; or its key has another order by now, so that what
     /// was read of it up to some key is not what lies before that key.
     Rewritten,
-    /// Columns or key are others.
+    /// Columns came, went, or have another type, a line of the fingerprint for each, and the key is the one
+    /// it was. A build that knows the columns as they are may take them, see [`Source::take_columns`].
+    Columns {
+        /// Those that were not there, or have another type.
+        came: Vec<String>,
+        /// Those that are no longer there as they were.
+        gone: Vec<String>,
+    },
+    /// The key is another one; columns may be others besides.
     Changed,
     /// Partitions went, or came with what no trigger saw; a sentence for each.
     Partitions(Vec<String>),
@@ -79,6 +95,17 @@ fn sorted(columns: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = columns.lines().collect();
     lines.sort_unstable();
     lines
+}
+
+/// Returns the lines of `of` that `other` does not have.
+fn beside(of: &str, other: &str) -> Vec<String> {
+    let mut lines = sorted(of);
+    for line in sorted(other) {
+        if let Some(at) = lines.iter().position(|of| *of == line) {
+            lines.remove(at);
+        }
+    }
+    lines.into_iter().map(str::to_owned).collect()
 }
 
 /// Returns what hides rows of a relation with this fingerprint, as `kind: sentence`.
@@ -164,7 +191,8 @@ impl Shape {
     pub fn of(captured: &str, now: &str) -> Self {
         let (captured, now) = (Parts::of(captured), Parts::of(now));
         // In whatever order: one that was dropped and added again comes last.
-        let is_changed = sorted(captured.columns) != sorted(now.columns);
+        let (captured_columns, now_columns) = (captured.columns, now.columns);
+        let is_changed = sorted(captured_columns) != sorted(now_columns);
         // A primary key that was dropped is a change, and undoing it repairs the key as well.
         let is_of_change = is_changed && now.hides.iter().all(|way| way.starts_with(KEYLESS));
         if !now.hides.is_empty() && !is_of_change {
@@ -177,7 +205,12 @@ impl Shape {
             return if captured.columns == now.columns { Self::Same } else { Self::Changed };
         };
         if is_changed {
-            Self::Changed
+            if now.hides.is_empty() && key_line(captured_columns) == key_line(now_columns) {
+                let came = beside(now_columns, captured_columns);
+                Self::Columns { came, gone: beside(captured_columns, now_columns) }
+            } else {
+                Self::Changed
+            }
         } else if columns != columns_now
             || (order != order_now && !order.is_empty() && !order_now.is_empty())
             || (touched != touched_now && (file != file_now || moved(&captured, &now)))
@@ -195,7 +228,17 @@ impl Shape {
             Self::Rewritten => "a statement such as ALTER TABLE has rewritten its values, or put another column in the place of \
                                 one of the same name, or its key sorts by another collation, and no trigger saw that"
                 .to_owned(),
-            Self::Changed => "its columns or its key have changed since capture was installed".to_owned(),
+            Self::Columns { came, gone } if gone.is_empty() => {
+                format!("a column was added since capture was installed, and is not taken yet: {}",
+                    came.join(", "))
+            }
+            Self::Columns { came, gone } => format!(
+                "its columns have changed since capture was installed, and are not taken yet: {} went{}{}",
+                gone.join(", "),
+                if came.is_empty() { "" } else { ", and there is " },
+                came.join(", ")
+            ),
+            Self::Changed => "its key has changed since capture was installed".to_owned(),
             Self::Partitions(changes) => changes.join("; "),
             Self::Grown(names) => format!("partition {} was added, and is not taken in yet", names.join(" and ")),
             Self::Hidden(ways) => ways.join("; "),
@@ -209,6 +252,15 @@ impl Shape {
             Self::Rewritten => {
                 format!("run {Doctor}, then {RepairState}, which takes the table as it is \
                     now and compares both stores").into()
+            }
+            Self::Columns { gone, .. } => {
+                let undo = if gone.is_empty() { "drop the column" } else { "undo the change" };
+                format!("run a build that knows the columns as they are, everywhere (a declared table is \
+                 read again at \
+                    each start), then {Doctor} and {RepairState}, which takes them and brings each row; \
+                     or {undo}. \
+                    While DynamoDB is the truth they cannot be taken: {undo}, and repeat it after the way \
+                     back").into()
             }
             Self::Changed => {
                 format!("undo the change of the table, or end this migration \

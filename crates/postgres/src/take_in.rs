@@ -16,11 +16,11 @@ use super::trusted::is_trusted_sql;
 use super::{BARRIER, KeyBound, Source, TableBinding, read_control};
 
 /// Most rows that are marked in one statement: they are locked for as long.
-const ROWS_AT_ONCE: usize = 1_000;
+pub(super) const ROWS_AT_ONCE: usize = 1_000;
 /// Most keys that are marked in one statement behind the closed barrier.
 const KEYS_AT_ONCE: usize = 2_000;
 /// Longest wait for the rows of a partition.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Places up to which the rows of partitions were marked. 1. A partition with many rows is attached. 2.
 /// Some of its rows are locked for longer than they are waited for, each time others. 3. Begun again at
@@ -138,7 +138,8 @@ impl Source {
                 return Ok(false);
             }
             let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(true) };
-            let sql = marking(binding, &relation, after.as_ref(), ROWS_AT_ONCE, "FOR NO KEY UPDATE OF s");
+            let (only, lock) = (format!("ONLY {relation}"), "FOR NO KEY UPDATE OF s");
+            let sql = marking(binding, &only, (after.as_ref(), None), ROWS_AT_ONCE, lock);
             let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
                 .persistent(false)
                 .bind(binding.name())
@@ -211,7 +212,8 @@ impl Source {
                 );
                 return Ok(());
             }
-            let sql = marking(binding, &relation, after.as_ref(), KEYS_AT_ONCE, "");
+            let only = format!("ONLY {relation}");
+            let sql = marking(binding, &only, (after.as_ref(), None), KEYS_AT_ONCE, "");
             let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
                 .persistent(false)
                 .bind(binding.name())
@@ -228,22 +230,24 @@ impl Source {
     }
 }
 
-/// Marks the keys of rows of `relation` after `after`, as the capture function does, and returns their
-/// primary keys in order.
-fn marking(
+/// Marks the keys of rows of `relation` after a key, of those that a condition holds for, as the capture
+/// function does, and returns their primary keys in order.
+pub(super) fn marking(
     binding: &TableBinding,
     relation: &str,
-    after: Option<&KeyBound>,
+    (after, condition): (Option<&KeyBound>, Option<&str>),
     rows_max: usize,
     lock: &str,
 ) -> String {
     let key = binding.primary_key_sql("s");
     let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
-    let filter =
-        after.map(|bound| format!(" WHERE ({key}) > ({})", bound_sql(binding, bound))).unwrap_or_default();
+    let after = after.map(|bound| format!("({key}) > ({})", bound_sql(binding, bound)));
+    let of = condition.map(str::to_owned).into_iter().chain(after).collect::<Vec<_>>().join(" AND ");
+    let filter = if of.is_empty() { of } else { format!(" WHERE {of}") };
     format!(
         "WITH rows AS MATERIALIZED (
-             SELECT {} AS key, ARRAY[{texts}] AS place FROM ONLY {relation} AS s{filter} ORDER BY {key} LIMIT {rows_max} {lock}),
+             SELECT {} AS key, ARRAY[{texts}] AS place FROM {relation} AS s{filter} ORDER BY {key} LIMIT
+                 {rows_max} {lock}),
          marked AS (INSERT INTO lockstep.pending AS p (table_name, key, version)
              SELECT $1, key, pg_catalog.nextval('lockstep.version_seq') FROM rows
              ON CONFLICT (table_name, {}) DO UPDATE SET version = CASE WHEN excluded.version > p.version

@@ -3,8 +3,8 @@
 use chrono::DateTime;
 use clap::Parser;
 use lockstep_coordinator::{
-    AtWork, CaptureSeen, ExpirySeen, Observation, Status, TableSeen, TableStatus, TargetSeen, VerdictSeen,
-    examine,
+    AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, Observation, Status, TableSeen, TableStatus, TargetSeen,
+    VerdictSeen, examine,
 };
 use lockstep_core::{Advice, Epoch, Phase, TargetRecord, Writes};
 use lockstep_daemon::health_of;
@@ -130,6 +130,7 @@ fn faults(phase: Phase) -> Vec<Observation> {
     let verdict =
         Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4, later: None });
     let unfinished = verdict.map(|verdict| VerdictSeen { incomplete: true, ..verdict });
+    let column_added = ColumnsSeen { came: vec!["note text".to_owned()], ..ColumnsSeen::default() };
     let feeds = AtWork { coordinator: None, reverse_feed: Some(7) };
     let mut all = vec![
         base.clone(),
@@ -140,6 +141,15 @@ fn faults(phase: Phase) -> Vec<Observation> {
         Observation { target_record_error: Some("no answer".to_owned()), ..base.clone() },
         of_table(TableSeen { capture: CaptureSeen::Broken("dropped".to_owned()), ..table() }),
         of_table(TableSeen { fingerprint_changed: true, ..table() }),
+        of_table(TableSeen { columns: column_added.clone(), ..table() }),
+        of_table(TableSeen {
+            columns: ColumnsSeen { unknown: vec!["no".to_owned()], ..column_added.clone() },
+            ..table()
+        }),
+        of_table(TableSeen {
+            columns: ColumnsSeen { of_key: vec!["no".to_owned()], ..column_added },
+            ..table()
+        }),
         of_table(TableSeen { rewritten: true, ..table() }),
         of_table(TableSeen { hidden: vec!["row security".to_owned()], ..table() }),
         of_table(TableSeen { dead_letters: (2, 1), ..table() }),

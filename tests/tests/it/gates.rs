@@ -147,8 +147,8 @@ async fn steps_are_refused_while_the_source_is_not_as_it_was_captured() {
             "ALTER TABLE payments ADD COLUMN note text",
             "ALTER TABLE payments DROP COLUMN note",
             "source schema is the captured one",
-            "have changed since capture",
-            "undo the change",
+            "a column was added since capture was installed, and is not taken yet: note text",
+            "or drop the column",
         ),
         (
             "ALTER TABLE payments RENAME TO paid",

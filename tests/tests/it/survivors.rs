@@ -99,7 +99,7 @@ async fn a_column_that_is_added_while_a_chunk_is_read_ends_the_backfill() {
         gate.open();
     });
     let error = ended.expect_err("the column is not in what was read");
-    assert!(matches!(error, CoordinatorError::SchemaChanged { .. }), "{error}");
+    assert!(error.to_string().contains("a column was added"), "{error}");
 }
 
 /// M18. Version and row are one reading (I14): a row that changes right after it was read keeps its mark.

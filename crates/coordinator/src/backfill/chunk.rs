@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::cut;
 use super::piece::Piece;
 use super::table::TableRun;
-use crate::error::{CoordinatorError, Result, require_shape_now};
+use crate::error::{CoordinatorError, Result, of_the_shape, require_shape_now};
 
 /// Rows, and a moment before the snapshot that they are of: what is put of them later outlives an insert that
 /// leaves in time.
@@ -55,7 +55,10 @@ impl TableRun {
         let (source, binding) = (&self.migration.source, &self.binding);
         loop {
             let (before, at) = (self.seen(), self.migration.target.reading());
-            let chunk = read().await?;
+            let chunk = match read().await {
+                Err(error) => return Err(of_the_shape(source, binding, &self.fingerprint, error).await),
+                Ok(chunk) => chunk,
+            };
             let now = require_shape_now(source, binding, &self.fingerprint).await?;
             if !is_moved(&before, &now) {
                 return Ok((chunk, at));
@@ -67,7 +70,10 @@ impl TableRun {
     async fn chunk_of_blocks(&self, read: &BlockRead) -> Result<Option<RowsAt>> {
         let (source, binding) = (&self.migration.source, &self.binding);
         let at = self.migration.target.reading();
-        let chunk = source.read_blocks(binding, read).await?;
+        let chunk = match source.read_blocks(binding, read).await {
+            Err(error) => return Err(of_the_shape(source, binding, &self.fingerprint, error).await),
+            Ok(chunk) => chunk,
+        };
         require_shape_now(source, binding, &self.fingerprint).await?;
         if chunk.is_none() {
             cut::begin_again(&self.migration, binding, &read.file).await?;

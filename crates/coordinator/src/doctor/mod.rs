@@ -28,7 +28,9 @@ mod words;
 
 pub use examine::examine;
 pub use finding::{Diagnosis, Finding, Severity};
-pub use observation::{AtWork, CaptureSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen};
+pub use observation::{
+    AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen,
+};
 pub use observe::observe;
 pub use plan::plan;
 pub use remedy::Remedy;

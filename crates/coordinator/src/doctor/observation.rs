@@ -113,6 +113,28 @@ pub struct VerdictSeen {
     pub later: Option<VerdictWord>,
 }
 
+/// Columns of a table that are others than those that were captured; none where they are the same.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ColumnsSeen {
+    /// Those that came, or have another type, each with it.
+    pub came: Vec<String>,
+    /// Those that went, or had another type, each with it.
+    pub gone: Vec<String>,
+    /// The names of those that came and are moved.
+    pub added: Vec<String>,
+    /// Reasons why this build does not read the table as it is, a sentence each.
+    pub unknown: Vec<String>,
+    /// Columns of the key that are others, a sentence each.
+    pub of_key: Vec<String>,
+}
+
+impl ColumnsSeen {
+    /// Tells whether any is another one.
+    pub fn are_others(&self) -> bool {
+        !(self.came.is_empty() && self.gone.is_empty())
+    }
+}
+
 /// Observation of one table.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TableSeen {
@@ -124,8 +146,10 @@ pub struct TableSeen {
     pub target_name: String,
     /// Triggers of the table.
     pub capture: CaptureSeen,
-    /// Whether columns and key are no longer those that were captured.
+    /// Whether the key is no longer the one that was captured, or the table is not there.
     pub fingerprint_changed: bool,
+    /// Columns that are others than those that were captured.
+    pub columns: ColumnsSeen,
     /// Whether a statement about the table has rewritten values past its triggers.
     pub rewritten: bool,
     /// Partitions of it that went, or came with rows unseen, a sentence for each.

@@ -7,13 +7,14 @@ use futures::{StreamExt, stream};
 use lockstep_core::{Doing, Kind, Phase};
 use lockstep_dynamo::{TableExpiry, TableStanding, Target};
 use lockstep_postgres::{
-    Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord,
+    Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord, changes_of_key,
+    columns_in,
 };
 
 use crate::truth::set_back;
 
 use super::observation::{
-    AtWork, CaptureSeen, ExpirySeen, InTarget, Observation, TableSeen, TargetSeen, VerdictSeen,
+    AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, InTarget, Observation, TableSeen, TargetSeen, VerdictSeen,
 };
 use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE, Asked};
 use crate::error::Result;
@@ -204,44 +205,41 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
         CaptureState::Broken(how) => CaptureSeen::Broken(how),
     };
     if let Some(state) = source.table_state(name).await? {
-        let TableState {
-            relation,
-            fingerprint,
-            layout,
-            target_name,
-            planned_at,
-            cold_open,
-            cold_unsafe_until,
-            importing,
-            ..
-        } = state;
+        let TableState { relation, target_name, planned_at, cold_open, cold_unsafe_until, importing, .. } =
+            state.clone();
         if relation != seen.relation {
-            seen.capture = CaptureSeen::Elsewhere(relation.clone());
+            seen.capture = CaptureSeen::Elsewhere(relation);
         }
-        match Shape::of(&fingerprint, &source.fingerprint(binding).await?) {
+        let now = source.fingerprint(binding).await?;
+        match Shape::of(&state.fingerprint, &now) {
             // Whatever reads a partition that is new takes it in first.
             Shape::Same | Shape::Grown(_) => {}
             Shape::Partitions(changes) => seen.partitions = changes,
             Shape::Rewritten => seen.rewritten = true,
+            Shape::Columns { came, gone } => {
+                let there = source.describe(binding).await?;
+                let others =
+                    columns_in(&now, binding).into_iter().filter(|column| came.contains(&column.line()));
+                let is_moved = |name: &str| binding.table.columns().iter().any(|column| column.name == name);
+                seen.columns = ColumnsSeen {
+                    added: others.map(|column| column.name).filter(|name| is_moved(name)).collect(),
+                    unknown: there.mismatches(binding),
+                    of_key: changes_of_key(binding, &gone, &came),
+                    came,
+                    gone,
+                };
+            }
             Shape::Changed => seen.fingerprint_changed = true,
             Shape::Hidden(ways) => seen.hidden = ways,
         }
         let contract = source.contract().await?;
-        let adopted = contract.of(name).cloned().unwrap_or(Adopted {
-            // The schema is older than the contract.
-            name: name.to_owned(),
-            relation,
-            target_name: target_name.clone(),
-            target_id: None,
-            layout,
-            expiry: None,
-        });
-        seen.settings_changed = adopted.decided_otherwise(binding);
+        let adopted = contract.of(name).cloned().unwrap_or_else(|| Adopted::of_state(&state));
+        seen.settings_changed = adopted.decided_otherwise_since(binding, &state.fingerprint, &now);
         seen.adopted_another = target_name.filter(|adopted| *adopted != binding.target_name);
         seen.planned = planned_at.is_some();
-        let now = source.clock().await?;
+        let clock = source.clock().await?;
         seen.importing = importing;
-        seen.cold_open = cold_open || cold_unsafe_until.is_some_and(|until| until > now);
+        seen.cold_open = cold_open || cold_unsafe_until.is_some_and(|until| until > clock);
     }
     let ranges = source.ranges(name).await?;
     seen.ranges = (ranges.len() as u64, ranges.iter().filter(|range| range.done).count() as u64);

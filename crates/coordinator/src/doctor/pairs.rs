@@ -218,6 +218,10 @@ impl State {
                     self.record = self.record.map(|record| TargetRecord { writes: Writes::Open, ..record });
                 }
             }
+            Remedy::TakeColumns { .. } | Remedy::BringColumns { .. } if frozen => {
+                return Err("DynamoDB is the truth".to_owned());
+            }
+            Remedy::TakeColumns { .. } | Remedy::BringColumns { .. } => self.capture_off = false,
             Remedy::Backfill => self.require_kept()?,
             Remedy::Compare if self.phase.writes_both() && self.only_in_target => {
                 return Err("what is in DynamoDB alone is overwritten unasked".to_owned());

@@ -9,13 +9,28 @@ pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
     // A target table that was the truth, and lost something: the one that is there is taken first.
     let adopted = findings.iter().filter(|finding| finding.remedy == Some(Remedy::ReturnToSource));
     plan.extend(adopted.filter_map(|finding| Some(Remedy::AdoptTarget { table: finding.table.clone()? })));
+    // What was sent with the columns before they were taken loses to the marks of the epoch that begins then.
+    let brought: Vec<Remedy> = plan
+        .iter()
+        .filter_map(|remedy| match remedy {
+            Remedy::TakeColumns { table, columns, whole } => {
+                let (table, columns) = (table.clone(), columns.clone());
+                Some(Remedy::BringColumns { table, columns, whole: *whole })
+            }
+            _ => None,
+        })
+        .collect();
+    if !brought.is_empty() {
+        plan.extend(brought);
+        plan.extend([Remedy::RaiseEpoch, Remedy::Compare]);
+    }
     // Whatever was off or lost, what was concluded before is no longer true; a new epoch ends every verdict
     // of the one before.
     if plan.iter().any(|remedy| matches!(remedy, Remedy::Recapture { .. } | Remedy::AdoptTarget { .. })) {
         plan.extend([Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare]);
     } else if plan.iter().any(|remedy| matches!(remedy, Remedy::TakePartitions { .. })) {
         plan.extend([Remedy::RaiseEpoch, Remedy::Compare]);
-    } else if plan.contains(&Remedy::RaiseEpoch) {
+    } else if plan.contains(&Remedy::RaiseEpoch) && !plan.contains(&Remedy::Compare) {
         plan.push(Remedy::List);
     }
     if plan.contains(&Remedy::CloseRecord) {

@@ -20,6 +20,15 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Take a table with its columns as they are now, while PostgreSQL is the truth.
+    TakeColumns {
+        /// The table.
+        table: String,
+        /// The columns that came and are moved.
+        columns: Vec<String>,
+        /// Whether others went, or have another type.
+        whole: bool,
+    },
     /// Take a source table as it is now for the one that was captured, in DynamoOnly, where nothing is copied
     /// from it.
     TakeShape {
@@ -61,6 +70,16 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Mark each row that has a value in a column that was added, or each row where other columns went, in
+    /// the epoch that began when they were taken.
+    BringColumns {
+        /// The table.
+        table: String,
+        /// The columns that came and are moved.
+        columns: Vec<String>,
+        /// Whether each row is marked.
+        whole: bool,
+    },
     /// Copy the initial load, which knows what is there already.
     Backfill,
     /// Compare both stores whole, and bring DynamoDB to what PostgreSQL says.
@@ -75,6 +94,17 @@ impl fmt::Display for Remedy {
         match self {
             Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
             Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
+            Self::TakeColumns { table, columns, whole: false } if !columns.is_empty() => {
+                write!(f, "take {table} with column {}, which was added to it", columns.join(" and "))
+            }
+            Self::TakeColumns { table, .. } => write!(f, "take {table} with its columns as they are now"),
+            Self::BringColumns { table, whole: true, .. } => write!(f, "mark each row of {table}"),
+            Self::BringColumns { table, columns, .. } if columns.is_empty() => {
+                write!(f, "mark no row of {table}: what came is computed by PostgreSQL, and is not moved")
+            }
+            Self::BringColumns { table, columns, .. } => {
+                write!(f, "mark each row of {table} that has a value of {}", columns.join(" or "))
+            }
             Self::Refreeze { table } => write!(
                 f,
                 "install the triggers of {table} again, so that PostgreSQL takes no write but the reverse \

@@ -1,14 +1,14 @@
 //! Findings of one table. Pure.
 
 use lockstep_core::Advice::{
-    Backfill, Complete, DeadLetters, Relay, RepairStateAtOnce, ReverseBackfill, RollbackToPostgresOnly,
-    SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
+    Backfill, Complete, DeadLetters, Relay, RepairState, RepairStateAtOnce, ReverseBackfill,
+    RollbackToPostgresOnly, SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
 };
 use lockstep_core::Phase;
 
 use super::finding::{Finding, WAITS_S};
 use super::foreign;
-use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
+use super::observation::{CaptureSeen, ColumnsSeen, Observation, TableSeen, TargetSeen};
 use super::remedy::Remedy;
 use super::target::of_target;
 use super::truth::phase;
@@ -108,11 +108,8 @@ fn capture(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
                 "install the triggers again, and compare both stores whole",
             );
             // The schema first: with an unknown column, installing again would bless it.
-            add(if table.fingerprint_changed || !table.hidden.is_empty() {
-                broken
-            } else {
-                broken.repaired_by(remedy)
-            });
+            let is_other = table.fingerprint_changed || table.columns.are_others();
+            add(if is_other || !table.hidden.is_empty() { broken } else { broken.repaired_by(remedy) });
         }
         CaptureSeen::Elsewhere(relation) => add(Finding::broken(
             format!("capture was installed on {relation}, and {} is configured", table.relation),
@@ -123,12 +120,13 @@ fn capture(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     }
     if table.fingerprint_changed && matches!(table.capture, CaptureSeen::On | CaptureSeen::Broken(_)) {
         add(Finding::broken(
-            format!("the columns or the key of {} have changed since capture was installed", table.relation),
-            "a column that the table's crate does not know would be lost without a word, so backfill, relay and steps stop; what changes is \
+            format!("the key of {} has changed since capture was installed", table.relation),
+            "items lie by the key, and so do marks of changes, so backfill, relay, comparisons and steps \
+             stop; what changes is \
              captured all the same",
             format!(
                 "undo the change; or end this migration ({RollbackToPostgresOnly}, then \
-                {Uninstall}), and start it again with a table that knows the new columns"
+                {Uninstall}), and start it again with a table that knows the new key"
             ),
         ));
     }
@@ -202,6 +200,7 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
         ));
     }
     partitions(table, phase, add);
+    columns(table, phase, add);
     if table.rewritten {
         let remedy = match phase {
             Phase::DynamoOnly => Remedy::TakeShape { table: table.name.clone() },
@@ -222,6 +221,64 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
             "take the table as it is now, and compare both stores whole",
         );
         add(rewritten.repaired_by(remedy));
+    }
+}
+
+/// Judges columns that are others than those that were captured.
+fn columns(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
+    let ColumnsSeen { came, gone, added, unknown, of_key } = &table.columns;
+    if !table.columns.are_others() {
+        return;
+    }
+    let only_added = gone.is_empty();
+    let what = if only_added {
+        format!("a column was added to {}: {}", table.relation, came.join(", "))
+    } else if came.is_empty() {
+        format!("a column of {} was dropped: {}", table.relation, gone.join(", "))
+    } else {
+        format!(
+            "columns of {} are others: {} went, {} came",
+            table.relation,
+            gone.join(", "),
+            came.join(", ")
+        )
+    };
+    let means = "items would not have the columns as they are, so backfill, relay, comparisons and steps \
+     stop; what changes is captured \
+         all the same";
+    let undo = if only_added { "drop the column" } else { "undo the change" };
+    if !of_key.is_empty() {
+        let of_key = format!("{what}. The key is made of them: {}", of_key.join("; "));
+        let next = format!(
+            "undo the change: items lie by the key, and so do marks of changes. A migration with another \
+             key is another one \
+             ({RollbackToPostgresOnly}, then {Uninstall})"
+        );
+        add(Finding::broken(of_key, means, next));
+    } else if phase == Phase::DynamoOnly {
+        let next = format!("{undo}; it can be repeated and taken after the way back");
+        add(Finding::broken(what, means, next));
+    } else if !unknown.is_empty() {
+        let why = unknown.join("; ");
+        let next = format!(
+            "run a build that knows the columns as they are, here and in applications, and then \
+             {RepairState}; or {undo}"
+        );
+        add(Finding::broken(format!("{what}. This build does not know it: {why}"), means, next));
+    } else if let TargetSeen::There { mismatches, .. } = &table.target
+        && !mismatches.is_empty()
+    {
+        let next = format!("{undo}: an index of the target table is keyed by it, as said beside this");
+        add(Finding::broken(what, means, next));
+    } else {
+        let rows = if only_added { "each row that has a value of it" } else { "each row" };
+        let next = format!(
+            "where each application runs a build that knows the columns as they are, take the table as it \
+             is now, and bring {rows}. \
+             In an epoch of its own, after which older builds write no more, and in DualWrite at most"
+        );
+        let (table, columns, whole) = (table.name.clone(), added.clone(), !only_added);
+        add(Finding::broken(what, means, next).repaired_by(Remedy::TakeColumns { table, columns, whole }));
     }
 }
 

@@ -179,14 +179,48 @@ fn triggers_that_were_off_are_put_back_unless_the_columns_are_unknown() {
     ];
     check(&with_table(Phase::HybridRead, broken.clone()), false, &["not all captured"], &remedies);
     let and_changed = TableSeen { fingerprint_changed: true, ..broken };
-    check(
-        &with_table(Phase::DualWrite, and_changed),
-        false,
-        &["not all captured", "columns or the key"],
-        &[],
-    );
+    check(&with_table(Phase::DualWrite, and_changed), false, &["not all captured", "the key of"], &[]);
     let elsewhere = TableSeen { capture: CaptureSeen::Elsewhere("public.paid".to_owned()), ..table() };
     check(&with_table(Phase::DualWrite, elsewhere), false, &["installed on public.paid"], &[]);
+}
+
+#[test]
+fn columns_that_are_others_are_taken_where_postgresql_is_the_truth_and_no_key_is_made_of_them() {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let of = |came: &[&str], gone: &[&str], added: &[&str]| ColumnsSeen {
+        came: texts(came),
+        gone: texts(gone),
+        added: texts(added),
+        ..ColumnsSeen::default()
+    };
+    let with = |columns: &ColumnsSeen| TableSeen { columns: columns.clone(), ..table() };
+    let taken = |columns: &[&str], whole: bool| {
+        let (table, columns) = ("payments".to_owned(), texts(columns));
+        [
+            Remedy::TakeColumns { table: table.clone(), columns: columns.clone(), whole },
+            Remedy::RaiseEpoch,
+            Remedy::BringColumns { table, columns, whole },
+            Remedy::Compare,
+        ]
+    };
+    let added = of(&["note text"], &[], &["note"]);
+    let went = of(&[], &["note text"], &[]);
+    let other = of(&["amount bigint"], &["amount integer"], &["amount"]);
+    for phase in [Phase::PostgresOnly, Phase::DualWrite, Phase::HybridRead] {
+        let check = |columns: &ColumnsSeen, says: &str, remedies: &[Remedy]| {
+            check(&with_table(phase, with(columns)), false, &[says], remedies);
+        };
+        check(&added, "a column was added", &taken(&["note"], false));
+        check(&went, "was dropped: note text", &taken(&[], true));
+        check(&other, "amount integer went, amount bigint came", &taken(&["amount"], true));
+        let unknown = texts(&["column `note` is missing"]);
+        check(&ColumnsSeen { unknown, ..went.clone() }, "This build does not know it", &[]);
+        let of_key = texts(&["amount was text and is integer"]);
+        check(&ColumnsSeen { of_key, ..other.clone() }, "The key is made of them: amount was text", &[]);
+    }
+    for columns in [&added, &went, &other] {
+        check(&with_table(Phase::DynamoOnly, with(columns)), false, &["payments"], &[]);
+    }
 }
 
 #[test]

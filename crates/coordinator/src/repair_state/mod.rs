@@ -3,11 +3,13 @@
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
 //! was. 3. The next run finds again what is still wrong after a crash, and goes on with what the journal
 //! says; until then no step forward is taken, and none back from DynamoOnly. In reading order: `remedies`
-//! (one function each), `raise`, `undecided`, `follow_target`, `return_to_source`, `remake_control`, `record`
-//! (the largest of them), `highest` (how far DynamoDB has counted), `alone` (whether this is a copy), this
-//! file (all of them, then the comparison), `take_target` (the other way round).
+//! (one function each), `columns`, `raise`, `undecided`, `follow_target`, `return_to_source`,
+//! `remake_control`, `record` (the largest of them), `highest` (how far DynamoDB has counted), `alone`
+//! (whether this is a copy), this file (all of them, then the comparison), `take_target` (the other way
+//! round).
 
 mod alone;
+mod columns;
 mod follow_target;
 mod highest;
 mod raise;
@@ -78,7 +80,11 @@ pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Res
     let mut remedies = plan(&diagnosis.findings);
     if let Some(Open { planned: earlier, .. }) = open(migration).await? {
         // Remedies that are done are not found any more; the ones after them still have to be carried out.
-        remedies.extend(earlier.remedies.into_iter().filter(is_repeated));
+        // 1. A column is taken, and the repair is killed. 2. Nothing shows any more that it was added. 3. The
+        // builds before go on writing in the epoch that they know.
+        let is_taking = earlier.remedies.iter().any(|remedy| matches!(remedy, Remedy::BringColumns { .. }));
+        let again = |remedy: &Remedy| is_repeated(remedy) || is_taking && *remedy == Remedy::RaiseEpoch;
+        remedies.extend(earlier.remedies.into_iter().filter(again));
         remedies.sort();
         remedies.dedup();
     }
@@ -95,7 +101,7 @@ pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Res
 /// what it waits for, or looks at, may still be ahead.
 fn is_repeated(remedy: &Remedy) -> bool {
     let before = [Remedy::RemakeControl, Remedy::ReverseBackfill, Remedy::ReturnToSource];
-    is_long(remedy) || before.contains(remedy)
+    is_long(remedy) || before.contains(remedy) || matches!(remedy, Remedy::BringColumns { .. })
 }
 
 /// Tells whether it is done without the coordinator's lock of this repair.

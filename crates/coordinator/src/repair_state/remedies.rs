@@ -5,7 +5,7 @@ use lockstep_postgres::{IntentId, Shape, TableBinding};
 use lockstep_validator::ValidateOptions;
 
 use super::raise::raise;
-use super::{follow_target, record, remake_control, return_to_source};
+use super::{columns, follow_target, record, remake_control, return_to_source};
 use crate::doctor::Remedy;
 use crate::error::{Result, require_shape};
 use crate::gate::Observer;
@@ -29,6 +29,11 @@ pub(super) async fn apply(
     match remedy {
         Remedy::SettleSteps => settle(migration, observer).await,
         Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,
+        Remedy::TakeColumns { table, .. } => columns::take(migration, binding(migration, table)?).await,
+        Remedy::BringColumns { table, columns, whole } => {
+            let binding = binding(migration, table)?;
+            columns::bring(migration, binding, columns, *whole, observer, cancel).await
+        }
         Remedy::TakeShape { table } | Remedy::TakePartitions { table } => {
             Ok(migration.source.take_shape(binding(migration, table)?).await?)
         }

@@ -63,6 +63,22 @@ impl Judgement {
         self.spare = judged;
     }
 
+    /// Counts a row whose table has rules and sums, and no type in Rust: those that it breaks, the group of
+    /// each sum and what it adds. `day` is a timestamp of fixed width; `key` names the row as a JSON array.
+    pub fn count_told(
+        &mut self,
+        broken: Vec<&'static str>,
+        sums: impl Iterator<Item = (&'static str, Group, ExactSum)>,
+        expires_at_s: Option<i64>,
+        day: Option<&str>,
+        key: impl FnOnce() -> String,
+    ) {
+        let is_past = expires_at_s.is_some_and(|at_s| at_s <= self.as_of_s);
+        let sums = sums.filter(|_| !is_past);
+        let sums = sums.map(|(name, group, sum)| (name, group.0, Total { rows: 1, sum })).collect();
+        self.count(JudgedRow { broken, is_past, sums }, day, key);
+    }
+
     /// Counts a row of a table that has neither rules nor sums; `day` is a timestamp of fixed width.
     pub fn count_row(&mut self, expires_at_s: Option<i64>, day: Option<&str>) {
         self.rows += 1;

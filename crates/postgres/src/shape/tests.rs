@@ -18,10 +18,34 @@ fn a_rewrite_is_told_from_what_changes_no_value() {
     for now in ["a c 2", "d b 1", "d c 2"] {
         check(&captured, &fingerprint(now), &Shape::Rewritten);
     }
-    check(&captured, &captured.replacen("bigint", "integer", 1), &Shape::Changed);
     check(&captured, "", &Shape::Changed);
     let (ab, ba) = (format!("a text\nb text{SHAPE}1 2 3"), format!("b text\na text{SHAPE}4 2 3"));
     check(&ab, &ba, &Shape::Rewritten);
+}
+
+#[test]
+fn columns_that_came_or_went_are_told_from_another_key() {
+    let captured = fingerprint("a b 1");
+    let with = |lines: &str| format!("id bigint not null\n{lines}\nPRIMARY KEY (id){SHAPE}d e 1");
+    let owned = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+    let columns = |came: &[&str], gone: &[&str]| Shape::Columns { came: owned(came), gone: owned(gone) };
+    check(&captured, &with("note text"), &columns(&["note text"], &[]));
+    let twice = with("note text\nid bigint not null");
+    check(&captured, &twice, &columns(&["id bigint not null", "note text"], &[]));
+    let two = columns(&["a integer not null", "b b"], &[]);
+    check(&captured, &with("a integer not null\nb b"), &two);
+    // One that went, or is another one, besides.
+    let wider = with("note text").replacen("bigint", "integer", 1);
+    check(&captured, &wider, &columns(&["id integer not null", "note text"], &["id bigint not null"]));
+    check(&with("note text"), &captured, &columns(&[], &["note text"]));
+    check(&with("note text"), &with("other text"), &columns(&["other text"], &["note text"]));
+    // The key is no column.
+    check(&captured, &with("note text").replacen("KEY (id)", "KEY (id, note)", 1), &Shape::Changed);
+    let keyless = captured.replacen("\nPRIMARY KEY (id)", "", 1);
+    check(&keyless, &captured, &Shape::Changed);
+    // Rows that cannot be seen come first.
+    let hidden = format!("{}{HIDES}rule: r", with("note text"));
+    check(&captured, &hidden, &Shape::Hidden(vec!["rule: r".to_owned()]));
 }
 
 #[test]

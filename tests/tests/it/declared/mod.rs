@@ -4,25 +4,30 @@
 //! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
 //! `shapes` (whole migrations), `partitions`, `partition_triggers`, `detached` (partitions that are
 //! another role's by now), `planted_operators` (keys of types whose operators are made for others),
-//! `keyless`, `proposed` (what `init` leaves out), `types` (every type there and back), `typed` (the same
+//! `keyless`, `judged` (rules and sums), `probed` (what is asked before reads move), `proposed` (what
+//! `init` leaves out), `types` (every type there and back), `typed` (the same
 //! of tables in Rust), `random` (any schema, any row, any template), `same_items` (declared and typed
 //! tables agree), `refused`, `together` (many tables), `stranger` (what published schemas have shown),
 //! `several_texts` (keys whose equal values have several), `texts` (the same in DynamoOnly), `renamed`
-//! (attributes of other names), `in_rust` (structs that `init` prints), `waited` (rows that expire while
-//! the backfill waits).
+//! (attributes of other names), `in_rust` (structs that `init` prints), `widened` (columns that come under
+//! way), `reshaped` (columns that go or are others by then), `waited` (rows that expire while the backfill
+//! waits).
 
 mod detached;
 mod in_rust;
+mod judged;
 mod keyless;
 mod naive;
 mod padded;
 mod partition_triggers;
 mod partitions;
 mod planted_operators;
+mod probed;
 mod proposed;
 mod random;
 mod refused;
 mod renamed;
+mod reshaped;
 mod round_trip;
 mod same_items;
 mod same_place;
@@ -36,6 +41,7 @@ mod traps;
 mod typed;
 mod types;
 mod waited;
+mod widened;
 
 use std::path::{Path, PathBuf};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, FeedProgress, FeedUntil, MigrationContext, Progress, RelayUntil, Remedy,
-    StateRepaired, examine, observe, relay, repair_state, reverse_feed,
+    Coordinator, Diagnosis, FeedProgress, FeedUntil, MigrationContext, Observer, Progress, RelayUntil,
+    Remedy, StateRepaired, examine, observe, relay, repair_state, reverse_feed,
 };
 use lockstep_core::Phase;
 use lockstep_postgres::{CaptureState, Ending, TableBinding};
@@ -73,6 +73,18 @@ impl Moved {
         moved
     }
 
+    /// The same stores, as a process that is started now knows them.
+    pub(super) async fn started_again(self, declared: &str) -> Self {
+        let tables = bound(&self.world, declared).await.expect("the table is bound");
+        self.known_as(tables)
+    }
+
+    /// The same stores, as a build with these tables knows them.
+    pub(super) fn known_as(self, tables: Vec<TableBinding>) -> Self {
+        let migration = migration(&self.world, &tables);
+        Self { tables, migration, ..self }
+    }
+
     /// Columns of a table's key of which PostgreSQL takes several texts for one value, each with the cause.
     pub(super) async fn several_texts(&self, name: &str) -> Vec<(String, String)> {
         let binding = self.tables.iter().find(|binding| binding.name() == name).expect("it is moved");
@@ -131,8 +143,16 @@ impl Moved {
     }
 
     pub(super) async fn mended(&self) -> Result<StateRepaired, String> {
-        let (options, cancel) = (options(), CancellationToken::new());
-        let mending = repair_state(&self.migration, &options, &(), &cancel);
+        self.mended_until(&(), &CancellationToken::new()).await
+    }
+
+    pub(super) async fn mended_until(
+        &self,
+        observer: &dyn Observer,
+        cancel: &CancellationToken,
+    ) -> Result<StateRepaired, String> {
+        let options = options();
+        let mending = repair_state(&self.migration, &options, observer, cancel);
         within(Duration::from_mins(3), mending).await.map_err(|error| error.to_string())
     }
 

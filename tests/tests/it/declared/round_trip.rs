@@ -1,12 +1,15 @@
 //! Whole migrations of schemas that people have: `init`, there, back, and there again, while strangers write
 //! SQL.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_tests::World;
 use lockstep_tests::world::within;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor as _};
+use tempfile::TempDir;
+use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -157,43 +160,72 @@ async fn write(
     done
 }
 
-pub(super) async fn there_and_back(case: &Case) {
-    let world = World::start().await;
-    world.sql(case.schema).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let named: Vec<&str> = case.tables.iter().map(|(given, ..)| *given).collect();
-    let file = init(&world, folder.path(), &named).await;
-    let text = std::fs::read_to_string(&file).expect("written");
-    let (stop, mut writers) = (CancellationToken::new(), JoinSet::new());
-    for _ in 0..2 {
-        writers.spawn(write(world.stranger().await, case.writes, stop.clone()));
+/// A schema as `init` has declared it, with strangers who write.
+pub(super) struct Walk {
+    pub(super) world: World,
+    case: &'static Case,
+    folder: TempDir,
+    stop: CancellationToken,
+    writers: JoinSet<u64>,
+}
+
+impl Walk {
+    pub(super) async fn begin(case: &'static Case) -> Self {
+        let world = World::start().await;
+        world.sql(case.schema).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let named: Vec<&str> = case.tables.iter().map(|(given, ..)| *given).collect();
+        init(&world, folder.path(), &named).await;
+        let (stop, mut writers) = (CancellationToken::new(), JoinSet::new());
+        for _ in 0..2 {
+            writers.spawn(write(world.stranger().await, case.writes, stop.clone()));
+        }
+        Self { world, case, folder, stop, writers }
     }
-    let mut migrate = configured(&world, &file, &["migrate", "--json", "--quiet", "--round-trip"]);
-    let secrets = Secrets::of(&migrate);
-    let child = migrate.spawn().expect("the command starts");
-    let output =
-        within(Duration::from_secs(180), async { child.wait_with_output().await.expect("it ends") }).await;
-    secrets.scan(&output);
-    stop.cancel();
-    let mut written = 0;
-    while let Some(done) = writers.join_next().await {
-        written += done.expect("a writer ends well");
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("lockstep.toml")
     }
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{error}\n{}\n{text}", String::from_utf8_lossy(&output.stdout));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    assert_eq!(
-        (&report["verdict"], &report["phase"]),
-        (&"consistent".into(), &"DynamoOnly".into()),
-        "{report}"
-    );
-    assert!(written > 20, "writers wrote: {written}");
-    let mut wrong = Vec::new();
-    for (_, relation, target, renamed) in case.tables {
-        assert!(world.live_items(target).await > 8, "{target} has items");
-        wrong.extend(disagreements(&world, relation, target, renamed).await);
+
+    /// Starts the command on what is declared.
+    pub(super) fn started(&self, arguments: &[&str]) -> Child {
+        configured(&self.world, &self.file(), arguments).spawn().expect("the command starts")
     }
-    assert_eq!(wrong, [] as [String; 0], "{text}");
+
+    /// Runs it to its end: its exit code, what it reported and what it said.
+    pub(super) async fn ran(&self, child: Child) -> (Option<i32>, Value, String) {
+        let waited = async { child.wait_with_output().await.expect("it ends") };
+        let output = within(Duration::from_secs(180), waited).await;
+        Secrets::of(&configured(&self.world, &self.file(), &[])).scan(&output);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default(), said)
+    }
+
+    /// Goes there, back and there again, and compares both stores when the writers have ended.
+    pub(super) async fn goes_there_and_back(mut self) {
+        let child = self.started(&["migrate", "--json", "--quiet", "--round-trip"]);
+        let (code, report, error) = self.ran(child).await;
+        self.stop.cancel();
+        let mut written = 0;
+        while let Some(done) = self.writers.join_next().await {
+            written += done.expect("a writer ends well");
+        }
+        let text = std::fs::read_to_string(self.file()).expect("written");
+        assert_eq!(code, Some(0), "{error}\n{report}\n{text}");
+        let found = (&report["verdict"], &report["phase"]);
+        assert_eq!(found, (&"consistent".into(), &"DynamoOnly".into()), "{report}");
+        assert!(written > 20, "writers wrote: {written}");
+        let mut wrong = Vec::new();
+        for (_, relation, target, renamed) in self.case.tables {
+            assert!(self.world.live_items(target).await > 8, "{target} has items");
+            wrong.extend(disagreements(&self.world, relation, target, renamed).await);
+        }
+        assert_eq!(wrong, [] as [String; 0], "{text}");
+    }
+}
+
+pub(super) async fn there_and_back(case: &'static Case) {
+    Walk::begin(case).await.goes_there_and_back().await;
 }
 
 #[tokio::test]

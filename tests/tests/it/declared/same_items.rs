@@ -1,5 +1,9 @@
-//! The sample's two tables, declared: byte for byte the items that their crates make.
+//! The sample's two tables, declared: byte for byte the items that their crates make. The same of a derived
+//! one.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 use lockstep_core::{Fields, Item};
 use lockstep_postgres::{RangeRead, TableBinding};
 use lockstep_tests::World;
@@ -61,6 +65,46 @@ projection = "all"
 partition = "{payment_id}"
 "##;
 
+/// A table in Rust whose indexes are sorted by themselves, and carry something.
+#[derive(Clone, Debug, PartialEq, lockstep::Table)]
+#[lockstep(name = "trips", table = "Trips", partition = "{owner}", sort = "{at}#{trip_id:019}")]
+#[lockstep(index(name = "by_id", partition = "{trip_id}"))]
+#[lockstep(index(name = "by_owner", partition = "O#{owner}", sort = "{at}#{trip_id:019}"))]
+#[lockstep(index(name = "by_day", partition = "DAY#{at:date}", sort = "{km}", projection = ["note", "km"]))]
+#[lockstep(index(name = "by_note", partition = "{note}", sort = "S#{seen}", projection = "all"))]
+struct Trip {
+    #[lockstep(primary_key)]
+    trip_id: i64,
+    owner: String,
+    at: DateTime<Utc>,
+    km: i32,
+    note: Option<String>,
+    seen: Option<DateTime<Utc>>,
+}
+
+const TRIPS: &str = r##"
+[tables.trips]
+partition = "{owner}"
+sort = "{at}#{trip_id:019}"
+
+[tables.trips.indexes.by_id]
+partition = "{trip_id}"
+
+[tables.trips.indexes.by_owner]
+partition = "O#{owner}"
+sort = "{at}#{trip_id:019}"
+
+[tables.trips.indexes.by_day]
+partition = "DAY#{at:date}"
+sort = "{km}"
+projection = ["note", "km"]
+
+[tables.trips.indexes.by_note]
+partition = "{note}"
+sort = "S#{seen}"
+projection = "all"
+"##;
+
 type Encoded = (Item, Vec<String>, Option<i64>);
 
 async fn encoded(world: &World, binding: &TableBinding) -> Vec<Encoded> {
@@ -83,15 +127,41 @@ async fn the_samples_tables_declared_make_the_items_that_their_crates_make() {
     let declared = bound(&world, DECLARED).await.expect("they bind");
     for typed in world.tables() {
         let of_name = declared.iter().find(|binding| binding.name() == typed.name()).expect("declared");
-        let (by_crate, by_words) = (encoded(&world, &typed).await, encoded(&world, of_name).await);
-        assert!(by_crate.len() >= 200);
-        for ((item, literals, expires_at), declared) in by_crate.into_iter().zip(by_words) {
-            assert_eq!((literals, expires_at), (declared.1, declared.2));
-            assert_eq!(item.into_attributes(), declared.0.into_attributes());
-        }
-        let (expected, found) = (typed.table.target(), of_name.table.target());
-        assert_eq!((expected.partition, expected.sort), (found.partition, found.sort));
-        assert!(expected.indexes.iter().all(|index| found.indexes.contains(index)), "{found:?}");
-        assert_eq!(expected.indexes.len(), found.indexes.len());
+        are_the_same(&world, &typed, of_name).await;
     }
+}
+
+#[tokio::test]
+async fn a_derived_table_whose_indexes_are_sorted_and_carry_something_makes_the_items_of_a_declared_one() {
+    let world = World::start().await;
+    world
+        .sql(
+            "CREATE TABLE trips (trip_id bigint PRIMARY KEY, owner text NOT NULL, at timestamptz NOT
+                NULL, km integer NOT NULL,
+                 note text, seen timestamptz);
+             INSERT INTO trips SELECT i, 'o' || i % 9, timestamptz '2026-01-01' + i * interval '3 hours',
+                 i - 100,
+                 NULLIF('n' || i % 3, 'n0'), CASE WHEN i % 4 > 0 THEN timestamptz '2026-02-01' + i *
+                     interval '1 s' END
+                 FROM generate_series(1, 240) AS i",
+        )
+        .await;
+    let declared = bound(&world, TRIPS).await.expect("it binds");
+    let relation = "public.trips".parse().expect("a name");
+    let typed = TableBinding { table: Arc::new(Trips), relation, target_name: "trips".to_owned() };
+    are_the_same(&world, &typed, &declared[0]).await;
+}
+
+/// Every row is the same item, under the same key, in the same indexes.
+async fn are_the_same(world: &World, typed: &TableBinding, declared: &TableBinding) {
+    let (by_crate, by_words) = (encoded(world, typed).await, encoded(world, declared).await);
+    assert!(by_crate.len() >= 200);
+    for ((item, literals, expires_at), declared) in by_crate.into_iter().zip(by_words) {
+        assert_eq!((literals, expires_at), (declared.1, declared.2));
+        assert_eq!(item.into_attributes(), declared.0.into_attributes());
+    }
+    let (expected, found) = (typed.table.target(), declared.table.target());
+    assert_eq!((expected.partition, expected.sort), (found.partition, found.sort));
+    assert!(expected.indexes.iter().all(|index| found.indexes.contains(index)), "{found:?}");
+    assert_eq!(expected.indexes.len(), found.indexes.len());
 }

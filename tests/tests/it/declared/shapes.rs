@@ -1,6 +1,7 @@
 //! Schemas of other shapes: many partitions, keys in several collations, very broad and very wide rows.
 
-use super::round_trip::{Case, there_and_back};
+use super::round_trip::{Case, Walk, there_and_back};
+use super::until;
 
 const EVENTS: Case = Case {
     schema: "
@@ -72,6 +73,26 @@ const BROAD: Case = Case {
 #[tokio::test]
 async fn a_table_of_24_partitions_goes_there_and_back_while_rows_move_and_partitions_come() {
     there_and_back(&EVENTS).await;
+}
+
+/// 1. A partition is detached for good while the migration runs. 2. Whether its rows are to go with it is not
+/// for a machine to say: everything stops, and names it. 3. An operator says so, and the same command goes
+/// on.
+#[tokio::test]
+async fn a_partition_that_is_detached_under_way_stops_the_walk_until_an_operator_has_said_what_it_means() {
+    let walk = Walk::begin(&EVENTS).await;
+    let child = walk.started(&["migrate", "--json", "--quiet", "--round-trip"]);
+    until(&walk.world, "it writes both", "SELECT phase <> 'PostgresOnly' FROM lockstep.control").await;
+    walk.world.sql("ALTER TABLE events DETACH PARTITION events_5").await;
+    let (code, report, said) = walk.ran(child).await;
+    assert!(code != Some(0) && said.contains("events_5"), "{code:?}: {said}\n{report}");
+    let (code, report, said) = walk.ran(walk.started(&["doctor", "--json"])).await;
+    assert!(code != Some(0) && report.to_string().contains("events_5"), "{code:?}: {said}\n{report}");
+    let (code, report, said) = walk.ran(walk.started(&["repair", "--state", "--apply", "--json"])).await;
+    assert_eq!(code, Some(0), "{said}\n{report}");
+    let left = walk.world.count("events_5").await;
+    assert!(left > 0, "its rows stay where they are");
+    walk.goes_there_and_back().await;
 }
 
 #[tokio::test]

@@ -9,11 +9,11 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as App, MigrationOptions};
-use lockstep::store::{Delivery, PrimaryKey, Store, WriteMode, WriteOptions};
+use lockstep::store::{Delivery, Store, WriteMode, WriteOptions};
 use lockstep_coordinator::{
     Coordinator, FeedProgress, FeedUntil, MigrationContext, RelayUntil, relay, reverse_feed, test_operation,
 };
-use lockstep_core::{AttributeValue, Column, Fields, Kind, MigratableTable, PgArguments, Phase, Unholdable};
+use lockstep_core::{Fields, Kind, MigratableTable, Phase};
 use lockstep_postgres::{RangeRead, TableBinding};
 use lockstep_tests::World;
 use lockstep_tests::world::{backfill, sweeping_never};
@@ -125,7 +125,7 @@ impl Stage {
         assert!(moved.await.expect("written").found, "{phase}");
         let other = Visit { visit_id: Uuid::from_u128(n + 50), ..visit.clone() };
         put(&visits, &other).await;
-        assert!(visits.delete(other.visit_id).await.expect("written").found, "{phase}");
+        assert!(visits.delete(Visits::key(&other)).await.expect("written").found, "{phase}");
         assert_eq!(visits.get(&Visits::key(&other)).await.expect("read"), None);
         // Two rows of bytes are two.
         for digest in [vec![n as u8], vec![n as u8, 0]] {
@@ -134,43 +134,6 @@ impl Stage {
         assert!(blobs.update(vec![n as u8], |blob| blob.body = None).await.expect("written").found);
         assert!(blobs.delete(vec![n as u8, 0]).await.expect("written").found);
         assert!(!blobs.delete(vec![n as u8, 0]).await.expect("written").found);
-    }
-}
-
-/// The primary key of a row.
-struct Id<'a>(&'a Row);
-
-impl Id<'_> {
-    fn columns<R>(&self, of: impl FnMut(&dyn Bindable) -> R) -> Vec<R> {
-        let Row { id, status, raw, day, clock, moment, shard, .. } = self.0;
-        let columns: [&dyn Bindable; 7] = [id, status, raw, day, clock, moment, shard];
-        columns.into_iter().map(of).collect()
-    }
-}
-
-trait Bindable {
-    fn add(&self, arguments: &mut PgArguments);
-    fn attribute(&self) -> Result<Option<AttributeValue>, Unholdable>;
-}
-
-impl<C: Column> Bindable for C {
-    fn add(&self, arguments: &mut PgArguments) {
-        self.bind(arguments);
-    }
-
-    fn attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
-        self.to_attribute()
-    }
-}
-
-impl PrimaryKey for Id<'_> {
-    fn bind(&self, arguments: &mut PgArguments) {
-        self.columns(|column| column.add(arguments));
-    }
-
-    fn attributes(&self) -> Result<Vec<AttributeValue>, Unholdable> {
-        let attributes: Result<Vec<_>, _> = self.columns(|column| column.attribute()).into_iter().collect();
-        Ok(attributes?.into_iter().flatten().collect())
     }
 }
 
@@ -213,7 +176,7 @@ async fn every_type_of_a_table_in_rust_goes_through_all_phases_and_back_as_the_s
     world.sql("CREATE TABLE as_it_was AS TABLE shop.every").await;
     let rows = stage.rows().await;
     for row in &rows {
-        assert!(every.delete(Id(row)).await.expect("deleted").found);
+        assert!(every.delete(Every::key(row)).await.expect("deleted").found);
     }
     stage.feed().await;
     assert_eq!(world.count("shop.every").await, 0);
