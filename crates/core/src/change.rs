@@ -63,4 +63,6 @@ pub struct FoldedItem {
     pub change: Option<Change>,
     /// It went, without a tombstone, after `change`.
     pub gone_after: bool,
+    /// What DynamoDB removed then, of itself or as a tombstone; `None` where something else took a row's item.
+    pub removed_after: Option<Attributes>,
 }

@@ -51,6 +51,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (50, "settings_kept", include_str!("settings_kept.sql")),
     (56, "accepted_state", include_str!("accepted_state.sql")),
     (57, "times_of_ours", include_str!("times_of_ours.sql")),
+    (64, "removed_notes", include_str!("removed_notes.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.
