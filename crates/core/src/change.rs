@@ -63,6 +63,7 @@ pub struct FoldedItem {
     pub change: Option<Change>,
     /// It went, without a tombstone, after `change`.
     pub gone_after: bool,
-    /// What DynamoDB removed then, of itself or as a tombstone; `None` where something else took a row's item.
+    /// The item that DynamoDB removed then, by its expiry, or a tombstone; `None` where another program took
+    /// the item of a row.
     pub removed_after: Option<Attributes>,
 }

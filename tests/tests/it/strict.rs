@@ -106,9 +106,10 @@ async fn a_put_that_was_applied_is_not_taken_for_refused_by_the_answers_to_its_r
     assert_eq!((world.count(LOGS).await, world.intents().await), (1, 0));
 }
 
-/// 1. A mesh gives up on a put that is still under way, and repeats it. 2. The repetition is throttled, and that
-/// is our answer; so is, or refused, all that we send again. 3. The item is not there when it is looked for, so
-/// the write was rolled back as one of which nothing left. 4. The put lands: a row of no commit, for good.
+/// 1. A mesh gives up on a put that is still under way, and repeats it. 2. The repetition is throttled, and
+/// that is our answer; so is, or refused, all that we send again. 3. The item is not there when it is looked
+/// for, so the write was rolled back as one of which nothing left. 4. The put lands: a row of no commit, for
+/// good.
 #[tokio::test]
 async fn a_put_that_lands_after_the_look_has_the_truth_put_over_it() {
     for (then, kind) in [(Fault::Throttle, Kind::Throttled), (Fault::AccessDenied, Kind::Denied)] {

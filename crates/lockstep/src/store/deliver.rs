@@ -120,10 +120,11 @@ impl Writer {
     /// The end of a put whose tries are over. Any answer may be that to a repetition: 1. A mesh sends a
     /// strict put, which is applied, and loses the answer. 2. It sends it again, which is throttled, and that
     /// is our answer; so are those to our own repetitions. 3. The write is rolled back as one of which
-    /// nothing left, and the row of no commit stays in the target. So its place is looked at. It may also give
-    /// up on a request that is still under way: that lands after the look. No header of an answer tells whether
-    /// there was another, so only what DynamoDB says of the item itself is an end; after all else the key is
-    /// marked, and what lands late has the truth put over it. A best-effort put has its mark, and a relay.
+    /// nothing left, and the row of no commit stays in the target. So its place is looked at. The mesh may
+    /// also give up on a request that is still under way: that lands after the look. No header of an answer
+    /// tells whether there was another, so only what DynamoDB says of the item itself is an end; after all
+    /// else the key is marked, and what lands late has the truth put over it. A best-effort put has its mark,
+    /// and a relay.
     async fn looked_up(&self, put: &Put, mode: WriteMode, Failed { error, lost }: Failed) -> Sent {
         match mode {
             _ if lost => Sent::Lost(error),

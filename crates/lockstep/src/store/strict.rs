@@ -268,8 +268,8 @@ enum Left {
     /// state of the time that is lost refuses each write of its row, and each is rolled back, its mark with
     /// it. 3. No relay ever meets what is there, and the row can be written no more. So its key is marked.
     Another,
-    /// Nothing of it now, and a request for it that something between has repeated may still be under way. Its
-    /// key is marked and read from the source, so that DynamoDB does not hold it, or will not for long.
+    /// Nothing of it now, and a request for it that something between has repeated may still be under way.
+    /// Its key is marked and read from the source, so that DynamoDB does not hold it, or will not for long.
     Late,
     /// A state that no commit stands behind, perhaps.
     Phantom,

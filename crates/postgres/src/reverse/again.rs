@@ -308,7 +308,7 @@ const ROW_OF_BEFORE: &str =
 /// 1. PostgreSQL refuses a state of row 5, by which it expires soon. 2. DynamoDB removes the item. 3. That
 /// is retention only where PostgreSQL has the state that expired: its row of before would live for another
 /// year, be compared with nothing, and be copied to DynamoDB after the way back. So that row goes. Where the
-/// stream does not say that DynamoDB removed the item, as it has not come that far, or as somebody else did,
+/// stream does not say that DynamoDB removed the item, as it has not come that far, or as another program did,
 /// the note stays: an operator accepts it, or has a reverse backfill delete rows without items.
 async fn end(
     connection: &mut PgConnection,

@@ -39,7 +39,7 @@ pub(super) enum Next {
     Nothing,
     /// Nothing, but where another live item has the key of its row in another text.
     Heirs,
-    /// Its item is gone, and PostgreSQL has not had the state that the note is of. `removed` says that the
+    /// The end of a note of a state that PostgreSQL has not had, as its item is gone. `removed` says that the
     /// stream tells of DynamoDB having removed it.
     End { removed: bool },
     /// Note that has gone: the feed took it, and may have made another since.
@@ -148,7 +148,7 @@ pub(super) async fn compare_later(
 /// read, and versions of an item only go up, so it is of an item that has gone.
 ///
 /// 1. A reverse backfill reads an item at version 7, and has to wait. 2. The item expires, and the feed
-/// forgets it. 3. The backfill has version 7 remembered. 4. The row is put anew, at the first version of the
+/// forgets it. 3. The backfill has version 7 remembered. 4. The row is put again, at the first version of the
 /// epoch. Held against the 7, that and all that follows would be passed over, by a backfill as well.
 async fn remember_less(
     connection: &mut PgConnection,
@@ -168,6 +168,6 @@ async fn remember_less(
     .bind(live)
     .execute(connection)
     .await
-    .doing("remembering the version of an item that was put anew")
+    .doing("remembering the version of an item that was put again")
     .map(drop)
 }

@@ -63,9 +63,9 @@ pub(super) async fn keys_at(
 
 /// A row that stands at the place of an item.
 pub(super) struct OwnRow {
-    /// Its source key, as PostgreSQL prints it.
+    /// Source key of it, as PostgreSQL prints it.
     pub(super) key: String,
-    /// When it expires, in seconds since 1970.
+    /// Time of its expiry, in seconds since 1970.
     pub(super) expires_at_s: Option<i64>,
 }
 

@@ -86,7 +86,8 @@ impl Back {
             })
             .collect();
         let sql = format!(
-            "SELECT {} FROM (SELECT {id}::bigint AS id, {}, '{note}'::text AS note, NULL::timestamptz AS ends) s",
+            "SELECT {} FROM (SELECT {id}::bigint AS id, {}, '{note}'::text AS note,
+                                    NULL::timestamptz AS ends) s",
             self.binding.columns_sql("s"),
             columns.join(", ")
         );
@@ -108,7 +109,7 @@ impl Back {
         self.binding.table.key_of_item(item).expect("a key")
     }
 
-    /// What is at the place of an item now.
+    /// Puts this at the place of an item, or nothing.
     async fn set(&self, of: &Attributes, now: Option<&Attributes>) {
         let client = self.world.plain_target.client();
         let key = TargetKey::of(of).expect("a key").to_attributes();
@@ -313,7 +314,7 @@ async fn a_row_of_before_a_state_that_postgresql_never_had_goes_when_dynamodb_re
     }
     let left = (back.note(6).await, back.note(7).await, back.notes().await);
     assert_eq!(left, ("old".to_owned(), "gone".to_owned(), 0), "expired before");
-    // Somebody else took it: an operator decides, once.
+    // Another program took it: an operator decides, once.
     back.deliver(&[(Some(&before[5]), Some(&refused[5]))], false).await;
     back.deliver(&[(Some(&refused[5]), None)], false).await;
     back.read_again().await;
@@ -333,10 +334,10 @@ async fn a_row_of_before_a_state_that_postgresql_never_had_goes_when_dynamodb_re
 }
 
 /// 1. A reverse backfill reads an item, and has to wait. 2. The item expires, and the feed forgets it. 3. The
-/// backfill has its version remembered. 4. The row is put anew, at a version below that: the feed passed it
+/// backfill has its version remembered. 4. The row is put again, at a version below that: the feed passed it
 /// over, the comparison before the way back refused, and the backfill that it asks for passed it over too.
 #[tokio::test]
-async fn an_item_that_is_put_anew_below_what_a_late_backfill_remembers_is_taken() {
+async fn an_item_that_is_put_again_below_what_a_late_backfill_remembers_is_taken() {
     let mut back =
         Back::start(Keys::days(), "SELECT i, 'old', NULL::timestamptz FROM generate_series(1, 3) AS i").await;
     for id in 1..=3 {
@@ -344,28 +345,28 @@ async fn an_item_that_is_put_anew_below_what_a_late_backfill_remembers_is_taken(
             (back.item(id, HERE, "old", 0).await, back.item(id, HERE, "scanned", 7).await);
         back.deliver(&[(Some(&before), Some(&scanned)), (Some(&scanned), None)], true).await;
         back.world.source.apply_items(&back.table, &[scanned]).await.expect("late");
-        let anew = back.item(id, HERE, "anew", 1).await;
-        back.set(&anew, Some(&anew)).await;
-        back.deliver(&[(None, Some(&anew))], false).await;
+        let renewed = back.item(id, HERE, "renewed", 1).await;
+        back.set(&renewed, Some(&renewed)).await;
+        back.deliver(&[(None, Some(&renewed))], false).await;
         assert_eq!(back.note(id).await, "scanned", "passed over");
         let now = match id {
-            1 => anew.clone(),
+            1 => renewed.clone(),
             // The next states are passed over as well.
-            2 => back.item(id, HERE_TOO, "anew", 2).await,
-            _ => back.tombstone(&anew, 2),
+            2 => back.item(id, HERE_TOO, "renewed", 2).await,
+            _ => back.tombstone(&renewed, 2),
         };
         back.set(&now, Some(&now)).await;
         // As a reverse backfill reads items, and rows.
         if is_tombstone(&now) {
             let place = place(&key_of(&now));
-            let key = back.literals(&anew);
+            let key = back.literals(&renewed);
             let gone = GoneRow { place, version: back.version(2), key, unasked: false };
             back.world.source.delete_fed(&back.table, &[gone]).await.expect("reads");
         } else {
             back.world.source.apply_items(&back.table, std::slice::from_ref(&now)).await.expect("reads");
         }
         back.read_again().await;
-        let expected = if is_tombstone(&now) { "gone" } else { "anew" };
+        let expected = if is_tombstone(&now) { "gone" } else { "renewed" };
         assert_eq!((back.note(id).await.as_str(), back.notes().await), (expected, 0), "{id}");
         // And what comes after it through the stream.
         let newer = back.item(id, HERE, "newer", 3).await;

@@ -189,9 +189,9 @@ impl Writer {
 /// The end of a sending by `error`, once its item was looked at.
 ///
 /// 1. A mesh gives up on a put that is still under way, and repeats it. 2. The repetition is throttled, and
-/// that is our answer. 3. The item is as it was. 4. The put lands: what was told as undone is done. Nothing in
-/// an answer tells it from that to a first attempt, but over TLS up to Amazon's own endpoint nothing between
-/// can repeat what it does not read: there a throttle is the end, as mostly. Elsewhere it is unknown.
+/// that is our answer. 3. The item is as it was. 4. The put lands: what was told as undone is done. Nothing
+/// in an answer tells it from that to a first attempt, but over TLS up to Amazon's own endpoint nothing
+/// between can repeat what it does not read: there a throttle is the end, as mostly. Elsewhere it is unknown.
 fn told(trace: Trace, error: Error, lost: bool, may_be_repeated: bool) -> Result<Sent> {
     match trace {
         Trace::Applied => Ok(Sent::Applied),
