@@ -63,4 +63,7 @@ pub struct FoldedItem {
     pub change: Option<Change>,
     /// It went, without a tombstone, after `change`.
     pub gone_after: bool,
+    /// The item that DynamoDB removed then, by its expiry, or a tombstone; `None` where another program took
+    /// the item of a row.
+    pub removed_after: Option<Attributes>,
 }

@@ -130,6 +130,7 @@ impl Target {
         }
         let streams = streams.build();
         Self {
+            endpoint: shared.endpoint_url().map(str::to_owned),
             client: client(&shared, understood()),
             identity,
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
@@ -141,6 +142,13 @@ impl Target {
             served: Served::default(),
         }
     }
+}
+
+/// Tells whether a URL is one of Amazon's own endpoints, by TLS.
+pub(super) fn is_amazons(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://") else { return false };
+    let host = rest.split(['/', ':', '?']).next().unwrap_or_default().to_ascii_lowercase();
+    [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|of| host.ends_with(of))
 }
 
 /// HTTPS by rustls on ring: the SDK's default back end needs cmake and minutes to build. As the SDK's own
@@ -164,6 +172,29 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[tokio::test]
+    async fn only_an_endpoint_that_is_not_amazons_can_have_something_before_it_that_repeats() {
+        let at = async |url: Option<&str>, emulator_credentials| {
+            let options = TargetOptions {
+                endpoint_url: url.map(str::to_owned),
+                region: Some("eu-west-1".to_owned()),
+                emulator_credentials,
+                ..TargetOptions::default()
+            };
+            Target::connect(options).await.may_be_repeated_between()
+        };
+        for mesh in
+            ["http://127.0.0.1:15001", "https://dynamodb.internal", "http://dynamodb.eu-west-1.amazonaws.com"]
+        {
+            assert!(at(Some(mesh), false).await, "{mesh}");
+        }
+        let own = "https://vpce-1.dynamodb.eu-west-1.vpce.amazonaws.com";
+        for (url, emulator) in [(None, false), (Some(own), false), (Some("http://127.0.0.1:8000"), true)] {
+            assert!(!at(url, emulator).await, "{url:?}");
+        }
+        assert!(at(Some("https://dynamodb.amazonaws.com.example"), false).await);
+    }
 
     #[tokio::test]
     async fn requests_go_through_the_proxy_and_one_that_wants_a_password_is_an_outage() {

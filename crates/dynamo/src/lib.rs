@@ -108,6 +108,8 @@ pub struct Target {
     /// Client that asks AWS who we are; `None` where requests do not go to AWS.
     identity: Option<aws_sdk_sts::Client>,
     options: TargetOptions,
+    /// Endpoint that was given for all services; `None` for Amazon's.
+    endpoint: Option<String>,
     described: tables::Described,
     listings: streams::Listings,
     owner: Owner,
@@ -161,6 +163,12 @@ impl Target {
     /// Tells whether it was said to be an emulator, which has nothing to lose.
     pub fn is_emulator(&self) -> bool {
         self.options.emulator_credentials
+    }
+
+    /// Tells whether something between this process and DynamoDB could repeat a request by itself: a mesh or a
+    /// gateway that reads it. Nothing can over TLS up to an endpoint of Amazon's, and an emulator has none.
+    pub fn may_be_repeated_between(&self) -> bool {
+        !self.is_emulator() && self.endpoint.as_deref().is_some_and(|url| !connect::is_amazons(url))
     }
 
     /// Returns the region in use.

@@ -54,6 +54,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (58, "known_columns", include_str!("known_columns.sql")),
     (60, "copies", include_str!("copies.sql")),
     (62, "slowed", include_str!("slowed.sql")),
+    (64, "removed_notes", include_str!("removed_notes.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.

@@ -107,10 +107,14 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             gate.done();
             answer
         }
-        Some(Effect::ApplyLate(gate)) => {
+        Some(Effect::ApplyLate(gate, refusal)) => {
             // Counted first, so that a test that sees the cut sees the count.
             happened();
-            drop(reply);
+            match refusal {
+                // An error means that the sender gave up.
+                Some(refusal) => drop(reply.send(answers::refuse(refusal))),
+                None => drop(reply),
+            }
             gate.pass().await;
             forward(shared, &call, None).await;
             gate.done();

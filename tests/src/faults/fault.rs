@@ -59,6 +59,9 @@ pub enum Fault {
     /// The request is applied, and answered as throttled all the same: a mesh lost the answer, repeated the
     /// request, and was throttled.
     ThrottleAfter,
+    /// Answered as throttled at once, and applied when the gate lets it: a mesh gave up on a request that was
+    /// still under way, repeated it, and was throttled.
+    ThrottleThenApplyLate(Gate),
     /// The whole call is refused with this code (`ReplicatedWriteConflictException`, `RequestTimeTooSkewed`,
     /// …), status 400; nothing is applied.
     Code(&'static str),
@@ -116,6 +119,7 @@ pub enum FaultKind {
     Empty,
     CutAndClosed,
     ThrottleAfter,
+    ThrottleThenApplyLate,
     Code,
     Answer,
     Calls,
@@ -153,6 +157,7 @@ impl Fault {
             Fault::Empty(_) => FaultKind::Empty,
             Fault::CutAndClosed => FaultKind::CutAndClosed,
             Fault::ThrottleAfter => FaultKind::ThrottleAfter,
+            Fault::ThrottleThenApplyLate(_) => FaultKind::ThrottleThenApplyLate,
             Fault::Code(_) => FaultKind::Code,
             Fault::Answer(_) => FaultKind::Answer,
             Fault::Calls(_) => FaultKind::Calls,

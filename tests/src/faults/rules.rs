@@ -175,7 +175,8 @@ impl Rule {
             Fault::Repeated => Effect::Repeat(None),
             Fault::RepeatedLate(gate) => Effect::Repeat(Some(gate.clone())),
             Fault::Delay(gate) => Effect::Delay(gate.clone()),
-            Fault::AnswerThenApplyLate(gate) => Effect::ApplyLate(gate.clone()),
+            Fault::AnswerThenApplyLate(gate) => Effect::ApplyLate(gate.clone(), None),
+            Fault::ThrottleThenApplyLate(gate) => Effect::ApplyLate(gate.clone(), Some(Refusal::Throttled)),
             Fault::ThrottleStatements(count) | Fault::Unprocessed(count) => {
                 Effect::Withhold(partial::split(&call.operation, &call.body, *count)?)
             }
@@ -264,7 +265,8 @@ pub(super) enum Effect {
     Duplicate,
     Repeat(Option<Gate>),
     Delay(Gate),
-    ApplyLate(Gate),
+    /// After this answer, or a cut.
+    ApplyLate(Gate, Option<Refusal>),
     /// The emulator's answer, as this changes it; as it is where that does not parse it.
     Rewrite(fn(&[u8]) -> Option<Bytes>, Checksum),
     OfItsStream,

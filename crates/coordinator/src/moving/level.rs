@@ -248,7 +248,16 @@ async fn batch(
         .into_iter()
         .filter_map(|(at, taken)| Some((binding.table.literals_of_key(&taken.key).ok()?, at, taken)))
         .collect();
-    let literals: Vec<Vec<String>> = keyed.iter().map(|(literals, ..)| literals.clone()).collect();
+    let mut literals: Vec<Vec<String>> = keyed.iter().map(|(literals, ..)| literals.clone()).collect();
+    // Two keys of a row may share a place: whichever of them the row has, it is the one of this item.
+    let at: Vec<String> = keyed
+        .iter()
+        .map(|(_, at, taken)| {
+            at.as_ref().map_or_else(|| taken.place.clone(), |at| place(&at.to_attributes()))
+        })
+        .collect();
+    let at: Vec<&str> = at.iter().map(String::as_str).collect();
+    migration.source.keys_at_places(binding, &at, &mut literals).await?;
     let states = migration.source.look_up(binding, &literals).await?;
     let now_s = migration.source.now_at_least().timestamp();
     let unequal = keyed.into_iter().zip(states).filter(|((_, at, _), state)| {

@@ -54,6 +54,7 @@ pub fn changes_of(records: Vec<StreamRecord>) -> Folded {
     for (at, record) in records.into_iter().enumerate() {
         let StreamRecord { key, old, new, expired, .. } = record;
         let (went, of_no_row) = (new.is_none(), old.as_ref().or(new.as_ref()).is_none_or(is_none_of_a_row));
+        let was = if went { old.clone() } else { None };
         let change = change_of(old, new, expired);
         match &change {
             Change::Purged if of_no_row => continue,
@@ -73,11 +74,15 @@ pub fn changes_of(records: Vec<StreamRecord>) -> Folded {
         match change {
             Change::Put(..) | Change::Deleted(..) => {
                 item.gone_before |= std::mem::take(&mut item.gone_after);
+                item.removed_after = None;
                 item.change = Some(kept_image(change, item.change.take()));
             }
             // Its versions begin at 1 again: 1. A row at version 7 expires. 2. It is put again, and as
             // nothing is there it gets version 1. 3. Held against the 7, its newest state would be refused.
-            _ if went => item.gone_after = true,
+            _ if went => {
+                item.gone_after = true;
+                item.removed_after = was.filter(|_| !matches!(change, Change::Foreign(_)));
+            }
             _ => {}
         }
     }

@@ -110,7 +110,7 @@ impl Writer {
                     held.push(Held { marked: change.key.clone(), delivered });
                     Delivery::Applied
                 }
-                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error) => {
+                Sent::Refused(error) | Sent::Outranked(error) | Sent::Late(error) | Sent::Lost(error) => {
                     Delivery::deferred(error)
                 }
             };

@@ -35,6 +35,9 @@ pub(super) enum Sent {
     /// that is lost, where PostgreSQL was set back, or another program's. Which of these it is the mark says,
     /// and a relay judges by it: nothing is acknowledged by a refusal.
     Outranked(Error),
+    /// It was not there when it was looked for, and something between that gave up on a request and repeated
+    /// it may still bring it.
+    Late(Error),
     /// The state may be in the target, or arrive there yet (I8).
     Lost(Error),
 }
@@ -117,15 +120,19 @@ impl Writer {
     /// The end of a put whose tries are over. Any answer may be that to a repetition: 1. A mesh sends a
     /// strict put, which is applied, and loses the answer. 2. It sends it again, which is throttled, and that
     /// is our answer; so are those to our own repetitions. 3. The write is rolled back as one of which
-    /// nothing left, and the row of no commit stays in the target. So its place is looked at. A best-effort
-    /// put has its mark, and a relay.
+    /// nothing left, and the row of no commit stays in the target. So its place is looked at. The mesh may
+    /// also give up on a request that is still under way: that lands after the look. No header of an answer
+    /// tells whether there was another, so only what DynamoDB says of the item itself is an end; after all
+    /// else the key is marked, and what lands late has the truth put over it. A best-effort put has its mark,
+    /// and a relay.
     async fn looked_up(&self, put: &Put, mode: WriteMode, Failed { error, lost }: Failed) -> Sent {
         match mode {
             _ if lost => Sent::Lost(error),
             WriteMode::Strict if error.kind != Kind::Fenced => {
                 match timeout(LAST_LOOK, self.target().holds(&put.table, &put.item, put.version)).await {
                     Ok(Ok(true)) => Sent::Landed,
-                    Ok(Ok(false)) => Sent::Refused(error),
+                    Ok(Ok(false)) if error.kind == Kind::Invalid => Sent::Refused(error),
+                    Ok(Ok(false)) => Sent::Late(error),
                     Ok(Err(_)) | Err(_) => Sent::Lost(error),
                 }
             }
@@ -148,6 +155,7 @@ impl Writer {
             Sent::Landed => Sent::Landed,
             Sent::Refused(error) => Sent::Refused(again(error)),
             Sent::Outranked(error) => Sent::Outranked(again(error)),
+            Sent::Late(error) => Sent::Late(again(error)),
             Sent::Lost(error) => Sent::Lost(again(error)),
         };
         puts.iter().map(of_each).collect()

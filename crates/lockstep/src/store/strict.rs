@@ -103,7 +103,7 @@ impl Writer {
         let (sent, taken_out) = self.put_and_take_out(&mut write, &keys, &puts, started, beside).await;
         let failure = self.judged(&puts, sent, &mut deliveries);
         if let Some(error) = failure.error {
-            if failure.left != Left::Phantom {
+            if failure.left < Left::Late {
                 owed.paid_but(|_| false);
             }
             return Err(self.roll_back(write, id, error, failure.left).await);
@@ -163,7 +163,7 @@ impl Writer {
                     failure.left = Left::Phantom;
                     Delivery::Applied
                 }
-                Sent::Refused(error) | Sent::Outranked(error) | Sent::Lost(error)
+                Sent::Refused(error) | Sent::Outranked(error) | Sent::Late(error) | Sent::Lost(error)
                     if self.options().continue_on_write_failure =>
                 {
                     failure.continued = true;
@@ -171,6 +171,7 @@ impl Writer {
                 }
                 Sent::Refused(error) => failure.because(error, Left::Nothing),
                 Sent::Outranked(error) => failure.because(error, Left::Another),
+                Sent::Late(error) => failure.because(error, Left::Late),
                 Sent::Lost(error) => failure.because(error, Left::Phantom),
             };
         }
@@ -241,7 +242,7 @@ impl Writer {
         }
         let done = match left {
             Left::Nothing => self.source().drop_intents(id).await,
-            Left::Another | Left::Phantom => self.source().resolve_aborted(&[id]).await,
+            Left::Another | Left::Late | Left::Phantom => self.source().resolve_aborted(&[id]).await,
         };
         if let Err(error) = done {
             tracing::debug!(kind = ?error.kind, "left to the sweeper: {error}");
@@ -276,6 +277,9 @@ enum Left {
     /// state of the time that is lost refuses each write of its row, and each is rolled back, its mark with
     /// it. 3. No relay ever meets what is there, and the row can be written no more. So its key is marked.
     Another,
+    /// Nothing of it now, and a request for it that something between has repeated may still be under way.
+    /// Its key is marked and read from the source, so that DynamoDB does not hold it, or will not for long.
+    Late,
     /// A state that no commit stands behind, perhaps.
     Phantom,
 }

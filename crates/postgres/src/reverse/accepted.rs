@@ -51,7 +51,7 @@ pub(super) fn noted_of(item: Option<&Attributes>) -> i64 {
 /// Returns the assignments by which note `a` becomes one of version `now`, an SQL expression. An older
 /// version was read before what the note is of, and changes nothing.
 pub(super) fn becomes(now: &str) -> String {
-    let stays = format!("(a.version = {now} OR {now} BETWEEN 0 AND a.version)");
+    let stays = format!("(a.version IS NOT DISTINCT FROM {now} OR {now} BETWEEN 0 AND a.version)");
     format!(
         "version = CASE WHEN {stays} THEN a.version ELSE {now} END,
          acknowledged_at = CASE WHEN {stays} THEN a.acknowledged_at END,

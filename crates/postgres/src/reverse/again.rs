@@ -19,6 +19,7 @@ use super::expired::{Expired, InTheWay, give_way};
 use super::feeding::finish_feeding;
 use super::foreign;
 use super::noted::{Again, ItemNow, Next, compare_later, look};
+use super::own_place::row_at_place;
 use super::positions::{DISOWNED, lose};
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::texts::{make_way_for_heirs, note_heirs};
@@ -34,10 +35,14 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn reverse_again(&self, name: &str, limit: i64) -> Result<Vec<Again>> {
-        sqlx::query_as(
-            "SELECT place, key::text AS key, version FROM lockstep.reverse_again
-             WHERE table_name = $1 ORDER BY tries, place LIMIT $2",
-        )
+        sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT a.place, a.key::text AS key, a.version,
+                        (SELECT p.version FROM lockstep.reverse_places p
+                         WHERE p.table_name = a.table_name AND {} = {}) AS known
+                 FROM lockstep.reverse_again a WHERE a.table_name = $1 ORDER BY a.tries, a.place LIMIT $2",
+            text_digest_sql("p.place"),
+            text_digest_sql("a.place"),
+        )))
         .bind(name)
         .bind(limit)
         .fetch_all(self.pool())
@@ -77,7 +82,7 @@ impl Source {
         let (mut done, mut refused) = (Vec::new(), Vec::new());
         for found in found {
             let mut savepoint = transaction.begin().await.doing(doing)?;
-            match follow_item(&mut savepoint, &writer, &epochs, found).await {
+            match follow_item(&mut savepoint, &writer, &epochs, found, expired.now_s).await {
                 Ok(left) => {
                     savepoint.commit().await.doing(doing)?;
                     match left {
@@ -179,7 +184,8 @@ async fn try_over(
         return Ok(Over::default());
     };
     let InTheWay { deleted, unknown } = give_way(connection, writer, &*row, expired).await?;
-    let done = deleted > 0 && matches!(follow_item(connection, writer, epochs, found).await?, Left::Nothing);
+    let done = deleted > 0
+        && matches!(follow_item(connection, writer, epochs, found, expired.now_s).await?, Left::Nothing);
     Ok(Over { done, unknown })
 }
 
@@ -219,7 +225,8 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
     let sql = format!(
         "UPDATE lockstep.reverse_again AS a SET tries = tries + 1, why = $3, for_good = for_good OR $4,
              foreign_version = $5, {} WHERE {}",
-        becomes("$6::bigint"),
+        // Of a place without an item it is of the state that went.
+        becomes("coalesce($6::bigint, a.version)"),
         of_place()
     );
     sqlx::query(AssertSqlSafe(sql))
@@ -228,7 +235,7 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
         .bind(&refused.why)
         .bind(refused.for_good)
         .bind(refused.foreign)
-        .bind(noted_of(refused.found.item.as_ref()))
+        .bind(refused.found.item.as_ref().map(|item| noted_of(Some(item))))
         .execute(connection)
         .await
         .doing("leaving a note")
@@ -252,14 +259,17 @@ async fn follow_item(
     writer: &Writer<'_>,
     epochs: &Epochs,
     found: &ItemNow,
+    now_s: i64,
 ) -> Result<Left> {
+    let place = &found.again.place;
     match look(connection, writer.table, epochs, found).await? {
         Next::Nothing => {}
         Next::Heirs => {
             if let Some(key) = &found.again.key {
-                make_way_for_heirs(connection, writer, key).await?;
+                make_way_for_heirs(connection, writer, place, key).await?;
             }
         }
+        Next::End { removed } => return end(connection, writer, found, removed, now_s).await,
         Next::Gone => return Ok(Left::Gone),
         Next::Later(why) => return Ok(Left::Waits(why)),
         Next::Foreign => return Ok(Left::Foreign),
@@ -272,8 +282,8 @@ async fn follow_item(
         }
         Next::Delete => match &found.again.key {
             Some(key) => {
-                if writer.delete_key(connection, key).await? {
-                    note_heirs(connection, writer.table, &[&found.again.place]).await?;
+                if writer.delete_key(connection, place, key).await? {
+                    note_heirs(connection, writer.table, &[place]).await?;
                 }
             }
             // A program had written over it: which row is to go is not known.
@@ -281,7 +291,42 @@ async fn follow_item(
         },
         Next::Unmake => {
             if let Some(key) = &found.again.key {
-                writer.unmake(connection, key).await?;
+                writer.unmake(connection, place, key).await?;
+            }
+        }
+    }
+    Ok(Left::Nothing)
+}
+
+/// Reasons why a note stays whose item is gone.
+const NO_ROW_TOLD: &str = "its item is gone, and nothing tells of which row it was";
+const ROW_OF_BEFORE: &str =
+    "its item is gone, and PostgreSQL has a row of before a state of it that it would not have";
+
+/// Ends the note of a state that PostgreSQL has not had, once its item is gone.
+///
+/// 1. PostgreSQL refuses a state of row 5, by which it expires soon. 2. DynamoDB removes the item. 3. That
+/// is retention only where PostgreSQL has the state that expired: its row of before would live for another
+/// year, be compared with nothing, and be copied to DynamoDB after the way back. So that row goes. Where the
+/// stream does not say that DynamoDB removed the item, as it has not come that far, or as another program did,
+/// the note stays: an operator accepts it, or has a reverse backfill delete rows without items.
+async fn end(
+    connection: &mut PgConnection,
+    writer: &Writer<'_>,
+    found: &ItemNow,
+    removed: bool,
+    now_s: i64,
+) -> Result<Left> {
+    let (binding, place) = (&writer.table.binding, &found.again.place);
+    let Some(key) = &found.again.key else { return Ok(Left::Waits(NO_ROW_TOLD.to_owned())) };
+    let row = row_at_place(connection, binding, place, key).await?;
+    let lives = row.is_some_and(|row| row.expires_at_s.is_none_or(|at_s| at_s > now_s));
+    match (lives, removed) {
+        (false, _) => make_way_for_heirs(connection, writer, place, key).await?,
+        (true, false) => return Ok(Left::Waits(ROW_OF_BEFORE.to_owned())),
+        (true, true) => {
+            if writer.delete_key(connection, place, key).await? {
+                note_heirs(connection, writer.table, &[place]).await?;
             }
         }
     }

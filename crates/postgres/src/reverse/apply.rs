@@ -8,7 +8,9 @@ use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::entry::{Entry, State};
-use super::remember::{Guard, Why, clear_again, end_acceptances, note_again, remember, remembered};
+use super::remember::{
+    Guard, Why, clear_again, end_acceptances, note_again, note_outranked, remember, remembered,
+};
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::texts::note_heirs;
 use super::writer::{How, Writer};
@@ -93,6 +95,9 @@ async fn take<'a>(
     let fresh = remember(connection, table, entries, guard).await?;
     // A tombstone of which nothing is known, here or in the stream, has no row.
     keys.retain(|place, _| fresh.contains(place));
+    if guard == Guard::AtLeast && fresh.len() < entries.len() {
+        note_outranked(connection, name, entries, &fresh).await?;
+    }
     let entries: Vec<&Entry> = entries.iter().filter(|entry| fresh.contains(&entry.place)).collect();
     let accepted = clear_again(connection, name, &entries).await?;
     Ok(News { entries, keys, accepted })
@@ -220,11 +225,12 @@ async fn write(
         })
         .collect();
     let (places, gone): (Vec<&String>, Vec<Vec<String>>) = dead.into_iter().unzip();
+    let at: Vec<&str> = places.iter().map(|place| place.as_str()).collect();
     let mut deleted: Vec<&String> =
-        writer.delete(connection, &gone).await?.into_iter().map(|n| places[n]).collect();
+        writer.delete(connection, &at, gone).await?.into_iter().map(|n| places[n]).collect();
     for entry in news.iter().filter(|entry| matches!(entry.state, State::Unknown)) {
         if let Some(key) = keys.get(&entry.place)
-            && writer.delete_key(connection, key).await?
+            && writer.delete_key(connection, &entry.place, key).await?
         {
             deleted.push(&entry.place);
         }

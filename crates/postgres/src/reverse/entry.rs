@@ -41,6 +41,9 @@ pub(super) struct Plan {
     pub(super) forget_after: Vec<String>,
     /// Items that are no row of this table: place, version, and why.
     pub(super) undecodable: Vec<(String, Version, String)>,
+    /// Items that DynamoDB removed, after the entries: place, and source key as SQL literals, where what went
+    /// tells it.
+    pub(super) removed: Vec<(String, Option<Vec<String>>)>,
     /// Places at which an item was deleted whose attributes were not those of the row of that place.
     pub(super) disowned: Vec<String>,
     /// Items to be read from the target, which says whether this is news: place, version, and source key as
@@ -63,6 +66,9 @@ pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Pl
         }
         if item.gone_after {
             plan.forget_after.push(place.clone());
+        }
+        if let Some(was) = &item.removed_after {
+            plan.removed.push((place.clone(), key_at(table, &item.key, was)));
         }
         let (Some(Change::Put(version, _)) | Some(Change::Deleted(version, _))) = &item.change else {
             continue;

@@ -69,7 +69,7 @@ pub(super) async fn give_way(
             if referring(connection, table, &holder.key).await?.is_some() {
                 continue;
             }
-            found.deleted += writer.delete(connection, &[holder.key]).await?.len();
+            found.deleted += writer.delete(connection, &[&holder.place], vec![holder.key]).await?.len();
             note_heirs(connection, table, &[&holder.place]).await?;
         }
     }

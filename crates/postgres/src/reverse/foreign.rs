@@ -62,7 +62,7 @@ async fn note(
              foreign_version, version)
          SELECT $1, $2, of.key, $3, true, true, $4 FROM ({of_key}) AS of
          ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, for_good = true, foreign_version = true,
-             key = coalesce(excluded.key, a.key), version = excluded.version, {WITHDRAWN}",
+             key = coalesce(excluded.key, a.key), version = excluded.version, removed = false, {WITHDRAWN}",
         text_digest_sql("place"),
     );
     let mut arguments = PgArguments::default();

@@ -20,6 +20,8 @@ pub struct Again {
     pub key: Option<String>,
     /// Version that the note is of, where it says so.
     pub(super) version: Option<i64>,
+    /// Version of it that was remembered when it was listed, before its item was read.
+    known: Option<i64>,
 }
 
 /// State of a place in the target now: its item, or `None` when there is none.
@@ -37,6 +39,9 @@ pub(super) enum Next {
     Nothing,
     /// Nothing, but where another live item has the key of its row in another text.
     Heirs,
+    /// The end of a note of a state that PostgreSQL has not had, as its item is gone. `removed` says that the
+    /// stream tells of DynamoDB having removed it.
+    End { removed: bool },
     /// Note that has gone: the feed took it, and may have made another since.
     Gone,
     /// To be read again, for this reason.
@@ -70,27 +75,32 @@ pub(super) async fn look(
     let sql = format!(
         "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} =
             {of_note}),
-                a.version, a.ridden, a.made
+                a.version, a.ridden, a.made, a.removed
          FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
         text_digest_sql("p.place"),
         text_digest_sql("$2::text"),
         of_note = text_digest_sql("a.place"),
     );
-    let noted: Option<(Option<i64>, Option<i64>, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+    let noted: Option<(Option<i64>, Option<i64>, bool, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(&found.again.place)
         .fetch_optional(&mut *connection)
         .await
         .doing(doing)?;
-    let Some((known, of, ridden, made)) = noted else { return Ok(Next::Gone) };
+    let Some((known, of, ridden, made, removed)) = noted else { return Ok(Next::Gone) };
     // It became one of a newer state after it was listed, and the item may have been read before: of a state
     // that no row can be, or of a version that is none of ours, the feed keeps nothing but the note.
     if of != found.again.version && of != Some(noted_of(found.item.as_ref())) {
         return Ok(Next::Later("it changed while it was read".to_owned()));
     }
     let Some(item) = &found.item else {
-        // Nothing is there: expired, which is retention, or removed by hand, which was counted.
-        return Ok(if made { Next::Unmake } else { Next::Heirs });
+        // Nothing is there: expired, which is retention, or removed by hand, which was counted. Both leave
+        // the row of the last state, which is PostgreSQL's where the note is of no state that it lacks.
+        return Ok(match (made, of) {
+            (true, _) => Next::Unmake,
+            (false, Some(_)) => Next::End { removed },
+            (false, None) => Next::Heirs,
+        });
     };
     // An item without a version was written by hand; what is there is what there is.
     let version = version_of(item).unwrap_or(Version::INITIAL_LOAD);
@@ -98,7 +108,10 @@ pub(super) async fn look(
         return Ok(Next::Foreign);
     }
     if known > Some(version.0) && version_of(item).is_some() {
-        return Ok(Next::Later("it changed while it was read".to_owned()));
+        if known != found.again.known {
+            return Ok(Next::Later("it changed while it was read".to_owned()));
+        }
+        remember_less(connection, table, &found.again.place, (version, !is_tombstone(item))).await?;
     }
     let is_old = version_of(item).is_some_and(|version| !epochs.may_be_news(version));
     match (is_old, is_tombstone(item)) {
@@ -129,4 +142,32 @@ pub(super) async fn compare_later(
     let key = row.key().map_err(|why| Error::unholdable(table.binding.name(), &why))?;
     let entry = Entry { place: found.again.place.clone(), version, state: State::Live(row, key) };
     remember(connection, table, &[entry], Guard::AtLeast).await.map(drop)
+}
+
+/// Remembers a version of an item that is below the one that is known: that one was known before the item was
+/// read, and versions of an item only go up, so it is of an item that has gone.
+///
+/// 1. A reverse backfill reads an item at version 7, and has to wait. 2. The item expires, and the feed
+/// forgets it. 3. The backfill has version 7 remembered. 4. The row is put again, at the first version of the
+/// epoch. Held against the 7, that and all that follows would be passed over, by a backfill as well.
+async fn remember_less(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    place: &str,
+    (version, live): (Version, bool),
+) -> Result<()> {
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE lockstep.reverse_places SET version = $3, live = $4, touched = pg_catalog.pg_current_xact_id()
+         WHERE table_name = $1 AND {} = {}",
+        text_digest_sql("place"),
+        text_digest_sql("$2::text"),
+    )))
+    .bind(table.binding.name())
+    .bind(place)
+    .bind(version.0)
+    .bind(live)
+    .execute(connection)
+    .await
+    .doing("remembering the version of an item that was put again")
+    .map(drop)
 }

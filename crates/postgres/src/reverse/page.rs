@@ -11,7 +11,7 @@ use super::entry;
 use super::feeding::finish_feeding;
 use super::foreign::note_ahead;
 use super::positions::lose_disowned;
-use super::remember::{Guard, Why, forget, note_again, note_earlier};
+use super::remember::{Guard, Why, forget, note_again, note_earlier, note_removed};
 use crate::Source;
 use crate::repair::mark;
 
@@ -86,6 +86,7 @@ impl Source {
             );
         }
         applied.skipped += plan.skipped;
+        note_removed(&mut transaction, table, &plan.removed).await?;
         forget(&mut transaction, name, &plan.forget_after).await?;
         count(&mut transaction, name, &applied, page.folded, epochs.now.phase).await?;
         finish_feeding(transaction, name).await?;

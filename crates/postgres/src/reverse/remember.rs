@@ -185,7 +185,7 @@ pub(super) async fn note_again(
          SELECT $1, $2, (SELECT key FROM lockstep.reverse_places WHERE table_name = $1 AND {digest} = {}),
              $4, $5, $6
          ON CONFLICT (table_name, {digest}) DO UPDATE SET why = excluded.why, for_good = excluded.for_good,
-             key = coalesce(excluded.key, a.key), {}",
+             key = coalesce(excluded.key, a.key), removed = false, {}",
         text_digest_sql("$3::text"),
         becomes("excluded.version"),
     );
@@ -220,7 +220,7 @@ pub(super) async fn note_earlier(
          SELECT $1, k.place, k.key, 'written under a DynamoOnly that is over', k.version FROM {} AS k
          WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
                            WHERE p.table_name = $1 AND {} = {} AND p.version >= k.version) ORDER BY k.place
-         ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key, {}",
+         ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key, removed = false, {}",
         with_keys_sql(&table.binding, 2, &[("place", "text"), ("version", "bigint")]),
         text_digest_sql("p.place"),
         text_digest_sql("k.place"),
@@ -280,5 +280,85 @@ pub(super) async fn end_acceptances(
         .execute(connection)
         .await
         .doing("ending what was accepted of items")
+        .map(drop)
+}
+
+/// Notes of the items of states that PostgreSQL has not had that DynamoDB has removed them, with the source
+/// keys that what went tells. What an operator has accepted was a state that was there.
+pub(super) async fn note_removed(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    removed: &[(String, Option<Vec<String>>)],
+) -> Result<()> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let doing = "noting that items were removed";
+    // Mostly there is none, and then this is all.
+    let sql = format!(
+        "UPDATE lockstep.reverse_again SET removed = true, {WITHDRAWN}
+         WHERE EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1) AND {}
+             AND version IS NOT NULL RETURNING place",
+        among()
+    );
+    let noted: HashSet<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(table.binding.name())
+        .bind(removed.iter().map(|(place, _)| place.as_str()).collect::<Vec<_>>())
+        .fetch_all(&mut *connection)
+        .await
+        .doing(doing)?
+        .into_iter()
+        .collect();
+    let told: Vec<(&str, &Vec<String>)> = removed
+        .iter()
+        .filter(|(place, _)| noted.contains(place))
+        .filter_map(|(place, key)| Some((place.as_str(), key.as_ref().filter(|key| is_sayable(key))?)))
+        .collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "UPDATE lockstep.reverse_again a SET key = k.key FROM {} AS k
+         WHERE a.table_name = $1 AND a.key IS NULL AND {} = {}",
+        with_keys_sql(&table.binding, 2, &[("place", "text")]),
+        text_digest_sql("a.place"),
+        text_digest_sql("k.place"),
+    );
+    let mut arguments = PgArguments::default();
+    let added = arguments
+        .add(table.binding.name())
+        .and_then(|()| arguments.add(told.iter().map(|(place, _)| *place).collect::<Vec<_>>()));
+    added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    bind_key_columns(&mut arguments, &table.binding, told.iter().map(|(_, key)| *key))?;
+    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
+}
+
+/// Notes the items that were read from the target at a version below the one that is remembered, to be read
+/// once more: mostly the feed has had a newer state meanwhile, and else that version is of an item that has
+/// gone, and nothing of the one that is there now would ever be taken.
+pub(super) async fn note_outranked(
+    connection: &mut PgConnection,
+    name: &str,
+    entries: &[Entry],
+    fresh: &HashSet<String>,
+) -> Result<()> {
+    // What was read of a place without an item has no version, and says nothing of what came there since.
+    let is_outranked = |e: &&Entry| e.version > Version::INITIAL_LOAD && !fresh.contains(&e.place);
+    let places: Vec<&str> = entries.iter().filter(is_outranked).map(|e| e.place.as_str()).collect();
+    if places.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO lockstep.reverse_again (table_name, place, key, why)
+         SELECT table_name, place, key, 'a newer state of it is known than was read'
+         FROM lockstep.reverse_places WHERE {} ORDER BY place ON CONFLICT DO NOTHING",
+        among()
+    );
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(places)
+        .execute(connection)
+        .await
+        .doing("noting items that are older than what is known of them")
         .map(drop)
 }

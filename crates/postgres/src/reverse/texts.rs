@@ -39,10 +39,11 @@ pub(super) async fn note_heirs(
 pub(super) async fn make_way_for_heirs(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
+    place: &str,
     key: &str,
 ) -> Result<()> {
     if note_equals(connection, writer.table, &[], Some(key)).await? > 0 {
-        writer.delete_key(connection, key).await?;
+        writer.delete_key(connection, place, key).await?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::FedTable;
 use super::numbered::keep_clear;
+use super::own_place::{keys_at, row_at_place};
 use super::riders::forget_riders;
 use super::rows::{delete, delete_key, delete_rows, upsert};
 use crate::path::{lend, take_back};
@@ -100,51 +101,69 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Deletes the rows that have exactly these source keys; returns which of them there were.
+    /// Deletes the rows of these places, by the source keys of their items; returns which of them there were.
     pub(super) async fn delete(
         &self,
         connection: &mut PgConnection,
-        keys: &[Vec<String>],
+        places: &[&str],
+        mut keys: Vec<Vec<String>>,
     ) -> Result<Vec<usize>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        keep_clear(connection, &self.table.numbers, &[], keys).await?;
+        keys_at(connection, &self.table.binding, places, &mut keys).await?;
+        keep_clear(connection, &self.table.numbers, &[], &keys).await?;
         lend(connection).await?;
-        let mut gone = delete(connection, self.table, keys).await?;
-        // A trigger that keeps the row, and sets `deleted_at` in it.
+        let mut gone = delete(connection, self.table, &keys).await?;
+        take_back(connection).await?;
+        // A trigger that keeps the row, and sets `deleted_at` in it, or what its key is made of.
         if self.fires && self.table.silent {
+            keys_at(connection, &self.table.binding, places, &mut keys).await?;
             silence(connection).await?;
-            gone.extend(delete(connection, self.table, keys).await?);
+            lend(connection).await?;
+            gone.extend(delete(connection, self.table, &keys).await?);
+            take_back(connection).await?;
             end_silence(connection).await?;
         }
-        take_back(connection).await?;
         gone.sort_unstable();
         gone.dedup();
         Ok(gone)
     }
 
-    /// The same for one key, as PostgreSQL printed it; says whether there was such a row.
-    pub(super) async fn delete_key(&self, connection: &mut PgConnection, key: &str) -> Result<bool> {
-        lend(connection).await?;
-        let mut is_gone = delete_key(connection, self.table, key).await?;
+    /// The same for one place, by a key as PostgreSQL printed it; says whether there was such a row.
+    pub(super) async fn delete_key(
+        &self,
+        connection: &mut PgConnection,
+        place: &str,
+        key: &str,
+    ) -> Result<bool> {
+        let mut is_gone = self.delete_at(connection, place, key).await?;
         if self.fires && self.table.silent {
             silence(connection).await?;
-            is_gone |= delete_key(connection, self.table, key).await?;
+            is_gone |= self.delete_at(connection, place, key).await?;
             end_silence(connection).await?;
         }
+        Ok(is_gone)
+    }
+
+    async fn delete_at(&self, connection: &mut PgConnection, place: &str, key: &str) -> Result<bool> {
+        let own = match self.table.binding.has_several_keys() {
+            true => row_at_place(connection, &self.table.binding, place, key).await?,
+            false => None,
+        };
+        let key = own.as_ref().map_or(key, |own| own.key.as_str());
+        lend(connection).await?;
+        let is_gone = delete_key(connection, self.table, key).await?;
         take_back(connection).await?;
         Ok(is_gone)
     }
 
     /// Deletes a row that a trigger made, and that the target has no item of.
-    pub(super) async fn unmake(&self, connection: &mut PgConnection, key: &str) -> Result<()> {
+    pub(super) async fn unmake(&self, connection: &mut PgConnection, place: &str, key: &str) -> Result<()> {
         if self.table.silent {
             silence(connection).await?;
         }
-        lend(connection).await?;
-        let is_gone = delete_key(connection, self.table, key).await?;
-        take_back(connection).await?;
+        let is_gone = self.delete_at(connection, place, key).await?;
         if self.table.silent {
             end_silence(connection).await?;
         }

@@ -31,6 +31,7 @@ mod reshaped;
 mod round_trip;
 mod same_items;
 mod same_place;
+mod same_place_back;
 mod same_place_strict;
 mod several_texts;
 mod shapes;

@@ -182,9 +182,7 @@ impl Writer {
         }
         count(&self.counters().target_looked_up, by.table, 1);
         match timeout(LAST_LOOK, self.trace(first, base, by.writer)).await {
-            Ok(Ok(Trace::Applied)) => Ok(Sent::Applied),
-            Ok(Ok(Trace::NotYet | Trace::Never)) if !heard.lost => Err(error),
-            Ok(Ok(Trace::Never)) => Ok(Sent::Raced),
+            Ok(Ok(trace)) => told(trace, error, heard.lost, self.target().may_be_repeated_between()),
             _ => Err(not_looked_up(error)),
         }
     }
@@ -194,6 +192,31 @@ impl Writer {
         let Some(key) = TargetKey::of(&put.item) else { return Ok(Trace::Unknown) };
         let now = self.target().get(&put.table, &key).await?;
         Ok(base.trace(writer, &Base::of(now.as_ref())?))
+    }
+}
+
+/// The end of a sending by `error`, once its item was looked at.
+///
+/// 1. A mesh gives up on a put that is still under way, and repeats it. 2. The repetition is throttled, and
+/// that is our answer. 3. The item is as it was. 4. The put lands: what was told as undone is done. Nothing
+/// in an answer tells it from that to a first attempt, but over TLS up to Amazon's own endpoint nothing
+/// between can repeat what it does not read: there a throttle is the end, as mostly. Elsewhere it is unknown.
+fn told(trace: Trace, error: Error, lost: bool, may_be_repeated: bool) -> Result<Sent> {
+    match trace {
+        Trace::Applied => Ok(Sent::Applied),
+        Trace::Never if !lost => Err(error),
+        Trace::Never => Ok(Sent::Raced),
+        // What DynamoDB says of the item itself it says of each of its attempts.
+        Trace::NotYet if !lost && (!may_be_repeated || error.kind == Kind::Invalid) => Err(error),
+        Trace::NotYet if !lost => {
+            let message = format!(
+                "{}; something between this process and DynamoDB may have repeated it, and an attempt before \
+                    that may still land",
+                error.message
+            );
+            Err(Error { kind: Kind::Unknown, message, ..error })
+        }
+        Trace::NotYet | Trace::Unknown => Err(not_looked_up(error)),
     }
 }
 
@@ -219,4 +242,31 @@ fn not_looked_up(error: Error) -> Error {
 fn too_late() -> Error {
     let message = "it was answered after the lease of this instance was over, so it may be undone by a step; look it up";
     Error::target(Kind::Unknown, "writing", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_still_land_is_told_as_undone_only_where_nothing_between_can_repeat_it() {
+        let kind = |trace, kind, lost, repeated| {
+            let error = Error::target(kind, "writing", "refused");
+            told(trace, error, lost, repeated).map_err(|error| error.kind)
+        };
+        for of in [Kind::Throttled, Kind::Unavailable, Kind::Denied] {
+            assert_eq!(kind(Trace::NotYet, of, false, false), Err(of), "straight to Amazon");
+            assert_eq!(kind(Trace::NotYet, of, false, true), Err(Kind::Unknown), "a mesh between");
+            assert_eq!(kind(Trace::Never, of, false, true), Err(of), "another was first");
+            assert_eq!(kind(Trace::NotYet, of, true, false), Err(Kind::Unknown), "an answer was lost");
+            assert_eq!(kind(Trace::Applied, of, true, true), Ok(Sent::Applied));
+        }
+        assert_eq!(
+            kind(Trace::NotYet, Kind::Invalid, false, true),
+            Err(Kind::Invalid),
+            "no attempt can land"
+        );
+        assert_eq!(kind(Trace::Never, Kind::Throttled, true, false), Ok(Sent::Raced));
+        assert_eq!(kind(Trace::Unknown, Kind::Throttled, false, false), Err(Kind::Unknown));
+    }
 }
