@@ -56,6 +56,10 @@ pub(super) enum Next {
     Unmake,
 }
 
+/// A note as it stands: the version that is remembered of its item, the version that it is of, and whether
+/// its row rode along, was made by a trigger, lost its item to DynamoDB, and has a version of another program.
+type Noted = (Option<i64>, Option<i64>, bool, bool, bool, bool);
+
 /// Decides about one item, and holds its note until the transaction ends.
 pub(super) async fn look(
     connection: &mut PgConnection,
@@ -75,19 +79,19 @@ pub(super) async fn look(
     let sql = format!(
         "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} =
             {of_note}),
-                a.version, a.ridden, a.made, a.removed
+                a.version, a.ridden, a.made, a.removed, a.foreign_version
          FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
         text_digest_sql("p.place"),
         text_digest_sql("$2::text"),
         of_note = text_digest_sql("a.place"),
     );
-    let noted: Option<(Option<i64>, Option<i64>, bool, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+    let noted: Option<Noted> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(&found.again.place)
         .fetch_optional(&mut *connection)
         .await
         .doing(doing)?;
-    let Some((known, of, ridden, made, removed)) = noted else { return Ok(Next::Gone) };
+    let Some((known, of, ridden, made, removed, foreign)) = noted else { return Ok(Next::Gone) };
     // It became one of a newer state after it was listed, and the item may have been read before: of a state
     // that no row can be, or of a version that is none of ours, the feed keeps nothing but the note.
     if of != found.again.version && of != Some(noted_of(found.item.as_ref())) {
@@ -96,10 +100,11 @@ pub(super) async fn look(
     let Some(item) = &found.item else {
         // Nothing is there: expired, which is retention, or removed by hand, which was counted. Both leave
         // the row of the last state, which is PostgreSQL's where the note is of no state that it lacks.
+        // An item of another program's version that goes otherwise holds up the way back by that.
         return Ok(match (made, of) {
             (true, _) => Next::Unmake,
-            (false, Some(_)) => Next::End { removed },
-            (false, None) => Next::Heirs,
+            (false, Some(_)) if removed || !foreign => Next::End { removed },
+            (false, _) => Next::Heirs,
         });
     };
     // An item without a version was written by hand; what is there is what there is.
