@@ -141,7 +141,12 @@ async fn take_out(
         is_a_copy(migration, options, &mut gates).await?;
     } else {
         is_the_truth(migration, &mut gates).await?;
-        nothing_is_only_in_the_target(migration, options, &mut gates).await?;
+        nothing_is_only_in_the_target(
+            migration,
+            (options.give_up_lost, options.drop_target_tables),
+            &mut gates,
+        )
+        .await?;
     }
     none_is_at_work(migration, &mut gates).await?;
     gates.add(nothing_else_depends(source).await?);

@@ -54,8 +54,9 @@ impl Source {
     ) -> Result<Vec<String>> {
         let doing = "taking Lockstep out of the source";
         let mut transaction = self.begin(doing).await?;
-        // The tables before the barrier, as where Lockstep is uninstalled: a script that goes on writing has
-        // its table, and waits in the trigger for the barrier, which would be ours while we wait for the table.
+        // The tables before the barrier, as where Lockstep is uninstalled: a script that goes on writing
+        // has its table, and waits in the trigger for the barrier, which would be ours while we wait for
+        // the table.
         limit_lock_waits(&mut transaction, lock_timeout).await?;
         for binding in tables {
             if is_there(&mut transaction, binding).await? {

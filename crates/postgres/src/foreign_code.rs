@@ -127,9 +127,9 @@ const CODE: &str = "
 const READ: [&str; 5] = ["index ", "constraint ", "table ", "partition ", "statistics "];
 
 impl Source {
-    /// Triggers, constraints, expressions, rules, indexes, statistics, types, casts and partitions of a table that run
-    /// code of a role that is neither ours, nor the table's owner, nor a superuser, or may have it run at any
-    /// time: `trigger name (role)`.
+    /// Triggers, constraints, expressions, rules, indexes, statistics, types, casts and partitions of a
+    /// table that run code of a role that is neither ours, nor the table's owner, nor a superuser, or may
+    /// have it run at any time: `trigger name (role)`.
     ///
     /// # Errors
     /// The driver's.

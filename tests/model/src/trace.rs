@@ -187,7 +187,8 @@ impl Replay {
         }
     }
 
-    /// A mark goes once its state, or a newer one, is in the target (I1), and no mark that was raised meanwhile.
+    /// A mark goes once its state, or a newer one, is in the target (I1), and no mark that was raised
+    /// meanwhile.
     fn acknowledge(
         &mut self,
         key: &str,

@@ -60,7 +60,8 @@ async fn what_is_refused_while_the_way_back_compares_can_be_accepted() {
     assert_eq!(kept.unequal.len(), 1, "the comparison met it");
 
     world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
-    // 1. It is listed. 2. Another program changes an item and leaves its version. 3. What was listed is accepted.
+    // 1. It is listed. 2. Another program changes an item and leaves its version. 3. What was listed is
+    // accepted.
     let listed = world.source.open_letters(&[LOGS]).await.expect("listed");
     world.sql("UPDATE lockstep.reverse_tables SET foreign_count = foreign_count + 1").await;
     let accepted = world.source.acknowledge_listed(&[LOGS], "an operator", &listed.mark).await;

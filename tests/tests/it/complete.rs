@@ -176,8 +176,9 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
 }
 
-/// 1. A role that may read the control schema has made a table with a column of a type of it. 2. The migration
-/// is completed, the schema is dropped with what depends on it, and the column is gone, with what was in it.
+/// 1. A role that may read the control schema has made a table with a column of a type of it. 2. The
+/// migration is completed, the schema is dropped with what depends on it, and the column is gone, with
+/// what was in it.
 #[tokio::test]
 async fn what_others_have_made_of_schema_lockstep_keeps_it_from_its_end() {
     let world = dynamo_only().await;
@@ -196,8 +197,8 @@ async fn what_others_have_made_of_schema_lockstep_keeps_it_from_its_end() {
     is_left_whole(&world).await;
 }
 
-/// 1. The end takes the barrier, and then waits for a table that a script goes on writing. 2. The script has the
-/// table, and waits in the trigger for the barrier. So the table comes first.
+/// 1. The end takes the barrier, and then waits for a table that a script goes on writing. 2. The script
+/// has the table, and waits in the trigger for the barrier. So the table comes first.
 #[tokio::test]
 async fn the_end_waits_for_tables_in_use_without_the_barrier() {
     let world = dynamo_only().await;
@@ -210,8 +211,9 @@ async fn the_end_waits_for_tables_in_use_without_the_barrier() {
             "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'payments'::regclass AND NOT granted
             AND mode = 'AccessExclusiveLock')";
         eventually("the end waits for the table", || async { world.value::<bool>(waits).await }).await;
-        let barred = "SELECT EXISTS (SELECT FROM pg_locks b JOIN pg_locks t USING (pid) WHERE b.locktype = 'advisory'
-            AND b.mode = 'ExclusiveLock' AND b.granted AND t.relation = 'payments'::regclass AND NOT t.granted)";
+        let barred = "SELECT EXISTS (SELECT FROM pg_locks b JOIN pg_locks t USING (pid)
+            WHERE b.locktype = 'advisory' AND b.mode = 'ExclusiveLock' AND b.granted
+                AND t.relation = 'payments'::regclass AND NOT t.granted)";
         assert!(!world.value::<bool>(barred).await, "a writer that has the table can have the barrier");
         script.rollback().await.expect("rolled back");
     };

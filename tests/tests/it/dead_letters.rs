@@ -176,8 +176,8 @@ async fn dead_letters_keep_reads_on_the_source_until_someone_accepts_them() {
     coordinator.step(Phase::HybridRead, None, &()).await.expect("accepted");
 }
 
-/// 1. A row is listed. 2. Whatever sets it aside in another state has not committed that yet, when what was listed
-/// is accepted. 3. The state that is accepted is the other one.
+/// 1. A row is listed. 2. Whatever sets it aside in another state has not committed that yet, when what
+/// was listed is accepted. 3. The state that is accepted is the other one.
 #[tokio::test]
 async fn a_state_that_is_set_aside_while_the_listed_one_is_accepted_is_not_accepted() {
     let world = World::start().await;
@@ -201,8 +201,8 @@ async fn a_state_that_is_set_aside_while_the_listed_one_is_accepted_is_not_accep
     assert_eq!(world.source.count_dead_letters(LOGS).await.expect("counted"), (1, 1));
 }
 
-/// 1. More rows are open than are listed. 2. Their mark, which covers all, is shown below the list, and accepts
-/// rows that were not.
+/// 1. More rows are open than are listed. 2. Their mark, which covers all, is shown below the list, and
+/// accepts rows that were not.
 #[tokio::test]
 async fn a_list_that_shows_not_all_has_no_mark_and_shows_open_ones_first() {
     let world = World::start().await;

@@ -185,8 +185,9 @@ async fn a_batch_in_which_a_trigger_swallows_a_row_is_written_row_by_row() {
     app.shutdown().await;
 }
 
-/// 1. An application's own statement sets something for its session. 2. The session goes to another write: one
-/// that is answered before it is on disk, or as another role. What is set for the transaction alone keeps it.
+/// 1. An application's own statement sets something for its session. 2. The session goes to another write:
+/// one that is answered before it is on disk, or as another role. What is set for the transaction alone
+/// keeps it.
 #[tokio::test]
 async fn what_own_sql_has_set_for_its_session_is_no_other_writes() {
     let world = World::start().await;
@@ -197,8 +198,9 @@ async fn what_own_sql_has_set_for_its_session_is_no_other_writes() {
     let session = async || {
         let mut transaction = app.begin().await.expect("begun");
         let found: (i32, String) = sqlx::query_as(
-            "SELECT pg_backend_pid(), concat_ws(' ', current_user = session_user, current_setting('synchronous_commit'),
-                 current_setting('lock_timeout'), current_setting('search_path') = current_setting('lockstep.path'))",
+            "SELECT pg_backend_pid(), concat_ws(' ', current_user = session_user,
+                 current_setting('synchronous_commit'), current_setting('lock_timeout'),
+                 current_setting('search_path') = current_setting('lockstep.path'))",
         )
         .fetch_one(transaction.sql())
         .await

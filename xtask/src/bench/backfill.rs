@@ -321,12 +321,13 @@ fn print(report: &Report) {
     }
     let capture = report.capture;
     println!(
-        "\ncapture          {:>9.2} x a plain insert, at most {INSERT_GOAL} is wanted (median {:.0} µs instead of {:.0} µs, \
-         one row, one commit)",
+        "\ncapture          {:>9.2} x a plain insert, at most {INSERT_GOAL} is wanted \
+         (median {:.0} µs instead of {:.0} µs, one row, one commit)",
         capture.insert_ratio, capture.captured_us, capture.plain_us
     );
     println!(
-        "                 {:>9.2} x a plain update, at most {UPDATE_GOAL} is wanted (median {:.0} µs instead of {:.0} µs)",
+        "                 {:>9.2} x a plain update, at most {UPDATE_GOAL} is wanted \
+         (median {:.0} µs instead of {:.0} µs)",
         capture.update_ratio, capture.captured_update_us, capture.plain_update_us
     );
 }

@@ -151,10 +151,12 @@ fn accepting(mark: &str, table: Option<&str>) -> String {
 
 /// Refuses to accept what was not listed.
 fn not_listed(open: &OpenLetters, mark: &str, table: Option<&str>) -> anyhow::Error {
-    let (count, table) = (open.count, table.map_or_else(String::new, |name| format!(" --table {name}")));
+    let mut again = "cargo xtask dead-letters".to_owned();
+    again.extend(table.map(|name| format!(" --table {name}")));
     let message = format!(
-        "what is set aside is not what was listed with the mark {mark}: {count} rows are, and none was accepted. \
-         Look at them again with `cargo xtask dead-letters{table}`, which says how to accept these"
+        "what is set aside is not what was listed with the mark {mark}: {} rows are, and none was accepted. \
+         Look at them again with `{again}`, which says how to accept these",
+        open.count
     );
     Failure { exit: Exit::Refused, message }.into()
 }

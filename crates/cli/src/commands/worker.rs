@@ -92,7 +92,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What a worker did.
+/// Work that a worker did.
 #[derive(Serialize)]
 struct Done {
     #[serde(flatten)]

@@ -15,7 +15,6 @@ use crate::continuity;
 use crate::error::Result;
 use crate::gate::{Collector, GateResult, Observer};
 use crate::options::MigrationContext;
-use crate::uninstall::UninstallOptions;
 
 /// Segments that a table is looked through in, each by requests of its own. The embedded DynamoDB reads its
 /// whole table for each page of a segment, so an emulator has one.
@@ -37,7 +36,7 @@ const TELL_EVERY: u64 = 1_000_000;
 /// DynamoDB. A target that lost something is none of this: PostgreSQL has it.
 pub(super) async fn nothing_is_only_in_the_target(
     migration: &MigrationContext,
-    &UninstallOptions { give_up_lost, drop_target_tables, .. }: &UninstallOptions,
+    (give_up_lost, drop_target_tables): (bool, bool),
     gates: &mut Collector<'_>,
 ) -> Result<()> {
     let looked = || continuity::look(&migration.source, &migration.target, &migration.tables);

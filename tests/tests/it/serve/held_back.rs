@@ -1,5 +1,5 @@
-//! Reasons that hold a process back which the daemon does not run: told by the daemon all the same, and turned by
-//! operators where no daemon runs.
+//! Reasons that hold a process back which the daemon does not run: told by the daemon all the same, and
+//! turned by operators where no daemon runs.
 
 use std::time::Duration;
 

@@ -184,7 +184,8 @@ fn print(size: &SizeReport) {
         );
     }
     println!(
-        "  raw COPY        {:>9.0} rows/s   (one connection, binary, discarded); {:.2} of it is reached, {COPY_GOAL} is wanted",
+        "  raw COPY        {:>9.0} rows/s   (one connection, binary, discarded); \
+         {:.2} of it is reached, {COPY_GOAL} is wanted",
         size.raw_copy_rows_per_s, size.of_raw_copy
     );
     println!(
