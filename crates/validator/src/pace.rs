@@ -14,6 +14,9 @@ pub(crate) struct Pace {
     /// Rate that was configured for the run.
     configured: Option<f64>,
     state: Mutex<State>,
+    /// Held while the setting is looked at: 1. Operators have paused comparisons. 2. One begins with several
+    /// requests at once, and the first of them asks for the setting. 3. The others would go before the answer.
+    pub(crate) asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -39,7 +42,7 @@ impl Pace {
             sharers: 1,
             paused: false,
         };
-        Self { configured, state: Mutex::new(state) }
+        Self { configured, state: Mutex::new(state), asking: tokio::sync::Mutex::default() }
     }
 
     /// Tells whether it is time to look at the setting again; said to one caller.

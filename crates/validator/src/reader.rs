@@ -69,11 +69,11 @@ impl Reader {
         self.gave_up.load(Ordering::Relaxed)
     }
 
-    /// Waits until the target may be read again, at the rate that operators allow by now; not while they
-    /// have paused comparisons. While the setting
-    /// cannot be read, the one of before holds.
+    /// Waits until the target may be read again, at the rate that operators allow by now; not while they have
+    /// paused comparisons. While the setting cannot be read, the one of before holds.
     async fn paced(&self) {
         loop {
+            let asking = self.pace.asking.lock().await;
             if self.pace.is_due() {
                 if let Ok(tuning) = self.source.tuning().await {
                     self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
@@ -86,6 +86,7 @@ impl Reader {
                     self.pace.share(u32::try_from(sharers).unwrap_or(u32::MAX));
                 }
             }
+            drop(asking);
             if self.pace.wait().await {
                 return;
             }

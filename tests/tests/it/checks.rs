@@ -87,7 +87,10 @@ async fn rows_that_cannot_be_held_first_last_or_between_stop_no_check_and_are_ac
     assert_eq!(world.count(open).await, 3);
     let (code, said) = told(&world, &["dead-letters", "--acknowledge", &of_payments]).await;
     assert_eq!(code, Some(3), "that list was of others: {said}");
-    assert_eq!(mark(&said), mark(&told(&world, &["dead-letters"]).await.1));
+    assert!(
+        said.contains("`cargo xtask dead-letters`") && !said.contains("--acknowledge"),
+        "list first: {said}"
+    );
     // Without a mark, those that stand now.
     let (code, said) = told(&world, &["dead-letters", "--acknowledge"]).await;
     assert_eq!((code, world.count(open).await), (Some(0), 0), "{said}");

@@ -70,7 +70,7 @@ impl SourceProxy {
             counts: watch::Sender::default(),
             run: watch::Sender::default(),
         });
-        let socket = TcpListener::bind("127.0.0.1:0").await?;
+        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0))).listen(BACKLOG)?;
         let address = socket.local_addr()?;
         let (commands, orders) = mpsc::channel(1);
         let listener = tokio::spawn(listen(socket, address, shared.clone(), orders));
@@ -169,8 +169,10 @@ async fn listen(
                 let Some((order, done)) = order else { return };
                 match order {
                     Command::Down => {
-                        if socket.take().is_some() {
+                        // Bound before the listener is gone: in between another connection takes the port.
+                        if let Some(listening) = socket.take() {
                             kept = Some(bind(address));
+                            drop(listening);
                         }
                         connections.shutdown().await;
                     }
@@ -200,6 +202,7 @@ async fn accept(socket: Option<&TcpListener>) -> Option<io::Result<(tokio::net::
 fn bind(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("an option of every system");
+    socket.set_reuseport(true).expect("an option of every system that tests run on");
     socket.bind(address).expect("our own port is free");
     socket
 }

@@ -101,14 +101,14 @@ async fn all_killed_at_once_another_set_goes_on() {
 #[tokio::test]
 async fn one_that_stays_delivers_what_is_written_from_when_it_is_captured() {
     let world = World::start().await;
-    world.sql(&logs(1, 50)).await;
+    world.sql(&format!("{}; {}", logs(1, 50), payments(1, 50))).await;
     let stays = Worker::start(command(&world, &["worker", "--stay", "--json", "--quiet"]), "stays");
     eventually("history was moved", || async {
         let done = "SELECT bool_and(done) FROM lockstep.ranges HAVING count(DISTINCT table_name) = 2";
         world.try_value(done).await.unwrap_or(false)
     })
     .await;
-    world.sql(&payments(1, 7)).await;
+    world.sql(&payments(101, 107)).await;
     let none = "SELECT NOT EXISTS (SELECT FROM lockstep.pending)";
     eventually("no change is pending", || async { world.value::<bool>(none).await }).await;
     world.assert_converged().await;
