@@ -1,8 +1,8 @@
 //! Findings of one table. Pure.
 
 use lockstep_core::Advice::{
-    Backfill, Complete, DeadLetters, Relay, RepairState, RepairStateAtOnce, ReverseBackfill,
-    RollbackToPostgresOnly, SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
+    Backfill, Complete, DeadLetters, Relay, RepairStateAtOnce, ReverseBackfill, RollbackToPostgresOnly,
+    SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
 };
 use lockstep_core::Phase;
 
@@ -261,8 +261,8 @@ fn columns(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     } else if !unknown.is_empty() {
         let why = unknown.join("; ");
         let next = format!(
-            "run a build that knows the columns as they are, here and in applications, and then \
-             {RepairState}; or {undo}"
+            "run a build that knows the columns as they are, here and in applications, which says how to take \
+             them; or {undo}"
         );
         add(Finding::broken(format!("{what}. This build does not know it: {why}"), means, next));
     } else if let TargetSeen::There { mismatches, .. } = &table.target
