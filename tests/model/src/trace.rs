@@ -11,7 +11,7 @@ use std::fmt;
 use crate::mutation::Mutation;
 use crate::state::Phase;
 
-/// Event of the source, or, for [`Event::Put`], of the target.
+/// Event of the source, or, for [`Event::Put`], of the target while it was the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A key became pending, or its mark was raised.
@@ -25,15 +25,8 @@ pub enum Event {
     Acknowledge {
         /// Row of the model.
         key: String,
-        /// Item of the row; `None` where the target can hold none.
-        place: Option<String>,
         /// The version of the mark that went.
         version: i64,
-    },
-    /// A row was set aside, as none that the target can hold.
-    SetAside {
-        /// Row of the model.
-        key: String,
     },
     /// An intent of a strict write.
     Intend {
@@ -51,17 +44,13 @@ pub enum Event {
     },
     /// The phase changed.
     Flip(Phase),
-    /// The target has answered a put: it has this state of the item, or a newer one.
+    /// An acknowledged write of DynamoOnly.
     Put {
         /// Item of the model.
         place: String,
-        /// Version of the state.
+        /// Version of the mark.
         version: i64,
-        /// Whether an application has put it as the truth, and it was applied.
-        is_truth: bool,
     },
-    /// Writes of DynamoOnly are about to be stopped: what was put before is to be fed before the way back.
-    Pause,
     /// The reverse feed took a record, or read an item again.
     Feed {
         /// Item of the model.
@@ -106,20 +95,10 @@ impl fmt::Display for Refused {
 struct Replay {
     pending: BTreeMap<String, i64>,
     intents: BTreeSet<(String, i64)>,
-    /// The newest state of each item that the target is known to have, or to have outrun.
-    delivered: BTreeMap<String, i64>,
-    /// The newest state of each item that the feed has taken.
-    fed: BTreeMap<String, i64>,
     /// Items that were put in DynamoOnly and have not been fed.
     unfed: BTreeMap<String, i64>,
-    /// Those of the last moment at which writes were stopped; `None` where they were not since DynamoOnly
-    /// began.
-    stopped: Option<BTreeMap<String, i64>>,
-    phase: Option<Phase>,
     /// Intents that the transaction at hand settled, and marks as they were before it.
     settled: BTreeMap<String, i64>,
-    /// Rows that the transaction at hand has set aside.
-    aside: BTreeSet<String>,
     transaction: Option<u64>,
 }
 
@@ -144,15 +123,16 @@ impl Replay {
     fn apply(&mut self, one: &Happened) -> Result<(), (Mutation, String)> {
         if self.transaction.replace(one.transaction) != Some(one.transaction) {
             self.settled.clear();
-            self.aside.clear();
         }
         match &one.event {
             Event::Mark { key, version } => self.mark(key, *version),
-            Event::Acknowledge { key, place, version } => self.acknowledge(key, place.as_ref(), *version),
-            Event::SetAside { key } => {
-                self.aside.insert(key.clone());
-                Ok(())
-            }
+            Event::Acknowledge { key, version } => match self.pending.remove(key) {
+                Some(now) if now > *version => Err((
+                    Mutation::AcknowledgeAnyVersion,
+                    format!("{key} was pending at {now}, not at {version}"),
+                )),
+                _ => Ok(()),
+            },
             Event::Intend { key, repair } => {
                 self.intents.insert((key.clone(), *repair));
                 Ok(())
@@ -163,58 +143,20 @@ impl Replay {
                 *highest = (*highest).max(*repair);
                 Ok(())
             }
-            Event::Flip(to) => self.flip(*to),
-            Event::Put { place, version, is_truth } => {
-                raise(&mut self.delivered, place, *version);
-                // The feed may be quicker than who looks at the answer.
-                if *is_truth && self.fed.get(place).is_none_or(|fed| fed < version) {
-                    raise(&mut self.unfed, place, *version);
-                }
-                Ok(())
-            }
-            Event::Pause => {
-                self.stopped = Some(self.unfed.clone());
+            Event::Flip(Phase::DynamoOnly) => self.there(),
+            Event::Flip(_) => self.back(),
+            Event::Put { place, version } => {
+                let newest = self.unfed.entry(place.clone()).or_insert(*version);
+                *newest = (*newest).max(*version);
                 Ok(())
             }
             Event::Feed { place, version } => {
-                raise(&mut self.fed, place, *version);
-                for waiting in [Some(&mut self.unfed), self.stopped.as_mut()].into_iter().flatten() {
-                    waiting.retain(|item, put| item != place || *put > *version);
+                if self.unfed.get(place).is_some_and(|put| put <= version) {
+                    self.unfed.remove(place);
                 }
                 Ok(())
             }
             Event::Position | Event::ReadAgain => Ok(()),
-        }
-    }
-
-    /// A mark goes once its state, or a newer one, is in the target (I1), and no mark that was raised
-    /// meanwhile.
-    fn acknowledge(
-        &mut self,
-        key: &str,
-        place: Option<&String>,
-        version: i64,
-    ) -> Result<(), (Mutation, String)> {
-        self.pending.remove(key);
-        let Some(place) = place.filter(|_| !self.aside.contains(key)) else { return Ok(()) };
-        match self.delivered.get(place) {
-            Some(delivered) if *delivered >= version => Ok(()),
-            delivered => {
-                let why = format!("{key} went at {version}, and what was delivered of it is {delivered:?}");
-                Err((Mutation::AcknowledgeAnyVersion, why))
-            }
-        }
-    }
-
-    fn flip(&mut self, to: Phase) -> Result<(), (Mutation, String)> {
-        let from = self.phase.replace(to);
-        match (from, to) {
-            (_, Phase::DynamoOnly) => {
-                self.stopped = None;
-                self.there()
-            }
-            (Some(Phase::DynamoOnly), _) => self.back(),
-            _ => Ok(()),
         }
     }
 
@@ -241,22 +183,13 @@ impl Replay {
     }
 
     fn back(&self) -> Result<(), (Mutation, String)> {
-        let Some(stopped) = &self.stopped else {
-            return Err((Mutation::FlipBackUnpaused, "writes were not stopped".to_owned()));
-        };
-        match stopped.first_key_value() {
+        match self.unfed.first_key_value() {
             Some((place, version)) => {
                 Err((Mutation::FlipBackUndrained, format!("{place} at {version} was not fed")))
             }
             None => Ok(()),
         }
     }
-}
-
-/// Notes a version of an item, unless a higher one is known.
-fn raise(known: &mut BTreeMap<String, i64>, place: &str, version: i64) {
-    let newest = known.entry(place.to_owned()).or_insert(version);
-    *newest = (*newest).max(version);
 }
 
 #[cfg(test)]
@@ -279,11 +212,7 @@ mod tests {
     }
 
     fn gone(version: i64) -> Event {
-        Event::Acknowledge { key: "a".into(), place: Some("i".into()), version }
-    }
-
-    fn delivered(version: i64) -> Event {
-        Event::Put { place: "i".into(), version, is_truth: false }
+        Event::Acknowledge { key: "a".into(), version }
     }
 
     fn intend() -> Event {
@@ -295,7 +224,7 @@ mod tests {
     }
 
     fn put(version: i64) -> Event {
-        Event::Put { place: "i".into(), version, is_truth: true }
+        Event::Put { place: "i".into(), version }
     }
 
     fn feed(version: i64) -> Event {
@@ -304,21 +233,11 @@ mod tests {
 
     #[test]
     fn a_run_of_the_protocol_there_and_back_is_accepted() {
-        let there = [
-            (1, mark(5)),
-            (0, delivered(5)),
-            (2, gone(5)),
-            (3, intend()),
-            (4, settle()),
-            (4, mark(6)),
-            (0, delivered(6)),
-            (5, gone(6)),
-        ];
+        let there = [(1, mark(5)), (2, gone(5)), (3, intend()), (4, settle()), (4, mark(6)), (5, gone(6))];
         let back = [
             (6, Event::Flip(Phase::DynamoOnly)),
             (0, put(20)),
             (0, put(21)),
-            (10, Event::Pause),
             (7, feed(21)),
             (7, Event::Position),
             (8, feed(21)),
@@ -348,31 +267,14 @@ mod tests {
 
     #[test]
     fn m25_a_flip_back_over_a_write_that_was_not_fed_is_refused() {
-        let (there, back) = ((1, Event::Flip(Phase::DynamoOnly)), (4, Event::Flip(Phase::HybridRead)));
-        let (pause, fed) = ((3, Event::Pause), |version| [(2, feed(version)), (2, Event::Position)]);
-        let [row, position] = fed(20);
-        let older = [there.clone(), (0, put(21)), row, position, pause.clone(), back.clone()];
+        let back = (3, Event::Flip(Phase::HybridRead));
+        let older = [(0, put(21)), (2, feed(20)), (2, Event::Position), back.clone()];
         assert_eq!(rule(&older), Some(Mutation::FlipBackUndrained));
-        assert_eq!(
-            rule(&[there.clone(), (0, put(21)), pause.clone(), back.clone()]),
-            Some(Mutation::FlipBackUndrained)
-        );
-        let [row, position] = fed(21);
-        // Behind the pause, and before its answer was looked at.
-        let whole = [there.clone(), pause.clone(), row, position, (0, put(21)), back.clone()];
-        assert_eq!(rule(&whole), None);
-        // What lands later is not acknowledged, and the feed marks it.
-        assert_eq!(rule(&[there.clone(), pause, (0, put(21)), back.clone()]), None);
-        assert_eq!(rule(&[there, back]), Some(Mutation::FlipBackUnpaused));
+        assert_eq!(rule(&[(0, put(21)), back]), Some(Mutation::FlipBackUndrained));
     }
 
     #[test]
     fn m2_a_mark_that_was_raised_meanwhile_is_not_taken_out() {
-        let raised = [(1, mark(5)), (0, delivered(5)), (2, mark(7)), (3, gone(7))];
-        assert_eq!(rule(&raised), Some(Mutation::AcknowledgeAnyVersion));
-        assert_eq!(rule(&[(1, mark(5)), (2, gone(5))]), Some(Mutation::AcknowledgeAnyVersion));
-        assert_eq!(rule(&[(1, mark(5)), (0, delivered(9)), (2, gone(5))]), None, "a newer state is there");
-        let aside = (2, Event::SetAside { key: "a".into() });
-        assert_eq!(rule(&[(1, mark(5)), aside, (2, gone(5))]), None);
+        assert_eq!(rule(&[(1, mark(5)), (2, mark(7)), (3, gone(5))]), Some(Mutation::AcknowledgeAnyVersion));
     }
 }

@@ -14,7 +14,6 @@ use super::own_streams;
 use super::partial::Split;
 use super::proxy::{Shared, lock};
 use super::rules::{Checksum, Effect};
-use super::written;
 
 /// Sees one call through. The connection it came on waits at the other end of `reply`, and is cut if that is
 /// dropped.
@@ -129,16 +128,7 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
 
 /// The emulator's answer, or `None` (counted) if it has none.
 async fn forward(shared: &Shared, call: &Call, body: Option<Bytes>) -> Option<Answer> {
-    let is_recorded = lock(&shared.written).is_some();
-    let sent = body.clone().unwrap_or_else(|| call.body.clone());
     let answer = shared.upstream.forward(call, body).await;
-    if let (true, Ok(answer)) = (is_recorded, &answer) {
-        let Ok(said) = answer.body().clone().collect().await;
-        let written = written::of(call, &sent, answer.status(), &said.to_bytes());
-        if let Some(kept) = &mut *lock(&shared.written) {
-            kept.extend(written);
-        }
-    }
     shared.counts.send_modify(|counts| match answer {
         Ok(_) => counts.forwarded += 1,
         Err(_) => counts.upstream_failures += 1,

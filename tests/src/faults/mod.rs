@@ -44,7 +44,6 @@ mod proxy;
 pub mod rules;
 pub mod source;
 mod upstream;
-mod written;
 
 #[cfg(test)]
 mod tests;
@@ -55,4 +54,3 @@ pub use gate::Gate;
 pub use importer::{ImportRules, ImportServer};
 pub use proxy::FaultProxy;
 pub use rules::Rule;
-pub use written::Written;

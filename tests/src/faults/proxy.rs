@@ -21,7 +21,6 @@ use super::counts::{Counts, Recorded, Recorder};
 use super::fault::FaultKind;
 use super::rules::{Rule, Script};
 use super::upstream::{BODY_BYTES_MAX, BoxError, Upstream};
-use super::written::Written;
 
 /// A proxy between the AWS SDK and an emulator. Without rules it forwards what it is sent.
 ///
@@ -41,8 +40,6 @@ pub(super) struct Shared {
     pub(super) upstream: Upstream,
     pub(super) script: Mutex<Script>,
     pub(super) recorder: Mutex<Recorder>,
-    /// `None` while none are kept.
-    pub(super) written: Mutex<Option<Vec<Written>>>,
     pub(super) counts: watch::Sender<Counts>,
     // `None` once the proxy has gone: nothing is begun any more.
     calls: Mutex<Option<JoinSet<()>>>,
@@ -62,7 +59,6 @@ impl FaultProxy {
             upstream,
             script: Mutex::default(),
             recorder: Mutex::default(),
-            written: Mutex::default(),
             counts: watch::Sender::default(),
             calls: Mutex::new(Some(JoinSet::new())),
         });
@@ -118,16 +114,6 @@ impl FaultProxy {
     /// The calls kept so far, in the order they came in.
     pub fn recorded(&self) -> Vec<Recorded> {
         lock(&self.shared.recorder).kept.clone()
-    }
-
-    /// Keeps each put that the emulator answers from now on.
-    pub fn record_writes(&self) {
-        *lock(&self.shared.written) = Some(Vec::new());
-    }
-
-    /// Returns the puts that the emulator has answered since, in the order of its answers.
-    pub fn writes(&self) -> Vec<Written> {
-        lock(&self.shared.written).clone().unwrap_or_default()
     }
 
     /// Stops listening, cuts all connections, drops the calls under way, and returns when all of that is
