@@ -14,8 +14,9 @@ pub(crate) struct Pace {
     /// Rate that was configured for the run.
     configured: Option<f64>,
     state: Mutex<State>,
-    /// Held while the setting is looked at: 1. Operators have paused comparisons. 2. One begins with several
-    /// requests at once, and the first of them asks for the setting. 3. The others would go before the answer.
+    /// Held while the setting is looked at: 1. Operators have paused comparisons. 2. One begins with
+    /// several requests at once, and the first of them asks for the setting. 3. The others would go before
+    /// the answer.
     pub(crate) asking: tokio::sync::Mutex<()>,
 }
 
