@@ -62,6 +62,7 @@ impl SourceProxy {
     /// # Errors
     ///
     /// If no port is free.
+    #[expect(clippy::unused_async, reason = "it is started as the proxy before the target is")]
     pub async fn start(server: SocketAddr) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             server,
