@@ -42,7 +42,7 @@ pub struct SizeReport {
     pub raw_copy_rows_per_s: f64,
     /// Items a second of downloading the same pages and forgetting them.
     pub raw_pages_rows_per_s: f64,
-    /// The comparison of equal sides as a part of the raw `COPY`; at least [`COPY_GOAL`] is wanted.
+    /// The comparison of equal sides as a part of the raw `COPY`; at least 0.65 is wanted (R56).
     pub of_raw_copy: f64,
     /// The same of whichever limit is slower, the `COPY` or the pages.
     pub of_slower_limit: f64,
