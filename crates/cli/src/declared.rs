@@ -123,8 +123,7 @@ impl Declared {
     }
 }
 
-/// Returns what is wrong where rows were captured already under another declaration, or by a key whose
-/// columns
+/// Returns what is wrong where rows were captured already under another declaration, or by a key whose columns
 /// are others by now.
 ///
 /// Told here, because keys of another type do not even reach the gates: DynamoDB refuses the first read by

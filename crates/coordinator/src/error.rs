@@ -177,21 +177,21 @@ pub(crate) async fn require_shape_now(
     Ok(now)
 }
 
-/// Returns the error of a reading that failed: what became of the table, where that is why. 1. A column
-/// that is
-/// read was dropped. 2. PostgreSQL says that it does not exist, and not what leads on.
-pub(crate) async fn of_the_shape(
+/// Reads something of a table. Where that fails because of what became of the table, the error says so: 1. A
+/// column that is read was dropped. 2. PostgreSQL says that it does not exist, and not what leads on.
+pub(crate) async fn read_of_the_shape<T>(
     source: &Source,
     binding: &TableBinding,
     captured: &str,
-    error: lockstep_core::Error,
-) -> CoordinatorError {
-    if error.kind == lockstep_core::Kind::Misconfigured
-        && let Err(shape) = require_shape_now(source, binding, captured).await
-    {
-        return shape;
+    reading: impl Future<Output = lockstep_core::Result<T>>,
+) -> Result<T> {
+    match reading.await {
+        Err(error) if error.kind == lockstep_core::Kind::Misconfigured => {
+            require_shape_now(source, binding, captured).await?;
+            Err(error.into())
+        }
+        read => Ok(read?),
     }
-    error.into()
 }
 
 /// Refuses a table that has a column which this build does not know as it is, and which the migration has
@@ -204,8 +204,7 @@ fn require_known(binding: &TableBinding, now: &str) -> Result<()> {
     let doing = format!("reading {}", binding.relation);
     let message = format!(
         "the migration has taken {}, which this build does not know, and each row would go without it; \
-         run the build \
-         that the table is of now (a declared table is read again at each start)",
+         run the build that the table is of now (a declared table is read again at each start)",
         unknown.join(" and ")
     );
     Err(lockstep_core::Error::source(lockstep_core::Kind::Misconfigured, doing, message).into())

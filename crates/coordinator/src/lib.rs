@@ -116,7 +116,7 @@ pub use options::{
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use outage::Outage;
 pub use plan::{Range, load_path, split};
-pub use progress::{Progress, TableProgress};
+pub use progress::{Progress, TableProgress, each_once};
 pub use records::refuse_a_second;
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};

@@ -63,13 +63,7 @@ impl Progress {
 
     /// Returns why nothing moves, or why it moves no faster, each reason once.
     pub(crate) fn held_back_by(&self) -> Option<String> {
-        let mut reasons: Vec<String> = Vec::new();
-        for why in self.tables.iter().filter_map(|table| table.pause_reason().or_else(|| table.slowed_by())) {
-            if !reasons.contains(&why) {
-                reasons.push(why);
-            }
-        }
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+        each_once(self.tables.iter().filter_map(TableProgress::held_back_by))
     }
 
     pub(crate) fn of(&self, name: &str) -> &TableProgress {
@@ -86,7 +80,23 @@ macro_rules! getters {
     };
 }
 
+/// Joins reasons, each of them once; `None` where there is none.
+pub fn each_once(reasons: impl Iterator<Item = String>) -> Option<String> {
+    let mut once: Vec<String> = Vec::new();
+    for why in reasons {
+        if !once.contains(&why) {
+            once.push(why);
+        }
+    }
+    (!once.is_empty()).then(|| once.join("; "))
+}
+
 impl TableProgress {
+    /// Returns why nothing of the table moves, or why it moves no faster.
+    pub fn held_back_by(&self) -> Option<String> {
+        self.pause_reason().or_else(|| self.slowed_by())
+    }
+
     getters! {
         /// Rows the backfill expects to read, by the planner's estimate.
         rows_expected,

@@ -195,7 +195,7 @@ pub(crate) fn judge(
         );
         found.add("latency_budget", Severity::Warning, message);
     }
-    if let Some(held) = held_back.filter(|held| limits.is_bloated(held)) {
+    if let Some(held) = held_back.filter(|held| held.is_bloated(limits.pending_dead)) {
         found.add("pending_bloat", Severity::Warning, bloat(held));
     }
     if let Some(back) = stepped_back

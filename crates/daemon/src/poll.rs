@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use lockstep_coordinator::{CoordinatorError, Status, status, status_of_source};
+use lockstep_coordinator::{CoordinatorError, Status, TableProgress, each_once, status, status_of_source};
 use lockstep_core::settings::{LATENCY_MS_MAX, PAUSE, PENDING_DEAD_MAX, SPEND_CAP_USD};
 use lockstep_core::{Kind, Phase, Side};
 use lockstep_postgres::{Glance, SettingRow};
@@ -184,9 +184,8 @@ impl Reader {
         Thresholds { pending_dead: pending_dead.unwrap_or(self.limits.pending_dead), ..self.limits.clone() }
     }
 
-    /// Returns the number that operators have set under this name.
     fn set(&self, name: &str) -> Option<f64> {
-        self.shared.settings.borrow().iter().find(|row| row.name == name)?.value.as_f64()
+        number(&self.shared.settings.borrow(), name)
     }
 
     /// Returns the stores that answer more slowly than operators have set.
@@ -338,7 +337,7 @@ impl Reader {
         if let Ok(rows) = source.counted(Duration::from_secs(3_600)).await {
             self.shared.counted.send_replace(Some(Counted::of(&rows)));
         }
-        let set = settings.iter().find(|row| row.name == SPEND_CAP_USD).and_then(|row| row.value.as_f64());
+        let set = number(settings, SPEND_CAP_USD);
         if let Ok(rows) = source.spent().await {
             let cap = set.or(monitor.serve.spend_cap());
             let spend = Spend::of(&rows, Some(status), &monitor.prices, cap);
@@ -397,7 +396,7 @@ impl Reader {
             let progress = self.shared.progress.tables.iter().find(|progress| progress.name == table.name);
             let eta = self.copying.entry(table.name.clone()).or_default().note(now, table);
             // Of this process, which delivers, and of those that copy.
-            let own = progress.and_then(|progress| progress.pause_reason().or_else(|| progress.slowed_by()));
+            let own = progress.and_then(TableProgress::held_back_by);
             rates.push(RateView {
                 table: table.name.clone(),
                 relayed_per_s,
@@ -413,16 +412,15 @@ impl Reader {
     }
 }
 
+/// Returns the number that operators have set under this name.
+fn number(settings: &[SettingRow], name: &str) -> Option<f64> {
+    settings.iter().find(|row| row.name == name)?.value.as_f64()
+}
+
 /// Returns why a table moves no faster: what each process says that delivers or copies it, once.
 fn slowed_by(own: Option<String>, status: &Status, table: &str) -> Option<String> {
     let copy = status.workers.iter().filter(|worker| worker.is_live() && worker.moves(table));
-    let mut reasons: Vec<String> = Vec::new();
-    for why in own.into_iter().chain(copy.filter_map(|worker| worker.slowed_by.clone())) {
-        if !reasons.contains(&why) {
-            reasons.push(why);
-        }
-    }
-    (!reasons.is_empty()).then(|| reasons.join("; "))
+    each_once(own.into_iter().chain(copy.filter_map(|worker| worker.slowed_by.clone())))
 }
 
 /// Tells whether a glance at PostgreSQL says enough. In DynamoOnly things happen that PostgreSQL knows

@@ -1,8 +1,7 @@
 //! Rules that every row keeps, and sums that both sides agree on, as a declaration has them.
 //!
 //! A rule is one condition on one column, as a CHECK has it: where the column is NULL it is not broken,
-//! unless
-//! it says `is not null`.
+//! unless it says `is not null`.
 
 use std::cmp::Ordering;
 

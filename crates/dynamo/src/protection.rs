@@ -30,32 +30,26 @@ impl Protection {
         .into_iter()
         .flatten()
         .collect();
-        let lacks = match (self.deletion, self.recovery != Some(false)) {
-            (true, true) => return None,
-            (false, true) => "one call deletes it",
-            (true, false) => "it cannot be restored as it was a moment ago",
-            (false, false) => "one call deletes it, and it cannot be restored as it was a moment ago",
-        };
+        let lacks = self.lacks(Some(true))?;
         Some(format!("{lacks}: set {} and prepare again", keys.join(" and ")))
     }
-}
 
-impl Protection {
     /// Returns what is not proven to be on, in words; `None` where both are. An endpoint that does not say is
     /// no proof: the caller is about to give up the only other copy.
-    pub fn unproven(self) -> Option<&'static str> {
-        match (self.deletion, self.recovery) {
-            (true, Some(true)) => None,
-            (false, Some(true)) => Some("one call deletes it"),
-            (true, Some(false)) => Some("it cannot be restored as it was a moment ago"),
-            (true, None) => Some("the endpoint does not say that it can be restored"),
-            (false, Some(false)) => {
-                Some("one call deletes it, and it cannot be restored as it was a moment ago")
-            }
-            (false, None) => {
-                Some("one call deletes it, and the endpoint does not say that it can be restored")
-            }
-        }
+    pub fn unproven(self) -> Option<String> {
+        self.lacks(None)
+    }
+
+    /// Returns what is not on, in words, where an endpoint that does not say counts as `silent`.
+    fn lacks(self, silent: Option<bool>) -> Option<String> {
+        let recovery = match self.recovery.or(silent) {
+            Some(true) => None,
+            Some(false) => Some("it cannot be restored as it was a moment ago"),
+            None => Some("the endpoint does not say that it can be restored"),
+        };
+        let lacks: Vec<&str> =
+            (!self.deletion).then_some("one call deletes it").into_iter().chain(recovery).collect();
+        (!lacks.is_empty()).then(|| lacks.join(", and "))
     }
 }
 

@@ -1,20 +1,17 @@
 //! Marking the rows of a table whose columns are others, so that a relay brings them: those that have a value
 //! in a column which was added, or all of them.
 //!
-//! 1. A column is added, and builds that know it are deployed one by one. 2. An older one puts a row that
-//! has a
-//! value there already, and delivers it at once, without it; its mark goes. 3. The column is taken. The item
+//! 1. A column is added, and builds that know it are deployed one by one. 2. An older one puts a row that has
+//! a value there already, and delivers it at once, without it; its mark goes. 3. The column is taken. The item
 //! lacks the value, nothing says so, and a put of the older build may still be on its way. So each such row
-//! is
-//! marked in the epoch that began when the column was taken: whatever was sent before loses to that.
+//! is marked in the epoch that began when the column was taken: whatever was sent before loses to that.
 
 use lockstep_core::{Doing, Error, Kind, Phase, Result};
-use sqlx::AssertSqlSafe;
 
 use super::barrier::limit_lock_waits;
 use super::binding::quote_identifier;
-use super::take_in::{LOCK_TIMEOUT, ROWS_AT_ONCE, marking};
-use super::{BARRIER, KeyBound, Source, TableBinding, lock_tries, read_control};
+use super::take_in::{LOCK_TIMEOUT, LOCKED, ROWS_AT_ONCE, mark_next, try_shared};
+use super::{KeyBound, Source, TableBinding, lock_tries};
 
 const DOING: &str = "marking the rows of a table whose columns are others";
 
@@ -50,26 +47,12 @@ impl Source {
     ) -> Result<Vec<KeyBound>> {
         let mut transaction = self.begin(DOING).await?;
         limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
-        let entered: bool = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
-            .bind(BARRIER.0)
-            .bind(BARRIER.1)
-            .fetch_one(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        if !entered {
-            return Err(Error::source(Kind::Busy, DOING, "a step holds the barrier"));
-        }
-        if read_control(&mut transaction).await?.phase == Phase::DynamoOnly {
+        if try_shared(&mut transaction, DOING).await?.phase == Phase::DynamoOnly {
             return Err(Error::source(Kind::Refused, DOING, "DynamoDB is the truth by now"));
         }
-        let (relation, lock) = (binding.relation.sql(), "FOR NO KEY UPDATE OF s");
-        let sql = marking(binding, &relation, (after, has), ROWS_AT_ONCE, lock);
-        let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .persistent(false)
-            .bind(binding.name())
-            .fetch_all(&mut *transaction)
-            .await
-            .doing(DOING)?;
+        let (relation, page) = (binding.relation.sql(), (ROWS_AT_ONCE, LOCKED));
+        let places =
+            mark_next(&mut transaction, binding, &relation, (after, has), page).await.doing(DOING)?;
         transaction.commit().await.doing(DOING)?;
         Ok(places)
     }

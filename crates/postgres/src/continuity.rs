@@ -101,8 +101,7 @@ impl Source {
             Ok(None) => Ok(None),
             Ok(Some((known_server, known_version, version, server, contradicts, was, is))) => {
                 let contradicted = if contradicts { self.contradicted().await? } else { Vec::new() };
-                let two = was.filter(|was| *was != is).map(|was| Elsewhere { was, is });
-                let (known_server, server) = told_apart(known_server, server, two);
+                let (known_server, server) = told_apart(known_server, server, Elsewhere::of(was, is));
                 let (known_version, version) = (Version(known_version), Version(version));
                 Ok(Some(SourceContinuity { known_server, server, known_version, version, contradicted }))
             }

@@ -159,10 +159,8 @@ impl Adopted {
     }
 
     /// As [`Adopted::decided_otherwise`], but for what is said of columns other than `stayed`. 1. A column
-    /// `ttl` is added, which is called as an attribute of Lockstep's. 2. Its
-    /// declaration gives it another one, and no other declaration of it can be read. 3. That setting is not
-    /// one
-    /// to be put back.
+    /// `ttl` is added, which is called as an attribute of Lockstep's. 2. Its declaration gives it another one,
+    /// and no other declaration of it can be read. 3. That setting is not one to be put back.
     fn decided_otherwise_of(&self, binding: &TableBinding, stayed: &[&str]) -> Vec<String> {
         let of = |layout: &str| match declared(layout) {
             Some(layout) => Value::Object(said_of(layout, stayed)).to_string(),
@@ -178,10 +176,8 @@ impl Adopted {
         (!unknown.is_empty()).then(|| {
             format!(
                 "{}: the migration has taken {}, which this process does not know, and what it writes \
-                 would not have \
-                 it; run the build that the table is of (a declared table is read again at each start). \
-                  Where the \
-                 table has changed since then, {RepairState} takes it as it is now",
+                 would not have it; run the build that the table is of (a declared table is read again at \
+                 each start). Where the table has changed since then, {RepairState} takes it as it is now",
                 binding.name(),
                 unknown.join(" and ")
             )

@@ -70,7 +70,7 @@ const SET_ASIDE_TRIES: u32 = 20;
 
 const LISTING: &str = "listing dead letters";
 
-/// Returns the dead letters of a table, as [`Source::dead_letters`] does.
+/// Returns the dead letters of a table, as [`Source::dead_letters`] does. By `to_jsonb`, as [`is_letter_sql`].
 pub(crate) async fn letters(
     connection: &mut PgConnection,
     table: &str,
@@ -237,9 +237,6 @@ impl Source {
             .doing("setting a mark aside")?;
         Ok(())
     }
-
-    // By `to_jsonb`, here and where they are counted: commands that only read also read the schema of an
-    // older Lockstep, which has no such columns.
 
     /// Returns the dead letters of a table, at most `limit`: those first that no operator has acknowledged, and
     /// of either the oldest.

@@ -18,6 +18,13 @@ pub struct Elsewhere {
     pub is: String,
 }
 
+impl Elsewhere {
+    /// Two databases; `None` where both are one, and where the schema does not tell.
+    pub(crate) fn of(was: Option<String>, is: String) -> Option<Self> {
+        was.filter(|was| *was != is).map(|was| Self { was, is })
+    }
+}
+
 impl Source {
     /// Returns both names where this is another database than the one that schema `lockstep` is of. `None`
     /// where it is that one, and where the schema is not there or does not tell.
@@ -36,8 +43,7 @@ impl Source {
             Err(error) if error.is_missing_table() => None,
             found => found?,
         };
-        let two = found.and_then(|(was, is)| Some(Elsewhere { was: was?, is }));
-        Ok(two.filter(|two| two.was != two.is))
+        Ok(found.and_then(|(was, is)| Elsewhere::of(was, is)))
     }
 
     /// Refuses a database that schema `lockstep` was not made in: what an application writes there would go

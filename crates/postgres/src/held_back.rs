@@ -19,6 +19,18 @@ pub struct HeldBack {
     pub for_s: Option<f64>,
 }
 
+impl HeldBack {
+    /// Number of marks that are gone from which on a look at the pending set takes longer for them than for
+    /// what is there: it reads past them in a tenth of a second.
+    pub const DEAD: i64 = 200_000;
+
+    /// Tells whether those that are gone are in the way, from `dead` of them on; of a set in which a tenth of them
+    /// wait, they are what is to be expected.
+    pub fn is_bloated(&self, dead: i64) -> bool {
+        self.dead >= dead && self.dead / 10 > self.live
+    }
+}
+
 impl Source {
     /// Returns what autovacuum has not taken out of the pending set, and for whom it is kept.
     ///

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockstep_core::{Doing, Error, Kind, Phase, Result};
+use lockstep_core::{Control, Doing, Error, Kind, Phase, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
@@ -124,28 +124,13 @@ impl Source {
             }
             let mut transaction = self.begin(doing).await?;
             limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
-            let entered: bool =
-                sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
-                    .bind(BARRIER.0)
-                    .bind(BARRIER.1)
-                    .fetch_one(&mut *transaction)
-                    .await
-                    .doing(doing)?;
-            if !entered {
-                return Err(Error::source(Kind::Busy, doing, "a step holds the barrier"));
-            }
-            if read_control(&mut transaction).await?.phase == Phase::DynamoOnly {
+            if try_shared(&mut transaction, doing).await?.phase == Phase::DynamoOnly {
                 return Ok(false);
             }
             let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(true) };
-            let (only, lock) = (format!("ONLY {relation}"), "FOR NO KEY UPDATE OF s");
-            let sql = marking(binding, &only, (after.as_ref(), None), ROWS_AT_ONCE, lock);
-            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
-                .persistent(false)
-                .bind(binding.name())
-                .fetch_all(&mut *transaction)
-                .await
-                .doing(doing)?;
+            let (only, from) = (format!("ONLY {relation}"), (after.as_ref(), None));
+            let places = mark_next(&mut transaction, binding, &only, from, (ROWS_AT_ONCE, LOCKED)).await;
+            let places = places.doing(doing)?;
             transaction.commit().await.doing(doing)?;
             let all = places.len();
             match places.into_iter().next_back() {
@@ -212,14 +197,9 @@ impl Source {
                 );
                 return Ok(());
             }
-            let only = format!("ONLY {relation}");
-            let sql = marking(binding, &only, (after.as_ref(), None), KEYS_AT_ONCE, "");
-            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
-                .persistent(false)
-                .bind(binding.name())
-                .fetch_all(&mut *transaction)
-                .await
-                .doing(doing)?;
+            let (only, from) = (format!("ONLY {relation}"), (after.as_ref(), None));
+            let places = mark_next(&mut transaction, binding, &only, from, (KEYS_AT_ONCE, "")).await;
+            let places = places.doing(doing)?;
             transaction.commit().await.doing(doing)?;
             let all = places.len();
             match places.into_iter().next_back() {
@@ -230,21 +210,42 @@ impl Source {
     }
 }
 
-/// Marks the keys of rows of `relation` after a key, of those that a condition holds for, as the capture
-/// function does, and returns their primary keys in order.
-pub(super) fn marking(
+/// Takes the barrier shared until the transaction ends, unless a phase change holds it or waits for it, and
+/// returns the phase that holds from here on.
+///
+/// # Errors
+/// [`Kind::Busy`] where one does; the driver's.
+pub(super) async fn try_shared(transaction: &mut PgConnection, doing: &str) -> Result<Control> {
+    let entered: bool = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
+        .bind(BARRIER.0)
+        .bind(BARRIER.1)
+        .fetch_one(&mut *transaction)
+        .await
+        .doing(doing)?;
+    if !entered {
+        return Err(Error::source(Kind::Busy, doing, "a step holds the barrier"));
+    }
+    read_control(transaction).await
+}
+
+/// Lock of rows that are marked while writers go on.
+pub(super) const LOCKED: &str = "FOR NO KEY UPDATE OF s";
+
+/// Marks the keys of the next rows of `relation` after a key, of those that a condition holds for, as the
+/// capture function does, and returns their primary keys in order.
+pub(super) async fn mark_next(
+    connection: &mut PgConnection,
     binding: &TableBinding,
     relation: &str,
     (after, condition): (Option<&KeyBound>, Option<&str>),
-    rows_max: usize,
-    lock: &str,
-) -> String {
+    (rows_max, lock): (usize, &str),
+) -> std::result::Result<Vec<KeyBound>, sqlx::Error> {
     let key = binding.primary_key_sql("s");
     let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
     let after = after.map(|bound| format!("({key}) > ({})", bound_sql(binding, bound)));
     let of = condition.map(str::to_owned).into_iter().chain(after).collect::<Vec<_>>().join(" AND ");
     let filter = if of.is_empty() { of } else { format!(" WHERE {of}") };
-    format!(
+    let sql = format!(
         "WITH rows AS MATERIALIZED (
              SELECT {} AS key, ARRAY[{texts}] AS place FROM {relation} AS s{filter} ORDER BY {key} LIMIT
                  {rows_max} {lock}),
@@ -255,7 +256,9 @@ pub(super) fn marking(
          SELECT place FROM rows",
         binding.key_sql("s"),
         digest_sql("key"),
-    )
+    );
+    let marked = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(binding.name());
+    marked.fetch_all(connection).await
 }
 
 /// Tells whether a partition that went is of a role that is trusted with the moved table, and has the columns

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep_coordinator::{MigrationContext, Progress, RelaySummary, RelayUntil, Spent};
 use lockstep_core::Error as StoreError;
-use lockstep_postgres::{CaptureState, Source};
+use lockstep_postgres::CaptureState;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::board;
@@ -116,7 +116,7 @@ async fn relay_once_captured(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> anyhow::Result<RelaySummary> {
-    if !is_captured(&migration.source, migration).await? {
+    if !is_captured(migration).await? {
         return Ok(RelaySummary::default());
     }
     deliver(migration, RelayUntil::Cancelled, progress, stop).await
@@ -145,7 +145,8 @@ async fn deliver(
 }
 
 /// Tells whether the backfill has put capture on every table.
-async fn is_captured(source: &Source, migration: &MigrationContext) -> Result<bool, StoreError> {
+async fn is_captured(migration: &MigrationContext) -> Result<bool, StoreError> {
+    let source = &migration.source;
     if !source.has_schema().await? {
         return Ok(false);
     }

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::cut;
 use super::piece::Piece;
 use super::table::TableRun;
-use crate::error::{CoordinatorError, Result, of_the_shape, require_shape_now};
+use crate::error::{CoordinatorError, Result, read_of_the_shape, require_shape_now};
 
 /// Rows, and a moment before the snapshot that they are of: what is put of them later outlives an insert that
 /// leaves in time.
@@ -55,10 +55,7 @@ impl TableRun {
         let (source, binding) = (&self.migration.source, &self.binding);
         loop {
             let (before, at) = (self.seen(), self.migration.target.reading());
-            let chunk = match read().await {
-                Err(error) => return Err(of_the_shape(source, binding, &self.fingerprint, error).await),
-                Ok(chunk) => chunk,
-            };
+            let chunk = read_of_the_shape(source, binding, &self.fingerprint, read()).await?;
             let now = require_shape_now(source, binding, &self.fingerprint).await?;
             if !is_moved(&before, &now) {
                 return Ok((chunk, at));
@@ -70,10 +67,8 @@ impl TableRun {
     async fn chunk_of_blocks(&self, read: &BlockRead) -> Result<Option<RowsAt>> {
         let (source, binding) = (&self.migration.source, &self.binding);
         let at = self.migration.target.reading();
-        let chunk = match source.read_blocks(binding, read).await {
-            Err(error) => return Err(of_the_shape(source, binding, &self.fingerprint, error).await),
-            Ok(chunk) => chunk,
-        };
+        let reading = source.read_blocks(binding, read);
+        let chunk = read_of_the_shape(source, binding, &self.fingerprint, reading).await?;
         require_shape_now(source, binding, &self.fingerprint).await?;
         if chunk.is_none() {
             cut::begin_again(&self.migration, binding, &read.file).await?;

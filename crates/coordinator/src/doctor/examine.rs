@@ -4,7 +4,7 @@ use lockstep_core::Advice::{
     Complete, ControlTable, Doctor, Relay, RepairStateAtOnce, ReverseFeed, Rights, SourceUrl, Validate,
 };
 use lockstep_core::{Epoch, Phase};
-use lockstep_postgres::ForeignHolder;
+use lockstep_postgres::{ForeignHolder, HeldBack};
 
 use super::compared;
 use super::continuity;
@@ -71,7 +71,8 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     let phase = phase(seen);
     findings.extend(seen.foreign_holders.iter().map(foreign_holder));
     findings.extend(seen.prepared.iter().filter(|prepared| prepared.waits_s > WAITS_S).map(prepared));
-    findings.extend(seen.held_back.as_ref().filter(|held| are_many(held)).map(held_back));
+    let bloated = seen.held_back.as_ref().filter(|held| held.is_bloated(HeldBack::DEAD));
+    findings.extend(bloated.map(held_back));
     findings.extend(seen.versions_out_of_order.as_deref().map(out_of_order));
     let of_records = truth::findings(seen);
     let agree = of_records.is_empty();
@@ -195,17 +196,10 @@ fn prepared(prepared: &lockstep_postgres::Prepared) -> Finding {
     )
 }
 
-/// From how many dead marks on a look at the pending set takes longer for them than for what is there.
-const DEAD_MARKS: i64 = 200_000;
-
-fn are_many(held: &lockstep_postgres::HeldBack) -> bool {
-    held.dead >= DEAD_MARKS && held.dead / 10 > held.live
-}
-
 /// 1. A report of last night left its transaction open. 2. Marks come and go, and none of those that went
 /// since can be taken out. 3. Each look of the relay reads them all, and it gets slower by the hour.
-fn held_back(held: &lockstep_postgres::HeldBack) -> Finding {
-    let lockstep_postgres::HeldBack { dead, live, by, for_s } = held;
+fn held_back(held: &HeldBack) -> Finding {
+    let HeldBack { dead, live, by, for_s } = held;
     let since = for_s.map(|s| format!(", open for {s:.0} s")).unwrap_or_default();
     let by = by.as_deref().map_or("it is not seen for whom".to_owned(), |by| format!("for {by}{since}"));
     Finding::attention(

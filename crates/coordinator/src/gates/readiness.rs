@@ -99,7 +99,7 @@ pub(crate) async fn readiness(
 /// Warns of tables that one call would delete, or that could not be restored. The control table is one of
 /// them: without it no id is handed out, and no application knows the phase. It is made by the step, if it is
 /// missing.
-pub(crate) async fn warn_of_protection(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
+async fn warn_of_protection(migration: &MigrationContext, observer: &dyn Observer) -> Result<()> {
     if migration.target.is_emulator() {
         return Ok(());
     }

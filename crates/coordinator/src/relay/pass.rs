@@ -14,7 +14,7 @@ use lockstep_postgres::{KeyDigest, PendingBatch};
 
 use super::batch::Sent;
 use super::{RelayUntil, Table};
-use crate::error::{CoordinatorError, Result, of_the_shape, require_shape_now};
+use crate::error::{CoordinatorError, Result, read_of_the_shape, require_shape_now};
 
 /// Time between two measurements of the lag: it counts the pending set, which is not free.
 const LAG_EVERY: Duration = Duration::from_secs(1);
@@ -143,10 +143,8 @@ impl<'a> Table<'a> {
             return Ok((read_at, PendingBatch::nothing()));
         }
         let (share, order) = (self.share.as_ref(), self.run.order);
-        let batch = match source.read_pending(share, self.binding, order, after.as_ref(), most).await {
-            Err(error) => return Err(of_the_shape(source, self.binding, captured, error).await),
-            Ok(batch) => batch,
-        };
+        let reading = source.read_pending(share, self.binding, order, after.as_ref(), most);
+        let batch = read_of_the_shape(source, self.binding, captured, reading).await?;
         self.measure_lag(shared).await?;
         if !batch.rows.is_empty() {
             // After the read, before anything is acknowledged: see `Source::fingerprint`.

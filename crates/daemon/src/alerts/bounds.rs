@@ -2,10 +2,6 @@
 
 use lockstep_postgres::HeldBack;
 
-/// Marks that are gone from which on they are too many, where no setting says otherwise: a look at the
-/// pending set reads past them in a tenth of a second. As `doctor` has it.
-const PENDING_DEAD: i64 = 200_000;
-
 /// Bounds beyond which something is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Thresholds {
@@ -33,7 +29,7 @@ impl Default for Thresholds {
         Self {
             pending_warning_s: 60.0,
             pending_critical_s: 300.0,
-            pending_dead: PENDING_DEAD,
+            pending_dead: HeldBack::DEAD,
             verdict_warning_s: 24.0 * 3600.0,
             consistency: (99.9, 99.5),
             accuracy: (99.99, 99.9),
@@ -41,13 +37,5 @@ impl Default for Thresholds {
             write_success: (99.95, 99.9),
             operations: (99.9, 99.5),
         }
-    }
-}
-
-impl Thresholds {
-    /// Tells whether the marks that are gone are in the way; of a set in which a tenth of them wait, they are
-    /// what is to be expected.
-    pub(crate) fn is_bloated(&self, held: &HeldBack) -> bool {
-        held.dead >= self.pending_dead && held.dead / 10 > held.live
     }
 }

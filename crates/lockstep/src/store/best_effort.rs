@@ -11,7 +11,7 @@ use lockstep_postgres::{Delivered, Mark};
 use super::acknowledge::{Beside, Held};
 use super::change::Change;
 use super::commit::Commit;
-use super::counters::{count, label};
+use super::counters::{count, label_of};
 use super::deliver::{Sent, not_due, puts};
 use super::outcome::Written;
 use super::reads::Owed;
@@ -49,7 +49,7 @@ impl Writer {
         let owed = self.owe(marks.iter().map(|mark| &changes[mark.of]));
         // Behind the barrier the phase cannot have changed: it is known as of now.
         let asked_at = Instant::now();
-        let table = label(changes.iter().map(|change| change.key.table));
+        let table = label_of(&changes);
         match self.commit(sql, id, table).await {
             Commit::Committed => {}
             Commit::RolledBack(error) => {
@@ -78,7 +78,7 @@ impl Writer {
         };
         let (control, writer, way) = (committed.control, self.clone(), beside.way());
         let deliveries = not_due(&committed.changes);
-        let table = label(committed.changes.iter().map(|change| change.key.table));
+        let table = label_of(&committed.changes);
         tokio::spawn(async move {
             let (written, held) = writer.deliver(committed).await;
             let deferred = written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use lockstep_postgres::Swept;
 
+use super::change::Change;
+
 /// Counters of the writes of one migration handle; they only grow.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -139,6 +141,11 @@ pub(super) fn label(tables: impl IntoIterator<Item = &'static str>) -> &'static 
     let mut tables = tables.into_iter();
     let Some(first) = tables.next() else { return NO_ROW };
     if tables.all(|table| table == first) { first } else { SEVERAL }
+}
+
+/// Returns the label of a write that made these changes.
+pub(super) fn label_of(changes: &[Change]) -> &'static str {
+    label(changes.iter().map(|change| change.key.table))
 }
 
 /// Counts what happened `by` times to a write under this [`label`].

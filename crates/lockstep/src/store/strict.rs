@@ -17,7 +17,7 @@ use lockstep_postgres::{Mark, MarkedKey, TransactionId, resolve_in_transaction};
 use super::acknowledge::{Held, Started};
 use super::change::Change;
 use super::commit::Commit;
-use super::counters::{count, label};
+use super::counters::{count, label_of};
 use super::deliver::{Put, Sent, not_due, puts};
 use super::outcome::Written;
 use super::transaction::{WriteTransaction, read_left};
@@ -181,7 +181,7 @@ impl Writer {
     /// Commits what the target has; `continued` says that it lacks some of it.
     async fn commit_put(&self, write: WriteTransaction, id: TransactionId, continued: bool) -> Result<()> {
         let (control, asked_at, counters) = (write.control, Instant::now(), self.counters());
-        let table = of(&write);
+        let table = label_of(&write.changes);
         match self.commit(write.sql, Some(id), table).await {
             Commit::Committed => {
                 self.phase().learn(control, asked_at);
@@ -207,7 +207,7 @@ impl Writer {
         recorded: Option<TransactionId>,
         error: Error,
     ) -> Result<Written> {
-        let table = of(&write);
+        let table = label_of(&write.changes);
         let written = if self.options().continue_on_write_failure {
             count(&self.counters().strict_continued, table, 1);
             self.best_effort(write, true, None).await
@@ -224,7 +224,7 @@ impl Writer {
     }
 
     async fn roll_back(&self, write: WriteTransaction, id: TransactionId, error: Error, left: Left) -> Error {
-        let table = of(&write);
+        let table = label_of(&write.changes);
         count(&self.counters().strict_failed, table, 1);
         match write.sql.rollback().await {
             Ok(()) => self.undo(id, left, table).await,
@@ -248,11 +248,6 @@ impl Writer {
             tracing::debug!(kind = ?error.kind, "left to the sweeper: {error}");
         }
     }
-}
-
-/// The label that a write is counted under.
-fn of(write: &WriteTransaction) -> &'static str {
-    label(write.changes.iter().map(|change| change.key.table))
 }
 
 fn marked(held: &[Held]) -> impl Iterator<Item = (&MarkedKey, Version)> {

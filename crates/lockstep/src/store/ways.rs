@@ -7,7 +7,7 @@ use lockstep_core::{Control, Error, Kind, Result, Side};
 use lockstep_dynamo::Backoff;
 
 use super::acknowledge::Beside;
-use super::counters::label;
+use super::counters::label_of;
 use super::outcome::Written;
 use super::route::{Calling, Ending, Route};
 use super::target_truth::TargetWrite;
@@ -102,7 +102,7 @@ impl Writer {
     /// intent. Dropped later, the keys are pending.
     #[crate::boxed]
     pub(crate) async fn finish(&self, write: WriteTransaction, beside: Option<&Beside>) -> Result<Written> {
-        let table = label(write.changes.iter().map(|change| change.key.table));
+        let table = label_of(&write.changes);
         let ended = match self.route(write.control, write.calling).ending() {
             Some(Ending::PutFirst) => self.strict(write).await,
             Some(Ending::ThenPut) => self.best_effort(write, true, beside).await,
