@@ -71,3 +71,8 @@ pub struct AddYourOwnTable;
 #[doc = include_str!("../../../docs/derive.md")]
 #[cfg(doctest)]
 pub struct Derive;
+
+/// Keeps what the derive refuses from compiling.
+#[doc = include_str!("derived/refused.md")]
+#[cfg(doctest)]
+pub struct Refused;
