@@ -39,6 +39,15 @@ pub struct Setting {
 
 impl Setting {
     /// Makes a setting, if the flag was given.
+    ///
+    /// ```
+    /// use lockstep::config::Setting;
+    ///
+    /// let (region, endpoint) = (Some("eu-central-1"), None::<&str>); // what a program's own flags say
+    /// let settings = [Setting::of("target.region", region), Setting::of("target.endpoint_url", endpoint)];
+    /// let given: Vec<&str> = settings.iter().flatten().map(|setting| setting.key).collect();
+    /// assert_eq!(given, ["target.region"]);
+    /// ```
     pub fn of(key: &'static str, value: Option<impl Into<Value>>) -> Option<Self> {
         value.map(|value| Self { key, value: value.into() })
     }
@@ -47,6 +56,14 @@ impl Setting {
 impl Inputs {
     /// Returns the inputs of this process: `lockstep.toml` in the working directory unless `file` names
     /// another, the environment, and `flags`.
+    ///
+    /// ```
+    /// use lockstep::config::Inputs;
+    ///
+    /// // The file in this folder, its profile `staging` over it, the environment over both, and no flags.
+    /// let inputs = Inputs::of_process(None, Some("staging".to_owned()), Vec::new());
+    /// assert_eq!(inputs.profile.as_deref(), Some("staging"));
+    /// ```
     pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
         // A variable that is not Unicode cannot be ours.
         let environment =

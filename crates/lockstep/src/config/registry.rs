@@ -43,12 +43,35 @@ macro_rules! tables {
 
 impl Registry {
     /// Adds a table without settings of its own.
+    ///
+    /// ```no_run
+    /// # use lockstep::{CanaryQueries, Registry};
+    /// # fn listed<Documents: CanaryQueries + Default>() -> Registry {
+    /// // What `lockstep::tables![Documents]` writes.
+    /// Registry::default().table::<Documents>()
+    /// # }
+    /// ```
     #[must_use]
     pub fn table<T: CanaryQueries + Default>(self) -> Self {
         self.add(Of { make: |_: NoOptions| T::default() })
     }
 
     /// Adds a table with settings `O`, which refuse unknown keys (`#[serde(deny_unknown_fields)]`).
+    ///
+    /// ```no_run
+    /// # use lockstep::{CanaryQueries, Registry};
+    /// /// Settings of the table, in its section beside `source` and `target`.
+    /// #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// #[serde(deny_unknown_fields, default)]
+    /// struct LogsOptions {
+    ///     ttl_days: Option<u32>,
+    /// }
+    ///
+    /// # fn listed<Logs: CanaryQueries + From<LogsOptions>>() -> Registry {
+    /// // What `lockstep::tables![Logs: LogsOptions]` writes.
+    /// Registry::default().table_with::<Logs, LogsOptions>()
+    /// # }
+    /// ```
     #[must_use]
     pub fn table_with<T, O>(self) -> Self
     where

@@ -55,6 +55,15 @@ impl Migration {
     /// Connects to both stores, registers this process as an instance, and starts what runs behind the
     /// stores.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Migration, MigrationOptions, Result};
+    /// # async fn example<Payments: MigratableTable>(options: MigrationOptions) -> Result<()> {
+    /// let migration = Migration::connect(options).await?; // once, when the process starts
+    /// let payments = migration.store::<Payments>(); // wherever it is needed: a handle is cheap
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When the store that is the truth does not answer, or Lockstep was never installed in PostgreSQL. An
     /// application must be able to start without the other one: DynamoDB is asked only where PostgreSQL does

@@ -197,6 +197,16 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// The table.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store, Unholdable};
+    /// # fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, key: Payments::Key,
+    /// # ) -> Result<(), Unholdable> {
+    /// let item = payments.table().target_key(&key)?; // where DynamoDB has the row of this key
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn table(&self) -> &T {
         &self.shared.table
     }

@@ -72,6 +72,14 @@ impl Default for WriteOptions {
 
 impl WriteOptions {
     /// The mode of a phase; `None` where the target is not written beside PostgreSQL.
+    ///
+    /// ```
+    /// use lockstep::{Phase, WriteMode, WriteOptions};
+    ///
+    /// let options = WriteOptions { dual_write: WriteMode::Strict, ..WriteOptions::default() };
+    /// assert_eq!(options.mode(Phase::DualWrite), Some(WriteMode::Strict));
+    /// assert_eq!(options.mode(Phase::DynamoOnly), None); // DynamoDB alone is written there
+    /// ```
     pub fn mode(&self, phase: Phase) -> Option<WriteMode> {
         match phase {
             Phase::DualWrite => Some(self.dual_write),
@@ -81,6 +89,15 @@ impl WriteOptions {
     }
 
     /// Longest wait for the target.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use lockstep::WriteOptions;
+    ///
+    /// let options = WriteOptions { inline_timeout_ms: 500, ..WriteOptions::default() };
+    /// assert_eq!(options.inline_timeout(), Duration::from_millis(500));
+    /// ```
     pub fn inline_timeout(&self) -> Duration {
         Duration::from_millis(self.inline_timeout_ms)
     }

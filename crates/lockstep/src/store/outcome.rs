@@ -50,6 +50,18 @@ pub struct WriteOutcome<R> {
 
 impl<R> WriteOutcome<R> {
     /// Says whether the target has it too, or need not.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, payment: Payments::Row,
+    /// # ) -> Result<()> {
+    /// if !payments.put(&payment).await?.is_delivered() {
+    ///     println!("PostgreSQL has it; a relay brings it to DynamoDB");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_delivered(&self) -> bool {
         !matches!(self.target, Delivery::Deferred(_))
     }
@@ -73,6 +85,19 @@ pub struct WriteFailed {
 impl WriteFailed {
     /// Reads the outcome in each store off a write's error; `None` where the write got no further than
     /// PostgreSQL, and nothing of it is anywhere.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store, WriteFailed};
+    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, payment: Payments::Row) {
+    /// if let Err(error) = payments.put(&payment).await {
+    ///     match WriteFailed::of(&error) {
+    ///         // As in "PostgreSQL: failed, DynamoDB: unknown".
+    ///         Some(failed) => eprintln!("{failed}: {error}"),
+    ///         None => eprintln!("nothing was written: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn of(error: &Error) -> Option<&Self> {
         error.cause.as_ref()?.downcast_ref()
     }

@@ -18,6 +18,19 @@ pub enum Swap<R> {
 
 impl<R> Swap<R> {
     /// Says whether the change was made.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, is_open: fn(&Payments::Row) -> bool, settle: fn(&mut Payments::Row),
+    /// # ) -> Result<()> {
+    /// let swap = payments.update_if(42_i64, is_open, settle).await?;
+    /// if !swap.is_changed() {
+    ///     println!("there is no such payment, or another caller was faster");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_changed(&self) -> bool {
         matches!(self, Self::Changed(_))
     }

@@ -8,6 +8,18 @@ use super::query::Selection;
 impl<T: MigratableTable> Store<T> {
     /// Reads a key from the source alone; says whether there is a row.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, key: Payments::Key,
+    /// # ) -> Result<()> {
+    /// let began = std::time::Instant::now();
+    /// let is_there = payments.ask_source(&key).await?;
+    /// println!("PostgreSQL took {:?}; there is a row: {is_there}", began.elapsed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The source's.
     ///
@@ -18,6 +30,18 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Reads a key from the target alone; says whether there is a row.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, key: Payments::Key,
+    /// # ) -> Result<()> {
+    /// let began = std::time::Instant::now();
+    /// let is_there = payments.ask_target(&key).await?;
+    /// println!("DynamoDB took {:?}; there is a row: {is_there}", began.elapsed());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The target's.
@@ -34,6 +58,16 @@ impl<T: MigratableTable> Store<T> {
 impl<T: MigratableTable> Selection<T> {
     /// Asks the source alone for the first `rows_max` rows; says how many there were.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// let began = std::time::Instant::now();
+    /// let rows = selection.ask_source(50).await?;
+    /// println!("PostgreSQL took {:?} for {rows} rows", began.elapsed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The source's.
     ///
@@ -44,6 +78,16 @@ impl<T: MigratableTable> Selection<T> {
     }
 
     /// Asks the target alone for the first `rows_max` rows; says how many there were.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// let began = std::time::Instant::now();
+    /// let rows = selection.ask_target(50).await?;
+    /// println!("DynamoDB took {:?} for {rows} rows", began.elapsed());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The target's.

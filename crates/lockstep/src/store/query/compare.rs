@@ -28,6 +28,19 @@ impl<T: MigratableTable> Selection<T> {
     /// A difference is believed only when it is there every time, and none of its keys is pending: lag is not
     /// drift.
     ///
+    /// ```no_run
+    /// # use lockstep::store::reads::Comparison;
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// match selection.compare(50).await? {
+    ///     Comparison::Agree => println!("both stores answer the same"),
+    ///     Comparison::Differ(what) => eprintln!("{}: {what}", Payments::NAME),
+    ///     Comparison::NotComparable => println!("a row is on its way; ask again later"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The error of the store that did not answer.
     ///

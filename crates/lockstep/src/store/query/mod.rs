@@ -114,6 +114,14 @@ impl<T: MigratableTable> Query<T> {
     }
 
     /// Source: only rows whose `column` is this. Said for several columns, all of them.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Query};
+    /// # fn example<Documents: MigratableTable>(of_customer: Query<Documents>, state: &str) {
+    /// // DynamoDB's half has to say the same, by its partition or by what is kept.
+    /// let query = of_customer.matching("customer_id", &7_i64).matching("state", &state.to_owned());
+    /// # }
+    /// ```
     #[must_use]
     pub fn matching(self, column: &'static str, value: &impl Column) -> Self {
         self.compared(column, "=", value)
@@ -121,6 +129,15 @@ impl<T: MigratableTable> Query<T> {
 
     /// Both: only rows whose `column` is within `range`. The target's sort key must begin with this column as
     /// [`fixed_width`](lockstep_core::fixed_width) writes it, followed by `#`.
+    ///
+    /// ```no_run
+    /// # use chrono::{DateTime, Utc};
+    /// # use lockstep::store::query::TimeRange;
+    /// # use lockstep::{MigratableTable, Query};
+    /// # fn example<Payments: MigratableTable>(of_customer: Query<Payments>, since: DateTime<Utc>) {
+    /// let query = of_customer.within("payment_date", TimeRange::of(since..));
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// When the table has no sort key, which is a mistake in the program.
@@ -139,6 +156,24 @@ impl<T: MigratableTable> Query<T> {
 
     /// Target: the partitions are those of an index. One without a sort key is read by whole partitions.
     ///
+    /// ```no_run
+    /// # use lockstep::store::query::Partitions;
+    /// # use lockstep::{AttributeValue, Index, KeyAttribute, KeyType, MigratableTable, Projected, Query, SK};
+    /// const BY_LOAN: Index = Index {
+    ///     name: "by_loan",
+    ///     partition: KeyAttribute { name: "GSI1PK", key_type: KeyType::S },
+    ///     sort: Some(KeyAttribute { name: SK, key_type: KeyType::S }),
+    ///     projection: Projected::All,
+    /// };
+    ///
+    /// /// The payments for a loan: in PostgreSQL by a column, in DynamoDB by an index.
+    /// fn of_loan<Payments: MigratableTable>(loan_id: i64) -> Query<Payments> {
+    ///     let partition = Partitions::one(AttributeValue::S(format!("LOAN#{loan_id}")));
+    ///     let query = Query::new("of_loan", &["payment_date", "payment_id"], partition);
+    ///     query.matching("loan_id", &loan_id).on(BY_LOAN)
+    /// }
+    /// ```
+    ///
     /// # Panics
     /// When the index is sorted by something else than the table's own sort key, which is a mistake in the
     /// program: positions are sort keys of the table.
@@ -150,6 +185,16 @@ impl<T: MigratableTable> Query<T> {
     }
 
     /// Both: oldest first.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Query, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, of_customer: Query<Payments>,
+    /// # ) -> Result<()> {
+    /// let oldest = payments.select(of_customer.ascending()).first().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn ascending(mut self) -> Self {
         self.ascending = true;
@@ -157,6 +202,16 @@ impl<T: MigratableTable> Query<T> {
     }
 
     /// Both: only rows of which `keep` says so, after they were read. What is left out was read all the same.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Query};
+    /// # fn example<Payments: MigratableTable>(
+    /// #     of_customer: Query<Payments>, is_open: fn(&Payments::Row) -> bool,
+    /// # ) {
+    /// // For what no key says, and few rows are left out by.
+    /// let open = of_customer.keeping(is_open);
+    /// # }
+    /// ```
     #[must_use]
     pub fn keeping(mut self, keep: impl Fn(&T::Row) -> bool + Send + Sync + 'static) -> Self {
         self.keep = Some(Arc::new(keep));

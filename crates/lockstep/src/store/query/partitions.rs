@@ -19,6 +19,14 @@ pub struct Partitions {
 
 impl Partitions {
     /// Names one partition.
+    ///
+    /// ```
+    /// # use lockstep::AttributeValue;
+    /// # use lockstep::store::query::Partitions;
+    /// let of_customer = Partitions::one(AttributeValue::N("7".to_owned()));
+    /// // A value is not shown, as it may be a customer's.
+    /// assert_eq!(format!("{of_customer:?}"), "1 groups of partitions");
+    /// ```
     pub fn one(partition: AttributeValue) -> Self {
         let subject = text_of(&partition).to_owned();
         Self::groups(subject, 1, move |_| vec![partition.clone()])
@@ -26,6 +34,19 @@ impl Partitions {
 
     /// A number of groups, in descending order. They are made when they are read, so they may be many.
     /// `subject` says what they are of, the same for every page of one list.
+    ///
+    /// ```no_run
+    /// # use lockstep::AttributeValue;
+    /// # use lockstep::store::query::{Partitions, TimeRange};
+    /// /// Payments of a range of days: an item is in one of four shards of its day.
+    /// fn of_days(range: TimeRange) -> Option<Partitions> {
+    ///     let (count, nth) = range.days()?;
+    ///     Some(Partitions::groups("PAID", count, move |group| {
+    ///         let day = nth(group);
+    ///         (0..4).map(|shard| AttributeValue::S(format!("PAID#{day}#{shard}"))).collect()
+    ///     }))
+    /// }
+    /// ```
     pub fn groups(
         subject: impl Into<String>,
         groups: usize,

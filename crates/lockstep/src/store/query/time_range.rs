@@ -20,6 +20,19 @@ impl TimeRange {
     /// The range, whatever kind of range it is. Bounds between two microseconds are moved to the next, as
     /// rows are at whole ones: PostgreSQL and DynamoDB would otherwise cut the rest off in different
     /// directions.
+    ///
+    /// ```
+    /// use chrono::{DateTime, TimeDelta, Utc};
+    /// use lockstep::store::query::TimeRange;
+    ///
+    /// let first: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
+    /// let next: DateTime<Utc> = "2026-02-01T00:00:00Z".parse()?;
+    /// let january = TimeRange::of(first..next);
+    /// assert_eq!((january.from(), january.before()), (Some(first), Some(next)));
+    /// // An end that belongs to the range is before the next microsecond.
+    /// assert_eq!(TimeRange::of(..=next).before(), Some(next + TimeDelta::microseconds(1)));
+    /// # Ok::<(), chrono::ParseError>(())
+    /// ```
     pub fn of(range: impl RangeBounds<DateTime<Utc>>) -> Self {
         let from = match range.start_bound() {
             Bound::Included(from) => Some(not_before(*from)),
@@ -35,12 +48,31 @@ impl TimeRange {
     }
 
     /// Returns the range of one UTC day.
+    ///
+    /// ```
+    /// use chrono::NaiveDate;
+    /// use lockstep::store::query::TimeRange;
+    ///
+    /// let last = NaiveDate::from_ymd_opt(2026, 1, 31).expect("a day");
+    /// let range = TimeRange::day(last);
+    /// assert_eq!(range.from().map(|at| at.date_naive()), Some(last));
+    /// assert_eq!(range.before().map(|at| at.date_naive()), last.succ_opt());
+    /// ```
     pub fn day(day: NaiveDate) -> Self {
         let start = |day: NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc();
         Self { from: Some(start(day)), before: day.succ_opt().map(start) }.within_years()
     }
 
     /// The part of the range that is not before `from`.
+    ///
+    /// ```
+    /// use chrono::{DateTime, Utc};
+    /// use lockstep::store::query::TimeRange;
+    ///
+    /// let new_year: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
+    /// assert_eq!(TimeRange::ALL.not_before(new_year), TimeRange::of(new_year..));
+    /// # Ok::<(), chrono::ParseError>(())
+    /// ```
     #[must_use]
     pub fn not_before(self, from: DateTime<Utc>) -> Self {
         Self { from: self.from.max(Some(not_before(from))), ..self }.within_years()
@@ -48,22 +80,55 @@ impl TimeRange {
 
     /// The first moment of rows that live for `days` and have not expired now. Expiry goes by whole seconds,
     /// as DynamoDB's does.
+    ///
+    /// ```
+    /// use lockstep::store::query::TimeRange;
+    ///
+    /// // Of a table whose rows live for 90 days: the others need not be read to be left out.
+    /// let since = TimeRange::alive_since(90).expect("90 days ago there was a time");
+    /// let alive = TimeRange::ALL.not_before(since);
+    /// assert!(alive.from().is_some() && alive.before().is_none());
+    /// ```
     pub fn alive_since(days: u32) -> Option<DateTime<Utc>> {
         let next_second = Utc::now().with_nanosecond(0)?.checked_add_signed(TimeDelta::seconds(1))?;
         next_second.checked_sub_signed(TimeDelta::days(days.into()))
     }
 
     /// The first moment; `None` where it is open.
+    ///
+    /// ```
+    /// use lockstep::store::query::TimeRange;
+    ///
+    /// assert_eq!(TimeRange::of(..chrono::DateTime::UNIX_EPOCH).from(), None);
+    /// ```
     pub fn from(&self) -> Option<DateTime<Utc>> {
         self.from
     }
 
     /// The first moment after it; `None` where it is open.
+    ///
+    /// ```
+    /// use lockstep::store::query::TimeRange;
+    ///
+    /// assert_eq!(TimeRange::of(chrono::DateTime::UNIX_EPOCH..).before(), None);
+    /// ```
     pub fn before(&self) -> Option<DateTime<Utc>> {
         self.before
     }
 
     /// The UTC days that the range touches, the newest first, if both ends are closed.
+    ///
+    /// ```
+    /// use chrono::{DateTime, Utc};
+    /// use lockstep::store::query::TimeRange;
+    ///
+    /// let from: DateTime<Utc> = "2026-01-31T22:00:00Z".parse()?;
+    /// let before: DateTime<Utc> = "2026-02-02T00:00:00Z".parse()?;
+    /// let (count, nth) = TimeRange::of(from..before).days().expect("both ends are closed");
+    /// let days: Vec<String> = (0..count).map(|n| nth(n).to_string()).collect();
+    /// assert_eq!(days, ["2026-02-01", "2026-01-31"]);
+    /// # Ok::<(), chrono::ParseError>(())
+    /// ```
     pub fn days(&self) -> Option<(usize, impl Fn(usize) -> NaiveDate + Send + Sync + 'static)> {
         let (from, before) = (self.from?, self.before?);
         let last = before.checked_sub_signed(TimeDelta::microseconds(1))?.date_naive();

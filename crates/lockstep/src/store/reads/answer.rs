@@ -13,6 +13,13 @@ pub struct Answer<V> {
 
 impl<V> Answer<V> {
     /// The same answer with another value.
+    ///
+    /// ```
+    /// use lockstep::{Answer, ReadFrom};
+    ///
+    /// let answer = Answer { value: Some(42), from: ReadFrom::Target };
+    /// assert_eq!(answer.map(|id| id.is_some()), Answer { value: true, from: ReadFrom::Target });
+    /// ```
     pub fn map<W>(self, change: impl FnOnce(V) -> W) -> Answer<W> {
         Answer { value: change(self.value), from: self.from }
     }
@@ -32,6 +39,13 @@ pub enum ReadFrom {
 
 impl ReadFrom {
     /// Whether this is an answer of a system that is not well: worth an alert where it lasts (R18).
+    ///
+    /// ```
+    /// use lockstep::{ReadFrom, SourceCause};
+    ///
+    /// assert!(ReadFrom::Source(SourceCause::Stale).is_degraded());
+    /// assert!(!ReadFrom::Source(SourceCause::Canary).is_degraded());
+    /// ```
     pub fn is_degraded(self) -> bool {
         use SourceCause::{DeferredOverflow, Error, Stale};
         matches!(self, Self::TargetAlone | Self::Source(Error | Stale | DeferredOverflow))
@@ -74,6 +88,12 @@ impl SourceCause {
     ];
 
     /// Returns its name as a label of metrics.
+    ///
+    /// ```
+    /// use lockstep::SourceCause;
+    ///
+    /// assert_eq!(SourceCause::DeadLetters.name(), "dead_letters");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Phase => "phase",

@@ -88,11 +88,25 @@ impl Counters {
 
 impl ReadCounts {
     /// Answers of the target, known to be fresh or not.
+    ///
+    /// ```
+    /// use lockstep::store::reads::ReadCounts;
+    ///
+    /// let counts = ReadCounts { target: 90, target_alone: 10, ..ReadCounts::default() };
+    /// assert_eq!(counts.by_target(), 100);
+    /// ```
     pub fn by_target(&self) -> u64 {
         self.target + self.target_alone
     }
 
     /// Answers of the source, whatever the cause.
+    ///
+    /// ```
+    /// use lockstep::store::reads::ReadCounts;
+    ///
+    /// let counts = ReadCounts { source_miss: 3, source_stale: 2, ..ReadCounts::default() };
+    /// assert_eq!(counts.by_source(), 5);
+    /// ```
     pub fn by_source(&self) -> u64 {
         self.source_phase
             + self.source_canary

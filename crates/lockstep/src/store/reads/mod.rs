@@ -80,6 +80,15 @@ impl Reads {
     }
 
     /// Takes over all settings; reads that have been routed already are not touched.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, ReadOptions, Share, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) {
+    /// // As it is, but that no read is repeated.
+    /// let options = ReadOptions { shadow_percent: Share::NONE, ..payments.reads().options() };
+    /// payments.reads().configure(&options);
+    /// # }
+    /// ```
     pub fn configure(&self, options: &ReadOptions) {
         self.set_canary(options.canary_percent);
         self.set_shadow(options.shadow_percent);
@@ -87,6 +96,14 @@ impl Reads {
     }
 
     /// The settings in force: what operators have set for every process, and else what was configured here.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) {
+    /// let in_force = payments.reads().options();
+    /// println!("in HybridRead DynamoDB answers {} % of the keys", f64::from(in_force.canary_percent));
+    /// # }
+    /// ```
     pub fn options(&self) -> ReadOptions {
         let mut options = self.0.watch.options();
         options.canary_percent = Share::of_basis_points(self.canary());
@@ -119,16 +136,42 @@ impl Reads {
 
     /// Sets the share of reads that are made on both stores and compared: of DualWrite's, and of those of
     /// HybridRead that the target answers.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Share, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) {
+    /// payments.reads().set_shadow(Share::ALL); // each read is then made twice
+    /// # }
+    /// ```
     pub fn set_shadow(&self, share: Share) {
         self.0.shadow_share.store(share.basis_points(), Ordering::Relaxed);
     }
 
     /// Counts of answers, by store and cause, since this handle was made.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) {
+    /// let counts = payments.reads().counts();
+    /// println!("{} answers by DynamoDB, {} by PostgreSQL", counts.by_target(), counts.by_source());
+    /// # }
+    /// ```
     pub fn counts(&self) -> ReadCounts {
         self.0.counters.snapshot(self.0.watch.deferred.len())
     }
 
     /// Results of the shadow reads since this handle was made.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store};
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) {
+    /// let seen = payments.reads().shadow_summary();
+    /// match &seen.last_difference {
+    ///     Some(difference) => eprintln!("the stores differ: {difference}"),
+    ///     None => println!("{} shadow reads agreed", seen.total().agree),
+    /// }
+    /// # }
+    /// ```
     pub fn shadow_summary(&self) -> ShadowSummary {
         self.0.shadow.summary()
     }

@@ -51,6 +51,15 @@ impl Share {
 
     /// A share in percent; a hundredth of a percent is the least that counts.
     ///
+    /// ```
+    /// use lockstep::Share;
+    ///
+    /// assert_eq!(Share::percent(100.0)?, Share::ALL);
+    /// assert!(Share::percent(2.5)? < Share::percent(2.51)?);
+    /// assert!(Share::percent(101.0).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// When it is not from 0 to 100.
     pub fn percent(percent: f64) -> Result<Self, NotAShare> {

@@ -52,6 +52,15 @@ pub struct ShadowSummary {
 
 impl ShadowSummary {
     /// All queries together.
+    ///
+    /// ```
+    /// use lockstep::store::reads::{ShadowCounts, ShadowSummary};
+    ///
+    /// let five = ShadowCounts { agree: 5, ..ShadowCounts::default() };
+    /// let queries = [("get", five), ("by_loan", five)].into();
+    /// let summary = ShadowSummary { queries, ..ShadowSummary::default() };
+    /// assert_eq!(summary.total().agree, 10);
+    /// ```
     pub fn total(&self) -> ShadowCounts {
         self.queries.values().fold(ShadowCounts::default(), |sum, one| ShadowCounts {
             agree: sum.agree + one.agree,
@@ -63,6 +72,12 @@ impl ShadowSummary {
 
     /// Whether something was compared and nothing differed. A shadow that saw nothing has proven nothing
     /// (I11).
+    ///
+    /// ```
+    /// use lockstep::store::reads::ShadowSummary;
+    ///
+    /// assert!(!ShadowSummary::default().is_clean());
+    /// ```
     pub fn is_clean(&self) -> bool {
         let total = self.total();
         total.agree > 0 && total.differ == 0
