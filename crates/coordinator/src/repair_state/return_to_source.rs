@@ -13,7 +13,7 @@ use lockstep_core::Advice::{DeadLetters, Doctor};
 use lockstep_core::{
     Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord, Truth, Writes, truth,
 };
-use lockstep_postgres::reverse::ridden_left;
+use lockstep_postgres::reverse::{end_losses, ridden_left};
 use lockstep_postgres::sequences::{highest_id_in_use, identity_of, raise_sequences};
 use lockstep_postgres::{
     Source, TableBinding, begin_late_requests, flip_phase_at_least, read_control, take_exclusive,
@@ -189,6 +189,7 @@ async fn take_over(migration: &MigrationContext, least: Epoch) -> StoreResult<Ep
     // 1. DynamoDB alone has a row that PostgreSQL refuses, and it is listed. 2. A trigger is off. 3. The
     // comparison that follows would put a tombstone over the only copy.
     Source::leave_what_differs(&mut transaction, epoch).await?;
+    end_losses(&mut transaction, &names).await?;
     // An application may have given up a request just before its writes were stopped.
     begin_late_requests(&mut transaction, migration.target.request_lifetime()).await?;
     transaction.commit().await.doing(DOING)?;

@@ -93,6 +93,7 @@ async fn read_back(
 ) -> Result<ReverseBackfill> {
     crate::continuity::require_kept(migration).await?;
     let table = migration.source.fed_table(binding).await?;
+    let table = if reading.overwrite { table } else { table.of_lost_history() };
     // The stream first: what is written from here on is in it, and what was written before is in what is read
     // here.
     let stream = migration.target.enable_stream(&binding.target_name).await?;
@@ -103,7 +104,11 @@ async fn read_back(
     let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
     items(migration, &table, reading.overwrite, &mut done, cancel).await?;
     rows(migration, &table, reading.delete_absent, &mut done, cancel).await?;
-    migration.source.take_back_loss(binding.name(), begun, foreign).await?;
+    // Where nothing was written over, the loss stands until PostgreSQL is the truth: what has waited before is
+    // held against it.
+    if reading.overwrite {
+        migration.source.take_back_loss(binding.name(), begun, foreign).await?;
+    }
     Ok(done)
 }
 

@@ -95,7 +95,7 @@ async fn take<'a>(
     let fresh = remember(connection, table, entries, guard).await?;
     // A tombstone of which nothing is known, here or in the stream, has no row.
     keys.retain(|place, _| fresh.contains(place));
-    if guard == Guard::AtLeast && fresh.len() < entries.len() {
+    if guard == Guard::AtLeast && !table.lost_history && fresh.len() < entries.len() {
         note_outranked(connection, name, entries, &fresh).await?;
     }
     let entries: Vec<&Entry> = entries.iter().filter(|entry| fresh.contains(&entry.place)).collect();

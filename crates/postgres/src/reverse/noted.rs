@@ -57,8 +57,9 @@ pub(super) enum Next {
 }
 
 /// A note as it stands: the version that is remembered of its item, the version that it is of, and whether
-/// its row rode along, was made by a trigger, lost its item to DynamoDB, and has a version of another program.
-type Noted = (Option<i64>, Option<i64>, bool, bool, bool, bool);
+/// its row rode along, was made by a trigger, lost its item to DynamoDB, and has a version of another program;
+/// then whether its table lost history.
+type Noted = (Option<i64>, Option<i64>, bool, bool, bool, bool, bool);
 
 /// Decides about one item, and holds its note until the transaction ends.
 pub(super) async fn look(
@@ -79,7 +80,9 @@ pub(super) async fn look(
     let sql = format!(
         "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} =
             {of_note}),
-                a.version, a.ridden, a.made, a.removed, a.foreign_version
+                a.version, a.ridden, a.made, a.removed, a.foreign_version,
+                EXISTS (SELECT FROM lockstep.reverse_tables t
+                        WHERE t.table_name = a.table_name AND t.lost_at IS NOT NULL)
          FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
         text_digest_sql("p.place"),
         text_digest_sql("$2::text"),
@@ -91,7 +94,7 @@ pub(super) async fn look(
         .fetch_optional(&mut *connection)
         .await
         .doing(doing)?;
-    let Some((known, of, ridden, made, removed, foreign)) = noted else { return Ok(Next::Gone) };
+    let Some((known, of, ridden, made, removed, foreign, lost)) = noted else { return Ok(Next::Gone) };
     // It became one of a newer state after it was listed, and the item may have been read before: of a state
     // that no row can be, or of a version that is none of ours, the feed keeps nothing but the note.
     if of != found.again.version && of != Some(noted_of(found.item.as_ref())) {
@@ -113,6 +116,12 @@ pub(super) async fn look(
         return Ok(Next::Foreign);
     }
     if known > Some(version.0) && version_of(item).is_some() {
+        // Until a loss is repaired, the item may be an older one that came back. 1. The feed brings version 9 of
+        // it. 2. Its table is restored from a backup that has version 5. 3. Taken for one that was put again, it
+        // would be put over the row, which is the only copy of version 9.
+        if lost {
+            return Ok(Next::Later("PostgreSQL has had a later state of it than DynamoDB has".to_owned()));
+        }
         if known != found.again.known {
             return Ok(Next::Later("it changed while it was read".to_owned()));
         }

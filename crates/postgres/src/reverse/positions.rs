@@ -204,6 +204,23 @@ impl Source {
     }
 }
 
+/// Ends what was wrong with the way back of tables, inside `transaction`, which makes the source the truth.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn end_losses(transaction: &mut sqlx::PgConnection, names: &[&str]) -> Result<()> {
+    sqlx::query(
+        "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
+         WHERE table_name = ANY($1) AND (lost_at IS NOT NULL OR foreign_count > 0)",
+    )
+    .bind(names)
+    .execute(transaction)
+    .await
+    .doing("ending what was wrong with the way back")
+    .map(drop)
+}
+
 /// Takes out what is of no use any more: versions of earlier epochs, shards that no stream lists any longer,
 /// and, where the source decides again, whatever was wrong with the way back.
 async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()> {

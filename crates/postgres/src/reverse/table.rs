@@ -36,6 +36,8 @@ pub struct FedTable {
     decimals: Decimals,
     /// An item of it may have another text of its key than its row.
     pub(super) has_loose_key: bool,
+    /// The target lost history: a version of an item may be below one that its row has had.
+    pub(super) lost_history: bool,
 }
 
 impl FedTable {
@@ -48,6 +50,12 @@ impl FedTable {
     pub fn computed(&self) -> impl Iterator<Item = &'static str> {
         let columns = self.binding.table.columns().iter().enumerate();
         columns.filter(|(at, _)| !self.inserted.contains(at)).map(|(_, column)| column.name)
+    }
+
+    /// Returns it as one whose target lost history: an item at a version below the one that is remembered is
+    /// none that was put again since, and its row stays as the later version made it.
+    pub fn of_lost_history(self) -> Self {
+        Self { lost_history: true, ..self }
     }
 
     /// Tells whether an item may have another text of its key than PostgreSQL prints of its row.
@@ -166,6 +174,7 @@ impl Source {
             checks_late: around.checks_late,
             decimals: self.decimals(binding).await?,
             has_loose_key: self.has_loose_key(binding).await?,
+            lost_history: false,
         })
     }
 }
