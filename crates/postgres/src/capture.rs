@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
 use super::columns::{are_those_of, columns_now};
+use super::contract::STAMP;
 use super::lock_tries;
 use super::partitions;
 use super::path::{lend, take_back};
@@ -109,7 +110,7 @@ impl Source {
              ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version,
                  fingerprint = excluded.fingerprint, columns = excluded.columns, captured_at =
                      pg_catalog.clock_timestamp(),
-                 layout = CASE WHEN $9 THEN excluded.layout ELSE t.layout END",
+                 layout = CASE WHEN $9 THEN excluded.layout || $10 ELSE t.layout END",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
@@ -120,6 +121,7 @@ impl Source {
         .bind(binding.table.expiry())
         .bind(Json(columns))
         .bind(with_layout)
+        .bind(STAMP)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;

@@ -61,7 +61,12 @@ impl Contract {
                 pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c";
         let found: Option<(Json<Vec<Adopted>>, Option<String>)> =
             sqlx::query_as(sql).fetch_optional(connection).await.doing(READING)?;
-        Ok(found.map(|(Json(tables), id)| (Self { tables }, id)).unwrap_or_default())
+        let stamped = |mut table: Adopted| {
+            unstamp(&mut table.layout);
+            table
+        };
+        let of = |tables: Vec<Adopted>| Self { tables: tables.into_iter().map(stamped).collect() };
+        Ok(found.map(|(Json(tables), id)| (of(tables), id)).unwrap_or_default())
     }
 
     /// Returns the migration's settings of a table; `None` where the table is not part of it.
@@ -164,7 +169,7 @@ impl Adopted {
     fn decided_otherwise_of(&self, binding: &TableBinding, stayed: &[&str]) -> Vec<String> {
         let of = |layout: &str| match declared(layout) {
             Some(layout) => Value::Object(said_of(layout, stayed)).to_string(),
-            None => layout.to_owned(),
+            None => called_of(layout, stayed),
         };
         let adopted = Self { layout: of(&self.layout), ..self.clone() };
         adopted.decided_by(binding.name(), &of(&binding.table.layout()), &binding.table.expiry())
@@ -282,6 +287,27 @@ fn said_of(mut layout: Map<String, Value>, columns: &[&str]) -> Map<String, Valu
         attributes.retain(|name, _| is_of(name));
     }
     layout
+}
+
+/// End of the layout of a table whose columns were taken while the migration went on. Builds of before that
+/// could be done compare layouts alone, letter by letter, and stop at one that has it.
+///
+/// 1. Applications of such a build run, and a column is taken by a newer one. 2. They know of the new epoch,
+/// and of no columns. 3. One of them puts a row without the column in that epoch, at once, and its mark goes.
+pub(super) const STAMP: &str = " columns=taken";
+
+/// Takes the stamp from a layout.
+pub(super) fn unstamp(layout: &mut String) {
+    if layout.ends_with(STAMP) {
+        layout.truncate(layout.len() - STAMP.len());
+    }
+}
+
+/// Returns a layout of a row type without the names (`column->attribute`) that it gives to columns other than
+/// `columns`.
+fn called_of(layout: &str, columns: &[&str]) -> String {
+    let is_kept = |word: &&str| word.split_once("->").is_none_or(|(column, _)| columns.contains(&column));
+    layout.split(' ').filter(is_kept).collect::<Vec<_>>().join(" ")
 }
 
 /// Word that an earlier Lockstep noted of a table whose items expire, without saying when.

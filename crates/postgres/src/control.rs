@@ -9,6 +9,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
+use super::contract::unstamp;
 use super::remembered::read_whose;
 
 /// Channel on which [`Source::tell_of_change`] tells of a new phase or setting.
@@ -55,6 +56,13 @@ pub struct TableState {
     pub relayed: i64,
     /// Version of our trigger functions that it has; see [`CAPTURE_VERSION`](super::CAPTURE_VERSION).
     pub capture_version: i32,
+}
+
+impl TableState {
+    fn unstamped(mut self) -> Self {
+        unstamp(&mut self.layout);
+        self
+    }
 }
 
 /// Reads phase and epoch on `connection`. Inside a write transaction: after the barrier was entered.
@@ -216,12 +224,13 @@ impl Source {
         // Not kept by the session. 1. A relay has read this. 2. An upgrade adds a column. 3. PostgreSQL
         // refuses the kept statement, by that session each time ("cached plan must not change result
         // type").
-        sqlx::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
+        let found: Option<TableState> = sqlx::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
             .persistent(false)
             .bind(name)
             .fetch_optional(self.pool())
             .await
-            .doing("reading the state of a table")
+            .doing("reading the state of a table")?;
+        Ok(found.map(TableState::unstamped))
     }
 
     /// Returns the record of every table that was captured, by its name: one statement, however many there
@@ -236,7 +245,7 @@ impl Source {
             .fetch_all(self.pool())
             .await
             .doing("reading the state of the tables")?;
-        Ok(found.into_iter().map(|state| (state.name.clone(), state)).collect())
+        Ok(found.into_iter().map(|state| (state.name.clone(), state.unstamped())).collect())
     }
 
     /// Returns the names of the tables that were captured, in their order.

@@ -233,6 +233,10 @@ pub(super) const LOCKED: &str = "FOR NO KEY UPDATE OF s";
 
 /// Marks the keys of the next rows of `relation` after a key, of those that a condition holds for, as the
 /// capture function does, and returns their primary keys in order.
+///
+/// As they were before any row was waited for: 1. The last row of a page is locked by an application, which
+/// gives it a higher key and commits. 2. Its lock is acquired, and what is read of it then is that key. 3. The
+/// next page would begin after it, and the rows between would never be marked.
 pub(super) async fn mark_next(
     connection: &mut PgConnection,
     binding: &TableBinding,
@@ -246,14 +250,15 @@ pub(super) async fn mark_next(
     let of = condition.map(str::to_owned).into_iter().chain(after).collect::<Vec<_>>().join(" AND ");
     let filter = if of.is_empty() { of } else { format!(" WHERE {of}") };
     let sql = format!(
-        "WITH rows AS MATERIALIZED (
-             SELECT {} AS key, ARRAY[{texts}] AS place FROM {relation} AS s{filter} ORDER BY {key} LIMIT
-                 {rows_max} {lock}),
+        "WITH places AS MATERIALIZED (
+             SELECT ARRAY[{texts}] AS place FROM {relation} AS s{filter} ORDER BY {key} LIMIT {rows_max}),
+         rows AS MATERIALIZED (
+             SELECT {} AS key FROM {relation} AS s{filter} ORDER BY {key} LIMIT {rows_max} {lock}),
          marked AS (INSERT INTO lockstep.pending AS p (table_name, key, version)
              SELECT $1, key, pg_catalog.nextval('lockstep.version_seq') FROM rows
              ON CONFLICT (table_name, {}) DO UPDATE SET version = CASE WHEN excluded.version > p.version
                  THEN excluded.version ELSE pg_catalog.nextval('lockstep.version_seq') END)
-         SELECT place FROM rows",
+         SELECT place FROM places",
         binding.key_sql("s"),
         digest_sql("key"),
     );

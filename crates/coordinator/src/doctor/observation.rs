@@ -182,6 +182,13 @@ pub struct TableSeen {
     pub reverse: Option<FeedStanding>,
 }
 
+impl TableSeen {
+    /// Tells whether keys, attributes or expiry are configured otherwise than the table was captured with.
+    pub fn is_set_otherwise(&self) -> bool {
+        !self.settings_changed.is_empty() && self.capture != CaptureSeen::Absent
+    }
+}
+
 /// The triggers of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

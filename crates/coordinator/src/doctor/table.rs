@@ -135,7 +135,7 @@ fn capture(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
 /// Whether what is configured is what the migration was begun with.
 fn agreement(table: &TableSeen, add: &mut impl FnMut(Finding)) {
     let name = &table.name;
-    if !table.settings_changed.is_empty() && table.capture != CaptureSeen::Absent {
+    if table.is_set_otherwise() {
         add(Finding::broken(
             table.settings_changed.join("; "),
             "items that were written have their keys, attributes and expiry by the old one, so whatever \
@@ -277,8 +277,12 @@ fn columns(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
              is now, and bring {rows}. \
              In an epoch of its own, after which older builds write no more, and in DualWrite at most"
         );
-        let (table, columns, whole) = (table.name.clone(), added.clone(), !only_added);
-        add(Finding::broken(what, means, next).repaired_by(Remedy::TakeColumns { table, columns, whole }));
+        let (name, columns, whole) = (table.name.clone(), added.clone(), !only_added);
+        let found = Finding::broken(what, means, next);
+        // 1. A build has the column, and another key template. 2. Taken with the column, that is the
+        // migration's. 3. Rows go to other places, and their items of before stay.
+        let remedy = Remedy::TakeColumns { table: name, columns, whole };
+        add(if table.is_set_otherwise() { found } else { found.repaired_by(remedy) });
     }
 }
 

@@ -1,9 +1,10 @@
 //! Taking a table with its columns as they are now, and bringing its rows.
 
 use lockstep_core::{Error as StoreError, Kind, Phase};
-use lockstep_postgres::{Shape, TableBinding, changes_of_key};
+use lockstep_postgres::{CaptureState, Shape, TableBinding, changes_of_key};
 use tokio_util::sync::CancellationToken;
 
+use super::agreeing::{self, Agreeing};
 use crate::error::{CoordinatorError, Result, require_shape};
 use crate::gate::Observer;
 use crate::options::MigrationContext;
@@ -23,7 +24,8 @@ pub(super) async fn take(migration: &MigrationContext, binding: &TableBinding) -
     if !of_key.is_empty() {
         return refused(format!("the key is made of what changed: {}", of_key.join("; ")));
     }
-    if source.control().await?.phase == Phase::DynamoOnly {
+    let phase = source.control().await?.phase;
+    if phase == Phase::DynamoOnly {
         return refused(
             "DynamoDB is the truth: undo the change, and repeat it after the way back".to_owned(),
         );
@@ -32,11 +34,17 @@ pub(super) async fn take(migration: &MigrationContext, binding: &TableBinding) -
     if !unknown.is_empty() {
         return refused(format!("this build does not know the columns as they are: {}", unknown.join("; ")));
     }
+    // 1. Triggers were off as well, and SQL has put rows in. 2. They lie in ranges that are done. 3. Before
+    // DualWrite no comparison follows.
+    if phase == Phase::PostgresOnly && source.capture_state(binding).await? != CaptureState::On {
+        source.forget_ranges(binding.name()).await?;
+    }
     // Values that a rewrite has changed beside them are found by the comparison that follows.
     Ok(source.take_columns(binding, &fingerprint).await?)
 }
 
-/// Marks the rows that are to be brought: those that have a value in one of `columns`, or each of them.
+/// Marks the rows that are to be brought: those that have a value in one of `columns`, or each of them. Where
+/// what PostgreSQL lost is undecided, only those that agree otherwise.
 pub(super) async fn bring(
     migration: &MigrationContext,
     binding: &TableBinding,
@@ -53,6 +61,15 @@ pub(super) async fn bring(
     let columns: Vec<String> = columns.iter().filter(is_there).cloned().collect();
     if columns.is_empty() && !whole {
         // All that came is computed by PostgreSQL, and left out.
+        return Ok(());
+    }
+    if source.is_loss_undecided().await? {
+        let Agreeing { marked, left } = agreeing::mark(migration, binding, &columns, cancel).await?;
+        observer.note(&format!(
+            "{}: {marked} rows are marked, and {left} that differ otherwise, or have no item, are left to be \
+             decided about",
+            binding.name()
+        ));
         return Ok(());
     }
     let having = (!whole).then_some(columns.as_slice());

@@ -3,11 +3,12 @@
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
 //! was. 3. The next run finds again what is still wrong after a crash, and goes on with what the journal
 //! says; until then no step forward is taken, and none back from DynamoOnly. In reading order: `remedies`
-//! (one function each), `columns`, `raise`, `undecided`, `follow_target`, `return_to_source`,
+//! (one function each), `columns` and `agreeing`, `raise`, `undecided`, `follow_target`, `return_to_source`,
 //! `remake_control`, `record` (the largest of them), `highest` (how far DynamoDB has counted), `alone`
 //! (whether this is a copy), this file (all of them, then the comparison), `take_target` (the other way
 //! round).
 
+mod agreeing;
 mod alone;
 mod columns;
 mod follow_target;
@@ -22,6 +23,7 @@ mod undecided;
 
 pub use take_target::{RowsTaken, take_target};
 
+use lockstep_core::{Error as StoreError, Kind};
 use lockstep_postgres::{EntryKind, IntentId};
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backfill::BackfillSummary;
 use crate::coordinator::Coordinator;
-use crate::doctor::{Diagnosis, Remedy, examine, observe, plan};
+use crate::doctor::{Diagnosis, Observation, Remedy, examine, observe, plan};
 use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::journal::REPAIR_STATE;
@@ -205,6 +207,7 @@ async fn once(
     // compared after it, has to be all of them.
     source.contract().await?.require_known(&migration.tables)?;
     let mut seen = observe(source, &migration.target, &migration.tables).await?;
+    require_settings(&seen)?;
     // It is we.
     seen.at_work.coordinator = None;
     let diagnosis = examine(&seen);
@@ -241,6 +244,18 @@ async fn once(
         .await?;
     outcome.left = Some(examine(&observe(source, &migration.target, &migration.tables).await?));
     Ok(outcome)
+}
+
+/// Refuses to repair by settings that are not those of the migration: what DynamoDB has of a row is looked up
+/// at the place that they say.
+fn require_settings(seen: &Observation) -> Result<()> {
+    let changed = seen.tables.iter().filter(|table| table.is_set_otherwise());
+    let changed: Vec<&str> =
+        changed.flat_map(|table| table.settings_changed.iter().map(String::as_str)).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::source(Kind::Misconfigured, "repairing the state", changed.join("; ")).into())
 }
 
 async fn copy_and_compare(

@@ -10,9 +10,10 @@
 //! tables agree), `refused`, `together` (many tables), `stranger` (what published schemas have shown),
 //! `several_texts` (keys whose equal values have several), `texts` (the same in DynamoOnly), `renamed`
 //! (attributes of other names), `in_rust` (structs that `init` prints), `widened` (columns that come under
-//! way), `reshaped` (columns that go or are others by then), `waited` (rows that expire while the backfill
-//! waits).
+//! way), `brought` (their rows, page by page), `reshaped` (columns that go or are others by then), `waited`
+//! (rows that expire while the backfill waits).
 
+mod brought;
 mod detached;
 mod in_rust;
 mod judged;

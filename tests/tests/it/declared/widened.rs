@@ -8,7 +8,9 @@ use lockstep::instance::InstanceOptions;
 use lockstep::migration::{Migration as App, MigrationOptions};
 use lockstep::store::{WriteMode, WriteOptions};
 use lockstep_coordinator::{GateResult, Observer, Remedy};
-use lockstep_core::{AttributeValue, Attributes, Kind, MigratableTable, Phase};
+use lockstep_core::{
+    AttributeValue, Attributes, Kind, MigratableTable, Phase, VERSION_ATTRIBUTE, Version, version_of,
+};
 use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::world::sweeping_never;
@@ -39,6 +41,42 @@ mod since {
         pub(super) title: String,
         pub(super) region: Option<String>,
         pub(super) tier: i32,
+    }
+}
+
+/// The table before the column came, with a template of text.
+mod lettered {
+    #[derive(Clone, Debug, PartialEq, lockstep::Table)]
+    #[lockstep(name = "calls", table = "Calls", partition = "C#{call_id}")]
+    pub(super) struct Call {
+        #[lockstep(primary_key)]
+        pub(super) call_id: i64,
+        pub(super) title: String,
+    }
+}
+
+/// The table with a column, and at other places.
+mod elsewhere {
+    #[derive(Clone, Debug, PartialEq, lockstep::Table)]
+    #[lockstep(name = "calls", table = "Calls", partition = "D#{call_id}")]
+    pub(super) struct Call {
+        #[lockstep(primary_key)]
+        pub(super) call_id: i64,
+        pub(super) title: String,
+        pub(super) region: Option<String>,
+    }
+}
+
+/// The table with a column that its items have under another name.
+mod named {
+    #[derive(Clone, Debug, PartialEq, lockstep::Table)]
+    #[lockstep(name = "calls", table = "Calls", partition = "C#{call_id}")]
+    pub(super) struct Call {
+        #[lockstep(primary_key)]
+        pub(super) call_id: i64,
+        pub(super) title: String,
+        #[lockstep(attribute = "area")]
+        pub(super) region: Option<String>,
     }
 }
 
@@ -128,6 +166,10 @@ async fn a_column_that_came_is_taken_with_what_older_builds_left_out_and_they_wr
     assert_eq!(item(&moved.world, 1).await.get("region"), Some(&AttributeValue::S("EU".to_owned())));
     assert_eq!(item(&moved.world, 50).await.get("tier"), Some(&AttributeValue::N("3".to_owned())));
 
+    // A released build compares the layout alone, and stops at another one.
+    let layout: String = moved.world.value("SELECT layout FROM lockstep.tables").await;
+    assert_ne!(layout, MigratableTable::layout(&since::Calls), "nothing tells it");
+
     // The older build writes no more, delivers no more, and is not started any more.
     let refused = old.put(&before::Call { call_id: 2, title: "late".to_owned() }).await.expect_err("refused");
     assert!(
@@ -151,6 +193,62 @@ async fn a_column_that_came_is_taken_with_what_older_builds_left_out_and_they_wr
     agreed(&moved).await;
     older.shutdown().await;
     newer.shutdown().await;
+}
+
+/// 1. An update that PostgreSQL refused in DynamoOnly is accepted, and DynamoDB has the only copy of it. 2. A
+/// column is added and taken, and each row has a value of it. 3. Marked with the others, the row of before
+/// would be put over that copy, unasked.
+#[tokio::test]
+async fn a_column_that_came_is_brought_over_no_state_that_is_undecided() {
+    let moved = Moved::of(SCHEMA, DECLARED, Phase::DualWrite).await;
+    let kept = AttributeValue::S("the only copy".to_owned());
+    let mut only = item(&moved.world, 5).await;
+    let version = Version(version_of(&only).expect("of Lockstep").0 + 1);
+    only.insert("title".to_owned(), kept.clone());
+    only.insert(VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version.0.to_string()));
+    let put = moved.world.plain_target.client().put_item().table_name("calls").set_item(Some(only));
+    put.send().await.expect("put");
+    moved
+        .world
+        .sql("UPDATE lockstep.history SET lost_before = (SELECT epoch + 1 FROM lockstep.control)")
+        .await;
+    moved.world.sql(ADDED).await;
+    moved.world.sql("UPDATE calls SET region = 'EU' WHERE call_id IN (5, 6)").await;
+    moved.world.sql("DELETE FROM lockstep.pending WHERE key::text LIKE '%5%'").await;
+    let moved = moved.started_again(DECLARED).await;
+    let mended = moved.mended().await.expect("taken");
+    assert!(mended.done.iter().any(|done| matches!(done, Remedy::BringColumns { .. })), "{mended:?}");
+    moved.relayed().await.expect("the relay ends well");
+    assert_eq!(item(&moved.world, 5).await.get("title"), Some(&kept), "nobody was asked");
+    assert_eq!(item(&moved.world, 50).await.get("tier"), Some(&AttributeValue::N("3".to_owned())));
+    assert_eq!(item(&moved.world, 6).await.get("region"), Some(&AttributeValue::S("EU".to_owned())));
+    let listed = mended.findings.expect("compared").repairable;
+    assert!(listed.len() == 1 && listed[0].key[0] == "5", "it is listed: {listed:?}");
+}
+
+/// 1. A build comes with the column, and with another key template. 2. Taken with the column, the template was
+/// the migration's: rows went to other places, and their items of before stayed.
+#[tokio::test]
+async fn a_key_template_is_not_changed_together_with_a_column() {
+    let world = World::start().await;
+    world.sql(SCHEMA).await;
+    let moved = Moved::begun(world, bound_to(lettered::Calls), Phase::DualWrite).await;
+    moved.world.sql("ALTER TABLE calls ADD COLUMN region text").await;
+    moved.world.sql("UPDATE calls SET region = 'EU' WHERE call_id > 45").await;
+    let moved = moved.known_as(bound_to(elsewhere::Calls));
+    let found = moved.diagnosis().await;
+    let offered =
+        found.findings.iter().any(|finding| matches!(finding.remedy, Some(Remedy::TakeColumns { .. })));
+    assert!(!found.sound && !offered && format!("{found:?}").contains("put the settings"), "{found:#?}");
+    let refused = moved.mended().await.expect_err("another place for each row");
+    assert!(refused.contains("put the setting back"), "{refused}");
+    let moved = moved.known_as(bound_to(named::Calls));
+    let mended = moved.mended().await.expect("the name of its attribute comes with the column");
+    assert!(mended.left.as_ref().is_some_and(|left| left.sound), "{mended:?}");
+    moved.relayed().await.expect("the relay ends well");
+    let report = moved.compared(false).await;
+    assert!(report.verdict.is_consistent(), "{report:#?}");
+    assert_eq!(item(&moved.world, 50).await.get("area"), Some(&AttributeValue::S("EU".to_owned())));
 }
 
 /// Cancels once a remedy was announced, which is then carried out.
