@@ -10,6 +10,7 @@ use lockstep_core::{Kind, MigratableTable, Phase, Version};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey, LogQueries};
 use lockstep_payments::PaymentQueries;
 use lockstep_tests::World;
+use lockstep_tests::faults::source::{SourceFault, SourceRule};
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows;
 use lockstep_tests::world::{LOGS, eventually};
@@ -133,6 +134,37 @@ async fn a_write_cancelled_after_its_commit_is_read_from_postgres() {
     assert!(writing.await.expect_err("aborted").is_cancelled());
     assert_eq!(user_of(&store, 1).await, source("second", SourceCause::Deferred));
     gate.open();
+}
+
+/// The caller is told that it is unknown, and looks the row up; or it no longer waits for the answer.
+#[tokio::test]
+async fn a_write_whose_end_is_unknown_is_read_from_postgres() {
+    let stage = hybrid(World::behind_both_proxies().await, [1, 2]).await;
+    let store = watchful(&stage, WIDE);
+    let proxy = stage.world.source_proxy();
+    let on_write =
+        |fault| SourceRule::new(fault).on(r#"SELECT * FROM lockstep."upsert_integration_logs_"#).times(1);
+    assert_eq!(user_of(&store, 1).await, target("first"));
+    proxy.script(on_write(SourceFault::LoseReply));
+    let unknown = store.put(&row(1, "second")).await.expect_err("its answer is lost");
+    assert_eq!(unknown.kind, Kind::Unknown, "{unknown}");
+    let held = stage.world.pending(LOGS).await.len();
+    assert_eq!(held, 1, "it was written");
+    assert_eq!(user_of(&store, 1).await, source("second", SourceCause::DeferredOverflow));
+    stage.relay().await;
+    eventually("it has arrived", || async { user_of(&store, 1).await == target("second") }).await;
+
+    let gate = Gate::new();
+    proxy.script(on_write(SourceFault::DelayReply(gate.clone())));
+    let writer = store.clone();
+    let writing = tokio::spawn(async move { writer.put(&row(2, "second")).await });
+    gate.until_held(1).await;
+    writing.abort();
+    assert!(writing.await.expect_err("aborted").is_cancelled());
+    assert_eq!(user_of(&store, 2).await, source("second", SourceCause::DeferredOverflow));
+    gate.open();
+    stage.relay().await;
+    eventually("it has arrived", || async { user_of(&store, 2).await == target("second") }).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
+    /// A moment that is long over.
+    pub(crate) const LONG_AGO: Self = Self { mono_us: 0, wall_us: 0 };
+
     /// Now.
     pub(crate) fn now() -> Self {
         Self::of(Instant::now())
@@ -34,7 +37,7 @@ impl Moment {
     }
 
     /// So much later.
-    pub(super) fn plus(self, duration: Duration) -> Self {
+    pub(crate) fn plus(self, duration: Duration) -> Self {
         let us = us(duration);
         Self { mono_us: self.mono_us.saturating_add(us), wall_us: self.wall_us.saturating_add(us) }
     }
@@ -47,7 +50,7 @@ impl Moment {
     }
 
     /// Tells whether both clocks say that this is before `end`.
-    pub(super) fn is_before(self, end: Self) -> bool {
+    pub(crate) fn is_before(self, end: Self) -> bool {
         self.mono_us < end.mono_us && self.wall_us < end.wall_us
     }
 }

@@ -116,7 +116,11 @@ impl<T: MigratableTable> Store<T> {
         let calls = &self.writes(&mut connection).await?.calls;
         let asked_at = Instant::now();
         let marks = if then_put { Marks::Versions } else { Marks::Unasked };
+        let unheard = writer.unheard(T::NAME);
         let ended = call(&mut connection, calls.sql(kind), arguments, control.epoch, marks, &doing).await;
+        if !matches!(ended, CallEnd::Lost(_)) {
+            unheard.heard();
+        }
         if matches!(ended, CallEnd::Done(_) | CallEnd::NoRow(_)) {
             connection.keep();
         }

@@ -68,6 +68,16 @@ impl Change {
         self.is_gone() && changes.iter().any(|other| other.key.table == self.key.table && is_there(other))
     }
 
+    /// Says whether `other` puts a tombstone at the same place: two keys that a row has left may share one.
+    /// Only the later one is put, as DynamoDB takes no item twice in one transaction.
+    pub(super) fn leaves_where(&self, other: &Self) -> bool {
+        let place = |change: &Self| change.binding.table.target_key(&change.source_key).ok();
+        self.is_gone()
+            && other.is_gone()
+            && self.key.table == other.key.table
+            && place(self).is_some_and(|at| place(other) == Some(at))
+    }
+
     /// Says whether the row is gone from this key.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self.state, State::Gone)

@@ -61,7 +61,8 @@ pub(super) fn puts<E>(
     let mut puts = Vec::with_capacity(marks.len());
     for mark in marks {
         let (of, version, change) = (mark.of, mark.version, &changes[mark.of]);
-        if change.is_put_by_another(changes) {
+        let is_later = |other: &Mark| other.version > version && changes[other.of].leaves_where(change);
+        if change.is_put_by_another(changes) || marks.iter().any(is_later) {
             deliveries[of] = Delivery::Applied;
             continue;
         }

@@ -53,13 +53,18 @@ impl<T: MigratableTable> Store<T> {
                 let Some((old_key, mut row)) = self.lock(write, bound_key(key)).await? else {
                     return Ok(Met::Nothing);
                 };
-                let id = self.id_of_row(&row).ok();
+                // As PostgreSQL reads it, since a key that no item can have is one all the same.
+                let id = |row: &T::Row| {
+                    let literals = T::key(row).literals().ok()?;
+                    Some(literals.into_iter().take(T::PRIMARY_KEY_COLUMNS).collect::<Vec<_>>())
+                };
+                let before = id(&row);
                 if !change(&mut row) {
                     return Ok(Met::Other(row));
                 }
                 // 1. The function renames row A to B. 2. The statement goes by the primary key, and there
                 // is a row B. 3. All that it had is overwritten with what A has, and A stays.
-                if id.is_some() && self.id_of_row(&row).ok() != id {
+                if before.is_some() && id(&row) != before {
                     return Err(Error::source(Kind::Invalid, format!("writing {}", T::NAME), KEY_STAYS));
                 }
                 let update = &self.writes(&mut write.sql).await?.sql.update;

@@ -15,7 +15,7 @@ use super::change::Change;
 use super::counters::count;
 use super::ids::IdBlocks;
 use super::outcome::Written;
-use super::reads::{Owed, ReadsOfTables};
+use super::reads::{Owed, ReadsOfTables, Unheard};
 use super::retiring::Retiring;
 use super::route::{Calling, Route, route};
 use super::{Delivery, ReadOptions, Store, WriteCounters, WriteMode, WriteOptions};
@@ -127,6 +127,11 @@ impl Writer {
     /// The debt of keys whose states are not known.
     pub(super) fn owe_keys(&self, keys: impl Iterator<Item = (&'static str, SourceKey)>) -> Owed {
         self.reads().owe(keys)
+    }
+
+    /// A write of a table that is about to be sent, and of whose keys nothing is known before its answer.
+    pub(super) fn unheard(&self, table: &'static str) -> Unheard {
+        self.reads().unheard(table)
     }
 
     /// The record's answer to whether tombstones go by themselves.

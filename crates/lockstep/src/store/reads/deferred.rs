@@ -87,6 +87,13 @@ impl Deferred {
         self.publish(&state);
     }
 
+    /// Sends every read to the source until all marks are younger than now.
+    pub(super) fn leave_out(&self) {
+        let mut state = self.state();
+        state.left_out = Some(Instant::now());
+        self.publish(&state);
+    }
+
     /// The keys to ask the source about.
     pub(super) fn take(&self) -> Taken {
         let state = self.state();

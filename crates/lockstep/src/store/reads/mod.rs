@@ -27,7 +27,7 @@ pub use counters::ReadCounts;
 pub use options::{ReadOptions, Share};
 pub use shadow::{Comparison, ShadowCounts, ShadowSummary};
 
-pub(super) use owed::Owed;
+pub(super) use owed::{Owed, Unheard};
 pub(super) use registry::ReadsOfTables;
 pub(super) use route::{Asked, ReadRoute, hash_of_place, hash_of_text};
 pub(super) use shadow::Shadow;

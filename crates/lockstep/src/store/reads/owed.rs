@@ -29,6 +29,36 @@ impl Owed {
     }
 }
 
+/// A write whose end is not known, and neither are its keys. Dropped unheard, it sends each read of its table
+/// to the source until all marks are younger.
+///
+/// 1. The one statement of a write commits, and its answer is lost, or the caller no longer waits. 2. The
+/// caller looks the row up, as it should. 3. Answered from the target, which has no relay's put yet, it takes
+/// the write for undone, and makes it again.
+#[must_use = "dropped, it says that the end of the write is not known"]
+pub(in crate::store) struct Unheard {
+    watch: Option<Arc<Watch>>,
+}
+
+impl Unheard {
+    pub(super) fn new(watch: Option<Arc<Watch>>) -> Self {
+        Self { watch }
+    }
+
+    /// The end of the write is known.
+    pub(in crate::store) fn heard(mut self) {
+        self.watch = None;
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.deferred.leave_out();
+        }
+    }
+}
+
 impl Drop for Owed {
     fn drop(&mut self) {
         for (watch, key) in self.keys.drain(..).flatten() {

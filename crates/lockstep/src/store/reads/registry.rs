@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use lockstep_core::SourceKey;
 use lockstep_postgres::{Source, TableBinding};
 
-use super::owed::Owed;
+use super::owed::{Owed, Unheard};
 use super::{ReadOptions, Reads};
 use crate::central::Central;
 
@@ -38,6 +38,12 @@ impl ReadsOfTables {
             reads
         };
         tables.entry(binding.name()).or_insert_with(make).clone()
+    }
+
+    /// The write of a table, of keys that are not known before it is answered.
+    pub(in crate::store) fn unheard(&self, table: &'static str) -> Unheard {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        Unheard::new(tables.get(table).map(|reads| reads.0.watch.clone()))
     }
 
     /// The debt to the target of a write about to be committed, in the order of its keys.

@@ -16,6 +16,7 @@ use super::ReadOptions;
 use super::deferred::Deferred;
 use super::route::Seen;
 use crate::central::Central;
+use crate::phase::Moment;
 
 /// Longest that a read waits to learn how far the target is behind; the source is taken to be away after it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,8 +39,8 @@ pub(super) struct Watch {
 /// The standing as the last answer said it. Times are in milliseconds since the [`Watch`] began.
 struct Known {
     seen: Seen,
-    /// Time until which it holds.
-    holds_until_ms: u64,
+    /// Moment until which it holds, by both clocks: the monotonic one stands still while the machine sleeps.
+    holds_until: Moment,
     /// Bound on staleness, in milliseconds, by which it was judged.
     judged_by_ms: u64,
     /// Time of the next question.
@@ -48,11 +49,12 @@ struct Known {
 
 impl Known {
     /// The standing before the first answer, and after the bound was changed: to be asked for at once.
-    const NOTHING: Self = Self { seen: Seen::UsedUp, holds_until_ms: 0, judged_by_ms: 0, ask_at_ms: 0 };
+    const NOTHING: Self =
+        Self { seen: Seen::UsedUp, holds_until: Moment::LONG_AGO, judged_by_ms: 0, ask_at_ms: 0 };
 
-    /// Returns what holds at `now_ms` by a bound of `bound_ms`.
-    fn at(&self, now_ms: u64, bound_ms: u64) -> Seen {
-        let holds = now_ms < self.holds_until_ms && self.judged_by_ms == bound_ms;
+    /// Returns what holds at `now` by a bound of `bound_ms`.
+    fn at(&self, now: Moment, bound_ms: u64) -> Seen {
+        let holds = now.is_before(self.holds_until) && self.judged_by_ms == bound_ms;
         if holds { self.seen } else { Seen::UsedUp }
     }
 }
@@ -107,7 +109,7 @@ impl Watch {
         let (now, bound) = (self.now_ms(), self.bound_ms());
         let (seen, is_due) = {
             let mut known = self.known();
-            let seen = known.at(now, bound);
+            let seen = known.at(Moment::now(), bound);
             let is_due = seen != Seen::UsedUp && now >= known.ask_at_ms;
             if is_due {
                 // One of many readers has the turn to ask.
@@ -131,7 +133,7 @@ impl Watch {
     /// per asker.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Seen {
         let _turn = self.asking.lock().await;
-        let seen = self.known().at(self.now_ms(), self.bound_ms());
+        let seen = self.known().at(Moment::now(), self.bound_ms());
         if seen != Seen::UsedUp {
             return seen;
         }
@@ -162,7 +164,9 @@ impl Watch {
             tracing::debug!(table = self.table, kind = ?error.kind, "not known how far the target is behind: {error}");
         }
         let ask_at_ms = self.next_turn(now);
-        *self.known() = Known { seen, holds_until_ms, judged_by_ms: bound, ask_at_ms };
+        let holds_for = Duration::from_millis(holds_until_ms.saturating_sub(asked_at_ms));
+        let holds_until = Moment::of(asked_at).plus(holds_for);
+        *self.known() = Known { seen, holds_until, judged_by_ms: bound, ask_at_ms };
         seen
     }
 

@@ -104,13 +104,19 @@ impl Base {
         Ok(attributes)
     }
 
-    /// The outcome of the write of `writer` over this, now that its place is `now`.
-    pub(super) fn trace(&self, writer: &str, now: &Self) -> Trace {
+    /// The outcome of the write of `writer` over this, in `epoch`, now that its place is `now`.
+    ///
+    /// Writers name each other within one DynamoOnly alone. 1. A put is applied, and its machine sleeps before
+    /// the answer. 2. The truth goes back, and an item of PostgreSQL's phases, which names nobody, is put over
+    /// it. 3. The machine wakes. "It is not named, so it never was" has a function that adds one called again.
+    pub(super) fn trace(&self, writer: &str, epoch: Epoch, now: &Self) -> Trace {
         let last = self.writers.first().map_or(FIRST, String::as_str);
         if now.writers.iter().any(|w| w == writer) {
             Trace::Applied
         } else if now.version == self.version {
             Trace::NotYet
+        } else if now.version.map(Version::epoch) != Some(epoch) {
+            Trace::Unknown
         } else if now.writers.len() < WRITERS_ALWAYS || now.writers.iter().any(|named| named == last) {
             // Every writer since is named, and this one is not among them.
             Trace::Never
@@ -203,20 +209,27 @@ mod tests {
         assert_eq!(later.kind, Kind::Fenced);
     }
 
+    const EPOCH: Epoch = Epoch(0);
+
     #[test]
     fn a_lost_reply_is_told_by_who_has_written_since() {
         let from_source = base(10, &[]);
-        assert_eq!(from_source.trace("me", &base(10, &[])), Trace::NotYet);
-        assert_eq!(from_source.trace("me", &base(11, &["me"])), Trace::Applied);
-        assert_eq!(from_source.trace("me", &base(12, &["b", "me"])), Trace::Applied);
-        assert_eq!(from_source.trace("me", &base(12, &["b", "a"])), Trace::Never);
-        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b"])), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &base(10, &[])), Trace::NotYet);
+        assert_eq!(from_source.trace("me", EPOCH, &base(11, &["me"])), Trace::Applied);
+        assert_eq!(from_source.trace("me", EPOCH, &base(12, &["b", "me"])), Trace::Applied);
+        assert_eq!(from_source.trace("me", EPOCH, &base(12, &["b", "a"])), Trace::Never);
+        assert_eq!(from_source.trace("me", EPOCH, &base(14, &["d", "c", "b"])), Trace::Unknown);
         let known = base(10, &["z", "y", "x"]);
-        assert_eq!(known.trace("me", &base(12, &["b", "a", "z"])), Trace::Never);
-        assert_eq!(known.trace("me", &base(13, &["c", "b", "a"])), Trace::Unknown);
-        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b", "a", FIRST])), Trace::Never);
-        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b", "me", FIRST])), Trace::Applied);
-        assert_eq!(Base::default().trace("me", &Base::default()), Trace::NotYet);
+        assert_eq!(known.trace("me", EPOCH, &base(12, &["b", "a", "z"])), Trace::Never);
+        assert_eq!(known.trace("me", EPOCH, &base(13, &["c", "b", "a"])), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &base(14, &["d", "c", "b", "a", FIRST])), Trace::Never);
+        assert_eq!(from_source.trace("me", EPOCH, &base(14, &["d", "c", "b", "me", FIRST])), Trace::Applied);
+        assert_eq!(Base::default().trace("me", EPOCH, &Base::default()), Trace::NotYet);
+        // Of a later phase, of PostgreSQL's, or gone: it says nothing of who wrote before.
+        let later = |counted| base(Epoch(2).floor() + counted, &["b", FIRST]);
+        assert_eq!(from_source.trace("me", EPOCH, &later(1)), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &base(Epoch(1).floor() + 1, &[])), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &Base::default()), Trace::Unknown);
     }
 
     /// Names as the writers of an item leave them, one after the other, of this version and an earlier one,
@@ -231,10 +244,10 @@ mod tests {
         };
         for (first, earlier) in [(base(10, &[]), false), (base(10, &[]), true), (base(10, &["z"]), true)] {
             let mut now = named_by(earlier, &first, "me");
-            let mut told = vec![first.trace("me", &now)];
+            let mut told = vec![first.trace("me", Epoch(1), &now)];
             for n in 1..12 {
                 now = named_by(earlier && n % 2 == 0, &now, &format!("w{n}"));
-                told.push(first.trace("me", &now));
+                told.push(first.trace("me", Epoch(1), &now));
             }
             assert!(!told.contains(&Trace::Never), "{told:?}");
             assert_eq!(told.last(), Some(&Trace::Unknown));
@@ -245,7 +258,7 @@ mod tests {
         let (first, mut now) = (base(10, &[]), base(10, &[]));
         for n in 1..WRITERS_MAX {
             now = named_by(false, &now, &format!("w{n}"));
-            assert_eq!(first.trace("me", &now), Trace::Never, "{n}");
+            assert_eq!(first.trace("me", Epoch(1), &now), Trace::Never, "{n}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_core::{Error, Kind, Result, Retry, TargetKey, attributes_bytes};
+use lockstep_core::{Error, Kind, Result, Retry, TargetKey, attributes_bytes, version_of};
 use lockstep_dynamo::{Backoff, ConditionalPut, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, TargetControl};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -189,9 +189,11 @@ impl Writer {
 
     /// Looks a lost reply up in the item itself.
     async fn trace(&self, put: &ConditionalPut, base: &Base, writer: &str) -> Result<Trace> {
-        let Some(key) = TargetKey::of(&put.item) else { return Ok(Trace::Unknown) };
+        let (Some(key), Some(version)) = (TargetKey::of(&put.item), version_of(&put.item)) else {
+            return Ok(Trace::Unknown);
+        };
         let now = self.target().get(&put.table, &key).await?;
-        Ok(base.trace(writer, &Base::of(now.as_ref())?))
+        Ok(base.trace(writer, version.epoch(), &Base::of(now.as_ref())?))
     }
 }
 
