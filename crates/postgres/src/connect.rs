@@ -131,7 +131,7 @@ impl Source {
             sessions,
             intents,
             options: Arc::new(options.clone()),
-            ahead_ms: Arc::default(),
+            clock_seen: Arc::default(),
             plans,
             own: OwnMigration::default(),
             taken_in: Arc::default(),

@@ -217,10 +217,10 @@ pub use url::{Transport, transport};
 pub use verdicts::{VerdictRow, VerdictWord, latest_verdict_in};
 pub use workers::{HeldRange, Pulse, Registering, WorkerRow};
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::postgres::PgPool;
 
@@ -265,8 +265,8 @@ pub struct Source {
     intents: Sessions,
     /// Options that it was made of, for [`Source::for_application`].
     options: Arc<SourceOptions>,
-    /// Milliseconds by which this machine's clock is known to be ahead of the source's.
-    ahead_ms: Arc<AtomicI64>,
+    /// The source's clock as it was seen last, and when.
+    clock_seen: Arc<RwLock<Option<(DateTime<Utc>, Instant)>>>,
     plans: Arc<Plans>,
     own: OwnMigration,
     taken_in: Arc<TakenIn>,
@@ -275,7 +275,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Returns the pool, for statements of this module's callers inside this crate and for tests.
+    /// Returns the pool, for crates that hold one connection over several calls, and for tests.
     pub fn pool(&self) -> &PgPool {
         self.sessions.pool()
     }

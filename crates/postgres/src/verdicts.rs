@@ -1,6 +1,7 @@
 //! Verdicts of validations, for the gates.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{Doing, Epoch, Result};
@@ -220,27 +221,36 @@ impl Source {
             .fetch_one(self.pool())
             .await
             .doing("reading the source's clock")?;
-        self.ahead_ms.store((Utc::now() - now).num_milliseconds().max(0), Relaxed);
+        *self.clock_seen.write().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
         Ok(now)
     }
 
     /// Returns the present moment by the clock that is behind, this machine's or the source's as
-    /// [`Source::clock`] found it last: what has expired by it has expired by both.
+    /// [`Source::clock`] found it last, by which the time since then is counted: what has expired by it has
+    /// expired by both.
     ///
-    /// 1. A machine's clock is months ahead. 2. A backfill there takes rows for expired, and leaves them
-    ///    behind. 3. A
-    /// comparison there excuses their absence, and says consistent.
+    /// 1. A machine's clock is months ahead, or steps there while a pass is under way. 2. A backfill there
+    ///    takes rows for expired, and leaves them behind. 3. A comparison there excuses their absence, and says
+    ///    consistent.
     pub fn now_at_least(&self) -> DateTime<Utc> {
-        Utc::now() - TimeDelta::milliseconds(self.ahead_ms.load(Relaxed))
+        let seen = *self.clock_seen.read().unwrap_or_else(PoisonError::into_inner);
+        at_least(Utc::now(), seen.map(|(at, then)| (at, then.elapsed())))
     }
+}
+
+/// Returns the earlier of this machine's clock and another one that was seen a while ago. Pure.
+fn at_least(ours: DateTime<Utc>, seen: Option<(DateTime<Utc>, Duration)>) -> DateTime<Utc> {
+    let theirs = seen.and_then(|(at, ago)| at.checked_add_signed(TimeDelta::from_std(ago).ok()?));
+    theirs.map_or(ours, |theirs| theirs.min(ours))
 }
 
 /// Part of a report that decides whether it is the migration's verdict.
 struct Summary {
     began: Option<i64>,
     found: bool,
-    /// True for a report of all days, no sample, and of the table itself: what was lost since an export was
-    /// made is in none.
+    /// True for a report of all days, no sample, and of the table itself, under a seed by chance: what was
+    /// lost since an export was made is in none, and under a seed that is known a row and an item can be made
+    /// that differ and have one print.
     everything: bool,
     incremental: bool,
     tables: Vec<String>,
@@ -256,7 +266,8 @@ impl Summary {
             began: report.get("began").and_then(Value::as_i64),
             found: word_of(consistent, report) == VerdictWord::Inconsistent,
             everything: !["window_start", "window_end", "sample"].into_iter().any(is_there)
-                && !says("from_export"),
+                && !says("from_export")
+                && !says("seed_given"),
             incremental: says("incremental"),
             tables: names.map(str::to_owned).collect(),
         }
@@ -286,6 +297,20 @@ mod tests {
                 report,
             };
             assert_eq!(row.word(), word, "{}", row.report);
+        }
+    }
+
+    #[test]
+    fn what_has_expired_has_done_so_by_both_clocks_also_where_ours_steps_ahead() {
+        let at = |s| DateTime::UNIX_EPOCH + TimeDelta::seconds(s);
+        let ago = Duration::from_secs(60);
+        for (ours, seen, least) in [
+            (at(1_060), Some((at(1_000), ago)), at(1_060)),
+            (at(9_000_000), Some((at(1_000), ago)), at(1_060)),
+            (at(500), Some((at(1_000), ago)), at(500)),
+            (at(500), None, at(500)),
+        ] {
+            assert_eq!(at_least(ours, seen), least);
         }
     }
 

@@ -85,7 +85,7 @@ impl TableRun {
         // Compared to the end: what is kept would only make the next run older.
         let forgotten = compute(move || ledger.forget()).await;
         forgotten.map_err(|error| self.spool(error).to_string())?;
-        self.check_source().await
+        self.check_stores().await
     }
 
     /// Compares what a sample chooses.
@@ -107,7 +107,7 @@ impl TableRun {
                 Err(format!("not everything that was chosen was read: {e}"))
             }
             (Err(e), _) => Err(format!("the sample could not be drawn: {e}")),
-            (Ok(()), Ok(())) => self.check_source().await,
+            (Ok(()), Ok(())) => self.check_stores().await,
         }
     }
 
@@ -240,7 +240,7 @@ impl TableRun {
 
     /// Checks that comparing makes sense, counts, and returns about how many rows there are.
     async fn open(&self) -> Result<i64, String> {
-        self.check_source().await?;
+        self.check_stores().await?;
         let (reader, binding) = (&self.reader, &self.binding);
         let described = reader.ask(|| reader.source.describe(binding)).await.map_err(|e| e.to_string())?;
         let counted = reader

@@ -60,7 +60,7 @@ pub(crate) async fn compare_changed(run: &Arc<TableRun>) -> Result<(), String> {
         return Err("capture, columns, layout, the target table or the history of the source changed meanwhile; run a full pass"
             .to_owned());
     }
-    run.check_source().await
+    run.check_stores().await
 }
 
 /// Finds what to go on from, and says of when the report will speak.

@@ -130,7 +130,7 @@ async fn resumable(
 
 /// Joins what prints and pieces depend on into one text; never shown.
 fn identity(run: &TableRun, state: Option<&TableState>, history: Option<&str>) -> String {
-    let all = (shape(run, state), run.options.digest_seed, history);
+    let all = (shape(run, state), run.options.digest_seed, history, run.target_id());
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }
 

@@ -84,6 +84,7 @@ pub async fn validate(
         window_end: options.window.end,
         sample: options.sample,
         from_export: !options.exports.is_empty(),
+        seed_given: options.digest_seed.is_some(),
         schema_version: SCHEMA_VERSION,
         manifest: manifest(tables, &reports, options),
         lag: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use chrono::{DateTime, Utc};
 use lockstep_core::Advice::ValidateFolder;
 use lockstep_core::{Control, Epoch, Phase};
-use lockstep_dynamo::Export;
+use lockstep_dynamo::{Export, TableStanding};
 use lockstep_postgres::{TableBinding, read_order};
 use tokio::sync::Semaphore;
 
@@ -44,6 +44,8 @@ pub(crate) struct TableRun {
     rests_on: OnceLock<Option<String>>,
     /// Order in which rows are read, as it was before the first of them.
     read_order: OnceLock<String>,
+    /// DynamoDB's id of the target table, as it was before the first item; the inner `None` where it has none.
+    target_id: OnceLock<Option<String>>,
     progress: Arc<ValidationProgress>,
     /// Stands in where the caller watches other tables.
     unwatched: TableValidationProgress,
@@ -73,6 +75,7 @@ impl TableRun {
             verified_as_of: OnceLock::new(),
             rests_on: OnceLock::new(),
             read_order: OnceLock::new(),
+            target_id: OnceLock::new(),
             progress: Arc::clone(progress),
             unwatched: TableValidationProgress::default(),
         })
@@ -117,9 +120,9 @@ impl TableRun {
     }
 
     /// Checks what every conclusion rests on: each change is captured (I1), no column is unknown to the row
-    /// type, and rows are read in one order. At the start, and again at the end, because all of it must have
+    /// type, rows are read in one order, and the target table is one and the same. At the start, and again at the end, because all of it must have
     /// held all the time.
-    pub(crate) async fn check_source(&self) -> Result<(), String> {
+    pub(crate) async fn check_stores(&self) -> Result<(), String> {
         let (reader, binding) = (&self.reader, &self.binding);
         let capture = reader.ask(|| reader.source.capture_state(binding)).await.map_err(|e| e.to_string())?;
         capture.require_on(binding.name()).map_err(|e| e.to_string())?;
@@ -142,14 +145,34 @@ impl TableRun {
         }
         let described = reader.ask(|| reader.source.describe(binding)).await.map_err(|e| e.to_string())?;
         let mismatches = described.mismatches(binding);
-        if mismatches.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} cannot be read: {}", binding.relation, mismatches.join("; ")))
+        if !mismatches.is_empty() {
+            return Err(format!("{} cannot be read: {}", binding.relation, mismatches.join("; ")));
         }
+        self.check_target().await
     }
 
-    /// Returns the order in which rows are read, once [`TableRun::check_source`] has looked.
+    /// Checks that the target table is the one that was there at first: 1. All its items are read. 2. It is
+    /// deleted and made again, empty. 3. The rows are read, and all of them are equal to what was read.
+    async fn check_target(&self) -> Result<(), String> {
+        let (reader, binding) = (&self.reader, &self.binding);
+        let (name, schema) = (&binding.target_name, binding.table.target());
+        let there = reader.ask(|| reader.target.describe(name, &schema)).await;
+        let id = match there.map_err(|e| e.to_string())? {
+            TableStanding::There(there) => there.id,
+            _ => None,
+        };
+        if *self.target_id.get_or_init(|| id.clone()) == id {
+            return Ok(());
+        }
+        Err(format!("DynamoDB table {name} was made again while it was read; run it again"))
+    }
+
+    /// Returns DynamoDB's id of the target table, once [`TableRun::check_stores`] has looked.
+    pub(crate) fn target_id(&self) -> Option<&str> {
+        self.target_id.get()?.as_deref()
+    }
+
+    /// Returns the order in which rows are read, once [`TableRun::check_stores`] has looked.
     pub(crate) fn read_order(&self) -> Option<&str> {
         self.read_order.get().map(String::as_str)
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lockstep_core::{AttributeValue, Phase};
+use lockstep_dynamo::TableStanding;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};
@@ -184,6 +185,47 @@ async fn only_what_still_means_the_same_is_resumed() {
     }
     let again = run(&world, &options).await;
     assert_eq!((the(&again).rows_resumed, &again.verdict), (0, &Verdict::Consistent));
+}
+
+/// 1. All items are read, and the run is broken off. 2. The table is made again, empty. 3. What was read of it
+/// would agree with every row.
+#[tokio::test]
+async fn a_run_whose_table_is_made_again_reads_it_from_the_beginning() {
+    let world = World::behind_proxy().await;
+    world.sql(&logs(1, 300)).await;
+    backfill(&world.prepared().await).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = Some(Kept { folder: folder.path().to_owned(), restart: false });
+    let options = ValidateOptions { kept, ..ValidateOptions::default() };
+    broken_off(&world, &options).await;
+    let table = world.logs_table();
+    let backup = world.back_up_table(&table).await;
+    world.restore_table(&table, &backup).await;
+    let id = || async {
+        let schema = table.table.target();
+        match world.plain_target.describe(LOGS, &schema).await.expect("described") {
+            TableStanding::There(there) => there.id,
+            _ => None,
+        }
+    };
+    assert!(id().await.is_some(), "the emulator gives ids");
+    let resumed = run(&world, &options).await;
+    assert_eq!(the(&resumed).rows_resumed, 0, "it is of a table that is gone");
+
+    // It is made again while it is read.
+    let gate = Gate::new();
+    world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("Scan").times(1));
+    let settings = ValidateSettings { scan_segments: 1, ..options.settings.clone() };
+    let unkept = ValidateOptions { kept: None, settings, ..options.clone() };
+    let reading = run(&world, &unkept);
+    let made_again = async {
+        gate.until_held(1).await;
+        world.restore_table(&table, &backup).await;
+        gate.open();
+    };
+    let (report, ()) = tokio::join!(reading, made_again);
+    assert!(!report.verdict.is_consistent(), "{report:#?}");
+    assert!(the(&report).failure.as_ref().is_some_and(|why| why.contains("made again")), "{report:#?}");
 }
 
 #[tokio::test]

@@ -178,6 +178,14 @@ pub(crate) fn validation(report: &Report) -> String {
             count(accepted)
         ),
     };
+    let letters = report.tables.iter().map(|table| table.dead_letters).sum::<u64>() - report.accepted();
+    let line = match report.verdict.is_consistent() && letters > 0 {
+        true => format!(
+            "{line}\n  (but for {} dead letters: no item can hold these rows, as was acknowledged)",
+            count(letters)
+        ),
+        false => line,
+    };
     format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
 }
 
@@ -319,6 +327,9 @@ fn scope(report: &Report) -> Option<String> {
     let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
     parts.extend(day(report.window_start).map(|from| format!("from {from}")));
     parts.extend(day(report.window_end).map(|to| format!("before {to}")));
+    parts.extend(
+        report.seed_given.then(|| "under a seed that was given, so that no gate takes it".to_owned()),
+    );
     parts.extend(
         report.from_export.then(|| "exports of the target, and each key that differs from them".to_owned()),
     );

@@ -64,7 +64,7 @@ pub(crate) async fn lead(run: &Arc<TableRun>, sharing: &Sharing, rows_estimate: 
     if !failures.is_empty() {
         return Err(failures.join("; "));
     }
-    run.check_source().await
+    run.check_stores().await
 }
 
 /// Renews the leader's lease until it is lost.

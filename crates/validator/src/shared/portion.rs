@@ -46,7 +46,7 @@ impl Portion {
         terms: Terms,
         registered: &Registered,
     ) -> Result<Self, Stopped> {
-        run.check_source().await.map_err(Stopped::Unfit)?;
+        run.check_stores().await.map_err(Stopped::Unfit)?;
         let pieces = run.reader.source.comparison_pieces(of.run).await?;
         let count = |side: Side| pieces.iter().filter(|piece| piece.side == side.label()).count();
         let counts = (count(Side::Source), count(Side::Target));
@@ -93,7 +93,7 @@ impl Portion {
         };
         let counted = self.read_whole(&piece, bytes_expected).await?;
         // A part that was read of a table that is another one by now is not what the leader compares.
-        self.run.check_source().await.map_err(Stopped::Unfit)?;
+        self.run.check_stores().await.map_err(Stopped::Unfit)?;
         self.require_terms().await?;
         let counted = serde_json::to_value(counted).map_err(|_| self.run.garbled())?;
         if !source.finish_comparison_piece(self.comparison, &piece, &counted).await? {

@@ -32,7 +32,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Returns those of this process, as it sees the table now; [`TableRun::check_source`] must have looked.
+    /// Returns those of this process, as it sees the table now; [`TableRun::check_stores`] must have looked.
     ///
     /// # Errors
     /// The stores'.

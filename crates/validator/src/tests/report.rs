@@ -29,6 +29,7 @@ fn report(verdict: Verdict) -> Report {
         window_end: None,
         sample: None,
         from_export: false,
+        seed_given: false,
         incremental: false,
         schema_version: SCHEMA_VERSION,
         manifest: Manifest::default(),
@@ -56,6 +57,14 @@ fn verdict_and_reasons_stand_beside_the_other_fields() {
         assert_eq!(read.tables, report(verdict).tables);
         assert!(read.is_whole());
     }
+}
+
+#[test]
+fn only_a_verdict_under_a_seed_by_chance_is_whole() {
+    let given = Report { seed_given: true, ..report(Verdict::Consistent) };
+    assert!(report(Verdict::Consistent).is_whole() && !given.is_whole());
+    let written = serde_json::to_value(given).expect("serialises");
+    assert_eq!(written["seed_given"], json!(true), "by which the source knows it");
 }
 
 #[test]
