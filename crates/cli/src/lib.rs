@@ -73,7 +73,7 @@ pub struct Context {
     pub config: Config,
     /// Whether the report is wanted as JSON.
     pub json: bool,
-    /// Cancelled by Ctrl-C and SIGTERM.
+    /// Token that Ctrl-C and SIGTERM cancel.
     pub cancel: CancellationToken,
     /// Display for people.
     pub ui: Ui,

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 /// Name of the actor, the observer that hears of progress, and the token that ends the act early.
 #[derive(Clone)]
 pub struct Act {
-    /// For the journal.
+    /// Name of who acts, for the journal.
     pub actor: String,
-    /// Told of gates and notes.
+    /// Receiver of gates and notes.
     pub observer: Arc<dyn Observer>,
-    /// Cancelled when the daemon ends.
+    /// Token that is cancelled when the daemon ends.
     pub cancel: CancellationToken,
 }
 
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Act {
 /// Steps to take.
 #[derive(Clone, Debug)]
 pub struct Walk {
-    /// Forward, or back.
+    /// Direction: forward, or back.
     pub forward: bool,
     /// Phase to go to; the neighbour by default.
     pub to: Option<Phase>,

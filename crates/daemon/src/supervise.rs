@@ -28,9 +28,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// Whether a part is to run now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// It is.
+    /// The part is to run.
     Run,
-    /// It is not: what it does instead, and why.
+    /// The part is not to run: what it does instead, and why.
     Not(PartState, Option<String>),
 }
 

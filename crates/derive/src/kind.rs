@@ -13,11 +13,11 @@ const SORT_KEY: &str = "SK";
 pub(crate) enum Kind {
     Integer,
     /// A time with its zone: days and expiries go by it.
-    Time,
+    Instant,
     /// A time without a zone.
-    Moment,
+    Timestamp,
     Date,
-    Clock,
+    Time,
     Uuid,
     Bytes,
     Boolean,
@@ -31,10 +31,10 @@ impl Kind {
     pub(crate) fn alphabet(self) -> Alphabet {
         match self {
             Self::Integer => Alphabet::Integer,
-            Self::Time => Alphabet::Fixed(27),
-            Self::Moment => Alphabet::Fixed(26),
+            Self::Instant => Alphabet::Fixed(27),
+            Self::Timestamp => Alphabet::Fixed(26),
             Self::Date => Alphabet::Fixed(10),
-            Self::Clock => Alphabet::Fixed(15),
+            Self::Time => Alphabet::Fixed(15),
             Self::Uuid => Alphabet::Fixed(36),
             Self::Boolean => Alphabet::Boolean,
             Self::Bytes | Self::Text | Self::Label => Alphabet::Text,
@@ -44,7 +44,7 @@ impl Kind {
     /// Tells whether some value of it can be written in a form.
     pub(crate) fn fits(self, form: Form) -> bool {
         match form {
-            Form::Date => matches!(self, Self::Time | Self::Moment | Self::Date | Self::Text),
+            Form::Date => matches!(self, Self::Instant | Self::Timestamp | Self::Date | Self::Text),
             Form::Padded(_) => matches!(self, Self::Integer | Self::Text),
             Form::Plain | Form::Upper | Form::Lower | Form::Escaped => true,
         }
@@ -82,10 +82,10 @@ impl Column {
     pub(crate) fn kind(&self) -> Option<Kind> {
         match named(&self.ty)?.0.as_str() {
             "i16" | "i32" | "i64" => Some(Kind::Integer),
-            "DateTime" => Some(Kind::Time),
-            "NaiveDateTime" => Some(Kind::Moment),
+            "DateTime" => Some(Kind::Instant),
+            "NaiveDateTime" => Some(Kind::Timestamp),
             "NaiveDate" => Some(Kind::Date),
-            "NaiveTime" => Some(Kind::Clock),
+            "NaiveTime" => Some(Kind::Time),
             "Uuid" => Some(Kind::Uuid),
             "[u8]" => Some(Kind::Bytes),
             "bool" => Some(Kind::Boolean),

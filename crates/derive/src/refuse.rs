@@ -174,7 +174,7 @@ fn columns_are_of_a_key(table: &Table, written: &Written) -> Verdict {
 }
 
 fn times(table: &Table) -> Verdict {
-    let is_time = |name: &str| table.column(name).filter(|column| column.kind() == Some(Kind::Time));
+    let is_time = |name: &str| table.column(name).filter(|column| column.kind() == Some(Kind::Instant));
     if let Some((literal, expiry)) = &table.expires
         && is_time(&expiry.column).is_none()
     {

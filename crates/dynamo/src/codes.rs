@@ -1,4 +1,5 @@
-//! Meaning of an answer of DynamoDB, by its code: one table.
+//! Meaning of an answer of DynamoDB to a whole request, by its code: one table. Statements of a batch and
+//! reasons of a cancelled transaction are read in `initial_load` and `transact`.
 //!
 //! Only what is on the list is acted on (I18). Any other answer (a code of next year, the page of a proxy, a
 //! firewall or a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem with a

@@ -11,9 +11,9 @@ use super::{KeyBound, Source};
 pub struct RangeRow {
     /// Number of the range within the table.
     pub number: i32,
-    /// Rows are after this key.
+    /// Key before the first row of the range.
     pub lower: Option<KeyBound>,
-    /// And not after this one.
+    /// Last key of the range.
     pub upper: Option<KeyBound>,
     /// Every row up to this key is acknowledged or dead-lettered.
     pub watermark: Option<KeyBound>,

@@ -1,6 +1,5 @@
 //! Gates: checks that run before a step, for every table, reported one by one (R7).
 
-mod adopted;
 mod capacity;
 mod compared;
 mod dependents;
@@ -9,6 +8,7 @@ mod preflight;
 mod readiness;
 mod riders;
 mod source_tables;
+mod target_table;
 
 pub(crate) use dependents::nothing_else_depends;
 pub(crate) use preflight::preflight;

@@ -5,7 +5,7 @@ use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
 
-use super::{adopted as beside, capacity, source_tables};
+use super::{capacity, source_tables, target_table};
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::import;
@@ -164,7 +164,7 @@ async fn target_gates(
         let mut gates = vec![gate];
         if !is_there {
             // Asked for hours later, when the job has made the table.
-            gates.extend(beside::expiry(migration, binding, false).await?);
+            gates.extend(target_table::expiry(migration, binding, false).await?);
         }
         return Ok(gates);
     }
@@ -180,7 +180,7 @@ async fn target_gates(
         TableStanding::Missing => {
             let mut gates = vec![GateResult::pass("target table", format!("{name} will be created"))];
             gates.push(capacity::of_new(migration, binding));
-            gates.extend(beside::expiry(migration, binding, false).await?);
+            gates.extend(target_table::expiry(migration, binding, false).await?);
             return Ok(gates);
         }
         TableStanding::There(there) => there,
@@ -225,8 +225,8 @@ async fn target_gates(
             gates.push(GateResult::check("target holds nothing of others", !foreign, found, next));
         }
     }
-    gates.push(beside::indexes(binding, &there.undeclared, adopted.is_some()));
-    gates.extend(beside::expiry(migration, binding, true).await?);
+    gates.push(target_table::indexes(binding, &there.undeclared, adopted.is_some()));
+    gates.extend(target_table::expiry(migration, binding, true).await?);
     gates.push(write_gate(migration, binding).await?);
     gates.push(capacity::gate(migration, binding, &there.capacities).await?);
     Ok(gates)

@@ -65,7 +65,7 @@ pub(crate) async fn readiness(
         gates.add(capture_is_on(&captured, format!("run {Backfill}, which installs it")).of(binding.name()));
         gates.add(backfilled(migration, binding.name(), to).await?.of(binding.name()));
         if to >= Phase::HybridRead {
-            gates.add(super::adopted::is_expiring(migration, binding).await?.of(binding.name()));
+            gates.add(super::target_table::is_expiring(migration, binding).await?.of(binding.name()));
             gates.add(drained(migration, binding.name()).await?.of(binding.name()));
             gates.add(no_dead_letters(migration, binding.name()).await?.of(binding.name()));
         }

@@ -38,7 +38,7 @@ pub(crate) struct Pause {
 }
 
 impl Pause {
-    /// It begins now.
+    /// Begins to count the pause of a step to `to`, of which `allowed` is the bound.
     pub(crate) fn begin(to: Phase, allowed: Duration) -> Self {
         let begun = Instant::now();
         Self { to, begun, allowed, last: begun, parts: Vec::new() }
@@ -80,7 +80,7 @@ impl Pause {
         self.last = now;
     }
 
-    /// It is over.
+    /// Ends the pause, and returns how long it took and over what.
     pub(crate) fn end(self) -> PauseSummary {
         let allowed_ms = u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX);
         PauseSummary { took_ms: millis(self.begun.elapsed()), allowed_ms, parts: self.parts }
