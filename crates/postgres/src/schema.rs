@@ -56,6 +56,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (62, "slowed", include_str!("slowed.sql")),
     (64, "removed_notes", include_str!("removed_notes.sql")),
     (73, "own_lease", include_str!("own_lease.sql")),
+    (74, "seen_markers", include_str!("seen_markers.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.
