@@ -277,6 +277,28 @@ fn intent(xid: &str, key: &str) -> String {
     )
 }
 
+/// 1. A strict write is rolled back, and its item stays as no commit left it. 2. A role marks a key that is
+/// equal to its key as a document, or records it as an intent of the same transaction. 3. The intent went,
+/// and its own key was never marked.
+#[tokio::test]
+async fn an_intent_is_settled_by_the_mark_of_its_own_key_and_by_no_equal_document() {
+    let world = world().await;
+    let (mut owner, mut app) = (attacker(&world, "alice").await, attacker(&world, "mallory").await);
+    for n in 1..=8 {
+        let xid = rolled_back(&world).await;
+        run(&mut owner, &intent(&xid, &format!("[{n}]"))).await;
+        let equal = format!("[{n}.0]");
+        let mark = "INSERT INTO lockstep.pending (table_name, key, version)";
+        run(&mut app, &format!("{mark} VALUES ('payments', '{equal}', 1)")).await;
+        assert_eq!(refused(&mut app, "DELETE FROM lockstep.intents").await, DENIED, "{equal}");
+        run(&mut app, &intent(&xid, &equal)).await;
+        world.source.sweep_intents(std::time::Duration::ZERO).await.expect("sweeps");
+        let pending = world.pending(PAYMENTS).await;
+        assert!(pending.contains_key(&format!("[{n}]")) && pending.contains_key(&equal), "{pending:?}");
+    }
+    assert_eq!(world.intents().await, 0);
+}
+
 /// 1. A role opens a transaction with hundreds of savepoints, and records intents under their numbers. 2. A
 /// sweep looked at the oldest five hundred numbers, all of them under way, at each turn. 3. The phantoms of
 /// every other role stayed for as long as that transaction was open.
