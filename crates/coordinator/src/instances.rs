@@ -1,7 +1,8 @@
 //! Waiting for instances: a step is over when no instance serves by the phase before it any more (I6).
 //!
 //! An instance keeps its lease in the store that it takes for the truth. While the truth moves that may be
-//! either, or for a moment both; what it has acknowledged in one of them, it has acknowledged.
+//! either, or for a moment both. What it has acknowledged in DynamoDB it has acknowledged; what a row of
+//! PostgreSQL says counts for that row alone.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -123,7 +124,7 @@ impl<'a> Leases<'a> {
         Self { source: &migration.source, target: Some(migration.target.control()) }
     }
 
-    /// Returns every live lease, each with the newest epoch that its instance has acknowledged anywhere.
+    /// Returns every live lease, each with the newest epoch that its instance is known to have acknowledged.
     async fn live(&self) -> Result<Vec<(Home, InstanceRow)>> {
         let mut rows: Vec<(Home, InstanceRow)> =
             self.source.instances().await?.into_iter().map(|row| (Home::Source, row)).collect();
@@ -142,14 +143,7 @@ impl<'a> Leases<'a> {
             let waits = |row: &InstanceRow| !there.contains(&row.id) && row.has_acknowledged(now.epoch);
             rows.retain(|(home, row)| *home == Home::Target || now.phase != Phase::DynamoOnly || !waits(row));
         }
-        let mut newest: BTreeMap<i64, Option<i64>> = BTreeMap::new();
-        for (_, row) in &rows {
-            let known = newest.entry(row.id).or_default();
-            *known = (*known).max(row.epoch);
-        }
-        for (_, row) in &mut rows {
-            row.epoch = newest[&row.id];
-        }
+        carry_over(&mut rows);
         Ok(rows)
     }
 
@@ -158,6 +152,23 @@ impl<'a> Leases<'a> {
             (Home::Target, Some(target)) => target.expire_instance(row).await?,
             _ => self.source.expire_instance(row).await?,
         })
+    }
+}
+
+/// Counts what an instance has acknowledged in DynamoDB for the lease that it has left in PostgreSQL: while
+/// PostgreSQL is down that one cannot be taken back, and would be waited for though nothing is served by it.
+///
+/// Never the other way. 1. A role of PostgreSQL reads the number of another role's instance. 2. The truth
+/// moves, that instance keeps its lease in DynamoDB, and the role registers one of its own under the number,
+/// which is free now. 3. Were its epoch that of the lease in DynamoDB, a step would not wait for the other
+/// instance, and a write of it that is under way would land after the step. An instance that comes back to
+/// PostgreSQL takes its lease in DynamoDB away once it has acknowledged; if that fails, its lease is waited
+/// out, once.
+fn carry_over(rows: &mut [(Home, InstanceRow)]) {
+    let there: BTreeMap<i64, Option<i64>> =
+        rows.iter().filter(|(home, _)| *home == Home::Target).map(|(_, row)| (row.id, row.epoch)).collect();
+    for (_, row) in rows.iter_mut().filter(|(home, _)| *home == Home::Source) {
+        row.epoch = row.epoch.max(there.get(&row.id).copied().flatten());
     }
 }
 
@@ -332,6 +343,21 @@ mod tests {
         check(&[(None, LEASE)], &Proceed::Wait { behind: vec![(0, margin(LEASE))], over: vec![] });
         check(&[(Some(3), whole)], &Proceed::Yes { over: vec![0] });
         check(&[(None, whole * 2)], &Proceed::Yes { over: vec![0] });
+    }
+
+    #[test]
+    fn a_lease_in_dynamodb_acknowledges_for_the_one_in_postgresql_and_never_the_other_way() {
+        let of = |home, epoch| (home, watched(epoch, Instant::now()).row);
+        for (source, target, expected) in [
+            (Some(i64::MAX), Some(3), (Some(i64::MAX), Some(3))),
+            (Some(4), None, (Some(4), None)),
+            (Some(3), Some(4), (Some(4), Some(4))),
+            (None, Some(4), (Some(4), Some(4))),
+        ] {
+            let mut rows = [of(Home::Source, source), of(Home::Target, target)];
+            carry_over(&mut rows);
+            assert_eq!((rows[0].1.epoch, rows[1].1.epoch), expected, "{source:?} {target:?}");
+        }
     }
 
     #[test]

@@ -46,8 +46,10 @@ pub struct Folded {
     pub foreign: u64,
     /// Reason why the last of them did not.
     pub foreign_reason: Option<&'static str>,
-    /// The newest marker.
+    /// The round of the newest marker.
     pub marker: Option<String>,
+    /// Every marker, by its round and its place.
+    pub markers: Vec<(String, String)>,
 }
 
 /// The changes of one item in a page.

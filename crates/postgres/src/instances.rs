@@ -6,7 +6,7 @@
 
 use crate::control_of_row;
 
-use lockstep_core::{Control, Doing, Epoch, InstanceRow, InstanceState, Registration, Result};
+use lockstep_core::{Control, Doing, Epoch, Error, InstanceRow, InstanceState, Registration, Result};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -38,6 +38,12 @@ pub async fn register(connection: &mut PgConnection, who: &Registration) -> Resu
     .await
     .doing("registering this instance")?;
     Ok(())
+}
+
+/// Tells whether a lease was refused because its number is that of another role's row. Not so where a right is
+/// missing: who took another number then would leave a row at each try.
+pub fn is_another_roles(error: &Error) -> bool {
+    error.sqlstate().as_deref() == Some("42501") && error.message.contains("registered by another role")
 }
 
 /// Renews a lease, acknowledges `epoch`, and returns the phase; `None` where the instance is not registered

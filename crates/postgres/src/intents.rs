@@ -314,19 +314,27 @@ impl Source {
     /// [`Kind::Busy`] when an application had one of the keys locked for too long; nothing was done then.
     #[crate::boxed]
     pub async fn resolve_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
+        self.resolve_aborted_of(ids, None).await
+    }
+
+    /// The same of the intents of one role alone; the empty one made those of before roles were noted.
+    pub(super) async fn resolve_aborted_of(&self, ids: &[TransactionId], owner: Option<&str>) -> Result<u64> {
         // Behind the barrier: who closes it sees either the intents or the marks, never neither.
         let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT), "").await?;
         let sql = format!(
             "WITH resolved AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
+                                  AND ($2::text IS NULL OR coalesce(owner::text, '') = $2)
                               RETURNING table_name, key, repair_version)
              INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT table_name, key, pg_catalog.max(repair_version) FROM resolved GROUP BY table_name, key
-                 ORDER BY table_name, key
+             SELECT table_name, key::jsonb, pg_catalog.max(repair_version)
+                 FROM (SELECT table_name, key::text AS key, repair_version FROM resolved) AS printed
+                 GROUP BY table_name, key ORDER BY table_name, key
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
         );
         let marked = sqlx::query(AssertSqlSafe(sql))
             .bind(texts(ids))
+            .bind(owner)
             .execute(&mut *transaction)
             .await
             .doing("resolving an intent")?;

@@ -55,6 +55,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (60, "copies", include_str!("copies.sql")),
     (62, "slowed", include_str!("slowed.sql")),
     (64, "removed_notes", include_str!("removed_notes.sql")),
+    (72, "same_key", include_str!("same_key.sql")),
+    (73, "own_lease", include_str!("own_lease.sql")),
+    (74, "seen_markers", include_str!("seen_markers.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.

@@ -67,15 +67,23 @@ impl Source {
     /// Every step is one transaction.
     #[crate::boxed]
     pub async fn sweep_intents(&self, age_min: Duration) -> Result<Swept> {
+        // Those under way come last, and each role has its share. 1. A role opens a transaction with hundreds
+        // of savepoints, and records intents under their numbers. 2. They are the oldest for as long as it is
+        // open. 3. No sweep looked at those of other roles, whose phantoms stayed.
         let sql = format!(
-            "SELECT xid::text, n, CASE WHEN xid < pg_catalog.pg_current_xact_id()
-                THEN pg_catalog.pg_xact_status(xid) END
-             FROM (SELECT xid, pg_catalog.count(*) AS n FROM lockstep.intents
-                 WHERE {}
-                   GROUP BY xid ORDER BY pg_catalog.min(made_at) LIMIT $2) AS open",
+            "SELECT xid::text, owner, n, status FROM (
+                 SELECT xid, coalesce(owner::text, '') AS owner, pg_catalog.count(*) AS n,
+                     pg_catalog.min(made_at) AS since,
+                     CASE WHEN xid < pg_catalog.pg_current_xact_id()
+                         THEN pg_catalog.pg_xact_status(xid) END AS status
+                 FROM lockstep.intents WHERE {} GROUP BY xid, coalesce(owner::text, '')) AS open
+             ORDER BY status IS NOT DISTINCT FROM 'in progress',
+                 pg_catalog.row_number() OVER (
+                     PARTITION BY owner, status IS NOT DISTINCT FROM 'in progress' ORDER BY since), since
+             LIMIT $2",
             is_past("made_at", "pg_catalog.make_interval(secs => $1)")
         );
-        let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(age_min.as_secs_f64())
             .bind(SWEEP_MAX)
             .fetch_all(self.intents.pool())
@@ -83,13 +91,13 @@ impl Source {
             .doing("reading open intents")?;
         let mut swept = Swept::default();
         let (mut committed, mut aborted, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
-        for (xid, keys, status) in rows {
+        for (xid, owner, keys, status) in rows {
             let id = parse_xid(xid)?;
             match fate(status.as_deref()) {
                 TransactionFate::InProgress => swept.waiting += keys as u64,
                 TransactionFate::Committed => committed.push(id),
-                TransactionFate::Aborted => aborted.push(id),
-                TransactionFate::Forgotten => forgotten.push(id),
+                TransactionFate::Aborted => aborted.push((id, owner)),
+                TransactionFate::Forgotten => forgotten.push((id, owner)),
             }
         }
         if !committed.is_empty() {
@@ -100,18 +108,20 @@ impl Source {
         Ok(swept)
     }
 
-    /// All at once; if a key of one is locked, one by one, and that one later.
-    async fn resolve_all(&self, ids: &[TransactionId], waiting: &mut u64) -> Result<u64> {
-        if ids.is_empty() {
+    /// All at once; if a key of one is locked, one by one, and that one later. Each role's by itself: another
+    /// role may have recorded a key that it keeps locked under the same number.
+    async fn resolve_all(&self, of_roles: &[(TransactionId, String)], waiting: &mut u64) -> Result<u64> {
+        if of_roles.is_empty() {
             return Ok(0);
         }
-        match self.resolve_aborted(ids).await {
+        let ids: Vec<TransactionId> = of_roles.iter().map(|(id, _)| *id).collect();
+        match self.resolve_aborted(&ids).await {
             Err(error) if error.kind == Kind::Busy => {}
             other => return other,
         }
         let mut marked = 0;
-        for id in ids {
-            match self.resolve_aborted(&[*id]).await {
+        for (id, owner) in of_roles {
+            match self.resolve_aborted_of(&[*id], Some(owner)).await {
                 Ok(keys) => marked += keys,
                 Err(error) if error.kind == Kind::Busy => *waiting += 1,
                 Err(error) => return Err(error),

@@ -180,10 +180,12 @@ impl Source {
             true => &["unverified", "pending", "intents", "reverse_places", "reverse_again"],
             false => &["unverified", "pending", "intents"],
         };
-        let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ");
+        let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ALL ");
         let sql = format!(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits. One that is
-            // NULL, as a role may mark it, is of no row. A page is bounded as one of the pending set is.
+            // NULL, as a role may mark it, is of no row. A page is bounded as one of the pending set is. Keys
+            // are one where they print the same: 1. `[1]` is noted. 2. A role marks `[1.0]`, which is equal
+            // as a document. 3. A UNION of both says one of them, and of `[1]` nothing may be left.
             "SELECT w.digest, w.key::text, ARRAY(
                 SELECT coalesce(e.value, '') FROM pg_catalog.jsonb_array_elements_text(w.key)
                     WITH ORDINALITY AS e (value, n) ORDER BY e.n), w.found
@@ -193,7 +195,9 @@ impl Source {
                    FROM (SELECT CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN key END AS key,
                              {digest} AS digest,
                              CASE WHEN {key_bytes} <= {KEY_BYTES_MAX} THEN {key_bytes} ELSE 0 END AS key_bytes
-                         FROM ({changed}) AS changed ORDER BY {digest} LIMIT $3) AS q) AS w
+                         FROM (SELECT DISTINCT ON ({digest}) key FROM ({changed}) AS changed
+                             ORDER BY {digest} LIMIT $3) AS changed
+                         ORDER BY {digest}) AS q) AS w
              WHERE w.before < {PAGE_BYTES_MAX} ORDER BY w.digest",
             key_bytes = key_bytes_sql("key"),
         );

@@ -135,19 +135,80 @@ async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
 
 fn suspect(run: &TableRun, changed: ChangedKey) -> Suspect {
     let table = &run.binding.table;
-    let ChangedKey { key, mut literals } = changed;
+    let ChangedKey { key, literals } = changed;
     let both = |key: SourceKey| {
         let place = table.target_key(&key)?;
         Ok::<_, Unholdable>((table.literals_of_key(&key)?, place))
     };
+    let (printed, mut literals) = as_numbers_print(key.as_ref(), literals);
     let subject = match key.map(both) {
         Some(Ok((key, place))) => Subject::Key { key, place },
-        None | Some(Err(_)) => {
-            // No item can be at the place of such a key; its row may have another key by now, or there is
-            // none.
-            literals.truncate(table.primary_key_columns());
-            Subject::Row { primary_key: literals }
-        }
+        None | Some(Err(_)) => match printed.map(both) {
+            Some(Ok((key, place))) => Subject::Key { key, place },
+            None | Some(Err(_)) => {
+                // No item can be at the place of such a key; its row may have another key by now, or there is
+                // none.
+                literals.truncate(table.primary_key_columns());
+                Subject::Row { primary_key: literals }
+            }
+        },
     };
     Suspect::of_row(subject)
+}
+
+/// Spells the numbers of a key without zeros behind their points, as PostgreSQL prints those of rows. The key
+/// is `None` where none of them has any.
+///
+/// 1. The mark of `[1]` was renamed to `[1.0]`, which an earlier version of schema `lockstep` took for the
+/// same. 2. `1.0` reads as no bigint. 3. Taken for a row that is not there, the key was passed over, and the
+/// verdict said consistent over an old item.
+fn as_numbers_print(key: Option<&SourceKey>, literals: Vec<String>) -> (Option<SourceKey>, Vec<String>) {
+    let Some(SourceKey(parts)) = key.filter(|SourceKey(parts)| parts.len() == literals.len()) else {
+        return (None, literals);
+    };
+    let mut is_other = false;
+    let spelled = parts.iter().zip(literals).map(|(part, literal)| {
+        let whole = literal.contains('.').then(|| literal.trim_end_matches('0').trim_end_matches('.'));
+        match whole.filter(|whole| part.is_number() && whole.len() < literal.len()) {
+            // PostgreSQL's own digits: a double holds fewer of them.
+            Some(whole) => match whole.parse::<serde_json::Number>() {
+                Ok(number) => {
+                    is_other = true;
+                    (number.into(), whole.to_owned())
+                }
+                Err(_) => (part.clone(), literal),
+            },
+            None => (part.clone(), literal),
+        }
+    });
+    let (parts, literals): (Vec<serde_json::Value>, Vec<String>) = spelled.unzip();
+    (is_other.then_some(SourceKey(parts)), literals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(key: &str, literals: &[&str], printed: Option<&str>, spelled: &[&str]) {
+        let key = SourceKey::parse(key).expect("a key");
+        let literals = literals.iter().map(|literal| (*literal).to_owned()).collect();
+        let (found, literals) = as_numbers_print(Some(&key), literals);
+        assert_eq!(found.map(|key| key.to_json()).as_deref(), printed);
+        assert_eq!(literals, spelled);
+    }
+
+    #[test]
+    fn numbers_lose_the_zeros_behind_their_points_and_nothing_else_changes() {
+        check("[1.0]", &["1.0"], Some("[1]"), &["1"]);
+        check(
+            "[9007199254740993.000]",
+            &["9007199254740993.000"],
+            Some("[9007199254740993]"),
+            &["9007199254740993"],
+        );
+        check(r#"[10.50, "1.0"]"#, &["10.50", "1.0"], Some(r#"[10.5,"1.0"]"#), &["10.5", "1.0"]);
+        check("[100]", &["100"], None, &["100"]);
+        check(r#"["1.0", null]"#, &["1.0", ""], None, &["1.0", ""]);
+    }
 }

@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     Code(&'static str),
     /// A statement is not one that the endpoint takes.
     Statement,
+    /// The items of a transaction are too large together.
+    Transaction,
     /// The date of a signature is wrong, in these words.
     Signature(String),
     /// There is nothing.
@@ -63,6 +65,12 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
             COMMON,
             "ValidationException",
             "Statement wasn't well formed, can't be processed (injected)",
+        ),
+        Refusal::Transaction => (
+            bad,
+            COMMON,
+            "ValidationException",
+            "Collection size exceeded: the aggregate size of the items in the transaction (injected)",
         ),
         Refusal::Throttled => (bad, DYNAMODB, "ProvisionedThroughputExceededException", THROTTLED),
         Refusal::ServerError => (

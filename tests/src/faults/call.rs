@@ -71,6 +71,14 @@ impl Call {
         }
     }
 
+    /// Bytes of the items that a transaction puts: names and values, as DynamoDB counts them.
+    pub(super) fn bytes_put(&self) -> usize {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let entries = body["TransactItems"].as_array().into_iter().flatten();
+        let items = entries.filter_map(|entry| entry["Put"]["Item"].as_object()).flatten();
+        items.map(|(name, value)| name.len() + bytes_of(value)).sum()
+    }
+
     /// Characters and parameters of each statement of a batch.
     pub(super) fn statements(&self) -> Vec<(usize, usize)> {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
@@ -118,6 +126,18 @@ impl Call {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let statement = statement(&body).and_then(Value::as_str).unwrap_or_default();
         statement.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"))
+    }
+}
+
+/// Bytes of a value on the wire, `{"S": "text"}`, as DynamoDB counts them.
+fn bytes_of(value: &Value) -> usize {
+    match value.as_object().and_then(|value| value.iter().next()) {
+        Some((_, Value::String(text))) => text.len(),
+        Some((_, Value::Array(list))) => 3 + list.iter().map(|value| 1 + bytes_of(value)).sum::<usize>(),
+        Some((_, Value::Object(map))) => {
+            3 + map.iter().map(|(name, value)| 1 + name.len() + bytes_of(value)).sum::<usize>()
+        }
+        _ => 1,
     }
 }
 
@@ -200,5 +220,7 @@ mod tests {
         let body = r#"{"TransactItems":[{"Put":{"TableName":"logs"}},{"Update":{"TableName":"pay"}}]}"#;
         check("TransactWriteItems", body, "logs", (2, 2));
         assert!(call("TransactWriteItems", body).names("pay"));
+        let body = r#"{"TransactItems":[{"Put":{"Item":{"PK":{"S":"four"},"n":{"L":[{"S":"ab"},{"BOOL":true}]}}}}]}"#;
+        assert_eq!(call("TransactWriteItems", body).bytes_put(), 2 + 4 + 1 + 3 + 3 + 2);
     }
 }

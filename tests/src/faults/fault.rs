@@ -79,6 +79,9 @@ pub enum Fault {
     /// A statement with more parameters than this is refused, and its batch with it: an endpoint with half of
     /// PartiQL.
     FewParameters(usize),
+    /// A transaction whose items have more bytes than this, all together, is refused, as DynamoDB does above
+    /// 4 MB.
+    LargeTransactions(usize),
     /// A query of an index is answered with nothing: the index has not caught up.
     EmptyIndex,
     /// A query of an index shows each entry twice: its sort value changed while the page was read.
@@ -126,6 +129,7 @@ pub enum FaultKind {
     ShardCalls,
     LongStatements,
     FewParameters,
+    LargeTransactions,
     EmptyIndex,
     EntriesTwice,
     RemovedByExpiry,
@@ -164,6 +168,7 @@ impl Fault {
             Fault::ShardCalls(_) => FaultKind::ShardCalls,
             Fault::LongStatements(_) => FaultKind::LongStatements,
             Fault::FewParameters(_) => FaultKind::FewParameters,
+            Fault::LargeTransactions(_) => FaultKind::LargeTransactions,
             Fault::EmptyIndex => FaultKind::EmptyIndex,
             Fault::EntriesTwice => FaultKind::EntriesTwice,
             Fault::RemovedByExpiry => FaultKind::RemovedByExpiry,
@@ -178,6 +183,7 @@ impl Fault {
             Fault::ThrottleStatements(_) | Fault::LongStatements(_) | Fault::FewParameters(_) => {
                 operation == "BatchExecuteStatement"
             }
+            Fault::LargeTransactions(_) => operation == "TransactWriteItems",
             Fault::EmptyIndex | Fault::EntriesTwice => operation == "Query",
             Fault::RemovedByExpiry | Fault::ShardCalls(_) => operation == "GetRecords",
             Fault::OwnStreams => matches!(operation, "DescribeStream" | "GetShardIterator" | "GetRecords"),

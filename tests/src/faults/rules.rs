@@ -205,6 +205,9 @@ impl Rule {
                 let over = call.statements().iter().any(|(_, parameters)| parameters > most);
                 return over.then_some(Effect::Refuse(Refusal::Statement));
             }
+            Fault::LargeTransactions(most) => {
+                return (call.bytes_put() > *most).then_some(Effect::Refuse(Refusal::Transaction));
+            }
             Fault::RemovedByExpiry => Effect::Rewrite(removed_by_expiry, Checksum::Right),
             Fault::OwnStreams => Effect::OfItsStream,
             Fault::ClockAhead(seconds) => {

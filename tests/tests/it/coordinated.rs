@@ -6,7 +6,7 @@ use lockstep::migration::Migration;
 use lockstep::operation::{Operation, OperationOutcome};
 use lockstep::store::{Delivery, ReadFrom, ReadOptions, SourceCause, WriteMode, WriteOptions};
 use lockstep_core::{Error, Kind, MigratableTable, Phase, Result};
-use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
+use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::{PaymentQueries, Payments};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
@@ -213,6 +213,37 @@ async fn after_a_deferred_operation_its_own_application_sees_all_of_it_in_both_t
     world.proxy().clear();
     world.relay_until_empty().await;
     eventually("both keys leave the set", || async { seen(&app).await == both("second", ReadFrom::Target) })
+        .await;
+    world.assert_converged().await;
+}
+
+/// What is too much for one transaction of DynamoDB, 4 MB, goes as single puts, each under its guard. Sent
+/// together it was refused at every try: in HybridRead the operation failed each time.
+#[tokio::test]
+async fn an_operation_above_four_megabytes_is_written_and_one_below_goes_together() {
+    let (world, strict_app) = world(WriteOptions { inline_timeout_ms: 60_000, ..strict() }).await;
+    let best_effort = world.app(WriteOptions { inline_timeout_ms: 60_000, ..WriteOptions::default() });
+    world.proxy().script(Rule::new(Fault::LargeTransactions(4 * 1024 * 1024)));
+    for app in [&strict_app, &best_effort] {
+        for (rows, together) in [(2, 1), (11, 0)] {
+            let before = world.proxy().seen("TransactWriteItems");
+            let (logs, sink) = (app.store::<IntegrationLogs>(), Arc::new(OperationLogs::of("logs")));
+            let done = Operation::run(app, sink, "Keep", "op-1", async |operation| {
+                for id in 10_001..=10_000 + rows {
+                    let large = Some("x".repeat(390_000));
+                    operation
+                        .put(&logs, &IntegrationLog { error_message: large, ..log_row(id, "u") })
+                        .await?;
+                }
+                Ok(())
+            });
+            let (_, outcome) = done.await.expect("written");
+            assert!(matches!(outcome.target, Delivery::Applied), "{rows} rows: {outcome:?}");
+            assert_eq!(world.proxy().seen("TransactWriteItems") - before, together, "{rows} rows");
+        }
+    }
+    assert_eq!(world.intents().await, 0);
+    eventually("what was delivered is no longer pending", || async { world.pending(LOGS).await.is_empty() })
         .await;
     world.assert_converged().await;
 }

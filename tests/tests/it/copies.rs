@@ -11,6 +11,7 @@ use lockstep_coordinator::{
 use lockstep_core::{Attributes, Kind, Phase};
 use lockstep_postgres::{Source, SourceOptions};
 use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS};
 use lockstep_validator::{CancellationToken, ValidateOptions};
@@ -154,4 +155,51 @@ async fn a_database_that_was_renamed_is_told_of_and_goes_on_after_the_repair() {
     Migration::connect(world.production(&url, lease)).await.expect("it starts").shutdown().await;
     world.relay_until_empty().await;
     world.assert_converged().await;
+}
+
+/// 1. A copy is to be repaired while the original goes on. 2. DynamoDB throttles a read of the mark by which
+/// the original would be seen, whichever one it is. 3. By what was not heard the copy was taken for the
+/// original, its epoch raised, and its rows put over the others.
+#[tokio::test]
+async fn a_throttled_look_at_a_mark_is_no_proof_that_the_original_is_not_in_use() {
+    let mut world = World::behind_proxy().await;
+    world.sql(&format!("{}; {}", logs(1, 10), payments(1, 10))).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.relay_until_empty().await;
+    let backup = world.back_up_source().await;
+    let name = format!("{}_backup", world.value::<String>("SELECT current_database()::text").await);
+    let source = at(&world, &name).await;
+    let copy = MigrationContext { source: source.clone(), ..world.migration() };
+    let epoch = source.control().await.expect("a phase").epoch;
+    let (stop, payments_table) = (CancellationToken::new(), world.payments_table());
+    let goes_on = async {
+        // Of one table alone: that of the other one would be enough to see it.
+        while !stop.is_cancelled() {
+            let number = world.make_mark(&payments_table).await;
+            world.source.end_marks(&[(PAYMENTS, number)]).await.expect("noted");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let cancel = CancellationToken::new();
+    let repairs = async {
+        let mut ends = Vec::new();
+        // The looks before it, at the stores' histories among them, and both of its own.
+        for looks_before in 0..12 {
+            let lost = Rule::new(Fault::Throttle).on("GetItem").table(PAYMENTS).after(looks_before).times(1);
+            world.proxy().script(lost);
+            ends.push(repair_state(&copy, &ValidateOptions::default(), &(), &cancel).await.err());
+            world.proxy().clear();
+        }
+        stop.cancel();
+        ends
+    };
+    let (ends, ()) = tokio::join!(repairs, goes_on);
+    for (looks_before, end) in ends.into_iter().enumerate() {
+        let told = end.map(|error| error.to_string()).unwrap_or_default();
+        assert!(told.contains("another PostgreSQL"), "after {looks_before} looks: {told}");
+    }
+    assert_eq!(source.control().await.expect("a phase").epoch, epoch, "nothing was changed");
+    source.close().await;
+    drop(backup);
+    on_the_cluster(&world, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
 }

@@ -95,6 +95,7 @@ pub(crate) const BEFORE: &str = r"
             body := replace(pg_get_functiondef(made), replace(digest, '%s', 'key'), 'key');
             body := replace(body, replace(digest, '%s', 'p.key'), 'p.key');
             body := replace(body, replace(digest, '%s', 'd.key'), 'd.key');
+            body := replace(body, replace(digest, '%s', 'OLD.key'), 'OLD.key');
             body := replace(body, replace(digest, '%s', 'lockstep_key::jsonb'), 'lockstep_key::jsonb');
             body := replace(body, replace(digest, '%s', 'lockstep_old_key::jsonb'), 'lockstep_old_key::jsonb');
             EXECUTE body;

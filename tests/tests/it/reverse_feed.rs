@@ -263,6 +263,37 @@ async fn drained_is_answered_only_when_every_write_before_the_question_has_come_
     assert_eq!(markers, 0, "markers are taken away");
 }
 
+/// 1. A shard splits, and one of its children is not listed for a while. 2. Every shard that is listed has
+/// shown a marker. 3. The way back would go through without what the other child took. Here the markers of
+/// that child are those whose places end in a seven.
+#[tokio::test]
+async fn drained_is_not_answered_while_a_marker_has_not_come_through() {
+    let (world, _) = dynamo_only(World::start().await).await;
+    world
+        .sql(
+            "CREATE FUNCTION public.not_listed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER not_listed BEFORE INSERT ON lockstep.reverse_markers FOR EACH ROW
+                 WHEN (NEW.place ~ '7\\D*$') EXECUTE FUNCTION public.not_listed()",
+        )
+        .await;
+    let migration = world.migration();
+    let cancel = CancellationToken::new();
+    let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), async {
+        let binding = &migration.tables[0];
+        let asked = async |within| drained(&migration, binding, within).await.expect("an answer");
+        let answer = asked(Duration::from_secs(2)).await;
+        assert!(!answer.through && answer.waits_for.len() == 1, "{answer:?}");
+        let of_all = format!("of {} markers have not come through", answer.markers);
+        assert!(answer.waits_for[0].contains(&of_all), "{answer:?}");
+        world.sql("DROP FUNCTION public.not_listed() CASCADE").await;
+        let answer = asked(Duration::from_secs(20)).await;
+        assert!(answer.through && answer.markers > 8, "{answer:?}");
+        cancel.cancel();
+    });
+    fed.expect("it ends well");
+    assert_eq!(world.count("lockstep.reverse_markers").await, 0, "none is kept");
+}
+
 /// Told by the attribute alone, an acknowledged write would be taken for the mark of its table, and be
 /// missing in PostgreSQL on the way back.
 #[tokio::test]

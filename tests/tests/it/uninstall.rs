@@ -8,7 +8,7 @@ use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_core::{AttributeValue, Phase};
 use lockstep_dynamo::TableStanding;
 use lockstep_tests::World;
-use lockstep_tests::faults::{Fault, Rule};
+use lockstep_tests::faults::{Fault, FaultKind, Rule};
 use lockstep_tests::world::rows::{log_key, logs};
 use lockstep_tests::world::{LOGS, PAYMENTS};
 
@@ -151,6 +151,45 @@ async fn the_tables_in_dynamodb_go_when_that_is_asked_for_and_only_with_lockstep
         assert!(told.contains(table) && !is_there(&world, table).await, "{table}: {told}");
     }
     assert!(!world.source.has_schema().await.expect("asked"));
+}
+
+/// 1. An index of a table is being made, so that DynamoDB deletes the table not. 2. It was taken for deleted,
+/// and stayed, with all its items. 3. Schema `lockstep` went, and with it what says whose the table is.
+#[tokio::test]
+async fn a_table_that_dynamodb_does_not_delete_yet_is_asked_for_again_before_the_schema_goes() {
+    let (world, out) = (World::behind_proxy().await, Out::new());
+    world.sql(&logs(1, 5)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let in_use = || Rule::new(Fault::Code("ResourceInUseException")).on("DeleteTable").table(LOGS);
+    world.proxy().script(in_use());
+    let watched = async {
+        world.proxy().until_injected(FaultKind::Code, 2).await;
+        assert!(is_there(&world, LOGS).await && world.source.has_schema().await.expect("asked"));
+        world.proxy().clear();
+    };
+    let ((code, told), ()) = tokio::join!(out.run(&world, &["--drop-target-tables"]), watched);
+    assert_eq!(code, Some(0), "{told}");
+    for table in [LOGS, PAYMENTS] {
+        assert!(told.contains(table) && !is_there(&world, table).await, "{table}: {told}");
+    }
+
+    // By what it is: one that is being changed is asked for again, one that is going is not.
+    let world = World::behind_proxy().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let in_use = || Rule::new(Fault::Code("ResourceInUseException")).on("DeleteTable").times(1);
+    let says = |said| Rule::new(Fault::Answer(said)).on("DescribeTable").times(1);
+    let asked = async |said| {
+        world.proxy().script(in_use());
+        world.proxy().script(says(said));
+        let before = world.proxy().seen("DeleteTable");
+        let removed = world.target.remove_table(LOGS).await.expect("it answers");
+        (removed, world.proxy().seen("DeleteTable") - before, is_there(&world, LOGS).await)
+    };
+    let going = asked(r#"{"Table":{"TableName":"integration_logs","TableStatus":"DELETING"}}"#).await;
+    assert_eq!(going, (true, 1, true), "nothing more is asked of one that is going");
+    let changing = asked(r#"{"Table":{"TableName":"integration_logs","TableStatus":"UPDATING"}}"#).await;
+    assert_eq!(changing, (true, 2, false));
+    assert!(!world.target.remove_table(LOGS).await.expect("it answers"), "it was gone");
 }
 
 /// 1. PostgreSQL was set back, and nothing has noticed. 2. The mark that tells of it cannot be read, for a

@@ -5,7 +5,7 @@ use lockstep_core::{Epoch, Phase};
 use lockstep_tests::World;
 
 /// Rows that an earlier version has in each table. A table that it did not have yet is passed over.
-const ROWS: [(&str, &str); 20] = [
+const ROWS: [(&str, &str); 21] = [
     (
         "tables",
         "(name, relation, fingerprint, layout, capture_mark, target_name) VALUES ('t', 'public.t', 'f', 'l', 'm', 't')",
@@ -39,6 +39,7 @@ const ROWS: [(&str, &str); 20] = [
     ("history_marks", "(table_name, marking, marked, version) VALUES ('t', 2, 1, 5)"),
     ("settings", "(name, value, actor) VALUES ('x', '1', 'a')"),
     ("workers", "(id, name, host, pid, coordinator, lease_until) VALUES (1, 'n', 'h', 1, false, now())"),
+    ("reverse_markers", "(table_name, round, place) VALUES ('t', 'r', 'p')"),
     ("reverse_riders", "(table_name, key, made) VALUES ('t', '[8]', false)"),
     (
         "imports",

@@ -6,11 +6,14 @@
 //! that the original still makes its marks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::Advice::UninstallCopy;
 use lockstep_core::{Error as StoreError, Kind, Side};
+use lockstep_dynamo::Backoff;
 
+use crate::continuity;
 use crate::error::Result;
 use crate::gate::Observer;
 use crate::loss::Continuity;
@@ -20,21 +23,27 @@ use crate::options::MigrationContext;
 /// anything of the migration runs.
 const MARKED_LATELY: TimeDelta = TimeDelta::seconds(75);
 
+/// Times that a table which does not tell its history is looked at again, and the pause before each.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Refuses where marks of a source that has lost history are still made. Its own processes make none.
 ///
 /// # Errors
-/// [`Kind::Refused`]; the target's.
+/// [`Kind::Refused`]; the target's, also where it does not answer.
 pub(super) async fn require_alone(
     migration: &MigrationContext,
     histories: &Continuity,
     observer: &dyn Observer,
 ) -> Result<()> {
-    if histories.losses().iter().all(|loss| loss.side() == Side::Target) {
+    if !is_source_lost(migration, histories).await? {
         return Ok(());
     }
+    // Before it is read: marks of now would be old by the time at which a throttled table has answered.
+    let asked_at = Utc::now();
     let before = marks(migration).await?;
     let newest = before.values().map(|(_, at)| *at).max();
-    if newest.is_none_or(|at| at < Utc::now() - MARKED_LATELY) {
+    if newest.is_none_or(|at| at < asked_at - MARKED_LATELY) {
         return Ok(());
     }
     let watched = migration.watch.for_others();
@@ -56,13 +65,32 @@ pub(super) async fn require_alone(
     Err(StoreError::source(Kind::Refused, "looking for another PostgreSQL of this migration", message).into())
 }
 
-/// Newest mark of each target table, by the names of the tables. One that does not answer shows none.
+/// Tells whether the source has lost history. A table that did not tell when it was looked at is looked at
+/// again: it may be the one of which the source knows too little.
+async fn is_source_lost(migration: &MigrationContext, histories: &Continuity) -> Result<bool> {
+    let is_lost = |found: &Continuity| found.losses().iter().any(|loss| loss.side() == Side::Source);
+    let (mut lost, mut untold) = (is_lost(histories), histories.untold().next().is_some());
+    for _ in 0..LOOKS {
+        if lost || !untold {
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let found = continuity::look(&migration.source, &migration.target, &migration.tables).await?;
+        (lost, untold) = (is_lost(&found), found.untold().next().is_some());
+    }
+    Ok(lost)
+}
+
+/// Newest mark of each target table, by the names of the tables. A table that is not there shows none. One
+/// that does not answer is asked again, and ends this where it goes on so: 1. DynamoDB throttles the one
+/// table that the other PostgreSQL has marked. 2. By what is not heard nobody marks, and the copy is taken
+/// for the original.
 async fn marks(migration: &MigrationContext) -> Result<BTreeMap<&str, (i64, DateTime<Utc>)>> {
     let mut found = BTreeMap::new();
     for binding in &migration.tables {
-        let schema = binding.table.target();
-        let asked = migration.target.continuity_mark(&binding.target_name, &schema);
-        if let Ok(Some(mark)) = asked.await {
+        let (target, schema) = (&migration.target, binding.table.target());
+        let asked = || target.continuity_mark(&binding.target_name, &schema);
+        if let Some(mark) = Backoff::patient().retry(asked).await? {
             found.insert(binding.name(), (mark.number, mark.at));
         }
     }

@@ -6,7 +6,8 @@
 //! this round has shown everything before it. We cannot choose the shard that a marker goes to; markers are
 //! spread over the hashes of their keys, and more of them are written until every shard has shown one, or is
 //! closed and was read to its end. A shard that split meanwhile is closed, and its children have to show one
-//! as well; one that is closed and has no child yet is waited for, as its child may be listed late.
+//! as well; one that is closed and has no child yet is waited for, as its child may be listed late. So may
+//! the second of its two children: every marker has to be seen, and those that the second one took are not.
 //!
 //! What was written while a stream was off is in no stream. Where the feed has noted such a loss, markers
 //! prove nothing of what was lost, and the answer is no until the whole target was read.
@@ -34,6 +35,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const MARKERS_EVERY: Duration = Duration::from_millis(500);
 /// Markers of one go: with eight a shard, one of a thousand shards is missed in three goes.
 const MARKERS_PER_SHARD: usize = 8;
+/// Fewest markers of a go. A shard that is not listed is found by the markers that it took; one of two that
+/// are alike is missed by all of these once in 65,000 times.
+const MARKERS_MIN: usize = 16;
 /// Most markers of a round. A shard that none of this number has met holds a single hot key; then the answer
 /// is no.
 const MARKERS_MAX: u32 = 20_000;
@@ -176,7 +180,7 @@ async fn round(
             break;
         }
         let names: Vec<&str> = open.iter().map(|at| waiting[*at].binding.name()).collect();
-        let read = migration.source.reverse_drains(&names).await?;
+        let read = migration.source.reverse_drains(&names, &round).await?;
         let (mut needs, mut is_to_wait) = (Vec::new(), false);
         for (at, read) in open.into_iter().zip(read) {
             let table = &mut waiting[at];
@@ -184,7 +188,7 @@ async fn round(
                 table.end(begun, vec!["the shards of its stream could not be listed in time".to_owned()]);
                 continue;
             };
-            let (listed_at, missing) = (*listed_at, missing(read, shards, &round));
+            let (listed_at, missing) = (*listed_at, missing(read, shards, &round, table.markers));
             if missing.shards.is_empty() && missing.others.is_empty() {
                 if listed_at >= begun {
                     table.end(begun, missing.lost);
@@ -207,7 +211,8 @@ async fn round(
             let due = table.written_at.is_none_or(|at| at.elapsed() >= MARKERS_EVERY);
             if due && !missing.shards.is_empty() && table.markers < MARKERS_MAX {
                 // Closed shards take none.
-                let more = u32::try_from(MARKERS_PER_SHARD * missing.open.max(1)).unwrap_or(MARKERS_MAX);
+                let more = (MARKERS_PER_SHARD * missing.open).max(MARKERS_MIN);
+                let more = u32::try_from(more).unwrap_or(MARKERS_MAX);
                 needs.push((at, Need::Markers(more)));
             }
             if listed_at.elapsed() >= LIST_EVERY {
@@ -218,6 +223,10 @@ async fn round(
         if is_to_wait {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+    let names: Vec<&str> = tables.iter().map(|binding| binding.name()).collect();
+    if let Err(error) = migration.source.forget_markers(&names, &round).await {
+        tracing::debug!("the markers that came through are kept until the next round: {error}");
     }
     take_away(migration, &waiting).await;
     Ok(waiting.into_iter().filter_map(|table| table.drained).collect())

@@ -60,6 +60,7 @@ pub fn changes_of(records: Vec<StreamRecord>) -> Folded {
             Change::Purged if of_no_row => continue,
             Change::Marker(round) => {
                 folded.marker = Some(round.clone());
+                folded.markers.push((round.clone(), lockstep_core::place(&key)));
                 continue;
             }
             Change::Expired => folded.expired += 1,

@@ -51,6 +51,8 @@ pub(super) struct Keeper {
     /// Migration that the stores' handle on the source is told to be of.
     own: OwnMigration,
     pub(super) who: Registration,
+    /// Number of the lease in PostgreSQL: that of the lease in DynamoDB, unless another role has taken it.
+    source_id: i64,
     pub(super) known: Arc<Known>,
     central: Arc<Central>,
     pub(super) wake: Arc<Wake>,
@@ -94,12 +96,13 @@ impl Keeper {
         wake: Arc<Wake>,
         closing: CancellationToken,
     ) -> Self {
-        let (connection, home) = (None, Home::Source);
+        let (connection, home, source_id) = (None, Home::Source, who.id);
         let (registered, registered_in_target, fenced, warned) = (false, false, false, false);
         Self {
             connect,
             own,
             who,
+            source_id,
             known,
             central,
             wake,
@@ -197,7 +200,7 @@ impl Keeper {
         }
         let Some(mut connection) = self.connection.take() else { return };
         let leaving = async {
-            deregister(&mut connection, self.who.id).await?;
+            deregister(&mut connection, self.source_id).await?;
             connection.close().await.doing("closing the lease's connection")
         };
         if let Ok(Err(error)) = tokio::time::timeout(RETRY, leaving).await {
@@ -233,7 +236,7 @@ impl Keeper {
                 Some(connection) => connection,
                 None => connect_own(&self.connect).await.doing("connecting to deregister")?,
             };
-            deregister(&mut connection, self.who.id).await?;
+            deregister(&mut connection, self.source_id).await?;
             connection.close().await.doing("closing the lease's connection")
         };
         match tokio::time::timeout(self.who.lease / 3, giving_back).await {
@@ -242,6 +245,11 @@ impl Keeper {
             Err(_) => tracing::debug!("deregistering: no answer"),
         }
     }
+}
+
+/// Returns a number that nobody else has. No sign: people read it.
+pub(super) fn new_id() -> i64 {
+    rand::random_range(1..=i64::MAX)
 }
 
 fn at_random(ms: RangeInclusive<u64>) -> Duration {

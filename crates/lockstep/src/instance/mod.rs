@@ -124,8 +124,7 @@ impl Instance {
         }
         let (known, wake, closing) =
             (Arc::new(Known::default()), Arc::new(Wake::default()), CancellationToken::new());
-        // No sign: people read it.
-        let id = rand::random_range(1..=i64::MAX);
+        let id = keeper::new_id();
         let who = Registration { id, name: options.name, started_at: Utc::now(), lease: options.lease };
         let connect = |what: &str| -> PgConnectOptions {
             let connect = source.pool().connect_options().as_ref().clone();
@@ -149,7 +148,7 @@ impl Instance {
         })
     }
 
-    /// Returns its number in `lockstep.instances`.
+    /// Returns its number; in `lockstep.instances` it has another one where another role took this one.
     pub fn id(&self) -> i64 {
         self.id
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use lockstep_core::{Error, Item, Kind, Result, Retry, Version};
-use lockstep_dynamo::{Backoff, Landed, ReadAt, TRANSACTION_ITEMS_MAX};
+use lockstep_dynamo::{Backoff, Landed, ReadAt, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX};
 use lockstep_postgres::Mark;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -40,6 +40,13 @@ pub(super) enum Sent {
     Late(Error),
     /// The state may be in the target, or arrive there yet (I8).
     Lost(Error),
+}
+
+/// Tells whether DynamoDB takes these puts in one transaction. What is too much for one goes by itself, under
+/// the guard of each: sent together, it would be refused at every try, and the operation with it.
+fn are_one_transaction(puts: &[Put]) -> bool {
+    let bytes: usize = puts.iter().map(|put| put.item.bytes()).sum();
+    puts.len() <= TRANSACTION_ITEMS_MAX && bytes <= TRANSACTION_BYTES_MAX
 }
 
 /// The deliveries of `changes` before any of them was put.
@@ -87,7 +94,7 @@ impl Writer {
     ) -> Vec<Sent> {
         // Their transaction was asked for them a moment ago.
         let read_at = self.target().reading();
-        if together && puts.len() > 1 && puts.len() <= TRANSACTION_ITEMS_MAX {
+        if together && puts.len() > 1 && are_one_transaction(puts) {
             let request = || {
                 self.target().put_all_guarded(
                     read_at,

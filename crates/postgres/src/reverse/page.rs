@@ -117,13 +117,26 @@ async fn note_late(connection: &mut PgConnection, name: &str, keys: &[Vec<String
 /// there already, as after a commit whose answer was lost (I8).
 async fn save_position(connection: &mut PgConnection, name: &str, page: &FedPage<'_>) -> Result<bool> {
     let doing = format!("saving a position of {name}");
-    let saved = sqlx::query(
-        "INSERT INTO lockstep.reverse_shards AS s (table_name, shard, position, finished, marker, newest_at, empty_at)
-         VALUES ($1, $2, $4, $5, $6, $7, CASE WHEN $8 THEN pg_catalog.clock_timestamp() END)
-         ON CONFLICT (table_name, shard) DO UPDATE SET position = excluded.position, finished = excluded.finished,
-             marker = coalesce(excluded.marker, s.marker), newest_at = coalesce(excluded.newest_at, s.newest_at),
-             empty_at = coalesce(excluded.empty_at, s.empty_at)
-         WHERE s.position IS NOT DISTINCT FROM $3 AND NOT s.finished",
+    let (rounds, places): (Vec<&str>, Vec<&str>) =
+        page.folded.markers.iter().map(|(round, place)| (round.as_str(), place.as_str())).unzip();
+    let saved: i64 = sqlx::query_scalar(
+        "WITH saved AS (
+             INSERT INTO lockstep.reverse_shards AS s
+                 (table_name, shard, position, finished, marker, newest_at, empty_at)
+             VALUES ($1, $2, $4, $5, $6, $7, CASE WHEN $8 THEN pg_catalog.clock_timestamp() END)
+             ON CONFLICT (table_name, shard) DO UPDATE SET position = excluded.position,
+                 finished = excluded.finished, marker = coalesce(excluded.marker, s.marker),
+                 newest_at = coalesce(excluded.newest_at, s.newest_at),
+                 empty_at = coalesce(excluded.empty_at, s.empty_at)
+             WHERE s.position IS NOT DISTINCT FROM $3 AND NOT s.finished
+             RETURNING true),
+         seen AS (
+             INSERT INTO lockstep.reverse_markers (table_name, round, place)
+             SELECT DISTINCT $1, m.round, m.place
+             FROM ROWS FROM (pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[])) AS m (round, place)
+             WHERE EXISTS (SELECT FROM saved)
+             ON CONFLICT (table_name, round, place) DO NOTHING)
+         SELECT pg_catalog.count(*) FROM saved",
     )
     .bind(name)
     .bind(page.shard)
@@ -134,10 +147,12 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &FedPage
     .bind(page.newest_at)
     // A closed shard that was read to its end has no more either.
     .bind(page.newest_at.is_none() || page.finished)
-    .execute(&mut *connection)
+    .bind(&rounds)
+    .bind(&places)
+    .fetch_one(&mut *connection)
     .await
     .doing(&doing)?;
-    if saved.rows_affected() == 1 {
+    if saved == 1 {
         return Ok(true);
     }
     let there: bool = sqlx::query_scalar(

@@ -8,11 +8,16 @@ use sqlx::{FromRow as _, Row as _};
 use crate::Source;
 use crate::reverse::FeedStanding;
 
+/// Time for which markers that came through are kept: longer than any round may take.
+const MARKERS_KEPT: &str = "1 day";
+
 /// Changes that one table's feed has had, and those it has left, of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct FeedDrain {
     /// For each shard: whether it was read to its end, and the round of the newest marker that came through.
     pub shards: HashMap<String, (bool, Option<String>)>,
+    /// Number of markers of the round that came through, in whichever shard.
+    pub markers: i64,
     /// Rows that rode along and are not noted to be read again yet.
     pub riders: i64,
     /// Items that wait to be read again and are not accepted to stay behind.
@@ -25,8 +30,8 @@ pub struct FeedDrain {
 }
 
 impl Source {
-    /// Returns how far the feeds of these tables are through, in their order. One snapshot: a row that moves
-    /// from those that rode along to those that are read again is in exactly one of them.
+    /// Returns how far the feeds of these tables are through with a round, in their order. One snapshot: a row
+    /// that moves from those that rode along to those that are read again is in exactly one of them.
     ///
     /// # Errors
     /// The driver's.
@@ -34,12 +39,14 @@ impl Source {
     /// # Cancel safety
     /// Reading has no effect.
     #[crate::boxed]
-    pub async fn reverse_drains(&self, names: &[&str]) -> Result<Vec<FeedDrain>> {
+    pub async fn reverse_drains(&self, names: &[&str], round: &str) -> Result<Vec<FeedDrain>> {
         let doing = "asking how far the feeds are through";
         let found = sqlx::query(
             "SELECT s.shards, s.finished, s.markers, r.riders, g.again, g.again_why,
                  (SELECT t.lost_why FROM lockstep.reverse_tables t
-                     WHERE t.table_name = asked.name AND t.lost_at IS NOT NULL) AS lost_why
+                     WHERE t.table_name = asked.name AND t.lost_at IS NOT NULL) AS lost_why,
+                 (SELECT pg_catalog.count(*) FROM lockstep.reverse_markers m
+                     WHERE m.table_name = asked.name AND m.round = $2) AS of_round
              FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (name, nth),
                  LATERAL (SELECT coalesce(pg_catalog.array_agg(shard ORDER BY shard), '{}') AS shards,
                          coalesce(pg_catalog.array_agg(finished ORDER BY shard), '{}') AS finished,
@@ -55,6 +62,7 @@ impl Source {
              ORDER BY asked.nth",
         )
         .bind(names)
+        .bind(round)
         .fetch_all(self.pool())
         .await
         .doing(doing)?;
@@ -68,9 +76,32 @@ impl Source {
                 again: row.try_get(4)?,
                 again_why: row.try_get(5)?,
                 lost_why: row.try_get(6)?,
+                markers: row.try_get(7)?,
             })
         };
         found.iter().map(drain).collect::<sqlx::Result<_>>().doing(doing)
+    }
+
+    /// Forgets the markers of a round that is over, and those of rounds that ended without a word.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it, or leave it: the next round forgets them.
+    #[crate::boxed]
+    pub async fn forget_markers(&self, names: &[&str], round: &str) -> Result<()> {
+        sqlx::query(
+            "DELETE FROM lockstep.reverse_markers WHERE table_name = ANY ($1)
+                 AND (round = $2 OR seen_at < pg_catalog.clock_timestamp() - $3::interval)",
+        )
+        .bind(names)
+        .bind(round)
+        .bind(MARKERS_KEPT)
+        .execute(self.pool())
+        .await
+        .doing("forgetting the markers of a round")
+        .map(drop)
     }
 
     /// Returns those of these tables of which an item is to be read again or a row rode along, acknowledged

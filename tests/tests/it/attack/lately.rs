@@ -4,6 +4,7 @@
 use lockstep_core::Phase;
 use lockstep_postgres::Source;
 use lockstep_tests::World;
+use lockstep_tests::world::rows::payment_key;
 use lockstep_tests::world::{PAYMENTS, run};
 use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidationProgress, validate};
 use sqlx::{Connection, PgConnection};
@@ -180,4 +181,65 @@ async fn a_role_that_keeps_marks_from_being_taken_out_is_named() {
     })
     .await;
     run(&mut report, "ROLLBACK").await;
+}
+
+/// Numbers that are equal to 7 in a document, and print otherwise.
+const AS_GOOD_AS_SEVEN: [&str; 3] = ["7.0", "7.00", "70.0e-1"];
+
+/// The key of payment 7, with its number in these words.
+fn spelled(seven: &str) -> String {
+    payment_key(7, 8).replacen('7', seven, 1)
+}
+
+/// A full pass agrees; then the row of payment 7 changes, which is not delivered.
+async fn with_an_old_item() -> World {
+    let world = World::start().await;
+    world.sql(&lockstep_tests::world::rows::payments(1, 20)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.relay_until_empty().await;
+    assert!(compared(&world, false).await.verdict.is_consistent());
+    world.sql("UPDATE payments SET loan_id = 77 WHERE payment_id = 7").await;
+    world
+}
+
+/// 1. The mark of `[7]` is renamed to `[7.0]`, and taken out. 2. What is noted is `[7.0]`, which is no row's.
+/// 3. An incremental pass said consistent over an old item.
+#[tokio::test]
+async fn a_mark_that_a_role_renames_or_hides_behind_another_is_looked_at_under_its_own_key() {
+    let world = with_an_old_item().await;
+    let mut app = attacker(&world, "mallory").await;
+    let rename = |seven| {
+        format!("UPDATE lockstep.pending SET key = '{}' WHERE key = '{}'", spelled(seven), spelled("7"))
+    };
+    for seven in AS_GOOD_AS_SEVEN {
+        assert_eq!(refused(&mut app, &rename(seven)).await, DENIED, "{seven}");
+    }
+    run(&mut app, &rename("7e0")).await;
+    run(&mut app, "DELETE FROM lockstep.pending").await;
+    // Marks of its own do not hide the note of it.
+    for seven in &AS_GOOD_AS_SEVEN[..2] {
+        let mark = "INSERT INTO lockstep.pending (table_name, key, version) VALUES";
+        run(&mut app, &format!("{mark} ('payments', '{}', 1)", spelled(seven))).await;
+    }
+    let page = world.source.changed_keys(PAYMENTS, None, 1_000, false).await.expect("reads");
+    let mut numbers: Vec<String> =
+        page.keys.into_iter().filter_map(|changed| changed.literals.into_iter().next()).collect();
+    numbers.sort();
+    assert_eq!(numbers, ["7", "7.0", "7.00"]);
+    let report = compared(&world, true).await;
+    assert!(!report.verdict.is_consistent(), "the item of payment 7 is old: {report:#?}");
+}
+
+/// A note of such a text, as an earlier version of the schema let one be made, is of the row that it means.
+#[tokio::test]
+async fn a_note_whose_text_is_not_as_postgresql_prints_the_key_is_looked_at_by_what_it_means() {
+    for seven in &AS_GOOD_AS_SEVEN[..2] {
+        let world = with_an_old_item().await;
+        world.sql("DELETE FROM lockstep.pending").await;
+        let (noted, is) = (spelled(seven), spelled("7"));
+        let renamed = format!("UPDATE lockstep.unverified SET key = '{noted}' WHERE key = '{is}'");
+        assert_eq!(world.sql(&renamed).await, 1);
+        let report = compared(&world, true).await;
+        assert!(!report.verdict.is_consistent(), "{noted}: the item of payment 7 is old: {report:#?}");
+    }
 }

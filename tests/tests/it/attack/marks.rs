@@ -258,3 +258,95 @@ async fn intents_of_another_role_stop_no_strict_write() {
     world.source.sweep_intents(std::time::Duration::ZERO).await.expect("sweeps");
     assert_eq!(world.intents().await, 0);
 }
+
+/// Number of a transaction that was rolled back.
+async fn rolled_back(world: &World) -> String {
+    let mut transaction = world.strangers().begin().await.expect("begins");
+    let xid = sqlx::query_scalar("SELECT pg_current_xact_id()::text")
+        .fetch_one(&mut *transaction)
+        .await
+        .expect("a number");
+    transaction.rollback().await.expect("rolled back");
+    xid
+}
+
+fn intent(xid: &str, key: &str) -> String {
+    format!(
+        "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
+         VALUES ('{xid}', 'payments', '{key}', 1)"
+    )
+}
+
+/// 1. A strict write is rolled back, and its item stays as no commit left it. 2. A role marks a key that is
+/// equal to its key as a document, or records it as an intent of the same transaction. 3. The intent went,
+/// and its own key was never marked.
+#[tokio::test]
+async fn an_intent_is_settled_by_the_mark_of_its_own_key_and_by_no_equal_document() {
+    let world = world().await;
+    let (mut owner, mut app) = (attacker(&world, "alice").await, attacker(&world, "mallory").await);
+    for n in 1..=8 {
+        let xid = rolled_back(&world).await;
+        run(&mut owner, &intent(&xid, &format!("[{n}]"))).await;
+        let equal = format!("[{n}.0]");
+        let mark = "INSERT INTO lockstep.pending (table_name, key, version)";
+        run(&mut app, &format!("{mark} VALUES ('payments', '{equal}', 1)")).await;
+        assert_eq!(refused(&mut app, "DELETE FROM lockstep.intents").await, DENIED, "{equal}");
+        run(&mut app, &intent(&xid, &equal)).await;
+        world.source.sweep_intents(std::time::Duration::ZERO).await.expect("sweeps");
+        let pending = world.pending(PAYMENTS).await;
+        assert!(pending.contains_key(&format!("[{n}]")) && pending.contains_key(&equal), "{pending:?}");
+    }
+    assert_eq!(world.intents().await, 0);
+}
+
+/// 1. A role opens a transaction with hundreds of savepoints, and records intents under their numbers. 2. A
+/// sweep looked at the oldest five hundred numbers, all of them under way, at each turn. 3. The phantoms of
+/// every other role stayed for as long as that transaction was open.
+#[tokio::test]
+async fn an_open_transaction_of_a_role_keeps_no_sweep_from_the_intents_of_others() {
+    let world = world().await;
+    let (mut holder, mut app) = (attacker(&world, "mallory").await, attacker(&world, "eve").await);
+    run(&mut holder, "BEGIN").await;
+    let first: String = sqlx::query_scalar("SELECT pg_current_xact_id()::text")
+        .fetch_one(&mut holder)
+        .await
+        .expect("a number");
+    run(
+        &mut holder,
+        r#"DO $$ BEGIN
+               FOR n IN 1..900 LOOP
+                   BEGIN
+                       INSERT INTO lockstep.pending (table_name, key, version)
+                       VALUES ('payments', jsonb_build_array('of savepoint', n), 1);
+                   EXCEPTION WHEN unique_violation THEN NULL;
+                   END;
+               END LOOP;
+           END $$"#,
+    )
+    .await;
+    run(
+        &mut app,
+        &format!(
+            "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
+             SELECT ((({first} + n)::text)::xid8), 'payments', '[1]', 1 FROM generate_series(0, 900) AS n"
+        ),
+    )
+    .await;
+    let under_way: i64 =
+        world.value("SELECT count(*) FROM lockstep.intents WHERE pg_xact_status(xid) = 'in progress'").await;
+    assert!(under_way > 500, "{under_way}");
+    let mut owner = attacker(&world, "alice").await;
+    let xid = rolled_back(&world).await;
+    run(&mut owner, &intent(&xid, "[5]")).await;
+    // And one of its number whose key is locked for as long.
+    run(&mut app, &intent(&xid, r#"["of savepoint", 1]"#)).await;
+    let swept = world.source.sweep_intents(std::time::Duration::ZERO).await.expect("sweeps");
+    assert!(swept.waiting > 0, "{swept:?}");
+    assert!(world.pending(PAYMENTS).await.contains_key("[5]"), "{swept:?}");
+    let of_owner = "lockstep.intents WHERE owner::text LIKE '%\\_alice'";
+    assert_eq!(world.count(of_owner).await, 0, "{swept:?}");
+    run(&mut holder, "ROLLBACK").await;
+    world.source.sweep_intents(std::time::Duration::ZERO).await.expect("sweeps");
+    world.source.sweep_intents(std::time::Duration::ZERO).await.expect("sweeps");
+    assert_eq!(world.intents().await, 0, "and what it had recorded ends as its transactions did");
+}

@@ -77,4 +77,6 @@ fn an_item_with_the_attributes_of_a_mark_or_a_marker_is_one_of_a_row_unless_it_i
     let (name, value) = marker();
     let of_marker = put(super::super::super::own_place::MARKER.key(&schema, 4).to_attributes(), name, value);
     assert_eq!((of_marker.items.len(), of_marker.marker.as_deref()), (0, Some("round")));
+    let place = lockstep_core::place(&super::super::super::own_place::MARKER.key(&schema, 4).to_attributes());
+    assert_eq!(of_marker.markers, [("round".to_owned(), place)]);
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use lockstep_core::Advice::Doctor;
-use lockstep_core::{Doing, Error, Kind, Phase, Result, Truth, truth};
+use lockstep_core::{Doing, Error, Kind, Phase, Registration, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
-use lockstep_postgres::instances::{register, renew};
+use lockstep_postgres::instances::{is_another_roles, register, renew};
 use lockstep_postgres::{OwnMigration, connect_own, read_control, read_settings, read_whose, report};
 
-use super::{Home, Keeper, PgConnection};
+use super::{Home, Keeper, PgConnection, new_id};
 use crate::central::Central;
 use crate::instance::earlier::completion_of;
 use crate::phase::Moment;
@@ -23,7 +23,12 @@ impl Keeper {
         if !self.registered {
             // Half of what this has in a turn, so that a target that says nothing leaves time for the source.
             match where_truth_is(connection, &self.own, self.target.as_ref(), self.who.lease / 12).await? {
-                Home::Source => register(connection, &self.who).await?,
+                Home::Source => {
+                    let who = Registration { id: self.source_id, ..self.who.clone() };
+                    if let Err(error) = register(connection, &who).await {
+                        return self.under_another_number(error);
+                    }
+                }
                 Home::Target => {
                     self.connection = None;
                     self.home = Home::Target;
@@ -36,7 +41,11 @@ impl Keeper {
         // more.
         let acknowledged = self.known.acknowledgeable();
         let asked = Moment::now();
-        let Some(control) = renew(connection, self.who.id, acknowledged).await? else {
+        let renewed = match renew(connection, self.source_id, acknowledged).await {
+            Err(error) => return self.under_another_number(error),
+            Ok(renewed) => renewed,
+        };
+        let Some(control) = renewed else {
             // A step has waited our lease out, and no step waits for us any more (I6).
             self.known.forget();
             self.registered = false;
@@ -50,7 +59,7 @@ impl Keeper {
             return Ok(true);
         }
         self.known.learn(control, asked, Some(self.who.lease));
-        beside(connection, self.who.id, &self.central).await;
+        beside(connection, self.source_id, &self.central).await;
         if self.known.acknowledgeable() != acknowledged {
             return Ok(false);
         }
@@ -68,6 +77,26 @@ impl Keeper {
             }
             _ => Ok(true),
         }
+    }
+
+    /// Takes another number where `error` says that ours is another role's by now; the error itself where it
+    /// is another one. 1. The truth is in DynamoDB, and our row in PostgreSQL is gone. 2. A role that has read
+    /// our number there registers it. 3. The truth comes back, and each try to register under that number is
+    /// refused: nothing would be served before this process starts again.
+    fn under_another_number(&mut self, error: Error) -> Result<bool> {
+        if !is_another_roles(&error) {
+            return Err(error);
+        }
+        if std::mem::take(&mut self.registered) {
+            // No step waits for us any more (I6).
+            self.known.forget();
+        }
+        self.source_id = new_id();
+        tracing::warn!(
+            instance = self.who.name,
+            "another role has registered the number of this instance in PostgreSQL; it takes another one"
+        );
+        Ok(false)
     }
 
     /// The source does not answer. If the target says that the truth is there, then that is so, whatever the
