@@ -10,7 +10,9 @@ use super::api::{StreamApi, StreamError, StreamRecord};
 use super::options::FollowOptions;
 
 /// About half a minute; then the follower tells of it, and begins again from what was saved.
-const TRIES_MAX: u32 = 14;
+const TRIES_MAX: u32 = 30;
+/// Longest pause for a stream that is away, so that what waits goes on within seconds of its coming back.
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 
 /// Answer to one read of a shard.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ impl<'a> ShardReader<'a> {
     /// The next page. What was throttled or lost is asked for again; a position moves only with the records
     /// before it.
     pub(super) async fn next(&mut self) -> Result<ShardPage, StreamError> {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), TRIES_MAX);
+        let mut backoff = Backoff::new(Duration::from_millis(50), PAUSE_LONGEST, TRIES_MAX);
         // One that throttles is there, and takes some.
         let mut throttled = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), u32::MAX);
         loop {
