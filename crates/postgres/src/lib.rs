@@ -6,7 +6,7 @@
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
 //! (which tables go where), `fault` (what the driver's errors mean), `columns` (as the migration has taken
 //! them), `bring` (the rows of a column that was added), `partitions` and `take_in` (of a table
-//! that has some), `url`, `password`,
+//! that has some), `url`, `timed` (how long it takes), `password`,
 //! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
 //! server does not answer), `path`, `plans` (statements of a
 //! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
@@ -126,6 +126,7 @@ mod strangers;
 mod sweep;
 mod take_in;
 mod together;
+mod timed;
 mod trigger_names;
 mod trusted;
 mod tuning;
@@ -210,6 +211,7 @@ pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
 pub use together::{Due, FeedDrain, TableNumbers, Unsettled, hold_shapes};
 pub use tuning::Tuning;
+pub use timed::TimedPool;
 pub use undecided::WaitingMark;
 pub use uninstall::Uninstalled;
 pub use unverified::{ChangedKey, ChangedPage};
@@ -222,7 +224,6 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
-use sqlx::postgres::PgPool;
 
 use self::plans::Plans;
 use self::sessions::Sessions;
@@ -275,8 +276,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Returns the pool, for statements of this module's callers inside this crate and for tests.
-    pub fn pool(&self) -> &PgPool {
+    /// Returns the pool, which times each statement, for this module's callers inside this crate and for tests.
+    pub fn pool(&self) -> TimedPool<'_> {
         self.sessions.pool()
     }
 
