@@ -237,8 +237,10 @@ fn of_progress(shared: &Shared) {
     for table in &shared.progress.tables {
         counter!("lockstep_target_write_units_total", "table" => table.name).absolute(0);
         counter!("lockstep_relay_write_units_total", "table" => table.name).absolute(table.capacity_units());
+        counter!("lockstep_target_read_units_total", "table" => table.name.clone())
+            .absolute(table.read_units.unsigned_abs());
     }
-    for by in ["relay", "backfill"] {
+    for by in ["relay", "backfill", "comparison", "feed"] {
         counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => by).absolute(0);
     }
 }
@@ -249,6 +251,7 @@ mod tests {
     use std::time::Instant;
 
     use lockstep_coordinator::TableStatus;
+        counter!("lockstep_target_read_units_total", "table" => table.name).absolute(0);
     use lockstep_postgres::ComparisonProgress;
     use lockstep_postgres::reverse::FeedStanding;
 

@@ -12,8 +12,8 @@
 //! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
 //! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
 //! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
-//! and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch,
-//! what is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending` and
+//! and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning`, `counts` and `spend_cap` (phase
+//! and epoch, what is turned while everything runs, what was counted, and what it cost), `lead` (which daemon leads), `pending` and
 //! `page` (keys to be delivered, with their rows, of bounded size), `held_back` (marks that are gone and
 //! still read), `relays` (which share each relay delivers), `statements` and `calls` (writing single rows),
 //! `lookup` (reading single keys), `standing` (how far the target is behind, asked by readers), `left` (what
@@ -120,13 +120,14 @@ mod sessions;
 mod settings;
 mod shape;
 mod some_rows;
+mod spend_cap;
 mod standing;
 mod statements;
 mod strangers;
 mod sweep;
 mod take_in;
-mod together;
 mod timed;
+mod together;
 mod trigger_names;
 mod trusted;
 mod tuning;
@@ -205,13 +206,14 @@ pub use session_settings::{connect_own, make_own_session};
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
 pub use shape::{RowSecurity, Shape, column_types, column_types_of, columns_of, hides, is_moved, read_order};
+pub use spend_cap::{Cap, READ_UNITS, Spending, THROTTLED, WRITE_UNITS};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
+pub use timed::TimedPool;
 pub use together::{Due, FeedDrain, TableNumbers, Unsettled, hold_shapes};
 pub use tuning::Tuning;
-pub use timed::TimedPool;
 pub use undecided::WaitingMark;
 pub use uninstall::Uninstalled;
 pub use unverified::{ChangedKey, ChangedPage};

@@ -32,6 +32,7 @@ pub struct ShardPage {
 /// One shard and where its reading stands.
 pub(super) struct ShardReader<'a> {
     stream: &'a dyn StreamApi,
+    on_throttle: &'a (dyn Fn() + Sync),
     shard: String,
     position: Option<String>,
     iterator: Option<String>,
@@ -43,13 +44,13 @@ pub(super) struct ShardReader<'a> {
 
 impl<'a> ShardReader<'a> {
     pub(super) fn new(
-        stream: &'a dyn StreamApi,
+        (stream, on_throttle): (&'a dyn StreamApi, &'a (dyn Fn() + Sync)),
         shard: String,
         position: Option<String>,
         options: &FollowOptions,
     ) -> Self {
         let (limit, every) = (options.page_records, options.page_every);
-        Self { stream, shard, position, iterator: None, limit, every, asked_at: None }
+        Self { stream, on_throttle, shard, position, iterator: None, limit, every, asked_at: None }
     }
 
     /// Begins again with the oldest record there is: what was between is lost.
@@ -84,6 +85,7 @@ impl<'a> ShardReader<'a> {
                     backoff.pause(error).await?;
                 }
                 Err(StreamError::Store(error)) if error.kind == Kind::Throttled => {
+                    (self.on_throttle)();
                     throttled.pause(error).await?
                 }
                 Err(StreamError::Store(error)) if error.kind.retry() != Retry::Never => {
