@@ -40,6 +40,19 @@ pub(crate) fn install() -> Option<&'static PrometheusHandle> {
     installed.as_ref()
 }
 
+/// How Prometheus is told what it is sent.
+pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Returns all metrics of this process, as Prometheus reads them; none where the program that embeds this one
+/// keeps them.
+pub(crate) fn render() -> String {
+    let rendered = install().map(|handle| {
+        handle.run_upkeep();
+        handle.render()
+    });
+    rendered.unwrap_or_default()
+}
+
 /// Counts one answer of a store.
 pub(crate) fn latency(store: &'static str, took: Duration) {
     histogram!(LATENCY, "store" => store).record(took.as_secs_f64());
@@ -224,6 +237,8 @@ fn of_spend(spend: &Spend) {
     for table in &spend.tables {
         counter!("lockstep_target_write_units_total", "table" => table.name.clone())
             .absolute(table.write_units.unsigned_abs());
+        counter!("lockstep_target_read_units_total", "table" => table.name.clone())
+            .absolute(table.read_units.unsigned_abs());
     }
     for (by, count) in &spend.throttled {
         counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => by.clone())
@@ -236,9 +251,8 @@ fn of_spend(spend: &Spend) {
 fn of_progress(shared: &Shared) {
     for table in &shared.progress.tables {
         counter!("lockstep_target_write_units_total", "table" => table.name).absolute(0);
+        counter!("lockstep_target_read_units_total", "table" => table.name).absolute(0);
         counter!("lockstep_relay_write_units_total", "table" => table.name).absolute(table.capacity_units());
-        counter!("lockstep_target_read_units_total", "table" => table.name.clone())
-            .absolute(table.read_units.unsigned_abs());
     }
     for by in ["relay", "backfill", "comparison", "feed"] {
         counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => by).absolute(0);
@@ -251,7 +265,6 @@ mod tests {
     use std::time::Instant;
 
     use lockstep_coordinator::TableStatus;
-        counter!("lockstep_target_read_units_total", "table" => table.name).absolute(0);
     use lockstep_postgres::ComparisonProgress;
     use lockstep_postgres::reverse::FeedStanding;
 
