@@ -40,14 +40,15 @@ mod supervise;
 mod told;
 mod view;
 mod webhook;
+mod whole;
 
 pub use monitor_options::MonitorOptions;
 pub use serve_options::{LISTEN, ServeOptions};
 pub use webhook::Webhook;
 
 pub use alerts::{HealthState, health_of};
-pub use http::{Right, TOKEN_CHARS_MIN, Tls, Tokens, random_token};
 pub use alone::serve_metrics;
+pub use http::{Right, TOKEN_CHARS_MIN, Tls, Tokens, random_token};
 pub use operator::{Act, Compare, Operator, Unsuccessful, Walk};
 pub use report::summary;
 pub use spend::{Spend, TableSpend};
