@@ -9,9 +9,9 @@ use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, eventually, within};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, ChildStderr};
 
 use super::served::Served;
 use crate::process::{command, ended};
@@ -127,10 +127,13 @@ async fn a_validate_under_way_stops_at_the_cap_goes_on_when_it_is_raised_and_is_
     let (begun, scanned) = ("SELECT count(*) FROM lockstep.begun_comparisons", world.proxy().seen("Scan"));
     let before: i64 = world.value(begun).await;
     set(&world, "pause.validation", "true").await;
-    let validate = started(&world, &["validate", "--no-relay", "--quiet"]);
+    let mut validate = started(&world, &["validate", "--no-relay", "--quiet"]);
+    let mut lines = BufReader::new(validate.stderr.take().expect("its log")).lines();
     eventually("it has begun", || async { world.value::<i64>(begun).await > before }).await;
     set(&world, "spend_cap_usd", "0").await;
     set(&world, "pause.validation", "default").await;
+    let told = said_by(&mut lines, "nothing is compared: ").await;
+    assert!(told.contains("spend_cap_usd is 0.00"), "{told}");
     ran(&world, &["status"]).await;
     assert_eq!(world.proxy().seen("Scan"), scanned, "nothing of DynamoDB is read");
     // What a person asks about one row costs next to nothing.
@@ -138,9 +141,10 @@ async fn a_validate_under_way_stops_at_the_cap_goes_on_when_it_is_raised_and_is_
     assert!(said.contains("both stores say the same"), "{said}");
     world.proxy().script(Rule::new(Fault::Throttle).on("Scan").times(2));
     set(&world, "spend_cap_usd", "1000").await;
-    let said = ends_well(validate).await;
-    assert!(said.contains("nothing is compared") && said.contains("spend_cap_usd is 0.00"), "{said}");
-    assert!(said.contains("comparing goes on"), "{said}");
+    said_by(&mut lines, "comparing goes on").await;
+    let reading = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    assert_eq!(within(Duration::from_mins(3), validate.wait()).await.expect("it ends").code(), Some(0));
+    reading.await.expect("read");
     let counted = async |name: &str| -> i64 {
         let sql =
             format!("SELECT coalesce(sum(count), 0)::bigint FROM lockstep.counts WHERE name = '{name}'");
@@ -152,6 +156,16 @@ async fn a_validate_under_way_stops_at_the_cap_goes_on_when_it_is_raised_and_is_
     let cost = ended(command(&world, &["cost", "--json"])).await;
     let told: Value = serde_json::from_slice(&cost.stdout).expect("JSON");
     assert_eq!(told["read_units"], read, "{told}");
+}
+
+/// What a command says after these words, once it does.
+async fn said_by(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) -> String {
+    loop {
+        let line = within(Duration::from_mins(1), lines.next_line()).await.expect("it reads");
+        if let Some((_, told)) = line.expect("it says so").split_once(words) {
+            return told.to_owned();
+        }
+    }
 }
 
 /// What Prometheus would read at an address that a command has printed.
@@ -173,19 +187,12 @@ async fn a_command_serves_its_metrics_while_it_runs_and_to_no_other_machine() {
     world.proxy().script(Rule::new(Fault::WriteUnits(150)).on("BatchExecuteStatement"));
     let mut backfill = started(&world, &["backfill", "--metrics-listen", "127.0.0.1:0"]);
     let mut lines = BufReader::new(backfill.stderr.take().expect("its log")).lines();
-    let address = loop {
-        let line = within(Duration::from_mins(1), lines.next_line())
-            .await
-            .expect("it reads")
-            .expect("it says where");
-        if let Some(place) = line.strip_prefix("Metrics: http://") {
-            break place.trim_end_matches("/metrics").to_owned();
-        }
-    };
+    let address = said_by(&mut lines, "Metrics: http://").await;
+    let address = address.trim_end_matches("/metrics");
     let reading = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     let done = format!("lockstep_work_done_total{{work=\"backfill\",table=\"{LOGS}\"}} ");
     eventually("its progress is told", async || {
-        let answer = scraped(&address, "/metrics").await;
+        let answer = scraped(address, "/metrics").await;
         let line = answer.lines().find_map(|line| line.strip_prefix(&done));
         let requests =
             |store| answer.contains(&format!("lockstep_store_request_seconds_count{{store=\"{store}\""));
@@ -194,7 +201,7 @@ async fn a_command_serves_its_metrics_while_it_runs_and_to_no_other_machine() {
             && requests("postgresql")
     })
     .await;
-    assert!(scraped(&address, "/v1/status").await.starts_with("HTTP/1.0 404"), "nothing else is served");
+    assert!(scraped(address, "/v1/status").await.starts_with("HTTP/1.0 404"), "nothing else is served");
     world.proxy().clear();
     assert_eq!(within(Duration::from_mins(3), backfill.wait()).await.expect("it ends").code(), Some(0));
     reading.await.expect("read");
