@@ -1,5 +1,6 @@
 //! The command line: global flags and the list of commands. The arguments of a command are in its own file.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -84,6 +85,9 @@ pub struct Global {
         hide_default_value = true
     )]
     pub log_format: LogFormat,
+    /// Serve metrics for Prometheus at /metrics of this address while the command runs, to this machine alone
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Form of log lines.

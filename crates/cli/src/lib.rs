@@ -6,7 +6,7 @@
 //! `durations` (how long, as it is typed), [`config`] (what can be set), `declared` (tables that are
 //! configured), `stores` (where they are), [`exit`] (how a command ends), `signals` (what ends it from
 //! outside), `panics` (where it went wrong), `told` (a test of what documents say of defaults), `ui`,
-//! `report` and `evidence` (what people and programs read), `files` (what others must not read),
+//! `progress_metrics` (what Prometheus reads), `report` and `evidence` (what people and programs read), `files` (what others must not read),
 //! `infrastructure` (target tables as files of other tools), [`commands`] (one file each, and
 //! `commands/migrate` for the whole run), `demo` and `sample` (the demonstration, and who writes in it).
 //!
@@ -24,6 +24,7 @@ mod files;
 mod infrastructure;
 mod panics;
 pub mod program;
+mod progress_metrics;
 pub mod report;
 #[cfg(feature = "sample")]
 pub mod sample;
@@ -238,6 +239,10 @@ async fn dispatch(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         )
         .await;
     }
+    let _served = match startup.global.metrics_listen {
+        Some(address) => Some(progress_metrics::serve(address, &startup.ui).await?),
+        None => None,
+    };
     let context = startup.context(command.settings())?;
     match command {
         Command::Migrate(args) => commands::migrate::run(context, args).await,

@@ -6,10 +6,10 @@
 //! *relay* delivers pending keys.
 //!
 //! Read the modules in this order; each names only those before it, which a test keeps. Values at the bottom:
-//! `gate`, `loss`, `error`, `import_options`, `spending`, `watch`, `feed_options`, [`options`](Options),
+//! `gate`, `loss`, `error`, `import_options`, `watch`, `feed_options`, [`options`](Options),
 //! `alike`, `journal`, `lanes` and `rate` (requests at once, units a second), `strain` (a busy source),
-//! `progress`, `feed_alarm`; `plan` (pure decisions); `estimate`, `spent` and `spend_cap` (hours, units and
-//! dollars, beforehand and since); `waves` (one migration after another), `records`, `asked` and `continuity`
+//! `progress`, `feed_alarm`; `plan` (pure decisions); `estimate` and `spent` (hours, units and dollars,
+//! beforehand and since); `waves` (one migration after another), `records`, `asked` and `continuity`
 //! (what both stores say);
 //! `outage` (waiting for a store that is away), `foreign_index`; then what works: `import`, `backfill`,
 //! `relay`, [`truth`] (the flips), `reverse_feed`, `instances`, `moving` (to DynamoOnly and back);
@@ -62,8 +62,6 @@ mod relay;
 mod repair_rows;
 mod repair_state;
 mod reverse_feed;
-mod spend_cap;
-mod spending;
 mod spent;
 mod status;
 mod step;
@@ -126,8 +124,7 @@ pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, Renumbered,
     ReverseBackfill, drained, keep_feeding, renumber_foreign, reverse_backfill, reverse_feed,
 };
-pub use spending::Spending;
-pub use spent::{Spent, THROTTLED, WRITE_UNITS};
+pub use spent::Spent;
 pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_postgres::{LockTries, Source, TableBinding};
+use lockstep_postgres::{LockTries, Source, Spending, TableBinding};
 
 use lockstep_core::written::{ms, seconds, zero_is_none};
 use lockstep_core::{Kind, Moment, Phase, Result as StoreResult, Window};
@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{CoordinatorError, Result};
 use crate::feed_options::ReverseFeedOptions;
 use crate::import_options::ImportOptions;
-use crate::spending::Spending;
 use crate::watch::Watch;
 
 /// Everything a coordinator works on.

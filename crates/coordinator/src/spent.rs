@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_postgres::{INITIAL_LOAD_ROWS, INITIAL_LOAD_UNITS, Source};
+use lockstep_postgres::{INITIAL_LOAD_ROWS, INITIAL_LOAD_UNITS, Source, WRITE_UNITS};
 
 use crate::progress::Progress;
 
-/// The name under which write units are counted.
-pub const WRITE_UNITS: &str = "spent.write_units";
-
-/// Prefix of the names under which it is counted what DynamoDB asked to slow down for, by what sent it.
-pub const THROTTLED: &str = "spent.throttled.";
 const THROTTLED_RELAY: &str = "spent.throttled.relay";
 const THROTTLED_BACKFILL: &str = "spent.throttled.backfill";
+const THROTTLED_FEED: &str = "spent.throttled.feed";
 
 /// Notes what a run has consumed since it noted last.
 #[derive(Debug, Default)]
@@ -57,6 +53,20 @@ impl Spent {
     #[crate::boxed]
     pub async fn note(&mut self, source: &Source, progress: &Progress) {
         let now: Vec<_> = self.now(progress).collect();
+        self.note_all(source, now).await;
+    }
+
+    /// Notes how often streams asked a feed to slow down, by table.
+    ///
+    /// # Cancel safety
+    /// As [`Spent::note`].
+    #[crate::boxed]
+    pub async fn note_feed(&mut self, source: &Source, throttles: Vec<(&'static str, u64)>) {
+        let now = throttles.into_iter().map(|(table, count)| ((table, THROTTLED_FEED), count)).collect();
+        self.note_all(source, now).await;
+    }
+
+    async fn note_all(&mut self, source: &Source, now: Vec<((&'static str, &'static str), u64)>) {
         let more: Vec<(&str, &str, u64)> = now
             .iter()
             .map(|(of, count)| (of.0, of.1, count.saturating_sub(self.noted.get(of).copied().unwrap_or(0))))

@@ -18,7 +18,7 @@
 //! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); `acts` (characters that act on
 //! what shows them) and [`printable`](fn@printable) (text without them); [`Window`]; [`Change`] (what a
 //! stream says); [`settings`] (what operators turn); [`written`] (options as a file has them);
-//! [`serde_words`] (what may be told of a document that does not read).
+//! [`serde_words`] (what may be told of a document that does not read); `requests` (how long the stores take).
 
 mod acts;
 pub mod advice;
@@ -39,6 +39,7 @@ mod lease;
 mod moment;
 mod phase;
 mod printable;
+mod requests;
 mod row;
 mod same;
 pub mod serde_words;
@@ -76,6 +77,7 @@ pub use lease::{InstanceRow, InstanceState, LEASE_MAX, Registration};
 pub use moment::Moment;
 pub use phase::{Phase, UnknownPhase};
 pub use printable::{printable, printable_cell, printable_json};
+pub use requests::{REQUEST_SECONDS, note_request};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, tombstone};
 pub use this_machine::{host_of, is_this_machine};

@@ -33,7 +33,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
     let (mut forgot_at, mut stepped_at) = (None::<Instant>, None::<Instant>);
     loop {
         let source = &shared.migration.source;
-        shared.spent.lock().await.note(source, &shared.progress).await;
+        note_spent(&shared).await;
         if forgot_at.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
             forgot_at = Some(Instant::now());
             source.forget_counts().await.map_err(|error| error.to_string())?;
@@ -43,10 +43,18 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
         keep_to_mismatches(&shared, &mut stepped_at).await?;
         capped?;
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
-            shared.spent.lock().await.note(source, &shared.progress).await;
+            note_spent(&shared).await;
             return Ok(());
         }
     }
+}
+
+/// Notes what the relay has spent, and how often it and the feed were asked to slow down.
+async fn note_spent(shared: &Shared) {
+    let source = &shared.migration.source;
+    let mut spent = shared.spent.lock().await;
+    spent.note(source, &shared.progress).await;
+    spent.note_feed(source, shared.feed_progress.throttles()).await;
 }
 
 /// Pauses that the cap sets. Changes go on being delivered: what waits costs as much later, and readers more.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockstep_coordinator::Status;
 use lockstep_core::settings::{KNOBS, Takes};
-use lockstep_core::{InstanceState, Phase};
+use lockstep_core::{InstanceState, Phase, REQUEST_SECONDS};
 use lockstep_postgres::VerdictWord;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -20,7 +20,7 @@ use crate::spend::Spend;
 use crate::stores::StoresView;
 
 const LATENCY: &str = "lockstep_store_latency_seconds";
-const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const BUCKETS_S: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -28,14 +28,29 @@ static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 /// its own, which then has ours as well.
 pub(crate) fn install() -> Option<&'static PrometheusHandle> {
     let installed = RECORDER.get_or_init(|| {
-        let builder =
-            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(LATENCY.to_owned()), &BUCKETS_S);
-        let recorder = builder.ok()?.build_recorder();
+        let mut builder = PrometheusBuilder::new();
+        for name in [LATENCY, REQUEST_SECONDS] {
+            builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &BUCKETS_S).ok()?;
+        }
+        let recorder = builder.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
         Some(handle)
     });
     installed.as_ref()
+}
+
+/// How Prometheus is told what it is sent.
+pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Returns all metrics of this process, as Prometheus reads them; none where the program that embeds this one
+/// keeps them.
+pub(crate) fn render() -> String {
+    let rendered = install().map(|handle| {
+        handle.run_upkeep();
+        handle.render()
+    });
+    rendered.unwrap_or_default()
 }
 
 /// Counts one answer of a store.
@@ -222,6 +237,8 @@ fn of_spend(spend: &Spend) {
     for table in &spend.tables {
         counter!("lockstep_target_write_units_total", "table" => table.name.clone())
             .absolute(table.write_units.unsigned_abs());
+        counter!("lockstep_target_read_units_total", "table" => table.name.clone())
+            .absolute(table.read_units.unsigned_abs());
     }
     for (by, count) in &spend.throttled {
         counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => by.clone())
@@ -234,9 +251,10 @@ fn of_spend(spend: &Spend) {
 fn of_progress(shared: &Shared) {
     for table in &shared.progress.tables {
         counter!("lockstep_target_write_units_total", "table" => table.name).absolute(0);
+        counter!("lockstep_target_read_units_total", "table" => table.name).absolute(0);
         counter!("lockstep_relay_write_units_total", "table" => table.name).absolute(table.capacity_units());
     }
-    for by in ["relay", "backfill"] {
+    for by in ["relay", "backfill", "comparison", "feed"] {
         counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => by).absolute(0);
     }
 }

@@ -6,13 +6,14 @@
 //! does for it), `operations` (what was asked), `part` (what a part is doing), `stores` (whether they
 //! answer), `measure`, `counted`, `spend`, `latencies` and `eta` (percentages, dollars and times), `alerts`
 //! (what is wrong), `webhook` and `told` (telling of it), `snapshot` (one reading), `view` (the same as JSON),
-//! `shared` (what all parts have), `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads),
-//! `supervise`, `monitor`, `ramp`,
-//! `counting` and `parts` (what runs), `http`, this file.
+//! `shared` (what all parts have), `gauges` and `alone` (metrics), `report`, `poll` (reading), `lead` (who leads),
+//! `supervise`, `monitor`, `whole`,
+//! `ramp`, `counting` and `parts` (what runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
 
 mod alerts;
+mod alone;
 mod counted;
 mod counting;
 mod eta;
@@ -39,12 +40,14 @@ mod supervise;
 mod told;
 mod view;
 mod webhook;
+mod whole;
 
 pub use monitor_options::MonitorOptions;
 pub use serve_options::{LISTEN, ServeOptions};
 pub use webhook::Webhook;
 
 pub use alerts::{HealthState, health_of};
+pub use alone::serve_metrics;
 pub use http::{Right, TOKEN_CHARS_MIN, Tls, Tokens, random_token};
 pub use operator::{Act, Compare, Operator, Unsuccessful, Walk};
 pub use report::summary;

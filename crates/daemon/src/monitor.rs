@@ -154,12 +154,17 @@ fn is_installed(shared: &Shared) -> bool {
 /// from: its verdict is recorded, and an alert of a difference is raised by it. A sample sees a row that
 /// no application changes as often as one that went wrong a minute ago.
 async fn compare_changed(shared: &Shared, stop: &CancellationToken) -> Result<(), String> {
+    compare(shared, &Compare::Incremental, stop).await
+}
+
+/// Compares by itself, and has everybody look at the verdict.
+pub(crate) async fn compare(shared: &Shared, what: &Compare, stop: &CancellationToken) -> Result<(), String> {
     let observer: Arc<dyn Observer> = Arc::new(());
     let act = Act { actor: "monitor via serve".to_owned(), observer, cancel: stop.clone() };
-    match shared.operator.validate(&Compare::Incremental, &act).await {
+    match shared.operator.validate(what, &act).await {
         Ok(_) => shared.look.notify_one(),
         // There is nothing to go on from: nothing was compared as a whole yet, or it found something.
-        Err(why) if why.refused => tracing::debug!("changed keys are not compared: {}", why.message),
+        Err(why) if why.refused => tracing::debug!("it is not compared: {}", why.message),
         Err(why) if why.cancelled => {}
         Err(why) => return Err(why.message),
     }

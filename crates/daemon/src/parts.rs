@@ -36,6 +36,10 @@ pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<&'static str>) {
     if shared.monitor.serve.sample_every().is_some() {
         begin(tasks, "sampling", keep(shared.clone(), "sampling", needs_sampling, crate::monitor::sample));
     }
+    if shared.monitor.serve.full_every().is_some() {
+        let (whole, compare) = (crate::whole::PART, crate::whole::run);
+        begin(tasks, whole, keep(shared.clone(), whole, needs_sampling, compare));
+    }
 }
 
 /// Returns what keeps every part from running, if anything does.

@@ -26,6 +26,8 @@ pub struct ServeOptions {
     pub sample_rows: usize,
     /// Interval at which every key is compared that changed since everything was, in seconds; 0 never.
     pub incremental_every_s: u64,
+    /// Interval at which everything is compared, business rules and sums with it, in seconds; 0 never.
+    pub full_every_s: u64,
     /// Address that receives alerts.
     pub webhook_url: Option<String>,
     /// A file whose first line signs what the webhook is sent.
@@ -52,6 +54,11 @@ impl ServeOptions {
         (self.incremental_every_s > 0).then(|| Duration::from_secs(self.incremental_every_s))
     }
 
+    /// Returns the interval at which everything is compared, if it is.
+    pub fn full_every(&self) -> Option<Duration> {
+        (self.full_every_s > 0).then(|| Duration::from_secs(self.full_every_s))
+    }
+
     /// Returns the cap, if there is one.
     pub fn spend_cap(&self) -> Option<f64> {
         Some(self.spend_cap_usd).filter(|usd| *usd > 0.0)
@@ -68,6 +75,7 @@ impl Default for ServeOptions {
             sample_every_s: 300,
             sample_rows: 200,
             incremental_every_s: 3_600,
+            full_every_s: 0,
             webhook_url: None,
             webhook_secret_file: None,
             tls_cert: None,

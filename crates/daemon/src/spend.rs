@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_coordinator::{PlanOptions, Status, THROTTLED, WRITE_UNITS};
-use lockstep_postgres::CountRow;
+use lockstep_coordinator::{PlanOptions, Status};
+use lockstep_postgres::{CountRow, READ_UNITS, Spending, THROTTLED, WRITE_UNITS};
 use serde::Serialize;
 
 /// Units and dollars.
@@ -11,7 +11,9 @@ use serde::Serialize;
 pub struct Spend {
     /// Write units that Lockstep has consumed: backfill and relay, over all runs, where the endpoint tells.
     pub write_units: i64,
-    /// Cost of them, in dollars.
+    /// Read units that comparisons have consumed, likewise.
+    pub read_units: i64,
+    /// Cost of both, in dollars.
     pub usd: f64,
     /// Cost in dollars when the initial load is copied, if the rest costs as much a range as what is done.
     pub forecast_usd: Option<f64>,
@@ -32,7 +34,9 @@ pub struct TableSpend {
     pub name: String,
     /// Write units of the table.
     pub write_units: i64,
-    /// Cost of them, in dollars.
+    /// Read units of its comparisons.
+    pub read_units: i64,
+    /// Cost of both, in dollars.
     pub usd: f64,
 }
 
@@ -44,27 +48,27 @@ impl Spend {
         prices: &PlanOptions,
         cap_usd: Option<f64>,
     ) -> Self {
-        let usd_of = |units: i64| units as f64 / 1e6 * prices.write_units_million_usd;
-        let of_units = rows.iter().filter(|row| row.name == WRITE_UNITS);
-        let tables: Vec<TableSpend> = of_units
-            .map(|row| TableSpend {
-                name: row.table_name.clone(),
-                write_units: row.count,
-                usd: usd_of(row.count),
-            })
-            .collect();
-        let write_units = tables.iter().map(|table| table.write_units).sum();
+        let spending = Spending {
+            cap_usd,
+            write_units_million_usd: prices.write_units_million_usd,
+            read_units_million_usd: prices.read_units_million_usd,
+        };
+        let tables = of_tables(rows, &spending);
+        let sum = |of: fn(&TableSpend) -> i64| tables.iter().map(of).sum();
+        let (write_units, read_units) = (sum(|table| table.write_units), sum(|table| table.read_units));
+        let usd = tables.iter().map(|table| table.usd).sum();
+        // What was copied costs as much again for the rest; what was compared is not compared again by it.
         let forecast_usd = status.and_then(|status| {
             let mut total = 0.0;
-            for table in &tables {
+            for table in tables.iter().filter(|table| table.write_units > 0) {
                 let known = status.tables.iter().find(|known| known.name == table.name)?;
-                let factor = match (known.ranges_done, known.ranges) {
+                let more = match (known.ranges_done, known.ranges) {
                     (_, 0) | (0, _) => return None,
-                    (done, all) => all as f64 / done as f64,
+                    (done, all) => all as f64 / done as f64 - 1.0,
                 };
-                total += table.usd * factor;
+                total += table.write_units as f64 / 1e6 * prices.write_units_million_usd * more;
             }
-            (!tables.is_empty()).then_some(total)
+            (write_units > 0).then_some(usd + total)
         });
         let mut throttled = BTreeMap::new();
         for row in rows {
@@ -73,13 +77,29 @@ impl Spend {
             }
         }
         let prices_as_of = prices.as_of.clone();
-        Self { write_units, usd: usd_of(write_units), forecast_usd, cap_usd, tables, throttled, prices_as_of }
+        Self { write_units, read_units, usd, forecast_usd, cap_usd, tables, throttled, prices_as_of }
     }
 
     /// Tells whether the cap is reached.
     pub fn is_over(&self) -> bool {
         self.cap_usd.is_some_and(|cap| self.usd >= cap)
     }
+}
+
+/// Adds the units of each table up, and what they cost.
+fn of_tables(rows: &[CountRow], spending: &Spending) -> Vec<TableSpend> {
+    let mut tables = BTreeMap::<&str, TableSpend>::new();
+    for row in rows.iter().filter(|row| [WRITE_UNITS, READ_UNITS].contains(&row.name.as_str())) {
+        let name = row.table_name.clone();
+        let empty = TableSpend { name, write_units: 0, read_units: 0, usd: 0.0 };
+        let table = tables.entry(&row.table_name).or_insert(empty);
+        match row.name == WRITE_UNITS {
+            true => table.write_units += row.count,
+            false => table.read_units += row.count,
+        }
+        table.usd += spending.usd(row);
+    }
+    tables.into_values().collect()
 }
 
 #[cfg(test)]
@@ -89,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_million_units_cost_what_the_price_list_says_and_the_cap_is_met_there() {
+    fn units_cost_what_the_price_list_says_reads_too_and_the_cap_is_met_there() {
         let row = |table: &str, name: &str, count| CountRow {
             table_name: table.to_owned(),
             name: name.to_owned(),
@@ -100,17 +120,23 @@ mod tests {
         let rows = [
             row("payments", WRITE_UNITS, 600_000),
             row("logs", WRITE_UNITS, 400_000),
+            row("logs", READ_UNITS, 2_000_000),
             row("logs", "shadow.agree", 7),
             row("logs", "spent.throttled.backfill", 3),
             row("payments", "spent.throttled.backfill", 4),
             row("payments", "spent.throttled.relay", 1),
+            row("logs", "spent.throttled.comparison", 2),
         ];
-        let spend = Spend::of(&rows, None, &PlanOptions::default(), Some(0.625));
-        assert_eq!((spend.write_units, spend.usd, spend.forecast_usd), (1_000_000, 0.625, None));
-        let throttled = BTreeMap::from([("backfill".to_owned(), 7), ("relay".to_owned(), 1)]);
+        let spend = Spend::of(&rows, None, &PlanOptions::default(), Some(0.875));
+        assert_eq!((spend.write_units, spend.read_units, spend.forecast_usd), (1_000_000, 2_000_000, None));
+        assert_eq!(spend.usd, 0.875);
+        let of_table: Vec<_> = spend.tables.iter().map(|table| (table.name.as_str(), table.usd)).collect();
+        assert_eq!(of_table, [("logs", 0.5), ("payments", 0.375)]);
+        let throttled = [("backfill", 7), ("comparison", 2), ("relay", 1)];
+        let throttled = BTreeMap::from(throttled.map(|(by, count)| (by.to_owned(), count)));
         assert_eq!(spend.throttled, throttled, "of all tables, by who was told");
         assert!(spend.is_over());
-        assert!(!Spend { cap_usd: Some(0.63), ..spend.clone() }.is_over());
+        assert!(!Spend { cap_usd: Some(0.88), ..spend.clone() }.is_over());
         assert!(!Spend { cap_usd: None, ..spend }.is_over());
     }
 }

@@ -6,6 +6,10 @@ use rand::RngExt;
 
 use lockstep_core::{Error, Result, Retry};
 
+/// Longest pause of work that is patient: as of everything else that waits for a store, so that what waits goes
+/// on within seconds of its coming back.
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
+
 /// A bounded series of growing, jittered pauses.
 #[derive(Clone, Debug)]
 pub struct Backoff {
@@ -25,9 +29,13 @@ impl Backoff {
         Self::new(Duration::ZERO, Duration::ZERO, 0)
     }
 
-    /// For work that must not give up lightly: about five minutes in all.
+    /// For work that must not give up lightly: about five minutes in all, and never long between two tries.
+    ///
+    /// 1. DynamoDB is away for a minute, in the middle of a step. 2. Pauses have grown to ten seconds. 3. It
+    /// is back, and applications may write ten seconds later, or twice that where two tries come one after
+    /// the other.
     pub fn patient() -> Self {
-        Self::new(Duration::from_millis(25), Duration::from_secs(10), 40)
+        Self::new(Duration::from_millis(25), PAUSE_LONGEST, 275)
     }
 
     /// For a caller who waits for the answer: well under two seconds in all.
@@ -63,5 +71,35 @@ impl Backoff {
         tracing::debug!(kind = ?error.kind, pause_ms = pause.as_millis() as u64, tries_left = left, "trying again: {error}");
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::Kind;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// However long a store was away, and whichever way it is waited for: the next try comes within seconds.
+    #[tokio::test(start_paused = true)]
+    async fn no_pause_is_longer_than_two_seconds_and_the_patient_wait_for_minutes() {
+        for (mut backoff, least, most) in [
+            (Backoff::patient(), Duration::from_secs(200), Duration::from_secs(400)),
+            (Backoff::brief(), Duration::ZERO, Duration::from_secs(2)),
+            (Backoff::none(), Duration::ZERO, Duration::ZERO),
+        ] {
+            let begun = Instant::now();
+            loop {
+                let before = Instant::now();
+                let error = Error::target(Kind::Unavailable, "asking", "away");
+                if backoff.pause(error).await.is_err() {
+                    break;
+                }
+                assert!(before.elapsed() <= PAUSE_LONGEST, "{:?}", before.elapsed());
+            }
+            let waited = begun.elapsed();
+            assert!(waited >= least && waited <= most, "{waited:?}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use super::payload_hash::PayloadHash;
 use super::sent::SentOrNot;
 use super::streams::Listings;
 use super::tables::Described;
+use super::timed::Timed;
 use super::understood::Understood;
 use super::{Leases, Owner, served::Served};
 
@@ -83,7 +84,7 @@ impl Default for TargetOptions {
 pub(super) fn client(shared: &SdkConfig, understood: Understood) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(shared).retry_config(RetryConfig::disabled());
     let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
-    let config = config.interceptor(understood);
+    let config = config.interceptor(understood).interceptor(Timed);
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
@@ -124,7 +125,7 @@ impl Target {
             aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
         let streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
         let understood = || Understood::new(options.emulator_credentials);
-        let mut streams = streams.interceptor(understood());
+        let mut streams = streams.interceptor(understood()).interceptor(Timed);
         if let Some(url) = &options.streams_endpoint_url {
             streams = streams.endpoint_url(url);
         }

@@ -1,7 +1,8 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
-//! clear text), `sent` (whether anything left), `understood` (no success that says nothing), `codes`,
+//! clear text), `sent` (whether anything left), `timed` (how
+//! long it took), `understood` (no success that says nothing), `codes`,
 //! `without_values` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
 //! `expiry` (by which attribute), `protection` (of a table that is the truth), `capacity`, `guarded`
 //! (versioned writes), `fence` (a request that may leave only in time), `transact` (several together),
@@ -56,6 +57,7 @@ mod sent;
 mod served;
 pub mod streams;
 mod tables;
+mod timed;
 mod transact;
 mod understood;
 mod wire_json;

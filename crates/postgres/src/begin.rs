@@ -1,6 +1,7 @@
 //! Transactions, begun so that a caller who goes away leaves none behind.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 use lockstep_core::{Doing, Result};
 use sqlx::postgres::{PgConnection, PgTransactionManager};
@@ -10,6 +11,7 @@ use sqlx_core::transaction::TransactionManager;
 use super::Source;
 use super::session_settings::is_as_made;
 use super::sessions::{Session, Sessions};
+use super::timed::{self, COMMIT, TRANSACTION};
 
 /// A transaction of the source, rolled back when it is dropped.
 #[derive(Debug)]
@@ -27,7 +29,10 @@ impl SourceTransaction {
     /// The driver's. Unless PostgreSQL itself refused, it is not known yet whether it was committed (I8).
     #[crate::boxed]
     pub async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
-        PgTransactionManager::commit(&mut self).await?;
+        let began = Instant::now();
+        let committed = PgTransactionManager::commit(&mut self).await;
+        timed::note(COMMIT, began.elapsed());
+        committed?;
         self.keep().await;
         Ok(())
     }
@@ -100,7 +105,7 @@ impl Source {
 /// Begins a transaction by the statements in `sql`.
 pub(super) async fn begin_with(sessions: &Sessions, sql: String, doing: &str) -> Result<SourceTransaction> {
     let mut transaction = SourceTransaction {
-        session: Some(sessions.take().await.doing(doing)?),
+        session: Some(sessions.take(TRANSACTION).await.doing(doing)?),
         begun: false,
         is_lent: false,
     };

@@ -4,12 +4,14 @@
 //! Nothing stays open between chunks: a snapshot held for hours would keep vacuum from working.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use futures::TryStreamExt;
 use lockstep_core::{AnyTable, Doing, Error, Fields, Kind, Result, Unholdable, Window};
 use sqlx::PgConnection;
 
 use super::binding::{list, quote_identifier, quote_literal};
+use super::timed::{self, COPY};
 use super::window::{window_conditions_sql, window_sql};
 use super::{Source, TableBinding};
 
@@ -189,8 +191,10 @@ impl Source {
         // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the
         // middle of a COPY back to its pool, and its next user reads the answer to another question.
         let reading = tokio::spawn(async move {
+            let began = Instant::now();
             let mut connection = pool.acquire().await?;
             let copied = read_all(&mut connection, &copy, bytes_expected).await;
+            timed::note(COPY, began.elapsed());
             if copied.is_err() {
                 // A COPY that fails leaves its connection as one that is dropped does: the end of the answer
                 // is unread.

@@ -21,6 +21,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::begin::begin_with;
 use super::binding::digest_sql;
 use super::sessions::Sessions;
+use super::timed::STATEMENT;
 use super::{BARRIER, Source, SourceTransaction};
 use crate::control_of_row;
 
@@ -249,7 +250,7 @@ impl Source {
         let repairs: Vec<Option<i64>> =
             keys.iter().map(|(_, repair)| repair.map(|repair| repair.0)).collect();
         let doing = "recording an intent";
-        let mut session = self.intents.take().await.doing(doing)?;
+        let mut session = self.intents.take(STATEMENT).await.doing(doing)?;
         sqlx::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
              SELECT $1::text::xid8, t, k::jsonb, coalesce(r, pg_catalog.nextval('lockstep.version_seq'))

@@ -6,14 +6,14 @@
 //! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
 //! (which tables go where), `fault` (what the driver's errors mean), `columns` (as the migration has taken
 //! them), `bring` (the rows of a column that was added), `partitions` and `take_in` (of a table
-//! that has some), `url`, `password`,
+//! that has some), `url`, `timed` (how long it takes), `password`,
 //! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
 //! server does not answer), `path`, `plans` (statements of a
 //! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
 //! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
 //! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
-//! and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch,
-//! what is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending` and
+//! and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning`, `counts` and `spend_cap` (phase
+//! and epoch, what is turned while everything runs, what was counted, and what it cost), `lead` (which daemon leads), `pending` and
 //! `page` (keys to be delivered, with their rows, of bounded size), `held_back` (marks that are gone and
 //! still read), `relays` (which share each relay delivers), `statements` and `calls` (writing single rows),
 //! `lookup` (reading single keys), `standing` (how far the target is behind, asked by readers), `left` (what
@@ -120,11 +120,13 @@ mod sessions;
 mod settings;
 mod shape;
 mod some_rows;
+mod spend_cap;
 mod standing;
 mod statements;
 mod strangers;
 mod sweep;
 mod take_in;
+mod timed;
 mod together;
 mod trigger_names;
 mod trusted;
@@ -204,10 +206,12 @@ pub use session_settings::{connect_own, make_own_session};
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
 pub use shape::{RowSecurity, Shape, column_types, column_types_of, columns_of, hides, is_moved, read_order};
+pub use spend_cap::{Cap, READ_UNITS, Spending, THROTTLED, WRITE_UNITS};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
+pub use timed::TimedPool;
 pub use together::{Due, FeedDrain, TableNumbers, Unsettled, hold_shapes};
 pub use tuning::Tuning;
 pub use undecided::WaitingMark;
@@ -222,7 +226,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Kind, Result};
-use sqlx::postgres::PgPool;
 
 use self::plans::Plans;
 use self::sessions::Sessions;
@@ -275,8 +278,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// Returns the pool, for crates that hold one connection over several calls, and for tests.
-    pub fn pool(&self) -> &PgPool {
+    /// Returns the pool, which times each statement, for crates that hold one connection over several calls, and
+    /// for tests.
+    pub fn pool(&self) -> TimedPool<'_> {
         self.sessions.pool()
     }
 

@@ -18,6 +18,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 
 use super::Source;
 use super::node::{TRUSTED_FOR, connections_are_doubted};
+use super::timed::{self, STATEMENT, TimedPool};
 
 /// The sessions of one pool. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,15 +48,16 @@ impl Sessions {
     }
 
     /// Returns the pool that they are of.
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(super) fn pool(&self) -> TimedPool<'_> {
+        TimedPool(&self.pool)
     }
 
-    /// A session that was in use a moment ago, or one of the pool's.
+    /// A session that was in use a moment ago, or one of the pool's, for an operation that is timed.
     ///
     /// # Cancel safety
     /// Nothing is lost: what was taken goes back to the pool.
-    pub(super) async fn take(&self) -> std::result::Result<Session, sqlx::Error> {
+    pub(super) async fn take(&self, operation: &'static str) -> std::result::Result<Session, sqlx::Error> {
+        let since = Instant::now();
         let known = self.kept.with(|idle| idle.pop()).flatten();
         let connection = match known {
             Some(idle) if idle.since.elapsed() < TRUSTED_FOR && !connections_are_doubted() => idle.connection,
@@ -66,7 +68,7 @@ impl Sessions {
             }
             None => self.pool.acquire().await?,
         };
-        Ok(Session { connection: Some(connection), kept: self.kept.clone() })
+        Ok(Session { connection: Some(connection), kept: self.kept.clone(), operation, since })
     }
 
     /// Closes the pool; no connection of it is left when this returns.
@@ -81,7 +83,7 @@ impl Source {
     /// Returns a session for one statement that is a transaction by itself.
     #[crate::boxed]
     pub async fn session(&self, doing: &str) -> Result<Session> {
-        self.sessions.take().await.doing(doing)
+        self.sessions.take(STATEMENT).await.doing(doing)
     }
 }
 
@@ -108,6 +110,15 @@ pub struct Session {
     /// Gone only while it is given away.
     connection: Option<PoolConnection<Postgres>>,
     kept: Arc<Kept>,
+    /// Its use, and since when: the time of it is noted once it ends.
+    operation: &'static str,
+    since: Instant,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        timed::note(self.operation, self.since.elapsed());
+    }
 }
 
 impl Session {

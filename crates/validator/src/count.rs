@@ -72,7 +72,7 @@ pub struct DayCounts {
 /// A store's, after it has failed for longer than a failover takes.
 ///
 /// # Cancel safety
-/// It writes nothing.
+/// It writes nothing but what it has read.
 #[crate::boxed]
 pub async fn count(
     source: &Source,
@@ -84,7 +84,9 @@ pub async fn count(
     let reader = Reader::new(source, target, options);
     reader.ask(|| source.require_contract(tables)).await?;
     let tables =
-        try_join_all(tables.iter().map(|binding| one_table(&reader, binding, options, by_day))).await?;
+        try_join_all(tables.iter().map(|binding| one_table(&reader, binding, options, by_day))).await;
+    reader.settle().await;
+    let tables = tables?;
     Ok(CountReport {
         agrees: tables.iter().all(|table| table.agrees),
         tolerance: options.settings.count_tolerance,

@@ -38,8 +38,7 @@ pub(crate) async fn count_target(
         while let Some(segment) = next() {
             let mut start = None;
             loop {
-                let page =
-                    reader.count(&binding.target_name, (segment, segments), &what, start.as_ref()).await?;
+                let page = reader.count(binding, (segment, segments), &what, start.as_ref()).await?;
                 let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                 total.items += page.items;
                 total.read_units += page.capacity_units;

@@ -44,6 +44,7 @@ pub async fn validate_keys(
     };
     let run = TableRun::new(&reader, binding, &options, (&control, None), &ValidationProgress::new(&[]));
     let compared = cancel.run_until_cancelled(compare(&run, keys, &control)).await;
+    reader.settle().await;
     run.close(compared.unwrap_or_else(|| Err("it was cancelled".to_owned()))).await
 }
 

@@ -9,11 +9,12 @@
 //!
 //! There is no write path to rows or items here. Findings are repaired by the relay, and the verdict is
 //! recorded by the caller. Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass
-//! may go on from, and processes that share a comparison what they hand to each other.
+//! may go on from, and processes that share a comparison what they hand to each other; and every one
+//! notes what it reads of DynamoDB.
 //!
 //! Read the modules in this order; each names only those before it, which a test keeps. `settings`,
-//! `options`, `evidence` (what is configured, what one run is asked, what it can show); `pace` and `reader`
-//! (how stores are asked); `private`, `print` and `ledger` (what is compared); `quality`; what comes out:
+//! `options`, `evidence` (what is configured, what one run is asked, what it can show); `pace`, `bill` and
+//! `reader` (how stores are asked, and what that costs); `private`, `print` and `ledger` (what is compared); `quality`; what comes out:
 //! `table_report`, `counts`, [`decide`] in `verdict`, [`Report`] in `report`, `verified` (what a later pass
 //! goes on from); `progress`, `diff` (what two stores are to be, pure), `tasks`, `name`, `suspect`, `tally`;
 //! `table_run` (what the passes of one table share); `source_pass` and `target_pass` (or `export_pass`),
@@ -49,6 +50,7 @@ mod verdict;
 mod counts;
 mod diff;
 
+mod bill;
 mod pace;
 mod reader;
 mod tasks;

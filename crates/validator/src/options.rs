@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_core::Window;
+use lockstep_postgres::Spending;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{Kept, ValidateSettings};
@@ -51,6 +52,9 @@ pub struct ValidateOptions {
     /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It
     /// costs decoding each item, and one statement a reference. A sample is too little to judge by.
     pub quality: bool,
+    /// Dollars that may be spent: at the cap it waits until more is allowed. `None` reads to its end, whatever
+    /// that costs, as what a step, a repair or the end of a migration asks for has to.
+    pub spending: Option<Spending>,
     /// The seed of the digests, to compute those of an earlier report again; `None` takes one that cannot be
     /// known before.
     pub digest_seed: Option<u64>,
@@ -110,6 +114,7 @@ impl Default for ValidateOptions {
             exports: Vec::new(),
             unmasked: false,
             quality: true,
+            spending: None,
             digest_seed: None,
         }
     }

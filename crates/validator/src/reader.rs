@@ -13,6 +13,7 @@ use lockstep_dynamo::{Backoff, CountPage, CountWhat, PageEnd, READ_KEYS_MAX, Sca
 use lockstep_postgres::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
 use tokio::sync::Semaphore;
 
+use crate::bill::Bill;
 use crate::options::ValidateOptions;
 use crate::pace::Pace;
 
@@ -34,6 +35,7 @@ pub(crate) struct Reader {
     source_slots: Arc<Semaphore>,
     target_slots: Arc<Semaphore>,
     pace: Arc<Pace>,
+    bill: Arc<Bill>,
     /// The rate is one of all who read for comparisons that processes share.
     shares: bool,
     gave_up: Arc<AtomicBool>,
@@ -50,8 +52,14 @@ impl Reader {
             target_slots: Arc::new(Semaphore::new(2 * parallel)),
             gave_up: Arc::default(),
             pace: Arc::new(Pace::new(options.settings.read_units_per_s_max.map(|units| units as f64))),
+            bill: Arc::new(Bill::new(options.spending.clone())),
             shares: false,
         }
+    }
+
+    /// Notes what was read and is not noted yet.
+    pub(crate) async fn settle(&self) {
+        self.bill.note(&self.source).await;
     }
 
     /// Returns the same at a pace of its own, for one table of a comparison that processes share.
@@ -70,14 +78,16 @@ impl Reader {
     }
 
     /// Waits until the target may be read again, at the rate that operators allow by now; not while they have
-    /// paused comparisons. While the setting cannot be read, the one of before holds.
+    /// paused comparisons, and not while no more may be spent. While the setting cannot be read, the one of
+    /// before holds.
     async fn paced(&self) {
         loop {
             let asking = self.pace.asking.lock().await;
             if self.pace.is_due() {
                 if let Ok(tuning) = self.source.tuning().await {
                     self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
-                    self.pace.pause(tuning.validation_paused);
+                    let is_over = self.bill.is_over(&self.source, tuning.spend_cap_usd).await;
+                    self.pace.pause(tuning.validation_paused || is_over);
                 }
                 if self.shares
                     && self.pace.is_bound()
@@ -85,6 +95,7 @@ impl Reader {
                 {
                     self.pace.share(u32::try_from(sharers).unwrap_or(u32::MAX));
                 }
+                self.bill.note_if_due(&self.source).await;
             }
             drop(asking);
             if self.pace.wait().await {
@@ -103,7 +114,7 @@ impl Reader {
         &self,
         question: impl FnMut() -> F,
     ) -> Result<T> {
-        self.insist(&self.source_slots, question).await
+        self.insist(&self.source_slots, None, question).await
     }
 
     /// Returns the next rows of a range.
@@ -131,7 +142,11 @@ impl Reader {
     }
 
     /// Returns the items at any number of places, in their order, tombstones included.
-    pub(crate) async fn items(&self, table: &str, places: &[TargetKey]) -> Result<Vec<Option<Attributes>>> {
+    pub(crate) async fn items(
+        &self,
+        binding: &TableBinding,
+        places: &[TargetKey],
+    ) -> Result<Vec<Option<Attributes>>> {
         let names: Vec<String> = places.iter().map(name_of).collect();
         // DynamoDB refuses a request that names a key twice.
         let mut distinct: HashMap<&str, Option<Attributes>> = HashMap::with_capacity(places.len());
@@ -143,11 +158,11 @@ impl Reader {
         }
         let parts = wanted.chunks(READ_KEYS_MAX).map(async |part: &[TargetKey]| {
             self.paced().await;
-            let items = self
-                .insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief()))
-                .await?;
+            let table = &binding.target_name;
+            let items =
+                self.of_target(binding, || self.target.get_many(table, part, Backoff::brief())).await?;
             // A strongly consistent read of up to 4 KB is one unit, and larger items are rare.
-            self.pace.pay(part.len() as f64);
+            self.take(binding, part.len() as f64);
             Ok::<_, lockstep_core::Error>(items)
         });
         for item in try_join_all(parts).await?.into_iter().flatten() {
@@ -168,47 +183,62 @@ impl Reader {
     /// Reads one page of a segment.
     pub(crate) async fn page(
         &self,
-        table: &str,
+        binding: &TableBinding,
         segment: (usize, usize),
         start: Option<&Attributes>,
     ) -> Result<ScanPage> {
         self.paced().await;
-        let page =
-            self.insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
-        self.pace.pay(page.capacity_units);
+        let table = &binding.target_name;
+        let page = self.of_target(binding, || self.target.scan_page(table, segment, start.cloned())).await?;
+        self.take(binding, page.capacity_units);
         Ok(page)
     }
 
     /// Reads one page of a segment, as it came. The caller pays for it.
     pub(crate) async fn body(
         &self,
-        table: &str,
+        binding: &TableBinding,
         segment: (usize, usize),
         start: Option<&Attributes>,
     ) -> Result<ScanBody> {
         self.paced().await;
-        self.insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
+        let table = &binding.target_name;
+        self.of_target(binding, || self.target.scan_body(table, segment, start.cloned())).await
     }
 
     /// Pays for a page that was read.
-    pub(crate) fn pay(&self, end: &PageEnd) {
-        self.pace.pay(end.capacity_units);
+    pub(crate) fn pay(&self, binding: &TableBinding, end: &PageEnd) {
+        self.take(binding, end.capacity_units);
+    }
+
+    fn take(&self, binding: &TableBinding, units: f64) {
+        self.pace.pay(units);
+        self.bill.take(binding.name(), units);
     }
 
     /// Reads one page of a scan that counts.
     pub(crate) async fn count(
         &self,
-        table: &str,
+        binding: &TableBinding,
         segment: (usize, usize),
         what: &CountWhat<'_>,
         start: Option<&Attributes>,
     ) -> Result<CountPage> {
         self.paced().await;
-        let page = self
-            .insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
-            .await?;
-        self.pace.pay(page.capacity_units);
+        let table = &binding.target_name;
+        let page =
+            self.of_target(binding, || self.target.count_page(table, segment, what, start.cloned())).await?;
+        self.take(binding, page.capacity_units);
         Ok(page)
+    }
+
+    /// Asks the target something of a table, again and again if need be.
+    async fn of_target<T, F: Future<Output = Result<T>>>(
+        &self,
+        binding: &TableBinding,
+        question: impl FnMut() -> F,
+    ) -> Result<T> {
+        self.insist(&self.target_slots, Some(binding.name()), question).await
     }
 
     /// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back
@@ -216,6 +246,7 @@ impl Reader {
     async fn insist<T, F: Future<Output = Result<T>>>(
         &self,
         slots: &Semaphore,
+        of: Option<&'static str>,
         mut question: impl FnMut() -> F,
     ) -> Result<T> {
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
@@ -227,6 +258,9 @@ impl Reader {
                 Err(error) => error,
             };
             drop(slot);
+            if let (Kind::Throttled, Some(table)) = (error.kind, of) {
+                self.bill.throttled(table);
+            }
             let patience = match error.kind.retry() {
                 Retry::Never => {
                     self.gave_up.fetch_or(error.kind == Kind::Denied, Ordering::Relaxed);

@@ -77,7 +77,7 @@ async fn items(
         let mut start = None;
         loop {
             let at = (segment as usize, segments as usize);
-            let page = run.reader.page(&run.binding.target_name, at, start.as_ref()).await?;
+            let page = run.reader.page(&run.binding, at, start.as_ref()).await?;
             run.tally.count_read_units(page.capacity_units);
             run.progress().target_items.fetch_add(page.items.len() as u64, Ordering::Relaxed);
             for item in &page.items {

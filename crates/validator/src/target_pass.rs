@@ -65,15 +65,14 @@ pub(crate) async fn read_segment(
     // Workers without a segment leave the processors idle: then the target reads the next page while one is
     // entered here.
     let looks_ahead = segment.1 < run.options.settings.parallel;
-    let page =
-        async |start: Option<&Attributes>| run.reader.body(&run.binding.target_name, segment, start).await;
+    let page = async |start: Option<&Attributes>| run.reader.body(&run.binding, segment, start).await;
     let mut all = SegmentRead::default();
     let mut asked = Some(page(piece.after.as_ref().and_then(start_of).as_ref()).await?);
     while let Some(body) = asked.take() {
         let ahead = if looks_ahead { Some(body.end()?) } else { None };
         // Before the next page is asked for.
         if let Some(end) = &ahead {
-            run.reader.pay(end);
+            run.reader.pay(&run.binding, end);
         }
         let entered = {
             let (run, ledger) = (Arc::clone(run), Arc::clone(ledger));
@@ -93,7 +92,7 @@ pub(crate) async fn read_segment(
         run.tally.count_target(entered.counted.live, entered.counted.tombstones);
         run.progress().target_items.fetch_add(entered.counted.read, Ordering::Relaxed);
         if ahead.is_none() {
-            run.reader.pay(&entered.end);
+            run.reader.pay(&run.binding, &entered.end);
             if let Some(start) = &entered.end.next {
                 asked = Some(page(Some(start)).await?);
             }

@@ -13,12 +13,12 @@ use crate::{Context, help};
 
 /// Shows what the migration has cost so far, and what it will have cost
 ///
-/// Write units that backfills and relays of every machine have consumed, as DynamoDB told them, at the prices
-/// of `[plan]`. The forecast takes it that the rest of the initial load costs as much a range as what is
-/// done. Beyond spend_cap_usd a running `serve` stops copying and comparing; changes go on being delivered.
-/// What applications write themselves, what is read, and storage are not in it: `plan` tells those
-/// beforehand. Below it, what the initial load of each table was reckoned to take when its copying began, and
-/// what it took: its time is that from the beginning to the end, pauses included.
+/// Write units that backfills and relays of every machine have consumed, and read units of comparisons, as
+/// DynamoDB told them, at the prices of `[plan]`. The forecast takes it that the rest of the initial load
+/// costs as much a range as what is done. Beyond spend_cap_usd copying and comparing stop; changes go on
+/// being delivered. What applications write and read themselves, streams, and storage are not in it: `plan`
+/// tells those beforehand. Below it, what the initial load of each table was reckoned to take when its
+/// copying began, and what it took: its time is that from the beginning to the end, pauses included.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask cost\n  cargo xtask cost --json | jq .usd\n  cargo xtask set spend_cap_usd 200 --reason budget"
@@ -59,16 +59,23 @@ fn text(spend: &Spend) -> String {
     let mut text = key_values(&[
         (
             "spent",
-            format!("{:.2} dollars: {} write units", spend.usd, count(spend.write_units.unsigned_abs())),
+            format!(
+                "{:.2} dollars: {} write units, {} read units of comparisons",
+                spend.usd,
+                count(spend.write_units.unsigned_abs()),
+                count(spend.read_units.unsigned_abs())
+            ),
         ),
         ("when the initial load is copied", usd(spend.forecast_usd, "not known yet")),
         ("cap", usd(spend.cap_usd, "none")),
         ("prices", format!("as of {}", spend.prices_as_of)),
     ]);
     let rows = spend.tables.iter().map(|table| {
-        vec![table.name.clone(), count(table.write_units.unsigned_abs()), format!("{:.2}", table.usd)]
+        let units = |units: i64| count(units.unsigned_abs());
+        let usd = format!("{:.2}", table.usd);
+        vec![table.name.clone(), units(table.write_units), units(table.read_units), usd]
     });
     text += "\n";
-    text += &table(&["table", "write units", "dollars"], rows);
+    text += &table(&["table", "write units", "read units", "dollars"], rows);
     text
 }

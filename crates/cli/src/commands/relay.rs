@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 /// Interval at which it is noted what delivering costs, for the bill and the cap.
-const NOTED_EVERY: Duration = Duration::from_secs(10);
+pub(super) const NOTED_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs it.
 ///

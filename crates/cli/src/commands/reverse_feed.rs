@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill,
+    FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, Spent,
 };
 use lockstep_postgres::{Source, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::relay::NOTED_EVERY;
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
 use crate::stores::Stores;
@@ -117,7 +118,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let until = if args.until_empty { FeedUntil::Drained } else { FeedUntil::Cancelled };
     let options = context.config.reverse_feed_options();
     let fed = unless_paused(&stores.source, &context, async |stop| {
-        lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &stop).await
+        let fed = lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &stop);
+        noted(&stores.source, &progress, fed).await
     })
     .await;
     board.close().await;
@@ -134,6 +136,23 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         all_there(&report.feed)?;
     }
     Ok(Exit::Done)
+}
+
+/// Feeds, and notes meanwhile how often streams ask to slow down.
+async fn noted<T>(source: &Source, progress: &FeedProgress, feeding: impl Future<Output = T>) -> T {
+    let mut spent = Spent::default();
+    let noting = async {
+        loop {
+            tokio::time::sleep(NOTED_EVERY).await;
+            spent.note_feed(source, progress.throttles()).await;
+        }
+    };
+    let fed = tokio::select! {
+        fed = feeding => fed,
+        () = noting => unreachable!("it is noted for ever"),
+    };
+    spent.note_feed(source, progress.throttles()).await;
+    fed
 }
 
 /// Interval at which the pause is looked at.

@@ -158,6 +158,7 @@ impl Args {
             sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
             unmasked: self.unmasked,
             quality: !self.no_quality,
+            spending: Some(config.spending()),
             digest_seed: self.digest_seed,
             ..options
         }
@@ -260,7 +261,7 @@ pub(super) async fn one_key(
         )));
     }
     context.tell_of_pause(&stores.source).await;
-    let options = ValidateOptions { kept: None, quality: false, ..options.clone() };
+    let options = ValidateOptions { kept: None, quality: false, spending: None, ..options.clone() };
     let comparing = validate_keys(&stores.source, &stores.target, binding, &keys, &options, &context.cancel);
     let report = match options.wait_for_pending {
         true => told_beside(context, &stores.source, std::slice::from_ref(binding), comparing).await,

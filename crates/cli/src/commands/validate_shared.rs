@@ -48,7 +48,8 @@ pub(super) async fn help_out(
 /// The same beside other work, for as long as that lasts. A reason that keeps this process from taking part
 /// is said, and does not end the other work.
 pub(super) async fn help_beside(context: &Context, stores: &Stores, name: String, stop: &CancellationToken) {
-    let (options, sharing) = (context.config.validate_options(), sharing(context, Some(name)));
+    let (spending, sharing) = (Some(context.config.spending()), sharing(context, Some(name)));
+    let options = ValidateOptions { spending, ..context.config.validate_options() };
     while let Err(error) = take_part(context, stores, &options, (&sharing, true), stop).await {
         context.ui.say(&format!("  this process takes no part in a comparison: {error}"));
         if stop.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{Options, ReverseFeedOptions, Spending, StepOptions};
+use lockstep_coordinator::{Options, ReverseFeedOptions, StepOptions};
 use lockstep_dynamo::TargetOptions;
-use lockstep_postgres::SourceOptions;
+use lockstep_postgres::{SourceOptions, Spending};
 use lockstep_validator::ValidateOptions;
 
 use super::{Config, Standing};
@@ -57,10 +57,16 @@ impl Config {
                 ..self.steps.clone()
             },
             reverse_feed: self.reverse_feed_options(),
-            spending: Spending {
-                cap_usd: self.serve.spend_cap(),
-                write_units_million_usd: self.plan.write_units_million_usd,
-            },
+            spending: self.spending(),
+        }
+    }
+
+    /// Returns the dollars that copying and comparing may cost.
+    pub fn spending(&self) -> Spending {
+        Spending {
+            cap_usd: self.serve.spend_cap(),
+            write_units_million_usd: self.plan.write_units_million_usd,
+            read_units_million_usd: self.plan.read_units_million_usd,
         }
     }
 

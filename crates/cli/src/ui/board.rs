@@ -1,5 +1,6 @@
 //! One bar a table on a terminal, one line a table every two seconds elsewhere.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,19 +17,20 @@ const BARS_EVERY: Duration = Duration::from_millis(200);
 const LINES_EVERY: Duration = Duration::from_secs(2);
 
 /// The progress of several tables, shown until it is closed or dropped.
-#[derive(Debug)]
 pub struct Board {
     task: Option<JoinHandle<()>>,
     closing: CancellationToken,
+    /// Held for who else counts what it shows.
+    _source: Source,
 }
 
-type Source = Box<dyn Fn() -> Vec<Sample> + Send>;
+type Source = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
 impl Board {
     pub(super) fn open(ui: Ui, title: &str, source: Source) -> Self {
         let closing = CancellationToken::new();
-        let shown = show(ui.clone(), title.to_owned(), source, closing.clone());
-        Self { task: (!ui.quiet).then(|| tokio::spawn(shown)), closing }
+        let shown = show(ui.clone(), title.to_owned(), source.clone(), closing.clone());
+        Self { task: (!ui.quiet).then(|| tokio::spawn(shown)), closing, _source: source }
     }
 
     /// Shows the last state once more and clears the bars.
@@ -38,6 +40,12 @@ impl Board {
             // It has nothing to fail at but a panic, which its own hook has printed.
             let _ = task.await;
         }
+    }
+}
+
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Board").field("task", &self.task).finish_non_exhaustive()
     }
 }
 

@@ -16,13 +16,13 @@ pub use text::{count, seconds};
 pub const EACH_MAX: usize = 12;
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use lockstep_coordinator::{GateResult, Observer, alike};
 
 /// A handle on the screen; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ui {
     /// `None` where stderr is no terminal.
     bars: Option<MultiProgress>,
@@ -31,6 +31,17 @@ pub struct Ui {
     each_gate: bool,
     /// Gates that were decided and are not shown yet: those that say the same are shown as one.
     gates: Arc<Mutex<Vec<GateResult>>>,
+    /// Boards that are open, with their titles, for who counts what they show.
+    boards: Arc<Mutex<Vec<(String, Weak<Counts>)>>>,
+}
+
+/// Samples of all tables at the moment.
+type Counts = dyn Fn() -> Vec<Sample> + Send + Sync;
+
+impl std::fmt::Debug for Ui {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ui").field("quiet", &self.quiet).finish_non_exhaustive()
+    }
 }
 
 impl Ui {
@@ -38,7 +49,7 @@ impl Ui {
     pub fn stderr(quiet: bool) -> Self {
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         let bars = (!quiet && std::io::stderr().is_terminal()).then(bars);
-        Self { bars, quiet, each_gate: false, gates: Arc::default() }
+        Self { bars, quiet, each_gate: false, gates: Arc::default(), boards: Arc::default() }
     }
 
     /// The same, which shows `each_gate` or how many of them pass.
@@ -59,8 +70,20 @@ impl Ui {
     }
 
     /// Shows the progress of `sample`, called now and then, until the board is closed.
-    pub fn board(&self, title: &str, sample: impl Fn() -> Vec<Sample> + Send + 'static) -> Board {
-        Board::open(self.clone(), title, Box::new(sample))
+    pub fn board(&self, title: &str, sample: impl Fn() -> Vec<Sample> + Send + Sync + 'static) -> Board {
+        let source: Arc<Counts> = Arc::new(sample);
+        let mut boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
+        boards.retain(|(_, board)| board.strong_count() > 0);
+        boards.push((title.to_owned(), Arc::downgrade(&source)));
+        Board::open(self.clone(), title, source)
+    }
+
+    /// Returns what each board that is open shows at the moment, with its title, whether anybody sees it or
+    /// not.
+    pub fn counted(&self) -> Vec<(String, Vec<Sample>)> {
+        let boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let open = boards.iter().filter_map(|(title, board)| Some((title.clone(), board.upgrade()?())));
+        open.collect()
     }
 
     /// Shows the gates that were decided: those that refuse and those that tell something, and of the others

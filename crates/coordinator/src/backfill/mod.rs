@@ -33,6 +33,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use lockstep_core::Advice::Backfill;
 use lockstep_core::{Error as StoreError, Kind};
+use lockstep_postgres::Cap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,6 @@ use crate::import;
 use crate::options::MigrationContext;
 use crate::progress::Progress;
 use crate::rate::Rate;
-use crate::spend_cap::Cap;
 use crate::spent::Spent;
 use crate::strain::Strain;
 

@@ -20,6 +20,7 @@ pub struct FeedTableProgress {
     pub(super) applied: AtomicU64,
     pub(super) skipped: AtomicU64,
     pub(super) put_off: AtomicU64,
+    pub(super) throttles: AtomicU64,
 }
 
 impl FeedProgress {
@@ -31,6 +32,11 @@ impl FeedProgress {
                 .map(|t| FeedTableProgress { name: t.name(), ..FeedTableProgress::default() })
                 .collect(),
         }
+    }
+
+    /// Returns how often the stream of each table asked to slow down.
+    pub fn throttles(&self) -> Vec<(&'static str, u64)> {
+        self.tables.iter().map(|table| (table.name, table.throttles())).collect()
     }
 
     pub(super) fn of(&self, name: &str) -> &FeedTableProgress {
@@ -55,6 +61,11 @@ impl FeedTableProgress {
     /// States that came from the source, or that it has had.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Relaxed)
+    }
+
+    /// Returns how often the stream asked to slow down.
+    pub fn throttles(&self) -> u64 {
+        self.throttles.load(Relaxed)
     }
 
     /// Returns how often a row was put off because PostgreSQL would not have it yet.

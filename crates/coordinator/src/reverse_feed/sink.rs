@@ -109,4 +109,8 @@ impl Sink for TableSink<'_> {
         self.rounds.forget(self.name(), shard);
         briefly().retry(|| self.source.lose_reverse(self.name(), shard, why)).await
     }
+
+    fn throttled(&self) {
+        self.progress.throttles.fetch_add(1, Relaxed);
+    }
 }

@@ -117,7 +117,7 @@ function settingsCard(state, turn) {
           h('p', { class: 'soft small' }, who(one))))),
     counted && h('p', { class: 'soft small' }, `Within the hour: writes without a store’s error ${percentOf(counted.write_success_percent)} · operations completed ${
       percentOf(counted.operations_completed_percent)} · shadow reads ${count(counted.shadow_reads)}, of them different ${count(counted.shadow_differ)}`),
-    spend && h('p', { class: 'soft small' }, `Spent so far ${usd(spend.usd)} (${count(spend.write_units)} write units)`,
+    spend && h('p', { class: 'soft small' }, `Spent so far ${usd(spend.usd)} (${count(spend.write_units)} write units, ${count(spend.read_units)} read units)`,
       isNumber(spend.forecast_usd) && ` · when the initial load is copied ${usd(spend.forecast_usd)}`,
       isNumber(spend.cap_usd) && ` · stops at ${usd(spend.cap_usd)}`),
     h('p', {}, h('button', { type: 'button', class: 'link', onclick: turn }, 'Turn a setting')));

@@ -58,17 +58,13 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body>
         Some((_, text)) => text.clone(),
         None => {
             gauges::of_now(&shared);
-            let text = gauges::install().map(|handle| {
-                handle.run_upkeep();
-                handle.render()
-            });
-            let text = Bytes::from(text.unwrap_or_default());
+            let text = Bytes::from(gauges::render());
             *rendered = Some((Instant::now(), text.clone()));
             text
         }
     };
     drop(rendered);
-    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let content_type = HeaderValue::from_static(gauges::METRICS_TYPE);
     with_type(StatusCode::OK, content_type, text)
 }
 

@@ -40,6 +40,9 @@ pub trait Sink: Send + Sync {
 
     /// Told that records of a shard are gone which were not taken. What is still there follows.
     async fn lost(&self, shard: &str, why: &str) -> Result<()>;
+
+    /// Told that the stream asked to slow down; the page is asked for again.
+    fn throttled(&self) {}
 }
 
 /// Follows a stream until cancelled.
@@ -61,6 +64,7 @@ pub async fn follow(
         saved.iter().filter(|(_, s)| s.finished).map(|(id, _)| id.clone()).collect();
     let turns =
         Turns { pages: Semaphore::new(options.pages_at_once.max(1)), polls: Semaphore::new(POLLS_AT_ONCE) };
+    let on_throttle = || sink.throttled();
     let mut running: FuturesUnordered<BoxFuture<'_, Result<Option<String>>>> = FuturesUnordered::new();
     let mut started: HashSet<String> = HashSet::new();
     // A shard that was cut off from us for longer than the retention is listed no more.
@@ -74,7 +78,7 @@ pub async fn follow(
         for shard in readable(&shards, &finished) {
             if started.insert(shard.id.clone()) {
                 let position = saved.remove(&shard.id).and_then(|saved| saved.position);
-                let reader = ShardReader::new(stream, shard.id.clone(), position, &options);
+                let reader = ShardReader::new((stream, &on_throttle), shard.id.clone(), position, &options);
                 running.push(
                     read_shard(stream, reader, shard.clone(), sink, &turns, options.idle_pause, cancel)
                         .boxed(),

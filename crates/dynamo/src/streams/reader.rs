@@ -10,7 +10,9 @@ use super::api::{StreamApi, StreamError, StreamRecord};
 use super::options::FollowOptions;
 
 /// About half a minute; then the follower tells of it, and begins again from what was saved.
-const TRIES_MAX: u32 = 14;
+const TRIES_MAX: u32 = 30;
+/// Longest pause for a stream that is away, so that what waits goes on within seconds of its coming back.
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 
 /// Answer to one read of a shard.
 #[derive(Clone, Debug)]
@@ -30,6 +32,7 @@ pub struct ShardPage {
 /// One shard and where its reading stands.
 pub(super) struct ShardReader<'a> {
     stream: &'a dyn StreamApi,
+    on_throttle: &'a (dyn Fn() + Sync),
     shard: String,
     position: Option<String>,
     iterator: Option<String>,
@@ -41,13 +44,13 @@ pub(super) struct ShardReader<'a> {
 
 impl<'a> ShardReader<'a> {
     pub(super) fn new(
-        stream: &'a dyn StreamApi,
+        (stream, on_throttle): (&'a dyn StreamApi, &'a (dyn Fn() + Sync)),
         shard: String,
         position: Option<String>,
         options: &FollowOptions,
     ) -> Self {
         let (limit, every) = (options.page_records, options.page_every);
-        Self { stream, shard, position, iterator: None, limit, every, asked_at: None }
+        Self { stream, on_throttle, shard, position, iterator: None, limit, every, asked_at: None }
     }
 
     /// Begins again with the oldest record there is: what was between is lost.
@@ -66,7 +69,7 @@ impl<'a> ShardReader<'a> {
     /// The next page. What was throttled or lost is asked for again; a position moves only with the records
     /// before it.
     pub(super) async fn next(&mut self) -> Result<ShardPage, StreamError> {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), TRIES_MAX);
+        let mut backoff = Backoff::new(Duration::from_millis(50), PAUSE_LONGEST, TRIES_MAX);
         // One that throttles is there, and takes some.
         let mut throttled = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), u32::MAX);
         loop {
@@ -82,6 +85,7 @@ impl<'a> ShardReader<'a> {
                     backoff.pause(error).await?;
                 }
                 Err(StreamError::Store(error)) if error.kind == Kind::Throttled => {
+                    (self.on_throttle)();
                     throttled.pause(error).await?
                 }
                 Err(StreamError::Store(error)) if error.kind.retry() != Retry::Never => {

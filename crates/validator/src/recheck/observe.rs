@@ -15,7 +15,7 @@ use crate::tasks::compute;
 pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<Vec<Seen>> {
     let places: Vec<TargetKey> =
         waiting.iter().filter_map(|one| one.suspect.subject.place().cloned()).collect();
-    let before = run.reader.items(&run.binding.target_name, &places).await?;
+    let before = run.reader.items(&run.binding, &places).await?;
     name_items(run, waiting, &before);
     let restless = are_restless(run, waiting);
     let taken_before = if restless { Some(taken(run, &places).await?) } else { None };
@@ -24,7 +24,7 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
     let states = run.reader.look_up(&run.binding, &keys).await?;
     let accepted = accepted(run, &places).await?;
     let taken_after = if restless { Some(taken(run, &places).await?) } else { None };
-    let after = run.reader.items(&run.binding.target_name, &places).await?;
+    let after = run.reader.items(&run.binding, &places).await?;
     if restless {
         keep(waiting, &before);
         keep(waiting, &after);

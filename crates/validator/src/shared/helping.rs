@@ -123,6 +123,7 @@ pub async fn help(
     while let Some(task) = tasks.join_next().await {
         failed = failed.or(of_task(task).err());
     }
+    reader.settle().await;
     if let Some(error) = failed {
         return Err(error);
     }

@@ -85,6 +85,7 @@ async fn the_daemons_page_is_typed_whole() {
     reader.reads("docs/operate.md", "The daemon").await;
     reader.knows().await;
     assert_eq!(reader.runs("cargo xtask migrate").await.0, 0);
+    reader.reads("docs/operate.md", "Metrics").await;
     reader.reads("docs/operate.md", "Flags, keys and tokens").await;
     let said = reader.reads("docs/operate.md", "Routes").await;
     assert_eq!(said.matches("\"state\":\"succeeded\"").count(), 6, "{said}");

@@ -74,8 +74,30 @@ async fn a_demo_stands_in_dual_write_shows_itself_and_leaves_nothing_running() {
     served.until("writes of DynamoOnly come to PostgreSQL", |status| sum(status, fed) > 20).await;
     let back = served.done("/v1/rollback", &json!({ "reason": "a demonstration" })).await;
     assert_eq!(back["state"], "succeeded", "{back}");
+    requests_are_timed_by_their_kind(&served.open("/metrics").await.text);
     let relayed = |table: &serde_json::Value| table["relayed"].as_i64();
     let before = sum(&served.status().await, relayed);
     served.until("writes are delivered again", |status| sum(status, relayed) > before + 20).await;
     assert_eq!(served.end().await, Some(0));
+}
+
+/// Of relay, comparison, feed and applications, which have all been at work in this process.
+fn requests_are_timed_by_their_kind(metrics: &str) {
+    let of = |store: &str, operation: &str| {
+        let name = "lockstep_store_request_seconds";
+        let labels = format!("store=\"{store}\",operation=\"{operation}\"");
+        assert!(metrics.contains(&format!("{name}_bucket{{{labels},le=\"0.005\"}}")), "{labels}: {metrics}");
+        let count = format!("{name}_count{{{labels}}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&count));
+        line.and_then(|count| count.parse::<u64>().ok()).unwrap_or_else(|| panic!("{labels}: {metrics}"))
+    };
+    for operation in ["statement", "transaction", "commit", "copy"] {
+        assert!(of("postgresql", operation) > 0, "{operation}");
+    }
+    for operation in ["Scan", "BatchGetItem", "PutItem", "UpdateItem", "GetRecords", "TransactWriteItems"] {
+        assert!(of("dynamodb", operation) > 0, "{operation}");
+    }
+    let lines = metrics.lines().filter(|line| line.starts_with("lockstep_store_request_seconds"));
+    assert!(lines.clone().all(|line| !line.contains("table=")), "no table is a label");
+    assert!(lines.count() < 600, "they are few");
 }

@@ -9,7 +9,9 @@ use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, eventually, within};
 use serde_json::Value;
-use tokio::process::Child;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr};
 
 use super::served::Served;
 use crate::process::{command, ended};
@@ -112,6 +114,110 @@ async fn a_backfill_without_a_daemon_stops_at_the_cap_and_goes_on_when_it_is_rai
     set(&world, "spend_cap_usd", "1000").await;
     ends_well(backfill).await;
     assert!(world.value::<bool>("SELECT bool_and(done) FROM lockstep.ranges").await);
+}
+
+/// 1. No daemon runs. 2. A comparison of everything is under way, and what was spent meets the cap. 3. It read
+/// on to its end, and what it read was on no bill.
+#[tokio::test]
+async fn a_validate_under_way_stops_at_the_cap_goes_on_when_it_is_raised_and_is_on_the_bill() {
+    let world = World::behind_proxy().await;
+    world.sql(&logs(1, 400)).await;
+    world.sql(&payments(1, 40)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let (begun, scanned) = ("SELECT count(*) FROM lockstep.begun_comparisons", world.proxy().seen("Scan"));
+    let before: i64 = world.value(begun).await;
+    set(&world, "pause.validation", "true").await;
+    let mut validate = started(&world, &["validate", "--no-relay", "--quiet"]);
+    let mut lines = BufReader::new(validate.stderr.take().expect("its log")).lines();
+    eventually("it has begun", || async { world.value::<i64>(begun).await > before }).await;
+    set(&world, "spend_cap_usd", "0").await;
+    set(&world, "pause.validation", "default").await;
+    let told = said_by(&mut lines, "nothing is compared: ").await;
+    assert!(told.contains("spend_cap_usd is 0.00"), "{told}");
+    ran(&world, &["status"]).await;
+    assert_eq!(world.proxy().seen("Scan"), scanned, "nothing of DynamoDB is read");
+    // What a person asks about one row costs next to nothing.
+    let said = ran(&world, &["validate", "--no-relay", "--key", "payments/3"]).await;
+    assert!(said.contains("both stores say the same"), "{said}");
+    world.proxy().script(Rule::new(Fault::Throttle).on("Scan").times(2));
+    set(&world, "spend_cap_usd", "1000").await;
+    said_by(&mut lines, "comparing goes on").await;
+    let reading = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    assert_eq!(within(Duration::from_mins(3), validate.wait()).await.expect("it ends").code(), Some(0));
+    reading.await.expect("read");
+    let counted = async |name: &str| -> i64 {
+        let sql =
+            format!("SELECT coalesce(sum(count), 0)::bigint FROM lockstep.counts WHERE name = '{name}'");
+        world.value(&sql).await
+    };
+    assert_eq!(counted("spent.throttled.comparison").await, 2);
+    let read = counted("spent.read_units").await;
+    assert!(read > 0);
+    let cost = ended(command(&world, &["cost", "--json"])).await;
+    let told: Value = serde_json::from_slice(&cost.stdout).expect("JSON");
+    assert_eq!(told["read_units"], read, "{told}");
+}
+
+/// What a command says after these words, once it does.
+async fn said_by(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) -> String {
+    loop {
+        let line = within(Duration::from_mins(1), lines.next_line()).await.expect("it reads");
+        if let Some((_, told)) = line.expect("it says so").split_once(words) {
+            return told.to_owned();
+        }
+    }
+}
+
+/// What Prometheus would read at an address that a command has printed.
+async fn scraped(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let asked = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(asked.as_bytes()).await.expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    answer
+}
+
+/// A command that runs for hours on another machine than the daemon is seen by Prometheus as well.
+#[tokio::test]
+async fn a_command_serves_its_metrics_while_it_runs_and_to_no_other_machine() {
+    let world = prepared(3_000).await;
+    let beyond = ended(command(&world, &["backfill", "--metrics-listen", "0.0.0.0:0"])).await;
+    assert_eq!(beyond.status.code(), Some(2), "{}", String::from_utf8_lossy(&beyond.stderr));
+    world.proxy().script(Rule::new(Fault::WriteUnits(150)).on("BatchExecuteStatement"));
+    let mut backfill = started(&world, &["backfill", "--metrics-listen", "127.0.0.1:0"]);
+    let mut lines = BufReader::new(backfill.stderr.take().expect("its log")).lines();
+    let address = said_by(&mut lines, "Metrics: http://").await;
+    let address = address.trim_end_matches("/metrics");
+    let reading = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let done = format!("lockstep_work_done_total{{work=\"backfill\",table=\"{LOGS}\"}} ");
+    eventually("its progress is told", async || {
+        let answer = scraped(address, "/metrics").await;
+        let line = answer.lines().find_map(|line| line.strip_prefix(&done));
+        let requests =
+            |store| answer.contains(&format!("lockstep_store_request_seconds_count{{store=\"{store}\""));
+        line.and_then(|rows| rows.parse::<f64>().ok()) > Some(0.0)
+            && requests("dynamodb")
+            && requests("postgresql")
+    })
+    .await;
+    assert!(scraped(address, "/v1/status").await.starts_with("HTTP/1.0 404"), "nothing else is served");
+    world.proxy().clear();
+    assert_eq!(within(Duration::from_mins(3), backfill.wait()).await.expect("it ends").code(), Some(0));
+    reading.await.expect("read");
+}
+
+/// A stream that throttles the feed is counted as what throttles the others is.
+#[tokio::test]
+async fn what_a_stream_asks_the_feed_to_slow_down_for_is_counted() {
+    let world = World::behind_proxy().await;
+    world.sql(&logs(1, 10)).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    world.proxy().script(Rule::new(Fault::Throttle).on("GetRecords").times(3));
+    ran(&world, &["reverse-feed", "--until-empty", "--quiet"]).await;
+    let counted =
+        "SELECT coalesce(sum(count), 0)::bigint FROM lockstep.counts WHERE name = 'spent.throttled.feed'";
+    assert_eq!(world.value::<i64>(counted).await, 3);
 }
 
 /// The pauses of an operator hold for every process that does the work, and not for the daemon's alone.

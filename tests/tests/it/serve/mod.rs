@@ -11,6 +11,7 @@ mod kept;
 mod operated;
 mod page;
 mod planned;
+mod prometheus;
 mod rules;
 mod served;
 mod steps;

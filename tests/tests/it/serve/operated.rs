@@ -123,3 +123,38 @@ async fn what_a_sample_found_is_over_where_none_is_made_any_more() {
     served.until("it is over", |status| status["daemon"]["measured"].is_null() && !raised(status)).await;
     assert!(served.open("/metrics").await.text.contains("lockstep_data_consistency_percent NaN"));
 }
+
+/// 1. The money of both sides is to be the same, and no sample adds it up. 2. Operators ask for a comparison of
+/// everything now and then, and nobody has to start it.
+#[tokio::test]
+async fn everything_is_compared_with_its_sums_as_often_as_it_is_asked_for() {
+    let world = world(Phase::DualWrite).await;
+    let app = application(&world, "deletes", ReadOptions::default()).await;
+    let store = app.store::<Payments>();
+    let row = store.get_source(3).await.expect("asked").expect("a row");
+    let place = store.table().target_key(&Payments::key(&row)).expect("a key").to_attributes();
+    let deleting = world.plain_target.client().delete_item().table_name(PAYMENTS).set_key(Some(place));
+    deleting.send().await.expect("deleted past Lockstep");
+    app.shutdown().await;
+    let variables = [("LOCKSTEP_SERVE__SAMPLE_EVERY_S", "0"), ("LOCKSTEP_SERVE__FULL_EVERY_S", "2")];
+    let served = Served::with(&world, &variables).await;
+    let raised = |status: &serde_json::Value| {
+        let alerts = status["daemon"]["alerts"].as_array().expect("alerts");
+        alerts.iter().any(|alert| alert["name"] == "not_consistent")
+    };
+    served.until("it is found", raised).await;
+    world.sql("UPDATE payments SET transaction_reference = 'written again' WHERE payment_id = 3").await;
+    served.until("it is over", |status| !raised(status) && status["verdict_consistent"] == true).await;
+    let sums = "SELECT report::text LIKE '%payment_amount%' AND report::text LIKE '%totals_agree%'
+                FROM lockstep.verdicts ORDER BY id DESC LIMIT 1";
+    assert!(world.value::<bool>(sums).await, "sums are part of it");
+    let made = async || world.value::<i64>("SELECT count(*) FROM lockstep.verdicts").await;
+    let before = made().await;
+    eventually("it is made again", || async { made().await > before }).await;
+    served.post("/v1/pause", &json!({ "parts": ["sampling"], "reason": "only a test" })).await;
+    let rests = |status: &serde_json::Value| {
+        let parts = status["daemon"]["parts"].as_array().expect("parts");
+        parts.iter().any(|part| part["name"] == "whole-comparison" && part["state"] == "paused")
+    };
+    served.until("it rests with samples", rests).await;
+}

@@ -129,6 +129,8 @@ async fn postgresql_gone_and_back_and_both_gone_are_told_and_service_resumes_by_
         if both {
             world.proxy().script(Rule::new(Fault::Unavailable).always());
         }
+        // Both are away until every pause of what waits is as long as it gets.
+        let (gone, at_least) = (Instant::now(), Duration::from_secs(if both { 15 } else { 0 }));
         // Applications that reach it otherwise write on.
         world.sql(&format!("UPDATE payments SET transaction_reference = 'while it is away {both}' WHERE payment_id % 2 = 0")).await;
         served
@@ -138,6 +140,7 @@ async fn postgresql_gone_and_back_and_both_gone_are_told_and_service_resumes_by_
                     && (!both || stores["dynamodb"]["up"] == false)
                     && status["daemon"]["health"]["state"] == "broken"
                     && status["daemon"]["role"] == "standby"
+                    && gone.elapsed() >= at_least
             })
             .await;
         let ready = served.open("/readyz").await;

@@ -77,7 +77,8 @@ impl Commands {
 
     async fn try_validate(&self, what: &Compare, act: &Act) -> anyhow::Result<Value> {
         let context = self.context_of(act);
-        let options = context.config.validate_options();
+        let spending = Some(context.config.spending());
+        let options = ValidateOptions { spending, ..context.config.validate_options() };
         let options = match what {
             Compare::Key { table, key } => {
                 let report = one_key(&context, &self.stores, &format!("{table}/{key}"), &options).await?;
