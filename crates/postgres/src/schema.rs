@@ -55,6 +55,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (60, "copies", include_str!("copies.sql")),
     (62, "slowed", include_str!("slowed.sql")),
     (64, "removed_notes", include_str!("removed_notes.sql")),
+    (66, "brought", include_str!("brought.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.

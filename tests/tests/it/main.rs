@@ -97,6 +97,7 @@ mod steps;
 mod store;
 mod streams_again;
 mod strict;
+mod subscribed;
 mod survivors;
 mod test_operation;
 mod truth;

@@ -1,11 +1,14 @@
 //! Preflight: may the migration touch these tables at all?
 
-use lockstep_core::Advice::{Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint};
+use lockstep_core::Advice::{
+    Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint, UninstallCopy,
+};
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
-use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
+use lockstep_postgres::{CaptureState, Replicated, SourceTable, TableBinding};
 
 use super::{adopted as beside, capacity, source_tables};
+use crate::doctor::KEEP_IT_HERE;
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::import;
@@ -43,6 +46,7 @@ pub(crate) async fn preflight(migration: &MigrationContext, observer: &dyn Obser
             "no superuser"
         },
     ));
+    gates.add(replicated(&migration.source.replicated().await?));
     if let Some(gate) = capacity::of_account(migration).await? {
         gates.add(gate);
     }
@@ -52,6 +56,18 @@ pub(crate) async fn preflight(migration: &MigrationContext, observer: &dyn Obser
         }
     }
     Ok(gates.report)
+}
+
+/// Judges logical replication of schema `lockstep`. That others subscribe to it is told, not refused: one
+/// that has the schema goes on.
+fn replicated(found: &Replicated) -> GateResult {
+    let out = found.carries().map(|carries| format!("{carries}. {KEEP_IT_HERE}"));
+    let copy = (!found.subscriptions.is_empty())
+        .then(|| format!("this database is a copy, by subscription {}", found.subscriptions.join(", ")));
+    let tells = out.is_some();
+    let found = copy.clone().or(out).unwrap_or_else(|| "nothing of schema lockstep".to_owned());
+    let next = format!("run commands on the database that publishes; what ends it here: {UninstallCopy}");
+    GateResult::check("logical replication", copy.is_none(), found, next).tells_if(tells)
 }
 
 async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
