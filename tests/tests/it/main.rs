@@ -30,6 +30,7 @@ mod credentials;
 mod dead_letters;
 mod declared;
 mod documented;
+mod dry;
 mod dynamo_only;
 mod expiry;
 mod export;

@@ -8,6 +8,7 @@ mod ids;
 mod preflight;
 mod readiness;
 mod riders;
+mod rights;
 mod source_tables;
 
 pub(crate) use dependents::nothing_else_depends;
