@@ -200,7 +200,7 @@ async fn a_subscriber_of_the_whole_database_goes_on_and_marks_nothing_twice() {
     .execute(&subscriber)
     .await
     .expect("replaced");
-    world.sql("UPDATE payments SET loan_id = 78 WHERE payment_id = 300").await;
+    world.sql(&payment(9_000, 1)).await;
     eventually("its worker stops", || async { text(&subscriber, ERRORS).await != "0" }).await;
 }
 
