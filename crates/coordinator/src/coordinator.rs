@@ -149,10 +149,13 @@ impl Coordinator {
         &self.migration
     }
 
-    /// Runs preflight, installs capture, and creates or adopts the target tables. Safe to repeat.
+    /// Runs preflight, makes the control table, installs capture, and creates or adopts the target tables.
+    /// Safe to repeat.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] when a gate says no; nothing has been touched then.
+    /// [`lockstep_core::Kind::Misconfigured`] where the control table is another migration's; no table has
+    /// been touched then.
     #[crate::boxed]
     pub async fn prepare(&self, observer: &dyn Observer) -> Result<GateReport> {
         let report = gates::preflight(&self.migration, observer).await?;
@@ -160,6 +163,7 @@ impl Coordinator {
             return Err(CoordinatorError::Refused(report));
         }
         self.take_no_table_too_late().await?;
+        self.control_table(observer).await?;
         for binding in &self.migration.tables {
             self.capture(binding, observer).await?;
             if !import::takes(&self.migration, binding, observer).await? {
@@ -168,6 +172,18 @@ impl Coordinator {
         }
         continuity::mark(&self.migration).await?;
         Ok(report)
+    }
+
+    /// Makes the control table, which nothing asks before the step to DynamoOnly, and claims it for this
+    /// migration. First of all: that it is another one's is told before anything is touched, and not on the
+    /// day of the cut-over.
+    async fn control_table(&self, observer: &dyn Observer) -> Result<()> {
+        let control = self.migration.target.control();
+        control.create().await?;
+        if control.claim().await? {
+            observer.note(&format!("control table {} is this migration's", control.table()));
+        }
+        Ok(control.protect().await?)
     }
 
     /// Refuses a table that joins while others are past PostgresOnly: the phase is one for all, so the new

@@ -14,6 +14,7 @@ use lockstep_core::Advice::{
     SourceUrl, UninstallCopy, UninstallCopyOf,
 };
 use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
+use lockstep_dynamo::Backoff;
 use lockstep_postgres::Uninstalled;
 use serde::Serialize;
 
@@ -168,6 +169,9 @@ async fn take_out(
     observer.note(&format!("the journal is in {journal_file}"));
     let target_tables =
         if options.drop_target_tables { delete_targets(migration, observer).await? } else { Vec::new() };
+    if !options.copy && !options.drop_target_tables {
+        give_up_claim(migration, observer).await;
+    }
     observer.note("taking triggers and schema lockstep out of PostgreSQL");
     let Uninstalled { triggers } = take_out_of_source(migration).await?;
     Ok(Uninstall { was_gone: false, triggers, target_tables, journal_file: Some(journal_file) })
@@ -285,6 +289,15 @@ async fn none_is_at_work(migration: &MigrationContext, gates: &mut Collector<'_>
     let found = feed.map_or_else(|| "none".to_owned(), |pid| format!("PostgreSQL backend {pid}"));
     gates.add(GateResult::check("no reverse feed is at work", feed.is_none(), found, "stop it first"));
     Ok(())
+}
+
+/// Lets another migration have the control table. That DynamoDB is away keeps nothing from its end: the next
+/// one is told what to do.
+async fn give_up_claim(migration: &MigrationContext, observer: &dyn Observer) {
+    let control = migration.target.control();
+    if let Err(error) = Backoff::brief().retry(|| control.give_up_claim()).await {
+        observer.note(&format!("control table {} stays claimed by this migration: {error}", control.table()));
+    }
 }
 
 async fn delete_targets(migration: &MigrationContext, observer: &dyn Observer) -> Result<Vec<String>> {

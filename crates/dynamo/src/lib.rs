@@ -4,8 +4,9 @@
 //! clear text), `sent` (whether anything left), `timed` (how
 //! long it took), `understood` (no success that says nothing), `codes`,
 //! `without_values` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
-//! `expiry` (by which attribute), `protection` (of a table that is the truth), `capacity`, `guarded`
-//! (versioned writes), `fence` (a request that may leave only in time), `transact` (several together),
+//! `proven` and `dry` (rights that are asked for beforehand), `expiry` (by which attribute), `protection` (of
+//! a table that is the truth), `capacity`, `guarded` (versioned writes), `fence` (a request that may leave
+//! only in time), `transact` (several together),
 //! `conditional` (writes where the target is the truth), `control` (phase, leases and id counters of that
 //! time), `initial_load` (how rows go in by writes), `apart` (no two of one place in a batch),
 //! `insert_body` and `wire_json` (requests that the SDK does not encode), `import_lines` and `imports` (by
@@ -26,6 +27,7 @@ mod conditional;
 mod connect;
 pub mod control;
 mod count;
+mod dry;
 mod expiry;
 mod exports;
 mod fault;
@@ -47,6 +49,7 @@ mod payload_hash;
 mod plain_item;
 mod probe;
 mod protection;
+mod proven;
 mod purge;
 mod query;
 mod raw_scan;
@@ -90,6 +93,7 @@ pub use page_item::PageItem;
 pub use payload_hash::sha256_hex;
 pub use probe::TargetProbe;
 pub use protection::Protection;
+pub use proven::{Denied, NOT_DRY};
 pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;
 pub use raw_scan::ScanBody;

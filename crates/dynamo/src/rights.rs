@@ -22,7 +22,7 @@ pub enum Role {
 
 /// Object of a right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum On {
+pub(super) enum On {
     /// The tables that are moved to.
     Tables,
     /// Indexes of these tables.
@@ -64,18 +64,18 @@ pub fn requests() -> &'static [Request] {
 /// Everything that is sent. A transaction needs the actions of what is in it, and a condition on an item that
 /// is not written is one.
 const REQUESTS: &[Request] = &[
-    request("batch_execute_statement", &["initial_load"], &["PartiQLInsert", "PartiQLSelect"]),
-    request("batch_get_item", &["read"], &["BatchGetItem"]),
+    request("batch_execute_statement", &["dry", "initial_load"], &["PartiQLInsert", "PartiQLSelect"]),
+    request("batch_get_item", &["dry", "read"], &["BatchGetItem"]),
     request("create_table", &["tables"], &["CreateTable"]),
-    request("delete_item", &["control", "mark", "probe", "purge", "streams"], &["DeleteItem"]),
+    request("delete_item", &["control", "dry", "mark", "probe", "purge", "streams"], &["DeleteItem"]),
     request("delete_table", &["remove"], &["DeleteTable"]),
-    request("describe_continuous_backups", &["protection"], &["DescribeContinuousBackups"]),
+    request("describe_continuous_backups", &["dry", "protection"], &["DescribeContinuousBackups"]),
     request("describe_import", &["imports"], &["DescribeImport"]),
     request("describe_limits", &["capacity"], &["DescribeLimits"]),
     request("describe_stream", &["streams"], &["DescribeStream"]),
     request("describe_table", &["count", "tables"], &["DescribeTable"]),
     request("describe_time_to_live", &["expiry"], &["DescribeTimeToLive"]),
-    request("get_item", &["control", "read"], &["GetItem"]),
+    request("get_item", &["control", "dry", "read"], &["GetItem"]),
     request("get_records", &["streams"], &["GetRecords"]),
     request("get_shard_iterator", &["streams"], &["GetShardIterator"]),
     request("import_table", &["imports"], &["ImportTable"]),
@@ -83,18 +83,18 @@ const REQUESTS: &[Request] = &[
     request("list_streams", &["tables"], &["ListStreams"]),
     request(
         "put_item",
-        &["conditional", "control", "guarded", "initial_load", "streams", "tables"],
+        &["conditional", "control", "dry", "guarded", "initial_load", "streams"],
         &["PutItem"],
     ),
-    request("query", &["control", "query"], &["Query"]),
-    request("scan", &["read", "tables"], &["Scan"]),
+    request("query", &["control", "dry", "query"], &["Query"]),
+    request("scan", &["dry", "read", "tables"], &["Scan"]),
     request("transact_get_items", &["conditional"], &["GetItem"]),
     request(
         "transact_write_items",
         &["conditional", "control", "transact"],
         &["PutItem", "UpdateItem", "DeleteItem"],
     ),
-    request("update_item", &["control", "mark", "purge"], &["UpdateItem"]),
+    request("update_item", &["control", "dry", "mark", "purge"], &["UpdateItem"]),
     request("update_continuous_backups", &["protection"], &["UpdateContinuousBackups"]),
     request("update_table", &["protection", "streams"], &["UpdateTable"]),
     request("update_time_to_live", &["expiry"], &["UpdateTimeToLive"]),
@@ -106,7 +106,7 @@ use On::{Account, Control, Imports, Indexes, Streams, Tables};
 use Role::{Application, Operator, ReadOnly, Remover};
 
 /// Actions that each role needs, and on what.
-const RIGHTS: &[(&str, On, &[Role])] = &[
+pub(super) const RIGHTS: &[(&str, On, &[Role])] = &[
     ("DescribeTable", Tables, &[Operator, Application, ReadOnly]),
     ("CreateTable", Tables, &[Operator]),
     ("UpdateTable", Tables, &[Operator]),

@@ -8,9 +8,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
     Projection, ProjectionType, TableDescription, TableStatus, WarmThroughput,
 };
-use lockstep_core::{
-    Error, KeyAttribute, Kind, PK, Projected, Result, TargetKey, TargetSchema, VERSION_ATTRIBUTE,
-};
+use lockstep_core::{Error, KeyAttribute, Kind, Projected, Result, TargetSchema, VERSION_ATTRIBUTE};
 
 use super::capacity::{WriteCapacity, write_capacities};
 use super::mismatch::{UndeclaredIndex, mismatches, scalar, undeclared};
@@ -217,32 +215,6 @@ impl Target {
         let page = self.client.scan().table_name(table).limit(100).send().await;
         let page = page.map_err(|e| fault::error(format!("looking into {table}"), e))?;
         Ok(page.items().iter().any(|item| !item.contains_key(VERSION_ATTRIBUTE)))
-    }
-
-    /// Proves the right to write without writing: a put whose condition cannot hold.
-    ///
-    /// # Errors
-    /// [`Kind::Denied`] without the right.
-    #[crate::boxed]
-    pub async fn prove_write(&self, table: &str, key: TargetKey) -> Result<()> {
-        let sent = self
-            .client
-            .put_item()
-            .table_name(table)
-            .set_item(Some(key.into_item().into_attributes()))
-            .condition_expression("attribute_exists(#pk) AND attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", PK)
-            .send()
-            .await;
-        match sent.map_err(|e| fault::error(format!("proving the right to write to {table}"), e)) {
-            Err(error) if error.kind == Kind::Refused => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => Err(Error::target(
-                Kind::Invalid,
-                format!("proving the right to write to {table}"),
-                "a condition that cannot hold was accepted",
-            )),
-        }
     }
 }
 

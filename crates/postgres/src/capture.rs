@@ -28,9 +28,10 @@ use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{BARRIER, Source, TableBinding, vacuum};
 
 /// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in
-/// DynamoOnly, 3 finds a mark by the digest of its key, 4 notes what rides along with the feed.
-/// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
-pub const CAPTURE_VERSION: i32 = 4;
+/// DynamoOnly, 3 finds a mark by the digest of its key, 4 notes what rides along with the feed, 5 leaves
+/// alone what logical replication brings to a copy. [`Source::refresh_capture`] brings a table to it; no step
+/// to DynamoOnly may be taken before.
+pub const CAPTURE_VERSION: i32 = 5;
 
 /// Longest wait for the table lock in one try; writers queue behind us for no longer.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
@@ -242,6 +243,13 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
 const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = 'UTC' SET \"IntervalStyle\" = 'postgres' \
                             SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'";
 
+/// Begins both functions: a row that a worker of logical replication brings to a copy is neither marked nor
+/// refused there (`brought.sql`). Asked in the replica role alone, so that nothing is asked of other writers.
+const LEAVE_WHAT_IS_BROUGHT: &str =
+    "IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+                 IF lockstep.is_brought() THEN RETURN NULL; END IF;
+             END IF;";
+
 /// Returns the functions that the triggers call.
 ///
 /// In DynamoOnly they refuse every session but the reverse feed's. The phase is read without trusting the
@@ -286,6 +294,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              out_of_date boolean;
              rides boolean;
          BEGIN
+             {LEAVE_WHAT_IS_BROUGHT}
              PERFORM pg_catalog.pg_advisory_xact_lock_shared({class}, {barrier});
              SELECT f.last_value INTO frozen_at FROM lockstep.frozen_seq f;
              IF frozen_at > 0 THEN
@@ -321,11 +330,17 @@ fn functions(binding: &TableBinding) -> Vec<String> {
         mark_old = mark("old_key"),
         mark_new = mark("new_key"),
     );
-    let refuse = format!(
+    vec![capture, refuse_truncate(frozen)]
+}
+
+/// Returns the function that refuses `TRUNCATE`, in DynamoOnly with the words of every write.
+fn refuse_truncate(frozen: &str) -> String {
+    format!(
         // SECURITY DEFINER: who truncates need have no right to look into schema lockstep.
         "CREATE OR REPLACE FUNCTION lockstep.refuse_truncate() RETURNS trigger LANGUAGE plpgsql
          SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
          BEGIN
+             {LEAVE_WHAT_IS_BROUGHT}
              IF EXISTS (SELECT FROM lockstep.control c WHERE c.phase = '{frozen}')
                 AND (TG_NARGS = 0 OR (SELECT r.relispartition FROM pg_class r WHERE r.oid = TG_RELID)) THEN
                  PERFORM lockstep.refuse_frozen('TRUNCATE', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
@@ -336,8 +351,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
                  USING HINT = 'Use DELETE, which is captured row by row, or take Lockstep out first (lockstep uninstall).',
                        ERRCODE = 'object_not_in_prerequisite_state';
          END $lockstep$"
-    );
-    vec![capture, refuse]
+    )
 }
 
 /// A dump that was restored without its rights has given EXECUTE on our trigger functions back to every role.

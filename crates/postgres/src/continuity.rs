@@ -184,6 +184,9 @@ impl Source {
     /// hour when a mark is made, and is right again. 2. For an hour none is made, and a restore to any moment
     /// of that hour goes unnoticed.
     ///
+    /// This database is taken for the one that marks are for (`brought.sql`), as its history was found kept:
+    /// it may have been moved by a dump, on a service that does not tell its servers apart.
+    ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
@@ -200,7 +203,9 @@ impl Source {
             // the rows: two that take them in different orders wait for each other.
             "WITH now AS MATERIALIZED (SELECT last_value FROM lockstep.version_seq),
                   self AS (
-                 UPDATE lockstep.history h SET server = coalesce(h.server, $4), version = greatest(h.version, (SELECT last_value FROM now))
+                 UPDATE lockstep.history h SET server = coalesce(h.server, $4),
+                     version = greatest(h.version, (SELECT last_value FROM now)),
+                     installed_as = 'lockstep.control'::regclass::oid
                  RETURNING (SELECT last_value FROM now) AS last_value)
              INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
              SELECT asked.name, 1, self.last_value, pg_catalog.clock_timestamp()

@@ -67,11 +67,14 @@ impl Source {
 /// # Errors
 /// The driver's.
 pub(crate) async fn take_for_own(connection: &mut PgConnection) -> Result<()> {
-    sqlx::query("UPDATE lockstep.control SET database = pg_catalog.current_database() WHERE database <> pg_catalog.current_database()")
-        .execute(connection)
-        .await
-        .doing("taking this database for the migration's")
-        .map(drop)
+    for sql in [
+        "UPDATE lockstep.control SET database = pg_catalog.current_database()
+         WHERE database <> pg_catalog.current_database()",
+        "UPDATE lockstep.history SET installed_as = 'lockstep.control'::regclass::oid",
+    ] {
+        sqlx::query(sql).execute(&mut *connection).await.doing("taking this database for the migration's")?;
+    }
+    Ok(())
 }
 
 /// Identities of the server as it was known and as it is, told apart by the names of two databases.

@@ -30,10 +30,9 @@
 //! `verdicts` (of comparisons), `full_pass`, `unverified` and `lately` (what was delivered since a pass, and
 //! since a moment), `clock` (whether a stored time is young), `late_requests`, `glance` (whether anything has
 //! happened at all), `load` and `activity` (how busy it is, and each table), `continuity`, `elsewhere`
-//! (copies), `contradicted`, `marked` and `undecided` (a step back is noticed, and what it leaves to be
-//! decided), `own`, `remembered` and `completions` (whose the schema is, and what is complete), `guard`,
-//! `archive` and `uninstall` (the
-//! end).
+//! and `replicated` (copies), `contradicted`, `marked` and `undecided` (a step back is noticed, and what it
+//! leaves to be decided), `own`, `remembered` and `completions` (whose the schema is, and what is complete),
+//! `guard`, `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -112,6 +111,7 @@ mod references;
 mod relays;
 mod remembered;
 mod repair;
+mod replicated;
 pub mod reverse;
 mod schema;
 pub mod sequences;
@@ -202,6 +202,7 @@ pub use range_plan::RangePlan;
 pub use references::{Dangling, Referred};
 pub use relays::{JoiningRelay, RelayRow, RelayShare};
 pub use remembered::{Completed, CompletedTable, Whose, read_whose};
+pub use replicated::Replicated;
 pub use session_settings::{connect_own, make_own_session};
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};

@@ -55,6 +55,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (60, "copies", include_str!("copies.sql")),
     (62, "slowed", include_str!("slowed.sql")),
     (64, "removed_notes", include_str!("removed_notes.sql")),
+    (66, "brought", include_str!("brought.sql")),
     (72, "same_key", include_str!("same_key.sql")),
     (73, "own_lease", include_str!("own_lease.sql")),
     (74, "seen_markers", include_str!("seen_markers.sql")),

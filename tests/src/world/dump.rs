@@ -30,6 +30,18 @@ impl World {
         SourceDump { file }
     }
 
+    /// Dumps what the source is made of, without its rows, as a subscriber of all of it is made.
+    ///
+    /// # Panics
+    /// When `pg_dump` does not end well.
+    pub async fn dump_schema(&self) -> SourceDump {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let mut dump = Command::new(program("pg_dump"));
+        dump.arg("--schema-only").arg("--file").arg(file.path()).arg("--dbname").arg(self.url());
+        ended_well(dump).await;
+        SourceDump { file }
+    }
+
     /// Restores a dump into an empty database in the place of the source. Every session in it is ended.
     ///
     /// # Panics
@@ -41,9 +53,19 @@ impl World {
             format!("CREATE DATABASE {name} TEMPLATE template0"),
         ])
         .await;
+        dump.restore_into(self.url()).await;
+    }
+}
+
+impl SourceDump {
+    /// Restores it into the empty database at `url`, on any server.
+    ///
+    /// # Panics
+    /// When `psql` does not end well.
+    pub async fn restore_into(&self, url: &str) {
         let mut restore = Command::new(program("psql"));
-        restore.args(["--quiet", "--set", "ON_ERROR_STOP=1", "--file"]).arg(dump.file.path());
-        restore.arg("--dbname").arg(self.url());
+        restore.args(["--quiet", "--set", "ON_ERROR_STOP=1", "--file"]).arg(self.file.path());
+        restore.arg("--dbname").arg(url);
         ended_well(restore).await;
     }
 }

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use lockstep::instance::{Instance, InstanceOptions};
-use lockstep_coordinator::{Archive, Coordinator, Remedy, complete};
+use lockstep_coordinator::{
+    Archive, Coordinator, MigrationContext, Remedy, UninstallOptions, complete, uninstall,
+};
 use lockstep_core::{Attributes, Epoch, Kind, PK, Phase, SK, Writes};
 use lockstep_dynamo::{Target, TargetControl};
-use lockstep_postgres::Entry;
+use lockstep_postgres::{Entry, TableBinding};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_validator::{CancellationToken, ValidateOptions};
@@ -25,6 +27,15 @@ impl Archive for Kept {
     }
 }
 
+/// Keeps nothing, and says that it did.
+struct Thrown;
+
+impl Archive for Thrown {
+    fn keep(&self, _epoch: Epoch, _journal: &[Entry]) -> std::io::Result<String> {
+        Ok("nowhere".to_owned())
+    }
+}
+
 /// The handle of a migration that is not the one of this world, on the same table.
 async fn of_another(world: &World) -> TargetControl {
     let target = Target::connect(world.target_options()).await;
@@ -32,10 +43,12 @@ async fn of_another(world: &World) -> TargetControl {
     target.control()
 }
 
-/// Another migration moves its truth to a control table of the same name, and may complete. What its item is
-/// then.
+/// Another migration moves its truth to a control table of the same name, and may complete: ours was begun by
+/// a version that claimed none. What its item is then.
 async fn taken_by_another(world: &World, completes: bool) -> Attributes {
     let other = of_another(world).await;
+    let delete = world.plain_target.client().delete_item().table_name(world.control().table());
+    delete.set_key(Some(place("CLAIM"))).send().await.expect("deleted");
     other.create().await.expect("a control table");
     other.enter(Epoch(4)).await.expect("told");
     other.open_writes(Epoch(4)).await.expect("opened");
@@ -47,10 +60,17 @@ async fn taken_by_another(world: &World, completes: bool) -> Attributes {
 }
 
 async fn item(world: &World) -> Attributes {
-    let key = Attributes::from([(PK.to_owned(), string("CONTROL")), (SK.to_owned(), string("CONTROL"))]);
+    item_at(world, "CONTROL").await.expect("a record")
+}
+
+async fn item_at(world: &World, at: &str) -> Option<Attributes> {
     let request =
         world.plain_target.client().get_item().table_name(world.control().table()).consistent_read(true);
-    request.set_key(Some(key)).send().await.expect("read").item.expect("a record")
+    request.set_key(Some(place(at))).send().await.expect("read").item
+}
+
+fn place(at: &str) -> Attributes {
+    Attributes::from([(PK.to_owned(), string(at)), (SK.to_owned(), string(at))])
 }
 
 fn string(text: &str) -> aws_sdk_dynamodb::types::AttributeValue {
@@ -106,8 +126,8 @@ async fn an_instance_beside_a_foreign_control_table_stays_with_its_own_postgresq
     assert_eq!(item(&world).await, theirs);
 }
 
-/// 1. Before the cut-over there is no control table. 2. Another program makes one of its name, with a record
-/// that names no migration and says DynamoOnly in a far epoch.
+/// 1. Before the cut-over there is no record in the control table. 2. Another program puts one there that
+/// names no migration and says DynamoOnly in a far epoch.
 #[tokio::test]
 async fn a_record_that_names_no_migration_is_not_believed_against_postgresql() {
     let world = moving(Phase::DualWrite).await;
@@ -145,9 +165,8 @@ async fn a_record_that_names_no_migration_is_not_believed_against_postgresql() {
     let seen = diagnosis(&world).await;
     assert!(seen.findings.iter().any(|finding| finding.remedy == Some(Remedy::FollowTarget)), "{seen:#?}");
     // And for one that is not.
-    let key = Attributes::from([(PK.to_owned(), string("CONTROL")), (SK.to_owned(), string("CONTROL"))]);
     let delete = world.plain_target.client().delete_item().table_name(world.control().table());
-    delete.set_key(Some(key)).send().await.expect("deleted");
+    delete.set_key(Some(place("CONTROL"))).send().await.expect("deleted");
     let after =
         Instance::start_with(&world.source, &world.target, options("after")).await.expect("it begins");
     after.shutdown().await;
@@ -266,4 +285,49 @@ async fn a_configuration_of_other_tables_is_refused_while_a_migration_is_under_w
     }
     world.sql("UPDATE lockstep.tables SET name = replace(name, 'their_', '')").await;
     world.coordinator().await.close().await;
+}
+
+/// 1. Two migrations of one account begin, and the control table of both has the default name. 2. The second
+/// one is told before anything of its tables is touched, and not on the day of its cut-over.
+#[tokio::test]
+async fn the_control_table_is_made_and_claimed_before_anything_is_captured() {
+    let (first, second) = (World::start().await, World::start().await);
+    // Of the same account: the second has a source and target tables of its own.
+    let beside = async || MigrationContext {
+        target: Target::connect(first.target_options()).await,
+        tables: vec![TableBinding { target_name: "payments_2".to_owned(), ..second.payments_table() }],
+        ..second.migration()
+    };
+    let coordinator = first.prepared().await;
+    let id = first.source.migration_id().await.expect("read").expect("the schema has one");
+    let claim = item_at(&first, "CLAIM").await.expect("it is claimed");
+    assert_eq!(claim.get("owner"), Some(&string(&id)));
+    assert_eq!(first.control().record().await.expect("read"), None, "and says nothing of the truth");
+    coordinator.prepare(&()).await.expect("again");
+    assert_eq!(item_at(&first, "CLAIM").await, Some(claim.clone()), "it stays as it is");
+
+    second.sql(&payments(1, 3)).await;
+    let refused = async || {
+        let context = beside().await;
+        let opened = Coordinator::open(context).await.expect("there is nothing yet that it may not read");
+        let refused = opened.prepare(&()).await.map(drop);
+        opened.close().await;
+        refused
+    };
+    let told = refused().await.expect_err("it is another one's").to_string();
+    assert!(told.contains(FOREIGN) && told.contains("target.control_table"), "{told}");
+    let captured: i64 = second.value("SELECT count(*) FROM lockstep.tables").await;
+    let triggers: i64 =
+        second.value("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'zz%lockstep%'").await;
+    assert_eq!((captured, triggers), (0, 0), "nothing of it is touched");
+    assert_eq!(item_at(&first, "CLAIM").await, Some(claim));
+    // The first is taken out before it has moved anything, and leaves its tables: the name is free again.
+    coordinator.close().await;
+    let out = UninstallOptions::default();
+    uninstall(&first.migration(), &out, &Thrown, &()).await.expect("taken out");
+    assert_eq!(item_at(&first, "CLAIM").await, None);
+    refused().await.expect("it is its own now");
+    let theirs = second.source.migration_id().await.expect("read").expect("the schema has one");
+    let claim = item_at(&first, "CLAIM").await.expect("it is claimed");
+    assert_eq!(claim.get("owner"), Some(&string(&theirs)));
 }

@@ -39,17 +39,11 @@ const OPERATED: [&[&str]; 20] = [
 const LOOKED: [&[&str]; 5] = [&["status"], &["doctor"], &["report"], &["settings"], &["dead-letters"]];
 
 /// Rights that an operator has and these commands do not ask for, and why it has them.
-const NOT_HERE: [(&str, &str); 9] = [
+const NOT_HERE: [(&str, &str); 6] = [
     ("LockstepAccount ListImports", "an import that was begun is looked for where its answer was lost"),
-    (
-        "LockstepControl DeleteItem",
-        "leases that ended long ago are taken out, and so is the place of a purge",
-    ),
-    ("LockstepControl DescribeContinuousBackups", "backups are asked for of AWS alone"),
     ("LockstepControl UpdateContinuousBackups", "they are switched on where the configuration says so"),
     ("LockstepControl UpdateTable", "deletion protection is switched on where the configuration says so"),
     ("LockstepImports DescribeImport", "an initial load by import, from S3"),
-    ("LockstepTables DescribeContinuousBackups", "backups are asked for of AWS alone"),
     ("LockstepTables ImportTable", "an initial load by import, from S3"),
     ("LockstepTables UpdateContinuousBackups", "they are switched on where the configuration says so"),
 ];

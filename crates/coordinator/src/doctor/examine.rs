@@ -13,6 +13,7 @@ use super::finding::{Diagnosis, Finding, Severity, WAITS_S};
 use super::observation::Observation;
 use super::plan::plan;
 use super::remedy::Remedy;
+use super::replicated;
 use super::table::of_table;
 use super::truth::{self, phase};
 use super::words::{next, safe, state};
@@ -73,6 +74,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     findings.extend(seen.prepared.iter().filter(|prepared| prepared.waits_s > WAITS_S).map(prepared));
     let bloated = seen.held_back.as_ref().filter(|held| held.is_bloated(HeldBack::DEAD));
     findings.extend(bloated.map(held_back));
+    findings.extend(replicated::findings(&seen.replicated));
     findings.extend(seen.versions_out_of_order.as_deref().map(out_of_order));
     let of_records = truth::findings(seen);
     let agree = of_records.is_empty();

@@ -4,8 +4,8 @@
 //! state can do), `finding` (what a finding is), `plan` (what to do about findings; pure), `examine` (from
 //! observations to findings; pure), `table` (of one table), `target` (what its target table does by itself),
 //! `foreign` (versions of other programs), `compared` (what comparisons found), `control_table` (what of it
-//! cannot be read), `continuity` (its part about lost history), `truth` (what the two control records say
-//! together), `words` (state, safety, what comes next).
+//! cannot be read), `continuity` (its part about lost history), `replicated` (logical replication), `truth`
+//! (what the two control records say together), `words` (state, safety, what comes next).
 
 mod compared;
 mod continuity;
@@ -19,6 +19,7 @@ mod observe;
 mod pairs;
 mod plan;
 mod remedy;
+mod replicated;
 mod table;
 mod target;
 #[cfg(test)]
@@ -34,3 +35,4 @@ pub use observation::{
 pub use observe::observe;
 pub use plan::plan;
 pub use remedy::Remedy;
+pub(crate) use replicated::KEEP_IT_HERE;

@@ -54,6 +54,8 @@ pub struct Observation {
     pub prepared: Vec<lockstep_postgres::Prepared>,
     /// Marks of the pending set that cannot be taken out.
     pub held_back: Option<lockstep_postgres::HeldBack>,
+    /// Logical replication of schema `lockstep`.
+    pub replicated: lockstep_postgres::Replicated,
     /// Fault of the sequence that versions come from.
     pub versions_out_of_order: Option<String>,
     /// Steps without an outcome.

@@ -7,8 +7,8 @@ use futures::{StreamExt, stream};
 use lockstep_core::{Doing, Kind, Phase};
 use lockstep_dynamo::{TableExpiry, TableStanding, Target};
 use lockstep_postgres::{
-    Adopted, CaptureState, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord, changes_of_key,
-    columns_in,
+    Adopted, CaptureState, HeldBack, Shape, Source, TableBinding, TableState, VerdictRow, VerdictWord,
+    changes_of_key, columns_in,
 };
 
 use crate::truth::set_back;
@@ -87,11 +87,8 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     seen.at_work = AtWork { coordinator, reverse_feed };
     seen.foreign_holders = source.foreign_holders().await?;
     seen.prepared = source.prepared_transactions().await?;
-    // Advice only: a server that keeps its statistics to itself must not end the doctor.
-    seen.held_back = source.held_back().await.unwrap_or_else(|error| {
-        tracing::debug!("what keeps marks is not known: {error}");
-        Default::default()
-    });
+    seen.held_back = held_back(source).await;
+    seen.replicated = source.replicated().await?;
     seen.versions_out_of_order = source.versions_out_of_order().await?;
     seen.open_steps = source.open_intents().await?;
     seen.target_written = moving::has_written_target(source, &seen.open_steps).await?;
@@ -126,6 +123,15 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         None => continuity::look(source, target, tables).await?,
     };
     Ok(seen)
+}
+
+/// What keeps marks from being taken out. Advice only: a server that keeps its statistics to itself must not
+/// end the doctor.
+async fn held_back(source: &Source) -> Option<HeldBack> {
+    source.held_back().await.unwrap_or_else(|error| {
+        tracing::debug!("what keeps marks is not known: {error}");
+        Default::default()
+    })
 }
 
 /// DynamoDB's control record.

@@ -7,6 +7,7 @@ mod ids;
 mod preflight;
 mod readiness;
 mod riders;
+mod rights;
 mod source_tables;
 mod target_table;
 

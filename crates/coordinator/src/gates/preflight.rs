@@ -1,11 +1,14 @@
 //! Preflight: may the migration touch these tables at all?
 
-use lockstep_core::Advice::{Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint};
+use lockstep_core::Advice::{
+    Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint, UninstallCopy,
+};
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
-use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
+use lockstep_postgres::{CaptureState, Replicated, SourceTable, TableBinding};
 
-use super::{capacity, source_tables, target_table};
+use super::{capacity, rights, source_tables, target_table};
+use crate::doctor::KEEP_IT_HERE;
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::import;
@@ -43,6 +46,8 @@ pub(crate) async fn preflight(migration: &MigrationContext, observer: &dyn Obser
             "no superuser"
         },
     ));
+    gates.add(rights::of_control(migration).await?);
+    gates.add(replicated(&migration.source.replicated().await?));
     if let Some(gate) = capacity::of_account(migration).await? {
         gates.add(gate);
     }
@@ -52,6 +57,18 @@ pub(crate) async fn preflight(migration: &MigrationContext, observer: &dyn Obser
         }
     }
     Ok(gates.report)
+}
+
+/// Judges logical replication of schema `lockstep`. That others subscribe to it is told, not refused: one
+/// that has the schema goes on.
+fn replicated(found: &Replicated) -> GateResult {
+    let out = found.carries().map(|carries| format!("{carries}. {KEEP_IT_HERE}"));
+    let copy = (!found.subscriptions.is_empty())
+        .then(|| format!("this database is a copy, by subscription {}", found.subscriptions.join(", ")));
+    let tells = out.is_some();
+    let found = copy.clone().or(out).unwrap_or_else(|| "nothing of schema lockstep".to_owned());
+    let next = format!("run commands on the database that publishes; what ends it here: {UninstallCopy}");
+    GateResult::check("logical replication", copy.is_none(), found, next).tells_if(tells)
 }
 
 async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {
@@ -147,7 +164,6 @@ async fn target_gates(
     adopted: Option<(&str, Option<&str>)>,
 ) -> Result<Vec<GateResult>> {
     let name = &binding.target_name;
-    let schema = binding.table.target();
     if let Some((known, _)) = adopted
         && known != name
     {
@@ -158,7 +174,26 @@ async fn target_gates(
             next,
         )]);
     }
+    let allowed = rights::of_table(migration, binding).await?;
+    if !allowed.passed {
+        // What the other gates ask may be among what is denied.
+        return Ok(vec![allowed]);
+    }
+    let schema = binding.table.target();
     let standing = Backoff::brief().retry(|| migration.target.describe(name, &schema)).await?;
+    let mut gates = gates_of(migration, binding, adopted, standing).await?;
+    gates.insert(0, allowed);
+    Ok(gates)
+}
+
+/// Judges a target table that may be asked, by how it stands.
+async fn gates_of(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+    adopted: Option<(&str, Option<&str>)>,
+    standing: TableStanding,
+) -> Result<Vec<GateResult>> {
+    let name = &binding.target_name;
     let is_there = matches!(standing, TableStanding::There(_));
     if let Some(gate) = import::gate(migration, binding, is_there).await? {
         let mut gates = vec![gate];
@@ -201,6 +236,21 @@ async fn target_gates(
         if there.active { "table and indexes" } else { "the table or an index is being changed" },
         "wait until it is ACTIVE and try again",
     ));
+    gates.extend(of_contents(migration, binding, adopted, there.id.as_deref()).await?);
+    gates.push(target_table::indexes(binding, &there.undeclared, adopted.is_some()));
+    gates.extend(target_table::expiry(migration, binding, true).await?);
+    gates.push(capacity::gate(migration, binding, &there.capacities).await?);
+    Ok(gates)
+}
+
+/// Judges what is in a target table: nothing before it is adopted, and no item of another program after.
+async fn of_contents(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+    adopted: Option<(&str, Option<&str>)>,
+    there_id: Option<&str>,
+) -> Result<Vec<GateResult>> {
+    let (name, mut gates) = (&binding.target_name, Vec::new());
     let next =
         format!("empty {name}, or choose another name with {}", TableTarget(binding.name().to_owned()));
     match adopted {
@@ -212,7 +262,7 @@ async fn target_gates(
             gates.push(GateResult::check("target holds nothing of others", empty, found, next));
         }
         Some((_, id)) => {
-            let same = id.is_none() || there.id.is_none() || there.id.as_deref() == id;
+            let same = id.is_none() || there_id.is_none() || there_id == id;
             let found = if same {
                 "the table this migration wrote to"
             } else {
@@ -225,22 +275,5 @@ async fn target_gates(
             gates.push(GateResult::check("target holds nothing of others", !foreign, found, next));
         }
     }
-    gates.push(target_table::indexes(binding, &there.undeclared, adopted.is_some()));
-    gates.extend(target_table::expiry(migration, binding, true).await?);
-    gates.push(write_gate(migration, binding).await?);
-    gates.push(capacity::gate(migration, binding, &there.capacities).await?);
     Ok(gates)
-}
-
-/// Returns the right to write, proven by a dry call.
-async fn write_gate(migration: &MigrationContext, binding: &TableBinding) -> Result<GateResult> {
-    let name = &binding.target_name;
-    let probe = binding.table.target().unused_key();
-    match Backoff::brief().retry(|| migration.target.prove_write(name, probe.clone())).await {
-        Ok(()) => Ok(GateResult::pass("right to write", "proven by a put that cannot succeed")),
-        Err(e) if e.kind == Kind::Denied => {
-            Ok(GateResult::fail("right to write", e.message, "grant dynamodb:PutItem on the table"))
-        }
-        Err(e) => Err(e.into()),
-    }
 }

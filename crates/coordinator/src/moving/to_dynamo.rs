@@ -46,8 +46,8 @@ pub(crate) async fn to_dynamo(
     observer: &dyn Observer,
 ) -> Result<Moved> {
     note(migration, id, "make the control table").await?;
-    // Before writes wait: a table that was made just now may not be protected for minutes yet. Also where it
-    // was there: a first step may have ended between making it and this.
+    // A migration that an earlier version began has none yet. Before writes wait: a table that was made just
+    // now may not be protected for minutes. Also where it is there: what made it may have ended before this.
     let control = migration.target.control();
     control.create().await?;
     control.protect().await?;

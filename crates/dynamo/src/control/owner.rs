@@ -7,15 +7,20 @@
 //! that knows its own takes no other for it. Leases, counters, columns and cursors carry it too: before
 //! either of both has a record here, each would raise the other's counters. What an earlier version made has
 //! none, and is ours from its next change on.
+//!
+//! There is no record before the first step to DynamoOnly, which may be months after the beginning. So the
+//! table is claimed when the target tables are made: 1. Two migrations go through DualWrite, and the control
+//! table of both has the default name. 2. The second to step is refused, on the day of its cut-over. A claim
+//! says whose the table is and nothing of the truth: where there is a record, that alone counts.
 
 use std::sync::{Arc, OnceLock};
 
 use lockstep_core::Advice::{ControlTable, SourceUrl, TargetTablePrefix};
 use lockstep_core::{Attributes, Error, Kind, Result};
 
-use super::attributes::{CONTROL, OWNER};
-use super::{TargetControl, text_at};
-use crate::Target;
+use super::attributes::{CLAIM, CONTROL, OWNER};
+use super::{TargetControl, key, text_at};
+use crate::{Target, fault};
 
 /// The identity of the migration that a target is used for, as far as it is known; clones know the same.
 #[derive(Clone, Debug, Default)]
@@ -57,14 +62,66 @@ impl TargetControl {
         self.target.owner.id.get().map(String::as_str)
     }
 
-    /// Returns why the record that is there is another migration's, and what to do; `None` where it is
-    /// ours, where there is none, and where one of both has no identity yet.
+    /// Returns why the record that is there is another migration's, or the claim where there is no record,
+    /// and what to do; `None` where it is ours, where there is neither, and where one of both has no identity
+    /// yet.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn foreign(&self) -> Result<Option<String>> {
-        Ok(self.read(CONTROL, CONTROL).await?.as_ref().and_then(|item| self.why_foreign(item)))
+        if let Some(record) = self.read(CONTROL, CONTROL).await? {
+            return Ok(self.why_foreign(&record));
+        }
+        Ok(self.read(CLAIM, CLAIM).await?.as_ref().and_then(|claim| self.why_claimed(claim)))
+    }
+
+    /// Claims the table for this migration, which nothing but a record of another one outranks. Repeated, and
+    /// where it is not known which migration this is, it changes nothing. Tells whether it was claimed now.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where another migration's record or claim is there; the driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    #[crate::boxed]
+    pub async fn claim(&self) -> Result<bool> {
+        self.require_own_table().await?;
+        if self.owner().is_none() || self.read(CLAIM, CLAIM).await?.is_some() {
+            return Ok(false);
+        }
+        match self.put_own(key(CLAIM, CLAIM), "claiming the control table").await {
+            // Another one was faster: whose it is now is what counts.
+            Err(error) if error.kind == Kind::Refused => self.require_own_table().await.and(Err(error)),
+            done => done.map(|()| true),
+        }
+    }
+
+    /// Takes the claim of this migration out of the table, which another one may take then. One of another
+    /// migration stays.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    #[crate::boxed]
+    pub async fn give_up_claim(&self) -> Result<()> {
+        let Some((if_own, owner)) = self.if_own() else { return Ok(()) };
+        let request = self.target.client.delete_item().table_name(&self.table);
+        let request = request
+            .set_key(Some(key(CLAIM, CLAIM)))
+            .condition_expression(if_own)
+            .expression_attribute_names("#owner", OWNER)
+            .expression_attribute_values(":owner", super::text(owner));
+        match request.send().await.map_err(|e| fault::error("giving the control table up", e)) {
+            Err(error)
+                if error.kind == Kind::Refused || error.message.starts_with("ResourceNotFoundException") =>
+            {
+                Ok(())
+            }
+            done => done.map(drop),
+        }
     }
 
     /// Refuses a record of another migration.
@@ -73,14 +130,19 @@ impl TargetControl {
         Err(Error::target(Kind::Misconfigured, "reading the control table", why))
     }
 
-    /// Refuses to change anything in a table whose record is another migration's. The record is read until it
-    /// was once seen to be ours.
+    /// Refuses to change anything in a table whose record is another migration's, or whose claim is where
+    /// there is no record. They are read until the record was once seen to be ours: of a claim that is nothing said
+    /// of a record that comes.
     pub(super) async fn require_own_table(&self) -> Result<()> {
         let Some(ours) = self.owner() else { return Ok(()) };
         if self.target.owner.seen.get().is_some() {
             return Ok(());
         }
-        let Some(record) = self.read(CONTROL, CONTROL).await? else { return Ok(()) };
+        let Some(record) = self.read(CONTROL, CONTROL).await? else {
+            let claim = self.read(CLAIM, CLAIM).await?;
+            let Some(why) = claim.as_ref().and_then(|claim| self.why_claimed(claim)) else { return Ok(()) };
+            return Err(Error::target(Kind::Misconfigured, "reading the control table", why));
+        };
         self.require_own(&record)?;
         if text_at(&record, OWNER) == Some(ours) {
             self.target.owner.seen.get_or_init(|| ());
@@ -115,6 +177,13 @@ impl TargetControl {
         let Some(ours) = self.owner() else { return Ok(true) };
         let record = self.read(CONTROL, CONTROL).await?;
         Ok(record.is_none_or(|record| text_at(&record, OWNER) == Some(ours)))
+    }
+
+    /// The same of a claim, which is all that is left of a migration that was taken out while DynamoDB was
+    /// away.
+    fn why_claimed(&self, claim: &Attributes) -> Option<String> {
+        let why = self.why_foreign(claim)?;
+        Some(format!("{why}. If that migration was taken out, delete item {CLAIM} of it"))
     }
 
     pub(super) fn why_foreign(&self, record: &Attributes) -> Option<String> {

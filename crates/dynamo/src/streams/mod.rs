@@ -19,6 +19,7 @@ mod lineage;
 mod listing;
 mod marker;
 mod options;
+mod proven;
 mod reader;
 mod sdk;
 #[cfg(test)]
