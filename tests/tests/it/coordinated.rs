@@ -217,8 +217,8 @@ async fn after_a_deferred_operation_its_own_application_sees_all_of_it_in_both_t
     world.assert_converged().await;
 }
 
-/// What is too much for one transaction of DynamoDB, 4 MB, goes as single puts, each under its guard. Sent
-/// together it was refused at every try: in HybridRead the operation failed each time.
+/// Items of more than 4 MB, too much for one transaction of DynamoDB, go as single puts, each under its
+/// guard. Sent together they were refused at every try: in HybridRead the operation failed each time.
 #[tokio::test]
 async fn an_operation_above_four_megabytes_is_written_and_one_below_goes_together() {
     let (world, strict_app) = world(WriteOptions { inline_timeout_ms: 60_000, ..strict() }).await;

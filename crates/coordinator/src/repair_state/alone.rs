@@ -83,8 +83,8 @@ async fn is_source_lost(migration: &MigrationContext, histories: &Continuity) ->
 
 /// Newest mark of each target table, by the names of the tables. A table that is not there shows none. One
 /// that does not answer is asked again, and ends this where it goes on so: 1. DynamoDB throttles the one
-/// table that the other PostgreSQL has marked. 2. By what is not heard nobody marks, and the copy is taken
-/// for the original.
+/// table that the other PostgreSQL has marked. 2. By what is not heard no other is in use, and the copy is
+/// taken for the original.
 async fn marks(migration: &MigrationContext) -> Result<BTreeMap<&str, (i64, DateTime<Utc>)>> {
     let mut found = BTreeMap::new();
     for binding in &migration.tables {

@@ -211,9 +211,7 @@ async fn round(
             let due = table.written_at.is_none_or(|at| at.elapsed() >= MARKERS_EVERY);
             if due && !missing.shards.is_empty() && table.markers < MARKERS_MAX {
                 // Closed shards take none.
-                let more = (MARKERS_PER_SHARD * missing.open).max(MARKERS_MIN);
-                let more = u32::try_from(more).unwrap_or(MARKERS_MAX);
-                needs.push((at, Need::Markers(more)));
+                needs.push((at, Need::Markers(markers_of_a_go(missing.open))));
             }
             if listed_at.elapsed() >= LIST_EVERY {
                 needs.push((at, Need::List(lately())));
@@ -224,11 +222,7 @@ async fn round(
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-    let names: Vec<&str> = tables.iter().map(|binding| binding.name()).collect();
-    if let Err(error) = migration.source.forget_markers(&names, &round).await {
-        tracing::debug!("the markers that came through are kept until the next round: {error}");
-    }
-    take_away(migration, &waiting).await;
+    take_away(migration, &waiting, &round).await;
     Ok(waiting.into_iter().filter_map(|table| table.drained).collect())
 }
 
@@ -275,8 +269,17 @@ enum Met {
     Written(u32),
 }
 
-/// Takes the markers of a round away.
-async fn take_away(migration: &MigrationContext, waiting: &[Waiting<'_>]) {
+/// Returns how many markers one go writes, with this number of open shards.
+fn markers_of_a_go(open: usize) -> u32 {
+    u32::try_from((MARKERS_PER_SHARD * open).max(MARKERS_MIN)).unwrap_or(MARKERS_MAX)
+}
+
+/// Takes the markers of a round away, and what the feed has noted of them.
+async fn take_away(migration: &MigrationContext, waiting: &[Waiting<'_>], round: &str) {
+    let names: Vec<&str> = waiting.iter().map(|table| table.binding.name()).collect();
+    if let Err(error) = migration.source.forget_markers(&names, round).await {
+        tracing::debug!("the markers that came through are kept until the next round: {error}");
+    }
     let left: Vec<(TableBinding, u32)> =
         waiting.iter().map(|table| (table.binding.clone(), table.markers)).collect();
     let all: u32 = left.iter().map(|(_, markers)| markers).sum();

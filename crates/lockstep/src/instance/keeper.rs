@@ -247,7 +247,7 @@ impl Keeper {
     }
 }
 
-/// Returns a number that nobody else has. No sign: people read it.
+/// Returns a number that no other instance has. No sign: people read it.
 pub(super) fn new_id() -> i64 {
     rand::random_range(1..=i64::MAX)
 }
