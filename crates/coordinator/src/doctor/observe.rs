@@ -125,8 +125,8 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     Ok(seen)
 }
 
-/// What keeps marks from being taken out. Advice only: a server that keeps its statistics to itself must not
-/// end the doctor.
+/// Returns what keeps marks from being taken out. Advice only: a server that keeps its statistics to itself
+/// must not end the doctor.
 async fn held_back(source: &Source) -> Option<HeldBack> {
     source.held_back().await.unwrap_or_else(|error| {
         tracing::debug!("what keeps marks is not known: {error}");
