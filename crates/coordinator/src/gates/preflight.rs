@@ -3,7 +3,7 @@
 use lockstep_core::Advice::{Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint};
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
-use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
+use lockstep_postgres::{CaptureState, SourceTable, TableBinding, control_schema};
 
 use super::{adopted as beside, capacity, source_tables};
 use crate::error::Result;
@@ -73,7 +73,7 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
         "rights of the operator",
         missing.is_empty(),
         match missing.is_empty() {
-            true => "owner of the table, and schema lockstep can be made".to_owned(),
+            true => format!("owner of the table, and schema {} can be made", control_schema()),
             false => missing.join("; "),
         },
         format!(
@@ -81,6 +81,7 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
             what the roles of applications need"
         ),
     ));
+    gates.push(in_no_other(migration, binding).await?);
     let foreign = migration.source.foreign_code(binding).await?;
     gates.push(GateResult::check(
         "code that our writes run",
@@ -118,6 +119,16 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
         .and_then(|state| state.target_name.as_deref().map(|name| (name, state.target_id.as_deref())));
     gates.extend(target_gates(migration, binding, adopted).await?);
     Ok(gates)
+}
+
+async fn in_no_other(migration: &MigrationContext, binding: &TableBinding) -> Result<GateResult> {
+    let taken = migration.source.taken_by_another(binding).await?;
+    Ok(GateResult::check(
+        "in no other migration",
+        taken.is_none(),
+        taken.as_deref().unwrap_or("no other one of this database has the table"),
+        "a table is moved by one migration",
+    ))
 }
 
 fn source_gates(table: &SourceTable, binding: &TableBinding) -> Vec<GateResult> {
