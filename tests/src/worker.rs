@@ -49,6 +49,8 @@ pub(crate) fn source_options(name: &str, connections_max: u32) -> SourceOptions 
         connections_max,
         connect_timeout: Duration::from_secs(5),
         application_name: name.to_owned(),
+        control_schema: std::env::var("LOCKSTEP_SOURCE__CONTROL_SCHEMA")
+            .unwrap_or_else(|_| lockstep_postgres::CONTROL_SCHEMA.to_owned()),
     }
 }
 
@@ -58,6 +60,8 @@ pub(crate) fn target_options() -> TargetOptions {
         endpoint_url: Some(variable("LOCKSTEP_TARGET__ENDPOINT_URL")),
         region: Some("eu-central-1".to_owned()),
         emulator_credentials: true,
+        control_table: std::env::var("LOCKSTEP_TARGET__CONTROL_TABLE")
+            .unwrap_or_else(|_| TargetOptions::default().control_table),
         ..TargetOptions::default()
     }
 }

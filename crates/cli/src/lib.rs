@@ -120,6 +120,8 @@ impl Startup {
         let Self { global, program: Program { registry, demo }, cancel, ui } = self;
         let inputs = Inputs::of_process(global.config, global.profile, settings);
         let config = Config::load(&registry, &inputs)?;
+        // Also for what prints statements and opens no source.
+        lockstep_postgres::use_control_schema(&config.source.control_schema)?;
         for warning in config.warnings() {
             ui.warn(&format!("warning: {warning}"));
         }

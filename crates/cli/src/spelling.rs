@@ -103,6 +103,7 @@ fn key(advice: &Advice) -> String {
         Advice::BackfillErrorsMax => "backfill.errors_max",
         Advice::BackfillLease => "backfill.lease_ms",
         Advice::ConfigurationFile => "lockstep.toml",
+        Advice::ControlSchema => "source.control_schema",
         Advice::ControlTable => "target.control_table",
         Advice::DeletionProtection => "target.deletion_protection",
         Advice::EmulatorCredentials => "target.emulator_credentials",

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lockstep_coordinator::{refuse_a_second, require_current};
 use lockstep_core::Kind;
 use lockstep_dynamo::Target;
-use lockstep_postgres::Source;
+use lockstep_postgres::{Source, control_schema};
 use serde::Serialize;
 
 use crate::Context;
@@ -296,14 +296,14 @@ impl Kept {
             },
             |_| "cargo xtask".to_owned(),
         );
-        let psql = psql(source_url);
+        let (psql, schema) = (psql(source_url), control_schema());
         format!(
             "The stores are left running. To go on with them:\n\n  \
              export LOCKSTEP_SOURCE__URL='{source_url}'\n  \
              export LOCKSTEP_TARGET__ENDPOINT_URL={endpoint_url}\n  \
              export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n\n  \
              {program} status\n  {program} doctor\n  {program} validate\n  {program} rollback\n  {program} complete --help\n  \
-             {psql} -c 'SELECT * FROM lockstep.journal'\n\n\
+             {psql} -c 'SELECT * FROM {schema}.journal'\n\n\
              To remove them:\n\n  {removal}"
         )
     }

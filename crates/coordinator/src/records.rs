@@ -1,10 +1,10 @@
 //! Judgement of both stores' records of a migration, for gates, steps and the doctor alike.
 
-use lockstep_core::Advice::{Complete, ControlTable, DropSource, Uninstall, Validate};
+use lockstep_core::Advice::{Complete, ControlSchema, ControlTable, DropSource, Uninstall, Validate};
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
 use lockstep_postgres::{
     CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, Source, SourceTransaction, TableBinding,
-    hold_shapes, latest_verdict_in, read_control, require_open,
+    control_schema, hold_shapes, latest_verdict_in, read_control, require_open,
 };
 
 use crate::error::{CoordinatorError, Result};
@@ -100,12 +100,14 @@ fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "a migration of {} is under way in this database, and the configuration \
-            names {}: a database has one migration at a time. {Complete} it, or take it \
-            out with {Uninstall}, before this one begins; or configure these tables \
-            beside those. If they are the same tables under other names, give them the \
-            names they had",
+        "a migration of {} is under way in schema {} of this database, and the configuration \
+            names {}: a control schema has one migration at a time. To move these beside \
+            those, set {ControlSchema} and {ControlTable} to names of this one's own, in the \
+            configuration of its applications too. Or {Complete} it, or take it out with \
+            {Uninstall}, before this one begins; or configure these tables with those. If they \
+            are the same tables under other names, give them the names they had",
         recorded.join(", "),
+        control_schema(),
         configured.join(", ")
     ))
 }

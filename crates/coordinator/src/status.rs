@@ -158,7 +158,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         && let Err(error) = waves::claim(source, target).await
     {
         // A source that is another database than it was says so to what moves something.
-        tracing::debug!("whose schema lockstep is: {error}");
+        tracing::debug!("whose the control schema is: {error}");
     }
     // It may be known only now that the schema is another migration's.
     has_schema = has_schema && !source.is_aside();

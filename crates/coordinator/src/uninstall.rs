@@ -15,7 +15,7 @@ use lockstep_core::Advice::{
 };
 use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::Uninstalled;
+use lockstep_postgres::{Uninstalled, control_schema};
 use serde::Serialize;
 
 use crate::complete::Archive;
@@ -105,8 +105,9 @@ async fn nothing_there(migration: &MigrationContext, options: &UninstallOptions)
     }
     if options.drop_target_tables {
         return refused(format!(
-            "schema lockstep is gone, and with it what says whose these tables are; if they are this \
+            "schema {} is gone, and with it what says whose these tables are; if they are this \
             migration's, delete them yourself: {}",
+            control_schema(),
             deletions(migration)
         ));
     }
@@ -172,7 +173,7 @@ async fn take_out(
     if !options.copy && !options.drop_target_tables {
         give_up_claim(migration, observer).await;
     }
-    observer.note("taking triggers and schema lockstep out of PostgreSQL");
+    observer.note(&format!("taking triggers and schema {} out of PostgreSQL", control_schema()));
     let Uninstalled { triggers } = take_out_of_source(migration).await?;
     Ok(Uninstall { was_gone: false, triggers, target_tables, journal_file: Some(journal_file) })
 }
@@ -281,9 +282,8 @@ async fn none_is_at_work(migration: &MigrationContext, gates: &mut Collector<'_>
         "no application uses Lockstep's stores",
         live.is_empty(),
         if live.is_empty() { "no instance is registered".to_owned() } else { live.join(", ") },
-        "deploy these applications without Lockstep's stores, or stop them: their writes go through schema \
-         lockstep, and would fail \
-        without it",
+        "deploy these applications without Lockstep's stores, or stop them: their writes go through Lockstep's \
+         schema, and would fail without it",
     ));
     let (_, feed) = migration.source.at_work().await?;
     let found = feed.map_or_else(|| "none".to_owned(), |pid| format!("PostgreSQL backend {pid}"));

@@ -8,7 +8,7 @@ use lockstep::instance::completion_of;
 use lockstep_core::Advice::{Complete, ControlTable, Doctor, DropSource, Status};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Result};
 use lockstep_dynamo::Target;
-use lockstep_postgres::{Completed, CompletedTable, Source, TableBinding, Whose};
+use lockstep_postgres::{Completed, CompletedTable, Source, TableBinding, Whose, control_schema};
 
 use crate::options::MigrationContext;
 
@@ -161,10 +161,11 @@ pub fn require_current(source: &Source, target: &Target) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "the migration of control table {} is complete, and schema lockstep is by now that of another one, \
+        "the migration of control table {} is complete, and schema {} is by now that of another one, \
          which moves other tables: nothing of it is read or changed here. Of this one {Complete}, \
          {DropSource}, {Status} and {Doctor} go on working; for the other one, use its configuration",
-        target.control().table()
+        target.control().table(),
+        control_schema()
     );
     Err(StoreError::source(Kind::Refused, "going on with the migration", message))
 }

@@ -125,6 +125,7 @@ advice! {
     BackfillErrorsMax "the greatest number of rows set aside"
     BackfillLease "the time of a lease on a range"
     ConfigurationFile "the configuration file"
+    ControlSchema "the name of the control schema"
     ControlTable "the name of the control table"
     DeletionProtection "protection from deletion"
     EmulatorCredentials "credentials for an emulator"

@@ -12,7 +12,7 @@ pub(crate) use bounds::Thresholds;
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::Status;
 use lockstep_core::Phase;
-use lockstep_postgres::HeldBack;
+use lockstep_postgres::{HeldBack, control_schema};
 use serde::Serialize;
 
 use crate::counted::{Counted, SteppedBack};
@@ -212,7 +212,8 @@ fn bloat(held: &HeldBack) -> String {
         (Some(by), Some(for_s)) => format!("kept for {by}, at work for {for_s:.0} s: end it"),
         (Some(by), None) => format!("kept for {by}: see that it goes on"),
         (None, _) => {
-            "kept for a session that this role may not see; look at autovacuum of lockstep.pending".to_owned()
+            let schema = control_schema();
+            format!("kept for a session that this role may not see; look at autovacuum of {schema}.pending")
         }
     };
     format!(

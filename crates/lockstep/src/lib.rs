@@ -58,7 +58,7 @@ pub use lockstep_core::AnyTable;
 pub use lockstep_derive::{Label, Table};
 // How to reach both stores; only this crate opens them.
 pub use lockstep_dynamo::TargetOptions;
-pub use lockstep_postgres::{Password, SourceOptions};
+pub use lockstep_postgres::{CONTROL_SCHEMA, Password, SourceOptions};
 // An error of an application's own SQL as one of ours.
 pub use lockstep_postgres::of_sqlx;
 

@@ -8,6 +8,7 @@ use super::clock::worker_is_live;
 use super::copy::bound_sql;
 use super::range_plan::hold_plan;
 use super::{HeldRange, KeyBound, RangeProgress, Source, TableBinding};
+use crate::sql;
 
 const SPLITTING: &str = "splitting a range";
 
@@ -53,7 +54,7 @@ impl Source {
                  WHERE w.idle AND {live}) AS idle_workers",
             live = worker_is_live("w"),
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        sql::query_as(sqlx::AssertSqlSafe(sql))
             .bind(&held.table_name)
             .bind(held.range.number)
             .bind(watermark)
@@ -94,7 +95,7 @@ impl Source {
              ON CONFLICT DO NOTHING",
             live = worker_is_live("w"),
         );
-        let split = sqlx::query(sqlx::AssertSqlSafe(sql));
+        let split = sql::query(sqlx::AssertSqlSafe(sql));
         let mut transaction = self.begin(SPLITTING).await?;
         hold_plan(&mut transaction, &held.table_name, SPLITTING).await?;
         let added = split
@@ -144,6 +145,6 @@ impl Source {
             until = bound_sql(binding, until),
             after = after.unwrap_or_default(),
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_optional(self.pool()).await.doing(SPLITTING)
+        sql::query_as(sqlx::AssertSqlSafe(sql)).fetch_optional(self.pool()).await.doing(SPLITTING)
     }
 }

@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::Row as _;
 
 use super::{Source, TableBinding};
+use crate::sql;
 
 /// Counts that PostgreSQL keeps of a table, and the time they cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
@@ -45,7 +46,7 @@ impl Source {
     /// Reading has no effect.
     #[crate::boxed]
     pub async fn activity(&self, binding: &TableBinding) -> Result<Activity> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT coalesce(pg_catalog.sum(s.n_tup_ins), 0)::bigint AS inserts, coalesce(pg_catalog.sum(s.n_tup_upd), 0)::bigint AS updates,
                     coalesce(pg_catalog.sum(s.n_tup_del), 0)::bigint AS deletes,
                     coalesce(pg_catalog.sum(coalesce(s.seq_scan, 0) + coalesce(s.idx_scan, 0)), 0)::bigint AS scans,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use lockstep_core::{Doing, Epoch, Error, Kind, Result};
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
@@ -19,6 +19,7 @@ use super::partitions;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::uninstall::dependents;
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive, vacuum};
+use crate::sql::{self, Run as _};
 
 /// The same of each row, for statements that name a partition.
 const GUARD_OF_ROWS: &str = "zz_lockstep_moved_rows";
@@ -71,7 +72,7 @@ impl Source {
             transaction.execute(statement).await.doing(doing)?;
         }
         // Another run may have come first, and a second migration have begun since: its schema stays.
-        let is_done: bool = sqlx::query_scalar(
+        let is_done: bool = sql::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM lockstep_archive.completed WHERE control_table = $1)",
         )
         .bind(&ending.control_table)
@@ -82,7 +83,7 @@ impl Source {
             return Ok(Vec::new());
         }
         // An earlier version's schema may have neither identity nor contract.
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep_archive.completed
                  (epoch, actor, journal_file, control_table, migration_id, tables)
              SELECT $1, $2, $3, $4, pg_catalog.to_jsonb(c) ->> 'migration_id',
@@ -138,7 +139,7 @@ impl Source {
         step: &str,
         detail: &Value,
     ) -> Result<i64> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "INSERT INTO lockstep_archive.journal (id, at, actor, kind, intent, step, detail, migration_id)
              SELECT coalesce(pg_catalog.max(id), 0) + 1, pg_catalog.clock_timestamp(), $1, $2, $3, $4, $5, $6
                  FROM lockstep_archive.journal WHERE migration_id IS NOT DISTINCT FROM $6 RETURNING id",
@@ -160,7 +161,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn whole_journal(&self) -> Result<Vec<Entry>> {
-        sqlx::query_as("SELECT * FROM lockstep.journal ORDER BY id")
+        sql::query_as("SELECT * FROM lockstep.journal ORDER BY id")
             .fetch_all(self.pool())
             .await
             .doing("reading the journal")
@@ -212,7 +213,7 @@ impl Source {
 }
 
 async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
-    let there = sqlx::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL")
+    let there = sql::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL")
         .bind(binding.relation.sql())
         .fetch_one(connection);
     there.await.doing("looking for a source table")

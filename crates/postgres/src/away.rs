@@ -52,6 +52,7 @@ mod tests {
             connections_max: 1,
             connect_timeout: Duration::from_secs(4),
             application_name: "a test".to_owned(),
+            control_schema: crate::CONTROL_SCHEMA.to_owned(),
         };
         let source = Source::connect_lazily(&options).expect("a handle");
         let why = source.why_away(Duration::from_secs(4)).await.expect("nothing listens there");
@@ -95,6 +96,7 @@ mod tests {
                 connections_max: 1,
                 connect_timeout: Duration::from_secs(4),
                 application_name: "a test".to_owned(),
+                control_schema: crate::CONTROL_SCHEMA.to_owned(),
             };
             let at_once = Source::connect(&options).await.expect_err("refused");
             let source = Source::connect_lazily(&options).expect("a handle");

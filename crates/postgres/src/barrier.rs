@@ -9,16 +9,23 @@ use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection};
 
 use super::Source;
 use super::node::{Told, require_writer};
+use crate::sql::{self, Run as _};
 
-/// The advisory lock that is the barrier, as the two arguments of PostgreSQL's advisory lock functions.
-/// The first spells "LOCK"; the second numbers our locks.
-pub const BARRIER: (i32, i32) = (0x4C4F_434B, 1);
-const COORDINATOR: (i32, i32) = (BARRIER.0, 2);
-const REVERSE_FEED: (i32, i32) = (BARRIER.0, 3);
+/// Second arguments of our advisory locks; the first is that of the control schema, so that two migrations
+/// beside one another stop each their own writers.
+const BARRIER: i32 = 1;
+const COORDINATOR: i32 = 2;
+const REVERSE_FEED: i32 = 3;
+
+/// Returns the advisory lock that is the barrier, as the two arguments of PostgreSQL's advisory lock
+/// functions.
+pub fn barrier() -> (i32, i32) {
+    (sql::locks(), BARRIER)
+}
 
 /// Takes the barrier shared until the transaction ends. Waits while a phase change holds it.
 ///
@@ -29,9 +36,9 @@ const REVERSE_FEED: (i32, i32) = (BARRIER.0, 3);
 /// The transaction must be rolled back afterwards, as after any cancelled statement.
 #[crate::boxed]
 pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
-    sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock_shared($1, $2)")
-        .bind(BARRIER.0)
-        .bind(BARRIER.1)
+    sql::query("SELECT pg_catalog.pg_advisory_xact_lock_shared($1, $2)")
+        .bind(sql::locks())
+        .bind(BARRIER)
         .execute(transaction)
         .await
         .doing("entering the barrier")?;
@@ -46,9 +53,9 @@ pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
 #[crate::boxed]
 pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Duration) -> Result<()> {
     limit_lock_waits(transaction, lock_timeout).await?;
-    sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1, $2)")
-        .bind(BARRIER.0)
-        .bind(BARRIER.1)
+    sql::query("SELECT pg_catalog.pg_advisory_xact_lock($1, $2)")
+        .bind(sql::locks())
+        .bind(BARRIER)
         .execute(&mut *transaction)
         .await
         .doing("closing the barrier")?;
@@ -104,7 +111,7 @@ impl Source {
         Ok((holder(&mut connection, COORDINATOR).await?, holder(&mut connection, REVERSE_FEED).await?))
     }
 
-    pub(super) async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
+    pub(super) async fn lock_for(&self, what: &'static str, number: i32) -> Result<CoordinatorLock> {
         let taking = format!("taking the {what}'s lock");
         let mut connection = PgConnection::connect_with(&self.pool().connect_options())
             .await
@@ -113,16 +120,16 @@ impl Source {
         require_writer(&mut connection, &Told::default()).await.doing(&taking)?;
         // Or else a role's `idle_session_timeout` ends it, and the lock with it, between two looks.
         super::make_own_session(&mut connection).await.doing(&taking)?;
-        let got: bool = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_lock($1, $2)")
-            .bind(key.0)
-            .bind(key.1)
+        let got: bool = sql::query_scalar("SELECT pg_catalog.pg_try_advisory_lock($1, $2)")
+            .bind(sql::locks())
+            .bind(number)
             .fetch_one(&mut connection)
             .await
             .doing(&taking)?;
         if got {
             return Ok(CoordinatorLock { connection, what });
         }
-        let holder = holder(&mut connection, key).await?;
+        let holder = holder(&mut connection, number).await?;
         let holder = holder.map_or("just ended; try again".to_owned(), |pid| {
             format!(
                 "is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end, or stop the \
@@ -135,14 +142,14 @@ impl Source {
 }
 
 /// Returns the backend that has a lock of this database.
-async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option<i32>> {
-    sqlx::query_scalar(
+async fn holder(connection: &mut PgConnection, number: i32) -> Result<Option<i32>> {
+    sql::query_scalar(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2
              AND database = (SELECT oid FROM pg_database WHERE datname = pg_catalog.current_database())
                  LIMIT 1",
     )
-    .bind(key.0)
-    .bind(key.1)
+    .bind(sql::locks())
+    .bind(number)
     .fetch_optional(connection)
     .await
     .doing("asking who has a lock of Lockstep")

@@ -4,14 +4,15 @@ use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnection, PgTransactionManager};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
 use super::Source;
 use super::session_settings::is_as_made;
 use super::sessions::{Session, Sessions};
 use super::timed::{self, COMMIT, TRANSACTION};
+use crate::sql;
 
 /// A transaction of the source, rolled back when it is dropped.
 #[derive(Debug)]
@@ -109,9 +110,7 @@ pub(super) async fn begin_with(sessions: &Sessions, sql: String, doing: &str) ->
         begun: false,
         is_lent: false,
     };
-    PgTransactionManager::begin(&mut transaction, Some(AssertSqlSafe(sql).into_sql_str()))
-        .await
-        .doing(doing)?;
+    PgTransactionManager::begin(&mut transaction, Some(sql::text(AssertSqlSafe(sql)))).await.doing(doing)?;
     transaction.begun = true;
     Ok(transaction)
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use lockstep_core::{Error, Kind, TableHandle};
 
+use super::sql::{CONTROL_SCHEMA, control_schema};
+
 /// A schema-qualified relation name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
@@ -96,8 +98,20 @@ pub fn quote_identifier(name: &str) -> String {
 }
 
 /// Quotes a literal; sessions run with `standard_conforming_strings`.
+/// Text of the application that has our schema's name in it is spelled so that it is not taken for the name.
 pub(crate) fn quote_literal(text: &str) -> String {
+    if text.contains(CONTROL_SCHEMA) && control_schema() != CONTROL_SCHEMA {
+        return spelled(text);
+    }
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Returns a literal of the same text in which no `lockstep` stands, for [`sql`](super::sql) to leave it. 1.
+/// The keys of a range end at `lockstep.a`. 2. The name of a schema in it would be replaced. 3. The range
+/// would end elsewhere, and rows between the two be in none.
+fn spelled(text: &str) -> String {
+    let escaped = text.replace('\\', r"\\").replace('\'', "''");
+    format!("E'{}'", escaped.replace(CONTROL_SCHEMA, r"\x6cockstep"))
 }
 
 /// A table, the relation it is read from and the DynamoDB table it moves to.
@@ -238,6 +252,17 @@ pub fn list(parts: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_application_wrote_is_never_taken_for_the_name() {
+        for text in ["lockstep", "lockstep.a", "it's \\ lockstep.control", "lockstep_archive.x lockstep"] {
+            let literal = spelled(text);
+            assert!(!literal.contains(CONTROL_SCHEMA), "{literal}");
+            let read =
+                literal[2..literal.len() - 1].replace(r"\x6c", "l").replace("''", "'").replace(r"\\", r"\");
+            assert_eq!(read, text);
+        }
+    }
 
     #[test]
     fn hostile_names_stay_inside_their_quotes() {

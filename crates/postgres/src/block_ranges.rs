@@ -8,6 +8,7 @@ use lockstep_core::{Doing, Result, Window};
 use super::clock::worker_is_live;
 use super::range_plan::{RangePlan, add_ranges, hold_plan};
 use super::{BlockRead, HeldRange, KeyBound, Source};
+use crate::sql;
 
 impl HeldRange {
     /// Returns what is left to read of a range of blocks; `None` for one of keys.
@@ -42,7 +43,7 @@ impl Source {
         let doing = "planning a backfill again";
         let mut transaction = self.begin(doing).await?;
         hold_plan(&mut transaction, table, doing).await?;
-        let removed = sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1 AND file = $2")
+        let removed = sql::query("DELETE FROM lockstep.ranges WHERE table_name = $1 AND file = $2")
             .bind(table)
             .bind(file)
             .execute(&mut *transaction)
@@ -53,7 +54,7 @@ impl Source {
             return Ok(false);
         }
         // As whatever else was made of the ranges that are gone.
-        sqlx::query("DELETE FROM lockstep.import_parts WHERE table_name = $1")
+        sql::query("DELETE FROM lockstep.import_parts WHERE table_name = $1")
             .bind(table)
             .execute(&mut *transaction)
             .await
@@ -88,7 +89,7 @@ impl Source {
         );
         let mut transaction = self.begin(doing).await?;
         hold_plan(&mut transaction, &held.table_name, doing).await?;
-        let added = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let added = sql::query(sqlx::AssertSqlSafe(sql))
             .bind(&held.table_name)
             .bind(held.range.number)
             .bind(held.token)

@@ -15,6 +15,7 @@ use lockstep_core::{Doing, Error, Kind, Result, Window};
 use super::binding::quote_literal;
 use super::window::window_conditions_sql;
 use super::{CopyChunk, Source, TableBinding};
+use crate::sql;
 
 /// The file of relation `c`, which no other table of any server has. A server that was made of a copy of this
 /// one, file by file, has the same one, with the same rows in its blocks.
@@ -98,7 +99,7 @@ impl Source {
              WHERE c.oid = pg_catalog.to_regclass($1)::oid"
         );
         loop {
-            let found: Option<Heap> = sqlx::query_as(sqlx::AssertSqlSafe(sql.clone()))
+            let found: Option<Heap> = sql::query_as(sqlx::AssertSqlSafe(sql.clone()))
                 .bind(binding.relation.sql())
                 .bind(&binding.relation.schema)
                 .bind(&binding.relation.name)
@@ -119,7 +120,7 @@ impl Source {
     async fn file(&self, binding: &TableBinding, doing: &str) -> Result<Option<String>> {
         let sql =
             format!("SELECT {FILE} FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid");
-        let file: Option<Option<String>> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        let file: Option<Option<String>> = sql::query_scalar(sqlx::AssertSqlSafe(sql))
             .bind(binding.relation.sql())
             .fetch_optional(self.pool())
             .await

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Result};
 
 use super::Source;
+use crate::sql;
 
 /// Unspent time that a late worker may still use.
 const SAVED_UP: &str = "100 milliseconds";
@@ -35,7 +36,7 @@ impl Source {
         let per_s = per_s.max(f64::MIN_POSITIVE);
         let seconds = units / per_s;
         // A take that has waited for another one goes by the row as that left it, and reads the clock again.
-        let wait_s: f64 = sqlx::query_scalar(
+        let wait_s: f64 = sql::query_scalar(
             "UPDATE lockstep.budget
              SET spent_until = CASE
                      WHEN taken_at > pg_catalog.clock_timestamp() + interval '1 second'
@@ -70,7 +71,7 @@ impl Source {
     /// # Cancel safety
     /// It may have been taken.
     pub async fn charge_units(&self, units: f64, per_s: f64) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.budget
              SET spent_until = least(greatest(spent_until, pg_catalog.clock_timestamp()) + $1::float8 * interval '1 second',
                  greatest(spent_until, pg_catalog.clock_timestamp() + $2::interval))",

@@ -29,8 +29,9 @@ use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 use super::binding::{TableBinding, digest_sql, list, quote_identifier, quote_literal};
 use super::intents::parse_xid;
 use super::statements::{Computed, RowStatements};
-use super::{BARRIER, TransactionId};
+use super::{TransactionId, barrier};
 use crate::fault::of_sqlx;
+use crate::sql;
 
 /// A kind of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Call {
 
     /// Returns the name that earlier versions gave the function.
     fn former_name(self, table: &str) -> String {
-        format!("lockstep.{}", quote_identifier(&format!("{}_{table}", self.verb())))
+        format!("{}.{}", sql::control_schema(), quote_identifier(&format!("{}_{table}", self.verb())))
     }
 }
 
@@ -115,7 +116,7 @@ const STALE: &str = "LK001";
 pub fn call_sql(call: Call, binding: &TableBinding, statements: &RowStatements) -> String {
     let places = list((1..=parameters(call, binding).len() + 3).map(|place| format!("${place}")));
     let name = name_of(call, binding, &text_of(call, statements, binding));
-    format!("SELECT * FROM lockstep.{}({places})", quote_identifier(&name))
+    format!("SELECT * FROM {}.{}({places})", sql::control_schema(), quote_identifier(&name))
 }
 
 /// Makes the call. `arguments` are those of the write.
@@ -133,7 +134,7 @@ pub async fn call(
     if let Err(error) = added {
         return CallEnd::Refused(of_sqlx(doing, sqlx::Error::Encode(error)));
     }
-    match sqlx::query_with(AssertSqlSafe(sql.to_owned()), arguments).fetch_one(connection).await {
+    match sql::query_with(AssertSqlSafe(sql.to_owned()), arguments).fetch_one(connection).await {
         Ok(row) => match read(row) {
             Ok(end) => end,
             Err(error) => CallEnd::Lost(error),
@@ -234,7 +235,7 @@ fn digest(text: &str) -> u64 {
 
 /// Returns a function from its parameters on: all but its name.
 fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> String {
-    let (class, barrier) = BARRIER;
+    let (class, barrier) = barrier();
     let table = quote_literal(binding.name());
     let own = parameters(call, binding);
     let (believed, marks, repairs) = (own.len() + 1, own.len() + 2, own.len() + 3);

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use lockstep_core::Advice::{Backfill, Doctor, Migrate};
 use lockstep_core::{Doing, Error, Kind, Phase, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
+use super::beside;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
 use super::columns::{are_those_of, columns_now};
 use super::contract::STAMP;
@@ -25,7 +26,8 @@ use super::reverse::lose;
 use super::shape::with_leaves;
 use super::statements::Computed;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
-use super::{BARRIER, Source, TableBinding, vacuum};
+use super::{Source, TableBinding, barrier, vacuum};
+use crate::sql::{self, Run as _};
 
 /// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in
 /// DynamoOnly, 3 finds a mark by the digest of its key, 4 notes what rides along with the feed, 5 leaves
@@ -89,8 +91,12 @@ impl Source {
         let mut transaction = self.begin(doing).await?;
         vacuum::hold_off(&mut transaction, &binding.relation.sql()).await?;
         limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
-        for statement in sql {
+        for (n, statement) in sql.iter().enumerate() {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
+            if n == 0 {
+                // Under the lock of the table, which the coordinator of any migration takes first.
+                beside::refuse(&mut transaction, binding, doing).await?;
+            }
         }
         install_calls(&mut transaction, binding, doing).await?;
         let columns = columns_now(&mut transaction, binding).await?;
@@ -104,7 +110,7 @@ impl Source {
         let mark = Triggers::read(&mut transaction, binding).await?.mark();
         // Installed again, over triggers that were dropped or disabled: what was concluded before then is no
         // longer true.
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.tables AS t (name, relation, fingerprint, layout, capture_mark,
                 capture_version, expiry, columns)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -148,7 +154,7 @@ impl Source {
     pub async fn refresh_capture(&self, binding: &TableBinding) -> Result<bool> {
         let doing = format!("bringing the triggers of {} up to date", binding.relation);
         let mut transaction = self.begin(&doing).await?;
-        let older = sqlx::query(
+        let older = sql::query(
             "UPDATE lockstep.tables SET capture_version = $2 WHERE name = $1 AND capture_version < $2",
         )
         .bind(binding.name())
@@ -226,7 +232,7 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
         return Ok(false);
     }
     let names = super::calls::names(binding, &Computed::read(connection, binding).await?);
-    sqlx::query_scalar(
+    sql::query_scalar(
         "SELECT EXISTS (SELECT FROM lockstep.tables WHERE name = $1) AND EXISTS (
              SELECT FROM pg_catalog.unnest($2::text[]) AS wanted WHERE wanted NOT IN (
                  SELECT proname::text FROM pg_proc WHERE pronamespace = 'lockstep'::regnamespace))",
@@ -280,7 +286,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
         )
     };
     let (old_key, new_key) = (binding.key_sql("OLD"), binding.key_sql("NEW"));
-    let (class, barrier) = BARRIER;
+    let (class, barrier) = barrier();
     let frozen = Phase::DynamoOnly.name();
     let capture = format!(
         // SECURITY DEFINER: the roles that write the table today need no new rights.

@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Relation, Source};
+use crate::sql;
 
 /// Facts about a table from the catalogue.
 #[derive(Clone, Debug)]
@@ -153,7 +154,7 @@ impl Source {
     #[crate::boxed]
     pub async fn catalog_table(&self, relation: &Relation) -> Result<Option<CatalogTable>> {
         let doing = format!("describing {relation}");
-        let class = sqlx::query(
+        let class = sql::query(
             "SELECT c.oid, c.relkind::text AS kind, c.relispartition AS partition, c.relpersistence::text AS persistence,
                     (SELECT coalesce(pg_catalog.sum(greatest(l.reltuples, 0)), 0)::bigint FROM pg_class l
                      WHERE l.oid = c.oid AND c.relkind <> 'p'
@@ -172,8 +173,8 @@ impl Source {
         let Some(class) = class else { return Ok(None) };
         let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
         let columns =
-            sqlx::query(AssertSqlSafe(columns_sql())).bind(oid).fetch_all(self.pool()).await.doing(&doing)?;
-        let indexes = sqlx::query(INDEXES).bind(oid).fetch_all(self.pool()).await.doing(&doing)?;
+            sql::query(AssertSqlSafe(columns_sql())).bind(oid).fetch_all(self.pool()).await.doing(&doing)?;
+        let indexes = sql::query(INDEXES).bind(oid).fetch_all(self.pool()).await.doing(&doing)?;
         let indexes: Vec<CatalogIndex> = indexes.iter().map(index).collect();
         let primary = indexes.iter().find(|index| index.primary);
         Ok(Some(CatalogTable {
@@ -197,10 +198,10 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn relations(&self) -> Result<Vec<Relation>> {
-        let found: Vec<(String, String)> = sqlx::query_as(
+        let found: Vec<(String, String)> = sql::query_as(
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition
-               AND n.nspname NOT IN ('information_schema', 'lockstep', 'lockstep_archive')
+               AND n.nspname <> 'information_schema' AND n.nspname !~ '^lockstep$|^lockstep_'
                AND n.nspname NOT LIKE 'pg\\_%' AND c.relpersistence <> 't'
                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass::oid AND d.objid = c.oid AND d.deptype = 'e')
              ORDER BY 1, 2",
@@ -217,7 +218,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn labels(&self, oid: u32) -> Result<BTreeMap<String, Vec<String>>> {
-        let found: Vec<(String, Vec<String>)> = sqlx::query_as(
+        let found: Vec<(String, Vec<String>)> = sql::query_as(
             "SELECT a.attname::text, pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
              FROM pg_attribute a JOIN pg_enum e ON e.enumtypid = a.atttypid
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attname",
@@ -235,7 +236,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn lost_in_target(&self, oid: u32) -> Result<Vec<String>> {
-        sqlx::query_scalar(AssertSqlSafe(format!(
+        sql::query_scalar(AssertSqlSafe(format!(
             "WITH RECURSIVE made_of (attname, oid) AS (
                  SELECT a.attname, a.atttypid FROM pg_attribute a
                  WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped

@@ -14,6 +14,7 @@ use sqlx::postgres::PgConnection;
 use super::TableBinding;
 use super::inspect::accepts;
 use super::shape::{KEY, columns_of, key_line};
+use crate::sql;
 
 /// Ends the line of a column that takes no NULL.
 const NOT_NULL: &str = " not null";
@@ -117,7 +118,7 @@ pub(super) async fn columns_now(
     connection: &mut PgConnection,
     binding: &TableBinding,
 ) -> Result<Vec<ColumnTaken>> {
-    let found: Vec<(String, String, bool)> = sqlx::query_as(
+    let found: Vec<(String, String, bool)> = sql::query_as(
         r"SELECT attname::text,
              pg_catalog.regexp_replace(pg_catalog.format_type(atttypid, atttypmod), '^public\.', ''),
                  attnotnull

@@ -8,6 +8,7 @@ use sqlx::AssertSqlSafe;
 
 use super::Source;
 use super::clock::worker_is_live;
+use crate::sql;
 
 /// Place to which a part of an answer belongs.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +69,9 @@ impl Source {
             "DELETE FROM lockstep.comparison_answers WHERE run = $1 AND ask < $2",
             "DELETE FROM lockstep.comparison_answered WHERE run = $1 AND ask < $2",
         ] {
-            sqlx::query(forget).bind(run).bind(ask).execute(&mut *transaction).await.doing(doing)?;
+            sql::query(forget).bind(run).bind(ask).execute(&mut *transaction).await.doing(doing)?;
         }
-        let published = sqlx::query(
+        let published = sql::query(
             "UPDATE lockstep.comparisons SET ask = $2, asked = $3, wanted = $4 WHERE run = $1 AND ask <= $2",
         )
         .bind(run)
@@ -102,7 +103,7 @@ impl Source {
              SELECT $1, $2, $3, $4, $5, $6, $7 WHERE {}",
             may_answer()
         );
-        let handed = sqlx::query(AssertSqlSafe(sql))
+        let handed = sql::query(AssertSqlSafe(sql))
             .bind(at.run)
             .bind(at.ask)
             .bind(worker)
@@ -128,7 +129,7 @@ impl Source {
              SELECT $1, $2, $3, $4, $5 WHERE {}",
             may_answer()
         );
-        let ended = sqlx::query(AssertSqlSafe(sql))
+        let ended = sql::query(AssertSqlSafe(sql))
             .bind(run)
             .bind(ask)
             .bind(answer.worker)
@@ -146,7 +147,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn answered(&self, run: i64, ask: i32) -> Result<Vec<Answered>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT worker, tokens, parts FROM lockstep.comparison_answered WHERE run = $1 AND ask = $2
              ORDER BY worker",
         )
@@ -168,7 +169,7 @@ impl Source {
         workers: &[i64],
         after: (i64, i32),
     ) -> Result<Option<AnswerPart>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT worker, number, body FROM lockstep.comparison_answers
              WHERE run = $1 AND ask = $2 AND side = $3 AND part = $4 AND worker = ANY ($5)
                  AND (worker, number) > ($6, $7)

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Source;
 use super::clock::worker_is_live;
 use super::comparisons::{IS_LED, absent};
+use crate::sql;
 
 /// A comparison that several processes share, as others see it.
 #[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
@@ -33,7 +34,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn shared_comparisons(&self) -> Result<Vec<ComparisonProgress>> {
-        let found = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        let found = sql::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT c.table_name AS \"table\", c.name AS leader, c.started_at,
                  pg_catalog.count(*) AS pieces,
                  pg_catalog.count(*) FILTER (WHERE p.done AND w.id IS NOT NULL) AS pieces_read,

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::clock::worker_is_live;
 use super::{KeyBound, Source};
+use crate::sql;
 
 /// A comparison that several processes share.
 #[derive(Clone, Debug, sqlx_macros::FromRow)]
@@ -82,14 +83,14 @@ impl Source {
     ) -> Result<bool> {
         let doing = "beginning a comparison that is shared";
         let mut transaction = self.begin(doing).await?;
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        sql::query(sqlx::AssertSqlSafe(format!(
             "DELETE FROM lockstep.comparisons AS c WHERE c.table_name = $1 AND NOT ({IS_LED})"
         )))
         .bind(&of.table_name)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
-        let begun = sqlx::query(
+        let begun = sql::query(
             "INSERT INTO lockstep.comparisons (table_name, run, name, terms, lease, lease_until)
              VALUES ($1, $2, $3, $4, $5::float8 * interval '1 second',
                      pg_catalog.clock_timestamp() + $5::float8 * interval '1 second')
@@ -111,7 +112,7 @@ impl Source {
         let mut numbers = [0, 0];
         for (side, after, until) in all {
             let number = &mut numbers[usize::from(side == "target")];
-            sqlx::query(
+            sql::query(
                 "INSERT INTO lockstep.comparison_pieces (run, side, number, after, until)
                  VALUES ($1, $2, $3, $4, $5)",
             )
@@ -135,7 +136,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn renew_shared_comparison(&self, run: i64, lease: Duration) -> Result<bool> {
-        let renewed = sqlx::query(
+        let renewed = sql::query(
             "UPDATE lockstep.comparisons
              SET lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
              WHERE run = $1",
@@ -154,7 +155,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn end_shared_comparison(&self, run: i64) -> Result<()> {
-        sqlx::query("DELETE FROM lockstep.comparisons WHERE run = $1")
+        sql::query("DELETE FROM lockstep.comparisons WHERE run = $1")
             .bind(run)
             .execute(self.pool())
             .await
@@ -169,7 +170,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn shared_comparison(&self, table: &str) -> Result<Option<SharedComparison>> {
-        let found = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        let found = sql::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT c.table_name, c.run, c.name, c.terms, c.ask, c.asked, c.wanted
              FROM lockstep.comparisons c WHERE c.table_name = $1 AND {IS_LED}"
         )))
@@ -187,7 +188,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn comparison_sharers(&self) -> Result<i64> {
-        sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        sql::query_scalar(sqlx::AssertSqlSafe(format!(
             "SELECT pg_catalog.count(*) FROM lockstep.workers w
              WHERE {live} AND EXISTS (SELECT FROM lockstep.comparison_pieces p
                  JOIN lockstep.comparisons c ON c.run = p.run WHERE p.worker = w.id AND {IS_LED})",
@@ -208,7 +209,7 @@ impl Source {
     /// A piece may have been taken. It is free again once the worker's lease is over.
     #[crate::boxed]
     pub async fn claim_comparison_piece(&self, run: i64, worker: i64) -> Result<Option<ComparisonPiece>> {
-        sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        sql::query_as(sqlx::AssertSqlSafe(format!(
             // A holder that this statement's snapshot does not show has registered since: it is live.
             "WITH free AS (
                  SELECT p.run, p.side, p.number FROM lockstep.comparison_pieces p
@@ -243,7 +244,7 @@ impl Source {
         piece: &ComparisonPiece,
         counted: &Value,
     ) -> Result<bool> {
-        let finished = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let finished = sql::query(sqlx::AssertSqlSafe(format!(
             "UPDATE lockstep.comparison_pieces AS p SET done = true, counted = $5
              WHERE p.run = $1 AND p.side = $2 AND p.number = $3 AND p.token = $4 AND EXISTS (
                  SELECT 1 FROM lockstep.workers w WHERE w.id = p.worker AND {})",
@@ -266,7 +267,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn comparison_pieces(&self, run: i64) -> Result<Vec<ComparisonPiece>> {
-        let found = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        let found = sql::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT {PIECE}, w.id IS NOT NULL AS held FROM lockstep.comparison_pieces p
              LEFT JOIN lockstep.workers w ON w.id = p.worker AND {live}
              WHERE p.run = $1 ORDER BY p.side, p.number",

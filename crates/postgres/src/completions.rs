@@ -2,11 +2,11 @@
 
 use lockstep_core::Advice::ControlTable;
 use lockstep_core::{Doing, Epoch, Error, Kind, Result};
-use sqlx::Executor;
 use sqlx::types::Json;
 
 use super::remembered::{Completed, CompletedTable, READING, Whose, read_whose};
 use super::{Contract, Source, TableBinding};
+use crate::sql::{self, Run as _};
 
 /// Statements that make the memory, and bring one of an earlier version, which was of one migration, up to
 /// date.
@@ -53,7 +53,7 @@ impl Source {
     #[crate::boxed]
     pub async fn completions(&self) -> Result<Vec<Completed>> {
         let there: bool =
-            sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep_archive.completed') IS NOT NULL")
+            sql::query_scalar("SELECT pg_catalog.to_regclass('lockstep_archive.completed') IS NOT NULL")
                 .fetch_one(self.pool())
                 .await
                 .doing(READING)?;
@@ -61,7 +61,7 @@ impl Source {
             return Ok(Vec::new());
         }
         // An earlier version's has fewer columns.
-        let found: Vec<Json<Completed>> = sqlx::query_scalar(
+        let found: Vec<Json<Completed>> = sql::query_scalar(
             "SELECT pg_catalog.to_jsonb(c) FROM lockstep_archive.completed c ORDER BY c.completed_at",
         )
         .fetch_all(self.pool())
@@ -114,7 +114,7 @@ impl Source {
         for statement in MEMORY.into_iter().chain([MEMORY_OF_JOURNALS]) {
             transaction.execute(statement).await.doing(doing)?;
         }
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep_archive.completed SET control_table = $2, migration_id = $3, tables = $4
              WHERE control_table IS NULL AND epoch = $1",
         )
@@ -125,12 +125,12 @@ impl Source {
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
-        sqlx::query("UPDATE lockstep_archive.journal SET migration_id = $1 WHERE migration_id IS NULL")
+        sql::query("UPDATE lockstep_archive.journal SET migration_id = $1 WHERE migration_id IS NULL")
             .bind(migration_id)
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        let tells: bool = sqlx::query_scalar(
+        let tells: bool = sql::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute
                  WHERE attrelid = pg_catalog.to_regclass('lockstep.control')::oid AND attname = 'completed'
                      AND NOT attisdropped)",

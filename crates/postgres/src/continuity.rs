@@ -16,6 +16,7 @@ use sqlx::postgres::PgConnection;
 
 use super::elsewhere::{Elsewhere, take_for_own, told_apart};
 use super::{Contradicted, Source};
+use crate::sql;
 
 /// Expression for the server and the timeline that the source is on.
 const HISTORY: &str = "(pg_catalog.pg_control_system()).system_identifier || '/'
@@ -71,7 +72,7 @@ impl Source {
     #[crate::boxed]
     pub async fn history(&self) -> Result<Option<String>> {
         let asked =
-            sqlx::query_scalar(AssertSqlSafe(format!("SELECT {HISTORY}"))).fetch_one(self.pool()).await;
+            sql::query_scalar(AssertSqlSafe(format!("SELECT {HISTORY}"))).fetch_one(self.pool()).await;
         match asked.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
             // Some services let no role ask.
@@ -96,7 +97,7 @@ impl Source {
              FROM lockstep.history h, lockstep.version_seq s"
         );
         let at_once: sqlx::Result<Option<HistoryRow>> =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(self.pool()).await;
+            sql::query_as(AssertSqlSafe(sql)).fetch_optional(self.pool()).await;
         match at_once.doing("reading the history of the source") {
             Ok(None) => Ok(None),
             Ok(Some((known_server, known_version, version, server, contradicts, was, is))) => {
@@ -118,7 +119,7 @@ impl Source {
     /// # Errors
     /// When the server does not answer.
     pub async fn keeps_history(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.history') IS NOT NULL")
+        sql::query_scalar("SELECT pg_catalog.to_regclass('lockstep.history') IS NOT NULL")
             .fetch_one(self.pool())
             .await
             .doing("looking for the history of the source")
@@ -126,7 +127,7 @@ impl Source {
 
     async fn continuity_by_parts(&self) -> Result<Option<SourceContinuity>> {
         let found: Option<(Option<String>, i64, i64)> = none_where_missing(
-            sqlx::query_as(
+            sql::query_as(
                 "SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s",
             )
             .fetch_optional(self.pool())
@@ -146,7 +147,7 @@ impl Source {
 
     /// Returns those that were noted in this epoch; none where schema `lockstep` is older than such notes.
     async fn contradicted(&self) -> Result<Vec<Contradicted>> {
-        let found = sqlx::query_as(
+        let found = sql::query_as(
             "SELECT c.table_name, c.key::text AS key, c.version, c.seen
              FROM lockstep.contradicted c JOIN lockstep.control k ON k.epoch = c.epoch ORDER BY c.table_name",
         )
@@ -166,7 +167,7 @@ impl Source {
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn marks_known(&self) -> Result<BTreeMap<String, KnownMarks>> {
-        let found = sqlx::query_as("SELECT table_name, marking, marked FROM lockstep.history_marks")
+        let found = sql::query_as("SELECT table_name, marking, marked FROM lockstep.history_marks")
             .fetch_all(self.pool())
             .await
             .doing("reading the marks of the tables");
@@ -198,7 +199,7 @@ impl Source {
     ) -> Result<BTreeMap<String, NewMark>> {
         let server = self.history().await?;
         let (names, targets): (Vec<&str>, Vec<&str>) = tables.iter().copied().unzip();
-        let begun = sqlx::query_as(
+        let begun = sql::query_as(
             // A sequence cannot be joined to what is updated. In the order of the names, as `end_marks` takes
             // the rows: two that take them in different orders wait for each other.
             "WITH now AS MATERIALIZED (SELECT last_value FROM lockstep.version_seq),
@@ -243,7 +244,7 @@ impl Source {
     #[crate::boxed]
     pub async fn end_marks(&self, made: &[(&str, i64)]) -> Result<()> {
         let (tables, numbers): (Vec<&str>, Vec<i64>) = made.iter().copied().unzip();
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.history_marks m SET marked = greatest(m.marked, made.number)
              FROM (SELECT h.table_name, asked.number
                  FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::bigint[]))
@@ -276,14 +277,14 @@ impl Source {
         lost: bool,
     ) -> Result<()> {
         let doing = "accepting the history of the source";
-        sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
+        sql::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
             .bind((least.0 - 1) << EPOCH_SHIFT)
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
         // The version that was noted as the highest may be one that the sequence was set back from; the mark
         // of the new epoch is above it.
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.history SET server = $1, version = 0,
                  lost_before = CASE WHEN $2 THEN greatest(lost_before, $3) ELSE lost_before END",
         )
@@ -294,9 +295,9 @@ impl Source {
         .await
         .doing(doing)?;
         take_for_own(transaction).await?;
-        sqlx::query("DELETE FROM lockstep.contradicted").execute(&mut *transaction).await.doing(doing)?;
-        sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
-        sqlx::query(
+        sql::query("DELETE FROM lockstep.contradicted").execute(&mut *transaction).await.doing(doing)?;
+        sql::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
+        sql::query(
             "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
             pg_catalog.clock_timestamp()) WHERE NOT importing",
         )
@@ -315,7 +316,7 @@ impl Source {
     #[crate::boxed]
     pub async fn follow_target(transaction: &mut PgConnection, from: Epoch, to: Epoch) -> Result<()> {
         let doing = "following the target";
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.target_epochs SELECT pg_catalog.generate_series($1::bigint, $2)
                 ON CONFLICT DO NOTHING",
         )
@@ -335,7 +336,7 @@ impl Source {
             "UPDATE lockstep.reverse_places SET touched = pg_catalog.pg_current_xact_id()
                 WHERE touched > pg_catalog.pg_current_xact_id()",
         ] {
-            sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
+            sql::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }
         Ok(())
     }
@@ -346,7 +347,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn accept_marks(transaction: &mut PgConnection, table: &str, marks: KnownMarks) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.history_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
              ON CONFLICT (table_name) DO UPDATE SET marking = excluded.marking, marked = excluded.marked, marked_at = '-infinity'",
         )
@@ -371,7 +372,7 @@ impl Source {
             "UPDATE lockstep.pending SET version = pg_catalog.nextval('lockstep.version_seq')",
             "UPDATE lockstep.intents SET repair_version = pg_catalog.nextval('lockstep.version_seq')",
         ] {
-            sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
+            sql::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use sqlx::types::Json;
 
 use super::columns::{ColumnTaken, columns_in, unknown_columns};
 use super::{Shape, Source, TableBinding, TableState};
+use crate::sql;
 
 const READING: &str = "reading the tables of the migration";
 
@@ -60,7 +61,7 @@ impl Contract {
         let sql = "SELECT coalesce(pg_catalog.to_jsonb(c) -> 'contract', '[]'),
                 pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c";
         let found: Option<(Json<Vec<Adopted>>, Option<String>)> =
-            sqlx::query_as(sql).fetch_optional(connection).await.doing(READING)?;
+            sql::query_as(sql).fetch_optional(connection).await.doing(READING)?;
         let stamped = |mut table: Adopted| {
             unstamp(&mut table.layout);
             table
@@ -363,7 +364,7 @@ impl Source {
     pub async fn note_expiry(&self, binding: &TableBinding) -> Result<()> {
         let sql = "UPDATE lockstep.tables SET expiry = $2
             WHERE name = $1 AND (expiry IS NULL OR (expiry = $3 AND $2 NOT IN ('off', $3)))";
-        sqlx::query(sql)
+        sql::query(sql)
             .bind(binding.name())
             .bind(binding.table.expiry())
             .bind(EXPIRES)

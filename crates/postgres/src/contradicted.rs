@@ -13,6 +13,7 @@ use sqlx::AssertSqlSafe;
 
 use super::Source;
 use super::binding::digest_sql;
+use crate::sql;
 
 /// A put of the present state of a pending key that the target refused.
 #[derive(Clone, Debug)]
@@ -106,7 +107,7 @@ impl Source {
             of_mark = digest_sql("p.key"),
             of_intent = digest_sql("i.key"),
         );
-        sqlx::query_as(AssertSqlSafe(sql))
+        sql::query_as(AssertSqlSafe(sql))
             .bind(table)
             .bind(&keys)
             .bind(&versions)
@@ -124,7 +125,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn lost_before(&self) -> Result<LostBefore> {
-        let found: (i64, i64) = sqlx::query_as(
+        let found: (i64, i64) = sql::query_as(
             "SELECT h.lost_before, s.last_value FROM lockstep.history h, lockstep.version_seq s",
         )
         .fetch_one(self.pool())

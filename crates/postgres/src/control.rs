@@ -11,9 +11,12 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::Source;
 use super::contract::unstamp;
 use super::remembered::read_whose;
+use crate::sql;
 
 /// Channel on which [`Source::tell_of_change`] tells of a new phase or setting.
-pub const PHASE_CHANNEL: &str = "lockstep_phase";
+pub fn phase_channel() -> String {
+    format!("{}_phase", sql::control_schema())
+}
 
 /// Record of one captured table.
 #[derive(Clone, Debug, sqlx_macros::FromRow)]
@@ -71,7 +74,7 @@ impl TableState {
 /// [`Kind::Misconfigured`] where Lockstep was never installed.
 #[crate::boxed]
 pub async fn read_control(connection: &mut PgConnection) -> Result<Control> {
-    let row = sqlx::query("SELECT phase, epoch, changed_at FROM lockstep.control")
+    let row = sql::query("SELECT phase, epoch, changed_at FROM lockstep.control")
         .fetch_one(connection)
         .await
         .doing("reading the phase")?;
@@ -110,29 +113,29 @@ pub async fn flip_phase(transaction: &mut PgConnection, to: Phase) -> Result<Epo
 #[crate::boxed]
 pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, least: Epoch) -> Result<Epoch> {
     let doing = "changing the phase";
-    let last: i64 = sqlx::query_scalar("SELECT last_value FROM lockstep.version_seq")
+    let last: i64 = sql::query_scalar("SELECT last_value FROM lockstep.version_seq")
         .fetch_one(&mut *transaction)
         .await
         .doing(doing)?;
     let epoch = Epoch((last >> EPOCH_SHIFT) + 1).max(least);
-    sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1)")
+    sql::query("SELECT pg_catalog.setval('lockstep.version_seq', $1)")
         .bind(epoch.floor())
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
     if to == Phase::DynamoOnly {
         // For writers whose snapshot is older than this; see `capture`.
-        let freeze = sqlx::query("SELECT pg_catalog.setval('lockstep.frozen_seq', $1)")
+        let freeze = sql::query("SELECT pg_catalog.setval('lockstep.frozen_seq', $1)")
             .bind(epoch.0)
             .execute(&mut *transaction);
         freeze.await.doing(doing)?;
         // For the reverse feed, which has to know it long after this epoch is over; see `reverse`.
-        let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)")
+        let note = sql::query("INSERT INTO lockstep.target_epochs VALUES ($1)")
             .bind(epoch.0)
             .execute(&mut *transaction);
         note.await.doing(doing)?;
     }
-    sqlx::query(
+    sql::query(
         "UPDATE lockstep.control SET phase = $1, epoch = $2,
         changed_at = pg_catalog.clock_timestamp()",
     )
@@ -156,7 +159,7 @@ impl Source {
     /// back that was decided in DynamoDB is not followed here.
     #[crate::boxed]
     pub async fn tell_of_change(&self) {
-        let told = sqlx::query("SELECT pg_catalog.pg_notify($1, 'changed')").bind(PHASE_CHANNEL);
+        let told = sql::query("SELECT pg_catalog.pg_notify($1, 'changed')").bind(phase_channel());
         match tokio::time::timeout(TELLING_MAX, told.execute(self.pool())).await {
             Ok(told) => {
                 if let Err(error) = told.doing("telling applications of a change") {
@@ -175,7 +178,7 @@ impl Source {
     pub async fn control(&self) -> Result<Control> {
         let doing = "reading the phase";
         // An earlier version's schema has no identity.
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT phase, epoch, changed_at, pg_catalog.to_jsonb(c) ->> 'migration_id' AS migration_id
              FROM lockstep.control c",
         )
@@ -224,7 +227,7 @@ impl Source {
         // Not kept by the session. 1. A relay has read this. 2. An upgrade adds a column. 3. PostgreSQL
         // refuses the kept statement, by that session each time ("cached plan must not change result
         // type").
-        let found: Option<TableState> = sqlx::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
+        let found: Option<TableState> = sql::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
             .persistent(false)
             .bind(name)
             .fetch_optional(self.pool())
@@ -240,7 +243,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn table_states(&self) -> Result<BTreeMap<String, TableState>> {
-        let found: Vec<TableState> = sqlx::query_as("SELECT * FROM lockstep.tables")
+        let found: Vec<TableState> = sql::query_as("SELECT * FROM lockstep.tables")
             .persistent(false)
             .fetch_all(self.pool())
             .await
@@ -253,7 +256,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn recorded_tables(&self) -> Result<Vec<String>> {
-        sqlx::query_scalar("SELECT name FROM lockstep.tables ORDER BY name")
+        sql::query_scalar("SELECT name FROM lockstep.tables ORDER BY name")
             .fetch_all(self.pool())
             .await
             .doing("reading which tables move")
@@ -265,7 +268,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn adopt_target(&self, name: &str, target_name: &str, target_id: Option<&str>) -> Result<()> {
-        sqlx::query("UPDATE lockstep.tables SET target_name = $2, target_id = $3 WHERE name = $1")
+        sql::query("UPDATE lockstep.tables SET target_name = $2, target_id = $3 WHERE name = $1")
             .bind(name)
             .bind(target_name)
             .bind(target_id)
@@ -282,7 +285,7 @@ impl Source {
     #[crate::boxed]
     pub async fn enable_relay(&self, name: &str) -> Result<()> {
         let doing = format!("opening {name} for changes");
-        let done = sqlx::query(
+        let done = sql::query(
             "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
                 pg_catalog.clock_timestamp())
              WHERE name = $1 AND NOT importing AND NOT cold_open
@@ -319,7 +322,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn end_cold(&self, name: &str, unsafe_for: Option<std::time::Duration>) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.tables SET cold_open = false,
                  cold_unsafe_until = greatest(cold_unsafe_until,
                      pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2)) WHERE name = $1",

@@ -14,6 +14,7 @@ use super::binding::{list, quote_identifier, quote_literal};
 use super::timed::{self, COPY};
 use super::window::{window_conditions_sql, window_sql};
 use super::{Source, TableBinding};
+use crate::sql;
 
 /// A primary key as literals, one a column: the border of a range or the watermark within it. Opaque to
 /// everyone else.
@@ -230,7 +231,7 @@ impl Source {
         let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
         let relation = binding.relation.sql();
         let descending = list(binding.primary_key().map(|name| format!("s.{} DESC", quote_identifier(name))));
-        let last: Option<Vec<String>> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        let last: Option<Vec<String>> = sql::query_scalar(sqlx::AssertSqlSafe(format!(
             "SELECT ARRAY[{texts}] FROM {relation} AS s ORDER BY {descending} LIMIT 1"
         )))
         .fetch_optional(self.pool())
@@ -250,14 +251,14 @@ impl Source {
             last = bound_sql(binding, &last)
         );
         let mut bounds: Vec<KeyBound> =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing(&doing)?;
+            sql::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing(&doing)?;
         bounds.push(last);
         Ok(bounds)
     }
 }
 
 async fn read_all(connection: &mut PgConnection, copy: &str, bytes_expected: usize) -> sqlx::Result<Vec<u8>> {
-    let mut stream = connection.copy_out_raw(copy).await?;
+    let mut stream = connection.copy_out_raw(&sql::of_this_schema(copy)).await?;
     let mut bytes = Vec::with_capacity(bytes_expected.min(BYTES_EXPECTED_MAX));
     while let Some(part) = stream.try_next().await? {
         bytes.extend_from_slice(&part);

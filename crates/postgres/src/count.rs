@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
 
 use super::{Source, TableBinding};
+use crate::sql;
 
 impl Source {
     /// Counts the rows that a table has now.
@@ -13,7 +14,7 @@ impl Source {
     #[crate::boxed]
     pub async fn count_rows(&self, binding: &TableBinding) -> Result<u64> {
         let sql = format!("SELECT pg_catalog.count(*) FROM {}", binding.relation.sql());
-        let counted: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+        let counted: i64 = sql::query_scalar(AssertSqlSafe(sql))
             .fetch_one(self.pool())
             .await
             .doing(&format!("counting {}", binding.name()))?;

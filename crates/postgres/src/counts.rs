@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnection;
 
 use super::Source;
+use crate::sql;
 
 /// Time for which a count of a minute is kept. Spent units are kept for good.
 const KEPT: &str = "1 day";
@@ -70,7 +71,7 @@ impl Source {
              FROM lockstep.counts WHERE {condition} AND {TRUSTED}
              GROUP BY table_name, name ORDER BY table_name, name"
         );
-        let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(argument).fetch_all(self.pool()).await;
+        let read = sql::query_as(sqlx::AssertSqlSafe(sql)).bind(argument).fetch_all(self.pool()).await;
         match read.doing("reading what was counted") {
             // A schema of before has none.
             Err(error) if error.is_missing_table() => Ok(Vec::new()),
@@ -98,7 +99,7 @@ impl Source {
             names.push((*name).to_owned());
             counts.push(i64::try_from(*count).unwrap_or(i64::MAX));
         }
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.counts AS c (since, epoch, table_name, name, count, newest_at)
              SELECT pg_catalog.date_trunc(CASE WHEN n.name LIKE 'spent.%' THEN 'day' ELSE 'minute' END, pg_catalog.clock_timestamp()),
                  (SELECT k.epoch FROM lockstep.control k), n.table_name, n.name, pg_catalog.sum(n.count)::bigint, pg_catalog.clock_timestamp()
@@ -125,7 +126,7 @@ impl Source {
     /// Repeat it.
     #[crate::boxed]
     pub async fn forget_counts(&self) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "DELETE FROM lockstep.counts WHERE name NOT LIKE 'spent.%' AND since < pg_catalog.clock_timestamp() - $1::interval",
         )
         .bind(KEPT)
@@ -148,7 +149,7 @@ impl Source {
              GROUP BY table_name, name ORDER BY table_name, name"
         );
         let read =
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(epoch.0).bind(since).fetch_all(self.pool()).await;
+            sql::query_as(sqlx::AssertSqlSafe(sql)).bind(epoch.0).bind(since).fetch_all(self.pool()).await;
         match read.doing("reading what was counted") {
             Err(error) if error.is_missing_table() => Ok(Vec::new()),
             read => read,
@@ -171,7 +172,7 @@ impl Source {
              GROUP BY owner ORDER BY reported DESC, owner LIMIT 10"
         );
         let read =
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(epoch.0).bind(since).fetch_all(self.pool()).await;
+            sql::query_as(sqlx::AssertSqlSafe(sql)).bind(epoch.0).bind(since).fetch_all(self.pool()).await;
         match read.doing("reading who has reported differences") {
             Err(error) if error.is_missing_table() => Ok(Vec::new()),
             read => read,
@@ -186,7 +187,7 @@ impl Source {
 /// The driver's.
 #[crate::boxed]
 pub async fn read_settings(connection: &mut PgConnection) -> Result<Settings> {
-    let (kept, now_s): (Option<Value>, f64) = sqlx::query_as(
+    let (kept, now_s): (Option<Value>, f64) = sql::query_as(
         "SELECT pg_catalog.to_jsonb(c) -> 'settings', extract(epoch FROM pg_catalog.clock_timestamp())::float8
          FROM lockstep.control c",
     )
@@ -215,7 +216,7 @@ pub async fn report(connection: &mut PgConnection, id: i64, counted: &[(&str, &s
             json!({ "table_name": table, "name": name, "count": i32::try_from(*count).unwrap_or(i32::MAX) })
         })
         .collect();
-    let done = sqlx::query("UPDATE lockstep.instances SET report = $2 WHERE id = $1")
+    let done = sql::query("UPDATE lockstep.instances SET report = $2 WHERE id = $1")
         .bind(id)
         .bind(Value::from(rows))
         .execute(connection)

@@ -14,6 +14,7 @@ use super::binding::{digest_sql, quote_literal};
 use super::clock::is_past;
 use super::page::Unreadable;
 use super::{KeyBound, Source, TableBinding};
+use crate::sql;
 
 /// Time for which an item of the way back is tried before it counts.
 const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
@@ -90,7 +91,7 @@ pub(crate) async fn letters(
         is_letter_sql(),
         long = format_args!("{} > {KEY_CHARS_SHOWN}", super::page::key_bytes_sql("key")),
     );
-    sqlx::query_as(AssertSqlSafe(sql)).bind(table).bind(limit).fetch_all(connection).await.doing(LISTING)
+    sql::query_as(AssertSqlSafe(sql)).bind(table).bind(limit).fetch_all(connection).await.doing(LISTING)
 }
 
 /// Tells whether a row, whose columns come after one of ours, is what was read before.
@@ -148,7 +149,7 @@ impl Source {
             digest = digest_sql("key"),
         );
         for _ in 0..SET_ASIDE_TRIES {
-            let row = sqlx::query(AssertSqlSafe(read.clone()))
+            let row = sql::query(AssertSqlSafe(read.clone()))
                 .persistent(false)
                 .fetch_optional(self.pool())
                 .await
@@ -156,7 +157,7 @@ impl Source {
             let Some(row) = row.filter(|row| is_as_read(row, tuple, binding.table.columns().len())) else {
                 return Ok(false);
             };
-            let found: i64 = sqlx::query_scalar(AssertSqlSafe(insert.clone()))
+            let found: i64 = sql::query_scalar(AssertSqlSafe(insert.clone()))
                 .persistent(false)
                 .bind(binding.name())
                 .bind(Version::INITIAL_LOAD.0)
@@ -202,7 +203,7 @@ impl Source {
             of_parameter = digest_sql("$2::jsonb"),
             of_mark = digest_sql("p.key"),
         );
-        let done = sqlx::query(AssertSqlSafe(sql))
+        let done = sql::query(AssertSqlSafe(sql))
             .bind(table)
             .bind(key.to_json())
             .bind(version.0)
@@ -227,7 +228,7 @@ impl Source {
             of_key = digest_sql("key"),
             of_mark = digest_sql("p.key"),
         );
-        sqlx::query(AssertSqlSafe(sql))
+        sql::query(AssertSqlSafe(sql))
             .bind(table)
             .bind(&mark.digest.0)
             .bind(mark.version.0)
@@ -255,7 +256,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn count_dead_letters(&self, table: &str) -> Result<(i64, i64)> {
-        sqlx::query_as(AssertSqlSafe(count_sql()))
+        sql::query_as(AssertSqlSafe(count_sql()))
             .bind(table)
             .fetch_one(self.pool())
             .await
@@ -276,7 +277,7 @@ impl Source {
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
         );
-        let done = sqlx::query(AssertSqlSafe(sql))
+        let done = sql::query(AssertSqlSafe(sql))
             .bind(table)
             .execute(&mut *transaction)
             .await

@@ -6,6 +6,7 @@ use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::postgres::PgConnection;
 
 use super::Source;
+use crate::sql;
 
 const READING: &str = "asking which database this is";
 
@@ -33,7 +34,7 @@ impl Source {
     /// When the server does not answer.
     pub async fn elsewhere(&self) -> Result<Option<Elsewhere>> {
         // A schema of an earlier version has no such column.
-        let found: sqlx::Result<Option<(Option<String>, String)>> = sqlx::query_as(
+        let found: sqlx::Result<Option<(Option<String>, String)>> = sql::query_as(
             "SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.->>) 'database', pg_catalog.current_database()::text
              FROM lockstep.control c",
         )
@@ -67,12 +68,15 @@ impl Source {
 /// # Errors
 /// The driver's.
 pub(crate) async fn take_for_own(connection: &mut PgConnection) -> Result<()> {
-    for sql in [
+    for statement in [
         "UPDATE lockstep.control SET database = pg_catalog.current_database()
          WHERE database <> pg_catalog.current_database()",
         "UPDATE lockstep.history SET installed_as = 'lockstep.control'::regclass::oid",
     ] {
-        sqlx::query(sql).execute(&mut *connection).await.doing("taking this database for the migration's")?;
+        sql::query(statement)
+            .execute(&mut *connection)
+            .await
+            .doing("taking this database for the migration's")?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use sqlx::PgExecutor;
 use super::TableBinding;
 use super::partitions::{self, LINES, TREE};
 use super::read_order::ORDER;
+use crate::sql;
 
 pub(super) const DOING: &str = "reading the columns of a table";
 
@@ -122,7 +123,7 @@ FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid",
 /// Returns the fingerprint of a relation as `connection` sees it; empty where there is none.
 pub(super) async fn fingerprint(connection: impl PgExecutor<'_>, binding: &TableBinding) -> Result<String> {
     let key: Vec<&str> = binding.primary_key().collect();
-    let found = sqlx::query_scalar(FINGERPRINT.as_str())
+    let found = sql::query_scalar(FINGERPRINT.as_str())
         .bind(binding.relation.sql())
         .bind(key)
         .fetch_optional(connection)

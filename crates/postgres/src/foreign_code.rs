@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::{Relation, Source, TableBinding};
+use crate::sql;
 
 const DOING: &str = "asking whose code the writes of a table run";
 
@@ -138,7 +139,7 @@ impl Source {
         let mut connection = self.pool().acquire().await.doing(DOING)?;
         let tables = tables_of(&mut connection, &binding.relation).await?;
         let types: Vec<Oid> =
-            sqlx::query_scalar(TYPES).bind(&tables).fetch_all(&mut *connection).await.doing(DOING)?;
+            sql::query_scalar(TYPES).bind(&tables).fetch_all(&mut *connection).await.doing(DOING)?;
         code(&mut connection, &tables, &types, binding).await
     }
 }
@@ -157,7 +158,7 @@ pub(crate) async fn code_of_reads(
 }
 
 async fn tables_of(connection: &mut PgConnection, relation: &Relation) -> Result<Vec<Oid>> {
-    sqlx::query_scalar(TABLES).bind(relation.sql()).fetch_all(connection).await.doing(DOING)
+    sql::query_scalar(TABLES).bind(relation.sql()).fetch_all(connection).await.doing(DOING)
 }
 
 async fn code(
@@ -166,6 +167,6 @@ async fn code(
     types: &[Oid],
     moved: &TableBinding,
 ) -> Result<Vec<String>> {
-    let code = sqlx::query_scalar(CODE).bind(tables).bind(types).bind(moved.relation.sql());
+    let code = sql::query_scalar(CODE).bind(tables).bind(types).bind(moved.relation.sql());
     code.fetch_all(connection).await.doing(DOING)
 }

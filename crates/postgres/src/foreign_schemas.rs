@@ -5,8 +5,9 @@ use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::AssertSqlSafe;
 
 use super::{Relation, Source};
+use crate::sql;
 
-const DOING: &str = "looking who owns schema lockstep";
+const DOING: &str = "looking who owns Lockstep's schemas";
 
 /// Everything in both schemas, and whose it is.
 const FOUND: &str = "
@@ -44,7 +45,7 @@ impl Source {
     /// [`Kind::Misconfigured`] where there is such a thing, and the driver's.
     #[crate::boxed]
     pub async fn refuse_foreign_schemas(&self) -> Result<()> {
-        let foreign: Option<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        let foreign: Option<(String, String)> = sql::query_as(AssertSqlSafe(format!(
             "SELECT what, pg_catalog.pg_get_userbyid(owner)::text FROM ({FOUND}) AS found
                  WHERE owner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
                  ORDER BY what NOT LIKE 'schema %' LIMIT 1"
@@ -83,7 +84,7 @@ impl Source {
         let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
         let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
         let only_looks: Option<bool> =
-            sqlx::query_scalar(AssertSqlSafe(format!("WITH found AS MATERIALIZED ({FOUND}) {ONLY_LOOKS}")))
+            sql::query_scalar(AssertSqlSafe(format!("WITH found AS MATERIALIZED ({FOUND}) {ONLY_LOOKS}")))
                 .bind(schemas)
                 .bind(names)
                 .fetch_optional(self.pool())

@@ -5,6 +5,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::postgres::PgConnection;
 
 use super::Source;
+use crate::sql;
 
 /// A full pass of a table that found nothing.
 #[derive(Clone, Debug, PartialEq, sqlx_macros::FromRow)]
@@ -30,7 +31,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn full_pass(&self, table: &str) -> Result<Option<FullPass>> {
-        sqlx::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
+        sql::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
             .bind(table)
             .fetch_optional(self.pool())
             .await
@@ -54,7 +55,7 @@ impl Source {
         if !may_count(&mut transaction, table, full.pass, doing).await? {
             return Ok(false);
         }
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.verified AS v (table_name, pass, as_of, phase, epoch, identity, verified_as_of)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (table_name) DO UPDATE SET pass = excluded.pass, as_of = excluded.as_of, phase = excluded.phase,
@@ -87,7 +88,7 @@ impl Source {
         full_as_of: DateTime<Utc>,
         verified_as_of: DateTime<Utc>,
     ) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.verified SET verified_as_of = greatest(verified_as_of, $3) WHERE table_name = $1 AND as_of = $2",
         )
         .bind(table)
@@ -109,7 +110,7 @@ impl Source {
         let doing = "noting that something was found";
         let mut transaction = self.begin(doing).await?;
         let newest = lock_passes(&mut transaction, doing).await?;
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.found AS f (table_name, pass) VALUES ($1, $2)
              ON CONFLICT (table_name) DO UPDATE SET pass = greatest(f.pass, excluded.pass)",
         )
@@ -119,7 +120,7 @@ impl Source {
         .await
         .doing(doing)?;
         if with_base {
-            sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
+            sql::query("DELETE FROM lockstep.verified WHERE table_name = $1")
                 .bind(table)
                 .execute(&mut *transaction)
                 .await
@@ -131,7 +132,7 @@ impl Source {
 
 /// Orders what passes record of a table with what others have found; the number of the newest pass.
 async fn lock_passes(connection: &mut PgConnection, doing: &str) -> Result<i64> {
-    sqlx::query_scalar("SELECT number FROM lockstep.passes FOR UPDATE")
+    sql::query_scalar("SELECT number FROM lockstep.passes FOR UPDATE")
         .fetch_one(connection)
         .await
         .doing(doing)
@@ -139,7 +140,7 @@ async fn lock_passes(connection: &mut PgConnection, doing: &str) -> Result<i64> 
 
 /// Tells whether pass `pass` began after the newest finding in the table.
 async fn may_count(connection: &mut PgConnection, table: &str, pass: i64, doing: &str) -> Result<bool> {
-    sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM lockstep.found WHERE table_name = $1 AND pass >= $2)")
+    sql::query_scalar("SELECT NOT EXISTS (SELECT FROM lockstep.found WHERE table_name = $1 AND pass >= $2)")
         .bind(table)
         .bind(pass)
         .fetch_one(connection)

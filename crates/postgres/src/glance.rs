@@ -13,6 +13,7 @@ use sqlx::AssertSqlSafe;
 use super::clock::worker_is_live;
 use super::relays::renewing_sql;
 use super::{RelayShare, Source};
+use crate::sql;
 
 /// State that a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
@@ -94,7 +95,7 @@ impl Source {
              FROM (SELECT 1) AS one LEFT JOIN renewed AS own ON NOT own.is_to_deal",
             renewing_sql()
         );
-        let asked: sqlx::Result<GlanceRow> = sqlx::query_as(AssertSqlSafe(sql))
+        let asked: sqlx::Result<GlanceRow> = sql::query_as(AssertSqlSafe(sql))
             .bind(relay)
             .bind(lease.as_secs_f64())
             .fetch_one(self.pool())
@@ -124,7 +125,7 @@ impl Source {
     }
 
     async fn glanced(&self, sql: String) -> Result<Option<Glance>> {
-        let found = sqlx::query_as(AssertSqlSafe(sql))
+        let found = sql::query_as(AssertSqlSafe(sql))
             .fetch_optional(self.pool())
             .await
             .doing("looking whether anything has happened");

@@ -3,6 +3,7 @@
 use super::binding::{list, quote_literal};
 use super::foreign_code::TYPES;
 use super::{Relation, quote_identifier};
+use crate::sql;
 
 /// The role that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,10 @@ const PATH_AS_BEFORE: &str = "PERFORM pg_catalog.set_config('search_path', path,
 pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation]) -> Vec<String> {
     let name = quote_identifier(to);
     let each = |statements: &[&str]| {
-        statements.iter().map(|statement| format!("{statement} {name};")).collect::<Vec<_>>()
+        statements
+            .iter()
+            .map(|statement| format!("{} {name};", sql::of_this_schema(statement)))
+            .collect::<Vec<_>>()
     };
     match role {
         GrantedRole::Operator => {

@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::postgres::PgConnection;
 
 use super::{Source, TableBinding};
+use crate::sql;
 
 pub(crate) const GUARD: &str = "zz_lockstep_moved";
 
@@ -28,7 +29,7 @@ impl Source {
 const LOOKING: &str = "looking for the guard of a table";
 
 pub(crate) async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
-    sqlx::query_scalar(
+    sql::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)::oid
         AND tgname = $2)",
     )
@@ -46,7 +47,7 @@ pub(crate) async fn is_guarded_as_moved(
     connection: &mut PgConnection,
     binding: &TableBinding,
 ) -> Result<bool> {
-    sqlx::query_scalar(
+    sql::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)::oid
         AND tgname = $2 AND tgargs = pg_catalog.convert_to($3, pg_catalog.getdatabaseencoding())
             || pg_catalog.decode('00', 'hex'))",

@@ -4,6 +4,7 @@
 use lockstep_core::{Doing, Result};
 
 use super::Source;
+use crate::sql;
 
 /// Part of the pending set that cannot be taken out.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx_macros::FromRow)]
@@ -37,7 +38,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn held_back(&self) -> Result<Option<HeldBack>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT coalesce(s.n_dead_tup, 0) AS dead, coalesce(s.n_live_tup, 0) AS live, o.who AS by, o.for_s
              FROM pg_catalog.pg_stat_all_tables s LEFT JOIN LATERAL (
                  SELECT h.who, h.for_s FROM (

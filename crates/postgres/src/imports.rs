@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::clock::{is_ahead, worker_is_live};
 use super::range_plan::hold_plan;
 use super::{HeldRange, KeyBound, RangeProgress, Source};
+use crate::sql;
 
 /// Destination of the parts of a table that an import loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn import(&self, table: &str) -> Result<Option<ImportRow>> {
-        let found = sqlx::query_as(
+        let found = sql::query_as(
             "SELECT state, folder, bucket, prefix, part_bytes, client_token, arn, begun_at FROM lockstep.imports
              WHERE table_name = $1",
         )
@@ -86,7 +87,7 @@ impl Source {
     pub async fn begin_import(&self, table: &str, destination: &ImportDestination) -> Result<bool> {
         let doing = "beginning an import";
         let mut transaction = self.begin(doing).await?;
-        let closed = sqlx::query(
+        let closed = sql::query(
             "UPDATE lockstep.tables SET importing = true, relay_enabled_at = NULL, planned_at = NULL,
                  window_start = NULL, window_end = NULL
              WHERE name = $1 AND target_name IS NULL",
@@ -101,9 +102,9 @@ impl Source {
             "DELETE FROM lockstep.import_parts WHERE table_name = $1",
             "DELETE FROM lockstep.imports WHERE table_name = $1",
         ] {
-            sqlx::query(sql).bind(table).execute(&mut *transaction).await.doing(doing)?;
+            sql::query(sql).bind(table).execute(&mut *transaction).await.doing(doing)?;
         }
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.imports (table_name, state, folder, bucket, prefix, part_bytes)
              VALUES ($1, 'writing', $2, $3, $4, $5)",
         )
@@ -135,7 +136,7 @@ impl Source {
             "UPDATE lockstep.tables SET importing = false, planned_at = NULL, window_start = NULL,
                  window_end = NULL WHERE name = $1",
         ] {
-            sqlx::query(sql).bind(table).execute(&mut *transaction).await.doing(doing)?;
+            sql::query(sql).bind(table).execute(&mut *transaction).await.doing(doing)?;
         }
         transaction.commit().await.doing(doing)
     }
@@ -177,7 +178,7 @@ impl Source {
              SELECT table_name, $11, $12, $13 FROM moved",
             live = worker_is_live("w"),
         );
-        let noted = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let noted = sql::query(sqlx::AssertSqlSafe(sql))
             .bind(&held.table_name)
             .bind(held.range.number)
             .bind(watermark)
@@ -203,7 +204,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn import_parts(&self, table: &str) -> Result<Vec<PartRow>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT name, items, bytes FROM lockstep.import_parts WHERE table_name = $1 ORDER BY name",
         )
         .bind(table)
@@ -230,7 +231,7 @@ impl Source {
         token: Option<&str>,
         arn: Option<&str>,
     ) -> Result<()> {
-        let noted = sqlx::query(
+        let noted = sql::query(
             "UPDATE lockstep.imports SET client_token = $2, arn = $3,
                  state = CASE WHEN $2::text IS NULL THEN 'writing' ELSE 'importing' END,
                  asked_at = CASE WHEN $2 = client_token THEN asked_at ELSE pg_catalog.clock_timestamp() END
@@ -266,7 +267,7 @@ impl Source {
     ) -> Result<()> {
         let doing = "taking on the table that an import made";
         let mut transaction = self.begin(doing).await?;
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.tables SET target_name = $2, target_id = $3, importing = false WHERE name = $1",
         )
         .bind(table)
@@ -275,7 +276,7 @@ impl Source {
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
-        let taken = sqlx::query(
+        let taken = sql::query(
             "UPDATE lockstep.imports SET outcome = $3, state = CASE WHEN $2 THEN 'done' ELSE 'filling' END
              WHERE table_name = $1 AND state IN ('writing', 'importing') AND begun_at = $4
                  AND client_token IS NOT DISTINCT FROM $5",
@@ -285,7 +286,7 @@ impl Source {
         // Dropped, the transaction takes back what it changed before.
         require_one(taken.execute(&mut *transaction).await.doing(doing)?.rows_affected())?;
         if !whole {
-            sqlx::query(
+            sql::query(
                 "UPDATE lockstep.ranges SET watermark = NULL, done = false, worker = NULL, rows_read = 0,
                      rows_written = 0, rows_present = 0, dead_letters = 0, bytes_read = 0
                  WHERE table_name = $1",
@@ -310,12 +311,12 @@ impl Source {
              WHERE table_name = $1 AND {}",
             is_ahead("asked_at")
         );
-        sqlx::query(sqlx::AssertSqlSafe(begin_again))
+        sql::query(sqlx::AssertSqlSafe(begin_again))
             .bind(table)
             .execute(self.pool())
             .await
             .doing("asking since when an import may be under way")?;
-        let asked = sqlx::query_scalar(
+        let asked = sql::query_scalar(
             "SELECT asked_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2)
              FROM lockstep.imports WHERE table_name = $1 AND client_token IS NOT NULL",
         );
@@ -328,7 +329,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn end_filling(&self, table: &str) -> Result<()> {
-        sqlx::query("UPDATE lockstep.imports SET state = 'done' WHERE table_name = $1 AND state = 'filling'")
+        sql::query("UPDATE lockstep.imports SET state = 'done' WHERE table_name = $1 AND state = 'filling'")
             .bind(table)
             .execute(self.pool())
             .await

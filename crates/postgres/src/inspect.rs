@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use lockstep_core::{ColumnSpec, Doing, RESERVED_ATTRIBUTES, Result, Window};
 
 use super::window::window_sql;
+use crate::sql;
 use sqlx::Row as _;
 use sqlx::postgres::types::Oid;
 
@@ -271,7 +272,7 @@ impl Source {
 
     async fn dependents(&self, oid: Oid) -> Result<Vec<Dependent>> {
         let mut dependents = self.foreign_keys_to(oid.0).await?;
-        let others: Vec<(String, String)> = sqlx::query_as(
+        let others: Vec<(String, String)> = sql::query_as(
             "SELECT DISTINCT 'view' AS kind, v.oid::regclass::text AS name FROM pg_depend d
                JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass::oid
                JOIN pg_class v ON v.oid = r.ev_class
@@ -301,7 +302,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn foreign_keys_to(&self, oid: u32) -> Result<Vec<Dependent>> {
-        let found: Vec<(String, String, String)> = sqlx::query_as(
+        let found: Vec<(String, String, String)> = sql::query_as(
             "SELECT k.conrelid::regclass::text || '.' || k.conname, n.nspname::text, c.relname::text
              FROM pg_constraint k
              JOIN pg_class c ON c.oid = coalesce(pg_catalog.pg_partition_root(k.conrelid)::oid, k.conrelid)
@@ -339,7 +340,7 @@ impl Source {
             binding.relation.sql(),
             window_sql(window, binding, "WHERE")
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        sql::query_as(sqlx::AssertSqlSafe(sql))
             .fetch_all(self.pool())
             .await
             .doing("counting source rows by day")
@@ -356,9 +357,6 @@ impl Source {
             binding.relation.sql(),
             window_sql(window, binding, "WHERE")
         );
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_one(self.pool())
-            .await
-            .doing("counting source rows")
+        sql::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("counting source rows")
     }
 }

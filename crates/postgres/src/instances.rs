@@ -5,6 +5,7 @@
 //! own from after its flip.
 
 use crate::control_of_row;
+use crate::sql;
 
 use lockstep_core::{Control, Doing, Epoch, Error, InstanceRow, InstanceState, Registration, Result};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -23,7 +24,7 @@ const EXPIRED_KEPT: &str = "1 day";
 /// instance serves by the old phase while the next step begins.
 #[crate::boxed]
 pub async fn register(connection: &mut PgConnection, who: &Registration) -> Result<()> {
-    sqlx::query(
+    sql::query(
         "INSERT INTO lockstep.instances (id, name, host, pid, started_at, lease_ms)
          VALUES ($1, $2, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET host = excluded.host, epoch = NULL, state = 'live',
@@ -51,7 +52,7 @@ pub fn is_another_roles(error: &Error) -> bool {
 #[crate::boxed]
 pub async fn renew(connection: &mut PgConnection, id: i64, epoch: Option<Epoch>) -> Result<Option<Control>> {
     let doing = "renewing this instance's lease";
-    let renewed: Option<PgRow> = sqlx::query(
+    let renewed: Option<PgRow> = sql::query(
         "WITH renewed AS (
              UPDATE lockstep.instances SET epoch = $2, renewals = renewals + 1,
                  renewed_at = pg_catalog.clock_timestamp()
@@ -69,7 +70,7 @@ pub async fn renew(connection: &mut PgConnection, id: i64, epoch: Option<Epoch>)
 /// Forgets an instance that serves nothing any more.
 #[crate::boxed]
 pub async fn deregister(connection: &mut PgConnection, id: i64) -> Result<()> {
-    sqlx::query("DELETE FROM lockstep.instances WHERE id = $1")
+    sql::query("DELETE FROM lockstep.instances WHERE id = $1")
         .bind(id)
         .execute(connection)
         .await
@@ -89,7 +90,7 @@ impl Source {
         // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better
         // match. Each column by its name: a later version adds one, and a statement that was prepared before
         // fails. An application's role writes names, of any length, and times, of any year.
-        let found = sqlx::query(AssertSqlSafe(format!(
+        let found = sql::query(AssertSqlSafe(format!(
             "SELECT id, pg_catalog.left(name, 255) AS name, pg_catalog.left(host, 255) AS host,
                  pid, {started_at} AS started_at, epoch, lease_ms, renewals,
                  {renewed_at} AS renewed_at, state, lease_ms - (1000::float8 * extract(epoch
@@ -116,14 +117,14 @@ impl Source {
     pub async fn expire_instance(&self, seen: &InstanceRow) -> Result<bool> {
         let doing = "noting that a lease is over";
         let noted =
-            sqlx::query("UPDATE lockstep.instances SET state = 'expired' WHERE id = $1 AND renewals = $2")
+            sql::query("UPDATE lockstep.instances SET state = 'expired' WHERE id = $1 AND renewals = $2")
                 .bind(seen.id)
                 .bind(seen.renewals)
                 .execute(self.pool())
                 .await
                 .doing(doing)?;
         // Processes that were killed never come back for their rows.
-        sqlx::query(
+        sql::query(
             "DELETE FROM lockstep.instances WHERE state = 'expired'
                 AND renewed_at < pg_catalog.clock_timestamp() - $1::interval",
         )

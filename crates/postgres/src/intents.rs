@@ -22,8 +22,9 @@ use super::begin::begin_with;
 use super::binding::digest_sql;
 use super::sessions::Sessions;
 use super::timed::STATEMENT;
-use super::{BARRIER, Source, SourceTransaction};
+use super::{Source, SourceTransaction, barrier};
 use crate::control_of_row;
+use crate::sql;
 
 /// A transaction of the source, as `pg_current_xact_id()` numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +70,7 @@ const OWN: &str = "(owner IS NULL OR owner = current_user)";
 pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
     let mut transaction = begin_behind_barrier(&source.sessions, None, "").await?;
     let doing = "reading the phase";
-    let row = sqlx::query(
+    let row = sql::query(
         "SELECT phase, epoch, changed_at, pg_catalog.pg_current_xact_id()::text AS xid,
              pg_catalog.to_jsonb(c) ->> 'migration_id' AS migration_id
         FROM lockstep.control c",
@@ -126,7 +127,7 @@ pub fn id_of(row: &PgRow) -> Result<TransactionId> {
 /// The driver's, as of a transaction in which a statement has failed.
 #[crate::boxed]
 pub async fn id_under_way(transaction: &mut PgConnection) -> Result<Option<TransactionId>> {
-    let now: Option<String> = sqlx::query_scalar("SELECT pg_catalog.pg_current_xact_id_if_assigned()::text")
+    let now: Option<String> = sql::query_scalar("SELECT pg_catalog.pg_current_xact_id_if_assigned()::text")
         .fetch_one(transaction)
         .await
         .doing("looking whether a transaction is under way")?;
@@ -139,7 +140,7 @@ pub async fn id_under_way(transaction: &mut PgConnection) -> Result<Option<Trans
 /// The driver's.
 #[crate::boxed]
 pub async fn id_assigned(transaction: &mut PgConnection) -> Result<TransactionId> {
-    let id: String = sqlx::query_scalar("SELECT pg_catalog.pg_current_xact_id()::text")
+    let id: String = sql::query_scalar("SELECT pg_catalog.pg_current_xact_id()::text")
         .fetch_one(transaction)
         .await
         .doing("numbering a transaction")?;
@@ -154,7 +155,7 @@ pub async fn id_assigned(transaction: &mut PgConnection) -> Result<TransactionId
 #[crate::boxed]
 pub async fn is_under_way(transaction: &mut PgConnection, id: TransactionId) -> Result<bool> {
     // The path may be one that a statement has set.
-    let now: (Option<String>, Option<String>) = sqlx::query_as(
+    let now: (Option<String>, Option<String>) = sql::query_as(
         "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text,
              CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
                   THEN pg_catalog.set_config('synchronous_commit', 'on', true) END",
@@ -170,7 +171,7 @@ async fn begin_behind_barrier(
     lock_timeout: Option<Duration>,
     then: &str,
 ) -> Result<SourceTransaction> {
-    let (class, object) = BARRIER;
+    let (class, object) = barrier();
     let timeout = lock_timeout
         .map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis()))
         .unwrap_or_default();
@@ -206,7 +207,7 @@ async fn resolve_one(
          cured AS (DELETE FROM lockstep.dead_letters WHERE {same} AND version < $3)
          DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id() AND {OWN}"
     );
-    let resolve = sqlx::query(AssertSqlSafe(sql));
+    let resolve = sql::query(AssertSqlSafe(sql));
     resolve.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
 }
 
@@ -230,7 +231,7 @@ async fn resolve_many(
         of_mark = digest_sql("p.key"),
         of_letter = digest_sql("x.key"),
     );
-    sqlx::query(AssertSqlSafe(sql)).bind(&tables).bind(&keys).bind(&versions).execute(transaction).await
+    sql::query(AssertSqlSafe(sql)).bind(&tables).bind(&keys).bind(&versions).execute(transaction).await
 }
 
 impl Source {
@@ -251,7 +252,7 @@ impl Source {
             keys.iter().map(|(_, repair)| repair.map(|repair| repair.0)).collect();
         let doing = "recording an intent";
         let mut session = self.intents.take(STATEMENT).await.doing(doing)?;
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
              SELECT $1::text::xid8, t, k::jsonb, coalesce(r, pg_catalog.nextval('lockstep.version_seq'))
              FROM unnest($2::text[], $3::text[],
@@ -274,7 +275,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn open_writes_age(&self) -> Result<(i64, f64)> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT pg_catalog.count(*), greatest(0, coalesce(extract(epoch
                 FROM pg_catalog.clock_timestamp() - pg_catalog.min(made_at)), 0))::float8
                     FROM lockstep.intents",
@@ -300,7 +301,7 @@ impl Source {
 
     async fn drop_where(&self, ids: &[TransactionId], which: &str) -> Result<u64> {
         let sql = format!("DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[]) AND {which}");
-        let dropped = sqlx::query(AssertSqlSafe(sql))
+        let dropped = sql::query(AssertSqlSafe(sql))
             .bind(texts(ids))
             .execute(self.intents.pool())
             .await
@@ -333,7 +334,7 @@ impl Source {
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
         );
-        let marked = sqlx::query(AssertSqlSafe(sql))
+        let marked = sql::query(AssertSqlSafe(sql))
             .bind(texts(ids))
             .bind(owner)
             .execute(&mut *transaction)

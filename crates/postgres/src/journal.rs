@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::postgres::PgConnection;
 
 use super::Source;
+use crate::sql;
 
 /// Number of a journalled intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +74,7 @@ pub struct Entry {
 #[crate::boxed]
 pub async fn require_open(connection: &mut PgConnection, intent: IntentId) -> Result<()> {
     let doing = "looking whether the step is still ours";
-    let settled: Option<String> = sqlx::query_scalar("SELECT actor FROM lockstep.journal WHERE intent = $1")
+    let settled: Option<String> = sql::query_scalar("SELECT actor FROM lockstep.journal WHERE intent = $1")
         .bind(intent.0)
         .fetch_optional(connection)
         .await
@@ -119,7 +120,7 @@ impl Source {
     ) -> Result<()> {
         let doing = "recording an outcome";
         // Waits for a transaction that is about to record one.
-        let added: Option<i64> = sqlx::query_scalar(
+        let added: Option<i64> = sql::query_scalar(
             "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (intent) WHERE intent IS NOT NULL DO NOTHING RETURNING id",
         )
@@ -134,7 +135,7 @@ impl Source {
         if added.is_some() {
             return Ok(());
         }
-        let found: Entry = sqlx::query_as("SELECT * FROM lockstep.journal WHERE intent = $1")
+        let found: Entry = sql::query_as("SELECT * FROM lockstep.journal WHERE intent = $1")
             .persistent(false)
             .bind(intent.0)
             .fetch_one(self.pool())
@@ -164,7 +165,7 @@ impl Source {
     }
 
     async fn append(&self, actor: &str, kind: EntryKind, step: &str, detail: &Value) -> Result<i64> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, $2, $3, $4) RETURNING id",
         )
         .bind(actor)
@@ -182,7 +183,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn was_noted(&self, intent: IntentId, step: &str) -> Result<bool> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2
                 AND detail -> 'of' = pg_catalog.to_jsonb($1))",
         )
@@ -199,7 +200,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn noted_under(&self, idempotency_key: &str) -> Result<Option<Entry>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT * FROM lockstep.journal WHERE kind = 'note' AND detail ->> 'idempotency_key' = $1 ORDER BY id DESC LIMIT 1",
         )
         .persistent(false)
@@ -215,7 +216,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn newest_note(&self, step: &str) -> Result<Option<Entry>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT * FROM lockstep.journal WHERE kind = 'note' AND step = $1 ORDER BY id DESC LIMIT 1",
         )
         .persistent(false)
@@ -231,7 +232,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn done_since(&self, id: i64, step: &str) -> Result<i64> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT pg_catalog.count(*) FROM lockstep.journal WHERE id > $1 AND kind = 'done' AND step = $2",
         )
         .bind(id)
@@ -247,7 +248,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn open_intents(&self) -> Result<Vec<Entry>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT i.* FROM lockstep.journal i WHERE i.kind = 'intent'
              AND NOT EXISTS (SELECT 1 FROM lockstep.journal o WHERE o.intent = i.id) ORDER BY i.id",
         )
@@ -266,7 +267,7 @@ impl Source {
         if limit < 1 {
             return Err(Error::source(Kind::Invalid, "reading the journal", "the limit must be at least 1"));
         }
-        sqlx::query_as("SELECT * FROM lockstep.journal ORDER BY id DESC LIMIT $1")
+        sql::query_as("SELECT * FROM lockstep.journal ORDER BY id DESC LIMIT $1")
             .persistent(false)
             .bind(limit)
             .fetch_all(self.pool())

@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 
 use super::Source;
 use super::clock::is_ahead;
+use crate::sql;
 
 /// Begins it again, inside `transaction`. `lifetime` is how long a request that its sender has given up may
 /// still land.
@@ -21,7 +22,7 @@ use super::clock::is_ahead;
 /// The driver's.
 #[crate::boxed]
 pub async fn begin_late_requests(transaction: &mut PgConnection, lifetime: Duration) -> Result<()> {
-    sqlx::query("UPDATE lockstep.late_requests SET lifetime_s = $1, begun_at = pg_catalog.clock_timestamp()")
+    sql::query("UPDATE lockstep.late_requests SET lifetime_s = $1, begun_at = pg_catalog.clock_timestamp()")
         .bind(lifetime.as_secs_f64())
         .execute(transaction)
         .await
@@ -37,7 +38,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn late_requests(&self) -> Result<Option<(Duration, DateTime<Utc>)>> {
-        let found: Result<Option<(f64, DateTime<Utc>)>> = sqlx::query_as(
+        let found: Result<Option<(f64, DateTime<Utc>)>> = sql::query_as(
             "SELECT CASE WHEN l.begun_at = '-infinity' THEN 0
                  ELSE least(l.lifetime_s, l.lifetime_s
                      + extract(epoch FROM l.begun_at - least(c.now, $1))::float8) END, c.now
@@ -78,7 +79,7 @@ impl Source {
                 is_ahead("begun_at")
             ),
         ] {
-            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(self.pool()).await.doing(doing)?;
+            sql::query(sqlx::AssertSqlSafe(sql)).execute(self.pool()).await.doing(doing)?;
         }
         Ok(())
     }

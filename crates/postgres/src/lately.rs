@@ -6,6 +6,7 @@
 use lockstep_core::{Doing, Result};
 
 use super::Source;
+use crate::sql;
 
 /// Number of hours for which keys are noted at least.
 const NOTED_FOR_H: i32 = 1;
@@ -18,7 +19,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn note_deliveries(&self) -> Result<i64> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
                  noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
@@ -40,7 +41,7 @@ impl Source {
         number: i64,
         limit: i64,
     ) -> Result<Vec<Vec<Vec<String>>>> {
-        let found: Vec<(i64, Vec<String>)> = sqlx::query_as(
+        let found: Vec<(i64, Vec<String>)> = sql::query_as(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
             "SELECT asked.nth - 1, found.key
              FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (name, nth),

@@ -6,9 +6,11 @@ use lockstep_core::{Doing, Result};
 use sqlx::Connection;
 
 use super::Source;
-use super::barrier::{BARRIER, CoordinatorLock};
+use super::barrier::CoordinatorLock;
+use crate::sql;
 
-const LEADER: (i32, i32) = (BARRIER.0, 40);
+/// Number of the lock, among those in `barrier`.
+const LEADER: i32 = 40;
 
 /// After so long without a word from the leader PostgreSQL ends its session, and the lock with it. The leader
 /// asks every second.
@@ -31,11 +33,7 @@ impl Source {
                    FROM pg_catalog.pg_settings s
                    WHERE s.name IN ('idle_session_timeout', 'tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count')";
         let session = lock.session();
-        sqlx::query(sql)
-            .bind(SILENT_FOR.as_millis().to_string())
-            .execute(&mut *session)
-            .await
-            .doing(doing)?;
+        sql::query(sql).bind(SILENT_FOR.as_millis().to_string()).execute(&mut *session).await.doing(doing)?;
         session.ping().await.doing(doing)?;
         Ok(lock)
     }

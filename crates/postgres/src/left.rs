@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::binding::{TableBinding, digest_sql, quote_identifier};
 use super::intents::Mark;
+use crate::sql;
 
 /// State that this transaction left under a key: the row that has it, and the mark, read together (I14).
 pub struct Left {
@@ -82,7 +83,7 @@ async fn left_in(transaction: &mut PgConnection, tables: &[KeysOfTable<'_>]) -> 
     }
     let bindings: Vec<&TableBinding> = tables.iter().map(|(binding, _)| *binding).collect();
     let doing = "reading rows and versions of this transaction";
-    let found = sqlx::query(AssertSqlSafe(sql(&bindings)))
+    let found = sql::query(AssertSqlSafe(sql(&bindings)))
         .bind(&places)
         .bind(&of_tables)
         .bind(&keys)

@@ -9,12 +9,13 @@
 //! that has some), `url`, `timed` (how long it takes), `password`,
 //! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
 //! server does not answer), `path`, `plans` (statements of a
-//! table as it was), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections,
-//! transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
-//! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `recognise`
-//! and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning`, `counts` and `spend_cap` (phase
-//! and epoch, what is turned while everything runs, what was counted, and what it cost), `lead` (which daemon leads), `pending` and
-//! `page` (keys to be delivered, with their rows, of bounded size), `held_back` (marks that are gone and
+//! table as it was), `sql` (every statement on its way, and the name of our schema in it),
+//! `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections, transactions, locks),
+//! `grants` (the rights of each role), `schema` (Lockstep's own tables), `foreign_schemas` (whose they are),
+//! `foreign_code` (whose functions writes run), `capture`, `beside` (which migration has a table),
+//! `recognise` and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning`, `counts` and `spend_cap` (phase
+//! and epoch, what is turned while everything runs, what was counted, and what it cost), `lead` (which daemon leads),
+//! `pending` and `page` (keys to be delivered, with their rows, of bounded size), `held_back` (marks that are gone and
 //! still read), `relays` (which share each relay delivers), `statements` and `calls` (writing single rows),
 //! `lookup` (reading single keys), `standing` (how far the target is behind, asked by readers), `left` (what
 //! a transaction left under its keys), `intents` and `sweep` (strict writes under way, and what they left),
@@ -40,6 +41,7 @@ mod archive;
 mod away;
 mod barrier;
 mod begin;
+mod beside;
 mod binding;
 mod block_ranges;
 mod blocks;
@@ -121,6 +123,7 @@ mod settings;
 mod shape;
 mod some_rows;
 mod spend_cap;
+mod sql;
 mod standing;
 mod statements;
 mod strangers;
@@ -148,7 +151,7 @@ pub(crate) use async_recursion::async_recursion as boxed;
 pub use acknowledge::Acknowledged;
 pub use activity::Activity;
 pub use archive::Ending;
-pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
+pub use barrier::{CoordinatorLock, FeedLock, barrier, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub use binding::{list, quote_identifier};
@@ -164,7 +167,7 @@ pub use continuity::{KnownMarks, NewMark, SourceContinuity};
 pub use contract::{Adopted, Contract, layout_differences};
 pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
-pub use control::{PHASE_CHANNEL, TableState, flip_phase, flip_phase_at_least, read_control};
+pub use control::{TableState, flip_phase, flip_phase_at_least, phase_channel, read_control};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, read_settings, report};
 pub use dead_letters::DeadLetter;
@@ -208,6 +211,7 @@ pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
 pub use shape::{RowSecurity, Shape, column_types, column_types_of, columns_of, hides, is_moved, read_order};
 pub use spend_cap::{Cap, READ_UNITS, Spending, THROTTLED, WRITE_UNITS};
+pub use sql::{CONTROL_SCHEMA, archive_schema, control_schema, use_control_schema, wrong_control_schema};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use strangers::{ForeignHolder, Prepared};
@@ -245,6 +249,9 @@ pub struct SourceOptions {
     pub connect_timeout: Duration,
     /// `application_name`, so that a DBA sees who it is.
     pub application_name: String,
+    /// Schema of Lockstep's own tables, of which each migration of a database has one. A process has one:
+    /// see [`use_control_schema`].
+    pub control_schema: String,
 }
 
 impl std::fmt::Debug for SourceOptions {
@@ -254,6 +261,7 @@ impl std::fmt::Debug for SourceOptions {
             .field("connections_max", &self.connections_max)
             .field("connect_timeout", &self.connect_timeout)
             .field("application_name", &self.application_name)
+            .field("control_schema", &self.control_schema)
             .finish_non_exhaustive()
     }
 }
@@ -298,7 +306,7 @@ impl Source {
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn database(&self) -> Result<String> {
-        sqlx::query_scalar("SELECT pg_catalog.current_database()::text")
+        sql::query_scalar("SELECT pg_catalog.current_database()::text")
             .fetch_one(self.pool())
             .await
             .doing("asking for the database's name")
@@ -310,7 +318,7 @@ impl Source {
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn server_version(&self) -> Result<i32> {
-        let text: String = sqlx::query_scalar("SELECT pg_catalog.current_setting('server_version_num')")
+        let text: String = sql::query_scalar("SELECT pg_catalog.current_setting('server_version_num')")
             .fetch_one(self.pool())
             .await
             .doing("asking for the server version")?;

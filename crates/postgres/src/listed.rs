@@ -14,6 +14,7 @@ use super::Source;
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, text_digest_sql};
 use super::dead_letters::{DeadLetter, is_letter_sql, letters};
+use crate::sql;
 
 /// Longest wait for what sets rows aside to end.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,7 +76,7 @@ impl Source {
     ) -> Result<(Vec<DeadLetter>, OpenLetters)> {
         let mut transaction = self.begin(COUNTING).await?;
         let as_of_one = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        sqlx::query(as_of_one).execute(&mut *transaction).await.doing(COUNTING)?;
+        sql::query(as_of_one).execute(&mut *transaction).await.doing(COUNTING)?;
         let mut listed = Vec::new();
         for table in tables {
             listed.extend(letters(&mut transaction, table, limit).await?);
@@ -103,7 +104,7 @@ impl Source {
         // accepted in a state that was not listed. So nothing is set aside between the two.
         let lock = "LOCK TABLE lockstep.dead_letters, lockstep.reverse_again IN SHARE ROW EXCLUSIVE MODE";
         limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
-        sqlx::query(lock).execute(&mut *transaction).await.doing(doing)?;
+        sql::query(lock).execute(&mut *transaction).await.doing(doing)?;
         let sql = format!(
             "WITH open AS MATERIALIZED ({open}),
                   there AS (UPDATE lockstep.dead_letters SET acknowledged_at = pg_catalog.clock_timestamp(),
@@ -119,7 +120,7 @@ impl Source {
             open = open_sql(),
             is_letter = is_letter_sql(),
         );
-        let acknowledged = sqlx::query_scalar(AssertSqlSafe(sql))
+        let acknowledged = sql::query_scalar(AssertSqlSafe(sql))
             .bind(tables)
             .bind(actor)
             .bind(mark)
@@ -135,6 +136,6 @@ const COUNTING: &str = "counting dead letters";
 
 async fn open_letters(connection: &mut PgConnection, tables: &[&str]) -> Result<OpenLetters> {
     let (count, mark) =
-        sqlx::query_as(AssertSqlSafe(open_sql())).bind(tables).fetch_one(connection).await.doing(COUNTING)?;
+        sql::query_as(AssertSqlSafe(open_sql())).bind(tables).fetch_one(connection).await.doing(COUNTING)?;
     Ok(OpenLetters { count, mark })
 }

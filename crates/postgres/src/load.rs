@@ -3,6 +3,7 @@
 use lockstep_core::{Doing, Result};
 
 use super::Source;
+use crate::sql;
 
 /// Load of the source now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, sqlx_macros::FromRow)]
@@ -27,7 +28,7 @@ impl Source {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn load(&self) -> Result<Load> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
                      WHERE state = 'active' AND backend_type = 'client backend' AND application_name NOT LIKE 'lockstep%')
                      AS active_sessions,

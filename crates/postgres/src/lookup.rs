@@ -8,6 +8,7 @@ use sqlx::{Arguments as _, AssertSqlSafe};
 use super::binding::{digest_sql, list, quote_identifier, quote_literal};
 use super::{KeyBound, Source, TableBinding};
 use crate::fault::of_sqlx;
+use crate::sql;
 
 /// State of one key in the source at one moment.
 pub struct KeyState {
@@ -169,7 +170,7 @@ impl Source {
             binding.relation.sql(),
             binding.key_sql("s"),
         );
-        let asked = sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ASKED_FOR);
+        let asked = sql::query_as(AssertSqlSafe(sql)).persistent(false).bind(ASKED_FOR);
         let rows: Vec<(String, bool)> = asked.fetch_all(self.pool()).await.doing(&doing)?;
         // Some may be of values that no key can have, as a time that is infinite.
         let reads =
@@ -217,7 +218,7 @@ impl Source {
         arguments.add(binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, binding, keys.iter().enumerate().filter(|(_, key)| is_sayable(key)))?;
         let found =
-            sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
+            sql::query_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
         Ok(KeyState::of_each(found))
     }
 
@@ -258,7 +259,7 @@ impl Source {
             digest = digest_sql(&binding.key_sql("s")),
             primary_key = binding.primary_key_sql("s"),
         );
-        let found = sqlx::query(AssertSqlSafe(sql))
+        let found = sql::query(AssertSqlSafe(sql))
             .persistent(false)
             .bind(binding.name())
             .fetch_optional(self.pool())
@@ -267,7 +268,7 @@ impl Source {
         match found {
             // What the row holds may be what does not read, so the key is asked for by itself.
             Err(error) if is_no_value(&error) => {
-                let asked = sqlx::query(AssertSqlSafe(format!("SELECT {literals}"))).persistent(false);
+                let asked = sql::query(AssertSqlSafe(format!("SELECT {literals}"))).persistent(false);
                 match asked.execute(self.pool()).await.doing(doing) {
                     Err(of_key) if is_no_value(&of_key) => Ok(None),
                     Err(other) => Err(other),
@@ -318,7 +319,7 @@ impl Source {
             binding.relation.sql(),
             binding.primary_key_sql("s"),
         );
-        let mut asked = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql));
+        let mut asked = sql::query_scalar::<String>(AssertSqlSafe(sql));
         for text in primary_key {
             asked = asked.bind(text);
         }
@@ -348,7 +349,7 @@ impl Source {
             digest_sql(&binding.key_sql("s")),
             binding.primary_key_sql("s"),
         );
-        sqlx::query_scalar(AssertSqlSafe(sql))
+        sql::query_scalar(AssertSqlSafe(sql))
             .bind(binding.name())
             .fetch_one(self.pool())
             .await

@@ -6,6 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::binding::digest_sql;
 use super::{PendingBatch, RefusedPut, Source, TableBinding};
+use crate::sql;
 
 impl Source {
     /// Reads, for refused puts, the marks that stand as they were read and whose row has no other writer that
@@ -52,7 +53,7 @@ impl Source {
         );
         let sql = super::page::page_sql(binding, &which, "ASC");
         let doing = format!("reading marks of {} again", binding.name());
-        let found = sqlx::query(AssertSqlSafe(sql))
+        let found = sql::query(AssertSqlSafe(sql))
             .bind(binding.name())
             .bind(&keys)
             .bind(keys.len() as i64)

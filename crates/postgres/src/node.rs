@@ -14,6 +14,7 @@ use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::PgConnection;
 
 use crate::fault::read_only_refusals;
+use crate::sql;
 
 /// Idle time after which a firewall or a restart may have cut a connection.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ pub(super) async fn require_writer(connection: &mut PgConnection, told: &Told) -
 
 async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     // In recovery it is on, whatever the settings say.
-    sqlx::query_scalar(
+    sql::query_scalar(
         "SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'off'",
     )
     .fetch_one(connection)

@@ -7,6 +7,7 @@
 use lockstep_core::{Doing, Kind, Result};
 
 use super::Source;
+use crate::sql;
 
 /// Number of days for which it is known that a comparison has begun: longer than any gate takes its verdict.
 const KNOWN_DAYS: i32 = 30;
@@ -22,7 +23,7 @@ impl Source {
         if !self.has_numbers().await? {
             return Ok(None);
         }
-        let drawn = sqlx::query_scalar(
+        let drawn = sql::query_scalar(
             "WITH known AS (
                  DELETE FROM lockstep.begun_comparisons
                  WHERE at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => $1))
@@ -50,7 +51,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn have_begun(&self, numbers: &[i64]) -> Result<bool> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT NOT EXISTS (
                  SELECT FROM pg_catalog.unnest($1::bigint[]) AS drawn (number)
                  WHERE NOT EXISTS (SELECT FROM lockstep.begun_comparisons b WHERE b.number = drawn.number))",
@@ -63,7 +64,7 @@ impl Source {
 
     /// Tells whether a number can be drawn. A standby can be compared with, and draws nothing.
     async fn has_numbers(&self) -> Result<bool> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT pg_catalog.to_regclass('lockstep.begun_comparisons') IS NOT NULL
                  AND NOT pg_catalog.pg_is_in_recovery()",
         )

@@ -11,6 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use lockstep_core::Advice::Doctor;
 use lockstep_core::{Error, Kind, Result};
 
+use crate::sql;
+
 use super::Source;
 
 /// Identity of the migration of a [`Source`], as far as it was heard; every clone has the same.
@@ -42,9 +44,10 @@ impl OwnMigration {
             return Ok(());
         }
         let message = format!(
-            "schema lockstep is by now that of another migration (id {found}), and this process is of {own}, \
+            "schema {} is by now that of another migration (id {found}), and this process is of {own}, \
              which was completed or taken out while it did not look: nothing of the other one is read or \
-             changed. See {Doctor}"
+             changed. See {Doctor}",
+            sql::control_schema()
         );
         Err(Error::source(kind, doing, message))
     }

@@ -15,12 +15,13 @@
 //! dropped before anything has recorded that it was there. 4. Its items stay, and nothing shows it.
 
 use lockstep_core::{Doing, Kind, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::binding::quote_identifier;
 use super::trigger_names::truncate_trigger_name;
 use super::{Source, TableBinding};
+use crate::sql::{self, Run as _};
 
 /// Begins a line about a partition in a fingerprint.
 pub(super) const PARTITION: &str = "\nlockstep partition: ";
@@ -168,7 +169,7 @@ pub(super) fn lines_sql(relation: &str) -> String {
 
 /// Returns the partitions of a relation as they are now.
 pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Vec<Leaf>> {
-    let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(lines_sql("$1")))
+    let found: Option<String> = sql::query_scalar(AssertSqlSafe(lines_sql("$1")))
         .bind(binding.relation.sql())
         .fetch_optional(connection)
         .await
@@ -218,7 +219,7 @@ pub(super) async fn guard(connection: &mut PgConnection, binding: &TableBinding,
 
 /// Returns the name of a partition, as SQL takes it; `None` where it is gone.
 pub(super) async fn relation(connection: &mut PgConnection, leaf: &Leaf) -> Result<Option<String>> {
-    sqlx::query_scalar(
+    sql::query_scalar(
         "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::text::oid AND c.relkind = 'r'",
     )
@@ -236,7 +237,7 @@ pub(super) async fn let_the_owner_make_some(
     function: &str,
 ) -> Result<()> {
     let doing = "letting the owner of a table make partitions";
-    let owner: Option<String> = sqlx::query_scalar(
+    let owner: Option<String> = sql::query_scalar(
         "SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)) FROM pg_class c
          WHERE c.oid = pg_catalog.to_regclass($1)::oid AND c.relkind = 'p'
              AND c.relowner <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user)",
@@ -262,7 +263,7 @@ pub(super) async fn guard_what_is_free(
         let mut transaction = source.begin(doing).await?;
         let Some(relation) = relation(&mut transaction, leaf).await? else { continue };
         let lock = format!("LOCK TABLE ONLY {relation} IN SHARE ROW EXCLUSIVE MODE NOWAIT");
-        match sqlx::query(AssertSqlSafe(lock)).persistent(false).execute(&mut *transaction).await.doing(doing)
+        match sql::query(AssertSqlSafe(lock)).persistent(false).execute(&mut *transaction).await.doing(doing)
         {
             // Of another role: a guard is a help, and without it the file tells.
             Err(error) if matches!(error.kind, Kind::Busy | Kind::Denied) => continue,

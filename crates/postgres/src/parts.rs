@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Source;
 use super::begin::{SourceTransaction, begin_with};
 use super::journal::{EntryKind, IntentId, require_open};
+use crate::sql;
 
 /// Begins a transaction that holds the row of a step's intent, in one message: most parts are noted while
 /// writes are paused. A coordinator that notes a part and one that settles wait for each other here; what was
@@ -37,7 +38,7 @@ impl Source {
     pub async fn journal_part(&self, actor: &str, step: &str, of: IntentId) -> Result<()> {
         let doing = "noting a part of a step";
         let mut transaction = begin_holding(self, of, doing).await?;
-        let noted = sqlx::query(
+        let noted = sql::query(
             "INSERT INTO lockstep.journal (actor, kind, step, detail) SELECT $1, $2, $3, $4
              WHERE NOT EXISTS (SELECT FROM lockstep.journal WHERE intent = $5)",
         )
@@ -61,7 +62,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn parts_noted(&self, of: IntentId) -> Result<i64> {
-        sqlx::query_scalar(COUNT).bind(of.0).fetch_one(self.pool()).await.doing("counting parts of a step")
+        sql::query_scalar(COUNT).bind(of.0).fetch_one(self.pool()).await.doing("counting parts of a step")
     }
 
     /// Records that a step was undone, if no more than `seen` parts of it are noted; says whether. Where one
@@ -84,11 +85,11 @@ impl Source {
         let doing = "recording that a step was undone";
         let mut transaction = begin_holding(self, of, doing).await?;
         let noted: i64 =
-            sqlx::query_scalar(COUNT).bind(of.0).fetch_one(&mut *transaction).await.doing(doing)?;
+            sql::query_scalar(COUNT).bind(of.0).fetch_one(&mut *transaction).await.doing(doing)?;
         if noted > seen {
             return Ok(false);
         }
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (intent) WHERE intent IS NOT NULL DO NOTHING",
         )

@@ -10,8 +10,8 @@
 //! schema comes before all others in it: 1. A role's path is `public, pg_catalog`. 2. Another role makes an
 //! operator `=` of two bigints in `public`. 3. Every comparison of ours is that operator.
 
+use crate::sql::Run as _;
 use lockstep_core::{Doing, Result};
-use sqlx::Executor as _;
 use sqlx::postgres::PgConnection;
 
 /// Path in which a session looks for names.

@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 use super::binding::digest_sql;
 use super::page::{KeyDigest, PendingBatch, page_sql};
 use super::{RelayShare, Source, TableBinding};
+use crate::sql;
 
 /// Lag of the target for one table. Always visible (R12).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -137,7 +138,7 @@ impl Source {
         let (which, order_sql) = wanted.sql();
         let sql = page_sql(binding, &which, order_sql);
         let doing = format!("reading pending keys of {}", binding.name());
-        let found = sqlx::query(AssertSqlSafe(sql))
+        let found = sql::query(AssertSqlSafe(sql))
             .bind(binding.name())
             .bind(wanted.after.map(|after| after.0.as_slice()))
             .bind(wanted.limit)
@@ -156,7 +157,7 @@ impl Source {
              ORDER BY {of_mark} {order_sql} LIMIT $3",
             of_mark = digest_sql("key"),
         );
-        sqlx::query_as(AssertSqlSafe(sql))
+        sql::query_as(AssertSqlSafe(sql))
             .bind(binding.name())
             .bind(wanted.after.map(|after| after.0.as_slice()))
             .bind(wanted.limit)
@@ -227,7 +228,7 @@ impl Source {
             of_mark = digest_sql("p.key"),
             of_letter = digest_sql("x.key"),
         );
-        let gone = sqlx::query_as(AssertSqlSafe(sql)).bind(table).bind(&keys).bind(&versions).bind(read_at);
+        let gone = sql::query_as(AssertSqlSafe(sql)).bind(table).bind(&keys).bind(&versions).bind(read_at);
         let gone = match share {
             Some(share) => gone.bind(share.relay),
             None => gone,
@@ -243,7 +244,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn count_relayed(&self, table: &str, delivered: u64) -> Result<()> {
-        sqlx::query("UPDATE lockstep.tables SET relayed = relayed + $2 WHERE name = $1")
+        sql::query("UPDATE lockstep.tables SET relayed = relayed + $2 WHERE name = $1")
             .bind(table)
             .bind(delivered as i64)
             .execute(self.pool())
@@ -259,7 +260,7 @@ impl Source {
     #[crate::boxed]
     pub async fn lag(&self, table: &str) -> Result<Lag> {
         let (keys, oldest_s): (i64, f64) =
-            sqlx::query_as(LAG).bind(table).fetch_one(self.pool()).await.doing("measuring the lag")?;
+            sql::query_as(LAG).bind(table).fetch_one(self.pool()).await.doing("measuring the lag")?;
         Ok(Lag { keys, oldest_s: oldest_s.max(0.0) })
     }
 
@@ -278,7 +279,7 @@ impl Source {
             digest_sql("p.key"),
             digest_sql("i.key"),
         );
-        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        let found: Vec<String> = sql::query_scalar(AssertSqlSafe(sql))
             .bind(table)
             .bind(&keys)
             .fetch_all(self.pool())

@@ -5,6 +5,7 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 use super::counts::TRUSTED;
+use crate::sql;
 
 /// The names under which a backfill counts what it moved: rows it put, and write units.
 pub const INITIAL_LOAD_ROWS: &str = "spent.history_rows";
@@ -68,7 +69,7 @@ impl Source {
                  coalesce(pg_catalog.sum(count) FILTER (WHERE name = $7), 0)::bigint
              FROM lockstep.counts WHERE table_name = $1 AND {TRUSTED} ON CONFLICT (table_name) DO NOTHING"
         );
-        sqlx::query(sqlx::AssertSqlSafe(sql))
+        sql::query(sqlx::AssertSqlSafe(sql))
             .bind(table)
             .bind(plan.rows)
             .bind(plan.write_units)
@@ -91,7 +92,7 @@ impl Source {
     /// Repeat it.
     #[crate::boxed]
     pub async fn note_load_ended(&self, tables: &[&str]) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.planned SET ended_at = pg_catalog.clock_timestamp()
              WHERE table_name = ANY ($1::text[]) AND ended_at IS NULL",
         )
@@ -111,7 +112,7 @@ impl Source {
     /// Repeat it.
     #[crate::boxed]
     pub async fn forget_planned(&self, table: &str) -> Result<()> {
-        sqlx::query("DELETE FROM lockstep.planned WHERE table_name = $1")
+        sql::query("DELETE FROM lockstep.planned WHERE table_name = $1")
             .bind(table)
             .execute(self.pool())
             .await
@@ -137,7 +138,7 @@ impl Source {
                  FROM lockstep.counts WHERE table_name = p.table_name AND {TRUSTED}) AS c
              ORDER BY p.table_name"
         );
-        let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(INITIAL_LOAD_ROWS).bind(INITIAL_LOAD_UNITS);
+        let read = sql::query_as(sqlx::AssertSqlSafe(sql)).bind(INITIAL_LOAD_ROWS).bind(INITIAL_LOAD_UNITS);
         match read.fetch_all(self.pool()).await.doing("reading what the initial load was planned to take") {
             // A schema of before has none.
             Err(error) if error.is_missing_table() => Ok(Vec::new()),

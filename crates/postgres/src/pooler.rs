@@ -6,10 +6,11 @@
 //! pooler in session mode drops the settings of the start, row_security among them. Writes of applications
 //! through a pooler are captured all the same: the trigger needs no session.
 
+use crate::sql::{self, Run as _};
 use lockstep_core::Advice::SourceUrl;
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{Connection as _, Executor as _, Row as _};
+use sqlx::{Connection as _, Row as _};
 
 fn next() -> String {
     format!(
@@ -78,5 +79,5 @@ async fn shares_sessions(
 }
 
 async fn text(connection: &mut PgConnection, sql: &'static str) -> std::result::Result<String, sqlx::Error> {
-    sqlx::raw_sql(sql).fetch_one(connection).await?.try_get(0)
+    sql::raw_sql(sql).fetch_one(connection).await?.try_get(0)
 }

@@ -10,13 +10,14 @@
 use std::time::Duration;
 
 use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, list, quote_identifier};
 use super::trigger_names::function_name;
 use super::{CaptureState, Source, TableBinding};
+use crate::sql::{self, Run as _};
 
 /// Longest wait for a lock: for a step that is closing the barrier, or another probe.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -105,7 +106,7 @@ async fn mark(transaction: &mut PgConnection, binding: &TableBinding, doing: &st
         digest_sql("p.key"),
         digest_sql(&binding.key_sql("s")),
     );
-    sqlx::query_scalar(AssertSqlSafe(sql))
+    sql::query_scalar(AssertSqlSafe(sql))
         .persistent(false)
         .bind(binding.name())
         .fetch_optional(transaction)

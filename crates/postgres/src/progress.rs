@@ -5,6 +5,7 @@ use lockstep_core::{Doing, Result, Window};
 use super::clock::worker_is_live;
 use super::range_plan::{RangePlan, add_ranges, hold_plan};
 use super::{KeyBound, Source};
+use crate::sql;
 
 /// One range as it is stored.
 #[derive(Clone, Debug, sqlx_macros::FromRow)]
@@ -94,7 +95,7 @@ impl Source {
              FROM lockstep.tables WHERE name = ANY ($1) AND planned_at IS NOT NULL",
             live = worker_is_live("w"),
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        sql::query_as(sqlx::AssertSqlSafe(sql))
             .bind(tables)
             .bind(window.start)
             .bind(window.end)
@@ -111,7 +112,7 @@ impl Source {
     pub async fn plan_ranges(&self, table: &str, window: &Window, plan: &RangePlan) -> Result<()> {
         let doing = "storing the plan of a backfill";
         let mut transaction = self.begin(doing).await?;
-        let planned = sqlx::query(
+        let planned = sql::query(
             "UPDATE lockstep.tables SET planned_at = pg_catalog.clock_timestamp(), window_start = $2,
                 window_end = $3
              WHERE name = $1 AND planned_at IS NULL",
@@ -138,17 +139,17 @@ impl Source {
         let doing = "forgetting the plan of a backfill";
         let mut transaction = self.begin(doing).await?;
         hold_plan(&mut transaction, table, doing).await?;
-        sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
+        sql::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
             .bind(table)
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        sqlx::query("DELETE FROM lockstep.import_parts WHERE table_name = $1")
+        sql::query("DELETE FROM lockstep.import_parts WHERE table_name = $1")
             .bind(table)
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        sqlx::query("UPDATE lockstep.tables SET planned_at = NULL, window_start = NULL, window_end = NULL WHERE name = $1")
+        sql::query("UPDATE lockstep.tables SET planned_at = NULL, window_start = NULL, window_end = NULL WHERE name = $1")
             .bind(table)
             .execute(&mut *transaction)
             .await
@@ -162,7 +163,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn ranges(&self, table: &str) -> Result<Vec<RangeRow>> {
-        sqlx::query_as("SELECT * FROM lockstep.ranges WHERE table_name = $1 ORDER BY number")
+        sql::query_as("SELECT * FROM lockstep.ranges WHERE table_name = $1 ORDER BY number")
             .persistent(false)
             .bind(table)
             .fetch_all(self.pool())

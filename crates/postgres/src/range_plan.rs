@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Result};
 
 use super::KeyBound;
 use super::begin::SourceTransaction;
+use crate::sql;
 
 /// Way in which a table is cut.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub enum RangePlan {
 /// plan, and removes the ranges that it sees. 3. The new half is not among them: its number is taken, its
 /// file is gone, and no plan that has a range of that number can be stored.
 pub(super) async fn hold_plan(transaction: &mut SourceTransaction, table: &str, doing: &str) -> Result<()> {
-    sqlx::query("SELECT FROM lockstep.tables WHERE name = $1 FOR UPDATE")
+    sql::query("SELECT FROM lockstep.tables WHERE name = $1 FOR UPDATE")
         .bind(table)
         .execute(&mut **transaction)
         .await
@@ -42,7 +43,7 @@ pub(super) async fn add_ranges(
     plan: &RangePlan,
     doing: &str,
 ) -> Result<()> {
-    sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
+    sql::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
         .bind(table)
         .execute(&mut **transaction)
         .await
@@ -50,7 +51,7 @@ pub(super) async fn add_ranges(
     match plan {
         RangePlan::Keys(ranges) => {
             for (number, (lower, upper)) in ranges.iter().enumerate() {
-                sqlx::query(
+                sql::query(
                     "INSERT INTO lockstep.ranges (table_name, number, lower, upper) VALUES ($1, $2, $3, $4)",
                 )
                 .bind(table)
@@ -64,7 +65,7 @@ pub(super) async fn add_ranges(
         }
         RangePlan::Blocks { file, ranges } => {
             let (from, until): (Vec<i64>, Vec<i64>) = ranges.iter().copied().unzip();
-            sqlx::query(
+            sql::query(
                 "INSERT INTO lockstep.ranges (table_name, number, lower, upper, until_block, file)
                  SELECT $1, r.number - 1, ARRAY[r.from_block::text], '{}', r.until_block, $2
                  FROM ROWS FROM (pg_catalog.unnest($3::bigint[]), pg_catalog.unnest($4::bigint[]))

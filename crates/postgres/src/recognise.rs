@@ -20,6 +20,7 @@ use super::partitions::{self, Leaf};
 use super::shape::leaves_of;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{Source, TableBinding};
+use crate::sql;
 
 const DOING: &str = "reading the state of capture";
 
@@ -88,7 +89,7 @@ pub(super) struct Triggers {
 
 impl Triggers {
     pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        let (touched, installation, right) = sqlx::query_as(TRIGGERS)
+        let (touched, installation, right) = sql::query_as(TRIGGERS)
             .bind(binding.relation.sql())
             .bind(trigger_name(binding))
             .bind(truncate_trigger_name(binding))
@@ -150,7 +151,7 @@ impl CaptureState {
     #[crate::boxed]
     pub async fn read_all(connection: &mut PgConnection, tables: &[TableBinding]) -> Result<Vec<Self>> {
         let of_all = |text: fn(&TableBinding) -> String| tables.iter().map(text).collect::<Vec<String>>();
-        let found: Vec<Found> = sqlx::query_as(ALL.as_str())
+        let found: Vec<Found> = sql::query_as(ALL.as_str())
             .bind(of_all(|binding| binding.name().to_owned()))
             .bind(of_all(|binding| binding.relation.sql()))
             .bind(of_all(trigger_name))
@@ -199,7 +200,7 @@ impl Source {
             return Ok(());
         }
         let mark = Triggers::read(&mut connection, binding).await?.mark();
-        sqlx::query("UPDATE lockstep.tables SET capture_mark = $2 WHERE name = $1 AND capture_mark <> $2")
+        sql::query("UPDATE lockstep.tables SET capture_mark = $2 WHERE name = $1 AND capture_mark <> $2")
             .bind(binding.name())
             .bind(mark)
             .execute(&mut *connection)

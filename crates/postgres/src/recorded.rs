@@ -8,6 +8,7 @@ use super::partitions::{Leaf, NONE, guard_what_is_free};
 use super::reverse::lose;
 use super::shape::{is_moved, leaves_of, with_leaves};
 use super::{Shape, Source, TableBinding};
+use crate::sql;
 
 /// Tells whether the record says all that there is to say of a captured relation: it is the one that was
 /// captured, and neither a file nor a partition is to be recorded.
@@ -125,7 +126,7 @@ impl Source {
         let doing = "recording the shape of a table";
         let mut transaction = self.begin(doing).await?;
         let is_moved = is_moved(&captured, &recorded);
-        let done = sqlx::query(
+        let done = sql::query(
             "UPDATE lockstep.tables SET fingerprint = $3,
                  captured_at = CASE WHEN $4 THEN pg_catalog.clock_timestamp() ELSE captured_at END
              WHERE name = $1 AND fingerprint = $2",
@@ -191,7 +192,7 @@ impl Source {
         leaves.extend(stay.into_iter().map(|known| known.followed(&there)));
         guard_what_is_free(self, binding, &mut leaves).await?;
         let mut transaction = self.begin(&doing).await?;
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.tables SET fingerprint = $2, captured_at = pg_catalog.clock_timestamp()
             WHERE name = $1",
         )

@@ -3,6 +3,7 @@
 use lockstep_core::{Doing, Reference, Result, Window};
 
 use super::window::window_sql;
+use crate::sql;
 use sqlx::AssertSqlSafe;
 
 use super::binding::{Relation, quote_identifier};
@@ -49,7 +50,7 @@ impl Source {
     /// Returns the table that a reference leads to: that of the foreign key, if there is one; else the one of
     /// that name beside this table.
     async fn referred(&self, binding: &TableBinding, reference: &Reference) -> Result<Option<To>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT n.nspname::text AS schema, c.relname::text AS name, r.rolname::text AS owner
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              JOIN pg_roles r ON r.oid = c.relowner
@@ -100,7 +101,7 @@ impl Source {
         if let Some(code) = code_of_reads(&mut transaction, &to, binding).await?.into_iter().next() {
             return unchecked(format!("{whose}, and reading it could run code of another role: {code}"));
         }
-        let columns: Option<Columns> = sqlx::query_as(AssertSqlSafe(format!(
+        let columns: Option<Columns> = sql::query_as(AssertSqlSafe(format!(
             "SELECT t.attname IS NOT NULL AS is_there, coalesce({}, false) AS are_alike
              FROM pg_attribute f CROSS JOIN LATERAL (SELECT b.oid FROM pg_attribute a
                  CROSS JOIN LATERAL ({UNDER_DOMAINS}) AS b
@@ -140,7 +141,7 @@ impl Source {
             window = window_sql(window, binding, "AND"),
         );
         let (rows, keys): (i64, Vec<String>) =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut *transaction).await.doing(doing)?;
+            sql::query_as(AssertSqlSafe(sql)).fetch_one(&mut *transaction).await.doing(doing)?;
         transaction.rollback().await.doing(doing)?;
         Ok(Referred::Looked(Dangling { rows: rows.unsigned_abs(), keys }))
     }

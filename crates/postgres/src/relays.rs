@@ -15,6 +15,7 @@ use lockstep_core::{Doing, Kind, Result};
 use serde::Serialize;
 
 use super::{Source, SourceTransaction};
+use crate::sql;
 
 /// Number of parts that digests are divided into.
 const PARTS: i32 = 1 << 16;
@@ -118,7 +119,7 @@ impl Source {
     pub async fn join_relays(&self, who: &JoiningRelay<'_>) -> Result<Option<RelayShare>> {
         let joined = async {
             let mut transaction = self.begin_dealing().await?;
-            sqlx::query(
+            sql::query(
                 "INSERT INTO lockstep.relays (id, name, host, pid, lease, lease_until)
                  VALUES ($1, $2, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), $3,
                      $4::float8 * interval '1 second',
@@ -147,7 +148,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn renew_relay(&self, id: i64, lease: Duration) -> Result<Option<RelayShare>> {
-        let renewed: Option<(bool, i64, i32, i32)> = sqlx::query_as(sqlx::AssertSqlSafe(renewing_sql()))
+        let renewed: Option<(bool, i64, i32, i32)> = sql::query_as(sqlx::AssertSqlSafe(renewing_sql()))
             .bind(id)
             .bind(lease.as_secs_f64())
             .fetch_optional(self.pool())
@@ -167,7 +168,7 @@ impl Source {
     #[crate::boxed]
     pub async fn leave_relays(&self, id: i64) -> Result<()> {
         let mut transaction = self.begin_dealing().await?;
-        sqlx::query("DELETE FROM lockstep.relays WHERE id = $1")
+        sql::query("DELETE FROM lockstep.relays WHERE id = $1")
             .bind(id)
             .execute(&mut *transaction)
             .await
@@ -182,7 +183,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn relays(&self) -> Result<Vec<RelayRow>> {
-        let found = sqlx::query_as(
+        let found = sql::query_as(
             "SELECT id, name, host, pid, started_at,
                  (1000::float8 * extract(epoch FROM lease_until -
                      pg_catalog.clock_timestamp())::float8)::bigint AS lease_left_ms,
@@ -203,7 +204,7 @@ impl Source {
     /// Begins to deal keys out, one relay at a time: two that deal at once would give some keys to none.
     async fn begin_dealing(&self) -> Result<SourceTransaction> {
         let mut transaction = self.begin(JOINING).await?;
-        sqlx::query("LOCK TABLE lockstep.relays IN SHARE ROW EXCLUSIVE MODE")
+        sql::query("LOCK TABLE lockstep.relays IN SHARE ROW EXCLUSIVE MODE")
             .execute(&mut *transaction)
             .await
             .doing(JOINING)?;
@@ -235,8 +236,8 @@ fn live_sql(row: &str) -> String {
 /// Takes out those whose lease is over, and gives the whole set to those that are left, in equal parts.
 async fn deal(mut transaction: SourceTransaction, id: i64) -> Result<Option<RelayShare>> {
     let over = format!("DELETE FROM lockstep.relays AS o WHERE o.id <> $1 AND NOT {}", live_sql("o"));
-    sqlx::query(sqlx::AssertSqlSafe(over)).bind(id).execute(&mut *transaction).await.doing(JOINING)?;
-    sqlx::query(
+    sql::query(sqlx::AssertSqlSafe(over)).bind(id).execute(&mut *transaction).await.doing(JOINING)?;
+    sql::query(
         "WITH ordered AS (
              SELECT id, pg_catalog.row_number() OVER (ORDER BY started_at, id) AS place,
                  pg_catalog.count(*) OVER () AS relays
@@ -252,7 +253,7 @@ async fn deal(mut transaction: SourceTransaction, id: i64) -> Result<Option<Rela
     .execute(&mut *transaction)
     .await
     .doing(JOINING)?;
-    let share = sqlx::query_as("SELECT id AS relay, token, lower, upper FROM lockstep.relays WHERE id = $1")
+    let share = sql::query_as("SELECT id AS relay, token, lower, upper FROM lockstep.relays WHERE id = $1")
         .bind(id)
         .fetch_optional(&mut *transaction)
         .await

@@ -6,6 +6,7 @@
 //! phase and the tables of the second. So the names of those that are complete stand beside the identity
 //! (`lockstep.control.completed`), and a process that finds its own there takes nothing else from the schema.
 
+use crate::sql;
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Epoch, Result};
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ impl Whose {
 pub async fn read_whose(connection: &mut PgConnection) -> Result<Whose> {
     // Asked before it is known whose schema `lockstep` is: what a view or a policy calls would run with our
     // rights, so nothing but plain columns of a plain table are read.
-    let (has_id, has_completed): (bool, bool) = sqlx::query_as(
+    let (has_id, has_completed): (bool, bool) = sql::query_as(
         "SELECT coalesce(pg_catalog.bool_or(a.attname = 'migration_id'
                     AND a.atttypid = 'pg_catalog.text'::pg_catalog.regtype), false),
                 coalesce(pg_catalog.bool_or(a.attname = 'completed'
@@ -143,7 +144,7 @@ pub async fn read_whose(connection: &mut PgConnection) -> Result<Whose> {
     let completed = if has_completed { "completed" } else { "'[]'::jsonb" };
     let sql = format!("SELECT {id}, {completed} FROM ONLY lockstep.control");
     let found: Option<(Option<String>, Json<Vec<Completed>>)> =
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(connection).await.doing(READING)?;
+        sql::query_as(AssertSqlSafe(sql)).fetch_optional(connection).await.doing(READING)?;
     Ok(found.map(|(id, Json(completed))| Whose { id, completed }).unwrap_or_default())
 }
 

@@ -20,6 +20,7 @@ use super::lookup::{bind_keys, keys_sql};
 use super::{Source, SourceTransaction, TableBinding, take_exclusive};
 use crate::fault::of_sqlx;
 use crate::read_control;
+use crate::sql;
 
 /// Longest wait for the barrier in one try: writers queue behind us for no longer.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
@@ -58,7 +59,7 @@ impl Source {
             let sql = format!("SELECT k.key::text FROM {} AS k ORDER BY k.n", keys_sql(binding, 1));
             let mut arguments = PgArguments::default();
             bind_keys(&mut arguments, binding, keys.iter().enumerate())?;
-            let found: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+            let found: Vec<String> = sql::query_scalar_with(AssertSqlSafe(sql), arguments)
                 .fetch_all(self.pool())
                 .await
                 .doing(doing)?;
@@ -120,7 +121,7 @@ pub(super) async fn mark(
         arguments.add(binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, binding, keys.iter().enumerate())?;
         let done =
-            sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.doing(doing)?;
+            sql::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.doing(doing)?;
         marked += done.rows_affected();
     }
     Ok(marked)

@@ -3,6 +3,7 @@
 use lockstep_core::{Doing, Result};
 
 use super::Source;
+use crate::sql;
 
 const DOING: &str = "asking what is replicated";
 
@@ -35,7 +36,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn replicated(&self) -> Result<Replicated> {
-        sqlx::query_as(
+        sql::query_as(
             // Each role may read the view of subscriptions, and not their table.
             "SELECT ARRAY(SELECT p.pubname::text FROM pg_catalog.pg_publication p
                      WHERE p.puballtables OR EXISTS (SELECT FROM pg_catalog.pg_publication_tables t

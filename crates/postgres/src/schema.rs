@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr};
+use sqlx::{PgPool, SqlSafeStr};
 
 use super::{Source, lock_tries};
 use crate::fault::of_sqlx;
+use crate::sql;
 
 /// Every migration, in the order in which they are applied. One that has been released is never edited: sqlx holds their checksums.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -90,17 +91,25 @@ impl Source {
 
     async fn install_first(&self, migrations: usize) -> Result<()> {
         self.refuse_foreign_schemas().await?;
+        let schema = sql::control_schema();
         let is_released = |version: i64| migrations >= MIGRATIONS.len() || !AMONG_OLDER.contains(&version);
         let released = MIGRATIONS.iter().filter(|(version, ..)| is_released(*version));
         let migrations = released.take(migrations).map(|(version, name, sql)| {
-            let sql = AssertSqlSafe((*sql).to_owned()).into_sql_str();
-            Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+            let released = Migration::new(
+                *version,
+                Cow::Borrowed(name),
+                MigrationType::Simple,
+                (*sql).into_sql_str(),
+                false,
+            );
+            // Its checksum is that of the text as it was released, whatever the schema is called.
+            Migration { sql: sql::text(*sql), ..released }
         });
         let migrator = Migrator {
             migrations: migrations.collect(),
             // Not `public._sqlx_migrations`, which the application itself may be using.
-            table_name: Cow::Borrowed("lockstep.schema_migrations"),
-            create_schemas: Cow::Borrowed(&[Cow::Borrowed("lockstep")]),
+            table_name: Cow::Owned(format!("{schema}.schema_migrations")),
+            create_schemas: Cow::Owned(vec![Cow::Borrowed(schema)]),
             ..Migrator::DEFAULT
         };
         // The migrator holds an advisory lock of its session from its first statement to its last. A caller
@@ -128,14 +137,14 @@ impl Source {
     /// When the server does not answer.
     #[crate::boxed]
     pub async fn is_schema_taken(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.control') IS NOT NULL")
+        sql::query_scalar("SELECT pg_catalog.to_regclass('lockstep.control') IS NOT NULL")
             .fetch_one(self.pool())
             .await
-            .doing("looking for schema lockstep")
+            .doing("looking for Lockstep's schema")
     }
 }
 
-const DOING: &str = "creating schema lockstep";
+const DOING: &str = "creating Lockstep's schema";
 
 /// Runs the migrations.
 async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
@@ -155,9 +164,10 @@ fn of_migrator(error: MigrateError) -> Error {
         MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
             let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or_default();
             let message = format!(
-                "schema lockstep has migration {number}, and this version knows those up to {newest}: a newer \
+                "schema {} has migration {number}, and this version knows those up to {newest}: a newer \
                  version of Lockstep was here, or one that is not of this line. Nothing was changed; use that \
-                 version, or a newer one, for every command"
+                 version, or a newer one, for every command",
+                sql::control_schema()
             );
             Error::source(Kind::Misconfigured, DOING, message)
         }

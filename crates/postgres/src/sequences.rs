@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 
 use super::binding::quote_literal;
 use super::{Source, TableBinding, quote_identifier};
+use crate::sql;
 
 /// The sequence that gives column `asked.key` of `asked.relation` its values: its own, or the one that its
 /// default calls.
@@ -49,7 +50,7 @@ pub async fn identities_of(
          FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
              WITH ORDINALITY AS asked (relation, key, nth) ORDER BY asked.nth"
     );
-    sqlx::query_scalar(AssertSqlSafe(sql))
+    sql::query_scalar(AssertSqlSafe(sql))
         .bind(tables.iter().map(|binding| binding.relation.sql()).collect::<Vec<_>>())
         .bind(tables.iter().map(column).collect::<Vec<_>>())
         .fetch_all(connection)
@@ -97,7 +98,7 @@ pub async fn numbered_columns(
          ORDER BY found.nth"
     );
     let columns = binding.table.columns();
-    let found: Vec<(i64, String, i64, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+    let found: Vec<(i64, String, i64, bool)> = sql::query_as(AssertSqlSafe(sql))
         .bind(binding.relation.sql())
         .bind(columns.iter().map(|column| column.name).collect::<Vec<_>>())
         .fetch_all(connection)
@@ -129,7 +130,7 @@ pub(crate) async fn raise_above(connection: &mut PgConnection, numbers: &[(&str,
         )
     };
     let sql = numbers.iter().map(raise).collect::<Vec<_>>().join(" UNION ALL ");
-    let raised = sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection);
+    let raised = sql::query(AssertSqlSafe(sql)).persistent(false).execute(connection);
     raised.await.doing("raising sequences").map(drop)
 }
 
@@ -141,7 +142,7 @@ const HANDED_OUT: &str = "(CASE WHEN s.is_called THEN s.last_value ELSE s.last_v
 /// call, and below 0 where it counts down.
 #[crate::boxed]
 pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Result<i64> {
-    sqlx::query_scalar("SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = $1::regclass::oid")
+    sql::query_scalar("SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = $1::regclass::oid")
         .bind(sequence)
         .fetch_one(connection)
         .await
@@ -174,7 +175,7 @@ pub async fn highest_ids(
         format!("SELECT ARRAY[{}]::text[]", numbered.iter().map(highest).collect::<Vec<_>>().join(", "));
     let doing = "looking for the highest ids";
     let found: Vec<String> =
-        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await.doing(doing)?;
+        sql::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await.doing(doing)?;
     let highest = |text: String| {
         let (handed_out, increment, in_use): (i64, i64, i64) = serde_json::from_str(&text)
             .map_err(|error| Error::source(Kind::Invalid, doing, error.to_string()))?;
@@ -196,7 +197,7 @@ fn in_use(binding: &TableBinding) -> String {
 #[crate::boxed]
 pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBinding) -> Result<i64> {
     let doing = format!("looking for the highest id of {}", binding.name());
-    sqlx::query_scalar(AssertSqlSafe(in_use(binding))).fetch_one(connection).await.doing(&doing)
+    sql::query_scalar(AssertSqlSafe(in_use(binding))).fetch_one(connection).await.doing(&doing)
 }
 
 /// Makes sure that these sequences, each with its table, hand out nothing up to the number that goes with
@@ -229,7 +230,7 @@ pub async fn raise_sequences(
         return Ok(());
     }
     let sql = highest.iter().map(raise).collect::<Vec<_>>().join(" UNION ALL ");
-    let raised = sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection);
+    let raised = sql::query(AssertSqlSafe(sql)).persistent(false).execute(connection);
     raised.await.doing("raising sequences").map(drop)
 }
 
@@ -242,7 +243,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn versions_out_of_order(&self) -> Result<Option<String>> {
-        let settings: Option<(i64, i64, bool)> = sqlx::query_as(
+        let settings: Option<(i64, i64, bool)> = sql::query_as(
             "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence
              WHERE seqrelid = pg_catalog.to_regclass('lockstep.version_seq')::oid",
         )

@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::SourceOptions;
 use crate::path::{self, Path};
+use crate::sql;
 use crate::url;
 
 /// Longest that a transaction of ours may do nothing. 1. A process is stopped, or cut off from the network,
@@ -19,6 +20,7 @@ const IDLE_IN_TRANSACTION: &str = "30s";
 
 pub(crate) fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
     url::check(&options.url)?;
+    sql::use_control_schema(&options.control_schema)?;
     Ok(PgConnectOptions::from_str(&options.url)
         // A message of the driver may quote the URL.
         .map_err(|_| Error::source(Kind::Misconfigured, format!("reading {SourceUrl}"), url::ADVICE))?
@@ -73,7 +75,7 @@ pub(crate) async fn is_as_made(connection: &mut PgConnection) -> std::result::Re
                   FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS s (name, value))",
         kept = path::KEPT_IN,
     );
-    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+    sql::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(names)
         .bind(values)
         .bind(path::OWN)
@@ -113,7 +115,7 @@ pub(crate) async fn make_a_session(
         kept = path::KEPT_IN,
         of_the_role = path::OF_THE_ROLE,
     );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
+    sql::query(sqlx::AssertSqlSafe(sql))
         .bind(path == Path::Own)
         .bind(path::OWN)
         .execute(&mut *connection)
@@ -126,7 +128,7 @@ pub(crate) async fn make_a_session(
                FROM pg_catalog.pg_settings s
                WHERE s.name IN ('idle_session_timeout', 'transaction_timeout') AND s.setting <> '0'
                    OR s.name = 'jit' AND s.setting <> 'off'";
-    sqlx::query(sql).execute(connection).await.map(drop)
+    sql::query(sql).execute(connection).await.map(drop)
 }
 
 /// Makes a session one that asks for tables of ours only, as those that hold a lease or listen.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnection;
 
 use super::Source;
+use crate::sql;
 
 const DOING: &str = "turning a setting";
 
@@ -84,7 +85,7 @@ impl Source {
         let mut transaction = self.pool().begin().await.doing(DOING)?;
         // Before any setting is looked at, for a setting that is not there has no row that could be locked.
         // Other statements that change settings take it first as well, in a trigger.
-        sqlx::query("SELECT 1 FROM lockstep.control FOR UPDATE")
+        sql::query("SELECT 1 FROM lockstep.control FOR UPDATE")
             .execute(&mut *transaction)
             .await
             .doing(DOING)?;
@@ -132,7 +133,7 @@ impl Source {
     #[crate::boxed]
     pub async fn settings(&self) -> Result<Vec<SettingRow>> {
         let sql = format!("SELECT name, value, actor, reason, until FROM {IN_FORCE} s ORDER BY name");
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the settings")
+        sql::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the settings")
     }
 
     /// Sets one, for good or for a while.
@@ -164,7 +165,7 @@ impl Source {
     /// Repeat it.
     #[crate::boxed]
     pub async fn unset(&self, name: &str) -> Result<bool> {
-        let done = sqlx::query("DELETE FROM lockstep.settings WHERE name = $1")
+        let done = sql::query("DELETE FROM lockstep.settings WHERE name = $1")
             .bind(name)
             .execute(self.pool())
             .await
@@ -204,7 +205,7 @@ impl Turn<'_> {
 
 /// Returns the setting that counts now, whose row is locked from here on.
 async fn in_force(connection: &mut PgConnection, name: &str) -> Result<Option<Kept>> {
-    let row: Option<(Value, bool)> = sqlx::query_as(
+    let row: Option<(Value, bool)> = sql::query_as(
         "SELECT pg_catalog.to_jsonb(s), coalesce(s.until <= pg_catalog.clock_timestamp(), false)
          FROM lockstep.settings s WHERE s.name = $1 FOR UPDATE",
     )
@@ -228,7 +229,7 @@ async fn note(
     if let (Some(detail), Some(more)) = (detail.as_object_mut(), more.as_object()) {
         detail.extend(more.clone());
     }
-    sqlx::query("INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, 'note', $2, $3)")
+    sql::query("INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, 'note', $2, $3)")
         .bind(actor)
         .bind(step)
         .bind(detail)
@@ -247,10 +248,10 @@ async fn put(
     during: Option<Duration>,
 ) -> Result<()> {
     let Some(next) = next else {
-        let taken = sqlx::query("DELETE FROM lockstep.settings WHERE name = $1").bind(name);
+        let taken = sql::query("DELETE FROM lockstep.settings WHERE name = $1").bind(name);
         return taken.execute(connection).await.doing(DOING).map(drop);
     };
-    sqlx::query(
+    sql::query(
         "INSERT INTO lockstep.settings AS s (name, value, actor, reason, until)
          VALUES ($1, $2, $3, $4,
              coalesce($5, pg_catalog.clock_timestamp() + $6::float8 * interval '1 second'))
@@ -266,7 +267,7 @@ async fn put(
     .execute(&mut *connection)
     .await
     .doing(DOING)?;
-    let keeps: bool = sqlx::query_scalar(
+    let keeps: bool = sql::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute
              WHERE attrelid = 'lockstep.settings'::pg_catalog.regclass AND attname = 'former')",
     )
@@ -276,7 +277,7 @@ async fn put(
     if !keeps {
         return Ok(());
     }
-    sqlx::query("UPDATE lockstep.settings SET former = $2 WHERE name = $1")
+    sql::query("UPDATE lockstep.settings SET former = $2 WHERE name = $1")
         .bind(name)
         .bind(next.former.map(|former| json!(former)))
         .execute(connection)

@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use super::fingerprint::{DOING, fingerprint};
 use super::partitions::{self, Leaf, PARTITION};
 use super::{Source, TableBinding};
+use crate::sql;
 
 /// Begins the line that tells columns of one name apart.
 const SHAPE: &str = "\nlockstep shape: ";
@@ -304,7 +305,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn row_security(&self, binding: &TableBinding) -> Result<RowSecurity> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT current_user::text AS role, pg_catalog.current_setting('session_replication_role') AS replication_role,
                     ARRAY(SELECT p.polname::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
                           WHERE c.oid = pg_catalog.to_regclass($1)::oid AND c.relrowsecurity
@@ -361,7 +362,7 @@ pub async fn column_types_of(
     connection: &mut PgConnection,
     tables: &[TableBinding],
 ) -> Result<Vec<ColumnTypes>> {
-    let found: Vec<(i64, String, String)> = sqlx::query_as(
+    let found: Vec<(i64, String, String)> = sql::query_as(
         "SELECT asked.nth - 1, a.attname::text,
              pg_catalog.format_type(a.atttypid, a.atttypmod)
                  || coalesce((SELECT ' enum '

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Result};
 
 use super::Source;
+use crate::sql;
 
 /// Most pending keys that one question counts. The set has no index on age, on purpose, as it churns; a set
 /// of this size takes milliseconds to look through, and one that is larger is behind whatever its age.
@@ -40,7 +41,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn standing(&self, table: &str) -> Result<Standing> {
-        let (keys, oldest_s, of_future, dead_letters): (i64, f64, bool, bool) = sqlx::query_as(
+        let (keys, oldest_s, of_future, dead_letters): (i64, f64, bool, bool) = sql::query_as(
             "SELECT pg_catalog.count(*), coalesce(extract(epoch
                 FROM pg_catalog.clock_timestamp() - pg_catalog.min(marked_at)), 0)::float8,
                     coalesce(pg_catalog.max(marked_at) > pg_catalog.clock_timestamp() + interval '1 second',

@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::postgres::PgConnection;
 
 use super::binding::{TableBinding, list, quote_identifier};
+use crate::sql;
 
 /// The operator by which a column of a key is found, in whichever path: see
 /// [`TableBinding::row_of_key_sql`].
@@ -26,7 +27,7 @@ impl Computed {
     /// The driver's.
     #[crate::boxed]
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        let found: Vec<(String, bool)> = sqlx::query_as(
+        let found: Vec<(String, bool)> = sql::query_as(
             "SELECT attname::text, attgenerated <> '' FROM pg_attribute
              WHERE attrelid = pg_catalog.to_regclass($1)::oid AND attnum > 0 AND NOT attisdropped
                AND (attgenerated <> '' OR attidentity = 'a') ORDER BY attnum",

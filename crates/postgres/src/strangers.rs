@@ -3,7 +3,8 @@
 
 use lockstep_core::{Doing, Result};
 
-use super::{BARRIER, Source, TableBinding};
+use super::{Source, TableBinding, barrier};
+use crate::sql;
 
 /// A session that holds a lock of ours, and is none of ours.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow, serde::Serialize)]
@@ -26,7 +27,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn foreign_holders(&self) -> Result<Vec<ForeignHolder>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT l.pid, a.usename::text AS role, pg_catalog.bool_or(l.objid::int = $2) AS barrier
              FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
              WHERE l.locktype = 'advisory' AND l.granted AND l.classid::int = $1 AND l.objsubid = 2
@@ -35,8 +36,8 @@ impl Source {
                      WHERE d.datname = pg_catalog.current_database())
              GROUP BY l.pid, a.usename ORDER BY l.pid",
         )
-        .bind(BARRIER.0)
-        .bind(BARRIER.1)
+        .bind(barrier().0)
+        .bind(barrier().1)
         .fetch_all(self.pool())
         .await
         .doing("asking which other roles hold locks of Lockstep")
@@ -48,7 +49,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn is_superuser(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
+        sql::query_scalar("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
             .fetch_one(self.pool())
             .await
             .doing("asking what our role may do")
@@ -61,7 +62,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn prepared_transactions(&self) -> Result<Vec<Prepared>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT gid, owner::text AS role,
                  extract(epoch FROM pg_catalog.clock_timestamp() - prepared)::float8 AS waits_s
              FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() ORDER BY \
@@ -80,7 +81,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn missing_rights(&self, binding: &TableBinding) -> Result<Vec<String>> {
-        let found: Vec<(String, String, String, bool, bool, bool)> = sqlx::query_as(
+        let found: Vec<(String, String, String, bool, bool, bool)> = sql::query_as(
             "SELECT current_user::text,
                  CASE WHEN c.oid = pg_catalog.to_regclass($1)::oid THEN ''
                      ELSE pg_catalog.format('partition %I.%I', n.nspname, c.relname) END,
@@ -112,7 +113,8 @@ impl Source {
             }
             // The database is the same for each.
             if !creates && partition.is_empty() {
-                missing.push(format!("role {role} may not create schema lockstep: GRANT CREATE ON DATABASE"));
+                let schema = sql::control_schema();
+                missing.push(format!("role {role} may not create schema {schema}: GRANT CREATE ON DATABASE"));
             }
             if !uses {
                 missing.push(format!("role {role} has no USAGE on the schema of {relation}"));

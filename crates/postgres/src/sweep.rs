@@ -7,6 +7,7 @@ use lockstep_core::{Doing, Kind, Result};
 use super::Source;
 use super::clock::is_past;
 use super::intents::{TransactionId, parse_xid};
+use crate::sql;
 
 /// End of a transaction, as far as the source can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Source {
     #[crate::boxed]
     pub async fn fate_of(&self, id: TransactionId) -> Result<TransactionFate> {
         // A number from the future is of another history of this source.
-        let status: Option<String> = sqlx::query_scalar(
+        let status: Option<String> = sql::query_scalar(
             "SELECT CASE WHEN $1::text::xid8 < pg_catalog.pg_current_xact_id()
                 THEN pg_catalog.pg_xact_status($1::text::xid8) END",
         )
@@ -83,7 +84,7 @@ impl Source {
              LIMIT $2",
             is_past("made_at", "pg_catalog.make_interval(secs => $1)")
         );
-        let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let rows: Vec<(String, String, i64, Option<String>)> = sql::query_as(sqlx::AssertSqlSafe(sql))
             .bind(age_min.as_secs_f64())
             .bind(SWEEP_MAX)
             .fetch_all(self.intents.pool())

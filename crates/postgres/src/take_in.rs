@@ -9,11 +9,13 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::barrier::limit_lock_waits;
+use super::beside;
 use super::binding::{digest_sql, list, quote_identifier};
 use super::copy::bound_sql;
 use super::partitions::{Leaf, NONE, STRANGE, relation};
 use super::trusted::is_trusted_sql;
-use super::{BARRIER, KeyBound, Source, TableBinding, read_control};
+use super::{KeyBound, Source, TableBinding, barrier, read_control};
+use crate::sql;
 
 /// Most rows that are marked in one statement: they are locked for as long.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
@@ -63,6 +65,13 @@ impl Source {
         new: &[Leaf],
         until: Option<Instant>,
     ) -> Result<Vec<Leaf>> {
+        let doing = "taking a partition in";
+        // 1. A partition is attached that is captured by itself in a migration beside this one. 2. Its rows
+        // would be moved by both.
+        if !new.is_empty() {
+            let mut looking = self.begin(doing).await?;
+            beside::refuse(&mut looking, binding, doing).await?;
+        }
         let mut taken = Vec::with_capacity(new.len());
         for leaf in new {
             let mut leaf = Leaf { guard: NONE.to_owned(), ..leaf.clone() };
@@ -100,11 +109,7 @@ impl Source {
         let mut connection = self.pool().acquire().await.doing(doing)?;
         let Some(relation) = relation(&mut connection, leaf).await? else { return Ok(false) };
         let sql = format!("SELECT EXISTS (SELECT FROM ONLY {relation}{filter})");
-        sqlx::query_scalar(AssertSqlSafe(sql))
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await
-            .doing(doing)
+        sql::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut *connection).await.doing(doing)
     }
 
     /// Marks each row of a partition, under its lock, as its trigger would have. `false`, with nothing
@@ -182,7 +187,7 @@ impl Source {
             // From here on it stays whose it is, and what its columns are.
             limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
             let lock = AssertSqlSafe(format!("LOCK TABLE ONLY {relation} IN ACCESS SHARE MODE"));
-            let locked = sqlx::query(lock).persistent(false).execute(&mut *transaction).await.doing(doing);
+            let locked = sql::query(lock).persistent(false).execute(&mut *transaction).await.doing(doing);
             let is_readable = match locked {
                 // A role that keeps it locked holds no repair up.
                 Err(error) if error.kind == Kind::Busy => false,
@@ -216,9 +221,9 @@ impl Source {
 /// # Errors
 /// [`Kind::Busy`] where one does; the driver's.
 pub(super) async fn try_shared(transaction: &mut PgConnection, doing: &str) -> Result<Control> {
-    let entered: bool = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
-        .bind(BARRIER.0)
-        .bind(BARRIER.1)
+    let entered: bool = sql::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
+        .bind(barrier().0)
+        .bind(barrier().1)
         .fetch_one(&mut *transaction)
         .await
         .doing(doing)?;
@@ -262,7 +267,7 @@ pub(super) async fn mark_next(
         binding.key_sql("s"),
         digest_sql("key"),
     );
-    let marked = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(binding.name());
+    let marked = sql::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(binding.name());
     marked.fetch_all(connection).await
 }
 
@@ -270,7 +275,7 @@ pub(super) async fn mark_next(
 /// of its key as that has them. The transaction has a lock of it.
 async fn is_still_ours(connection: &mut PgConnection, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
     let key: Vec<&str> = binding.table.key_columns().iter().map(|column| column.name).collect();
-    sqlx::query_scalar(AssertSqlSafe(format!(
+    sql::query_scalar(AssertSqlSafe(format!(
         "SELECT {} AND NOT EXISTS (
              SELECT FROM pg_attribute p LEFT JOIN pg_attribute a ON a.attrelid = c.oid
                  AND a.attname = p.attname AND a.atttypid = p.atttypid AND NOT a.attisdropped

@@ -2,6 +2,7 @@
 
 use super::TableBinding;
 use super::binding::quote_identifier;
+use crate::sql;
 
 /// Returns the name of the trigger that refuses `TRUNCATE`.
 pub(crate) fn truncate_trigger_name(binding: &TableBinding) -> String {
@@ -17,5 +18,6 @@ pub(crate) fn trigger_name(binding: &TableBinding) -> String {
 
 /// Returns the function that captures the rows of a table, as SQL takes it.
 pub(crate) fn function_name(binding: &TableBinding) -> String {
-    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
+    let function = quote_identifier(&format!("capture_{}", binding.name()));
+    format!("{}.{function}", sql::control_schema())
 }

@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 use super::settings::IN_FORCE;
+use crate::sql;
 
 /// Settings that can be changed while a backfill, a relay or a comparison runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, sqlx_macros::FromRow)]
@@ -73,7 +74,7 @@ impl Source {
                   WHERE pg_catalog.jsonb_typeof(value) = 'number' AND name = 'spend_cap_usd') AS spend_cap_usd
              FROM lockstep.tuning t"
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("reading the tuning")
+        sql::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("reading the tuning")
     }
 
     /// Changes the settings.
@@ -82,7 +83,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn tune(&self, tuning: Tuning) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.tuning SET write_units_per_s_max = $1,
             changed_at = pg_catalog.clock_timestamp()",
         )

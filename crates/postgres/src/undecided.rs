@@ -14,6 +14,7 @@ use sqlx::postgres::PgConnection;
 
 use super::Source;
 use super::binding::digest_sql;
+use crate::sql;
 
 /// A mark that may have come back with a source that was restored.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn restored_after(&self, known: Option<DateTime<Utc>>) -> Result<DateTime<Utc>> {
-        sqlx::query_scalar("SELECT greatest($1, pg_catalog.pg_postmaster_start_time())")
+        sql::query_scalar("SELECT greatest($1, pg_catalog.pg_postmaster_start_time())")
             .bind(known)
             .fetch_one(self.pool())
             .await
@@ -49,7 +50,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn marks_until(&self, until: DateTime<Utc>) -> Result<Vec<WaitingMark>> {
-        let found: Vec<(String, String, i64)> = sqlx::query_as(
+        let found: Vec<(String, String, i64)> = sql::query_as(
             "SELECT table_name, key::text, version FROM lockstep.pending WHERE marked_at <= $1
              ORDER BY table_name, version",
         )
@@ -88,7 +89,7 @@ impl Source {
             digest_sql("p.key"),
             digest_sql("d.k::jsonb"),
         );
-        sqlx::query(AssertSqlSafe(sql))
+        sql::query(AssertSqlSafe(sql))
             .bind(&tables)
             .bind(&keys)
             .bind(&versions)
@@ -97,7 +98,7 @@ impl Source {
             .doing(doing)?;
         // A transaction that was under way at that moment is rolled back, and in the time that is lost it
         // may have committed.
-        sqlx::query(
+        sql::query(
             "DELETE FROM lockstep.intents i WHERE i.made_at <= $1
                  AND CASE WHEN i.xid < pg_catalog.pg_current_xact_id()
                      THEN pg_catalog.pg_xact_status(i.xid) IS DISTINCT FROM 'in progress' ELSE true END",
@@ -118,7 +119,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn leave_what_differs(transaction: &mut PgConnection, epoch: Epoch) -> Result<()> {
-        sqlx::query("UPDATE lockstep.history SET lost_before = greatest(lost_before, $1)")
+        sql::query("UPDATE lockstep.history SET lost_before = greatest(lost_before, $1)")
             .bind(epoch.0)
             .execute(transaction)
             .await
@@ -133,7 +134,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn is_loss_undecided(&self) -> Result<bool> {
-        let found = sqlx::query_scalar("SELECT lost_before > 0 FROM lockstep.history")
+        let found = sql::query_scalar("SELECT lost_before > 0 FROM lockstep.history")
             .fetch_optional(self.pool())
             .await
             .doing("asking whether lost history was decided about");
@@ -149,7 +150,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub(super) async fn note_decided(&self, epoch: Epoch) -> Result<()> {
-        sqlx::query("UPDATE lockstep.history SET lost_before = 0 WHERE lost_before > 0 AND lost_before <= $1")
+        sql::query("UPDATE lockstep.history SET lost_before = 0 WHERE lost_before > 0 AND lost_before <= $1")
             .bind(epoch.0)
             .execute(self.pool())
             .await

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::{Source, take_exclusive, vacuum};
+use crate::sql::{self, Run as _};
 
 /// Objects that were taken out.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -120,7 +121,7 @@ impl Source {
         // The tables before the barrier: a writer of a busy table holds its row and waits in the trigger for
         // the barrier, which would be ours while we wait for the table.
         let tables: Vec<String> =
-            sqlx::query_scalar(TRIGGER_TABLES).fetch_all(&mut *transaction).await.doing(doing)?;
+            sql::query_scalar(TRIGGER_TABLES).fetch_all(&mut *transaction).await.doing(doing)?;
         for table in &tables {
             vacuum::hold_off(&mut transaction, table).await?;
         }
@@ -135,7 +136,7 @@ impl Source {
         let mut removed = Uninstalled::default();
         for sql in [EVENT_TRIGGERS, TRIGGERS] {
             let found: Vec<(String, String)> =
-                sqlx::query_as(sql).fetch_all(&mut *transaction).await.doing(doing)?;
+                sql::query_as(sql).fetch_all(&mut *transaction).await.doing(doing)?;
             for (drop, name) in found {
                 transaction.execute(AssertSqlSafe(drop)).await.doing(doing)?;
                 removed.triggers.push(name);
@@ -143,7 +144,11 @@ impl Source {
         }
         let others = dependents(&mut transaction).await?;
         if !others.is_empty() {
-            let message = format!("{} would go with schema lockstep; nothing was changed", others.join(", "));
+            let message = format!(
+                "{} would go with schema {}; nothing was changed",
+                others.join(", "),
+                sql::control_schema()
+            );
             return Err(Error::source(Kind::Refused, doing, message));
         }
         transaction.execute("DROP SCHEMA IF EXISTS lockstep CASCADE").await.doing(doing)?;
@@ -152,8 +157,8 @@ impl Source {
     }
 }
 
-const LOOKING: &str = "looking for what depends on schema lockstep";
+const LOOKING: &str = "looking for what depends on Lockstep's schema";
 
 pub(crate) async fn dependents(connection: &mut PgConnection) -> Result<Vec<String>> {
-    sqlx::query_scalar(DEPENDENTS).fetch_all(connection).await.doing(LOOKING)
+    sql::query_scalar(DEPENDENTS).fetch_all(connection).await.doing(LOOKING)
 }

@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 use super::binding::digest_sql;
 use super::page::{KEY_BYTES_MAX, KeyDigest, Unreadable, key_bytes_sql};
 use super::{Source, TableBinding};
+use crate::sql;
 
 /// Returns the marks among `page`, digests of marks with their versions, that do not read as a key of the
 /// table.
@@ -32,7 +33,7 @@ pub(super) async fn find(
     let (mut found, mut parts) = (Vec::new(), vec![page]);
     while let Some(part) = parts.pop() {
         let digests: Vec<&[u8]> = part.iter().map(|(digest, _)| digest.as_slice()).collect();
-        let read = sqlx::query(AssertSqlSafe(sql.clone())).bind(binding.name()).bind(digests);
+        let read = sql::query(AssertSqlSafe(sql.clone())).bind(binding.name()).bind(digests);
         match read.execute(source.pool()).await.doing(&doing) {
             Ok(_) => {}
             Err(error) if error.kind != Kind::Invalid => return Err(error),

@@ -33,6 +33,7 @@ use lockstep_core::{Doing, Result, SourceKey};
 use super::Source;
 use super::binding::digest_sql;
 use super::page::{KEY_BYTES_MAX, KeyDigest, PAGE_BYTES_MAX, key_bytes_sql};
+use crate::sql;
 
 /// For how many hours keys are noted after the newest pass began. No validation may go on from a full pass of
 /// half that age: the rest is for clocks that are set back.
@@ -75,7 +76,7 @@ impl Source {
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
         let is_there: bool =
-            sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.begun_passes') IS NOT NULL")
+            sql::query_scalar("SELECT pg_catalog.to_regclass('lockstep.begun_passes') IS NOT NULL")
                 .fetch_one(self.pool())
                 .await
                 .doing(doing)?;
@@ -83,7 +84,7 @@ impl Source {
             return Ok(None);
         }
         let mut transaction = self.begin_alone().await?;
-        let number: i64 = sqlx::query_scalar(
+        let number: i64 = sql::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
                  noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
@@ -92,7 +93,7 @@ impl Source {
         .await
         .doing(doing)?;
         // Before anything is read: what is open now may note what this pass does not see.
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.begun_passes (number, ended) VALUES ($1, pg_catalog.pg_current_snapshot())
              ON CONFLICT (number) DO UPDATE SET ended = excluded.ended",
         )
@@ -100,7 +101,7 @@ impl Source {
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
-        sqlx::query("DELETE FROM lockstep.begun_passes WHERE number <= $1 - $2")
+        sql::query("DELETE FROM lockstep.begun_passes WHERE number <= $1 - $2")
             .bind(number)
             .bind(PASSES_KEPT)
             .execute(&mut *transaction)
@@ -136,7 +137,7 @@ impl Source {
                 digest_sql("key"),
                 digest_sql("u.key"),
             );
-            let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+            let done = sql::query(sqlx::AssertSqlSafe(sql))
                 .bind(table)
                 .bind(pass)
                 .bind(FORGOTTEN_AT_ONCE)
@@ -201,7 +202,7 @@ impl Source {
              WHERE w.before < {PAGE_BYTES_MAX} ORDER BY w.digest",
             key_bytes = key_bytes_sql("key"),
         );
-        let rows: Vec<FoundKey> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let rows: Vec<FoundKey> = sql::query_as(sqlx::AssertSqlSafe(sql))
             .bind(table)
             .bind(after.map(|after| after.0.as_slice()))
             .bind(limit)

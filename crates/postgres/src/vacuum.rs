@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
+use crate::sql::{self, Run as _};
 
 /// Time that we wait beyond `deadlock_timeout`: what a vacuum takes to end once it is asked to.
 const ENDING: Duration = Duration::from_millis(500);
@@ -25,7 +26,7 @@ const ENDING: Duration = Duration::from_millis(500);
 pub(super) async fn hold_off(transaction: &mut PgConnection, relation: &str) -> Result<()> {
     let doing = format!("waiting until no VACUUM and no CREATE INDEX CONCURRENTLY works on {relation}");
     let patience: i32 =
-        sqlx::query_scalar("SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
+        sql::query_scalar("SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
             .fetch_one(&mut *transaction)
             .await
             .doing(&doing)?;

@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 
 use super::Source;
 use super::clock::age_s;
+use crate::sql;
 
 /// Verdicts that are kept whatever their age.
 const VERDICTS_KEPT: i64 = 100;
@@ -55,7 +56,7 @@ const READING: &str = "reading the newest verdict";
 /// The driver's.
 #[crate::boxed]
 pub async fn latest_verdict_in(connection: &mut PgConnection) -> Result<Option<VerdictRow>> {
-    sqlx::query_as(sqlx::AssertSqlSafe(newest())).fetch_optional(connection).await.doing(READING)
+    sql::query_as(sqlx::AssertSqlSafe(newest())).fetch_optional(connection).await.doing(READING)
 }
 
 /// One validation's outcome.
@@ -140,7 +141,7 @@ impl Source {
     pub async fn record_verdict(&self, epoch: Epoch, consistent: bool, report: &Value) -> Result<()> {
         let doing = "storing a verdict";
         let summary = Summary::of(consistent, report);
-        let answers: bool = sqlx::query_scalar(
+        let answers: bool = sql::query_scalar(
             "INSERT INTO lockstep.verdicts (epoch, consistent, report, began, found, whole, answers)
              SELECT $1, $2, $3, $4, $5, of_all, $2 AND $8 AND of_all
              FROM (SELECT $6
@@ -163,7 +164,7 @@ impl Source {
         if answers {
             self.note_decided(epoch).await?;
         }
-        sqlx::query(
+        sql::query(
             "DELETE FROM lockstep.verdicts WHERE at < pg_catalog.clock_timestamp() - \
             pg_catalog.make_interval(days => $2)
                  AND id <= (SELECT id FROM lockstep.verdicts ORDER BY id DESC OFFSET $1 LIMIT 1)
@@ -187,7 +188,7 @@ impl Source {
     #[crate::boxed]
     pub async fn latest_verdict(&self) -> Result<Option<VerdictRow>> {
         let read = async |sql: String| {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_optional(self.pool()).await.doing(READING)
+            sql::query_as(sqlx::AssertSqlSafe(sql)).fetch_optional(self.pool()).await.doing(READING)
         };
         match read(newest()).await {
             // Columns that a schema of before numbers does not have.
@@ -204,7 +205,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn verdict_after(&self, decides: &VerdictRow) -> Result<Option<VerdictRow>> {
-        let last: Option<VerdictRow> = sqlx::query_as(sqlx::AssertSqlSafe(recorded_last()))
+        let last: Option<VerdictRow> = sql::query_as(sqlx::AssertSqlSafe(recorded_last()))
             .fetch_optional(self.pool())
             .await
             .doing("reading the verdict that was recorded last")?;
@@ -217,7 +218,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        let now: DateTime<Utc> = sqlx::query_scalar("SELECT pg_catalog.clock_timestamp()")
+        let now: DateTime<Utc> = sql::query_scalar("SELECT pg_catalog.clock_timestamp()")
             .fetch_one(self.pool())
             .await
             .doing("reading the source's clock")?;

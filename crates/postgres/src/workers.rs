@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::clock::worker_is_live;
 use super::{RangeRow, Source};
+use crate::sql;
 
 /// Time for which the row of a worker whose lease is over is kept for people to see.
 const OVER_KEPT: &str = "1 hour";
@@ -112,7 +113,7 @@ impl Source {
     #[crate::boxed]
     pub async fn register_worker(&self, who: &Registering<'_>) -> Result<()> {
         let doing = "registering a worker";
-        sqlx::query(
+        sql::query(
             "DELETE FROM lockstep.workers
              WHERE (coordinator AND $1) OR lease_until < pg_catalog.clock_timestamp() - $2::interval",
         )
@@ -121,7 +122,7 @@ impl Source {
         .execute(self.pool())
         .await
         .doing(doing)?;
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.workers (id, name, host, pid, coordinator, lease_until)
              VALUES ($1, $2, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), $3, $4,
                      pg_catalog.clock_timestamp() + $5::float8 * interval '1 second')",
@@ -144,7 +145,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn renew_worker(&self, id: i64, lease: Duration, pulse: Pulse) -> Result<bool> {
-        let renewed = sqlx::query(
+        let renewed = sql::query(
             "UPDATE lockstep.workers SET renewed_at = pg_catalog.clock_timestamp(), idle = $3, rows = $4,
                 rows_per_s = $5, slowed_by = $6,
                  lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
@@ -168,7 +169,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn end_worker(&self, id: i64) -> Result<()> {
-        sqlx::query("DELETE FROM lockstep.workers WHERE id = $1")
+        sql::query("DELETE FROM lockstep.workers WHERE id = $1")
             .bind(id)
             .execute(self.pool())
             .await
@@ -218,7 +219,7 @@ impl Source {
              RETURNING r.*",
             live = worker_is_live("w"),
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        sql::query_as(sqlx::AssertSqlSafe(sql))
             .persistent(false)
             .bind(worker)
             .bind(tables)
@@ -255,10 +256,8 @@ impl Source {
              ORDER BY {live} DESC, w.name, w.started_at, w.id",
             live = worker_is_live("w"),
         );
-        let found = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .fetch_all(self.pool())
-            .await
-            .doing("reading the workers");
+        let found =
+            sql::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the workers");
         match found {
             Err(error) if error.is_missing_table() => Ok(Vec::new()),
             // A role that only reads was given its rights before there was this table; all else it may still

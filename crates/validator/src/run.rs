@@ -7,7 +7,7 @@ use chrono::Utc;
 use futures::future::join_all;
 use lockstep_core::Control;
 use lockstep_dynamo::Target;
-use lockstep_postgres::{Source, TableBinding};
+use lockstep_postgres::{Source, TableBinding, control_schema};
 use tokio_util::sync::CancellationToken;
 
 use crate::evidence::{Manifest, ManifestTable, SCHEMA_VERSION};
@@ -128,9 +128,10 @@ async fn control(reader: &Reader, tables: &[TableBinding]) -> Result<Control, St
             reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
             reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string())
         }
-        Ok(false) => {
-            Err("nothing to validate: no migration here (the source has no schema `lockstep`)".to_owned())
-        }
+        Ok(false) => Err(format!(
+            "nothing to validate: no migration here (the source has no schema `{}`)",
+            control_schema()
+        )),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -36,5 +36,6 @@ pub(crate) fn source_options(url: &str) -> SourceOptions {
         connections_max: 16,
         connect_timeout: Duration::from_secs(5),
         application_name: "loan-app".to_owned(),
+        control_schema: lockstep::CONTROL_SCHEMA.to_owned(),
     }
 }

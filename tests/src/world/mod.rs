@@ -290,6 +290,7 @@ fn source_options(url: String, options: &WorldOptions) -> SourceOptions {
         connections_max: options.connections_max,
         connect_timeout: options.connect_timeout,
         application_name: "lockstep under test".to_owned(),
+        control_schema: lockstep_postgres::CONTROL_SCHEMA.to_owned(),
     }
 }
 

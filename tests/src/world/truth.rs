@@ -77,6 +77,7 @@ impl World {
             connections_max: 6,
             connect_timeout: Duration::from_secs(2),
             application_name: "an application under test".to_owned(),
+            control_schema: lockstep_postgres::CONTROL_SCHEMA.to_owned(),
         };
         MigrationOptions::new(source, self.target_options())
             .table(IntegrationLogs::default(), LOGS, LOGS)

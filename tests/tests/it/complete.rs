@@ -188,7 +188,7 @@ async fn what_others_have_made_of_schema_lockstep_keeps_it_from_its_end() {
     ] {
         world.sql(made).await;
         let refused = completed(&world, &Kept::default()).await.expect_err("it would go").to_string();
-        assert!(refused.contains("depends on schema lockstep") && refused.contains(named), "{refused}");
+        assert!(refused.contains("depends on Lockstep's schema") && refused.contains(named), "{refused}");
         let record = world.control().record().await.expect("read").expect("a record");
         assert!(record.completed_at.is_none(), "nothing was decided");
         world.sql(dropped).await;

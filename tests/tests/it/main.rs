@@ -13,6 +13,7 @@ mod aws_proof;
 mod backfill;
 mod batch;
 mod bench;
+mod beside;
 mod blocks;
 mod both_hold;
 mod broken_off;

@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use lockstep::store::Store;
 use lockstep_core::Phase;
 use lockstep_integration_logs::IntegrationLogs;
-use lockstep_postgres::{BARRIER, Source, SourceOptions, Swept};
+use lockstep_postgres::{Source, SourceOptions, Swept, barrier};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, log_key};
 use lockstep_tests::world::{LOGS, eventually, run};
@@ -38,7 +38,7 @@ async fn a_session_that_failed_while_it_began_is_not_used_again() {
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) VALUES ('{xid}', '{LOGS}', '{key}', {repair})"
         ))
         .await;
-    let (class, object) = BARRIER;
+    let (class, object) = barrier();
     let mut step = world.stranger().await;
     run(&mut step, &format!("SELECT pg_advisory_lock({class}, {object})")).await;
     let waited = world.source.sweep_intents(Duration::ZERO).await.expect("swept");
@@ -57,7 +57,7 @@ async fn who_is_cut_short_while_beginning_leaves_no_transaction() {
     let world = World::start().await;
     world.migrated_to(Phase::DualWrite).await.close().await;
     world.sql(&log(1, "u")).await;
-    let (class, object) = BARRIER;
+    let (class, object) = barrier();
     let mut step = world.stranger().await;
     run(&mut step, &format!("SELECT pg_advisory_lock({class}, {object})")).await;
     let store = world.log_store();

@@ -160,6 +160,7 @@ pub async fn connect(url: &str) -> lockstep_core::Result<Source> {
         connections_max: 12,
         connect_timeout: Duration::from_secs(10),
         application_name: "lockstep-bench".to_owned(),
+        control_schema: lockstep_postgres::CONTROL_SCHEMA.to_owned(),
     })
     .await
 }

@@ -291,7 +291,7 @@ async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec
     let mut refused = found.mismatches(binding);
     let hidden = hides(&found.fingerprint);
     let said = hidden.iter().map(|way| way.split_once(": ").map_or(way.as_str(), |(_, sentence)| sentence));
-    refused.extend(said.map(str::to_owned));
+    refused.extend(said.map(str::to_owned).chain(source.taken_by_another(binding).await?));
     Ok(refused)
 }
 

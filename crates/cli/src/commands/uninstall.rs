@@ -113,7 +113,8 @@ async fn tables(
 }
 
 fn what_of(context: &Context, args: &Args) -> String {
-    let mut what = "take triggers and schema lockstep out of this database".to_owned();
+    let schema = &context.config.source.control_schema;
+    let mut what = format!("take triggers and schema {schema} out of this database");
     if args.give_up_lost {
         what += ", give up what PostgreSQL has lost and only DynamoDB has";
     }

@@ -69,7 +69,7 @@ pub async fn drop_source(
     if completed.epoch != record.epoch.0 || source.has_schema().await? {
         let message = format!(
             "PostgreSQL says that it was completed in epoch {}, DynamoDB says {}, \
-                and schema lockstep {}: run {Complete} again, or {Doctor}",
+                and Lockstep's schema {}: run {Complete} again, or {Doctor}",
             completed.epoch,
             record.epoch,
             if source.has_schema().await? { "is there" } else { "is gone" }

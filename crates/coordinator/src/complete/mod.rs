@@ -25,7 +25,7 @@ use std::time::Duration;
 use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{Ending, Entry, EntryKind, IntentId, LockTries};
+use lockstep_postgres::{Ending, Entry, EntryKind, IntentId, LockTries, control_schema};
 use lockstep_validator::{Report, ValidateOptions, ValidationProgress, validate};
 use serde::Serialize;
 use serde_json::json;
@@ -295,7 +295,7 @@ async fn tidy(
             ));
         }
     }
-    observer.note("taking triggers and schema lockstep out of PostgreSQL");
+    observer.note(&format!("taking triggers and schema {} out of PostgreSQL", control_schema()));
     let steps = &migration.options.steps;
     let ending = Ending {
         control_table: migration.target.control().table().to_owned(),
@@ -307,7 +307,8 @@ async fn tidy(
     let others = steps.while_busy(archive).await?;
     if !others.is_empty() {
         observer.note(&format!(
-            "WARNING: this depended on schema lockstep, and went with it: {}",
+            "WARNING: this depended on schema {}, and went with it: {}",
+            control_schema(),
             others.join(", ")
         ));
     }

@@ -4,7 +4,7 @@ use lockstep_core::Advice::{
     Complete, ControlTable, Doctor, Relay, RepairStateAtOnce, ReverseFeed, Rights, SourceUrl, Validate,
 };
 use lockstep_core::{Epoch, Phase};
-use lockstep_postgres::{ForeignHolder, HeldBack};
+use lockstep_postgres::{ForeignHolder, HeldBack, control_schema};
 
 use super::compared;
 use super::continuity;
@@ -33,7 +33,7 @@ pub fn examine(seen: &Observation) -> Diagnosis {
         whole(seen, &mut findings);
     } else if let Some(other) = &seen.other_under_way {
         findings.push(Finding::broken(
-            "schema lockstep of this PostgreSQL is that of a migration of other tables",
+            format!("schema {} of this PostgreSQL is that of a migration of other tables", control_schema()),
             "nothing of it is read as this one's, or changed. This one has not begun here; or PostgreSQL was \
              restored to before it began, and that is one of the states that the runbook has",
             other,
@@ -205,21 +205,25 @@ fn held_back(held: &HeldBack) -> Finding {
     let since = for_s.map(|s| format!(", open for {s:.0} s")).unwrap_or_default();
     let by = by.as_deref().map_or("it is not seen for whom".to_owned(), |by| format!("for {by}{since}"));
     Finding::attention(
-        format!("{dead} marks that are gone are kept in lockstep.pending beside {live} that wait: {by}"),
+        format!(
+            "{dead} marks that are gone are kept in {}.pending beside {live} that wait: {by}",
+            control_schema()
+        ),
         "each look of a relay at the pending set reads them all, so delivery gets slower the longer it lasts",
-        "end that transaction, or drop the slot; then VACUUM lockstep.pending",
+        format!("end that transaction, or drop the slot; then VACUUM {}.pending", control_schema()),
     )
 }
 
 /// A program has changed the sequence that versions come from.
 fn out_of_order(how: &str) -> Finding {
     Finding::broken(
-        format!("lockstep.version_seq was changed: {how}"),
+        format!("{}.version_seq was changed: {how}", control_schema()),
         "versions no longer grow in the order of changes: a newer state can be refused as delivered. Steps \
         forward are refused",
         format!(
-            "ALTER SEQUENCE lockstep.version_seq CACHE 1 INCREMENT 1 NO CYCLE; then \
-            {Validate:#}, which compares everything"
+            "ALTER SEQUENCE {}.version_seq CACHE 1 INCREMENT 1 NO CYCLE; then \
+            {Validate:#}, which compares everything",
+            control_schema()
         ),
     )
 }

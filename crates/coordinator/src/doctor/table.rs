@@ -5,6 +5,7 @@ use lockstep_core::Advice::{
     SourceUrl, Table, TableSource, TableTarget, Uninstall, Validate,
 };
 use lockstep_core::Phase;
+use lockstep_postgres::control_schema;
 
 use super::finding::{Finding, WAITS_S};
 use super::foreign;
@@ -47,8 +48,9 @@ fn of_another_source(seen: &Observation, table: &TableSeen) -> Finding {
              DynamoDB is the truth, and applications go on with it: delete nothing there",
             format!(
                 "check {SourceUrl}, or restore a backup of PostgreSQL that has \
-                schema lockstep. It may be of any moment of the migration: \
-                {RepairStateAtOnce:#} makes it follow DynamoDB"
+                schema {}. It may be of any moment of the migration: \
+                {RepairStateAtOnce:#} makes it follow DynamoDB",
+                control_schema()
             ),
         ),
         false => (
@@ -62,7 +64,8 @@ fn of_another_source(seen: &Observation, table: &TableSeen) -> Finding {
         ),
     };
     let what = format!(
-        "schema lockstep is not in this PostgreSQL, but DynamoDB table {} was written by a migration",
+        "schema {} is not in this PostgreSQL, but DynamoDB table {} was written by a migration",
+        control_schema(),
         table.target_name
     );
     Finding::broken(what, means, next)

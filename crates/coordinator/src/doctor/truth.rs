@@ -2,7 +2,7 @@
 
 use lockstep_core::Advice::{ControlTable, Doctor};
 use lockstep_core::{Control, Epoch, Phase, Side, TargetRecord, Truth, Writes, truth};
-use lockstep_postgres::Entry;
+use lockstep_postgres::{Entry, control_schema};
 
 use super::finding::Finding;
 use super::observation::Observation;
@@ -183,8 +183,9 @@ fn unnamed(control: &Control, record: &TargetRecord) -> Finding {
         format!(
             "if another program made it: delete item CONTROL / CONTROL of the control table, or set \
              {ControlTable} to a name of this migration's own. If it is this migration's: write its id \
-             (column migration_id of lockstep.control) into attribute `owner` of that item. Then run {Doctor} \
-             again"
+             (column migration_id of {}.control) into attribute `owner` of that item. Then run {Doctor} \
+             again",
+            control_schema()
         ),
     )
 }

@@ -11,7 +11,7 @@ use crate::gate::GateResult;
 pub(crate) async fn nothing_else_depends(source: &Source) -> Result<GateResult> {
     let others = source.dependents_on_schema().await?;
     Ok(GateResult::check(
-        "nothing else depends on schema lockstep",
+        "nothing else depends on Lockstep's schema",
         others.is_empty(),
         if others.is_empty() { "only what is Lockstep's".to_owned() } else { others.join(", ") },
         "drop that first: it is not Lockstep's, and would go with the schema",

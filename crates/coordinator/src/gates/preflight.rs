@@ -5,7 +5,7 @@ use lockstep_core::Advice::{
 };
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
-use lockstep_postgres::{CaptureState, Replicated, SourceTable, TableBinding};
+use lockstep_postgres::{CaptureState, Replicated, SourceTable, TableBinding, control_schema};
 
 use super::{capacity, rights, source_tables, target_table};
 use crate::doctor::KEEP_IT_HERE;
@@ -90,7 +90,7 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
         "rights of the operator",
         missing.is_empty(),
         match missing.is_empty() {
-            true => "owner of the table, and schema lockstep can be made".to_owned(),
+            true => format!("owner of the table, and schema {} can be made", control_schema()),
             false => missing.join("; "),
         },
         format!(
@@ -98,6 +98,7 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
             what the roles of applications need"
         ),
     ));
+    gates.push(in_no_other(migration, binding).await?);
     let foreign = migration.source.foreign_code(binding).await?;
     gates.push(GateResult::check(
         "code that our writes run",
@@ -135,6 +136,16 @@ async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Re
         .and_then(|state| state.target_name.as_deref().map(|name| (name, state.target_id.as_deref())));
     gates.extend(target_gates(migration, binding, adopted).await?);
     Ok(gates)
+}
+
+async fn in_no_other(migration: &MigrationContext, binding: &TableBinding) -> Result<GateResult> {
+    let taken = migration.source.taken_by_another(binding).await?;
+    Ok(GateResult::check(
+        "in no other migration",
+        taken.is_none(),
+        taken.as_deref().unwrap_or("no other one of this database has the table"),
+        "a table is moved by one migration",
+    ))
 }
 
 fn source_gates(table: &SourceTable, binding: &TableBinding) -> Vec<GateResult> {

@@ -5,7 +5,7 @@ use lockstep_core::Advice::{
     Retrying, ReverseBackfill,
 };
 use lockstep_core::{Doing, Epoch, Kind, Phase, Truth, truth};
-use lockstep_postgres::{CaptureState, Relation, TableBinding};
+use lockstep_postgres::{CaptureState, Relation, TableBinding, control_schema};
 
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
@@ -56,7 +56,7 @@ pub(crate) async fn readiness(
     gates.add(GateResult::check(
         "versions are in order",
         wrong.is_none(),
-        wrong.unwrap_or_else(|| "lockstep.version_seq has no cache".to_owned()),
+        wrong.unwrap_or_else(|| format!("{}.version_seq has no cache", control_schema())),
         format!("run {Doctor}, which says how to put the sequence back"),
     ));
     for binding in &migration.tables {

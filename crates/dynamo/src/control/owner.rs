@@ -194,10 +194,10 @@ impl TargetControl {
         (ours != theirs).then(|| {
             format!(
                 "control table {} belongs to another migration (id {theirs}, ours is \
-                    {ours}): it was made for another database. Set {ControlTable}, or \
+                    {ours}): it was made for another database or control schema. Set {ControlTable}, or \
                     {TargetTablePrefix}, to a name of this migration's own. Only if \
                     this table is its own, and PostgreSQL was restored to before it had \
-                    that id: UPDATE lockstep.control SET migration_id = '{theirs}'",
+                    that id: set migration_id in table `control` of its control schema to '{theirs}'",
                 self.table()
             )
         })

@@ -2,7 +2,7 @@
 //! agree.
 
 use figment::Figment;
-use lockstep_postgres::Relation;
+use lockstep_postgres::{Relation, wrong_control_schema};
 
 use super::{Names, SourceSection, TargetSection, origin};
 use crate::store::{ReadOptions, WriteOptions};
@@ -33,6 +33,9 @@ impl<'a> Check<'a> {
         if let Some(url) = &source.url {
             let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
             require(scheme, "source.url", "must begin with postgres:// or postgresql://");
+        }
+        if let Some(must) = wrong_control_schema(&source.control_schema) {
+            require(false, "source.control_schema", must);
         }
         let verified = !source.require_verified_tls || !source.is_unverified();
         require(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_dynamo::{CONTROL_TABLE, TargetOptions};
-use lockstep_postgres::{Password, SourceOptions, Transport, transport};
+use lockstep_postgres::{CONTROL_SCHEMA, Password, SourceOptions, Transport, transport};
 use serde::{Deserialize, Serialize};
 
 use super::{LOCK_TIMEOUT, SecretUrl};
@@ -32,6 +32,8 @@ pub struct SourceSection {
     pub connect_timeout_ms: u64,
     /// Longest wait for the barrier in one try, and so the longest stall that a step causes an application.
     pub lock_timeout_ms: u64,
+    /// Schema of Lockstep's own tables, of which each migration of a database has one of its own.
+    pub control_schema: String,
 }
 
 /// `[target]`
@@ -91,6 +93,7 @@ impl SourceSection {
             connections_max: self.connections_max,
             connect_timeout: Duration::from_millis(self.connect_timeout_ms),
             application_name: application_name.to_owned(),
+            control_schema: self.control_schema.clone(),
         }
     }
 }
@@ -149,6 +152,7 @@ impl Default for SourceSection {
             connections_max: 16,
             connect_timeout_ms: 5_000,
             lock_timeout_ms: ms(LOCK_TIMEOUT),
+            control_schema: CONTROL_SCHEMA.to_owned(),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
-use lockstep_postgres::PHASE_CHANNEL;
 use lockstep_postgres::make_own_session;
+use lockstep_postgres::phase_channel;
 
 use super::keeper::Wake;
 
@@ -41,7 +41,7 @@ async fn listen_once(connect: &PgConnectOptions, wake: &Wake) -> Result<(), sqlx
         .after_connect(|connection, _| Box::pin(make_own_session(connection)))
         .connect_lazy_with(connect.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(PHASE_CHANNEL).await?;
+    listener.listen(&phase_channel()).await?;
     loop {
         // At first and after each reconnection as well: notifications sent meanwhile are lost.
         wake.told.notify_one();

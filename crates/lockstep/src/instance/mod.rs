@@ -21,7 +21,7 @@ use chrono::Utc;
 use lockstep_core::Advice::MigrateSchema;
 use lockstep_core::{Control, Error, Kind, Registration, Result};
 use lockstep_dynamo::{Target, TargetControl};
-use lockstep_postgres::Source;
+use lockstep_postgres::{Source, control_schema};
 use sqlx::postgres::PgConnectOptions;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -189,12 +189,16 @@ fn advise(mut error: Error) -> Error {
     match error.kind {
         Kind::Misconfigured => {
             error.message += &format!(
-                "; run {MigrateSchema} of this version first: it makes schema lockstep, \
-                or brings it up to date, and changes no phase"
+                "; run {MigrateSchema} of this version first: it makes schema {}, \
+                or brings it up to date, and changes no phase",
+                control_schema()
             );
         }
         Kind::Denied => {
-            error.message += "; this role needs SELECT, INSERT, UPDATE and DELETE on lockstep.instances"
+            error.message += &format!(
+                "; this role needs SELECT, INSERT, UPDATE and DELETE on {}.instances",
+                control_schema()
+            )
         }
         _ => {}
     }

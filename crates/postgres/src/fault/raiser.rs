@@ -1,5 +1,7 @@
 //! Code in the server that raised an error, read from its CONTEXT.
 
+use crate::sql;
+
 /// The owner of the innermost code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Raiser {
@@ -35,12 +37,14 @@ pub(super) fn of(context: &str) -> Raiser {
     }
 }
 
-/// Tells whether the line is of a function of schema `lockstep`, in whatever language the server speaks. A
+/// Tells whether the line is of a function of the control schema, in whatever language the server speaks. A
 /// name in quotes could be anything.
 fn is_of_ours(line: &str) -> bool {
     line.starts_with("PL/pgSQL")
         && !line.contains('"')
-        && line.split_once(" lockstep.").is_some_and(|(before, _)| !before.contains('('))
+        && line
+            .split_once(&format!(" {}.", sql::control_schema()))
+            .is_some_and(|(before, _)| !before.contains('('))
 }
 
 /// Returns the innermost function, where the server speaks English.

@@ -7,12 +7,13 @@ use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::catalog::UNDER_DOMAINS;
+use crate::sql;
 use crate::{Source, TableBinding};
 
 impl Source {
     /// The relation itself: its oid, and how large it is.
     pub(super) async fn class(&self, binding: &TableBinding, what: &str) -> Result<PgRow> {
-        let class = sqlx::query(
+        let class = sql::query(
             "SELECT c.oid, c.relkind::text AS kind, p.rows, p.pages, p.bytes
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              CROSS JOIN LATERAL (SELECT pg_catalog.sum(CASE WHEN l.reltuples > 0::float4 AND l.relpages > 0
@@ -53,7 +54,7 @@ impl Source {
     }
 
     pub(super) async fn columns_there(&self, oid: Oid, what: &str) -> Result<Vec<PgRow>> {
-        sqlx::query(AssertSqlSafe(format!(
+        sql::query(AssertSqlSafe(format!(
             "SELECT attname::text AS name, pg_catalog.format_type(atttypid, atttypmod) AS type,
                 NOT attnotnull AS nullable, pg_catalog.format_type(b.oid, b.modifier) AS base_type,
                 t.typtype = 'e' AND b.oid <> a.atttypid AS is_of_enum,
@@ -69,7 +70,7 @@ impl Source {
     }
 
     pub(super) async fn key_there(&self, oid: Oid, what: &str) -> Result<Option<PgRow>> {
-        sqlx::query(
+        sql::query(
             "SELECT c.condeferrable AS deferrable, pg_catalog.array_agg(a.attname::text
                 ORDER BY k.position) AS columns
              FROM pg_constraint c CROSS JOIN pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, position)
@@ -86,7 +87,7 @@ impl Source {
     /// its texts are folded and whether it has an order of its own.
     pub(super) async fn oddities(&self, binding: &TableBinding, oid: Oid, what: &str) -> Result<Vec<PgRow>> {
         let names: Vec<&str> = binding.primary_key().collect();
-        sqlx::query(
+        sql::query(
             "WITH RECURSIVE typed (name, number, folded, type) AS (
                  SELECT a.attname::text, a.attnum, EXISTS (SELECT FROM pg_collation o
                      WHERE o.oid = a.attcollation AND NOT o.collisdeterministic), a.atttypid

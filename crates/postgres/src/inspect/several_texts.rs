@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::types::Oid;
 
 use crate::catalog::UNDER_DOMAINS;
+use crate::sql;
 use crate::{Source, TableBinding};
 
 /// Types of PostgreSQL whose equal values have one text. A type is not among them unless that was seen: a
@@ -39,7 +40,7 @@ impl Source {
         let names: Vec<&str> = binding.primary_key().collect();
         let oid = self.class(binding, "looking at the texts of its key").await?;
         let oid: Oid = sqlx::Row::get(&oid, "oid");
-        sqlx::query_scalar(AssertSqlSafe(format!(
+        sql::query_scalar(AssertSqlSafe(format!(
             "SELECT EXISTS (SELECT FROM pg_attribute a CROSS JOIN LATERAL ({UNDER_DOMAINS}) AS b
                  JOIN pg_type y ON y.oid = b.oid
                  WHERE a.attrelid = $1 AND a.attname = ANY ($2::text[]) AND NOT a.attisdropped AND (
@@ -65,7 +66,7 @@ impl Source {
         let names: Vec<&str> = binding.primary_key().collect();
         let oid = self.class(binding, "looking at the types of its key").await?;
         let oid: Oid = sqlx::Row::get(&oid, "oid");
-        sqlx::query_as(AssertSqlSafe(format!(
+        sql::query_as(AssertSqlSafe(format!(
             "WITH RECURSIVE made_of (name, number, type, inside, ordered) AS (
                  SELECT a.attname::text, a.attnum, a.atttypid, false, a.attcollation
                  FROM pg_attribute a

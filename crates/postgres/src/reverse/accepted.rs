@@ -17,6 +17,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::table::among;
+use crate::sql;
 use crate::{Source, TableBinding};
 
 /// Version in the note of an item that has none. NULL is there where the feed has not read it.
@@ -28,7 +29,7 @@ pub(super) const WITHDRAWN: &str = "acknowledged_at = NULL, acknowledged_by = NU
 /// Takes back every acceptance of a table: an item of it was changed without a new version, or may have been.
 /// The version that an acceptance names does not tell the state that an operator has seen from this one.
 pub(super) async fn withdraw_all(connection: &mut PgConnection, name: &str) -> Result<()> {
-    sqlx::query(AssertSqlSafe(format!(
+    sql::query(AssertSqlSafe(format!(
         "UPDATE lockstep.reverse_again SET {WITHDRAWN} WHERE table_name = $1 AND acknowledged_at IS NOT NULL",
     )))
     .bind(name)
@@ -97,7 +98,7 @@ impl Source {
 /// # Errors
 /// The driver's.
 pub async fn leave_accepted(transaction: &mut PgConnection, names: &[&str], epoch: Epoch) -> Result<u64> {
-    let kept = sqlx::query(
+    let kept = sql::query(
         "INSERT INTO lockstep.journal (actor, kind, step, detail)
          SELECT 'reverse feed', 'note', 'left in DynamoDB alone', pg_catalog.jsonb_build_object(
              'epoch', $2::bigint, 'table', a.table_name, 'count', pg_catalog.count(*), 'keys',

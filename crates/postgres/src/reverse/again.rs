@@ -27,6 +27,7 @@ use super::unblock::unblock;
 use super::writer::{How, Writer};
 use crate::Source;
 use crate::binding::text_digest_sql;
+use crate::sql;
 
 impl Source {
     /// Up to `limit` items of a table that have to be read again, the least often tried first.
@@ -35,7 +36,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn reverse_again(&self, name: &str, limit: i64) -> Result<Vec<Again>> {
-        sqlx::query_as(AssertSqlSafe(format!(
+        sql::query_as(AssertSqlSafe(format!(
             "SELECT a.place, a.key::text AS key, a.version,
                         (SELECT p.version FROM lockstep.reverse_places p
                          WHERE p.table_name = a.table_name AND {} = {}) AS known
@@ -212,7 +213,7 @@ fn of_place() -> String {
 }
 
 async fn take_out(connection: &mut PgConnection, name: &str, place: &str) -> Result<()> {
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", of_place())))
+    sql::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", of_place())))
         .bind(name)
         .bind(place)
         .execute(connection)
@@ -229,7 +230,7 @@ async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>)
         becomes("coalesce($6::bigint, a.version)"),
         of_place()
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(&refused.found.again.place)
         .bind(&refused.why)

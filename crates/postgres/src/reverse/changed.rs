@@ -8,6 +8,7 @@ use super::FedTable;
 use super::table::among;
 use crate::Source;
 use crate::binding::text_digest_sql;
+use crate::sql;
 
 /// An item that was taken in this DynamoOnly.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +40,7 @@ impl Source {
     #[crate::boxed]
     pub async fn reverse_moment(&self) -> Result<Since> {
         let asked =
-            sqlx::query_scalar("SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text")
+            sql::query_scalar("SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text")
                 .fetch_one(self.pool())
                 .await;
         asked.map(Since).doing("asking for a moment")
@@ -70,7 +71,7 @@ impl Source {
             text_digest_sql("a.place"),
             text_digest_sql("reverse_places.place"),
         );
-        let found: Vec<(String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let found: Vec<(String, String)> = sql::query_as(sqlx::AssertSqlSafe(sql))
             .bind(table.binding().name())
             .bind(since.map(|since| &since.0))
             .bind(after)
@@ -94,7 +95,7 @@ impl Source {
             "SELECT place FROM lockstep.reverse_again WHERE {} AND acknowledged_at IS NOT NULL",
             among()
         );
-        let accepted: HashSet<String> = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
+        let accepted: HashSet<String> = sql::query_scalar::<String>(sqlx::AssertSqlSafe(sql))
             .bind(table.binding().name())
             .bind(taken.iter().map(|taken| taken.place.as_str()).collect::<Vec<_>>())
             .fetch_all(self.pool())
@@ -114,7 +115,7 @@ impl Source {
     pub async fn reverse_taken_any(&self, asked: &[(&FedTable, Option<&Since>)]) -> Result<Vec<bool>> {
         let names: Vec<&str> = asked.iter().map(|(table, _)| table.binding().name()).collect();
         let since: Vec<Option<&str>> = asked.iter().map(|(_, since)| since.map(|at| at.0.as_str())).collect();
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT EXISTS (SELECT FROM lockstep.reverse_places p
                  WHERE p.table_name = asked.name AND (asked.since IS NULL OR p.touched >= asked.since::xid8))
              FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
@@ -133,7 +134,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn newest_target_epoch(&self) -> Result<Option<lockstep_core::Epoch>> {
-        let newest: Option<i64> = sqlx::query_scalar(
+        let newest: Option<i64> = sql::query_scalar(
             "SELECT pg_catalog.max(epoch)
             FROM lockstep.target_epochs",
         )
@@ -151,7 +152,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn note_target_epoch(&self, epoch: lockstep_core::Epoch) -> Result<()> {
-        sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1) ON CONFLICT DO NOTHING")
+        sql::query("INSERT INTO lockstep.target_epochs VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(epoch.0)
             .execute(self.pool())
             .await

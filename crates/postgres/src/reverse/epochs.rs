@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use lockstep_core::{Control, Doing, EPOCH_SHIFT, Epoch, Phase, Result, Version};
 
 use crate::control_of_row;
+use crate::sql;
 
 /// Origin of a version, seen from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Epochs {
         let sql = "SELECT c.phase, c.epoch, c.changed_at, s.last_value,
                           ARRAY(SELECT t.epoch FROM lockstep.target_epochs t) AS of_target
                    FROM lockstep.control c, lockstep.version_seq s";
-        let row = sqlx::query(sql).fetch_one(connection).await.doing("reading the epochs")?;
+        let row = sql::query(sql).fetch_one(connection).await.doing("reading the epochs")?;
         Ok(Self {
             now: control_of_row(&row)?,
             handed_out: Epoch(row.get::<i64, _>("last_value") >> EPOCH_SHIFT),

@@ -19,6 +19,7 @@ use super::texts::note_heirs;
 use super::writer::Writer;
 use crate::binding::{list, quote_identifier};
 use crate::path::{lend, take_back};
+use crate::sql;
 
 const DOING: &str = "looking for expired rows that are in the way";
 
@@ -108,7 +109,7 @@ async fn indexes(connection: &mut PgConnection, table: &FedTable) -> Result<Vec<
                    JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[n - 1] ORDER BY n)"
         )
     });
-    sqlx::query_as(AssertSqlSafe(format!(
+    sql::query_as(AssertSqlSafe(format!(
         "SELECT i.indrelid::pg_catalog.regclass::text AS relation,
                 pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
                 coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
@@ -143,7 +144,7 @@ impl Index {
             arguments
         };
         let mut savepoint = connection.begin().await.doing(DOING)?;
-        let asked = sqlx::query_with(AssertSqlSafe(sql.clone()), arguments());
+        let asked = sql::query_with(AssertSqlSafe(sql.clone()), arguments());
         match asked.fetch_all(&mut *savepoint).await.doing(DOING) {
             Ok(found) => {
                 savepoint.commit().await.doing(DOING)?;
@@ -155,7 +156,7 @@ impl Index {
             Err(error) => return Err(error),
         }
         lend(connection).await?;
-        let asked = sqlx::query_with(AssertSqlSafe(sql), arguments());
+        let asked = sql::query_with(AssertSqlSafe(sql), arguments());
         let found = asked.fetch_all(&mut *connection).await.doing(DOING)?;
         take_back(connection).await?;
         Ok(found)

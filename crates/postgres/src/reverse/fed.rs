@@ -6,6 +6,7 @@ use lockstep_core::{Doing, Result, Version};
 use sqlx::AssertSqlSafe;
 
 use super::table::among;
+use crate::sql;
 use crate::{Source, TableBinding};
 
 impl Source {
@@ -36,7 +37,7 @@ impl Source {
         binding: &TableBinding,
         places: &[String],
     ) -> sqlx::Result<HashMap<String, Version>> {
-        let found: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        let found: Vec<(String, i64)> = sql::query_as(AssertSqlSafe(sql))
             .bind(binding.name())
             .bind(places)
             .fetch_all(self.pool())

@@ -1,13 +1,14 @@
 //! The transactions in which the feed writes.
 
 use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::FedTable;
 use super::epochs::Epochs;
 use super::surroundings::OURS;
 use super::writer::Writer;
+use crate::sql::{self, Run as _};
 use crate::trigger_names::{trigger_name, truncate_trigger_name};
 use crate::{Source, SourceTransaction, take_shared};
 
@@ -52,7 +53,7 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
     // looked for, so row 1001 is put in. 3. Row 5 is written right after it, while nothing fires. 4. No item
     // and no comparison knows of row 1001. So all keys are noted there, and where an item may have another
     // text of its key than its row: see `texts`.
-    let (notes, fires): (bool, bool) = sqlx::query_as(AssertSqlSafe(format!(
+    let (notes, fires): (bool, bool) = sql::query_as(AssertSqlSafe(format!(
         "WITH ours AS MATERIALIZED (SELECT {OURS}),
               triggers AS MATERIALIZED (
                   SELECT t.tgtype FROM pg_catalog.pg_trigger t

@@ -15,6 +15,7 @@ use super::rows::is_about_the_row;
 use crate::binding::text_digest_sql;
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
+use crate::sql;
 use crate::{Source, TableBinding};
 
 /// Reason for which such an item waits.
@@ -75,7 +76,7 @@ async fn note(
     if let Some(key) = key {
         bind_keys(&mut arguments, binding, std::iter::once((0, key)))?;
     }
-    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
+    sql::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
 }
 
 impl Source {
@@ -88,7 +89,7 @@ impl Source {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn foreign_versions(&self, name: &str, after: Option<&str>, limit: i64) -> Result<Vec<String>> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT place FROM lockstep.reverse_again
              WHERE table_name = $1 AND foreign_version AND ($2::text IS NULL OR place > $2)
              ORDER BY place LIMIT $3",
@@ -116,7 +117,7 @@ impl Source {
             text_digest_sql("place"),
             text_digest_sql("asked"),
         );
-        sqlx::query(AssertSqlSafe(sql))
+        sql::query(AssertSqlSafe(sql))
             .bind(name)
             .bind(places)
             .bind(Epoch(begun.0 + 1).floor())
@@ -152,7 +153,7 @@ impl Source {
             text_digest_sql("asked"),
             crate::binding::digest_sql("key"),
         );
-        let done = sqlx::query(AssertSqlSafe(sql))
+        let done = sql::query(AssertSqlSafe(sql))
             .bind(binding.name())
             .bind(places)
             .execute(&mut *transaction)
@@ -170,7 +171,7 @@ impl Source {
     /// # Cancel safety
     /// It may be repeated.
     pub async fn stop_reverse(&self, name: &str, why: &str) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.reverse_tables SET stopped_why = $2,
                  stopped_at = coalesce(stopped_at, pg_catalog.clock_timestamp()) WHERE table_name = $1",
         )

@@ -16,6 +16,7 @@ use crate::Source;
 use crate::binding::{digest_sql, text_digest_sql};
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, keys_sql};
+use crate::sql;
 
 impl Source {
     /// Applies items that were read from the target itself, under the same guard as the stream's; for a
@@ -145,7 +146,7 @@ async fn dead_letters_among(
     arguments.add(table.binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, rows.iter().map(|row| &row.key).enumerate())?;
     let found: Vec<i32> =
-        sqlx::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await.doing(doing)?;
+        sql::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await.doing(doing)?;
     Ok(found.into_iter().map(|n| n as usize).collect())
 }
 
@@ -161,7 +162,7 @@ async fn note_unmade(connection: &mut PgConnection, name: &str, rows: &[&GoneRow
         text_digest_sql("place"),
         text_digest_sql("asked"),
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(rows.iter().map(|row| row.place.as_str()).collect::<Vec<_>>())
         .execute(connection)

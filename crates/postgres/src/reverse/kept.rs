@@ -10,6 +10,7 @@ use super::FedTable;
 use super::changed::{Since, TakenItem, parsed};
 use crate::Source;
 use crate::clock::is_younger;
+use crate::sql;
 
 /// Progress of the comparison of one table.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +44,7 @@ impl Source {
             is_younger("c.begun_at", "interval '1 day'"),
         );
         let found: Option<(Option<String>, String, Option<String>, String)> =
-            sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            sql::query_as(sqlx::AssertSqlSafe(sql))
                 .bind(table.binding().name())
                 .bind(server)
                 .fetch_optional(self.pool())
@@ -66,7 +67,7 @@ impl Source {
         let Some(server) = self.history().await? else { return Ok(()) };
         let unequal: Vec<(&str, String)> =
             compared.unequal.iter().map(|taken| (taken.place.as_str(), taken.key.to_json())).collect();
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.compared AS c
                  (table_name, epoch, server, since, began, after_place, unequal)
              SELECT $1, l.epoch, $2, $3::text::xid8, $4::text::xid8, $5, $6 FROM lockstep.control l

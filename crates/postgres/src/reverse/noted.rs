@@ -10,6 +10,7 @@ use super::entry::{Entry, State, row_at};
 use super::epochs::Epochs;
 use super::remember::{Guard, remember};
 use crate::binding::text_digest_sql;
+use crate::sql;
 
 /// An item to be read again.
 #[derive(Clone, Debug, sqlx_macros::FromRow)]
@@ -88,7 +89,7 @@ pub(super) async fn look(
         text_digest_sql("$2::text"),
         of_note = text_digest_sql("a.place"),
     );
-    let noted: Option<Noted> = sqlx::query_as(AssertSqlSafe(sql))
+    let noted: Option<Noted> = sql::query_as(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(&found.again.place)
         .fetch_optional(&mut *connection)
@@ -170,7 +171,7 @@ async fn remember_less(
     place: &str,
     (version, live): (Version, bool),
 ) -> Result<()> {
-    sqlx::query(AssertSqlSafe(format!(
+    sql::query(AssertSqlSafe(format!(
         "UPDATE lockstep.reverse_places SET version = $3, live = $4, touched = pg_catalog.pg_current_xact_id()
          WHERE table_name = $1 AND {} = {}",
         text_digest_sql("place"),

@@ -12,6 +12,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
+use crate::sql;
 use crate::{Source, TableBinding};
 
 const DOING: &str = "looking for the rows at the places of items";
@@ -50,7 +51,7 @@ pub(super) async fn keys_at(
     let mut arguments = PgArguments::default();
     bind_keys(&mut arguments, binding, asked.into_iter())?;
     let found: Vec<(i32, String)> =
-        sqlx::query_as_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await.doing(DOING)?;
+        sql::query_as_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await.doing(DOING)?;
     for (n, printed) in found {
         let n = n as usize;
         let own = key_of_row_at(binding, &printed, places[n])?;
@@ -86,7 +87,7 @@ pub(super) async fn row_at_place(
     );
     let mut arguments = PgArguments::default();
     arguments.add(key).map_err(|error| of_sqlx(DOING, sqlx::Error::Encode(error)))?;
-    let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await.doing(DOING)?;
+    let found = sql::query_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await.doing(DOING)?;
     for row in found {
         let printed: String = row.get(0);
         if key_of_row_at(binding, &printed, at)?.is_some() {

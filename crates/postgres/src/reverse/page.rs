@@ -14,6 +14,7 @@ use super::positions::lose_disowned;
 use super::remember::{Guard, Why, forget, note_again, note_earlier, note_removed};
 use crate::Source;
 use crate::repair::mark;
+use crate::sql;
 
 /// A page of a shard, ready to be applied.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,7 @@ async fn note_late(connection: &mut PgConnection, name: &str, keys: &[Vec<String
     const KEPT: usize = 100;
     let some: Vec<&Vec<String>> = keys.iter().take(KEPT).collect();
     let detail = serde_json::json!({ "table": name, "count": keys.len(), "keys": some });
-    sqlx::query(
+    sql::query(
         "INSERT INTO lockstep.journal (actor, kind, step, detail)
          VALUES ('reverse feed', 'note', 'late writes of DynamoOnly', $1)",
     )
@@ -119,7 +120,7 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &FedPage
     let doing = format!("saving a position of {name}");
     let (rounds, places): (Vec<&str>, Vec<&str>) =
         page.folded.markers.iter().map(|(round, place)| (round.as_str(), place.as_str())).unzip();
-    let saved: i64 = sqlx::query_scalar(
+    let saved: i64 = sql::query_scalar(
         "WITH saved AS (
              INSERT INTO lockstep.reverse_shards AS s
                  (table_name, shard, position, finished, marker, newest_at, empty_at)
@@ -155,7 +156,7 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &FedPage
     if saved == 1 {
         return Ok(true);
     }
-    let there: bool = sqlx::query_scalar(
+    let there: bool = sql::query_scalar(
         "SELECT position IS NOT DISTINCT FROM $3 AND finished = $4 FROM lockstep.reverse_shards WHERE table_name = $1 AND shard = $2",
     )
     .bind(name)
@@ -189,11 +190,11 @@ async fn count(
     let goes_on = "UPDATE lockstep.reverse_tables SET stopped_at = NULL, stopped_why = NULL
          WHERE table_name = $1 AND stopped_at IS NOT NULL";
     let doing = "noting that a feed goes on";
-    sqlx::query(goes_on).bind(name).execute(&mut *connection).await.doing(doing)?;
+    sql::query(goes_on).bind(name).execute(&mut *connection).await.doing(doing)?;
     if applied.applied + expired + foreign == 0 {
         return Ok(());
     }
-    sqlx::query(
+    sql::query(
         "UPDATE lockstep.reverse_tables SET applied = applied + $2, expired = expired + $3,
              foreign_count = foreign_count + $4, foreign_why = CASE WHEN $4 > 0 THEN $5 ELSE foreign_why END WHERE table_name = $1",
     )

@@ -13,6 +13,7 @@ use super::accepted::withdraw_all;
 use crate::Source;
 use crate::binding::text_digest_sql;
 use crate::clock::shard_seen_at;
+use crate::sql;
 
 /// A shard that was looked at and had nothing more.
 #[derive(Clone, Debug)]
@@ -41,12 +42,12 @@ impl Source {
             (table.binding.name(), format!("opening the reverse feed of {}", table.binding.name()));
         let mut transaction = self.begin(&doing).await?;
         let before: Option<String> =
-            sqlx::query_scalar("SELECT stream FROM lockstep.reverse_tables WHERE table_name = $1 FOR UPDATE")
+            sql::query_scalar("SELECT stream FROM lockstep.reverse_tables WHERE table_name = $1 FOR UPDATE")
                 .bind(name)
                 .fetch_optional(&mut *transaction)
                 .await
                 .doing(&doing)?;
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.reverse_tables (table_name, stream) VALUES ($1, $2)
              ON CONFLICT (table_name) DO UPDATE SET stream = excluded.stream",
         )
@@ -57,7 +58,7 @@ impl Source {
         .doing(&doing)?;
         let why = match before {
             Some(before) if before != stream => {
-                sqlx::query("DELETE FROM lockstep.reverse_shards WHERE table_name = $1")
+                sql::query("DELETE FROM lockstep.reverse_shards WHERE table_name = $1")
                     .bind(name)
                     .execute(&mut *transaction)
                     .await
@@ -75,7 +76,7 @@ impl Source {
                          (SELECT changed_at FROM lockstep.control)))::float8",
                     shard_seen_at()
                 );
-                let unseen_s: Option<f64> = sqlx::query_scalar(AssertSqlSafe(sql))
+                let unseen_s: Option<f64> = sql::query_scalar(AssertSqlSafe(sql))
                     .bind(name)
                     .fetch_one(&mut *transaction)
                     .await
@@ -89,7 +90,7 @@ impl Source {
             lose(&mut transaction, name, why).await?;
         }
         clean_up(&mut transaction, name).await?;
-        let saved: Vec<(String, Option<String>, bool)> = sqlx::query_as(
+        let saved: Vec<(String, Option<String>, bool)> = sql::query_as(
             "SELECT shard, position, finished FROM lockstep.reverse_shards WHERE table_name = $1",
         )
         .bind(name)
@@ -113,7 +114,7 @@ impl Source {
     pub async fn lose_reverse(&self, name: &str, shard: &str, why: &str) -> Result<()> {
         let doing = format!("noting lost records of {name}");
         let mut transaction = self.begin(&doing).await?;
-        sqlx::query("DELETE FROM lockstep.reverse_shards WHERE table_name = $1 AND shard = $2")
+        sql::query("DELETE FROM lockstep.reverse_shards WHERE table_name = $1 AND shard = $2")
             .bind(name)
             .bind(shard)
             .execute(&mut *transaction)
@@ -129,7 +130,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn touch_reverse(&self, name: &str, shard: &str) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO lockstep.reverse_shards (table_name, shard, empty_at)
                 VALUES ($1, $2, pg_catalog.clock_timestamp())
              ON CONFLICT (table_name, shard) DO UPDATE SET empty_at = excluded.empty_at",
@@ -157,7 +158,7 @@ impl Source {
         let tables: Vec<&str> = touched.iter().map(|one| one.table).collect();
         let shards: Vec<&str> = touched.iter().map(|one| one.shard.as_str()).collect();
         let ages_s: Vec<f64> = touched.iter().map(|one| one.at.elapsed().as_secs_f64()).collect();
-        sqlx::query_as(
+        sql::query_as(
             "WITH asked AS MATERIALIZED (
                  SELECT table_name, shard,
                      pg_catalog.clock_timestamp() - age_s * interval '1 second' AS seen_at
@@ -189,7 +190,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn take_back_loss(&self, name: &str, begun: DateTime<Utc>, foreign: i64) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "UPDATE lockstep.reverse_tables SET lost_why = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_why END,
                  lost_at = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_at END, foreign_count = greatest(0, foreign_count - $3)
              WHERE table_name = $1",
@@ -210,7 +211,7 @@ impl Source {
 /// The driver's.
 #[crate::boxed]
 pub async fn end_losses(transaction: &mut sqlx::PgConnection, names: &[&str]) -> Result<()> {
-    sqlx::query(
+    sql::query(
         "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
          WHERE table_name = ANY($1) AND (lost_at IS NOT NULL OR foreign_count > 0)",
     )
@@ -244,7 +245,7 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
                  AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
         ),
     ] {
-        sqlx::query(AssertSqlSafe(sql)).bind(name).execute(&mut *connection).await.doing("tidying the reverse feed")?;
+        sql::query(AssertSqlSafe(sql)).bind(name).execute(&mut *connection).await.doing("tidying the reverse feed")?;
     }
     Ok(())
 }
@@ -267,7 +268,7 @@ pub(super) async fn lose_disowned(
         text_digest_sql("p.place"),
         text_digest_sql("asked"),
     );
-    let is_unknown: bool = sqlx::query_scalar(AssertSqlSafe(sql))
+    let is_unknown: bool = sql::query_scalar(AssertSqlSafe(sql))
         .bind(name)
         .bind(places)
         .fetch_one(&mut *connection)
@@ -284,7 +285,7 @@ pub(super) const DISOWNED: &str =
     "an item was deleted whose attributes, which another program wrote, do not tell its row";
 
 pub(crate) async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
-    let lost = sqlx::query(
+    let lost = sql::query(
         "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(), lost_why = $2
          WHERE table_name = $1 AND EXISTS (SELECT FROM lockstep.control WHERE phase = $3)",
     )

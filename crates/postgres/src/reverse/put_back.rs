@@ -24,6 +24,7 @@ use crate::binding::digest_sql;
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, keys_sql};
 use crate::path::lend;
+use crate::sql;
 use crate::{Source, SourceTransaction, TableBinding, read_control};
 
 /// Longest wait for a row that an application has locked. 1. It locks the row (`SELECT … FOR UPDATE`), for
@@ -195,7 +196,7 @@ async fn undelivered(
     let mut arguments = PgArguments::default();
     arguments.add(binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, binding, key.iter().enumerate())?;
-    let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_one(connection).await.doing(doing)?;
+    let found = sql::query_with(AssertSqlSafe(sql), arguments).fetch_one(connection).await.doing(doing)?;
     let (is_pending, is_dead_letter): (bool, bool) = (found.get(0), found.get(1));
     Ok(match (is_pending, is_dead_letter) {
         (true, _) => Some(Undelivered::Pending),

@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use super::FedTable;
 use super::surroundings::{OURS, comparisons_sql};
 use crate::lookup::{bind_keys, keys_sql};
+use crate::sql;
 
 /// A foreign key that acts where a row that it refers to is deleted: its table, and how its columns are
 /// compared with those that they refer to.
@@ -21,7 +22,7 @@ pub(super) async fn referring(
 ) -> Result<Option<String>> {
     let doing = "looking for rows that refer to one";
     let binding = &table.binding;
-    let acting: Vec<Acting> = sqlx::query_as(AssertSqlSafe(format!(
+    let acting: Vec<Acting> = sql::query_as(AssertSqlSafe(format!(
         "SELECT pg_catalog.format('%I.%I', n.nspname, r.relname),
              {}
          FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
@@ -50,7 +51,7 @@ pub(super) async fn referring(
         );
         let mut arguments = PgArguments::default();
         bind_keys(&mut arguments, binding, key.iter().enumerate())?;
-        let is_referred: bool = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+        let is_referred: bool = sql::query_scalar_with(AssertSqlSafe(sql), arguments)
             .fetch_one(&mut *connection)
             .await
             .doing(doing)?;

@@ -13,6 +13,7 @@ use super::table::among;
 use crate::binding::{digest_sql, list, text_digest_sql};
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_key_columns, is_sayable, with_keys_sql};
+use crate::sql;
 
 /// Condition under which a version is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(super) async fn remembered(
         return Ok(HashMap::new());
     }
     let sql = format!("SELECT place, key::text FROM lockstep.reverse_places WHERE {}", among());
-    let found: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql))
+    let found: Vec<(String, String)> = sql::query_as(AssertSqlSafe(sql))
         .bind(name)
         .bind(&unknown)
         .fetch_all(connection)
@@ -84,7 +85,7 @@ pub(super) async fn remember(
             .and_then(|()| arguments.add(known.iter().map(|(e, _)| is_live(e)).collect::<Vec<_>>()));
         added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_key_columns(&mut arguments, &table.binding, known.iter().map(|(_, key)| *key))?;
-        let found: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+        let found: Vec<String> = sql::query_scalar_with(AssertSqlSafe(sql), arguments)
             .fetch_all(&mut *connection)
             .await
             .doing(doing)?;
@@ -100,7 +101,7 @@ pub(super) async fn remember(
             text_digest_sql("p.place"),
             text_digest_sql("c.place"),
         );
-        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        let found: Vec<String> = sql::query_scalar(AssertSqlSafe(sql))
             .bind(name)
             .bind(unknown.iter().map(|e| e.place.clone()).collect::<Vec<_>>())
             .bind(unknown.iter().map(|e| e.version.0).collect::<Vec<_>>())
@@ -117,7 +118,7 @@ pub(super) async fn forget(connection: &mut PgConnection, name: &str, places: &[
     if places.is_empty() {
         return Ok(());
     }
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_places WHERE {}", among())))
+    sql::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_places WHERE {}", among())))
         .bind(name)
         .bind(places)
         .execute(connection)
@@ -152,7 +153,7 @@ pub(super) async fn note_others(
         of_other = digest_sql("other.row_key"),
         place = text_digest_sql("place"),
     );
-    let noted = sqlx::query(AssertSqlSafe(sql))
+    let noted = sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(deleted)
         .execute(connection)
@@ -189,7 +190,7 @@ pub(super) async fn note_again(
         text_digest_sql("$3::text"),
         becomes("excluded.version"),
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(place)
         .bind(remembered)
@@ -234,7 +235,7 @@ pub(super) async fn note_earlier(
         .and_then(|()| arguments.add(sayable().map(|(_, version, _)| version.0).collect::<Vec<_>>()));
     added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_key_columns(&mut arguments, &table.binding, sayable().map(|(.., key)| key))?;
-    let noted = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing)?;
+    let noted = sql::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing)?;
     Ok(noted.rows_affected())
 }
 
@@ -258,7 +259,7 @@ pub(super) async fn clear_again(connection: &mut PgConnection, name: &str, fresh
          SELECT EXISTS (SELECT FROM lockstep.reverse_again WHERE table_name = $1 AND acknowledged_at IS NOT NULL)",
         among()
     );
-    sqlx::query_scalar(AssertSqlSafe(sql))
+    sql::query_scalar(AssertSqlSafe(sql))
         .bind(name)
         .bind(fresh.iter().map(|entry| entry.place.as_str()).collect::<Vec<_>>())
         .bind(fresh.iter().map(|entry| entry.version.0).collect::<Vec<_>>())
@@ -274,7 +275,7 @@ pub(super) async fn end_acceptances(
     taken: &[&Entry],
 ) -> Result<()> {
     let sql = format!("DELETE FROM lockstep.reverse_again WHERE {} AND acknowledged_at IS NOT NULL", among());
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(taken.iter().map(|entry| entry.place.as_str()).collect::<Vec<_>>())
         .execute(connection)
@@ -301,7 +302,7 @@ pub(super) async fn note_removed(
              AND version IS NOT NULL RETURNING place",
         among()
     );
-    let noted: HashSet<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+    let noted: HashSet<String> = sql::query_scalar(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(removed.iter().map(|(place, _)| place.as_str()).collect::<Vec<_>>())
         .fetch_all(&mut *connection)
@@ -330,7 +331,7 @@ pub(super) async fn note_removed(
         .and_then(|()| arguments.add(told.iter().map(|(place, _)| *place).collect::<Vec<_>>()));
     added.map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_key_columns(&mut arguments, &table.binding, told.iter().map(|(_, key)| *key))?;
-    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
+    sql::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
 }
 
 /// Notes the items that were read from the target at a version below the one that is remembered, to be read
@@ -354,7 +355,7 @@ pub(super) async fn note_outranked(
          FROM lockstep.reverse_places WHERE {} ORDER BY place ON CONFLICT DO NOTHING",
         among()
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(places)
         .execute(connection)

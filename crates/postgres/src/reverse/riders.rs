@@ -23,6 +23,7 @@ use crate::Source;
 use crate::binding::{digest_sql, text_digest_sql};
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, keys_sql};
+use crate::sql;
 
 /// Returns what the capture trigger does with keys that ride along; `name` is a literal. In it, `old_key` and
 /// `new_key` are set as the operation has them.
@@ -68,7 +69,7 @@ pub(super) async fn forget_riders(
     arguments.add(table.binding.name()).map_err(|error| of_sqlx(doing, sqlx::Error::Encode(error)))?;
     bind_keys(&mut arguments, &table.binding, keys.iter().enumerate())?;
     let own: Vec<(i32, String)> =
-        sqlx::query_as_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(doing)?;
+        sql::query_as_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(doing)?;
     if !table.has_loose_key {
         return Ok(());
     }
@@ -80,7 +81,7 @@ pub(super) async fn forget_riders(
     if others.is_empty() {
         return Ok(());
     }
-    sqlx::query(AssertSqlSafe(format!(
+    sql::query(AssertSqlSafe(format!(
         "INSERT INTO lockstep.reverse_riders (table_name, key, made)
          SELECT DISTINCT $1, key, false FROM pg_catalog.unnest($2::text[]::jsonb[]) AS noted (key)
          ON CONFLICT (table_name, {}) DO UPDATE SET noted_at = excluded.noted_at",
@@ -115,7 +116,7 @@ impl Source {
             of_key = digest_sql("key"),
             of_rider = digest_sql("r.key"),
         );
-        let riders = sqlx::query(AssertSqlSafe(sql))
+        let riders = sql::query(AssertSqlSafe(sql))
             .bind(name)
             .bind(limit)
             .fetch_all(&mut *transaction)
@@ -146,7 +147,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn riders(&self, name: &str) -> Result<i64> {
-        sqlx::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = $1")
+        sql::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = $1")
             .bind(name)
             .fetch_one(self.pool())
             .await
@@ -182,7 +183,7 @@ async fn left(
     ridden_only: bool,
     doing: &'static str,
 ) -> Result<i64> {
-    sqlx::query_scalar(
+    sql::query_scalar(
         "SELECT (SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = ANY ($1))
               + (SELECT pg_catalog.count(*) FROM lockstep.reverse_again
                  WHERE table_name = ANY ($1) AND (ridden OR NOT $2) AND acknowledged_at IS NULL)",
@@ -205,7 +206,7 @@ async fn note(connection: &mut PgConnection, name: &str, place: &str, key: &str,
              made = a.made OR excluded.made, {WITHDRAWN}",
         text_digest_sql("place"),
     );
-    sqlx::query(AssertSqlSafe(sql))
+    sql::query(AssertSqlSafe(sql))
         .bind(name)
         .bind(place)
         .bind(key)

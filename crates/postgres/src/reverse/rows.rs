@@ -7,6 +7,7 @@ use sqlx::{Arguments as _, AssertSqlSafe};
 use super::FedTable;
 use crate::fault::of_sqlx;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
+use crate::sql;
 
 /// Upserts rows, each with a primary key of its own.
 pub(super) async fn upsert(
@@ -24,7 +25,7 @@ pub(super) async fn upsert(
             }
             // The text differs with the number of rows: only the one of many rows is used again.
             let is_kept = rows.len() == table.rows_max();
-            let asked = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(is_kept);
+            let asked = sql::query_with(AssertSqlSafe(sql), arguments).persistent(is_kept);
             asked.execute(&mut *connection).await.doing(&doing)?;
         }
     }
@@ -70,7 +71,7 @@ pub(super) async fn delete_rows(
     );
     let mut arguments = PgArguments::default();
     bind_keys(&mut arguments, &table.binding, keys.iter().enumerate())?;
-    sqlx::query_with(AssertSqlSafe(sql), arguments)
+    sql::query_with(AssertSqlSafe(sql), arguments)
         .execute(connection)
         .await
         .doing(&format!("making way for rows of {}", table.binding.relation))
@@ -96,7 +97,7 @@ async fn delete_where(
         table.binding.relation.sql(),
         table.binding.row_of_key_sql("s", "k.key"),
     );
-    let gone: Vec<i32> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+    let gone: Vec<i32> = sql::query_scalar_with(AssertSqlSafe(sql), arguments)
         .fetch_all(connection)
         .await
         .doing(&format!("deleting rows of {} for the feed", table.binding.relation))?;

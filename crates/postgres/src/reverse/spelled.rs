@@ -14,6 +14,7 @@ use sqlx::AssertSqlSafe;
 use super::surroundings::OURS;
 use crate::binding::{list, quote_identifier};
 use crate::catalog::UNDER_DOMAINS;
+use crate::sql;
 use crate::{Source, TableBinding};
 
 /// Columns of a primary key that are decimals.
@@ -66,7 +67,7 @@ impl Source {
     /// that are not moved. ON UPDATE CASCADE gives them the same spelling, and what they say themselves is
     /// put back as of any row that rides along.
     pub(super) async fn decimals(&self, binding: &TableBinding) -> Result<Decimals> {
-        let found: Vec<(String, bool)> = sqlx::query_as(AssertSqlSafe(format!(
+        let found: Vec<(String, bool)> = sql::query_as(AssertSqlSafe(format!(
             "SELECT a.attname::text, EXISTS (SELECT FROM pg_constraint c
                  JOIN LATERAL pg_catalog.unnest(c.confkey) AS k (number) ON true
                  JOIN pg_attribute t ON t.attrelid = c.confrelid AND t.attnum = k.number

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::Source;
 use crate::clock::shard_seen_at;
+use crate::sql;
 
 /// Standing of the feed of one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx_macros::FromRow)]
@@ -80,7 +81,7 @@ impl Source {
     #[crate::boxed]
     pub async fn reverse_standing(&self, name: &str) -> Result<Option<FeedStanding>> {
         let sql = format!("{} WHERE t.table_name = $1", FeedStanding::select());
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        sql::query_as(sqlx::AssertSqlSafe(sql))
             .bind(name)
             .fetch_optional(self.pool())
             .await
@@ -94,7 +95,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn reverse_shards(&self, name: &str) -> Result<HashMap<String, (bool, Option<String>)>> {
-        let found: Vec<(String, bool, Option<String>)> = sqlx::query_as(
+        let found: Vec<(String, bool, Option<String>)> = sql::query_as(
             "SELECT shard, finished, marker FROM lockstep.reverse_shards WHERE table_name = $1",
         )
         .bind(name)

@@ -2,12 +2,13 @@
 //! triggers and actions of foreign keys.
 
 use lockstep_core::{Doing, Kind, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::types::Oid;
-use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::operators::operator_sql;
 use crate::binding::quote_literal;
 use crate::lookup::keys_sql;
+use crate::sql::{self, Run as _};
 use crate::trigger_names::{trigger_name, truncate_trigger_name};
 use crate::{Source, TableBinding};
 
@@ -76,7 +77,7 @@ impl Source {
     #[crate::boxed]
     pub async fn surroundings(&self, binding: &TableBinding) -> Result<Surroundings> {
         let relation = binding.relation.sql();
-        let triggers = sqlx::query_as(AssertSqlSafe(format!(
+        let triggers = sql::query_as(AssertSqlSafe(format!(
             // Those too that a partition has from its table: they are switched off and on one by one.
             "SELECT t.tgname::text AS name, t.tgfoid::pg_catalog.regproc::text AS calls,
                     pg_catalog.bool_or(t.tgtype & 2 <> 0) AS before,
@@ -92,7 +93,7 @@ impl Source {
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let actions = sqlx::query_as(AssertSqlSafe(format!(
+        let actions = sql::query_as(AssertSqlSafe(format!(
             "SELECT n.nspname || '.' || r.relname,
                     pg_catalog.concat_ws(' ', n.nspname || '.' || r.relname || '.' || c.conname,
                         'ON DELETE ' || CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
@@ -110,7 +111,7 @@ impl Source {
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let acted_on = sqlx::query_as(AssertSqlSafe(format!(
+        let acted_on = sql::query_as(AssertSqlSafe(format!(
             "SELECT n.nspname || '.' || f.relname,
                     pg_catalog.concat_ws(' ', c.conname,
                         'ON DELETE ' || CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
@@ -128,7 +129,7 @@ impl Source {
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let unasked = sqlx::query_scalar(
+        let unasked = sql::query_scalar(
             "SELECT pg_catalog.format('%s (%s)', name, what) FROM (
                  SELECT c.conname AS name, CASE c.contype WHEN 'c' THEN 'CHECK' WHEN 'f' THEN 'FOREIGN KEY'
                         WHEN 'x' THEN 'EXCLUDE' END AS what
@@ -148,7 +149,7 @@ impl Source {
         .await
         .doing(DOING)?;
         let (is_referred_to, to_others, checks_late): (bool, bool, bool) =
-            sqlx::query_as(AssertSqlSafe(format!(
+            sql::query_as(AssertSqlSafe(format!(
                 "WITH key AS (SELECT k.conkey AS columns FROM pg_catalog.pg_constraint k
                           WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)::oid),
                   refers AS (SELECT c.confkey AS columns FROM pg_catalog.pg_constraint c
@@ -187,7 +188,7 @@ impl Source {
     /// Returns one statement for each foreign key of a table, which fails as PostgreSQL does where a row of
     /// those keys refers to nothing; its parameters are those of [`keys_sql`].
     pub(super) async fn reference_checks(&self, binding: &TableBinding) -> Result<Vec<String>> {
-        let found: Vec<ForeignKey> = sqlx::query_as(AssertSqlSafe(format!(
+        let found: Vec<ForeignKey> = sql::query_as(AssertSqlSafe(format!(
             "SELECT c.conname::text, pg_catalog.format('%I.%I', n.nspname, r.relname),
                     ARRAY(SELECT pg_catalog.format('s.%I', a.attname)
                           FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k (at, n)

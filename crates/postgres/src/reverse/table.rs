@@ -6,6 +6,7 @@ use super::numbered::FedNumber;
 use super::spelled::Decimals;
 use crate::binding::{list, quote_identifier, text_digest_sql};
 use crate::sequences::numbered_columns;
+use crate::sql;
 use crate::{Source, TableBinding};
 
 /// Most parameters of one statement (PostgreSQL's protocol counts them in 16 bits).
@@ -131,7 +132,7 @@ impl Source {
     #[crate::boxed]
     pub async fn fed_table(&self, binding: &TableBinding) -> Result<FedTable> {
         let doing = format!("describing {}", binding.relation);
-        let found: Vec<(String, bool, bool)> = sqlx::query_as(
+        let found: Vec<(String, bool, bool)> = sql::query_as(
             "SELECT attname::text, attgenerated <> '', attidentity = 'a' FROM pg_attribute
              WHERE attrelid = pg_catalog.to_regclass($1)::oid AND attnum > 0 AND NOT attisdropped",
         )

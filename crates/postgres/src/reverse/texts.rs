@@ -20,6 +20,7 @@ use super::remember::note_others;
 use super::table::among;
 use super::writer::Writer;
 use crate::binding::{digest_sql, list, text_digest_sql};
+use crate::sql;
 
 /// Notes the other live items of rows that were just deleted, of any text of their keys, to be read again.
 pub(super) async fn note_heirs(
@@ -76,7 +77,7 @@ async fn note_equals(
         same = table.binding.same_primary_key_sql("other.row_key", "gone.row_key"),
         place = text_digest_sql("place"),
     );
-    let noted = sqlx::query(AssertSqlSafe(sql))
+    let noted = sql::query(AssertSqlSafe(sql))
         .bind(table.binding.name())
         .bind(places)
         .bind(key)

@@ -10,8 +10,8 @@
 //! 2. Neither of them can be written while the other has the value. Such rows make way together.
 
 use lockstep_core::{AnyRow, Doing, Error, Result};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::FedTable;
 use super::numbered::keep_clear;
@@ -19,6 +19,7 @@ use super::own_place::{keys_at, row_at_place};
 use super::riders::forget_riders;
 use super::rows::{delete, delete_key, delete_rows, upsert};
 use crate::path::{lend, take_back};
+use crate::sql::{self, Run as _};
 
 /// Way in which rows are put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +194,7 @@ impl FedTable {
                 let key = row.key().map_err(|why| Error::unholdable(self.binding.name(), &why))?;
                 let mut arguments = PgArguments::default();
                 crate::lookup::bind_keys(&mut arguments, &self.binding, std::iter::once((0, &key)))?;
-                sqlx::query_with(AssertSqlSafe(check.clone()), arguments)
+                sql::query_with(AssertSqlSafe(check.clone()), arguments)
                     .execute(&mut *connection)
                     .await
                     .doing(&doing)?;

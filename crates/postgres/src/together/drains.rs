@@ -7,6 +7,7 @@ use sqlx::{FromRow as _, Row as _};
 
 use crate::Source;
 use crate::reverse::FeedStanding;
+use crate::sql;
 
 /// Time for which markers that came through are kept: longer than any round may take.
 const MARKERS_KEPT: &str = "1 day";
@@ -41,7 +42,7 @@ impl Source {
     #[crate::boxed]
     pub async fn reverse_drains(&self, names: &[&str], round: &str) -> Result<Vec<FeedDrain>> {
         let doing = "asking how far the feeds are through";
-        let found = sqlx::query(
+        let found = sql::query(
             "SELECT s.shards, s.finished, s.markers, r.riders, g.again, g.again_why,
                  (SELECT t.lost_why FROM lockstep.reverse_tables t
                      WHERE t.table_name = asked.name AND t.lost_at IS NOT NULL) AS lost_why,
@@ -91,7 +92,7 @@ impl Source {
     /// Repeat it, or leave it: the next round forgets them.
     #[crate::boxed]
     pub async fn forget_markers(&self, names: &[&str], round: &str) -> Result<()> {
-        sqlx::query(
+        sql::query(
             "DELETE FROM lockstep.reverse_markers WHERE table_name = ANY ($1)
                  AND (round = $2 OR seen_at < pg_catalog.clock_timestamp() - $3::interval)",
         )
@@ -114,7 +115,7 @@ impl Source {
     /// Reading has no effect.
     #[crate::boxed]
     pub async fn reverse_to_read(&self, names: &[&str]) -> Result<Vec<String>> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT asked.name FROM pg_catalog.unnest($1::text[]) AS asked (name)
              WHERE EXISTS (SELECT FROM lockstep.reverse_riders r WHERE r.table_name = asked.name)
                 OR EXISTS (SELECT FROM lockstep.reverse_again a WHERE a.table_name = asked.name)",
@@ -137,7 +138,7 @@ impl Source {
         let doing = "asking where the reverse feeds stand";
         let sql = format!("{} WHERE t.table_name = ANY ($1)", FeedStanding::select());
         let found =
-            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).fetch_all(self.pool()).await.doing(doing)?;
+            sql::query(sqlx::AssertSqlSafe(sql)).bind(names).fetch_all(self.pool()).await.doing(doing)?;
         let standing = |row: &sqlx::postgres::PgRow| -> sqlx::Result<(String, FeedStanding)> {
             Ok((row.try_get("table_name")?, FeedStanding::from_row(row)?))
         };

@@ -7,6 +7,7 @@ use lockstep_core::{Doing, Result};
 use crate::Source;
 use crate::dead_letters::count_sql;
 use crate::pending::LAG;
+use crate::sql;
 
 /// Numbers of one table.
 #[derive(Clone, Debug, PartialEq, sqlx_macros::FromRow)]
@@ -58,7 +59,7 @@ impl Source {
     /// Reading has no effect.
     #[crate::boxed]
     pub async fn table_numbers(&self, names: &[&str]) -> Result<Vec<TableNumbers>> {
-        sqlx::query_as(NUMBERS.as_str())
+        sql::query_as(NUMBERS.as_str())
             .bind(names)
             .fetch_all(self.pool())
             .await

@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnection;
 use crate::fingerprint::FINGERPRINT;
 use crate::recorded::{is_as_recorded, is_to_be_recorded};
 use crate::shape::{HELD_UP_FOR, read_order};
+use crate::sql;
 use crate::{Shape, Source, TableBinding};
 
 const DOING: &str = "reading the columns of all tables";
@@ -41,7 +42,7 @@ async fn fingerprints(
         serde_json::Value::from(binding.primary_key().collect::<Vec<_>>()).to_string()
     };
     let keys: Vec<String> = tables.iter().map(key).collect();
-    sqlx::query_as(FINGERPRINTS.as_str())
+    sql::query_as(FINGERPRINTS.as_str())
         .bind(names)
         .bind(relations)
         .bind(keys)
@@ -107,7 +108,7 @@ pub async fn hold_shapes(transaction: &mut PgConnection, tables: &[TableBinding]
     crate::barrier::limit_lock_waits(transaction, HELD_UP_FOR).await?;
     let relations: Vec<String> = tables.iter().map(|binding| binding.relation.sql()).collect();
     let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", relations.join(", "));
-    sqlx::query(sqlx::AssertSqlSafe(lock)).persistent(false).execute(&mut *transaction).await.doing(DOING)?;
+    sql::query(sqlx::AssertSqlSafe(lock)).persistent(false).execute(&mut *transaction).await.doing(DOING)?;
     let found = fingerprints(transaction, tables).await?;
     Ok(found.iter().map(|(captured, now)| Shape::of(captured.as_deref().unwrap_or_default(), now)).collect())
 }

@@ -3,6 +3,7 @@
 use lockstep_core::{Doing, Result};
 
 use crate::Source;
+use crate::sql;
 
 /// Work that a relay has for a table.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
@@ -34,7 +35,7 @@ impl Source {
     /// Reading has no effect.
     #[crate::boxed]
     pub async fn changes_due(&self, names: &[&str]) -> Result<Vec<Due>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT t.relay_enabled_at IS NOT NULL AS is_open,
                  EXISTS (SELECT FROM lockstep.pending p WHERE p.table_name = asked.name)
                      OR EXISTS (SELECT FROM lockstep.intents i WHERE i.table_name = asked.name) AS is_due
@@ -56,7 +57,7 @@ impl Source {
     /// Reading has no effect.
     #[crate::boxed]
     pub async fn waiting(&self, names: &[&str]) -> Result<i64> {
-        sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT (SELECT pg_catalog.count(*) FROM lockstep.pending WHERE table_name = ANY ($1))
                   + (SELECT pg_catalog.count(*) FROM lockstep.intents WHERE table_name = ANY ($1))",
         )
@@ -76,7 +77,7 @@ impl Source {
     /// Reading has no effect.
     #[crate::boxed]
     pub async fn unsettled(&self, names: &[&str]) -> Result<Vec<Unsettled>> {
-        sqlx::query_as(
+        sql::query_as(
             "SELECT t.capture_version,
                  (SELECT pg_catalog.count(*) FROM lockstep.pending p WHERE p.table_name = asked.name)
                      + (SELECT pg_catalog.count(*) FROM lockstep.intents i WHERE i.table_name = asked.name)

@@ -4,6 +4,7 @@
 mod advice;
 mod api;
 mod changes;
+mod control_schema;
 mod crates;
 mod documents;
 mod drivers;

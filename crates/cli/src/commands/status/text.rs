@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockstep_coordinator::{Status, first_of};
 use lockstep_core::{Epoch, InstanceState};
-use lockstep_postgres::VerdictWord;
+use lockstep_postgres::{VerdictWord, archive_schema};
 
 use crate::commands::standing;
 use crate::report::{key_values, table};
@@ -16,7 +16,7 @@ pub(super) fn text(status: &Status) -> String {
     }
     if let Some(since) = status.target_record.and_then(|record| record.completed_at) {
         let journal = status.completed.as_ref().map_or_else(String::new, |done| {
-            format!(" Its journal is in {}, and in lockstep_archive.journal.", done.journal_file)
+            format!(" Its journal is in {}, and in {}.journal.", done.journal_file, archive_schema())
         });
         return format!(
             "Complete since {}: DynamoDB is the truth for good.{journal} `cargo xtask doctor` says whether \
