@@ -128,7 +128,16 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
 
 /// The emulator's answer, or `None` (counted) if it has none.
 async fn forward(shared: &Shared, call: &Call, body: Option<Bytes>) -> Option<Answer> {
+    let sent = body.clone().unwrap_or_else(|| call.body.clone());
+    let number = lock(&shared.written).as_mut().map(|record| record.leaving(call, &sent));
     let answer = shared.upstream.forward(call, body).await;
+    if let (Some(number), Ok(answer)) = (number, &answer) {
+        let Ok(said) = answer.body().clone().collect().await;
+        let said = said.to_bytes();
+        if let Some(record) = &mut *lock(&shared.written) {
+            record.answered(number, call, &sent, (answer.status(), &said));
+        }
+    }
     shared.counts.send_modify(|counts| match answer {
         Ok(_) => counts.forwarded += 1,
         Err(_) => counts.upstream_failures += 1,

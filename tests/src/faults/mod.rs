@@ -44,6 +44,7 @@ mod proxy;
 pub mod rules;
 pub mod source;
 mod upstream;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -54,3 +55,4 @@ pub use gate::Gate;
 pub use importer::{ImportRules, ImportServer};
 pub use proxy::FaultProxy;
 pub use rules::Rule;
+pub use written::{What, Written};
