@@ -10,6 +10,7 @@ use super::amazon::dated;
 use super::answers::{self, Answer, Refusal};
 use super::call::Call;
 use super::counts::Recorded;
+use super::many_shards;
 use super::own_streams;
 use super::partial::Split;
 use super::proxy::{Shared, lock};
@@ -70,6 +71,11 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
         }
         Some(Effect::OfItsStream) => {
             let said = own_streams::answer(&shared.upstream, &call).await;
+            happened();
+            said
+        }
+        Some(Effect::OfManyShards(closed, after)) => {
+            let said = many_shards::answer(&shared.upstream, &call, closed, after).await;
             happened();
             said
         }

@@ -1,6 +1,8 @@
 //! What the target was asked to put and what it answered, and when: what a trace of a run holds against the
 //! source's tables.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -42,14 +44,20 @@ pub enum What {
 #[derive(Debug, Default)]
 pub(super) struct Record {
     calls: u64,
+    /// Tokens of the transactions that were passed on.
+    tokens: BTreeSet<String>,
     pub(super) kept: Vec<Written>,
 }
 
 impl Record {
-    /// Keeps the puts of a call that is about to be passed on; returns its number.
+    /// Keeps the puts of a call that is about to be passed on; returns its number. A transaction that is
+    /// repeated under its token is answered as before, and not applied again: none of its puts leaves.
     pub(super) fn leaving(&mut self, call: &Call, sent: &Bytes) -> u64 {
         self.calls += 1;
-        self.keep(self.calls, leaving(call, sent));
+        let token = read(sent)["ClientRequestToken"].as_str().map(str::to_owned);
+        if token.is_none_or(|token| self.tokens.insert(token)) {
+            self.keep(self.calls, leaving(call, sent));
+        }
         self.calls
     }
 

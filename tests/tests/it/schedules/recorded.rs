@@ -10,7 +10,7 @@ use lockstep_model::Mutation;
 use lockstep_model::trace::{Event, Happened, refused};
 use lockstep_payments::Payments;
 use lockstep_tests::World;
-use lockstep_tests::faults::{Fault, Gate, Rule, What};
+use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule, What};
 use lockstep_tests::world::WorldOptions;
 use lockstep_tests::world::rows::{logs, payment_row, payments};
 
@@ -224,5 +224,18 @@ async fn a_step_back_over_a_feed_that_is_behind_is_the_models() {
     let _ = undrained::step_past_the_feed(&world, &coordinator).await;
     check(&world).await;
     world.step_to(&coordinator, Phase::HybridRead).await;
+    check(&world).await;
+}
+
+/// As above.
+#[tokio::test]
+async fn a_put_that_the_network_repeats_is_applied_as_the_models() {
+    let world = recorded().await;
+    world.sql(&logs(1, 1)).await;
+    world.relay_until_empty().await;
+    world.sql("UPDATE integration_logs SET user_id = 'twice' WHERE log_id = 1").await;
+    world.proxy().script(Rule::new(Fault::Duplicate).on("PutItem"));
+    world.relay_until_empty().await;
+    assert!(world.proxy().counts().injected(FaultKind::Duplicate) > 0);
     check(&world).await;
 }
