@@ -11,8 +11,8 @@ use super::{Landed, ReadAt, Target, codes, fault};
 pub const TRANSACTION_ITEMS_MAX: usize = 100;
 
 impl Target {
-    /// Tells whether the endpoint knows transactions; some servers that speak the protocol do not. One without
-    /// anything in it is asked for, which is valid nowhere.
+    /// Tells whether the endpoint knows transactions; some servers that speak the protocol do not. One
+    /// without anything in it is asked for, which is valid nowhere.
     ///
     /// # Errors
     /// When the endpoint does not answer at all.

@@ -129,7 +129,7 @@ struct Replay {
     intents: BTreeSet<(String, i64)>,
     /// The newest state of each item that the target is known to have had.
     delivered: BTreeMap<String, i64>,
-    /// What was delivered of the item of each put that has left, when it left.
+    /// The newest delivered state of the item of each put that has left, at that time.
     left: BTreeMap<(u64, String), i64>,
     /// The newest state of each item that the feed has taken.
     fed: BTreeMap<String, i64>,
@@ -445,7 +445,7 @@ mod tests {
         let newer = [(0, left(1)), (0, delivered(1, 7)), (0, left(2)), (0, delivered(2, 8))];
         assert_eq!(rule(&newer), None);
         let removed = (0, Event::Remove { place: "i".into() });
-        let anew = [(0, left(1)), (0, delivered(1, 7)), (0, left(2)), removed, (0, delivered(2, 0))];
-        assert_eq!(rule(&anew), None);
+        let again = [(0, left(1)), (0, delivered(1, 7)), (0, left(2)), removed, (0, delivered(2, 0))];
+        assert_eq!(rule(&again), None);
     }
 }

@@ -1,5 +1,5 @@
-//! What the target was asked to put and what it answered, and when: what a trace of a run holds against the
-//! source's tables.
+//! Record of puts that the target was asked for and of its answers, each with its time: a trace of a run is
+//! held against it.
 
 use std::collections::BTreeSet;
 
@@ -21,11 +21,11 @@ pub struct Written {
     pub call: u64,
     /// Table and key of the item; the key as one text, as the reverse feed remembers it.
     pub place: String,
-    /// What happened.
+    /// Event of the item.
     pub what: What,
 }
 
-/// What happened to an item.
+/// Event of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A put was passed on: if it is applied at all, then after this.
@@ -40,7 +40,7 @@ pub enum What {
     Unread,
 }
 
-/// What happened to items, in its order.
+/// Events of items, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     calls: u64,

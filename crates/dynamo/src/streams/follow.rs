@@ -70,7 +70,8 @@ pub async fn follow(
     loop {
         // Shards are read meanwhile: 1. A stream that nothing has followed for a day has two hundred closed
         // shards, and the network takes 300 ms. 2. Each of them ends after one page, and all are listed once
-        // more, which takes a second. 3. With nothing read in that second, they take longer than a step waits.
+        // more, which takes a second. 3. With nothing read in that second, they take longer than a step
+        // waits.
         let mut listing = pin!(list(stream));
         let shards = loop {
             tokio::select! {

@@ -78,7 +78,7 @@ async fn another_emulator_carries_a_migration_to_hybrid_read_and_shows_an_item_t
     }
 }
 
-/// Its backfill would ask for an expiry that nothing switches on.
+/// A backfill would ask for an expiry that nothing switches on.
 #[tokio::test]
 async fn what_another_emulator_cannot_do_is_told_before_anything_is_made() {
     let Some(dynalite) = Dynalite::start().await else { return };
