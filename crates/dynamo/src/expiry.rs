@@ -67,7 +67,7 @@ impl Target {
         let asked = self.client.describe_time_to_live().table_name(table).send().await;
         let found = match asked.map_err(|e| fault::error(&doing, e)) {
             Ok(found) => found.time_to_live_description,
-            Err(error) if error.message.starts_with("UnknownOperationException") => None,
+            Err(error) if fault::is_not_known(&error) => None,
             Err(error) => return Err(error),
         };
         let Some(found) = found else { return Ok(TableExpiry::Off) };
@@ -119,7 +119,8 @@ impl Target {
     }
 
     /// Proves the right to switch on expiry of a table where it is off, or that is yet to be made, and
-    /// changes nothing: it asks to switch off what is off.
+    /// changes nothing: it asks to switch off what is off. `false` where the endpoint cannot switch it on at
+    /// all: a table whose rows expire could be captured and made there, and its backfill would never begin.
     ///
     /// # Errors
     /// [`Kind::Denied`] without the right; the driver's.
@@ -127,16 +128,13 @@ impl Target {
     /// # Cancel safety
     /// Repeat it.
     #[crate::boxed]
-    pub async fn prove_expiry(&self, table: &str) -> Result<()> {
+    pub async fn prove_expiry(&self, table: &str) -> Result<bool> {
         match self.set_expiry(table, OF_NOTHING, false).await {
-            Err(error)
-                if error.is_validation()
-                    || error.message.starts_with("ResourceNotFoundException")
-                    || error.message.starts_with("UnknownOperationException") =>
-            {
-                Ok(())
+            Err(error) if error.is_validation() || error.message.starts_with("ResourceNotFoundException") => {
+                Ok(true)
             }
-            done => done,
+            Err(error) if fault::is_not_known(&error) => Ok(false),
+            done => done.map(|()| true),
         }
     }
 

@@ -11,6 +11,12 @@ use super::sent::{NoAnswerFrom, NothingSent};
 use super::understood::SaysNothing;
 use super::{codes, without_values};
 
+/// Tells whether the endpoint does not know the operation at all, as servers answer that speak a part of the
+/// protocol.
+pub(super) fn is_not_known(error: &Error) -> bool {
+    error.message.starts_with("UnknownOperationException")
+}
+
 /// Reads an SDK error while `doing` something.
 pub(super) fn error<E>(doing: impl Into<String>, error: SdkError<E>) -> Error
 where

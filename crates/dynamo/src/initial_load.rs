@@ -277,7 +277,7 @@ impl Target {
             Ok(_) => Ok(true),
             Err(e) => {
                 let error = fault::error("probing for PartiQL", e);
-                if error.message.starts_with("UnknownOperationException") { Ok(false) } else { Err(error) }
+                if fault::is_not_known(&error) { Ok(false) } else { Err(error) }
             }
         }
     }

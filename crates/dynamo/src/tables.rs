@@ -179,15 +179,18 @@ impl Target {
     }
 
     /// Checks whether DynamoDB Streams answers, which is a service of its own with an endpoint of its own.
+    /// `false` where what answers there knows no streams.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn reach_streams(&self) -> Result<()> {
+    pub async fn reach_streams(&self) -> Result<bool> {
         let listed = self.streams.list_streams().limit(1).send().await;
-        listed
-            .map(drop)
-            .map_err(|e| fault::error(format!("asking DynamoDB Streams at {}", self.streams_place()), e))
+        let asking = || format!("asking DynamoDB Streams at {}", self.streams_place());
+        match listed.map_err(|e| fault::error(asking(), e)) {
+            Err(error) if fault::is_not_known(&error) => Ok(false),
+            listed => listed.map(|_| true),
+        }
     }
 
     fn streams_place(&self) -> String {

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem};
-use lockstep_core::{Error, Item, Kind, Result, VERSION_ATTRIBUTE, Version};
+use lockstep_core::{Error, Item, Kind, Result, Retry, VERSION_ATTRIBUTE, Version};
 
 use super::{Landed, ReadAt, Target, codes, fault};
 
@@ -11,6 +11,29 @@ use super::{Landed, ReadAt, Target, codes, fault};
 pub const TRANSACTION_ITEMS_MAX: usize = 100;
 
 impl Target {
+    /// Tells whether the endpoint knows transactions; some servers that speak the protocol do not. One
+    /// without anything in it is asked for, which is valid nowhere.
+    ///
+    /// # Errors
+    /// When the endpoint does not answer at all.
+    ///
+    /// # Cancel safety
+    /// It has no effect.
+    #[crate::boxed]
+    pub async fn has_transactions(&self) -> Result<bool> {
+        match self.client.transact_write_items().send().await {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                let error = fault::error("probing for transactions", error);
+                match error.kind.retry() {
+                    _ if fault::is_not_known(&error) => Ok(false),
+                    Retry::Never => Ok(true),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
     /// Puts states of distinct keys that were read at `read_at`, each under the guard of
     /// [`Target::put_guarded_of`], all of them or none.
     /// [`Landed::Superseded`]: none was put, because the target has some of them already, or newer ones; put

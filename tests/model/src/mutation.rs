@@ -31,6 +31,8 @@ pub enum Mutation {
     FlipOverIntents,
 
     // Other rules.
+    /// The guard of a put lets an older state over a newer one.
+    GuardLetsOlderThrough,
     /// Acknowledging takes a key out whatever its mark is by now.
     AcknowledgeAnyVersion,
     /// The image is that of the first statement, the version that of the last.

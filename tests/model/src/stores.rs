@@ -71,7 +71,7 @@ impl Model {
         let place = self.place(key);
         let there = s.target.versions[place];
         let holds = match guard {
-            Guard::Older => there < version,
+            Guard::Older => there < version || self.is(Mutation::GuardLetsOlderThrough),
             Guard::Absent => there == NONE || self.is(Mutation::HistoryOverwrites),
             Guard::Exactly(expected) => there == expected,
         };

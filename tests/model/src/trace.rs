@@ -11,7 +11,7 @@ use std::fmt;
 use crate::mutation::Mutation;
 use crate::state::Phase;
 
-/// Event of the source, or, for [`Event::Put`], of the target while it was the truth.
+/// Event of the source, or, for those of items, of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A key became pending, or its mark was raised.
@@ -25,8 +25,15 @@ pub enum Event {
     Acknowledge {
         /// Row of the model.
         key: String,
+        /// Item of the row; `None` where the target can hold none.
+        place: Option<String>,
         /// The version of the mark that went.
         version: i64,
+    },
+    /// A row was set aside, as none that the target can hold.
+    SetAside {
+        /// Row of the model.
+        key: String,
     },
     /// An intent of a strict write.
     Intend {
@@ -44,13 +51,38 @@ pub enum Event {
     },
     /// The phase changed.
     Flip(Phase),
-    /// An acknowledged write of DynamoOnly.
-    Put {
+    /// A put has left for the target: if it is applied at all, then after this.
+    Leave {
+        /// Number of the call that it is of.
+        call: u64,
         /// Item of the model.
         place: String,
-        /// Version of the mark.
+    },
+    /// The target has said that a put was applied.
+    Put {
+        /// Number of the call that it is of.
+        call: u64,
+        /// Item of the model.
+        place: String,
+        /// Version of the state.
+        version: i64,
+        /// Whether an application has put it as the truth.
+        is_truth: bool,
+    },
+    /// The target has shown an item.
+    See {
+        /// Item of the model.
+        place: String,
+        /// Version of the state.
         version: i64,
     },
+    /// The target has no such item any more, and knows no version of it.
+    Remove {
+        /// Item of the model.
+        place: String,
+    },
+    /// Writes of DynamoOnly are about to be stopped: what was put before is to be fed before the way back.
+    Pause,
     /// The reverse feed took a record, or read an item again.
     Feed {
         /// Item of the model.
@@ -95,11 +127,23 @@ impl fmt::Display for Refused {
 struct Replay {
     pending: BTreeMap<String, i64>,
     intents: BTreeSet<(String, i64)>,
+    /// The newest state of each item that the target is known to have had.
+    delivered: BTreeMap<String, i64>,
+    /// The newest delivered state of the item of each put that has left, at that time.
+    left: BTreeMap<(u64, String), i64>,
+    /// The newest state of each item that the feed has taken.
+    fed: BTreeMap<String, i64>,
     /// Items that were put in DynamoOnly and have not been fed.
     unfed: BTreeMap<String, i64>,
+    /// Those of the last moment at which writes were stopped; `None` where they were not since DynamoOnly
+    /// began.
+    stopped: Option<BTreeMap<String, i64>>,
+    phase: Option<Phase>,
     /// Intents that the transaction at hand settled, and marks as they were before it.
     settled: BTreeMap<String, i64>,
     transaction: Option<u64>,
+    /// Rows that were set aside, each with the transaction.
+    aside: BTreeSet<(u64, String)>,
 }
 
 /// The first event that the model could not have done, if there is one. Events of one transaction stand
@@ -109,7 +153,12 @@ pub fn refused(trace: &[Happened]) -> Option<Refused> {
         trace.iter().filter(|one| wanted(&one.event)).map(|one| one.transaction).collect()
     };
     let positioned = with(|event| matches!(event, Event::Position | Event::ReadAgain));
-    let mut replay = Replay::default();
+    // One statement takes the mark out and sets the row aside.
+    let aside = trace.iter().filter_map(|one| match &one.event {
+        Event::SetAside { key } => Some((one.transaction, key.clone())),
+        _ => None,
+    });
+    let mut replay = Replay { aside: aside.collect(), ..Replay::default() };
     trace.iter().enumerate().find_map(|(at, one)| {
         if matches!(one.event, Event::Feed { .. }) && !positioned.contains(&one.transaction) {
             let why = "rows of the feed were committed without their position".to_owned();
@@ -126,13 +175,14 @@ impl Replay {
         }
         match &one.event {
             Event::Mark { key, version } => self.mark(key, *version),
-            Event::Acknowledge { key, version } => match self.pending.remove(key) {
-                Some(now) if now > *version => Err((
-                    Mutation::AcknowledgeAnyVersion,
-                    format!("{key} was pending at {now}, not at {version}"),
-                )),
-                _ => Ok(()),
-            },
+            Event::Acknowledge { key, place, version } => {
+                self.pending.remove(key);
+                let is_aside = self.aside.contains(&(one.transaction, key.clone()));
+                match place.as_ref().filter(|_| !is_aside) {
+                    Some(place) => self.acknowledge(key, place, *version),
+                    None => Ok(()),
+                }
+            }
             Event::Intend { key, repair } => {
                 self.intents.insert((key.clone(), *repair));
                 Ok(())
@@ -143,20 +193,78 @@ impl Replay {
                 *highest = (*highest).max(*repair);
                 Ok(())
             }
-            Event::Flip(Phase::DynamoOnly) => self.there(),
-            Event::Flip(_) => self.back(),
-            Event::Put { place, version } => {
-                let newest = self.unfed.entry(place.clone()).or_insert(*version);
-                *newest = (*newest).max(*version);
-                Ok(())
-            }
-            Event::Feed { place, version } => {
-                if self.unfed.get(place).is_some_and(|put| put <= version) {
-                    self.unfed.remove(place);
+            Event::Flip(to) => self.flip(*to),
+            Event::Leave { call, place } => {
+                if let Some(delivered) = self.delivered.get(place) {
+                    self.left.insert((*call, place.clone()), *delivered);
                 }
                 Ok(())
             }
-            Event::Position | Event::ReadAgain => Ok(()),
+            Event::Put { call, place, version, is_truth } => {
+                raise(&mut self.delivered, place, *version);
+                // The feed may be quicker than who looks at the answer.
+                if *is_truth && self.fed.get(place).is_none_or(|fed| fed < version) {
+                    raise(&mut self.unfed, place, *version);
+                }
+                self.put(self.left.get(&(*call, place.clone())).copied(), place, *version)
+            }
+            Event::See { place, version } => {
+                raise(&mut self.delivered, place, *version);
+                Ok(())
+            }
+            Event::Remove { place } => {
+                self.delivered.remove(place);
+                self.left.retain(|(_, item), _| item != place);
+                Ok(())
+            }
+            Event::Pause => {
+                self.stopped = Some(self.unfed.clone());
+                Ok(())
+            }
+            Event::Feed { place, version } => {
+                raise(&mut self.fed, place, *version);
+                for waiting in [Some(&mut self.unfed), self.stopped.as_mut()].into_iter().flatten() {
+                    waiting.retain(|item, put| item != place || *put > *version);
+                }
+                Ok(())
+            }
+            Event::SetAside { .. } | Event::Position | Event::ReadAgain => Ok(()),
+        }
+    }
+
+    /// A mark goes once its state, or a newer one, is in the target (I1).
+    fn acknowledge(&self, key: &str, place: &str, version: i64) -> Result<(), (Mutation, String)> {
+        match self.delivered.get(place) {
+            Some(delivered) if *delivered >= version => Ok(()),
+            delivered => {
+                let why = format!("{key} went at {version}, and what was delivered of it is {delivered:?}");
+                Err((Mutation::AcknowledgeAnyVersion, why))
+            }
+        }
+    }
+
+    /// No state goes over one that is as new or newer (I2). That was there for sure which was known before the
+    /// put left: what two calls do that are under way at once, their answers do not tell.
+    fn put(&self, there: Option<i64>, place: &str, version: i64) -> Result<(), (Mutation, String)> {
+        match there {
+            Some(there) if there >= version => {
+                let why = format!("{place} was put at {version} over {there}");
+                Err((Mutation::GuardLetsOlderThrough, why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn flip(&mut self, to: Phase) -> Result<(), (Mutation, String)> {
+        let from = self.phase.replace(to);
+        match (from, to) {
+            (_, Phase::DynamoOnly) => {
+                // What arrives late from an earlier DynamoOnly is marked, and no truth any more.
+                (self.stopped, self.unfed) = (None, BTreeMap::new());
+                self.there()
+            }
+            (Some(Phase::DynamoOnly), _) => self.back(),
+            _ => Ok(()),
         }
     }
 
@@ -183,13 +291,22 @@ impl Replay {
     }
 
     fn back(&self) -> Result<(), (Mutation, String)> {
-        match self.unfed.first_key_value() {
+        let Some(stopped) = &self.stopped else {
+            return Err((Mutation::FlipBackUnpaused, "writes were not stopped".to_owned()));
+        };
+        match stopped.first_key_value() {
             Some((place, version)) => {
                 Err((Mutation::FlipBackUndrained, format!("{place} at {version} was not fed")))
             }
             None => Ok(()),
         }
     }
+}
+
+/// Notes a version of an item, unless a higher one is known.
+fn raise(known: &mut BTreeMap<String, i64>, place: &str, version: i64) {
+    let newest = known.entry(place.to_owned()).or_insert(version);
+    *newest = (*newest).max(version);
 }
 
 #[cfg(test)]
@@ -212,7 +329,15 @@ mod tests {
     }
 
     fn gone(version: i64) -> Event {
-        Event::Acknowledge { key: "a".into(), version }
+        Event::Acknowledge { key: "a".into(), place: Some("i".into()), version }
+    }
+
+    fn left(call: u64) -> Event {
+        Event::Leave { call, place: "i".into() }
+    }
+
+    fn delivered(call: u64, version: i64) -> Event {
+        Event::Put { call, place: "i".into(), version, is_truth: false }
     }
 
     fn intend() -> Event {
@@ -224,7 +349,7 @@ mod tests {
     }
 
     fn put(version: i64) -> Event {
-        Event::Put { place: "i".into(), version }
+        Event::Put { call: 0, place: "i".into(), version, is_truth: true }
     }
 
     fn feed(version: i64) -> Event {
@@ -233,11 +358,21 @@ mod tests {
 
     #[test]
     fn a_run_of_the_protocol_there_and_back_is_accepted() {
-        let there = [(1, mark(5)), (2, gone(5)), (3, intend()), (4, settle()), (4, mark(6)), (5, gone(6))];
+        let there = [
+            (1, mark(5)),
+            (0, delivered(1, 5)),
+            (2, gone(5)),
+            (3, intend()),
+            (4, settle()),
+            (4, mark(6)),
+            (0, delivered(2, 6)),
+            (5, gone(6)),
+        ];
         let back = [
             (6, Event::Flip(Phase::DynamoOnly)),
             (0, put(20)),
             (0, put(21)),
+            (10, Event::Pause),
             (7, feed(21)),
             (7, Event::Position),
             (8, feed(21)),
@@ -267,14 +402,50 @@ mod tests {
 
     #[test]
     fn m25_a_flip_back_over_a_write_that_was_not_fed_is_refused() {
-        let back = (3, Event::Flip(Phase::HybridRead));
-        let older = [(0, put(21)), (2, feed(20)), (2, Event::Position), back.clone()];
+        let (there, back) = ((1, Event::Flip(Phase::DynamoOnly)), (4, Event::Flip(Phase::HybridRead)));
+        let (pause, fed) = ((3, Event::Pause), |version| [(2, feed(version)), (2, Event::Position)]);
+        let [row, position] = fed(20);
+        let older = [there.clone(), (0, put(21)), row, position, pause.clone(), back.clone()];
         assert_eq!(rule(&older), Some(Mutation::FlipBackUndrained));
-        assert_eq!(rule(&[(0, put(21)), back]), Some(Mutation::FlipBackUndrained));
+        assert_eq!(
+            rule(&[there.clone(), (0, put(21)), pause.clone(), back.clone()]),
+            Some(Mutation::FlipBackUndrained)
+        );
+        let [row, position] = fed(21);
+        // Behind the pause, and before its answer was looked at.
+        let whole = [there.clone(), pause.clone(), row, position, (0, put(21)), back.clone()];
+        assert_eq!(rule(&whole), None);
+        // What lands later is not acknowledged, and the feed marks it.
+        assert_eq!(rule(&[there.clone(), pause, (0, put(21)), back.clone()]), None);
+        assert_eq!(rule(&[there, back]), Some(Mutation::FlipBackUnpaused));
     }
 
     #[test]
     fn m2_a_mark_that_was_raised_meanwhile_is_not_taken_out() {
-        assert_eq!(rule(&[(1, mark(5)), (2, mark(7)), (3, gone(5))]), Some(Mutation::AcknowledgeAnyVersion));
+        let raised = [(1, mark(5)), (0, delivered(1, 5)), (2, mark(7)), (3, gone(7))];
+        assert_eq!(rule(&raised), Some(Mutation::AcknowledgeAnyVersion));
+        assert_eq!(rule(&[(1, mark(5)), (2, gone(5))]), Some(Mutation::AcknowledgeAnyVersion));
+        assert_eq!(rule(&[(1, mark(5)), (0, delivered(1, 9)), (2, gone(5))]), None, "a newer state is there");
+        let aside = (2, Event::SetAside { key: "a".into() });
+        assert_eq!(rule(&[(1, mark(5)), aside.clone(), (2, gone(5))]), None);
+        assert_eq!(rule(&[(1, mark(5)), (2, gone(5)), aside]), None, "one statement does both");
+        let shown = (0, Event::See { place: "i".into(), version: 5 });
+        assert_eq!(rule(&[(1, mark(5)), shown, (2, gone(5))]), None);
+    }
+
+    #[test]
+    fn m1_a_put_over_a_state_that_is_as_new_is_refused_unless_they_met() {
+        let older = Some(Mutation::GuardLetsOlderThrough);
+        for version in [6, 7] {
+            let late = [(0, left(1)), (0, delivered(1, 7)), (0, left(2)), (0, delivered(2, version))];
+            assert_eq!(rule(&late), older);
+        }
+        let met = [(0, left(1)), (0, left(2)), (0, delivered(2, 7)), (0, delivered(1, 6))];
+        assert_eq!(rule(&met), None);
+        let newer = [(0, left(1)), (0, delivered(1, 7)), (0, left(2)), (0, delivered(2, 8))];
+        assert_eq!(rule(&newer), None);
+        let removed = (0, Event::Remove { place: "i".into() });
+        let again = [(0, left(1)), (0, delivered(1, 7)), (0, left(2)), removed, (0, delivered(2, 0))];
+        assert_eq!(rule(&again), None);
     }
 }

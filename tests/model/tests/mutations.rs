@@ -84,6 +84,7 @@ fn a_late_write_of_dynamo_only_is_noticed_after_the_way_back() {
 #[test]
 fn what_is_acknowledged_is_what_was_delivered() {
     caught(Mutation::AcknowledgeAnyVersion, scope::writes(), Claim::Known);
+    caught(Mutation::GuardLetsOlderThrough, scope::writes(), Claim::Ordered);
     caught(Mutation::ImageOfFirstStatement, scope::writes(), Claim::Known);
     caught(Mutation::DoneWhenRead, scope::load(), Claim::Watermark);
 }

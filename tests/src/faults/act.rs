@@ -10,6 +10,7 @@ use super::amazon::dated;
 use super::answers::{self, Answer, Refusal};
 use super::call::Call;
 use super::counts::Recorded;
+use super::many_shards;
 use super::own_streams;
 use super::partial::Split;
 use super::proxy::{Shared, lock};
@@ -73,6 +74,11 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             happened();
             said
         }
+        Some(Effect::OfManyShards(closed, after)) => {
+            let said = many_shards::answer(&shared.upstream, &call, closed, after).await;
+            happened();
+            said
+        }
         Some(Effect::At(there, None)) => {
             forward(shared, &call, None).await.map(|answer| dated(answer, there))
         }
@@ -128,7 +134,16 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
 
 /// The emulator's answer, or `None` (counted) if it has none.
 async fn forward(shared: &Shared, call: &Call, body: Option<Bytes>) -> Option<Answer> {
+    let sent = body.clone().unwrap_or_else(|| call.body.clone());
+    let number = lock(&shared.written).as_mut().map(|record| record.leaving(call, &sent));
     let answer = shared.upstream.forward(call, body).await;
+    if let (Some(number), Ok(answer)) = (number, &answer) {
+        let Ok(said) = answer.body().clone().collect().await;
+        let said = said.to_bytes();
+        if let Some(record) = &mut *lock(&shared.written) {
+            record.answered(number, call, &sent, (answer.status(), &said));
+        }
+    }
     shared.counts.send_modify(|counts| match answer {
         Ok(_) => counts.forwarded += 1,
         Err(_) => counts.upstream_failures += 1,

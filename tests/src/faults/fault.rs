@@ -1,5 +1,7 @@
 //! Faults of one call.
 
+use std::time::Duration;
+
 use super::gate::Gate;
 
 /// Most characters of a statement that DynamoDB takes: for [`Fault::LongStatements`].
@@ -96,6 +98,9 @@ pub enum Fault {
     /// Two things stay the emulator's: what was not read of a stream before its end is in none of its shards,
     /// and the next stream begins with the records of the one before.
     OwnStreams,
+    /// Each stream has this number of closed shards besides, as one of a busy table has after a day, and each
+    /// answer about it takes so long.
+    ManyShards(usize, Duration),
 }
 
 /// A [`Fault`] without its data.
@@ -135,6 +140,7 @@ pub enum FaultKind {
     RemovedByExpiry,
     ClockAhead,
     OwnStreams,
+    ManyShards,
 }
 
 impl Fault {
@@ -174,6 +180,7 @@ impl Fault {
             Fault::RemovedByExpiry => FaultKind::RemovedByExpiry,
             Fault::ClockAhead(_) => FaultKind::ClockAhead,
             Fault::OwnStreams => FaultKind::OwnStreams,
+            Fault::ManyShards(..) => FaultKind::ManyShards,
         }
     }
 
@@ -186,7 +193,9 @@ impl Fault {
             Fault::LargeTransactions(_) => operation == "TransactWriteItems",
             Fault::EmptyIndex | Fault::EntriesTwice => operation == "Query",
             Fault::RemovedByExpiry | Fault::ShardCalls(_) => operation == "GetRecords",
-            Fault::OwnStreams => matches!(operation, "DescribeStream" | "GetShardIterator" | "GetRecords"),
+            Fault::OwnStreams | Fault::ManyShards(..) => {
+                matches!(operation, "DescribeStream" | "GetShardIterator" | "GetRecords")
+            }
             Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),
             Fault::NoPartiQl => {
                 matches!(operation, "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction")

@@ -24,10 +24,10 @@
 //! ```
 //!
 //! Modules in reading order: [`fault`] and [`rules`] (what a test writes), `call` (what a request asks),
-//! `answers`, `partial`, `amazon` and `own_streams` (what is said instead), `bucket` (the rate limit),
-//! `gate`, `counts`, then `upstream`, `act` and `proxy`, which do the work. Decisions are pure (`rules`,
-//! `partial`); only the last three and `own_streams` ask the emulator. [`source`] is the same idea between
-//! sqlx and PostgreSQL.
+//! `answers`, `partial`, `amazon`, `own_streams` and `many_shards` (what is said instead), `bucket` (the rate
+//! limit), `gate`, `counts`, `written` (what reached the emulator), then `upstream`, `act` and `proxy`, which
+//! do the work. Decisions are pure (`rules`, `partial`); only the last three, `own_streams` and `many_shards`
+//! ask the emulator. [`source`] is the same idea between sqlx and PostgreSQL.
 
 mod act;
 mod amazon;
@@ -38,12 +38,14 @@ mod counts;
 pub mod fault;
 mod gate;
 mod importer;
+mod many_shards;
 mod own_streams;
 mod partial;
 mod proxy;
 pub mod rules;
 pub mod source;
 mod upstream;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -54,3 +56,4 @@ pub use gate::Gate;
 pub use importer::{ImportRules, ImportServer};
 pub use proxy::FaultProxy;
 pub use rules::Rule;
+pub use written::{What, Written};

@@ -21,6 +21,7 @@ use super::counts::{Counts, Recorded, Recorder};
 use super::fault::FaultKind;
 use super::rules::{Rule, Script};
 use super::upstream::{BODY_BYTES_MAX, BoxError, Upstream};
+use super::written::{Record, Written};
 
 /// A proxy between the AWS SDK and an emulator. Without rules it forwards what it is sent.
 ///
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) upstream: Upstream,
     pub(super) script: Mutex<Script>,
     pub(super) recorder: Mutex<Recorder>,
+    /// `None` while nothing is kept.
+    pub(super) written: Mutex<Option<Record>>,
     pub(super) counts: watch::Sender<Counts>,
     // `None` once the proxy has gone: nothing is begun any more.
     calls: Mutex<Option<JoinSet<()>>>,
@@ -59,6 +62,7 @@ impl FaultProxy {
             upstream,
             script: Mutex::default(),
             recorder: Mutex::default(),
+            written: Mutex::default(),
             counts: watch::Sender::default(),
             calls: Mutex::new(Some(JoinSet::new())),
         });
@@ -114,6 +118,16 @@ impl FaultProxy {
     /// The calls kept so far, in the order they came in.
     pub fn recorded(&self) -> Vec<Recorded> {
         lock(&self.shared.recorder).kept.clone()
+    }
+
+    /// Keeps what happens to items from now on.
+    pub fn record_writes(&self) {
+        *lock(&self.shared.written) = Some(Record::default());
+    }
+
+    /// Returns what has happened to items since, in its order.
+    pub fn writes(&self) -> Vec<Written> {
+        lock(&self.shared.written).as_ref().map_or_else(Vec::new, |record| record.kept.clone())
     }
 
     /// Stops listening, cuts all connections, drops the calls under way, and returns when all of that is

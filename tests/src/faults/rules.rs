@@ -1,6 +1,7 @@
 //! Choice of the calls that a fault happens to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -210,6 +211,7 @@ impl Rule {
             }
             Fault::RemovedByExpiry => Effect::Rewrite(removed_by_expiry, Checksum::Right),
             Fault::OwnStreams => Effect::OfItsStream,
+            Fault::ManyShards(closed, after) => Effect::OfManyShards(*closed, *after),
             Fault::ClockAhead(seconds) => {
                 let there = Utc::now() + TimeDelta::seconds(*seconds);
                 Effect::At(there, wrong_date(call, there))
@@ -273,6 +275,8 @@ pub(super) enum Effect {
     /// The emulator's answer, as this changes it; as it is where that does not parse it.
     Rewrite(fn(&[u8]) -> Option<Bytes>, Checksum),
     OfItsStream,
+    /// As of a stream with this number of closed shards more, after this time.
+    OfManyShards(usize, Duration),
     /// It is so late at the service, which refuses the call for this reason, or answers it.
     At(DateTime<Utc>, Option<String>),
 }
@@ -289,8 +293,6 @@ impl Script {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::call::call;
     use super::*;
 

@@ -42,8 +42,8 @@ pub use truth::{LOCK_TIMEOUT, nowhere};
 pub use wait::{eventually, within};
 pub use work::{Notes, backfill};
 
-use crate::faults::FaultProxy;
 use crate::faults::source::SourceProxy;
+use crate::faults::{FaultProxy, Written};
 
 /// Name of the logs' table, on both sides.
 pub const LOGS: &str = "integration_logs";
@@ -57,6 +57,11 @@ pub struct WorldOptions {
     pub proxied: bool,
     /// Whether the product reaches the source through a [`SourceProxy`]. Strangers and checkers never do.
     pub source_proxied: bool,
+    /// Whether every request to the target, the checkers' and other processes' among them, is recorded right
+    /// before the emulator: see [`World::record_writes`].
+    pub recorded: bool,
+    /// Endpoint of another emulator; the one that is built in where there is none.
+    pub emulator: Option<String>,
     /// Time that the product waits for a connection to the source.
     pub connect_timeout: Duration,
     /// Longest wait of the product for one answer of the target.
@@ -72,6 +77,8 @@ impl Default for WorldOptions {
         Self {
             proxied: false,
             source_proxied: false,
+            recorded: false,
+            emulator: None,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(3),
             request_lifetime: Duration::from_secs(2),
@@ -93,6 +100,7 @@ pub struct World {
     url: String,
     proxy: Option<FaultProxy>,
     source_proxy: Option<SourceProxy>,
+    recorder: Option<FaultProxy>,
     strangers: PgPool,
     options: WorldOptions,
 }
@@ -122,13 +130,18 @@ impl World {
 
     /// A world whose source is the database at `url`, as on a server that the test changes for itself.
     pub async fn at(url: String, options: WorldOptions) -> Self {
-        let dynamo = Dynamo::start().await.expect("the emulator starts");
-        let proxy = match options.proxied {
-            true => Some(FaultProxy::start(dynamo.endpoint_url()).await.expect("the proxy starts")),
-            false => None,
+        let (dynamo, emulator) = match &options.emulator {
+            Some(endpoint) => (None, endpoint.clone()),
+            None => {
+                let dynamo = Dynamo::start().await.expect("the emulator starts");
+                let endpoint = dynamo.endpoint_url().to_owned();
+                (Some(dynamo), endpoint)
+            }
         };
-        let endpoint =
-            proxy.as_ref().map_or_else(|| dynamo.endpoint_url().to_owned(), FaultProxy::endpoint_url);
+        let recorder = proxy_if(options.recorded, &emulator).await;
+        let emulator = recorder.as_ref().map_or(emulator, FaultProxy::endpoint_url);
+        let proxy = proxy_if(options.proxied, &emulator).await;
+        let endpoint = proxy.as_ref().map_or_else(|| emulator.clone(), FaultProxy::endpoint_url);
         let source_proxy = match options.source_proxied {
             true => Some(SourceProxy::start(address_of(&url)).await.expect("the proxy starts")),
             false => None,
@@ -139,20 +152,10 @@ impl World {
         let target = Target::connect(target_options(endpoint, &options)).await;
         // Checkers are no product: what they ask of a busy machine may take its time.
         let patient = WorldOptions { request_timeout: Duration::from_secs(30), ..options.clone() };
-        let plain_target = Target::connect(target_options(dynamo.endpoint_url().to_owned(), &patient)).await;
+        let plain_target = Target::connect(target_options(emulator, &patient)).await;
         let strangers =
             PgPoolOptions::new().max_connections(12).connect(&url).await.expect("strangers connect");
-        Self {
-            source,
-            target,
-            plain_target,
-            dynamo: Some(dynamo),
-            url,
-            proxy,
-            source_proxy,
-            strangers,
-            options,
-        }
+        Self { source, target, plain_target, dynamo, url, proxy, source_proxy, recorder, strangers, options }
     }
 
     /// The URL of the source, with its password.
@@ -181,6 +184,31 @@ impl World {
     #[track_caller]
     pub fn source_proxy(&self) -> &SourceProxy {
         self.source_proxy.as_ref().expect("this world was made without a proxy before the source")
+    }
+
+    /// Records from now on what reaches the target and what it answers. Nothing leads past it: 1. An instance
+    /// in a process of its own has no faults on its way, and asks the emulator itself. 2. What it puts and
+    /// acknowledges would be an acknowledgement of nothing.
+    ///
+    /// # Panics
+    /// In a world that is not [recorded](WorldOptions::recorded).
+    #[track_caller]
+    pub fn record_writes(&self) {
+        self.recorder().record_writes();
+    }
+
+    /// Returns what was recorded.
+    ///
+    /// # Panics
+    /// As [`World::record_writes`].
+    #[track_caller]
+    pub fn writes(&self) -> Vec<Written> {
+        self.recorder().writes()
+    }
+
+    #[track_caller]
+    fn recorder(&self) -> &FaultProxy {
+        self.recorder.as_ref().expect("this world was made without a recorder")
     }
 
     /// Returns how the product reaches the source: through the proxy, if there is one.
@@ -264,6 +292,13 @@ impl World {
 pub async fn run(connection: &mut PgConnection, sql: &str) {
     let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
     done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+async fn proxy_if(wanted: bool, endpoint: &str) -> Option<FaultProxy> {
+    match wanted {
+        true => Some(FaultProxy::start(endpoint).await.expect("the proxy starts")),
+        false => None,
+    }
 }
 
 fn bind(table: lockstep_core::TableHandle, name: &str) -> TableBinding {

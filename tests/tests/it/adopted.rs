@@ -109,6 +109,26 @@ async fn a_right_to_ask_about_expiry_or_to_switch_it_on_that_is_missing_is_told_
     assert_eq!(world.plain_target.expiry(LOGS).await.expect("asked"), TableExpiry::Off);
 }
 
+/// 1. An emulator knows no UpdateTimeToLive. 2. Capture was installed and the tables were made, and only then
+/// it showed: the backfill asks for an expiry that nothing there switches on.
+#[tokio::test]
+async fn an_endpoint_that_cannot_expire_items_is_refused_before_anything_is_made() {
+    let world = World::behind_proxy().await;
+    for operation in ["UpdateTimeToLive", "ListStreams", "TransactWriteItems"] {
+        world.proxy().script(Rule::new(Fault::Code("UnknownOperationException")).on(operation));
+    }
+    let report = refused(&world).await;
+    check(&report, Some(LOGS), "expiry", "no UpdateTimeToLive", "ttl_days = 0");
+    for (gate, told) in [("streams", "knows no streams"), ("transactions", "knows no transactions")] {
+        let found = report.results.iter().find(|result| result.name == gate).expect("a gate");
+        assert!(found.passed && found.detail.contains(told), "{found:?}");
+    }
+    let tables = world.plain_target.client().list_tables().send().await.expect("asked");
+    assert!(tables.table_names().is_empty(), "{:?}", tables.table_names());
+    let captured = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%lockstep%'";
+    assert_eq!(world.value::<i64>(captured).await, 0);
+}
+
 fn key(name: &str, key_type: KeyType) -> KeySchemaElement {
     KeySchemaElement::builder().attribute_name(name).key_type(key_type).build().expect("a key")
 }

@@ -9,10 +9,13 @@ use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
-use lockstep_tests::world::{LOGS, eventually, within};
+use lockstep_tests::world::{LOGS, PAYMENTS, eventually, within};
 use tokio_util::sync::CancellationToken;
 
 use crate::reverse_feed::log_row;
+
+/// Longest time for the closed shards of two streams: a fraction of one listing for each of them.
+const CLOSED_SHARDS: Duration = Duration::from_secs(60);
 
 /// 1. The stream of a table is switched off, with every shard of it closed. 2. An application writes. 3. The
 /// stream is on again, as another one. A feed that stays at the old one brings nothing any more, and one that
@@ -80,4 +83,30 @@ async fn a_stream_that_is_switched_off_and_on_is_followed_and_what_it_never_had_
     fed.expect("it ends as it was told");
     assert!(world.proxy().counts().injected(FaultKind::OwnStreams) > 0);
     coordinator.close().await;
+}
+
+/// 1. No feed has run for a day, and the stream has two hundred closed shards. 2. Each answer about it takes
+/// 300 ms, as it does from far away. 3. All shards are listed again whenever one has ended, and a feed that
+/// read nothing meanwhile took a second for each: longer than a step waits for its feed.
+#[tokio::test]
+async fn a_feed_reads_two_hundred_closed_shards_beside_listing_them() {
+    let world = World::behind_proxy().await;
+    world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    world.proxy().script(Rule::new(Fault::ManyShards(200, Duration::from_millis(300))));
+    let cancel = CancellationToken::new();
+    let read = async {
+        for table in [LOGS, PAYMENTS] {
+            eventually("every closed shard is read to its end", || async {
+                let standing = world.source.reverse_standing(table).await.expect("asked").expect("it is fed");
+                standing.shards_finished >= 200
+            })
+            .await;
+        }
+        cancel.cancel();
+    };
+    let (fed, ()) =
+        within(CLOSED_SHARDS, async { tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), read) }).await;
+    fed.expect("it ends as it was told");
+    assert!(world.proxy().counts().injected(FaultKind::ManyShards) > 400);
 }

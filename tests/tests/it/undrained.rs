@@ -13,7 +13,7 @@ use lockstep_tests::world::{LOGS, eventually, run};
 
 use crate::reverse_feed::log_row;
 
-async fn coordinator(world: &World, at: Phase, lock_tries: u32) -> Coordinator {
+pub(crate) async fn coordinator(world: &World, at: Phase, lock_tries: u32) -> Coordinator {
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
     world.migrated_to(at).await.close().await;
     if at == Phase::HybridRead {
@@ -42,10 +42,11 @@ const STOPPER: &str = "
                  WHEN (NEW.step LIKE '%stop writes')
         EXECUTE FUNCTION public.hold()";
 
-#[tokio::test]
-async fn a_write_that_the_feed_has_not_brought_when_writes_are_stopped_misses_the_way_back() {
-    let world = World::behind_proxy().await;
-    let coordinator = coordinator(&world, Phase::DynamoOnly, 60).await;
+/// Steps back while the feed does not bring what was written last before writes are stopped.
+pub(crate) async fn step_past_the_feed(
+    world: &World,
+    coordinator: &Coordinator,
+) -> Result<(), CoordinatorError> {
     world.sql(STOPPER).await;
     let mut holder = world.stranger().await;
     run(&mut holder, "SELECT pg_advisory_lock(4712)").await;
@@ -65,7 +66,16 @@ async fn a_write_that_the_feed_has_not_brought_when_writes_are_stopped_misses_th
         run(&mut holder, "SELECT pg_advisory_unlock(4712)").await;
     };
     let (stepped, ()) = tokio::join!(coordinator.step(Phase::HybridRead, None, &()), write_behind_the_feed);
-    let error = stepped.expect_err("the feed is not through");
+    world.proxy().clear();
+    gate.open();
+    stepped.map(drop)
+}
+
+#[tokio::test]
+async fn a_write_that_the_feed_has_not_brought_when_writes_are_stopped_misses_the_way_back() {
+    let world = World::behind_proxy().await;
+    let coordinator = coordinator(&world, Phase::DynamoOnly, 60).await;
+    let error = step_past_the_feed(&world, &coordinator).await.expect_err("the feed is not through");
     let told = error.to_string();
     assert!(
         matches!(error, CoordinatorError::PauseMissed { .. })
@@ -73,8 +83,6 @@ async fn a_write_that_the_feed_has_not_brought_when_writes_are_stopped_misses_th
         "{told}"
     );
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DynamoOnly);
-    world.proxy().clear();
-    gate.open();
     coordinator.step(Phase::HybridRead, None, &()).await.expect("the feed is through");
     assert_eq!(world.count("integration_logs WHERE user_id = 'acknowledged'").await, 1, "I7");
 }

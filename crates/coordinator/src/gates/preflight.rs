@@ -4,7 +4,7 @@ use lockstep_core::Advice::{
     Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint, UninstallCopy,
 };
 use lockstep_core::Kind;
-use lockstep_dynamo::{Backoff, TableStanding};
+use lockstep_dynamo::{Backoff, TableStanding, Target};
 use lockstep_postgres::{CaptureState, Replicated, SourceTable, TableBinding, control_schema};
 
 use super::{capacity, rights, source_tables, target_table};
@@ -27,16 +27,8 @@ pub(crate) async fn preflight(migration: &MigrationContext, observer: &dyn Obser
         format!("server {}.{}", version / 10_000, version % 10_000),
         "use PostgreSQL 13 or newer",
     ));
-    // Told, not refused: nothing before the step to DynamoOnly reads a stream.
-    let streams = match Backoff::brief().retry(|| migration.target.reach_streams()).await {
-        Ok(()) => "DynamoDB Streams answers".to_owned(),
-        Err(error) => format!(
-            "DynamoDB Streams does not answer, and the step to DynamoOnly needs it \
-                ({error}); behind interface endpoints of a VPC set \
-                {TargetStreamsEndpoint}"
-        ),
-    };
-    gates.add(GateResult::pass("streams", streams));
+    gates.add(GateResult::pass("streams", streams(&migration.target).await));
+    gates.add(GateResult::pass("transactions", transactions(&migration.target).await));
     // Reported, not refused: a throw-away cluster has no other role.
     gates.add(GateResult::pass(
         "role of the operator",
@@ -69,6 +61,35 @@ fn replicated(found: &Replicated) -> GateResult {
     let found = copy.clone().or(out).unwrap_or_else(|| "nothing of schema lockstep".to_owned());
     let next = format!("run commands on the database that publishes; what ends it here: {UninstallCopy}");
     GateResult::check("logical replication", copy.is_none(), found, next).tells_if(tells)
+}
+
+/// Told, not refused: nothing before the step to DynamoOnly reads a stream.
+async fn streams(target: &Target) -> String {
+    match Backoff::brief().retry(|| target.reach_streams()).await {
+        Ok(true) => "DynamoDB Streams answers".to_owned(),
+        Ok(false) => format!(
+            "what answers knows no streams, and the step to DynamoOnly needs them: up to HybridRead is as far as \
+             this endpoint goes, unless streams are elsewhere ({TargetStreamsEndpoint})"
+        ),
+        Err(error) => format!(
+            "DynamoDB Streams does not answer, and the step to DynamoOnly needs it \
+                ({error}); behind interface endpoints of a VPC set \
+                {TargetStreamsEndpoint}"
+        ),
+    }
+}
+
+/// Told, not refused: applications that write one row at a time send none before DynamoOnly.
+async fn transactions(target: &Target) -> String {
+    match Backoff::brief().retry(|| target.has_transactions()).await {
+        Ok(true) => "TransactWriteItems is answered".to_owned(),
+        Ok(false) => {
+            "the endpoint knows no transactions, and strict operations over several rows need them, as does \
+                      DynamoOnly"
+                .to_owned()
+        }
+        Err(error) => format!("whether TransactWriteItems is answered is not known ({error})"),
+    }
 }
 
 async fn table_gates(migration: &MigrationContext, binding: &TableBinding) -> Result<Vec<GateResult>> {

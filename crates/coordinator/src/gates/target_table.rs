@@ -43,7 +43,20 @@ pub(super) async fn expiry(
     if found == TableExpiry::Off {
         match Backoff::brief().retry(|| target.prove_expiry(name)).await {
             Err(error) if error.kind == Kind::Denied => return Ok(denied(error.message, "UpdateTimeToLive")),
-            proven => proven?,
+            Ok(false) => {
+                return Ok(Some(GateResult::fail(
+                    EXPIRY,
+                    format!(
+                        "rows of {name} expire, and the endpoint cannot switch expiry on: it knows no UpdateTimeToLive"
+                    ),
+                    format!(
+                        "use an endpoint that does; or let rows of {} stay for ever, by its settings, as in \
+                         `ttl_days = 0`",
+                        binding.name()
+                    ),
+                )));
+            }
+            proven => drop(proven?),
         }
         return Ok(Some(GateResult::pass(EXPIRY, "off; it may be switched on")));
     }

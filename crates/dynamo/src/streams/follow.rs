@@ -1,6 +1,7 @@
 //! Following a whole stream: all shards that may be read in parallel, new ones as they appear.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,7 +72,18 @@ pub async fn follow(
     let mut unseen: HashSet<String> =
         saved.iter().filter(|(_, s)| !s.finished).map(|(id, _)| id.clone()).collect();
     loop {
-        let shards = list(stream).await?;
+        // Shards are read meanwhile: 1. A stream that nothing has followed for a day has two hundred closed
+        // shards, and the network takes 300 ms. 2. Each of them ends after one page, and all are listed once
+        // more, which takes a second. 3. With nothing read in that second, they take longer than a step
+        // waits.
+        let mut listing = pin!(list(stream));
+        let shards = loop {
+            tokio::select! {
+                biased;
+                listed = &mut listing => break listed?,
+                Some(end) = running.next() => finished.extend(end?),
+            }
+        };
         for gone in unseen.drain().filter(|id| !shards.iter().any(|shard| shard.id == *id)) {
             sink.lost(&gone, "the shard was trimmed before it was read to its end").await?;
         }
@@ -87,11 +99,7 @@ pub async fn follow(
         }
         tokio::select! {
             biased;
-            Some(end) = running.next() => {
-                if let Some(shard) = end? {
-                    finished.insert(shard);
-                }
-            }
+            Some(end) = running.next() => finished.extend(end?),
             () = tokio::time::sleep(options.list_every) => {}
             () = cancel.cancelled(), if running.is_empty() => {}
         }

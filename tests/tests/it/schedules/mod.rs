@@ -54,6 +54,7 @@ async fn world() -> World {
     let options = WorldOptions {
         proxied: true,
         source_proxied: true,
+        recorded: true,
         connect_timeout: Duration::from_secs(2),
         ..WorldOptions::default()
     };
