@@ -1,14 +1,14 @@
 //! Lockstep's command line: the one place where everything is put together.
 //!
 //! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this
-//! order: [`run`] (which tables a program knows), `program` (how it is called), `spelling` (how
-//! what the libraries advise is typed), [`cli`] (what can be typed),
-//! `durations` (how long, as it is typed), [`config`] (what can be set), `declared` (tables that are
-//! configured), `stores` (where they are), [`exit`] (how a command ends), `signals` (what ends it from
-//! outside), `panics` (where it went wrong), `told` (a test of what documents say of defaults), `ui`,
-//! `progress_metrics` (what Prometheus reads), `report` and `evidence` (what people and programs read), `files` (what others must not read),
-//! `infrastructure` (target tables as files of other tools), [`commands`] (one file each, and
-//! `commands/migrate` for the whole run), `demo` and `sample` (the demonstration, and who writes in it).
+//! order: [`run`] (which tables a program knows), `program` (how it is called), `spelling` (how what the
+//! libraries advise is typed), [`cli`] (what can be typed), `durations` (how long, as it is typed),
+//! [`config`] (what can be set), `declared` (tables that are configured), `stores` (where they are), [`exit`]
+//! (how a command ends), `signals` (what ends it from outside), `panics` (where it went wrong), `told` (a
+//! test of what documents say of defaults), `ui`, `progress_metrics` (what Prometheus reads), `report` and
+//! `evidence` (what people and programs read), `files` (what others must not read), `infrastructure` (target
+//! tables as files of other tools), [`commands`] (one file each, and `commands/migrate` for the whole run),
+//! `demo` and `sample` (the demonstration, and who writes in it).
 //!
 //! There is no logic of moving data here: the coordinator, the validator and the stores have it.
 

@@ -18,7 +18,8 @@ use crate::ui::Ui;
 pub(crate) async fn serve(address: SocketAddr, ui: &Ui) -> anyhow::Result<AbortOnDropHandle<()>> {
     if !address.ip().is_loopback() {
         return Err(Failure::usage(format!(
-            "--metrics-listen {address}: metrics are served without a token, so only to this machine: write 127.0.0.1:{}",
+            "--metrics-listen {address}: metrics are served without a token, so only to this machine: write \
+             127.0.0.1:{}",
             address.port()
         )));
     }

@@ -1,4 +1,4 @@
-//! How long the stores take for requests, for whoever keeps the metrics of a process (R47).
+//! Times that the stores take for requests, for the exporter of metrics that a process has (R47).
 //!
 //! One histogram for both stores and for everything that asks them: relay, backfill, comparison, feed, steps
 //! and applications. A request is named by its kind, never by its table: 1. A migration has fifty tables. 2.

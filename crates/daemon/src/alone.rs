@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Keeps the metrics of this process, and serves them as a daemon does its own, for as long as it is polled.
 /// `before` is called before each answer, and sets what is so at that moment. Nothing else is served, and
-/// nobody is asked for a token: the listener is to be one of this machine.
+/// no client is asked for a token: the listener is to be one of this machine.
 ///
 /// # Cancel safety
 /// Dropped, it hangs up.

@@ -40,7 +40,7 @@ pub(crate) fn install() -> Option<&'static PrometheusHandle> {
     installed.as_ref()
 }
 
-/// How Prometheus is told what it is sent.
+/// Type of the answer that has them.
 pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Returns all metrics of this process, as Prometheus reads them; none where the program that embeds this one

@@ -157,7 +157,7 @@ async fn compare_changed(shared: &Shared, stop: &CancellationToken) -> Result<()
     compare(shared, &Compare::Incremental, stop).await
 }
 
-/// Compares by itself, and has everybody look at the verdict.
+/// Compares by itself, and has the daemon read the verdict.
 pub(crate) async fn compare(shared: &Shared, what: &Compare, stop: &CancellationToken) -> Result<(), String> {
     let observer: Arc<dyn Observer> = Arc::new(());
     let act = Act { actor: "monitor via serve".to_owned(), observer, cancel: stop.clone() };

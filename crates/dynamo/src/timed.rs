@@ -1,4 +1,4 @@
-//! How long DynamoDB takes for each request, by the name of its operation (R47).
+//! Times that DynamoDB takes for each request, by the name of its operation (R47).
 
 use std::time::Instant;
 

@@ -1,39 +1,37 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
 //! In reading order: [`column_sql`] (expressions of one column), [`Relation`] and [`TableBinding`] (one
-//! table's names and SQL), `catalog` (a table for
-//! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
-//! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
-//! (which tables go where), `fault` (what the driver's errors mean), `columns` (as the migration has taken
-//! them), `bring` (the rows of a column that was added), `partitions` and `take_in` (of a table
-//! that has some), `url`, `timed` (how long it takes), `password`,
-//! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a
-//! server does not answer), `path`, `plans` (statements of a
-//! table as it was), `sql` (every statement on its way, and the name of our schema in it),
-//! `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum` (connections, transactions, locks),
-//! `grants` (the rights of each role), `schema` (Lockstep's own tables), `foreign_schemas` (whose they are),
-//! `foreign_code` (whose functions writes run), `capture`, `beside` (which migration has a table),
-//! `recognise` and `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning`, `counts` and `spend_cap` (phase
-//! and epoch, what is turned while everything runs, what was counted, and what it cost), `lead` (which daemon leads),
-//! `pending` and `page` (keys to be delivered, with their rows, of bounded size), `held_back` (marks that are gone and
-//! still read), `relays` (which share each relay delivers), `statements` and `calls` (writing single rows),
-//! `lookup` (reading single keys), `standing` (how far the target is behind, asked by readers), `left` (what
-//! a transaction left under its keys), `intents` and `sweep` (strict writes under way, and what they left),
-//! `instances` (leases), `parts` (of a step, as against another coordinator), `window`, `copy`, `some_rows`
-//! and `count` (reading rows), `range_plan`, `planned` and `progress` (ranges), `imports` (files of parts for
-//! S3), `workers`, `blocks` and `block_ranges` (ranges of a file), `acknowledge` and `budget` (who holds
-//! which range, how far it is, and what all may spend), `together` (what a step asks of all tables at once),
+//! table's names and SQL), `catalog` (a table for those who have no row type of it), `inspect` (what the
+//! source looks like), `fingerprint`, `shape` and `read_order` (whether it is still that, and hides nothing),
+//! `recorded` (what it is taken for), `contract` (which tables go where), `fault` (what the driver's errors
+//! mean), `columns` (as the migration has taken them), `bring` (the rows of a column that was added),
+//! `partitions` and `take_in` (of a table that has some), `url`, `timed` (how long it takes), `password`,
+//! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a server
+//! does not answer), `path`, `plans` (statements of a table as it was), `sql` (every statement on its way,
+//! and the name of our schema in it), `session_settings`, `connect`, `begin`, `lock_tries` and `vacuum`
+//! (connections, transactions, locks), `grants` (the rights of each role), `schema` (Lockstep's own tables),
+//! `foreign_schemas` (whose they are), `foreign_code` (whose functions writes run), `capture`, `beside`
+//! (which migration has a table), `recognise` and `trigger_names` (triggers), `barrier`, `control`,
+//! `settings`, `tuning`, `counts` and `spend_cap` (phase and epoch, what is turned while everything runs,
+//! what was counted, and what it cost), `lead` (which daemon leads), `pending` and `page` (keys to be
+//! delivered, with their rows, of bounded size), `held_back` (marks that are gone and still read), `relays`
+//! (which share each relay delivers), `statements` and `calls` (writing single rows), `lookup` (reading
+//! single keys), `standing` (how far the target is behind, asked by readers), `left` (what a transaction left
+//! under its keys), `intents` and `sweep` (strict writes under way, and what they left), `instances`
+//! (leases), `parts` (of a step, as against another coordinator), `window`, `copy`, `some_rows` and `count`
+//! (reading rows), `range_plan`, `planned` and `progress` (ranges), `imports` (files of parts for S3),
+//! `workers`, `blocks` and `block_ranges` (ranges of a file), `acknowledge` and `budget` (who holds which
+//! range, how far it is, and what all may spend), `together` (what a step asks of all tables at once),
 //! `comparisons`, `comparison_answers` and `comparison_progress` (the same of a comparison that is shared),
 //! `sequences` (ids), `dead_letters`, `listed` (those that an operator has seen), `probe` (capture is seen to
-//! work), `repair` (marks from outside),
-//! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
-//! (other roles), `trusted` (whose relation a read may be of), `references`, `journal`, `numbers` and
-//! `verdicts` (of comparisons), `full_pass`, `unverified` and `lately` (what was delivered since a pass, and
-//! since a moment), `clock` (whether a stored time is young), `late_requests`, `glance` (whether anything has
-//! happened at all), `load` and `activity` (how busy it is, and each table), `continuity`, `elsewhere`
-//! and `replicated` (copies), `contradicted`, `marked` and `undecided` (a step back is noticed, and what it
-//! leaves to be decided), `own`, `remembered` and `completions` (whose the schema is, and what is complete),
-//! `guard`, `archive` and `uninstall` (the end).
+//! work), `repair` (marks from outside), [`reverse`] (rows that come back from the target), `unreadable`
+//! (marks that are no keys), `strangers` (other roles), `trusted` (whose relation a read may be of),
+//! `references`, `journal`, `numbers` and `verdicts` (of comparisons), `full_pass`, `unverified` and `lately`
+//! (what was delivered since a pass, and since a moment), `clock` (whether a stored time is young),
+//! `late_requests`, `glance` (whether anything has happened at all), `load` and `activity` (how busy it is,
+//! and each table), `continuity`, `elsewhere` and `replicated` (copies), `contradicted`, `marked` and
+//! `undecided` (a step back is noticed, and what it leaves to be decided), `own`, `remembered` and
+//! `completions` (whose the schema is, and what is complete), `guard`, `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -287,8 +285,12 @@ pub struct Source {
 }
 
 impl Source {
+<<<<<<< HEAD
     /// Returns the pool, which times each statement, for crates that hold one connection over several calls, and
     /// for tests.
+=======
+    /// Returns the pool, which times each statement, for callers inside this crate and for tests.
+>>>>>>> e3aee92b1c6a59c497bb5e7d54c475b023408b5a
     pub fn pool(&self) -> TimedPool<'_> {
         self.sessions.pool()
     }

@@ -110,7 +110,7 @@ pub struct Session {
     /// Gone only while it is given away.
     connection: Option<PoolConnection<Postgres>>,
     kept: Arc<Kept>,
-    /// Its use, and since when: the time of it is noted once it ends.
+    /// Use that it is put to, and since when: the time of it is noted once it ends.
     operation: &'static str,
     since: Instant,
 }

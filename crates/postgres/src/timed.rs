@@ -1,5 +1,5 @@
-//! How long PostgreSQL takes (R47): statements by themselves, transactions, their commits, and rows that are
-//! copied out.
+//! Times that PostgreSQL takes (R47): statements by themselves, transactions, their commits, and rows that
+//! are copied out.
 
 use std::ops::Deref;
 use std::task::Poll;

@@ -1,4 +1,4 @@
-//! What comparisons take of DynamoDB, noted where every process sees it, and the cap on dollars (R50).
+//! Units that comparisons take of DynamoDB, noted where every process sees it, and the cap on dollars (R50).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ struct State {
     /// Units and throttles that are not noted yet, by table.
     taken: BTreeMap<&'static str, Taken>,
     noted_at: Instant,
-    /// Why nothing is read, as it was told.
+    /// Reason why nothing is read, as it was told.
     told: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl Bill {
 
     /// Tells whether the cap is reached. `set` is what operators have set.
     ///
-    /// 1. A comparison of every item costs what nobody has thought of. 2. The cap is met, and copying stops.
+    /// 1. A comparison of every item costs more than was planned. 2. The cap is met, and copying stops.
     /// 3. It reads on through the night. So it waits, as copying does, until more is allowed.
     pub(crate) async fn is_over(&self, source: &Source, set: Option<f64>) -> bool {
         let Some(spending) = &self.spending else { return false };

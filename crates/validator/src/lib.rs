@@ -14,13 +14,13 @@
 //!
 //! Read the modules in this order; each names only those before it, which a test keeps. `settings`,
 //! `options`, `evidence` (what is configured, what one run is asked, what it can show); `pace`, `bill` and
-//! `reader` (how stores are asked, and what that costs); `private`, `print` and `ledger` (what is compared); `quality`; what comes out:
-//! `table_report`, `counts`, [`decide`] in `verdict`, [`Report`] in `report`, `verified` (what a later pass
-//! goes on from); `progress`, `diff` (what two stores are to be, pure), `tasks`, `name`, `suspect`, `tally`;
-//! `table_run` (what the passes of one table share); `source_pass` and `target_pass` (or `export_pass`),
-//! `keep` (what survives us), or `sample` instead of both; `recheck`; `count_pass`; `incremental`; and the
-//! composition: `shared` (one table by several processes), `comparison` (one table to its end), `run` for
-//! all, `keys` for single ones, `count` for counts alone.
+//! `reader` (how stores are asked, and what that costs); `private`, `print` and `ledger` (what is compared);
+//! `quality`; what comes out: `table_report`, `counts`, [`decide`] in `verdict`, [`Report`] in `report`,
+//! `verified` (what a later pass goes on from); `progress`, `diff` (what two stores are to be, pure),
+//! `tasks`, `name`, `suspect`, `tally`; `table_run` (what the passes of one table share); `source_pass` and
+//! `target_pass` (or `export_pass`), `keep` (what survives us), or `sample` instead of both; `recheck`;
+//! `count_pass`; `incremental`; and the composition: `shared` (one table by several processes), `comparison`
+//! (one table to its end), `run` for all, `keys` for single ones, `count` for counts alone.
 //!
 //! ```no_run
 //! # use lockstep_dynamo::Target;

@@ -52,8 +52,8 @@ pub struct ValidateOptions {
     /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It
     /// costs decoding each item, and one statement a reference. A sample is too little to judge by.
     pub quality: bool,
-    /// Dollars that may be spent: at the cap it waits until more is allowed. `None` reads to its end, whatever
-    /// that costs, as what a step, a repair or the end of a migration asks for has to.
+    /// Dollars that may be spent: at the cap it waits until more is allowed. `None` reads to its end,
+    /// whatever that costs, as what a step, a repair or the end of a migration asks for has to.
     pub spending: Option<Spending>,
     /// The seed of the digests, to compute those of an earlier report again; `None` takes one that cannot be
     /// known before.

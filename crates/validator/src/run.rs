@@ -23,8 +23,8 @@ use crate::verdict::decide;
 ///
 /// Called by operators and gates whenever they want to know; any number of validations may run at once. It
 /// draws a number before its first reading, by which verdicts are ordered, notes what it reads, and writes
-/// nothing else: nothing to the stores, and to Lockstep's own tables only where it is shared. Recording the verdict is the
-/// caller's. All tables are compared at the same time and share the bounds of
+/// nothing else: nothing to the stores, and to Lockstep's own tables only where it is shared. Recording the
+/// verdict is the caller's. All tables are compared at the same time and share the bounds of
 /// [`ValidateSettings::parallel`](crate::ValidateSettings::parallel); memory is bounded by chunks and
 /// suspects, not by rows.
 ///

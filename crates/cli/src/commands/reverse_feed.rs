@@ -117,11 +117,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     });
     let until = if args.until_empty { FeedUntil::Drained } else { FeedUntil::Cancelled };
     let options = context.config.reverse_feed_options();
-    let fed = unless_paused(&stores.source, &context, async |stop| {
-        let fed = lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &stop);
-        noted(&stores.source, &progress, fed).await
-    })
-    .await;
+    let feeding = unless_paused(&stores.source, &context, async |stop| {
+        lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &stop).await
+    });
+    let fed = noted(&stores.source, &progress, feeding).await;
     board.close().await;
     let report = Report { feed: fed?, backfilled };
     if context.json {

@@ -32,11 +32,13 @@ pub struct Ui {
     /// Gates that were decided and are not shown yet: those that say the same are shown as one.
     gates: Arc<Mutex<Vec<GateResult>>>,
     /// Boards that are open, with their titles, for who counts what they show.
-    boards: Arc<Mutex<Vec<(String, Weak<Counts>)>>>,
+    boards: Arc<Mutex<Vec<OpenBoard>>>,
 }
 
 /// Samples of all tables at the moment.
 type Counts = dyn Fn() -> Vec<Sample> + Send + Sync;
+/// Title of a board, and what it counts for as long as it is open.
+type OpenBoard = (String, Weak<Counts>);
 
 impl std::fmt::Debug for Ui {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -78,8 +80,8 @@ impl Ui {
         Board::open(self.clone(), title, source)
     }
 
-    /// Returns what each board that is open shows at the moment, with its title, whether anybody sees it or
-    /// not.
+    /// Returns what each board that is open shows at the moment, with its title, also where the command is
+    /// quiet.
     pub fn counted(&self) -> Vec<(String, Vec<Sample>)> {
         let boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let open = boards.iter().filter_map(|(title, board)| Some((title.clone(), board.upgrade()?())));

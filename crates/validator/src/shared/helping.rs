@@ -124,9 +124,7 @@ pub async fn help(
         failed = failed.or(of_task(task).err());
     }
     reader.settle().await;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    failed.map_or(Ok(()), Err)?;
     let tables = progress.tables().iter().map(|table| HelpedTable {
         table: table.name().to_owned(),
         rows: table.source_rows(),

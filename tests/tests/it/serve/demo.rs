@@ -81,7 +81,7 @@ async fn a_demo_stands_in_dual_write_shows_itself_and_leaves_nothing_running() {
     assert_eq!(served.end().await, Some(0));
 }
 
-/// Of relay, comparison, feed and applications, which have all been at work in this process.
+/// Checks it for relay, comparison, feed and applications, which have all been at work in this process.
 fn requests_are_timed_by_their_kind(metrics: &str) {
     let of = |store: &str, operation: &str| {
         let name = "lockstep_store_request_seconds";

@@ -158,7 +158,7 @@ async fn a_validate_under_way_stops_at_the_cap_goes_on_when_it_is_raised_and_is_
     assert_eq!(told["read_units"], read, "{told}");
 }
 
-/// What a command says after these words, once it does.
+/// Returns what a command says after these words, once it does.
 async fn said_by(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) -> String {
     loop {
         let line = within(Duration::from_mins(1), lines.next_line()).await.expect("it reads");
@@ -168,7 +168,7 @@ async fn said_by(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) -> Stri
     }
 }
 
-/// What Prometheus would read at an address that a command has printed.
+/// Returns what Prometheus would read at an address that a command has printed.
 async fn scraped(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let asked = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");

@@ -139,7 +139,7 @@ impl Served {
         within(Duration::from_mins(2), self.client.request(request)).await.expect("an answer")
     }
 
-    /// Sends one request, and returns its whole answer.
+    /// Sends one request, and returns its whole answer; of a stream, which has no end, its first part.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -148,8 +148,14 @@ impl Served {
         body: &str,
     ) -> Answer {
         let response = self.send(method, path, headers, body).await;
-        let (head, body) = response.into_parts();
-        let bytes = within(Duration::from_mins(2), body.collect()).await.expect("a body").to_bytes();
+        let (head, mut body) = response.into_parts();
+        let is_stream = head.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let bytes = if is_stream {
+            let first = within(Duration::from_mins(2), body.frame()).await.expect("it begins");
+            first.expect("it reads").into_data().expect("an event")
+        } else {
+            within(Duration::from_mins(2), body.collect()).await.expect("a body").to_bytes()
+        };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         self.secrets.scan_body(path, &text);
         Answer { status: head.status, headers: head.headers, text }
