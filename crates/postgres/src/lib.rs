@@ -285,12 +285,8 @@ pub struct Source {
 }
 
 impl Source {
-<<<<<<< HEAD
     /// Returns the pool, which times each statement, for crates that hold one connection over several calls, and
     /// for tests.
-=======
-    /// Returns the pool, which times each statement, for callers inside this crate and for tests.
->>>>>>> e3aee92b1c6a59c497bb5e7d54c475b023408b5a
     pub fn pool(&self) -> TimedPool<'_> {
         self.sessions.pool()
     }
