@@ -6,19 +6,19 @@
 //! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants are in
 //! docs/protocol.md.
 //!
-//! Words only: it opens nothing and asks no clock but in `beside_columns`. Of both drivers it names the types
-//! that a table reads and makes (a field of a row, a parameter, an attribute), and no error. Read first:
-//! `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and
-//! `table`, and `control`. All of it in an order in which each rests on those before it: [`Phase`] and
-//! [`Version`]; [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`];
-//! [`FieldDiff`]; [`Column`]; [`ids_end`] (which numbers keys are given); [`Index`], [`Item`],
-//! `expiry` (how long one stays), [`TargetKey`],
-//! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
-//! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
-//! [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it); `acts` (characters that act on
-//! what shows them) and [`printable`](fn@printable) (text without them); [`Window`]; [`Change`] (what a
-//! stream says); [`settings`] (what operators turn); [`written`] (options as a file has them);
-//! [`serde_words`] (what may be told of a document that does not read); `requests` (how long the stores take).
+//! Words only: it opens nothing and asks no clock but in `beside_columns`. Of both drivers it names the
+//! types that a table reads and makes (a field of a row, a parameter, an attribute), and no error. Read
+//! first: `phase`, `version`, `attribute`, `key`, the traits in `column/mod.rs`, `row` and `table`, and
+//! `control`. All of it in an order in which each rests on those before it: [`Phase`] and [`Version`];
+//! [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`]; [`FieldDiff`];
+//! [`Column`]; [`ids_end`] (which numbers keys are given); [`Index`], [`Item`], `expiry` (how long one
+//! stays), [`TargetKey`], [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`];
+//! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by
+//! both [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it);
+//! `acts` (characters that act on what shows them) and [`printable`](fn@printable) (text without them);
+//! [`Window`]; [`Change`] (what a stream says); [`settings`] (what operators turn); [`written`] (options
+//! as a file has them); [`serde_words`] (what may be told of a document that does not read); `requests`
+//! (how long the stores take).
 
 mod acts;
 pub mod advice;

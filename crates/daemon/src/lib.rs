@@ -1,14 +1,14 @@
 //! The daemon: one process that keeps a migration going, and shows it (R44–R48).
 //!
-//! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it
-//! knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
-//! order: [`ServeOptions`] and `monitor_options` (what can be set), [`Operator`] (what the program around it
-//! does for it), `operations` (what was asked), `part` (what a part is doing), `stores` (whether they
-//! answer), `measure`, `counted`, `spend`, `latencies` and `eta` (percentages, dollars and times), `alerts`
-//! (what is wrong), `webhook` and `told` (telling of it), `snapshot` (one reading), `view` (the same as JSON),
-//! `shared` (what all parts have), `gauges` and `alone` (metrics), `report`, `poll` (reading), `lead` (who leads),
-//! `supervise`, `monitor`, `whole`,
-//! `ramp`, `counting` and `parts` (what runs), `http`, this file.
+//! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what
+//! it knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
+//! order: [`ServeOptions`] and `monitor_options` (what can be set), [`Operator`] (what the program around
+//! it does for it), `operations` (what was asked), `part` (what a part is doing), `stores` (whether they
+//! answer), `measure`, `counted`, `spend`, `latencies` and `eta` (percentages, dollars and times),
+//! `alerts` (what is wrong), `webhook` and `told` (telling of it), `snapshot` (one reading), `view` (the
+//! same as JSON), `shared` (what all parts have), `gauges` and `alone` (metrics), `report`, `poll`
+//! (reading), `lead` (who leads), `supervise`, `monitor`, `whole`, `ramp`, `counting` and `parts` (what
+//! runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
 

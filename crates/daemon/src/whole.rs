@@ -1,7 +1,8 @@
 //! Comparing everything now and then: each row and item, and with them business rules and sums (R48).
 //!
-//! DynamoDB adds nothing up: a sum of its side costs a reading of the whole table, whatever it is of. So it is
-//! made where each item is read anyway, in a comparison of everything, as rarely as operators ask for one.
+//! DynamoDB adds nothing up: a sum of its side costs a reading of the whole table, whatever it is of. So
+//! it is made where each item is read anyway, in a comparison of everything, as rarely as operators ask
+//! for one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -6,8 +6,8 @@ use rand::RngExt;
 
 use lockstep_core::{Error, Result, Retry};
 
-/// Longest pause of work that is patient: as of everything else that waits for a store, so that what waits goes
-/// on within seconds of its coming back.
+/// Longest pause of work that is patient: as of everything else that waits for a store, so that what waits
+/// goes on within seconds of its coming back.
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 
 /// A bounded series of growing, jittered pauses.

@@ -277,11 +277,14 @@ impl Source {
         lost: bool,
     ) -> Result<()> {
         let doing = "accepting the history of the source";
-        sql::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
-            .bind((least.0 - 1) << EPOCH_SHIFT)
-            .execute(&mut *transaction)
-            .await
-            .doing(doing)?;
+        sql::query(
+            "SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq
+             WHERE last_value < $1",
+        )
+        .bind((least.0 - 1) << EPOCH_SHIFT)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
         // The version that was noted as the highest may be one that the sequence was set back from; the mark
         // of the new epoch is above it.
         sql::query(

@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 
 use super::columns::{ColumnTaken, columns_in, unknown_columns};
+use super::stamp::unstamp;
 use super::{Shape, Source, TableBinding, TableState};
 use crate::sql;
 
@@ -62,11 +63,10 @@ impl Contract {
                 pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c";
         let found: Option<(Json<Vec<Adopted>>, Option<String>)> =
             sql::query_as(sql).fetch_optional(connection).await.doing(READING)?;
-        let stamped = |mut table: Adopted| {
-            unstamp(&mut table.layout);
-            table
+        let of = |mut tables: Vec<Adopted>| {
+            tables.iter_mut().for_each(|table| unstamp(&mut table.layout));
+            Self { tables }
         };
-        let of = |tables: Vec<Adopted>| Self { tables: tables.into_iter().map(stamped).collect() };
         Ok(found.map(|(Json(tables), id)| (of(tables), id)).unwrap_or_default())
     }
 
@@ -288,20 +288,6 @@ fn said_of(mut layout: Map<String, Value>, columns: &[&str]) -> Map<String, Valu
         attributes.retain(|name, _| is_of(name));
     }
     layout
-}
-
-/// End of the layout of a table whose columns were taken while the migration went on. Builds of before that
-/// could be done compare layouts alone, letter by letter, and stop at one that has it.
-///
-/// 1. Applications of such a build run, and a column is taken by a newer one. 2. They know of the new epoch,
-/// and of no columns. 3. One of them puts a row without the column in that epoch, at once, and its mark goes.
-pub(super) const STAMP: &str = " columns=taken";
-
-/// Takes the stamp from a layout.
-pub(super) fn unstamp(layout: &mut String) {
-    if layout.ends_with(STAMP) {
-        layout.truncate(layout.len() - STAMP.len());
-    }
 }
 
 /// Returns a layout of a row type without the names (`column->attribute`) that it gives to columns other than

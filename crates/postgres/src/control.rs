@@ -9,8 +9,8 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
-use super::contract::unstamp;
 use super::remembered::read_whose;
+use super::stamp::unstamp;
 use crate::sql;
 
 /// Channel on which [`Source::tell_of_change`] tells of a new phase or setting.

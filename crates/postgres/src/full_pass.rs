@@ -31,11 +31,14 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn full_pass(&self, table: &str) -> Result<Option<FullPass>> {
-        sql::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
-            .bind(table)
-            .fetch_optional(self.pool())
-            .await
-            .doing("reading the newest full pass")
+        sql::query_as(
+            "SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified
+             WHERE table_name = $1",
+        )
+        .bind(table)
+        .fetch_optional(self.pool())
+        .await
+        .doing("reading the newest full pass")
     }
 
     /// Records a full pass that found nothing, unless there is one that began later, or a comparison that is

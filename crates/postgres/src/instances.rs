@@ -41,8 +41,8 @@ pub async fn register(connection: &mut PgConnection, who: &Registration) -> Resu
     Ok(())
 }
 
-/// Tells whether a lease was refused because its number is that of another role's row. Not so where a right is
-/// missing: who took another number then would leave a row at each try.
+/// Tells whether a lease was refused because its number is that of another role's row. Not so where a
+/// right is missing: who took another number then would leave a row at each try.
 pub fn is_another_roles(error: &Error) -> bool {
     error.sqlstate().as_deref() == Some("42501") && error.message.contains("registered by another role")
 }

@@ -3,7 +3,7 @@
 //! In reading order: [`column_sql`] (expressions of one column), [`Relation`] and [`TableBinding`] (one
 //! table's names and SQL), `catalog` (a table for those who have no row type of it), `inspect` (what the
 //! source looks like), `fingerprint`, `shape` and `read_order` (whether it is still that, and hides nothing),
-//! `recorded` (what it is taken for), `contract` (which tables go where), `fault` (what the driver's errors
+//! `recorded` (what it is taken for), `contract` (which tables go where), `stamp` (at which earlier builds stop), `fault` (what the driver's errors
 //! mean), `columns` (as the migration has taken them), `bring` (the rows of a column that was added),
 //! `partitions` and `take_in` (of a table that has some), `url`, `timed` (how long it takes), `password`,
 //! `file_owner` (whether another user can change a file), `sessions`, `node`, `pooler`, `away` (why a server
@@ -122,6 +122,7 @@ mod shape;
 mod some_rows;
 mod spend_cap;
 mod sql;
+mod stamp;
 mod standing;
 mod statements;
 mod strangers;
@@ -285,8 +286,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Returns the pool, which times each statement, for crates that hold one connection over several calls, and
-    /// for tests.
+    /// Returns the pool, which times each statement, for crates that hold one connection over several
+    /// calls, and for tests.
     pub fn pool(&self) -> TimedPool<'_> {
         self.sessions.pool()
     }

@@ -149,11 +149,14 @@ impl Source {
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        sql::query("UPDATE lockstep.tables SET planned_at = NULL, window_start = NULL, window_end = NULL WHERE name = $1")
-            .bind(table)
-            .execute(&mut *transaction)
-            .await
-            .doing(doing)?;
+        sql::query(
+            "UPDATE lockstep.tables SET planned_at = NULL, window_start = NULL, window_end = NULL
+             WHERE name = $1",
+        )
+        .bind(table)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
         transaction.commit().await.doing(doing)
     }
 

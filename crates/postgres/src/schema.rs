@@ -10,7 +10,8 @@ use super::{Source, lock_tries};
 use crate::fault::of_sqlx;
 use crate::sql;
 
-/// Every migration, in the order in which they are applied. One that has been released is never edited: sqlx holds their checksums.
+/// Every migration, in the order in which they are applied. One that has been released is never edited:
+/// sqlx holds their checksums.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "control", include_str!("control.sql")),
     (2, "intents", include_str!("intents.sql")),

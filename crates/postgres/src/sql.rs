@@ -255,7 +255,8 @@ mod tests {
     fn what_names_the_schema_is_renamed_and_nothing_else() {
         check(
             "SELECT nextval('lockstep.version_seq') FROM lockstep.control, f(lockstep.x) AS t(lockstep_xid)",
-            "SELECT nextval('lockstep_b.version_seq') FROM lockstep_b.control, f(lockstep_b.x) AS t(lockstep_xid)",
+            "SELECT nextval('lockstep_b.version_seq') FROM lockstep_b.control, f(lockstep_b.x) \
+             AS t(lockstep_xid)",
         );
         check(
             "WHERE n = 'lockstep'::regnamespace AND n.nspname IN ('lockstep', 'lockstep_archive')",

@@ -239,9 +239,9 @@ pub(super) const LOCKED: &str = "FOR NO KEY UPDATE OF s";
 /// Marks the keys of the next rows of `relation` after a key, of those that a condition holds for, as the
 /// capture function does, and returns their primary keys in order.
 ///
-/// As they were before any row was waited for: 1. The last row of a page is locked by an application, which
-/// gives it a higher key and commits. 2. Its lock is acquired, and what is read of it then is that key. 3. The
-/// next page would begin after it, and the rows between would never be marked.
+/// As they were before any row was waited for: 1. The last row of a page is locked by an application,
+/// which gives it a higher key and commits. 2. Its lock is acquired, and what is read of it then is that
+/// key. 3. The next page would begin after it, and the rows between would never be marked.
 pub(super) async fn mark_next(
     connection: &mut PgConnection,
     binding: &TableBinding,

@@ -231,8 +231,8 @@ impl Source {
     /// expired by both.
     ///
     /// 1. A machine's clock is months ahead, or steps there while a pass is under way. 2. A backfill there
-    ///    takes rows for expired, and leaves them behind. 3. A comparison there excuses their absence, and says
-    ///    consistent.
+    /// takes rows for expired, and leaves them behind. 3. A comparison there excuses their absence, and
+    /// says consistent.
     pub fn now_at_least(&self) -> DateTime<Utc> {
         let seen = *self.clock_seen.read().unwrap_or_else(PoisonError::into_inner);
         at_least(Utc::now(), seen.map(|(at, then)| (at, then.elapsed())))

@@ -39,7 +39,8 @@ pub struct Report {
     /// Whether exports of the target were read instead of it. Then `as_of` is when they were made.
     #[serde(default)]
     pub from_export: bool,
-    /// Whether the seed of its digests was given. A program that knows it can make rows that differ and have one print.
+    /// Whether the seed of its digests was given. A program that knows it can make rows that differ and
+    /// have one print.
     #[serde(default)]
     pub seed_given: bool,
     /// The number that was drawn before its first reading, the lowest of all tables: of a run that was
@@ -66,7 +67,7 @@ pub struct Report {
 impl Report {
     /// Tells whether all rows of all days were compared with the target itself. A verdict of a window is good
     /// for that window only, one of a sample for what it chose, one of an export for the time before it, and
-    /// one under a seed that was given for rows that nobody made for it, so no gate may take it for more.
+    /// one under a seed that was given for rows that were not made for it, so no gate may take it for more.
     pub fn is_whole(&self) -> bool {
         let of_all_days = self.window_start.is_none() && self.window_end.is_none();
         of_all_days && self.sample.is_none() && !self.from_export && !self.seed_given

@@ -44,7 +44,8 @@ pub(crate) struct TableRun {
     rests_on: OnceLock<Option<String>>,
     /// Order in which rows are read, as it was before the first of them.
     read_order: OnceLock<String>,
-    /// DynamoDB's id of the target table, as it was before the first item; the inner `None` where it has none.
+    /// DynamoDB's id of the target table, as it was before the first item; the inner `None` where it has
+    /// none.
     target_id: OnceLock<Option<String>>,
     progress: Arc<ValidationProgress>,
     /// Stands in where the caller watches other tables.
@@ -119,9 +120,9 @@ impl TableRun {
         self.spool(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not read back"))
     }
 
-    /// Checks what every conclusion rests on: each change is captured (I1), no column is unknown to the row
-    /// type, rows are read in one order, and the target table is one and the same. At the start, and again at the end, because all of it must have
-    /// held all the time.
+    /// Checks what every conclusion rests on: each change is captured (I1), no column is unknown to the
+    /// row type, rows are read in one order, and the target table is one and the same. At the start, and
+    /// again at the end, because all of it must have held all the time.
     pub(crate) async fn check_stores(&self) -> Result<(), String> {
         let (reader, binding) = (&self.reader, &self.binding);
         let capture = reader.ask(|| reader.source.capture_state(binding)).await.map_err(|e| e.to_string())?;

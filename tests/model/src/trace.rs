@@ -243,8 +243,8 @@ impl Replay {
         }
     }
 
-    /// No state goes over one that is as new or newer (I2). That was there for sure which was known before the
-    /// put left: what two calls do that are under way at once, their answers do not tell.
+    /// No state goes over one that is as new or newer (I2). That was there for sure which was known before
+    /// the put left: what two calls do that are under way at once, their answers do not tell.
     fn put(&self, there: Option<i64>, place: &str, version: i64) -> Result<(), (Mutation, String)> {
         match there {
             Some(there) if there >= version => {

@@ -220,7 +220,10 @@ mod tests {
         let body = r#"{"TransactItems":[{"Put":{"TableName":"logs"}},{"Update":{"TableName":"pay"}}]}"#;
         check("TransactWriteItems", body, "logs", (2, 2));
         assert!(call("TransactWriteItems", body).names("pay"));
-        let body = r#"{"TransactItems":[{"Put":{"Item":{"PK":{"S":"four"},"n":{"L":[{"S":"ab"},{"BOOL":true}]}}}}]}"#;
+        let list = r#"{"L":[{"S":"ab"},{"BOOL":true}]}"#;
+        let body =
+            format!(r#"{{"TransactItems":[{{"Put":{{"Item":{{"PK":{{"S":"four"}},"n":{list}}}}}}}]}}"#);
+        let body = body.as_str();
         assert_eq!(call("TransactWriteItems", body).bytes_put(), 2 + 4 + 1 + 3 + 3 + 2);
     }
 }

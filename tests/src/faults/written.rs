@@ -235,9 +235,9 @@ mod tests {
     #[test]
     fn each_statement_and_each_part_of_a_transaction_is_told_of_by_itself() {
         let statement = |pk: &str| {
-            format!(
-                r#"{{"Statement":"INSERT INTO \"t\" VALUE {{'PK':?,'more':?,'_v':?}}","Parameters":[{{"S":"{pk}"}},{{"S":"x"}},{{"N":"3"}}]}}"#
-            )
+            let values = format!(r#"[{{"S":"{pk}"}},{{"S":"x"}},{{"N":"3"}}]"#);
+            let insert = r#"INSERT INTO \"t\" VALUE {'PK':?,'more':?,'_v':?}"#;
+            format!(r#"{{"Statement":"{insert}","Parameters":{values}}}"#)
         };
         let body = format!(r#"{{"Statements":[{},{}]}}"#, statement("a"), statement("b"));
         let said = r#"{"Responses":[{"Error":{"Code":"DuplicateItem"}},{}]}"#;

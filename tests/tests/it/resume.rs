@@ -187,8 +187,8 @@ async fn only_what_still_means_the_same_is_resumed() {
     assert_eq!((the(&again).rows_resumed, &again.verdict), (0, &Verdict::Consistent));
 }
 
-/// 1. All items are read, and the run is broken off. 2. The table is made again, empty. 3. What was read of it
-/// would agree with every row.
+/// 1. All items are read, and the run is broken off. 2. The table is made again, empty. 3. What was read
+/// of it would agree with every row.
 #[tokio::test]
 async fn a_run_whose_table_is_made_again_reads_it_from_the_beginning() {
     let world = World::behind_proxy().await;

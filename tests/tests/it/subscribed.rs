@@ -213,8 +213,8 @@ async fn text_of_gate(world: &World) -> String {
 }
 
 /// 1. A database in DynamoOnly is copied with its rows. 2. The copy subscribes: to all tables, or to those
-/// that are moved alone. 3. The feed writes the original, and what it wrote arrives in the copy, whose phase is
-/// DynamoOnly as well.
+/// that are moved alone. 3. The feed writes the original, and what it wrote arrives in the copy, whose
+/// phase is DynamoOnly as well.
 #[tokio::test]
 async fn what_the_feed_writes_arrives_at_a_subscriber_whose_tables_are_frozen() {
     let two = Two::start().await;

@@ -1,7 +1,7 @@
 //! Meaning of logical replication of schema `lockstep`. Pure.
 
 use lockstep_core::Advice::{Doctor, UninstallCopy};
-use lockstep_postgres::Replicated;
+use lockstep_postgres::{Replicated, control_schema};
 
 use super::finding::Finding;
 
@@ -23,8 +23,9 @@ pub(super) fn findings(seen: &Replicated) -> Vec<Finding> {
     let inward = (!seen.subscriptions.is_empty()).then(|| {
         Finding::broken(
             format!(
-                "this database is a copy: subscription {} brings it the schema lockstep of another one",
-                seen.subscriptions.join(", ")
+                "this database is a copy: subscription {} brings it the schema {} of another one",
+                seen.subscriptions.join(", "),
+                control_schema()
             ),
             "its marks and its phase are those of the database that publishes, and what a command does here \
              would be done to the rows of that one",

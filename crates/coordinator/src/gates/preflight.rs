@@ -58,7 +58,8 @@ fn replicated(found: &Replicated) -> GateResult {
     let copy = (!found.subscriptions.is_empty())
         .then(|| format!("this database is a copy, by subscription {}", found.subscriptions.join(", ")));
     let tells = out.is_some();
-    let found = copy.clone().or(out).unwrap_or_else(|| "nothing of schema lockstep".to_owned());
+    let nothing = || format!("nothing of schema {}", control_schema());
+    let found = copy.clone().or(out).unwrap_or_else(nothing);
     let next = format!("run commands on the database that publishes; what ends it here: {UninstallCopy}");
     GateResult::check("logical replication", copy.is_none(), found, next).tells_if(tells)
 }
@@ -68,8 +69,8 @@ async fn streams(target: &Target) -> String {
     match Backoff::brief().retry(|| target.reach_streams()).await {
         Ok(true) => "DynamoDB Streams answers".to_owned(),
         Ok(false) => format!(
-            "what answers knows no streams, and the step to DynamoOnly needs them: up to HybridRead is as far as \
-             this endpoint goes, unless streams are elsewhere ({TargetStreamsEndpoint})"
+            "what answers knows no streams, and the step to DynamoOnly needs them: up to HybridRead is as far \
+              as this endpoint goes, unless streams are elsewhere ({TargetStreamsEndpoint})"
         ),
         Err(error) => format!(
             "DynamoDB Streams does not answer, and the step to DynamoOnly needs it \

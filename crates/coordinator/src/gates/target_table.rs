@@ -47,7 +47,8 @@ pub(super) async fn expiry(
                 return Ok(Some(GateResult::fail(
                     EXPIRY,
                     format!(
-                        "rows of {name} expire, and the endpoint cannot switch expiry on: it knows no UpdateTimeToLive"
+                        "rows of {name} expire, and the endpoint cannot switch expiry on: it knows no \
+                         UpdateTimeToLive"
                     ),
                     format!(
                         "use an endpoint that does; or let rows of {} stay for ever, by its settings, as in \

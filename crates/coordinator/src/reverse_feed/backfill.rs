@@ -104,8 +104,8 @@ async fn read_back(
     let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
     items(migration, &table, reading.overwrite, &mut done, cancel).await?;
     rows(migration, &table, reading.delete_absent, &mut done, cancel).await?;
-    // Where nothing was written over, the loss stands until PostgreSQL is the truth: what has waited before is
-    // held against it.
+    // Where nothing was written over, the loss stands until PostgreSQL is the truth: what has waited
+    // before is held against it.
     if reading.overwrite {
         migration.source.take_back_loss(binding.name(), begun, foreign).await?;
     }

@@ -131,8 +131,8 @@ impl TargetControl {
     }
 
     /// Refuses to change anything in a table whose record is another migration's, or whose claim is where
-    /// there is no record. They are read until the record was once seen to be ours: of a claim that is nothing said
-    /// of a record that comes.
+    /// there is no record. They are read until the record was once seen to be ours: of a claim that is
+    /// nothing said of a record that comes.
     pub(super) async fn require_own_table(&self) -> Result<()> {
         let Some(ours) = self.owner() else { return Ok(()) };
         if self.target.owner.seen.get().is_some() {

@@ -58,9 +58,30 @@ pub(super) enum Next {
 }
 
 /// A note as it stands: the version that is remembered of its item, the version that it is of, and whether
-/// its row rode along, was made by a trigger, lost its item to DynamoDB, and has a version of another program;
-/// then whether its table lost history.
+/// its row rode along, was made by a trigger, lost its item to DynamoDB, and has a version of another
+/// program; then whether its table lost history.
 type Noted = (Option<i64>, Option<i64>, bool, bool, bool, bool, bool);
+
+/// Reads a note as it stands, and holds it until the transaction ends.
+async fn noted(connection: &mut PgConnection, name: &str, place: &str) -> Result<Option<Noted>> {
+    let sql = format!(
+        "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} =
+            {of_note}),
+                a.version, a.ridden, a.made, a.removed, a.foreign_version,
+                EXISTS (SELECT FROM lockstep.reverse_tables t
+                        WHERE t.table_name = a.table_name AND t.lost_at IS NOT NULL)
+         FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
+        text_digest_sql("p.place"),
+        text_digest_sql("$2::text"),
+        of_note = text_digest_sql("a.place"),
+    );
+    sql::query_as(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(place)
+        .fetch_optional(&mut *connection)
+        .await
+        .doing("looking at a note again")
+}
 
 /// Decides about one item, and holds its note until the transaction ends.
 pub(super) async fn look(
@@ -77,24 +98,7 @@ pub(super) async fn look(
     // refuses the newer state, so that it makes another. 2. This waits for the note. 3. The feed commits. The
     // note is gone, and the other is later than this statement's snapshot. 4. What would be taken out by its
     // place now is the other one, and the stream does not bring that state again.
-    let doing = "looking at a note again";
-    let sql = format!(
-        "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} =
-            {of_note}),
-                a.version, a.ridden, a.made, a.removed, a.foreign_version,
-                EXISTS (SELECT FROM lockstep.reverse_tables t
-                        WHERE t.table_name = a.table_name AND t.lost_at IS NOT NULL)
-         FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
-        text_digest_sql("p.place"),
-        text_digest_sql("$2::text"),
-        of_note = text_digest_sql("a.place"),
-    );
-    let noted: Option<Noted> = sql::query_as(AssertSqlSafe(sql))
-        .bind(table.binding.name())
-        .bind(&found.again.place)
-        .fetch_optional(&mut *connection)
-        .await
-        .doing(doing)?;
+    let noted = noted(connection, table.binding.name(), &found.again.place).await?;
     let Some((known, of, ridden, made, removed, foreign, lost)) = noted else { return Ok(Next::Gone) };
     // It became one of a newer state after it was listed, and the item may have been read before: of a state
     // that no row can be, or of a version that is none of ours, the feed keeps nothing but the note.
@@ -117,9 +121,9 @@ pub(super) async fn look(
         return Ok(Next::Foreign);
     }
     if known > Some(version.0) && version_of(item).is_some() {
-        // Until a loss is repaired, the item may be an older one that came back. 1. The feed brings version 9 of
-        // it. 2. Its table is restored from a backup that has version 5. 3. Taken for one that was put again, it
-        // would be put over the row, which is the only copy of version 9.
+        // Until a loss is repaired, the item may be an older one that came back. 1. The feed brings
+        // version 9 of it. 2. Its table is restored from a backup that has version 5. 3. Taken for one
+        // that was put again, it would be put over the row, which is the only copy of version 9.
         if lost {
             return Ok(Next::Later("PostgreSQL has had a later state of it than DynamoDB has".to_owned()));
         }

@@ -134,7 +134,8 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &FedPage
          seen AS (
              INSERT INTO lockstep.reverse_markers (table_name, round, place)
              SELECT DISTINCT $1, m.round, m.place
-             FROM ROWS FROM (pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[])) AS m (round, place)
+             FROM ROWS FROM (pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[]))
+                 AS m (round, place)
              WHERE EXISTS (SELECT FROM saved)
              ON CONFLICT (table_name, round, place) DO NOTHING)
          SELECT pg_catalog.count(*) FROM saved",

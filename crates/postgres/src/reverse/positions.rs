@@ -212,7 +212,8 @@ impl Source {
 #[crate::boxed]
 pub async fn end_losses(transaction: &mut sqlx::PgConnection, names: &[&str]) -> Result<()> {
     sql::query(
-        "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
+        "UPDATE lockstep.reverse_tables
+         SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
          WHERE table_name = ANY($1) AND (lost_at IS NOT NULL OR foreign_count > 0)",
     )
     .bind(names)
@@ -245,7 +246,8 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
                  AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
         ),
     ] {
-        sql::query(AssertSqlSafe(sql)).bind(name).execute(&mut *connection).await.doing("tidying the reverse feed")?;
+        let tidied = sql::query(AssertSqlSafe(sql)).bind(name).execute(&mut *connection).await;
+        tidied.doing("tidying the reverse feed")?;
     }
     Ok(())
 }

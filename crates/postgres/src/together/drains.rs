@@ -31,8 +31,8 @@ pub struct FeedDrain {
 }
 
 impl Source {
-    /// Returns how far the feeds of these tables are through with a round, in their order. One snapshot: a row
-    /// that moves from those that rode along to those that are read again is in exactly one of them.
+    /// Returns how far the feeds of these tables are through with a round, in their order. One snapshot: a
+    /// row that moves from those that rode along to those that are read again is in exactly one of them.
     ///
     /// # Errors
     /// The driver's.

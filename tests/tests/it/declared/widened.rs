@@ -219,15 +219,15 @@ async fn a_column_that_came_is_brought_over_no_state_that_is_undecided() {
     let mended = moved.mended().await.expect("taken");
     assert!(mended.done.iter().any(|done| matches!(done, Remedy::BringColumns { .. })), "{mended:?}");
     moved.relayed().await.expect("the relay ends well");
-    assert_eq!(item(&moved.world, 5).await.get("title"), Some(&kept), "nobody was asked");
+    assert_eq!(item(&moved.world, 5).await.get("title"), Some(&kept), "it was not decided about");
     assert_eq!(item(&moved.world, 50).await.get("tier"), Some(&AttributeValue::N("3".to_owned())));
     assert_eq!(item(&moved.world, 6).await.get("region"), Some(&AttributeValue::S("EU".to_owned())));
     let listed = mended.findings.expect("compared").repairable;
     assert!(listed.len() == 1 && listed[0].key[0] == "5", "it is listed: {listed:?}");
 }
 
-/// 1. A build comes with the column, and with another key template. 2. Taken with the column, the template was
-/// the migration's: rows went to other places, and their items of before stayed.
+/// 1. A build comes with the column, and with another key template. 2. Taken with the column, the template
+/// was the migration's: rows went to other places, and their items of before stayed.
 #[tokio::test]
 async fn a_key_template_is_not_changed_together_with_a_column() {
     let world = World::start().await;

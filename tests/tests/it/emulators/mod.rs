@@ -1,6 +1,6 @@
-//! A second server that speaks DynamoDB's protocol, dynalite: what one emulator says of conditions, orders and
-//! pages is one reading of Amazon's documents, and here another one judges. `.ci/run emulator` installs it;
-//! where it is not, the first one is asked alone.
+//! A second server that speaks DynamoDB's protocol, dynalite: what one emulator says of conditions, orders
+//! and pages is one reading of Amazon's documents, and here another one judges. `.ci/run emulator`
+//! installs it; where it is not, the first one is asked alone.
 //!
 //! It knows no expiry, PartiQL, transactions and streams. A migration of tables whose rows stay goes up to
 //! HybridRead there, and preflight says why no further.

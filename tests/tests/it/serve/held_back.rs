@@ -116,8 +116,8 @@ async fn a_backfill_without_a_daemon_stops_at_the_cap_and_goes_on_when_it_is_rai
     assert!(world.value::<bool>("SELECT bool_and(done) FROM lockstep.ranges").await);
 }
 
-/// 1. No daemon runs. 2. A comparison of everything is under way, and what was spent meets the cap. 3. It read
-/// on to its end, and what it read was on no bill.
+/// 1. No daemon runs. 2. A comparison of everything is under way, and what was spent meets the cap. 3. It
+/// read on to its end, and what it read was on no bill.
 #[tokio::test]
 async fn a_validate_under_way_stops_at_the_cap_goes_on_when_it_is_raised_and_is_on_the_bill() {
     let world = World::behind_proxy().await;

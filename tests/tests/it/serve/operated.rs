@@ -124,8 +124,8 @@ async fn what_a_sample_found_is_over_where_none_is_made_any_more() {
     assert!(served.open("/metrics").await.text.contains("lockstep_data_consistency_percent NaN"));
 }
 
-/// 1. The money of both sides is to be the same, and no sample adds it up. 2. Operators ask for a comparison of
-/// everything now and then, and the daemon starts it.
+/// 1. The money of both sides is to be the same, and no sample adds it up. 2. Operators ask for a
+/// comparison of everything now and then, and the daemon starts it.
 #[tokio::test]
 async fn everything_is_compared_with_its_sums_as_often_as_it_is_asked_for() {
     let world = world(Phase::DualWrite).await;

@@ -79,10 +79,10 @@ impl Keeper {
         }
     }
 
-    /// Takes another number where `error` says that ours is another role's by now; the error itself where it
-    /// is another one. 1. The truth is in DynamoDB, and our row in PostgreSQL is gone. 2. A role that has read
-    /// our number there registers it. 3. The truth comes back, and each try to register under that number is
-    /// refused: nothing would be served before this process starts again.
+    /// Takes another number where `error` says that ours is another role's by now; the error itself where
+    /// it is another one. 1. The truth is in DynamoDB, and our row in PostgreSQL is gone. 2. A role that
+    /// has read our number there registers it. 3. The truth comes back, and each try to register under
+    /// that number is refused: nothing would be served before this process starts again.
     fn under_another_number(&mut self, error: Error) -> Result<bool> {
         if !is_another_roles(&error) {
             return Err(error);

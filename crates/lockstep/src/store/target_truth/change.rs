@@ -106,9 +106,10 @@ impl Base {
 
     /// The outcome of the write of `writer` over this, in `epoch`, now that its place is `now`.
     ///
-    /// Writers name each other within one DynamoOnly alone. 1. A put is applied, and its machine sleeps before
-    /// the answer. 2. The truth goes back, and an item of PostgreSQL's phases, which names nobody, is put over
-    /// it. 3. The machine wakes. "It is not named, so it never was" has a function that adds one called again.
+    /// Writers name each other within one DynamoOnly alone. 1. A put is applied, and its machine sleeps
+    /// before the answer. 2. The truth goes back, and an item of PostgreSQL's phases, which names no writer,
+    /// is put over it. 3. The machine wakes. "It is not named, so it never was" has a function that adds
+    /// one called again.
     pub(super) fn trace(&self, writer: &str, epoch: Epoch, now: &Self) -> Trace {
         let last = self.writers.first().map_or(FIRST, String::as_str);
         if now.writers.iter().any(|w| w == writer) {
