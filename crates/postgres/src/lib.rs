@@ -265,6 +265,9 @@ impl std::fmt::Debug for SourceOptions {
     }
 }
 
+/// A moment by the source's clock, and when it was seen.
+type ClockSeen = (DateTime<Utc>, Instant);
+
 /// A handle on the source; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -277,7 +280,7 @@ pub struct Source {
     /// Options that it was made of, for [`Source::for_application`].
     options: Arc<SourceOptions>,
     /// The source's clock as it was seen last, and when.
-    clock_seen: Arc<RwLock<Option<(DateTime<Utc>, Instant)>>>,
+    clock_seen: Arc<RwLock<Option<ClockSeen>>>,
     plans: Arc<Plans>,
     own: OwnMigration,
     taken_in: Arc<TakenIn>,

@@ -345,8 +345,8 @@ async fn what_lockstep_adds_to_an_item_is_no_difference() {
     assert!(report.verdict.is_consistent(), "{report:#?}");
     assert_eq!(
         world.items(CONTROL).await.len(),
-        1 + 2 + 2,
-        "the record, two counters and the types of two tables: no row has moved"
+        1 + 1 + 2 + 2,
+        "the claim, the record, two counters and the types of two tables: no row has moved"
     );
 }
 

@@ -186,7 +186,7 @@ async fn a_run_there_and_back_is_the_models_and_is_none_without_one_of_its_parts
     assert_eq!(without(position), Some(Mutation::PositionBeforeRows));
 
     let puts = trace.iter().filter(|one| matches!(&one.event, Event::Put { version, .. } if *version > 0));
-    let Some(Event::Put { place, version, .. }) = puts.map(|one| one.event.clone()).last() else {
+    let Some(Event::Put { place, version, .. }) = puts.map(|one| one.event.clone()).next_back() else {
         panic!("nothing was put: {trace:#?}")
     };
     for version in [version - 1, version] {
