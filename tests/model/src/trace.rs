@@ -135,6 +135,8 @@ struct Replay {
     fed: BTreeMap<String, i64>,
     /// Items that were put in DynamoOnly and have not been fed.
     unfed: BTreeMap<String, i64>,
+    /// Something was put in DynamoOnly since it began.
+    is_written: bool,
     /// Those of the last moment at which writes were stopped; `None` where they were not since DynamoOnly
     /// began.
     stopped: Option<BTreeMap<String, i64>>,
@@ -202,6 +204,7 @@ impl Replay {
             }
             Event::Put { call, place, version, is_truth } => {
                 raise(&mut self.delivered, place, *version);
+                self.is_written |= *is_truth;
                 // The feed may be quicker than who looks at the answer.
                 if *is_truth && self.fed.get(place).is_none_or(|fed| fed < version) {
                     raise(&mut self.unfed, place, *version);
@@ -260,7 +263,7 @@ impl Replay {
         match (from, to) {
             (_, Phase::DynamoOnly) => {
                 // What arrives late from an earlier DynamoOnly is marked, and no truth any more.
-                (self.stopped, self.unfed) = (None, BTreeMap::new());
+                (self.stopped, self.unfed, self.is_written) = (None, BTreeMap::new(), false);
                 self.there()
             }
             (Some(Phase::DynamoOnly), _) => self.back(),
@@ -292,7 +295,11 @@ impl Replay {
 
     fn back(&self) -> Result<(), (Mutation, String)> {
         let Some(stopped) = &self.stopped else {
-            return Err((Mutation::FlipBackUnpaused, "writes were not stopped".to_owned()));
+            // A step that was broken off before it let writes go on is undone, and there is nothing to stop.
+            return match self.is_written {
+                true => Err((Mutation::FlipBackUnpaused, "writes were not stopped".to_owned())),
+                false => Ok(()),
+            };
         };
         match stopped.first_key_value() {
             Some((place, version)) => {
@@ -417,7 +424,9 @@ mod tests {
         assert_eq!(rule(&whole), None);
         // What lands later is not acknowledged, and the feed marks it.
         assert_eq!(rule(&[there.clone(), pause, (0, put(21)), back.clone()]), None);
-        assert_eq!(rule(&[there, back]), Some(Mutation::FlipBackUnpaused));
+        let unpaused = [there.clone(), (0, put(21)), back.clone()];
+        assert_eq!(rule(&unpaused), Some(Mutation::FlipBackUnpaused));
+        assert_eq!(rule(&[there, back]), None, "it was undone before a write could be");
     }
 
     #[test]

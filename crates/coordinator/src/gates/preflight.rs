@@ -60,7 +60,10 @@ fn replicated(found: &Replicated) -> GateResult {
     let tells = out.is_some();
     let nothing = || format!("nothing of schema {}", control_schema());
     let found = copy.clone().or(out).unwrap_or_else(nothing);
-    let next = format!("run commands on the database that publishes; what ends it here: {UninstallCopy}");
+    let next = format!(
+        "run commands on the database that publishes. If this one takes its place, drop the subscription, then \
+         {Doctor}; if it is used for itself, drop the subscription, then {UninstallCopy}"
+    );
     GateResult::check("logical replication", copy.is_none(), found, next).tells_if(tells)
 }
 

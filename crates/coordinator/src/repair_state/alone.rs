@@ -78,7 +78,9 @@ async fn is_source_lost(migration: &MigrationContext, histories: &Continuity) ->
         let found = continuity::look(&migration.source, &migration.target, &migration.tables).await?;
         (lost, untold) = (is_lost(&found), found.untold().next().is_some());
     }
-    Ok(lost)
+    // What is still not told may be the loss: whether another source is in use is asked then as well, and it
+    // is that question that has to be answered.
+    Ok(lost || untold)
 }
 
 /// Newest mark of each target table, by the names of the tables. A table that is not there shows none. One

@@ -7,9 +7,17 @@ use super::super::own_place::MARKER;
 use super::super::{Target, fault};
 
 /// The round of a marker; `None` where the item is none, by its attribute or by its place.
+///
+/// 1. Another program puts an item at the place of a marker, with some kilobytes of text for a round. 2. No
+/// index of PostgreSQL takes that text, so the page that it is in fails each time. 3. The feed stands still.
 pub(super) fn round_of(item: &Attributes) -> Option<&str> {
     let round = item.get(MARKER_ATTRIBUTE)?.as_s().ok().map(String::as_str);
-    round.filter(|_| MARKER.is_of(item))
+    round.filter(|round| is_round(round) && MARKER.is_of(item))
+}
+
+/// Tells whether a text is the number of a round as steps write it.
+fn is_round(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Returns where marker number `number` lives. The place does not change from round to round, so that what
@@ -48,5 +56,18 @@ impl Target {
         let key = place(schema, number).to_attributes();
         let sent = self.client.delete_item().table_name(table).set_key(Some(key)).send().await;
         sent.map(drop).map_err(|e| fault::error(format!("removing a marker from {table}"), e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_what_a_step_writes_and_nothing_that_an_index_refuses() {
+        assert!(is_round(&format!("{:032x}", u128::MAX)) && is_round(&format!("{:032x}", 7)));
+        for other in [String::new(), "a".repeat(31), "A".repeat(32), "\0".repeat(32), "a".repeat(3_000)] {
+            assert!(!is_round(&other), "{} bytes", other.len());
+        }
     }
 }

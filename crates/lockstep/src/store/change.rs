@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstep_core::{Item, SourceKey, TargetKey, Unholdable};
+use lockstep_core::{Item, SourceKey, TargetKey, Unholdable, place};
 use lockstep_postgres::{Mark, MarkedKey, TableBinding};
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
@@ -68,14 +68,10 @@ impl Change {
         self.is_gone() && changes.iter().any(|other| other.key.table == self.key.table && is_there(other))
     }
 
-    /// Says whether `other` puts a tombstone at the same place: two keys that a row has left may share one.
-    /// Only the later one is put, as DynamoDB takes no item twice in one transaction.
-    pub(super) fn leaves_where(&self, other: &Self) -> bool {
-        let place = |change: &Self| change.binding.table.target_key(&change.source_key).ok();
-        self.is_gone()
-            && other.is_gone()
-            && self.key.table == other.key.table
-            && place(self).is_some_and(|at| place(other) == Some(at))
+    /// The table and the place of its tombstone, where the row is gone from this key.
+    pub(super) fn tombstone_at(&self) -> Option<(&'static str, String)> {
+        let key = self.is_gone().then(|| self.binding.table.target_key(&self.source_key).ok())??;
+        Some((self.key.table, place(&key.to_attributes())))
     }
 
     /// Says whether the row is gone from this key.

@@ -17,6 +17,10 @@ use super::route::{Asked, OwnWrites, hash_of_place};
 /// left out has drained.
 pub(super) const DEFERRED_KEYS_MAX: usize = 4_096;
 
+/// Least time for which reads go to the source after a write whose end is not known: its statement may wait
+/// for a lock still.
+const UNHEARD_FOR: Duration = Duration::from_secs(10);
+
 /// The set. Reading whether it is empty, which it almost always is, takes one atomic load.
 pub(super) struct Deferred {
     table: TableHandle,
@@ -32,6 +36,8 @@ struct State {
     held: usize,
     /// Time at which a key was last left out.
     left_out: Option<Instant>,
+    /// Least time from then on for which it counts.
+    left_out_for: Duration,
     turn: Turn,
 }
 
@@ -87,10 +93,14 @@ impl Deferred {
         self.publish(&state);
     }
 
-    /// Sends every read to the source until all marks are younger than now.
+    /// Sends every read to the source until all marks are younger than now, and for [`UNHEARD_FOR`] at least.
+    ///
+    /// 1. The one statement of a write waits for a lock, and its caller no longer waits for it. 2. It has no
+    /// mark yet, so that by the marks nothing is on its way. 3. It commits a moment later.
     pub(super) fn leave_out(&self) {
         let mut state = self.state();
         state.left_out = Some(Instant::now());
+        state.left_out_for = UNHEARD_FOR;
         self.publish(&state);
     }
 
@@ -122,8 +132,9 @@ impl Deferred {
         // need not agree.
         if let (Some(left_out), true) = (state.left_out, state.left_out == taken.left_out) {
             let since = asked_at.saturating_duration_since(left_out);
-            if oldest.is_none_or(|oldest| oldest < since) {
+            if since >= state.left_out_for && oldest.is_none_or(|oldest| oldest < since) {
                 state.left_out = None;
+                state.left_out_for = Duration::ZERO;
             }
         }
         self.publish(&state);
