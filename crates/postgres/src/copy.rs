@@ -43,6 +43,17 @@ impl RangeRead {
         // A little more, because one byte too many would cost what this is to save.
         self.bytes_expected = bytes.saturating_add(bytes / 16);
     }
+
+    /// Goes on behind the `last` of `rows` rows that were read. Returns `false` where these were all there are.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a row whose key is no bound.
+    pub fn go_on(&mut self, binding: &TableBinding, rows: usize, last: Option<&[u8]>) -> Result<bool> {
+        let Some(last) = last.filter(|_| rows == self.rows_max) else { return Ok(false) };
+        let bound = binding.bound_of(last);
+        self.after = Some(bound.map_err(|reason| Error::unholdable(binding.name(), &reason))?);
+        Ok(true)
+    }
 }
 
 /// The bytes of one `COPY`, header and trailer included.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lockstep_dynamo::{Export, ExportError, TableStanding};
+use lockstep_dynamo::{Export, ExportError};
 
 use crate::ledger::{Ledger, Piece};
 use crate::table_run::TableRun;
@@ -39,19 +39,14 @@ pub(crate) async fn open(run: &TableRun, folders: &[PathBuf]) -> Result<Export, 
     if mine.next().is_some() {
         return Err(format!("there are two exports of {table} among those given"));
     }
-    let (reader, schema) = (&run.reader, run.binding.table.target());
-    let there = reader.ask(|| reader.target.describe_lately(&table, &schema)).await;
-    let id = match there.map_err(|e| e.to_string())? {
-        TableStanding::There(there) => there.id,
-        _ => None,
-    };
-    if id.as_ref() != Some(&export.summary.table_id) {
+    let id = run.target_id();
+    if id != Some(export.summary.table_id.as_str()) {
         return Err(format!(
             "export {} is of a table {table} with id {}, and the one that is there has {}: it was made again \
              since, or is another account's",
             export.summary.arn,
             export.summary.table_id,
-            id.as_deref().unwrap_or("none that is known")
+            id.unwrap_or("none that is known")
         ));
     }
     Ok(export)

@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 /// Interval at which it is noted what delivering costs, for the bill and the cap.
-pub(super) const NOTED_EVERY: Duration = Duration::from_secs(10);
+const NOTED_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs it.
 ///
@@ -130,18 +130,24 @@ async fn deliver(
     stop: &CancellationToken,
 ) -> anyhow::Result<RelaySummary> {
     let mut spent = Spent::default();
+    let relaying = lockstep_coordinator::relay(migration, until, progress, stop);
+    Ok(noted(relaying, async || spent.note(&migration.source, progress).await).await?)
+}
+
+/// Works, and notes what that spends: now and then, and at its end.
+pub(super) async fn noted<T>(work: impl Future<Output = T>, mut note: impl AsyncFnMut()) -> T {
     let noting = async {
         loop {
             tokio::time::sleep(NOTED_EVERY).await;
-            spent.note(&migration.source, progress).await;
+            note().await;
         }
     };
-    let result = tokio::select! {
-        ended = lockstep_coordinator::relay(migration, until, progress, stop) => ended,
+    let done = tokio::select! {
+        done = work => done,
         () = noting => unreachable!("it is noted for ever"),
     };
-    spent.note(&migration.source, progress).await;
-    Ok(result?)
+    note().await;
+    done
 }
 
 /// Tells whether the backfill has put capture on every table.

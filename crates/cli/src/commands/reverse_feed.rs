@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, Spent,
+    FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, MigrationContext,
+    ReverseBackfill, Spent,
 };
 use lockstep_postgres::{Source, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::relay::NOTED_EVERY;
+use super::relay::noted;
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
 use crate::stores::Stores;
@@ -75,34 +76,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         stores.source.capture_state(binding).await?.require_on(binding.name())?;
         stores.source.refresh_capture(binding).await?;
     }
-    let mut backfilled = Vec::new();
-    if args.backfill {
-        for binding in &migration.tables {
-            let read = lockstep_coordinator::reverse_backfill(
-                &migration,
-                binding,
-                args.delete_absent,
-                &context.cancel,
-            )
-            .await?;
-            context.ui.say(&format!(
-                "  {}: {} items read, {} rows upserted, {} deleted, {} without an item left",
-                read.name,
-                count(read.items),
-                count(read.upserted),
-                count(read.deleted),
-                count(read.absent)
-            ));
-            if read.renumbered > 0 {
-                context.ui.say(&format!(
-                    "  {}: {} items that another program wrote were given a version of ours",
-                    read.name,
-                    count(read.renumbered)
-                ));
-            }
-            backfilled.push(read);
-        }
-    }
+    let backfilled = match args.backfill {
+        true => read_back(&context, &migration, args.delete_absent).await?,
+        false => Vec::new(),
+    };
     // Beside a feed that runs already the whole is read, and the rest is that one's.
     if args.backfill && !args.until_empty && stores.source.at_work().await?.1.is_some() {
         return ended_beside(&context, stores, &migration.tables, backfilled).await;
@@ -120,7 +97,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let feeding = unless_paused(&stores.source, &context, async |stop| {
         lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &stop).await
     });
-    let fed = noted(&stores.source, &progress, feeding).await;
+    let mut spent = Spent::default();
+    let fed = noted(feeding, async || spent.note_feed(&stores.source, progress.throttles()).await).await;
     board.close().await;
     let report = Report { feed: fed?, backfilled };
     if context.json {
@@ -137,21 +115,35 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Feeds, and notes meanwhile how often streams ask to slow down.
-async fn noted<T>(source: &Source, progress: &FeedProgress, feeding: impl Future<Output = T>) -> T {
-    let mut spent = Spent::default();
-    let noting = async {
-        loop {
-            tokio::time::sleep(NOTED_EVERY).await;
-            spent.note_feed(source, progress.throttles()).await;
+/// Reads every target table into PostgreSQL, and says of each what that did.
+async fn read_back(
+    context: &Context,
+    migration: &MigrationContext,
+    delete_absent: bool,
+) -> anyhow::Result<Vec<ReverseBackfill>> {
+    let mut all = Vec::new();
+    for binding in &migration.tables {
+        let reading =
+            lockstep_coordinator::reverse_backfill(migration, binding, delete_absent, &context.cancel);
+        let read = reading.await?;
+        context.ui.say(&format!(
+            "  {}: {} items read, {} rows upserted, {} deleted, {} without an item left",
+            read.name,
+            count(read.items),
+            count(read.upserted),
+            count(read.deleted),
+            count(read.absent)
+        ));
+        if read.renumbered > 0 {
+            context.ui.say(&format!(
+                "  {}: {} items that another program wrote were given a version of ours",
+                read.name,
+                count(read.renumbered)
+            ));
         }
-    };
-    let fed = tokio::select! {
-        fed = feeding => fed,
-        () = noting => unreachable!("it is noted for ever"),
-    };
-    spent.note_feed(source, progress.throttles()).await;
-    fed
+        all.push(read);
+    }
+    Ok(all)
 }
 
 /// Interval at which the pause is looked at.

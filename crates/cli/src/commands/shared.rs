@@ -231,9 +231,8 @@ impl Context {
         report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);
         // One of some days or of a sample, and one that was told to stop, is no verdict of the migration, but
         // what it found is a finding.
-        let differs =
-            report.is_whole() && matches!(report.verdict, lockstep_validator::Verdict::Inconsistent { .. });
-        let counts = report.is_found() || differs || (report.is_whole() && !cancel.is_cancelled());
+        let differs = matches!(report.verdict, lockstep_validator::Verdict::Inconsistent { .. });
+        let counts = report.is_found() || (report.is_whole() && (differs || !cancel.is_cancelled()));
         if let (Some(epoch), true) = (report.epoch, counts) {
             // A reader of the journal may have no right to see the rows.
             let json = serde_json::to_value(report.clone().without_values())?;

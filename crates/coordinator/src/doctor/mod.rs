@@ -35,4 +35,4 @@ pub use observation::{
 pub use observe::observe;
 pub use plan::plan;
 pub use remedy::Remedy;
-pub(crate) use replicated::KEEP_IT_HERE;
+pub(crate) use replicated::{KEEP_IT_HERE, next_of_a_copy};

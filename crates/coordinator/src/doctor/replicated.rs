@@ -10,6 +10,14 @@ pub(crate) const KEEP_IT_HERE: &str = "publish the tables that subscribers read 
     PUBLICATION .. FOR TABLE) in place of all, and begin no Blue/Green deployment and no upgrade by logical \
     replication before the migration has ended";
 
+/// Says what is to be done in a database that another one's schema is brought to.
+pub(crate) fn next_of_a_copy() -> String {
+    format!(
+        "run commands on the database that publishes. If this one takes its place, drop the subscription, then \
+         {Doctor}; if it is used for itself, drop the subscription, then {UninstallCopy}"
+    )
+}
+
 /// Judges what goes out and what comes in.
 pub(super) fn findings(seen: &Replicated) -> Vec<Finding> {
     let outward = seen.carries().map(|carries| {
@@ -29,10 +37,7 @@ pub(super) fn findings(seen: &Replicated) -> Vec<Finding> {
             ),
             "its marks and its phase are those of the database that publishes, and what a command does here \
              would be done to the rows of that one",
-            format!(
-                "run commands there. If this one is used for itself, drop the subscription, then \
-                 {UninstallCopy}. If it takes the place of that one, drop the subscription, then {Doctor}"
-            ),
+            next_of_a_copy(),
         )
     });
     inward.into_iter().chain(outward).collect()

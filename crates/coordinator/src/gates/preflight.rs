@@ -1,14 +1,12 @@
 //! Preflight: may the migration touch these tables at all?
 
-use lockstep_core::Advice::{
-    Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint, UninstallCopy,
-};
+use lockstep_core::Advice::{Doctor, Grants, SourceUrl, TableSources, TableTarget, TargetStreamsEndpoint};
 use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding, Target};
 use lockstep_postgres::{CaptureState, Replicated, SourceTable, TableBinding, control_schema};
 
 use super::{capacity, rights, source_tables, target_table};
-use crate::doctor::KEEP_IT_HERE;
+use crate::doctor::{KEEP_IT_HERE, next_of_a_copy};
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::import;
@@ -60,11 +58,7 @@ fn replicated(found: &Replicated) -> GateResult {
     let tells = out.is_some();
     let nothing = || format!("nothing of schema {}", control_schema());
     let found = copy.clone().or(out).unwrap_or_else(nothing);
-    let next = format!(
-        "run commands on the database that publishes. If this one takes its place, drop the subscription, then \
-         {Doctor}; if it is used for itself, drop the subscription, then {UninstallCopy}"
-    );
-    GateResult::check("logical replication", copy.is_none(), found, next).tells_if(tells)
+    GateResult::check("logical replication", copy.is_none(), found, next_of_a_copy()).tells_if(tells)
 }
 
 /// Told, not refused: nothing before the step to DynamoOnly reads a stream.

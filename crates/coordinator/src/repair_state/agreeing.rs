@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use lockstep_core::{AnyTable, Attributes, Error as StoreError, Fields, TargetKey, is_tombstone, place};
+use lockstep_core::{AnyTable, Attributes, Fields, TargetKey, is_tombstone, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
 use lockstep_postgres::{RangeRead, TableBinding};
 use tokio_util::sync::CancellationToken;
@@ -67,12 +67,8 @@ pub(super) async fn mark(
         source.mark_for_repair(binding, &keys).await?;
         done.marked += keys.len() as u64;
         done.left += (tuples.len() - keys.len()) as u64;
-        match tuples.last() {
-            Some(last) if tuples.len() == range.rows_max => {
-                let bound = binding.bound_of(last);
-                range.after = Some(bound.map_err(|reason| StoreError::unholdable(binding.name(), &reason))?);
-            }
-            _ => return Ok(done),
+        if !range.go_on(binding, tuples.len(), tuples.last().copied())? {
+            return Ok(done);
         }
     }
 }

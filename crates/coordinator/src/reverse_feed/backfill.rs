@@ -197,14 +197,8 @@ async fn rows(
         for wanted in wanted.chunks(READ_KEYS_MAX) {
             look_up(migration, table, wanted, delete_absent, done).await?;
         }
-        match last {
-            Some(tuple) if read == range.rows_max => {
-                let bound = binding
-                    .bound_of(tuple)
-                    .map_err(|reason| lockstep_core::Error::unholdable(binding.name(), &reason))?;
-                range.after = Some(bound);
-            }
-            _ => return Ok(()),
+        if !range.go_on(binding, read, last)? {
+            return Ok(());
         }
     }
 }

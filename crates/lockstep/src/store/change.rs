@@ -1,8 +1,9 @@
 //! A change of one key by a source transaction, whatever its table is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use lockstep_core::{Item, SourceKey, TargetKey, Unholdable, place};
+use lockstep_core::{Item, SourceKey, Unholdable, Version, place};
 use lockstep_postgres::{Mark, MarkedKey, TableBinding};
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
@@ -56,26 +57,47 @@ impl Change {
         }
     }
 
-    /// Says whether the row is gone from this key and another of `changes` puts it at the same place: two
-    /// keys of one row may share one. Its tombstone would be put over the row; the mark is left to the relay,
-    /// which knows.
-    pub(super) fn is_put_by_another(&self, changes: &[Self]) -> bool {
-        let Ok(place) = self.binding.table.target_key(&self.source_key) else { return false };
-        let is_there = |other: &Self| match &other.state {
-            State::Row(Ok(item)) => TargetKey::of(&item.clone().into_attributes()).as_ref() == Some(&place),
-            _ => false,
+    /// Returns the table of this change, and the place where the row is or, gone from this key, was; `None`
+    /// where no item can be.
+    fn at(&self) -> Option<(&'static str, String)> {
+        let place = match &self.state {
+            State::Row(item) => place(&item.as_ref().ok()?.clone().into_attributes()),
+            State::Gone => place(&self.binding.table.target_key(&self.source_key).ok()?.to_attributes()),
         };
-        self.is_gone() && changes.iter().any(|other| other.key.table == self.key.table && is_there(other))
-    }
-
-    /// The table and the place of its tombstone, where the row is gone from this key.
-    pub(super) fn tombstone_at(&self) -> Option<(&'static str, String)> {
-        let key = self.is_gone().then(|| self.binding.table.target_key(&self.source_key).ok())??;
-        Some((self.key.table, place(&key.to_attributes())))
+        Some((self.key.table, place))
     }
 
     /// Says whether the row is gone from this key.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self.state, State::Gone)
+    }
+}
+
+/// The state of each place that is to be put there, where keys share places.
+///
+/// Two keys of one row may share one. The tombstone of a key that the row has left would be put over the row,
+/// or beside the tombstone of another key, and DynamoDB takes no item twice in one transaction. So the row is
+/// put, or the latest tombstone; the mark of each other key is left to the relay, which knows.
+pub(super) struct Places(HashMap<(&'static str, String), Version>);
+
+impl Places {
+    pub(super) fn of(changes: &[Change], marks: &[Mark]) -> Self {
+        let mut latest = HashMap::new();
+        // Mostly no key is left, and nothing is to be told apart.
+        if changes.iter().any(Change::is_gone) {
+            let rows = changes.iter().filter(|change| !change.is_gone()).map(|row| (row, Version::MAX));
+            let gone = marks.iter().map(|mark| (&changes[mark.of], mark.version));
+            for (change, version) in rows.chain(gone.filter(|(change, _)| change.is_gone())) {
+                let Some(at) = change.at() else { continue };
+                let known = latest.entry(at).or_insert(version);
+                *known = version.max(*known);
+            }
+        }
+        Self(latest)
+    }
+
+    /// Tells whether `change`, of this version, is a tombstone that something else is put in the place of.
+    pub(super) fn is_outdone(&self, change: &Change, version: Version) -> bool {
+        change.is_gone() && change.at().and_then(|at| self.0.get(&at)).is_some_and(|latest| *latest > version)
     }
 }

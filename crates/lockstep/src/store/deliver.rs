@@ -1,6 +1,5 @@
 //! Puts of one transaction's changes, each under its guard, all within one deadline.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
@@ -9,7 +8,7 @@ use lockstep_dynamo::{Backoff, Landed, ReadAt, TRANSACTION_BYTES_MAX, TRANSACTIO
 use lockstep_postgres::Mark;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::change::Change;
+use super::change::{Change, Places};
 use super::{Delivery, WriteMode, Writer};
 
 /// One state on its way.
@@ -66,20 +65,11 @@ pub(super) fn puts<E>(
     deliveries: &mut [Delivery],
     unholdable: impl Fn(&Change, Error) -> Result<Delivery, E>,
 ) -> Result<Vec<Put>, E> {
-    // Two keys that a row has left may share a place. Only the later tombstone is put, as DynamoDB takes no
-    // item twice in one transaction; the mark of the other is left to the relay.
-    let mut latest: HashMap<_, Version> = HashMap::new();
-    for mark in marks {
-        if let Some(at) = changes[mark.of].tombstone_at() {
-            let version = latest.entry(at).or_insert(mark.version);
-            *version = mark.version.max(*version);
-        }
-    }
+    let places = Places::of(changes, marks);
     let mut puts = Vec::with_capacity(marks.len());
     for mark in marks {
         let (of, version, change) = (mark.of, mark.version, &changes[mark.of]);
-        let is_outdone = change.tombstone_at().is_some_and(|at| latest.get(&at) > Some(&version));
-        if change.is_put_by_another(changes) || is_outdone {
+        if places.is_outdone(change, version) {
             deliveries[of] = Delivery::Applied;
             continue;
         }

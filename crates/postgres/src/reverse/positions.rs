@@ -211,17 +211,15 @@ impl Source {
 /// The driver's.
 #[crate::boxed]
 pub async fn end_losses(transaction: &mut sqlx::PgConnection, names: &[&str]) -> Result<()> {
-    sql::query(
-        "UPDATE lockstep.reverse_tables
-         SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
-         WHERE table_name = ANY($1) AND (lost_at IS NOT NULL OR foreign_count > 0)",
-    )
-    .bind(names)
-    .execute(transaction)
-    .await
-    .doing("ending what was wrong with the way back")
-    .map(drop)
+    let sql = format!("{END_LOSSES} AND table_name = ANY ($1)");
+    let ended = sql::query(AssertSqlSafe(sql)).bind(names).execute(transaction).await;
+    ended.doing("ending what was wrong with the way back").map(drop)
 }
+
+/// Ends what was wrong with the way back of every table, to be narrowed.
+const END_LOSSES: &str = "UPDATE lockstep.reverse_tables
+    SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
+    WHERE (lost_at IS NOT NULL OR foreign_count > 0)";
 
 /// Takes out what is of no use any more: versions of earlier epochs, shards that no stream lists any longer,
 /// and, where the source decides again, whatever was wrong with the way back.
@@ -241,8 +239,7 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
             "DELETE FROM lockstep.reverse_again WHERE table_name = $1 AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
         ),
         format!(
-            "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
-             WHERE table_name = $1 AND (lost_at IS NOT NULL OR foreign_count > 0)
+            "{END_LOSSES} AND table_name = $1
                  AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
         ),
     ] {

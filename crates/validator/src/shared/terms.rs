@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_core::Window;
-use lockstep_dynamo::TableStanding;
 use serde::{Deserialize, Serialize};
 
 use crate::keep;
@@ -39,18 +38,12 @@ impl Terms {
     pub(super) async fn of(run: &TableRun, layout: Layout) -> Result<Self, Stopped> {
         let (reader, binding) = (&run.reader, &run.binding);
         let state = reader.ask(|| reader.source.table_state(binding.name())).await?;
-        let schema = binding.table.target();
-        let there = reader.ask(|| reader.target.describe_lately(&binding.target_name, &schema)).await?;
-        let target_id = match there {
-            TableStanding::There(there) => there.id,
-            _ => None,
-        };
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             format: FORMAT,
             relation: binding.relation.sql(),
             target: format!("{} at {}", binding.target_name, reader.address()),
-            target_id,
+            target_id: run.target_id().map(str::to_owned),
             epoch: run.epoch,
             shape: keep::shape(run, state.as_ref()),
             seed: layout.seed,

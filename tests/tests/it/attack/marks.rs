@@ -194,23 +194,9 @@ async fn an_application_acknowledges_no_dead_letter_even_with_the_grants_of_befo
 #[tokio::test]
 async fn an_intent_of_another_role_does_not_vanish_without_its_mark() {
     let world = world().await;
-    let aborted: String = {
-        let mut transaction = world.strangers().begin().await.expect("begins");
-        let xid = sqlx::query_scalar("SELECT pg_current_xact_id()::text")
-            .fetch_one(&mut *transaction)
-            .await
-            .expect("a number");
-        transaction.rollback().await.expect("rolled back");
-        xid
-    };
+    let aborted = rolled_back(&world).await;
     let mut owner = attacker(&world, "alice").await;
-    run(
-        &mut owner,
-        &format!(
-            "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) VALUES ('{aborted}', 'payments', '[1]', 1)"
-        ),
-    )
-    .await;
+    run(&mut owner, &intent(&aborted, "[1]")).await;
     let mut app = attacker(&world, "mallory").await;
     assert_eq!(refused(&mut app, "DELETE FROM lockstep.intents").await, DENIED);
     assert_eq!(world.intents().await, 1);
@@ -238,11 +224,7 @@ async fn intents_of_another_role_stop_no_strict_write() {
     // transaction of its role as well.
     let mut writer = lockstep_postgres::begin_write(&world.source).await.expect("begins");
     let id = writer.2;
-    let forged = format!(
-        "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
-         VALUES ('{}', 'payments', '[1]', 1)",
-        id.0
-    );
+    let forged = intent(&id.0.to_string(), "[1]");
     let mut second = attacker(&world, "eve").await;
     run(&mut app, &forged).await;
     run(&mut second, "BEGIN").await;
