@@ -18,7 +18,7 @@
 //! `acts` (characters that act on what shows them) and [`printable`](fn@printable) (text without them);
 //! [`Window`]; [`Change`] (what a stream says); [`settings`] (what operators turn); [`written`] (options
 //! as a file has them); [`serde_words`] (what may be told of a document that does not read); `requests`
-//! (how long the stores take).
+//! (how long the stores take); [`METRICS`] (what each metric says).
 
 mod acts;
 pub mod advice;
@@ -36,6 +36,7 @@ mod item;
 mod judgement;
 mod key;
 mod lease;
+mod metric;
 mod moment;
 mod phase;
 mod printable;
@@ -74,6 +75,7 @@ pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Rule, Total};
 pub use key::{SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_id};
 pub use lease::{InstanceRow, InstanceState, LEASE_MAX, Registration};
+pub use metric::{KeptBy, METRICS, Metric, MetricForm, describe_metrics};
 pub use moment::Moment;
 pub use phase::{Phase, UnknownPhase};
 pub use printable::{printable, printable_cell, printable_json};

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lockstep_core::KeptBy;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -32,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Dropped, it hangs up.
 pub async fn serve_metrics(listener: TcpListener, before: impl Fn() + Send + Sync + 'static) {
     // Where the program that embeds this one has an exporter of its own, nothing is kept here.
-    let _ = gauges::install();
+    let _ = gauges::install(KeptBy::Command);
     let (before, places) = (Arc::new(before), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     let mut connections = tokio::task::JoinSet::new();
     loop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockstep_coordinator::Status;
 use lockstep_core::settings::{KNOBS, Takes};
-use lockstep_core::{InstanceState, Phase, REQUEST_SECONDS};
+use lockstep_core::{InstanceState, KeptBy, Phase, REQUEST_SECONDS, describe_metrics};
 use lockstep_postgres::VerdictWord;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -26,7 +26,7 @@ static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Installs what keeps the metrics of this process, once; `None` where the program that embeds this one has
 /// its own, which then has ours as well.
-pub(crate) fn install() -> Option<&'static PrometheusHandle> {
+pub(crate) fn install(kept_by: KeptBy) -> Option<&'static PrometheusHandle> {
     let installed = RECORDER.get_or_init(|| {
         let mut builder = PrometheusBuilder::new();
         for name in [LATENCY, REQUEST_SECONDS] {
@@ -35,6 +35,7 @@ pub(crate) fn install() -> Option<&'static PrometheusHandle> {
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
+        describe_metrics(kept_by);
         Some(handle)
     });
     installed.as_ref()
@@ -46,7 +47,7 @@ pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// Returns all metrics of this process, as Prometheus reads them; none where the program that embeds this one
 /// keeps them.
 pub(crate) fn render() -> String {
-    let rendered = install().map(|handle| {
+    let rendered = RECORDER.get().and_then(Option::as_ref).map(|handle| {
         handle.run_upkeep();
         handle.render()
     });
@@ -380,7 +381,7 @@ mod tests {
 
     #[test]
     fn metrics_of_fifty_tables_are_written_within_five_milliseconds() {
-        let handle = install().expect("nothing else counts in this process");
+        let handle = install(KeptBy::Daemon).expect("nothing else counts in this process");
         let status = Status {
             installed: true,
             phase: Some(Phase::DualWrite),
@@ -395,6 +396,7 @@ mod tests {
             let begun = Instant::now();
             let text = handle.render();
             assert!(text.contains("lockstep_pending_keys{table=\"table_49\"} 4"));
+            assert!(text.contains("# HELP lockstep_pending_keys Keys whose change"), "each says what it is");
             begun.elapsed()
         });
         let took = took.min().unwrap_or_default();

@@ -57,6 +57,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::MigrationContext;
+use lockstep_core::KeptBy;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +109,7 @@ impl Daemon {
         stop: CancellationToken,
     ) -> std::io::Result<Self> {
         // Before anything is counted.
-        let _ = gauges::install();
+        let _ = gauges::install(KeptBy::Daemon);
         let guard = Guard::new(options.tokens, listener.local_addr()?.ip().is_loopback(), &options.hosts);
         let shared = Arc::new(Shared::new(migration, operator, options.monitor, options.demo, stop));
         let mut tasks = JoinSet::new();

@@ -5,6 +5,8 @@
 //! shell, `elsewhere` lists what is not typed, with reasons, and `walks` has a test for each page.
 
 mod elsewhere;
+mod gates;
+mod metrics;
 mod page;
 mod reader;
 mod walks;

@@ -15,7 +15,10 @@ const TITLES = {
   capture_broken: 'Changes are not captured', pending_age: 'Changes wait too long', dead_letters: 'Rows that DynamoDB cannot hold',
   not_consistent: 'The stores differ', verdict_incomplete: 'Not everything was compared', verdict_old: 'Not compared for too long', reverse_feed: 'The way back is in danger',
   part_failing: 'A part fails again and again', data_consistency: 'The stores differ in more rows than they may', field_accuracy: 'Fields differ',
-  orphans: 'Items without a row',
+  orphans: 'Items without a row', pending_bloat: 'PostgreSQL keeps what was delivered', latency_budget: 'A store answers too slowly',
+  write_success: 'Too many writes of applications fail', coordinated_operations: 'Operations are not completed',
+  shadow_mismatches: 'An answer of DynamoDB differs', reads_stepped_back: 'Reads went back to PostgreSQL by themselves',
+  spend_cap: 'The spend cap is reached', spend_forecast: 'The spend cap will be reached',
 };
 const alertTitle = (alert) => TITLES[alert.name] ?? words(alert.name);
 

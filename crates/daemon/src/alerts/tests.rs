@@ -205,3 +205,12 @@ fn an_alert_that_goes_on_keeps_its_beginning() {
     assert_eq!(later[0].since, first[0].since);
     assert_eq!(later[0].runbook, "docs/runbook.md#alert-data-consistency");
 }
+
+#[test]
+fn the_page_has_a_title_for_each_alert() {
+    let page = include_str!("../../assets/app/notices.js");
+    let titles = page.split("const TITLES = {").nth(1).and_then(|rest| rest.split("};").next());
+    let titles = titles.expect("the titles");
+    let untitled: Vec<_> = NAMES.iter().filter(|name| !titles.contains(&format!("{name}: '"))).collect();
+    assert!(untitled.is_empty(), "no title for {untitled:?}");
+}

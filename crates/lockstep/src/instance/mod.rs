@@ -122,6 +122,7 @@ impl Instance {
             );
             return Err(Error::source(Kind::Misconfigured, "starting an instance", message));
         }
+        lockstep_core::describe_metrics(lockstep_core::KeptBy::Application);
         let (known, wake, closing) =
             (Arc::new(Known::default()), Arc::new(Wake::default()), CancellationToken::new());
         let id = keeper::new_id();
