@@ -7,7 +7,8 @@
 //!
 //! Read the modules in this order; each names only those before it, which a test keeps. Values at the bottom:
 //! `gate`, `loss`, `error`, `import_options`, `watch`, `feed_options`, [`options`](Options),
-//! `alike`, `journal`, `lanes` and `rate` (requests at once, units a second), `strain` (a busy source),
+//! `alike`, `journal`, `remedy` and `planned` (what a repair of the state does, and was to do), `lanes` and
+//! `rate` (requests at once, units a second), `strain` (a busy source),
 //! `progress`, `feed_alarm`; `plan` (pure decisions); `estimate` and `spent` (hours, units and dollars,
 //! beforehand and since); `waves` (one migration after another), `records`, `asked` and `continuity`
 //! (what both stores say);
@@ -54,11 +55,13 @@ mod options;
 mod orphans;
 mod outage;
 mod plan;
+mod planned;
 mod progress;
 mod rate;
 mod records;
 mod rehearsal;
 mod relay;
+mod remedy;
 mod repair_rows;
 mod repair_state;
 mod reverse_feed;
@@ -91,8 +94,8 @@ pub use continuity::{lost_history, turn as keep_continuity};
 pub use coordinator::Coordinator;
 pub use deletions::Deletion;
 pub use doctor::{
-    AtWork, CaptureSeen, ColumnsSeen, Diagnosis, ExpirySeen, Finding, Observation, Remedy, Severity,
-    TableSeen, TargetSeen, VerdictSeen, examine, observe, plan as remedies,
+    AtWork, CaptureSeen, ColumnsSeen, Diagnosis, ExpirySeen, Finding, Observation, Severity, TableSeen,
+    TargetSeen, VerdictSeen, examine, observe, plan as remedies,
 };
 pub use error::{CoordinatorError, Result};
 pub use estimate::{
@@ -118,6 +121,7 @@ pub use progress::{Progress, TableProgress, each_once};
 pub use records::refuse_a_second;
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
+pub use remedy::Remedy;
 pub use repair_rows::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use repair_state::{RowsTaken, StateRepaired, planned as planned_remedies, repair_state, take_target};
 pub use reverse_feed::{

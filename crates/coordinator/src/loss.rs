@@ -79,6 +79,17 @@ impl Continuity {
         self.source.as_ref().map(|source| losses(source, &self.tables)).unwrap_or_default()
     }
 
+    /// Returns the tables whose targets lost something, each with how that shows.
+    pub(crate) fn lost_in_target(&self) -> Vec<(String, String)> {
+        let of_target = |loss: &Loss| match loss {
+            Loss::TargetGone { table, .. }
+            | Loss::TargetReplaced { table, .. }
+            | Loss::TargetMark { table, .. } => Some((table.clone(), loss.to_string())),
+            _ => None,
+        };
+        self.losses().iter().filter_map(of_target).collect()
+    }
+
     /// Returns the target tables that could not be asked, each with why: of these a loss may be unknown.
     pub fn untold(&self) -> impl Iterator<Item = (&str, &str)> {
         self.tables.iter().filter_map(|table| match &table.found {

@@ -4,8 +4,8 @@ use lockstep_core::Advice::UninstallCopy;
 use lockstep_core::{Phase, Side};
 
 use super::finding::Finding;
-use super::remedy::Remedy;
 use crate::loss::Loss;
+use crate::remedy::Remedy;
 
 /// 1. A database is copied, and a command runs on the copy. 2. The copy knows less than DynamoDB has seen, as
 /// one that was set back. 3. What mends the one puts the rows of the other over the original's.

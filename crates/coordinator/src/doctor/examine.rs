@@ -12,12 +12,12 @@ use super::control_table;
 use super::finding::{Diagnosis, Finding, Severity, WAITS_S};
 use super::observation::Observation;
 use super::plan::plan;
-use super::remedy::Remedy;
 use super::replicated;
 use super::table::of_table;
 use super::truth::{self, phase};
 use super::words::{next, safe, state};
 use crate::journal;
+use crate::remedy::Remedy;
 
 /// Says what an observation means.
 pub fn examine(seen: &Observation) -> Diagnosis {

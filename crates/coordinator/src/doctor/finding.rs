@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::remedy::Remedy;
+use crate::remedy::Remedy;
 
 /// Age from which something waits because no process is working on it, in seconds. A relay takes a fraction
 /// of a second.

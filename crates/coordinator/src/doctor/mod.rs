@@ -1,11 +1,11 @@
 //! The doctor: says in plain words what state a migration is in, what is safe to do, and what to run next.
 //!
-//! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what the repair of the
-//! state can do), `finding` (what a finding is), `plan` (what to do about findings; pure), `examine` (from
-//! observations to findings; pure), `table` (of one table), `target` (what its target table does by itself),
-//! `foreign` (versions of other programs), `compared` (what comparisons found), `control_table` (what of it
-//! cannot be read), `continuity` (its part about lost history), `replicated` (logical replication), `truth`
-//! (what the two control records say together), `words` (state, safety, what comes next).
+//! In reading order: `observation` (what can be seen), `observe` (seeing it), `finding` (what a finding
+//! is), `plan` (what to do about findings; pure), `examine` (from observations to findings; pure), `table`
+//! (of one table), `target` (what its target table does by itself), `foreign` (versions of other
+//! programs), `compared` (what comparisons found), `control_table` (what of it cannot be read),
+//! `continuity` (its part about lost history), `replicated` (logical replication), `truth` (what the two
+//! control records say together), `words` (state, safety, what comes next).
 
 mod compared;
 mod continuity;
@@ -18,7 +18,7 @@ mod observe;
 #[cfg(test)]
 mod pairs;
 mod plan;
-mod remedy;
+
 mod replicated;
 mod table;
 mod target;
@@ -34,5 +34,4 @@ pub use observation::{
 };
 pub use observe::observe;
 pub use plan::plan;
-pub use remedy::Remedy;
 pub(crate) use replicated::{KEEP_IT_HERE, next_of_a_copy};

@@ -1,7 +1,8 @@
 //! From findings to what the repair of the state does about them. Pure.
 
 use super::finding::Finding;
-use super::remedy::Remedy;
+use crate::planned::is_part_of_the_return;
+use crate::remedy::Remedy;
 
 /// Returns the remedies of findings, in order, each once.
 pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
@@ -45,14 +46,7 @@ pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
     }
     if plan.contains(&Remedy::ReturnToSource) {
         // All of that is part of it.
-        let part = [
-            Remedy::RaiseEpoch,
-            Remedy::ReverseBackfill,
-            Remedy::RemakeControl,
-            Remedy::LetGoOn,
-            Remedy::CloseRecord,
-        ];
-        plan.retain(|remedy| !part.contains(remedy));
+        plan.retain(|remedy| !is_part_of_the_return(remedy));
         plan.push(Remedy::List);
     }
     // Where the source forgot something, it is not for us to say that it is right.

@@ -10,10 +10,11 @@ use lockstep_postgres::control_schema;
 use super::finding::{Finding, WAITS_S};
 use super::foreign;
 use super::observation::{CaptureSeen, ColumnsSeen, Observation, TableSeen, TargetSeen};
-use super::remedy::Remedy;
 use super::target::of_target;
 use super::truth::phase;
 use crate::feed_alarm;
+use crate::planned::planned_in;
+use crate::remedy::Remedy;
 
 /// Adds what is found of a table.
 pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec<Finding>) {
@@ -382,7 +383,16 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
         ));
     }
     foreign::versions(table, phase, add);
+    behind(seen, table, phase, add);
+}
+
+/// Adds what the reverse feed lacks.
+fn behind(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
+    // A repair that makes PostgreSQL the truth again reads what the feed lacks, and no more than that:
+    // nothing else may read the whole table meanwhile.
+    let is_read = planned_in(&seen.open_steps).contains(&Remedy::ReturnToSource);
     if phase == Phase::DynamoOnly
+        && !is_read
         && let Some(alarm) = table.reverse.as_ref().and_then(feed_alarm::behind)
     {
         add(Finding::broken(

@@ -6,7 +6,7 @@ use lockstep_dynamo::UndeclaredIndex;
 
 use super::finding::Finding;
 use super::observation::{CaptureSeen, ExpirySeen, TableSeen, TargetSeen};
-use super::remedy::Remedy;
+use crate::remedy::Remedy;
 
 /// Adds what is found of a table that was adopted.
 pub(super) fn of_target(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {

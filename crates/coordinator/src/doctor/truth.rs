@@ -6,9 +6,9 @@ use lockstep_postgres::{Entry, control_schema};
 
 use super::finding::Finding;
 use super::observation::Observation;
-use super::remedy::Remedy;
 use crate::journal::{CHANGE_PHASE, Intent};
 use crate::records::how_set_back;
+use crate::remedy::Remedy;
 
 /// The phase by both records: a source that was set back does not know of the newest.
 pub(super) fn phase(seen: &Observation) -> Phase {

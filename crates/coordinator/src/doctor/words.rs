@@ -8,8 +8,8 @@ use lockstep_core::Phase;
 
 use super::finding::{Finding, Severity};
 use super::observation::Observation;
-use super::remedy::Remedy;
 use super::truth::{epoch, no_application_writes, phase};
+use crate::remedy::Remedy;
 
 /// Returns the state of the migration, in a sentence.
 pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {

@@ -23,30 +23,26 @@ mod undecided;
 
 pub use take_target::{RowsTaken, take_target};
 
-use lockstep_core::{Error as StoreError, Kind};
+use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_postgres::{EntryKind, IntentId};
 use lockstep_validator::ValidateOptions;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::backfill::BackfillSummary;
 use crate::coordinator::Coordinator;
-use crate::doctor::{Diagnosis, Observation, Remedy, examine, observe, plan};
+use crate::doctor::{Diagnosis, Observation, examine, observe, plan};
 use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
 use crate::journal::REPAIR_STATE;
 use crate::options::MigrationContext;
+use crate::planned::{Planned, is_part_of_the_return, planned_in};
+use crate::remedy::Remedy;
 use crate::repair_rows::{Repaired, Repairs, find_repairs, repair};
 
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
 const ROUNDS_MAX: usize = 1_000;
-
-/// Plan that the journal keeps.
-#[derive(Debug, Serialize, Deserialize)]
-struct Planned {
-    remedies: Vec<Remedy>,
-}
 
 /// Record of what was repaired.
 #[derive(Debug, Default, Serialize)]
@@ -86,7 +82,8 @@ pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Res
         // builds before go on writing in the epoch that they know.
         let is_taking = earlier.remedies.iter().any(|remedy| matches!(remedy, Remedy::BringColumns { .. }));
         let again = |remedy: &Remedy| is_repeated(remedy) || is_taking && *remedy == Remedy::RaiseEpoch;
-        remedies.extend(earlier.remedies.into_iter().filter(again));
+        let frozen = migration.source.control().await?.phase == Phase::DynamoOnly;
+        remedies = going_on(remedies, earlier.remedies.into_iter().filter(again).collect(), frozen);
         remedies.sort();
         remedies.dedup();
     }
@@ -97,6 +94,19 @@ pub async fn planned(migration: &MigrationContext, diagnosis: &Diagnosis) -> Res
         remedies.push(Remedy::List);
     }
     Ok(remedies)
+}
+
+/// Returns what is to be done by the plan of the present state and what is left of an earlier one, while
+/// PostgreSQL says DynamoOnly or not. Where either returns to PostgreSQL, what is part of that is done by it
+/// alone; once it is the truth, what is found then counts.
+fn going_on(mut found: Vec<Remedy>, mut earlier: Vec<Remedy>, frozen: bool) -> Vec<Remedy> {
+    if found.iter().chain(&earlier).any(|remedy| *remedy == Remedy::ReturnToSource) {
+        let is_raised = |remedy: &Remedy| !frozen && *remedy == Remedy::RaiseEpoch;
+        earlier.retain(|remedy| !is_part_of_the_return(remedy) || is_raised(remedy));
+        found.retain(|remedy| !frozen || !is_part_of_the_return(remedy));
+    }
+    found.extend(earlier);
+    found
 }
 
 /// Tells whether it is done again by a run that goes on, although nothing shows any more that it has to be:
@@ -120,17 +130,10 @@ struct Open {
 }
 
 async fn open(migration: &MigrationContext) -> Result<Option<Open>> {
-    let entries = migration.source.open_intents().await?.into_iter();
-    let mut found = Open { ids: Vec::new(), planned: Planned { remedies: Vec::new() } };
-    for entry in entries.filter(|entry| entry.step == REPAIR_STATE) {
-        found.ids.push(IntentId(entry.id));
-        if let Ok(planned) = serde_json::from_value::<Planned>(entry.detail) {
-            found.planned.remedies.extend(planned.remedies);
-        }
-    }
-    found.planned.remedies.sort();
-    found.planned.remedies.dedup();
-    Ok((!found.ids.is_empty()).then_some(found))
+    let entries = migration.source.open_intents().await?;
+    let ids = entries.iter().filter(|entry| entry.step == REPAIR_STATE).map(|entry| IntentId(entry.id));
+    let ids: Vec<IntentId> = ids.collect();
+    Ok((!ids.is_empty()).then(|| Open { ids, planned: Planned { remedies: planned_in(&entries) } }))
 }
 
 /// Returns the entry under which `remedies` are carried out, and everything that it plans. Where a repair was

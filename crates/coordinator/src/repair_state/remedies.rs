@@ -6,11 +6,11 @@ use lockstep_validator::ValidateOptions;
 
 use super::raise::raise;
 use super::{columns, follow_target, record, remake_control, return_to_source};
-use crate::doctor::Remedy;
 use crate::error::{Result, require_shape};
 use crate::gate::Observer;
 use crate::options::MigrationContext;
-use crate::reverse_feed::reverse_backfill;
+use crate::remedy::Remedy;
+use crate::reverse_feed::reverse_backfill_in_repair;
 use crate::step;
 use tokio_util::sync::CancellationToken;
 
@@ -64,7 +64,7 @@ pub(super) async fn apply(
                 // 1. Triggers were off, and SQL put a row in, or one back whose deletion was delivered. 2. It
                 // has no item, so no item overwrites it. 3. After the way back it would be the truth.
                 let refilled = is_refilled(plan, binding.name());
-                let read = reverse_backfill(migration, binding, refilled, cancel).await?;
+                let read = reverse_backfill_in_repair(migration, binding, refilled, cancel).await?;
                 if refilled {
                     let (name, deleted) = (binding.name(), read.deleted);
                     observer

@@ -13,7 +13,7 @@ use lockstep_core::Advice::{DeadLetters, Doctor};
 use lockstep_core::{
     Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord, Truth, Writes, truth,
 };
-use lockstep_postgres::reverse::{end_losses, ridden_left};
+use lockstep_postgres::reverse::{end_losses, lose as lose_reverse_in, ridden_left};
 use lockstep_postgres::sequences::{highest_id_in_use, identity_of, raise_sequences};
 use lockstep_postgres::{
     Source, TableBinding, begin_late_requests, flip_phase_at_least, read_control, take_exclusive,
@@ -150,6 +150,12 @@ async fn accept(
             DOING,
             format!("PostgreSQL says {} by now", now.phase),
         ));
+    }
+    // Before anything is read: 1. The feed has brought version 9 of a row, which waits or rides along. 2. The
+    // table is set back to version 5 in place, under the stream that it had. 3. What waits is read again, and
+    // version 5 would be put over the only copy of version 9.
+    for (table, why) in histories.lost_in_target() {
+        lose_reverse_in(&mut transaction, &table, &why).await?;
     }
     accept_marks(&mut transaction, histories).await?;
     Source::accept_continuity(&mut transaction, server, Epoch::FIRST, false).await?;

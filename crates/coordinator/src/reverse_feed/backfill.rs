@@ -9,7 +9,10 @@
 //! a repair after SQL could write past the triggers, as then it may be a row that SQL has put there. The same
 //! of a tombstone that came from the source. What has expired stays in any case, and so do dead letters.
 
-use lockstep_core::{Attributes, Fields, TargetKey, Version, is_tombstone, place, version_of};
+use lockstep_core::Advice::RepairStateAtOnce;
+use lockstep_core::{
+    Attributes, Error as StoreError, Fields, Kind, TargetKey, Version, is_tombstone, place, version_of,
+};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
 use lockstep_postgres::reverse::{FedTable, GoneRow};
 use lockstep_postgres::{RangeRead, TableBinding};
@@ -20,6 +23,8 @@ use super::begun;
 use super::renumber::renumber_page;
 use crate::error::{CoordinatorError, Result};
 use crate::options::MigrationContext;
+use crate::planned::planned_in;
+use crate::remedy::Remedy;
 
 /// Rows of one chunk; their keys are asked for a hundred at a time.
 const CHUNK_ROWS: usize = 500;
@@ -49,7 +54,8 @@ pub struct ReverseBackfill {
 /// but for those that have expired, and dead letters.
 ///
 /// # Errors
-/// The stores'; [`CoordinatorError::Interrupted`] when cancelled: run it again.
+/// [`Kind::Refused`] while a repair that makes PostgreSQL the truth again is not over; the stores';
+/// [`CoordinatorError::Interrupted`] when cancelled: run it again.
 ///
 /// # Cancel safety
 /// It may be broken off at any point; it begins again then.
@@ -60,7 +66,39 @@ pub async fn reverse_backfill(
     delete_absent: bool,
     cancel: &CancellationToken,
 ) -> Result<ReverseBackfill> {
+    require_no_return(migration).await?;
+    reverse_backfill_in_repair(migration, binding, delete_absent, cancel).await
+}
+
+/// Does the same as a part of a repair, which knows what else it does.
+///
+/// # Errors
+/// As [`reverse_backfill`].
+pub(crate) async fn reverse_backfill_in_repair(
+    migration: &MigrationContext,
+    binding: &TableBinding,
+    delete_absent: bool,
+    cancel: &CancellationToken,
+) -> Result<ReverseBackfill> {
     read_back(migration, binding, Reading { delete_absent, overwrite: true }, cancel).await
+}
+
+/// Refuses to read the target over PostgreSQL while a repair is to make PostgreSQL the truth again.
+///
+/// 1. PostgreSQL changes a row, and the truth moves to the target, whose table is restored from a backup of
+/// before. 2. The repair has taken the histories of both for right, and is killed while it reads what is
+/// newer. 3. Nothing shows any more that the table is older than PostgreSQL: read over it, the table undoes
+/// the change.
+async fn require_no_return(migration: &MigrationContext) -> Result<()> {
+    let open = migration.source.open_intents().await?;
+    if !planned_in(&open).contains(&Remedy::ReturnToSource) {
+        return Ok(());
+    }
+    let message = format!(
+        "a repair that makes PostgreSQL the truth again was broken off: {RepairStateAtOnce} goes on with it, and \
+         reads what PostgreSQL lacks"
+    );
+    Err(StoreError::source(Kind::Refused, "reading the target into PostgreSQL", message).into())
 }
 
 /// Returns the same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth

@@ -19,8 +19,8 @@ mod sink;
 mod table;
 
 pub(crate) use again::{bring_back, once_brought_back};
-pub(crate) use backfill::reverse_backfill_news;
 pub use backfill::{ReverseBackfill, reverse_backfill};
+pub(crate) use backfill::{reverse_backfill_in_repair, reverse_backfill_news};
 pub use drained::{Drained, drained};
 pub(crate) use drained::{all_drained, streams};
 pub use progress::{FeedProgress, FeedTableProgress};

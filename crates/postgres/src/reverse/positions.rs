@@ -283,7 +283,13 @@ pub(super) async fn lose_disowned(
 pub(super) const DISOWNED: &str =
     "an item was deleted whose attributes, which another program wrote, do not tell its row";
 
-pub(crate) async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
+/// Notes in a transaction that writes of DynamoOnly are missing from a table, and why; in other phases none
+/// can be.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
     let lost = sql::query(
         "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(), lost_why = $2
          WHERE table_name = $1 AND EXISTS (SELECT FROM lockstep.control WHERE phase = $3)",

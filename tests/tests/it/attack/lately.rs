@@ -230,6 +230,32 @@ async fn a_mark_that_a_role_renames_or_hides_behind_another_is_looked_at_under_i
     assert!(!report.verdict.is_consistent(), "the item of payment 7 is old: {report:#?}");
 }
 
+/// 1. A strict operation ends unknown twice: there are two intents of each of its keys. 2. As many rows as a
+/// page has keys are fewer keys. 3. The page was taken for the last one.
+#[tokio::test]
+async fn a_page_of_what_changed_has_as_many_keys_where_each_was_marked_more_than_once() {
+    let world = with_an_old_item().await;
+    world.sql("DELETE FROM lockstep.pending; DELETE FROM lockstep.unverified").await;
+    world.sql("ALTER TABLE lockstep.intents DISABLE TRIGGER USER").await;
+    for xid in [5, 6] {
+        let intents = format!(
+            "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
+             SELECT '{xid}', 'payments', pg_catalog.jsonb_build_array(n), 1 FROM generate_series(1, 9) AS n"
+        );
+        world.sql(&intents).await;
+    }
+    let (mut read, mut after) = (std::collections::BTreeSet::new(), None);
+    loop {
+        let page = world.source.changed_keys(PAYMENTS, after.as_ref(), 4, false).await.expect("reads");
+        read.extend(page.keys.into_iter().map(|changed| changed.literals));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(read.len(), 9, "{read:?}");
+}
+
 /// A note of such a text, as an earlier version of the schema let one be made, is of the row that it means.
 #[tokio::test]
 async fn a_note_whose_text_is_not_as_postgresql_prints_the_key_is_looked_at_by_what_it_means() {

@@ -106,6 +106,19 @@ async fn item(world: &World, id: i64) -> Attributes {
     items.into_iter().find(|item| item.get("call_id") == Some(&id)).expect("it is there")
 }
 
+/// Has DynamoDB alone hold a state of a call, which is undecided.
+async fn only_copy(world: &World, id: i64) -> AttributeValue {
+    let kept = AttributeValue::S("the only copy, which is longer than forty characters".to_owned());
+    let mut only = item(world, id).await;
+    let version = Version(version_of(&only).expect("of Lockstep").0 + 1);
+    only.insert("title".to_owned(), kept.clone());
+    only.insert(VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version.0.to_string()));
+    let put = world.plain_target.client().put_item().table_name("calls").set_item(Some(only));
+    put.send().await.expect("put");
+    world.sql("UPDATE lockstep.history SET lost_before = (SELECT epoch + 1 FROM lockstep.control)").await;
+    kept
+}
+
 /// A relay refuses in these words, and no verdict is consistent.
 async fn stopped(moved: &Moved, words: &str) {
     moved.world.sql("UPDATE calls SET call_id = call_id WHERE call_id = 9").await;
@@ -201,17 +214,7 @@ async fn a_column_that_came_is_taken_with_what_older_builds_left_out_and_they_wr
 #[tokio::test]
 async fn a_column_that_came_is_brought_over_no_state_that_is_undecided() {
     let moved = Moved::of(SCHEMA, DECLARED, Phase::DualWrite).await;
-    let kept = AttributeValue::S("the only copy".to_owned());
-    let mut only = item(&moved.world, 5).await;
-    let version = Version(version_of(&only).expect("of Lockstep").0 + 1);
-    only.insert("title".to_owned(), kept.clone());
-    only.insert(VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version.0.to_string()));
-    let put = moved.world.plain_target.client().put_item().table_name("calls").set_item(Some(only));
-    put.send().await.expect("put");
-    moved
-        .world
-        .sql("UPDATE lockstep.history SET lost_before = (SELECT epoch + 1 FROM lockstep.control)")
-        .await;
+    let kept = only_copy(&moved.world, 5).await;
     moved.world.sql(ADDED).await;
     moved.world.sql("UPDATE calls SET region = 'EU' WHERE call_id IN (5, 6)").await;
     moved.world.sql("DELETE FROM lockstep.pending WHERE key::text LIKE '%5%'").await;
@@ -222,6 +225,26 @@ async fn a_column_that_came_is_brought_over_no_state_that_is_undecided() {
     assert_eq!(item(&moved.world, 5).await.get("title"), Some(&kept), "it was not decided about");
     assert_eq!(item(&moved.world, 50).await.get("tier"), Some(&AttributeValue::N("3".to_owned())));
     assert_eq!(item(&moved.world, 6).await.get("region"), Some(&AttributeValue::S("EU".to_owned())));
+    let listed = mended.findings.expect("compared").repairable;
+    assert!(listed.len() == 1 && listed[0].key[0] == "5", "it is listed: {listed:?}");
+}
+
+/// 1. An item has a text that PostgreSQL had no room for. 2. The column is given room, which is a column of
+/// another type that came. 3. The short text was put over the only copy of the long one.
+#[tokio::test]
+async fn a_column_that_is_given_room_is_brought_over_no_state_that_is_undecided() {
+    let moved = Moved::of(SCHEMA, DECLARED, Phase::DualWrite).await;
+    moved.world.sql("ALTER TABLE calls ALTER COLUMN title TYPE varchar(40)").await;
+    let moved = moved.started_again(DECLARED).await;
+    moved.mended().await.expect("taken");
+    moved.relayed().await.expect("the relay ends well");
+    let kept = only_copy(&moved.world, 5).await;
+    moved.world.sql("ALTER TABLE calls ALTER COLUMN title TYPE text").await;
+    let moved = moved.started_again(DECLARED).await;
+    let mended = moved.mended().await.expect("taken");
+    assert!(mended.done.iter().any(|done| matches!(done, Remedy::BringColumns { .. })), "{mended:?}");
+    moved.relayed().await.expect("the relay ends well");
+    assert_eq!(item(&moved.world, 5).await.get("title"), Some(&kept), "it was not decided about");
     let listed = mended.findings.expect("compared").repairable;
     assert!(listed.len() == 1 && listed[0].key[0] == "5", "it is listed: {listed:?}");
 }

@@ -3,7 +3,7 @@
 //!
 //! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table
 //! did), `mending` (what a repair is made of), `way_on` (a way on from what several of these make together),
-//! `refilled` (what SQL wrote past the triggers),
+//! `refilled` (what SQL wrote past the triggers), `returned` (a return that is broken off),
 //! `edges` (clock, sequence, catalogue), `clocks` (times that lie ahead), `outranked` (a step back that
 //! nothing has shown yet), `foreign` (versions that are none of ours), `undecided` (what only DynamoDB has
 //! since).
@@ -15,6 +15,7 @@ mod foreign;
 mod mending;
 mod outranked;
 mod refilled;
+mod returned;
 mod source;
 mod target;
 mod undecided;

@@ -9,7 +9,7 @@ use super::way_on::{frozen, goes_back, has_payment, mended_to};
 use super::*;
 
 // Rows of SQL have low ids: one above DynamoDB's counter makes the doctor find that counter set back as well.
-const OFF: &str =
+pub(super) const OFF: &str =
     "ALTER TABLE payments DISABLE TRIGGER ALL; ALTER TABLE integration_logs DISABLE TRIGGER ALL";
 const ON: &str = "ALTER TABLE payments ENABLE TRIGGER ALL; ALTER TABLE integration_logs ENABLE TRIGGER ALL";
 
@@ -28,7 +28,7 @@ impl Observer for Killer<'_> {
 
 /// Repairs until the target is about to be read. Everything looks as it is to be then, and there is no way
 /// back: the step refuses with `why`, and the doctor says what leads on.
-async fn killed_before_it_reads_the_target(world: &World, why: &str) {
+pub(super) async fn killed_before_it_reads_the_target(world: &World, why: &str) {
     let (migration, cancel) = (world.migration(), CancellationToken::new());
     let killed = repair_state(&migration, &options(), &Killer(&cancel), &cancel).await;
     assert!(matches!(killed, Err(CoordinatorError::Interrupted)), "{killed:?}");

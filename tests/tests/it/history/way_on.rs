@@ -66,7 +66,7 @@ pub(super) async fn mended_to(world: &World, phase: Phase, says: &str) -> StateR
 }
 
 /// Makes a mark, as a feed does once a minute.
-async fn mark(world: &World, table: &TableBinding) {
+pub(super) async fn mark(world: &World, table: &TableBinding) {
     let number = world.make_mark(table).await;
     world.source.end_marks(&[(table.name(), number)]).await.expect("noted");
 }
@@ -246,6 +246,12 @@ async fn truth_is_mended(how: &str) {
         _ => world.drop_table(&table).await,
     }
     if how == "set back" {
+        // What the feed brought may ride along, or wait, and is read again.
+        let note = "INSERT INTO lockstep.reverse_again (table_name, place, key, why, version) \
+            SELECT table_name, place, key, 'it waits', version FROM lockstep.reverse_places \
+            WHERE place LIKE '%2000%'";
+        world.sql(note).await;
+        assert_eq!(world.count("lockstep.reverse_again").await, 1);
         // An item that is written after it, and not brought back yet, is in the table alone.
         acknowledged(&app, 2_002).await;
     }

@@ -110,15 +110,25 @@ impl Base {
     /// before the answer. 2. The truth goes back, and an item of PostgreSQL's phases, which names no writer,
     /// is put over it. 3. The machine wakes. "It is not named, so it never was" has a function that adds
     /// one called again.
-    pub(super) fn trace(&self, writer: &str, epoch: Epoch, now: &Self) -> Trace {
+    ///
+    /// Where what was put may have expired by now (`may_be_gone`), only an item that names the writer before
+    /// it is still the same one. 1. A put is applied over nothing, and its machine sleeps. 2. DynamoDB
+    /// removes the item, which has expired. 3. Another puts the row again: its item names that one, and that
+    /// none was before it.
+    pub(super) fn trace(&self, writer: &str, epoch: Epoch, now: &Self, may_be_gone: bool) -> Trace {
         let last = self.writers.first().map_or(FIRST, String::as_str);
+        let is_named = now.writers.iter().any(|named| named == last);
+        let is_first = match may_be_gone {
+            true => is_named && last != FIRST,
+            false => is_named || now.writers.len() < WRITERS_ALWAYS,
+        };
         if now.writers.iter().any(|w| w == writer) {
             Trace::Applied
         } else if now.version == self.version {
             Trace::NotYet
         } else if now.version.map(Version::epoch) != Some(epoch) {
             Trace::Unknown
-        } else if now.writers.len() < WRITERS_ALWAYS || now.writers.iter().any(|named| named == last) {
+        } else if is_first {
             // Every writer since is named, and this one is not among them.
             Trace::Never
         } else {
@@ -215,22 +225,33 @@ mod tests {
     #[test]
     fn a_lost_reply_is_told_by_who_has_written_since() {
         let from_source = base(10, &[]);
-        assert_eq!(from_source.trace("me", EPOCH, &base(10, &[])), Trace::NotYet);
-        assert_eq!(from_source.trace("me", EPOCH, &base(11, &["me"])), Trace::Applied);
-        assert_eq!(from_source.trace("me", EPOCH, &base(12, &["b", "me"])), Trace::Applied);
-        assert_eq!(from_source.trace("me", EPOCH, &base(12, &["b", "a"])), Trace::Never);
-        assert_eq!(from_source.trace("me", EPOCH, &base(14, &["d", "c", "b"])), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &base(10, &[]), false), Trace::NotYet);
+        assert_eq!(from_source.trace("me", EPOCH, &base(11, &["me"]), false), Trace::Applied);
+        assert_eq!(from_source.trace("me", EPOCH, &base(12, &["b", "me"]), false), Trace::Applied);
+        assert_eq!(from_source.trace("me", EPOCH, &base(12, &["b", "a"]), false), Trace::Never);
+        assert_eq!(from_source.trace("me", EPOCH, &base(14, &["d", "c", "b"]), false), Trace::Unknown);
         let known = base(10, &["z", "y", "x"]);
-        assert_eq!(known.trace("me", EPOCH, &base(12, &["b", "a", "z"])), Trace::Never);
-        assert_eq!(known.trace("me", EPOCH, &base(13, &["c", "b", "a"])), Trace::Unknown);
-        assert_eq!(from_source.trace("me", EPOCH, &base(14, &["d", "c", "b", "a", FIRST])), Trace::Never);
-        assert_eq!(from_source.trace("me", EPOCH, &base(14, &["d", "c", "b", "me", FIRST])), Trace::Applied);
-        assert_eq!(Base::default().trace("me", EPOCH, &Base::default()), Trace::NotYet);
+        assert_eq!(known.trace("me", EPOCH, &base(12, &["b", "a", "z"]), false), Trace::Never);
+        assert_eq!(known.trace("me", EPOCH, &base(13, &["c", "b", "a"]), false), Trace::Unknown);
+        assert_eq!(
+            from_source.trace("me", EPOCH, &base(14, &["d", "c", "b", "a", FIRST]), false),
+            Trace::Never
+        );
+        assert_eq!(
+            from_source.trace("me", EPOCH, &base(14, &["d", "c", "b", "me", FIRST]), false),
+            Trace::Applied
+        );
+        assert_eq!(Base::default().trace("me", EPOCH, &Base::default(), false), Trace::NotYet);
+        // It may have expired, and been put again by those that are named.
+        assert_eq!(Base::default().trace("me", EPOCH, &base(1, &["x", FIRST]), true), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &base(12, &["b", "a"]), true), Trace::Unknown);
+        assert_eq!(known.trace("me", EPOCH, &base(12, &["b", "a", "z"]), true), Trace::Never);
+        assert_eq!(known.trace("me", EPOCH, &base(12, &["b", "me", "z"]), true), Trace::Applied);
         // Of a later phase, of PostgreSQL's, or gone: it says nothing of who wrote before.
         let later = |counted| base(Epoch(2).floor() + counted, &["b", FIRST]);
-        assert_eq!(from_source.trace("me", EPOCH, &later(1)), Trace::Unknown);
-        assert_eq!(from_source.trace("me", EPOCH, &base(Epoch(1).floor() + 1, &[])), Trace::Unknown);
-        assert_eq!(from_source.trace("me", EPOCH, &Base::default()), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &later(1), false), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &base(Epoch(1).floor() + 1, &[]), false), Trace::Unknown);
+        assert_eq!(from_source.trace("me", EPOCH, &Base::default(), false), Trace::Unknown);
     }
 
     /// Names as the writers of an item leave them, one after the other, of this version and an earlier one,
@@ -245,10 +266,10 @@ mod tests {
         };
         for (first, earlier) in [(base(10, &[]), false), (base(10, &[]), true), (base(10, &["z"]), true)] {
             let mut now = named_by(earlier, &first, "me");
-            let mut told = vec![first.trace("me", Epoch(1), &now)];
+            let mut told = vec![first.trace("me", Epoch(1), &now, false)];
             for n in 1..12 {
                 now = named_by(earlier && n % 2 == 0, &now, &format!("w{n}"));
-                told.push(first.trace("me", Epoch(1), &now));
+                told.push(first.trace("me", Epoch(1), &now, false));
             }
             assert!(!told.contains(&Trace::Never), "{told:?}");
             assert_eq!(told.last(), Some(&Trace::Unknown));
@@ -259,7 +280,7 @@ mod tests {
         let (first, mut now) = (base(10, &[]), base(10, &[]));
         for n in 1..WRITERS_MAX {
             now = named_by(false, &now, &format!("w{n}"));
-            assert_eq!(first.trace("me", Epoch(1), &now), Trace::Never, "{n}");
+            assert_eq!(first.trace("me", Epoch(1), &now, false), Trace::Never, "{n}");
         }
     }
 }

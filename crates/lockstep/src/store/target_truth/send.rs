@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lockstep_core::{Error, Kind, Result, Retry, TargetKey, attributes_bytes, version_of};
+use lockstep_core::{
+    Attributes, Error, Kind, Result, Retry, TTL_ATTRIBUTE, TargetKey, attributes_bytes, version_of,
+};
 use lockstep_dynamo::{Backoff, ConditionalPut, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, TargetControl};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -193,8 +195,16 @@ impl Writer {
             return Ok(Trace::Unknown);
         };
         let now = self.target().get(&put.table, &key).await?;
-        Ok(base.trace(writer, version.epoch(), &Base::of(now.as_ref())?))
+        Ok(base.trace(writer, version.epoch(), &Base::of(now.as_ref())?, may_have_expired(&put.item)))
     }
+}
+
+/// Tells whether DynamoDB may have removed an item that was put a moment ago, by this machine's clock or one
+/// that is an hour ahead of it.
+fn may_have_expired(item: &Attributes) -> bool {
+    let expires_at_s = item.get(TTL_ATTRIBUTE).and_then(|value| value.as_n().ok());
+    let hour_from_now = chrono::Utc::now().timestamp() + 3_600;
+    expires_at_s.is_some_and(|at_s| at_s.parse().is_ok_and(|at_s: i64| at_s < hour_from_now))
 }
 
 /// The end of a sending by `error`, once its item was looked at.
