@@ -21,6 +21,18 @@ pub struct Declared {
     /// Reason why they could not be bound, as of the last try.
     #[serde(skip)]
     away: Arc<Mutex<Option<String>>>,
+    /// Tables that do not read, each with the sentence that says why, where a command does without them.
+    #[serde(skip)]
+    left_out: Arc<OnceLock<Mutex<Vec<LeftOut>>>>,
+}
+
+/// A declared table that does not read in PostgreSQL as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Name of the table.
+    pub name: &'static str,
+    /// Everything that is wrong with it.
+    pub why: String,
 }
 
 impl PartialEq for Declared {
@@ -54,6 +66,19 @@ impl Declared {
         tables.collect()
     }
 
+    /// Lets a command do without tables that do not read: it looks, or takes reads back to PostgreSQL. 1. In
+    /// HybridRead a table is dropped, or gets another key. 2. Its declaration does not read any more. 3. Were
+    /// every command refused for it, no application could be sent back to PostgreSQL, for any table.
+    pub fn do_without(&self) {
+        let _ = self.left_out.get_or_init(Mutex::default);
+    }
+
+    /// Returns the tables that the command does without.
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        let left_out = self.left_out.get().map(|left| left.lock().unwrap_or_else(PoisonError::into_inner));
+        left_out.map(|left| left.clone()).unwrap_or_default()
+    }
+
     /// Reads the columns and keys of every table from `source`, once.
     ///
     /// # Errors
@@ -65,27 +90,20 @@ impl Declared {
         if self.is_empty() || self.bound.get().is_some() {
             return Ok(());
         }
-        let (mut bindings, mut problems) = (Vec::new(), Vec::new());
+        let (mut bindings, mut problems, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
         for names in self.names(prefix) {
-            let relation: Relation = names.source.parse()?;
-            let Some(table) = source.catalog_table(&relation).await? else {
-                problems.push(format!(
-                    "tables.{0}: there is no table {relation}; set tables.{0}.source to where it is",
-                    names.name
-                ));
-                continue;
-            };
-            match resolve(names.name, &self.tables[names.name], &table) {
-                Ok(table) => {
-                    let table = Arc::new(table);
-                    let binding = TableBinding { table, relation, target_name: names.target };
-                    problems.extend(is_another(source, &binding).await?);
-                    bindings.push(binding);
+            let name = names.name;
+            match self.bound(source, names).await? {
+                Ok(binding) => bindings.push(binding),
+                Err(wrong) => {
+                    left_out.push(LeftOut { name, why: wrong.join("; ") });
+                    problems.extend(wrong);
                 }
-                Err(more) => problems.extend(more),
             }
         }
-        if !problems.is_empty() {
+        if let Some(left) = self.left_out.get() {
+            *left.lock().unwrap_or_else(PoisonError::into_inner) = left_out;
+        } else if !problems.is_empty() {
             let message = if problems.len() == 1 {
                 problems.concat()
             } else {
@@ -96,6 +114,23 @@ impl Declared {
         // Another task of this command may have bound them meanwhile, to the same.
         let _ = self.bound.set(bindings);
         Ok(())
+    }
+
+    /// Reads one table; what is wrong with it otherwise, one sentence each.
+    async fn bound(&self, source: &Source, names: Names<'_>) -> Result<Result<TableBinding, Vec<String>>> {
+        let relation: Relation = names.source.parse()?;
+        let Some(table) = source.catalog_table(&relation).await? else {
+            return Ok(Err(vec![is_missing(source, names.name, &relation).await?]));
+        };
+        let table = match resolve(names.name, &self.tables[names.name], &table) {
+            Ok(table) => Arc::new(table),
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        let binding = TableBinding { table, relation, target_name: names.target };
+        Ok(match is_another(source, &binding).await? {
+            Some(wrong) => Err(vec![wrong]),
+            None => Ok(binding),
+        })
     }
 
     /// Notes why the source did not answer, for [`Declared::bindings`].
@@ -123,8 +158,24 @@ impl Declared {
     }
 }
 
-/// Returns what is wrong where rows were captured already under another declaration, or by a key whose columns
-/// are others by now.
+/// Returns what is wrong where there is no table of a name. Of one that was moved by that name nothing is
+/// to be set: 1. A table is renamed while it is moved. 2. Its source is set to the new name, and is
+/// refused, as rows are captured by the old one. 3. It is set back, and there is no such table.
+async fn is_missing(source: &Source, name: &str, relation: &Relation) -> Result<String> {
+    let is_moved = source.has_schema().await? && source.table_state(name).await?.is_some();
+    Ok(match is_moved {
+        true => format!(
+            "tables.{name}: {relation} was moved, and there is no such table any more: rename or restore it, \
+             or take the migration's reads back to PostgreSQL (`rollback --to DualWrite`) and `uninstall`"
+        ),
+        false => {
+            format!("tables.{name}: there is no table {relation}; set tables.{name}.source to where it is")
+        }
+    })
+}
+
+/// Returns what is wrong where rows were captured already under another declaration, or by a key whose
+/// columns are others by now.
 ///
 /// Told here, because keys of another type do not even reach the gates: DynamoDB refuses the first read by
 /// one.

@@ -23,6 +23,9 @@ pub struct MigrationContext {
     pub target: Target,
     /// The tables that move together.
     pub tables: Vec<TableBinding>,
+    /// Names of tables of the migration that do not read in PostgreSQL as it is now. A step that takes reads
+    /// back to PostgreSQL does without them, and nothing else does.
+    pub unread: Vec<String>,
     /// Name of the operator or process at work, for the journal.
     pub actor: String,
     /// Settings.

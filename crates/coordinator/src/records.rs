@@ -1,7 +1,7 @@
 //! Judgement of both stores' records of a migration, for gates, steps and the doctor alike.
 
 use lockstep_core::Advice::{Complete, ControlSchema, ControlTable, DropSource, Uninstall, Validate};
-use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
 use lockstep_postgres::{
     CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, Source, SourceTransaction, TableBinding,
     control_schema, hold_shapes, latest_verdict_in, read_control, require_open,
@@ -144,6 +144,20 @@ async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doin
     Ok(())
 }
 
+/// Refuses a step by a process that does not know every table of the migration by its settings. One that
+/// takes reads back to PostgreSQL, which is the truth, asks for names alone, and none of a table that does
+/// not read.
+pub(crate) fn require_contract(
+    contract: &Contract,
+    migration: &MigrationContext,
+    intent: &Intent,
+) -> Result<()> {
+    Ok(match intent.to < intent.from && intent.from != Phase::DynamoOnly {
+        true => contract.require_known(&migration.tables, &migration.unread)?,
+        false => contract.require_all(&migration.tables)?,
+    })
+}
+
 /// Checks what must hold at every flip, again on the connection that holds the barrier: the pool's others may
 /// all be waiting for it. From when the barrier is closed no write transaction is in flight anywhere (I5).
 ///
@@ -166,7 +180,7 @@ pub(crate) async fn require_flippable(
     require_open(transaction, id).await?;
     // A process of another build may know fewer tables: the phase would move one that it has not looked at,
     // and what was not drained would never be delivered (I7).
-    Contract::read(transaction).await?.require_all(&migration.tables)?;
+    require_contract(&Contract::read(transaction).await?, migration, intent)?;
     // 1. The gates pass by a verdict. 2. A comparison that was under way ends, and finds something. 3. The
     // step goes on, through a minute of waiting for instances and drains, over what is known to differ.
     if intent.asks_verdict && !latest_verdict_in(transaction).await?.is_some_and(|verdict| verdict.consistent)

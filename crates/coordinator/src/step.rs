@@ -121,7 +121,13 @@ async fn require_one_migration(migration: &MigrationContext, from: Phase, to: Ph
     // 1. DynamoDB is the truth, and a coordinator knows fewer tables than the migration has. 2. It drains the
     // feeds of those, and compares those. 3. The flip makes PostgreSQL the truth for the others as well, and
     // it lacks acknowledged writes of theirs (I7). Whether their settings are the migration's is a gate.
-    source.contract().await?.require_known(&migration.tables)?;
+    let contract = source.contract().await?;
+    if to < from && from != Phase::DynamoOnly {
+        // Reads go back to PostgreSQL for all tables, whatever became of one of them.
+        contract.require_known(&migration.tables, &migration.unread)?;
+    } else {
+        contract.require_known(&migration.tables, &[])?;
+    }
     if [from, to].contains(&Phase::DynamoOnly) {
         // The control table of another migration is refused before anything is changed, and before the
         // journal has an open step.

@@ -40,10 +40,11 @@ impl Kind {
         }
     }
 
-    /// Tells whether it ends for a way back: 1. An operator compares everything, which takes hours. 2.
-    /// Readers are given wrong answers. A comparison that is broken off costs its time, and changes nothing.
-    fn gives_way(self) -> bool {
-        matches!(self, Self::Validate | Self::Repair)
+    /// Tells whether it ends for a way back, one that names where it leads: 1. An operator compares
+    /// everything, which takes hours, or a step forward waits for a store. 2. Readers are given wrong
+    /// answers. A comparison that is broken off costs its time, and changes nothing; a step is settled.
+    fn gives_way(self, is_named: bool) -> bool {
+        matches!(self, Self::Validate | Self::Repair) || self == Self::Advance && is_named
     }
 }
 
@@ -172,11 +173,11 @@ impl Operations {
     }
 
     /// Tells the operation of this id to end, where it gives way to a step back; says whether it does.
-    pub(crate) fn give_way(&self, id: &str) -> bool {
+    pub(crate) fn give_way(&self, id: &str, is_named: bool) -> bool {
         let cancel = {
             let list = self.list();
             let running = list.iter().find(|o| o.id == id && o.state == State::Running);
-            running.filter(|o| o.kind.gives_way()).map(|o| o.cancel.clone())
+            running.filter(|o| o.kind.gives_way(is_named)).map(|o| o.cancel.clone())
         };
         // What it wakes may look at the operations.
         cancel.map(|cancel| cancel.cancel()).is_some()
@@ -348,10 +349,13 @@ mod tests {
             let asked = of_kind(kind, None);
             let cancel = asked.cancel.clone();
             let id = id_of(operations.begin(asked));
-            assert!(!operations.give_way("op-of-another-day"));
-            assert_eq!((operations.give_way(&id), cancel.is_cancelled()), (gives_way, gives_way), "{kind:?}");
+            assert!(!operations.give_way("op-of-another-day", true));
+            let told = operations.give_way(&id, false);
+            assert_eq!((told, cancel.is_cancelled()), (gives_way, gives_way), "{kind:?}");
+            let told = operations.give_way(&id, true);
+            assert_eq!(told, gives_way || kind == Kind::Advance, "{kind:?}: it is named where to");
             operations.end(&id, Ok(Value::Null));
-            assert!(!operations.give_way(&id), "it has ended");
+            assert!(!operations.give_way(&id, true), "it has ended");
         }
     }
 

@@ -58,15 +58,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     };
     let (mut operations, mut clients, mut role) =
         (shared.operations.changes(), shared.clients.subscribe(), shared.role.subscribe());
+    let mut asked = false;
     loop {
-        reader.read().await;
-        // A store that is away is looked for each second, with clients or without: what waits for it
-        // is told by this.
+        reader.read(std::mem::take(&mut asked)).await;
+        // A store that is away is looked for each second: what waits for it is told by this.
         let is_away = StoresView::any_is_down(&shared.snapshot.borrow().stores);
         let every = if is_away || *shared.clients.borrow() > 0 { LOOK_WATCHED } else { LOOK_IDLE };
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = shared.look.notified() => {}
+            () = shared.look.notified() => asked = true,
             // The senders live in `shared`.
             _ = operations.changed() => {}
             _ = clients.changed() => {}
@@ -105,8 +105,8 @@ impl Reader {
     /// Reads and shows. A panic is a reading that failed, and the next one is tried: 1. A row holds what this
     /// program cannot. 2. The reading panics, and the daemon ends. 3. So it does at each start, and no page
     /// says why.
-    async fn read(&mut self) {
-        let Err(why) = caught(self.read_once()).await else { return };
+    async fn read(&mut self, is_asked: bool) {
+        let Err(why) = caught(self.read_once(is_asked)).await else { return };
         tracing::error!("the migration could not be read: {why}");
         (self.glanced, self.counted_at) = (None, None);
         let before = self.shared.snapshot.borrow().clone();
@@ -124,9 +124,9 @@ impl Reader {
         let _ = caught(async { self.show(next, &before) }).await;
     }
 
-    async fn read_once(&mut self) {
+    async fn read_once(&mut self, is_asked: bool) {
         let before = self.shared.snapshot.borrow().clone();
-        let is_fresh = before.read_at.is_some_and(|(at, _)| at.elapsed() < FRESH);
+        let is_fresh = !is_asked && before.read_at.is_some_and(|(at, _)| at.elapsed() < FRESH);
         let mut next = Snapshot {
             number: before.number + 1,
             status: before.status.clone(),

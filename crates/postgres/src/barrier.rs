@@ -142,7 +142,7 @@ impl Source {
 }
 
 /// Returns the backend that has a lock of this database.
-async fn holder(connection: &mut PgConnection, number: i32) -> Result<Option<i32>> {
+pub(super) async fn holder(connection: &mut PgConnection, number: i32) -> Result<Option<i32>> {
     sql::query_scalar(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2
              AND database = (SELECT oid FROM pg_database WHERE datname = pg_catalog.current_database())

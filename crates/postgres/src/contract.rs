@@ -96,19 +96,19 @@ impl Contract {
     /// # Errors
     /// As there.
     pub fn require_all(&self, tables: &[TableBinding]) -> Result<()> {
-        self.require_known(tables)?;
+        self.require_known(tables, &[])?;
         self.require(tables)
     }
 
-    /// Refuses a list of tables that leaves out one of the migration's: what moves the phase moves all of
-    /// them.
+    /// Refuses a list that leaves out one of the migration's tables, but for `unread`: all move together.
     ///
     /// # Errors
     /// As there.
-    pub fn require_known(&self, tables: &[TableBinding]) -> Result<()> {
-        let missing = |table: &&Adopted| !tables.iter().any(|binding| binding.name() == table.name);
-        let missing: Vec<&str> =
-            self.tables.iter().filter(missing).map(|table| table.name.as_str()).collect();
+    pub fn require_known(&self, tables: &[TableBinding], unread: &[String]) -> Result<()> {
+        let missing = |table: &&Adopted| {
+            !tables.iter().any(|binding| binding.name() == table.name) && !unread.contains(&table.name)
+        };
+        let missing: Vec<&str> = self.tables.iter().filter(missing).map(|of| of.name.as_str()).collect();
         if missing.is_empty() {
             return Ok(());
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use lockstep_core::{Doing, Result};
+use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::Connection;
 
 use super::Source;
-use super::barrier::CoordinatorLock;
+use super::barrier::{CoordinatorLock, holder};
 use crate::sql;
 
 /// Number of the lock, among those in `barrier`.
@@ -21,13 +21,21 @@ const LEADER: i32 = 40;
 const SILENT_FOR: Duration = Duration::from_secs(10);
 
 impl Source {
-    /// Takes the leader's lock, or says who has it.
+    /// Takes the leader's lock, or says who has it. While another session has it, that costs one statement of
+    /// the pool: who stands by asks each second, and a session of its own each time would cost more than the
+    /// leader does.
     ///
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another daemon leads.
     #[crate::boxed]
     pub async fn lock_leader(&self) -> Result<CoordinatorLock> {
         let doing = "taking the leader's lock";
+        {
+            let mut connection = self.pool().acquire().await.doing(doing)?;
+            if let Some(pid) = holder(&mut connection, LEADER).await? {
+                return Err(Error::source(Kind::Busy, doing, format!("PostgreSQL backend {pid} has it")));
+            }
+        }
         let mut lock = self.lock_for("leader", LEADER).await?;
         let sql = "SELECT pg_catalog.set_config(s.name, CASE s.name WHEN 'idle_session_timeout' THEN $1 ELSE '3' END, false)
                    FROM pg_catalog.pg_settings s

@@ -63,6 +63,7 @@ async fn the_service_answers_the_same_in_every_phase_there_and_back() {
         source,
         target,
         tables,
+        unread: Vec::new(),
         actor: "test".to_owned(),
         options: Options::default(),
         watch: Watch::default(),

@@ -42,6 +42,7 @@ impl World {
             source: self.source.clone(),
             target: self.target.clone(),
             tables: self.tables(),
+            unread: Vec::new(),
             actor: "test".to_owned(),
             options: Options {
                 backfill: BackfillOptions {

@@ -42,6 +42,7 @@ impl Stage {
             source: source.clone(),
             target: target.clone(),
             tables,
+            unread: Vec::new(),
             actor,
             options: Options::default(),
             watch: Watch::default(),

@@ -134,6 +134,7 @@ pub async fn migration(
         source,
         target: target(endpoint_url).await,
         tables: vec![binding],
+        unread: Vec::new(),
         actor: "bench".to_owned(),
         options: Options { backfill, ..Options::default() },
         watch: Watch::default(),

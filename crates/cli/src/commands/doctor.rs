@@ -1,6 +1,8 @@
 //! `doctor`: what state this is, what is safe, what to run.
 
-use lockstep_coordinator::{Diagnosis, Finding, Severity, examine, first_of, grouped, observe, remedies};
+use lockstep_coordinator::{
+    Diagnosis, Finding, Severity, examine, first_of, grouped, left_out, observe, remedies,
+};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -23,11 +25,19 @@ pub struct Args {}
 /// # Errors
 /// When PostgreSQL stops answering half way. One that does not answer at all is a finding.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
+    context.config.declared.do_without();
     let stores = Stores::also_complete_lazily(&context.config, &context.ui).await?;
     let tables = context.tables();
     // Without PostgreSQL the columns of declared tables are not known; why it is away is known all the same.
     let known = tables.as_deref().unwrap_or_default();
-    let seen = context.unless_cancelled(observe(&stores.source, &stores.target, known)).await??;
+    let mut seen = context.unless_cancelled(observe(&stores.source, &stores.target, known)).await??;
+    if seen.installed {
+        seen.unread = left_out(&stores.source, known).await?;
+    }
+    for table in context.config.declared.left_out() {
+        seen.unread.retain(|(name, _)| name != table.name);
+        seen.unread.push((table.name.to_owned(), table.why));
+    }
     if seen.source_error.is_none() {
         tables?;
     }

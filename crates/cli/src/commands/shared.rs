@@ -38,6 +38,7 @@ impl Context {
             source: stores.source.clone(),
             target: stores.target.clone(),
             tables,
+            unread: self.config.declared.left_out().iter().map(|table| table.name.to_owned()).collect(),
             actor: actor(),
             options: self.config.options(),
             watch: Watch::default(),
@@ -207,6 +208,9 @@ impl Context {
         self.tell_of_pause(&stores.source).await;
         let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
+        // 1. A table differs. 2. Another configuration, without it, is compared. 3. "Consistent: every row of
+        // both sides was compared" is of the rest.
+        stores.source.contract().await?.require_known(&tables, &[])?;
         let progress = lockstep_validator::ValidationProgress::new(&tables);
         let board = self.ui.board("compare", {
             let progress = progress.clone();

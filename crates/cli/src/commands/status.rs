@@ -44,6 +44,7 @@ pub struct Args {
 /// # Errors
 /// When PostgreSQL does not answer. That DynamoDB does not is part of what is shown.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    context.config.declared.do_without();
     let stores = match args.watch {
         // A store that does not answer now is shown, and may answer at the next look.
         true => Stores::also_complete_lazily(&context.config, &context.ui).await?,
@@ -82,7 +83,11 @@ async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit
         true => load_took(&stores.source, &context.config.plan).await.unwrap_or_default(),
         false => Vec::new(),
     };
-    let (state, reasons) = health_of(&status);
+    let (mut state, mut reasons) = health_of(&status);
+    for table in context.config.declared.left_out() {
+        state = HealthState::Broken;
+        reasons.insert(0, table.why);
+    }
     let exit = match state {
         HealthState::Healthy => Exit::Done,
         HealthState::Degraded => Exit::Degraded,

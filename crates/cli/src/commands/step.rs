@@ -14,7 +14,8 @@ use serde_json::json;
 use super::direction::{Direction, path};
 use super::errand::Errand;
 use crate::Context;
-use crate::exit::{Exit, exit_of};
+use crate::declared::LeftOut;
+use crate::exit::{Exit, Failure, exit_of};
 use crate::report::{exit_of_report, print, print_json, validation};
 use crate::stores::Stores;
 
@@ -32,7 +33,11 @@ pub(super) struct Asked {
 
 /// Takes the steps, looks at what was written since, and reports.
 pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyhow::Result<Exit> {
+    if way == Direction::Back {
+        context.config.declared.do_without();
+    }
     let stores = Stores::configured(&context.config, &context.ui).await?;
+    let left_out = left_out(&context, &stores).await?;
     let coordinator = context.stepping_coordinator(&stores).await?;
     let walked = walk(&context, &coordinator, way, asked.to, asked.force.as_deref(), &context.ui).await;
     coordinator.close().await;
@@ -41,7 +46,13 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
     if steps.is_empty() && errand.goes_on() {
         context.ui.say(&format!("  {}", errand.is_done()));
     }
-    let check = if asked.post_check && moved { post_check(&context, &stores, phase).await? } else { None };
+    // What is left out would be missing in it.
+    let is_whole = left_out.is_empty();
+    let check = if asked.post_check && moved && is_whole {
+        post_check(&context, &stores, phase).await?
+    } else {
+        None
+    };
     if context.json {
         print_json(&json!({
             "phase": phase, "epoch": epoch, "steps": steps, "finishes_earlier_run": errand.goes_on(), "post_check": check
@@ -68,6 +79,25 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
     errand.end(&stores.source).await?;
     stores.close(false).await?;
     Ok(check.map_or(Exit::Done, |check| exit_of_report(&check)))
+}
+
+/// Returns the tables that the way back does without, each told of.
+///
+/// # Errors
+/// In DynamoOnly, from which every table has to come back.
+async fn left_out(context: &Context, stores: &Stores) -> anyhow::Result<Vec<LeftOut>> {
+    let left_out = context.config.declared.left_out();
+    if left_out.is_empty() {
+        return Ok(left_out);
+    }
+    let whys: Vec<&str> = left_out.iter().map(|table| table.why.as_str()).collect();
+    if stores.source.control().await?.phase == Phase::DynamoOnly {
+        return Err(Failure::usage(whys.join("; ")).into());
+    }
+    for why in whys {
+        context.ui.warn(&format!("note: {why}. All tables go back, this one with what DynamoDB had of it"));
+    }
+    Ok(left_out)
 }
 
 /// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by its caller,
@@ -135,7 +165,21 @@ pub(super) struct Walked {
     late_until: Option<DateTime<Utc>>,
 }
 
+/// The phase that a walk came to before a step of it was not taken. 1. Two steps are asked for. 2. The first
+/// is taken, and the gates of the second refuse. 3. "Refused" alone says that everything is as it was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached(Phase);
+
+impl std::fmt::Display for Reached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the phase is {} by now, and the next step was not taken", self.0)
+    }
+}
+
 /// Takes one step after the other, and tells the observer.
+///
+/// # Errors
+/// The step's that was not taken; in the context of [`Reached`] where steps were taken before it.
 pub(super) async fn walk(
     context: &Context,
     coordinator: &Coordinator,
@@ -160,7 +204,9 @@ pub(super) async fn walk(
                 if matches!(exit_of(&error), Exit::Refused | Exit::Usage) {
                     errand.end(source).await?;
                 }
-                return Err(error);
+                let Some(last) = steps.last() else { return Err(error) };
+                steps.iter().for_each(|step| observer.note(&describe(step)));
+                return Err(error.context(Reached(last.phase)));
             }
         }
     }

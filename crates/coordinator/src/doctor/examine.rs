@@ -1,7 +1,8 @@
 //! From what is seen to what it means. Pure: it asks no store, and reads no clock.
 
 use lockstep_core::Advice::{
-    Complete, ControlTable, Doctor, Relay, RepairStateAtOnce, ReverseFeed, Rights, SourceUrl, Validate,
+    Complete, ControlTable, Doctor, Relay, RepairStateAtOnce, ReverseFeed, Rights, RollbackToDualWrite,
+    SourceUrl, Uninstall, Validate,
 };
 use lockstep_core::{Epoch, Phase};
 use lockstep_postgres::{ForeignHolder, HeldBack, control_schema};
@@ -44,6 +45,7 @@ pub fn examine(seen: &Observation) -> Diagnosis {
     for table in &seen.tables {
         of_table(seen, table, &mut findings);
     }
+    findings.extend(seen.unread.iter().map(|(name, why)| unread_table(seen, why).of(name)));
     findings.sort_by_key(|finding| finding.severity);
     let sound = findings.iter().all(|finding| finding.severity != Severity::Broken);
     let remedies = plan(&findings);
@@ -54,6 +56,21 @@ pub fn examine(seen: &Observation) -> Diagnosis {
         next: next(seen, &findings, &remedies),
         findings,
     }
+}
+
+/// A table that does not read.
+fn unread_table(seen: &Observation, why: &str) -> Finding {
+    let reads_target = phase(seen) >= Phase::HybridRead;
+    let undo = "undo that, or put the table into the configuration again";
+    let next = match reads_target {
+        true => {
+            format!("{undo}. Until then {RollbackToDualWrite:#} takes reads of all tables back to PostgreSQL")
+        }
+        false => format!("{undo}; or end the migration of all its tables: {Uninstall:#}"),
+    };
+    let means =
+        "nothing of it is copied, delivered or compared, no step forward is taken, and no verdict is whole";
+    Finding::broken(why, means, next)
 }
 
 /// Judges what is not of a single table.

@@ -27,11 +27,14 @@ mod tests;
 mod truth;
 mod words;
 
+#[cfg(test)]
+use crate::remedy::Remedy;
+
 pub use examine::examine;
 pub use finding::{Diagnosis, Finding, Severity};
 pub use observation::{
     AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen,
 };
-pub use observe::observe;
+pub use observe::{left_out, observe};
 pub use plan::plan;
 pub(crate) use replicated::{KEEP_IT_HERE, next_of_a_copy};

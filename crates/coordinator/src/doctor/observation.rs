@@ -46,6 +46,9 @@ pub struct Observation {
     pub earlier: Vec<String>,
     /// The source tables that are there still after it.
     pub left: Vec<String>,
+    /// Tables that do not read in PostgreSQL as it is now, by name, each with everything that is wrong.
+    /// Nothing else is seen of them.
+    pub unread: Vec<(String, String)>,
     /// Processes that hold our locks.
     pub at_work: AtWork,
     /// Sessions of other roles that hold a lock of ours.

@@ -125,6 +125,18 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     Ok(seen)
 }
 
+/// Returns the tables of the migration that are not among `tables`, each with the sentence that says so.
+///
+/// # Errors
+/// The source's.
+#[crate::boxed]
+pub async fn left_out(source: &Source, tables: &[TableBinding]) -> Result<Vec<(String, String)>> {
+    let known = records::names(tables);
+    let left = source.recorded_tables().await?.into_iter().filter(|name| !known.contains(&name.as_str()));
+    let why = |name: &String| format!("the migration has {name} too, and this configuration does not");
+    Ok(left.map(|name| (name.clone(), why(&name))).collect())
+}
+
 /// Returns what keeps marks from being taken out. Advice only: a server that keeps its statistics to itself
 /// must not end the doctor.
 async fn held_back(source: &Source) -> Option<HeldBack> {

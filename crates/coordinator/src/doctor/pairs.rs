@@ -12,7 +12,6 @@ use lockstep_postgres::{Entry, KnownMarks, SourceContinuity};
 use super::observation::{CaptureSeen, TableSeen, TargetSeen};
 use super::*;
 use crate::loss::{Continuity, Found, TableContinuity};
-use crate::remedy::Remedy;
 
 /// Rounds of "do what the doctor names" that may be needed.
 const ROUNDS_MAX: usize = 4;

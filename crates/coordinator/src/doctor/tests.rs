@@ -7,7 +7,6 @@ use lockstep_postgres::{Completed, Entry, KnownMarks, SourceContinuity, VerdictW
 
 use super::*;
 use crate::loss::{Continuity, Found, TableContinuity};
-use crate::remedy::Remedy;
 
 fn table() -> TableSeen {
     TableSeen {

@@ -208,7 +208,7 @@ async fn once(
     let lock = source.lock_coordinator().await?;
     // An epoch, a record and a truth are one for all tables: what is read before they are changed, and
     // compared after it, has to be all of them.
-    source.contract().await?.require_known(&migration.tables)?;
+    source.contract().await?.require_known(&migration.tables, &[])?;
     let mut seen = observe(source, &migration.target, &migration.tables).await?;
     require_settings(&seen)?;
     // It is we.

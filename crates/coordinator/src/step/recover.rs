@@ -8,6 +8,7 @@ use super::settle::{Recovery, Settled, Taken, recover, settle};
 use crate::error::Result;
 use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::options::MigrationContext;
+use crate::records::require_contract;
 
 /// Steps that were left open, and are settled.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ pub(crate) async fn recover_all(migration: &MigrationContext) -> Result<Recovere
         match serde_json::from_value::<Intent>(detail.clone()) {
             Ok(intent) if step == CHANGE_PHASE => {
                 // It is settled for all tables, and in their places.
-                source.contract().await?.require_all(&migration.tables)?;
+                require_contract(&source.contract().await?, migration, &intent)?;
                 let Settled { now, .. } = settle(migration, id, &intent, &Taken::default(), &()).await?;
                 if recover(&intent, &now) == Recovery::Finish {
                     settled.finished.push((intent.from, intent.to));

@@ -10,7 +10,7 @@ const STEP_MEANS = {
   'DualWrite>PostgresOnly': 'Applications use PostgreSQL alone again, at once. Nothing is lost, and going forward needs no new copy.',
 };
 // A comparison that a step back ends.
-const brokenOff = (s) => ((s.daemon.operations ?? []).some((one) => one.state === 'running') ? 'The comparison that is at work is broken off for it.' : '');
+const brokenOff = (s) => ((s.daemon.operations ?? []).some((one) => one.state === 'running') ? 'What is at work, a comparison or a step forward, is broken off for it.' : '');
 // A pause by its part, and whose it is: what another person paused for a reason is lifted knowingly, or not at all.
 const pausedBy = (one) => `${one.part}, paused by ${one.actor}${one.reason ? ` (${one.reason})` : ''}`;
 const ACTIONS = {
@@ -86,6 +86,8 @@ function formView(state, dialog, redraw) {
     send(state, dialog, Object.fromEntries([...new FormData(event.target)].map(([name, value]) => [name, String(value).trim()])), redraw);
   };
   const refused = plan?.error || plan?.passed === false;
+  // A step back is not kept waiting for its rehearsal, and may be tried although that had no answer.
+  const back = dialog.kind === 'rollback';
   const waiting = (plan?.gates ?? []).filter((gate) => !gate.passed).length;
   return [
     h('p', {}, dialog.means),
@@ -108,7 +110,7 @@ function formView(state, dialog, redraw) {
       h('div', { class: 'buttons' },
         h('button', { type: 'button', onclick: closeDialog }, 'Not now'),
         action.gated && refused && h('button', { type: 'button', onclick: () => rehearse(state, dialog, redraw) }, 'Check again'),
-        h('button', { type: 'submit', class: action.tone === 'warn' ? 'warn' : 'primary', disabled: refused || !plan || dialog.sending ? true : null },
+        h('button', { type: 'submit', class: action.tone === 'warn' ? 'warn' : 'primary', disabled: (refused && !(back && plan.error)) || (!plan && !back) || dialog.sending ? true : null },
           dialog.sending ? 'Sending …' : action.verb))),
   ];
 }

@@ -203,14 +203,16 @@ pub(super) async fn test_operation(
     act(shared, how, What::TestOperation).await
 }
 
-/// Returns an alias of before: it takes no body, and does what its new route does.
+/// Does what the new route of an alias does, with the fields that every body may hold, and no other: 1. A
+/// script asks for a dry run of a step. 2. Were the body left aside, the step would be taken.
 pub(super) async fn alias(
     shared: Arc<Shared>,
     right: Right,
-    headers: &HeaderMap,
+    (headers, body): (&HeaderMap, Body),
     route: &str,
     what: What,
 ) -> Answer {
-    let (how, _) = read(right, headers, Body::empty(), route).await?;
+    let (how, rest) = read(right, headers, body, route).await?;
+    let NothingElse {} = parsed(rest)?;
     act(shared, how, what).await
 }

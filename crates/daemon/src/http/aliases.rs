@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{Moment, Phase, Window};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::acts::{alias, of_key};
 use super::answer::{Refusal, ok_json};
+use super::body::query;
 use super::perform::{Answer, What};
 use super::tokens::Right;
 use crate::operator::{Compare, Walk};
@@ -29,31 +30,38 @@ fn to(phase: Phase) -> What {
 pub(super) async fn enable_dual_write(
     (State(shared), Extension(right)): Asking,
     headers: HeaderMap,
+    body: Body,
 ) -> Answer {
-    alias(shared, right, &headers, "enable-dual-write", to(Phase::DualWrite)).await
+    alias(shared, right, (&headers, body), "enable-dual-write", to(Phase::DualWrite)).await
 }
 
 pub(super) async fn switch_to_dynamo_reads(
     (State(shared), Extension(right)): Asking,
     headers: HeaderMap,
+    body: Body,
 ) -> Answer {
-    alias(shared, right, &headers, "switch-to-dynamo-reads", to(Phase::HybridRead)).await
+    alias(shared, right, (&headers, body), "switch-to-dynamo-reads", to(Phase::HybridRead)).await
 }
 
 pub(super) async fn disable_sql_writes(
     (State(shared), Extension(right)): Asking,
     headers: HeaderMap,
+    body: Body,
 ) -> Answer {
-    alias(shared, right, &headers, "disable-sql-writes", to(Phase::DynamoOnly)).await
+    alias(shared, right, (&headers, body), "disable-sql-writes", to(Phase::DynamoOnly)).await
 }
 
-pub(super) async fn test_dual_write((State(shared), Extension(right)): Asking, headers: HeaderMap) -> Answer {
-    alias(shared, right, &headers, "test-dual-write", What::TestOperation).await
+pub(super) async fn test_dual_write(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    alias(shared, right, (&headers, body), "test-dual-write", What::TestOperation).await
 }
 
 /// Days as the reference's scripts name them.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Days {
     start_date: Option<String>,
     end_date: Option<String>,
@@ -63,12 +71,14 @@ pub(super) struct Days {
 /// for a verdict.
 pub(super) async fn validate_consistency(
     (State(shared), Extension(right)): Asking,
-    days: Result<Query<Days>, QueryRejection>,
+    uri: Uri,
     headers: HeaderMap,
+    body: Body,
 ) -> Answer {
-    let Query(days) = days.map_err(|_| Refusal::bad_request("startDate or endDate does not read"))?;
+    let days: Days = query(&uri)?;
     let window = window(&days, Utc::now()).map_err(|why| Refusal::bad_request(&why))?;
-    alias(shared, right, &headers, "validate-consistency", What::Validate(Compare::Days(window))).await
+    alias(shared, right, (&headers, body), "validate-consistency", What::Validate(Compare::Days(window)))
+        .await
 }
 
 fn window(days: &Days, now: DateTime<Utc>) -> Result<Window, String> {
@@ -86,13 +96,14 @@ pub(super) async fn validate_sync(
     (State(shared), Extension(right)): Asking,
     place: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
+    body: Body,
 ) -> Answer {
     let Path((table, key)) = place.map_err(|_| Refusal::bad_request("the table or the key does not read"))?;
     if right != Right::Operate {
         return Err(Refusal::forbidden());
     }
     let what = of_key(&shared, &table, &key)?;
-    alias(shared, right, &headers, "validate-sync", what).await
+    alias(shared, right, (&headers, body), "validate-sync", what).await
 }
 
 pub(super) async fn metrics(

@@ -87,7 +87,7 @@ impl Refusal {
     /// Another daemon leads.
     pub(crate) fn standby(why: &str) -> Self {
         let message = format!(
-            "this daemon stands by ({why}): send what acts to the one that leads, or try again in a moment"
+            "this daemon does not lead ({why}): send what acts to the one that does, or try again in a moment"
         );
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "standby", message)
     }
@@ -114,6 +114,22 @@ impl Refusal {
             "reading the migration",
             "PostgreSQL has not answered yet",
         ))
+    }
+
+    /// DynamoDB does not answer, and nothing was asked of it.
+    pub(crate) fn target_away() -> Self {
+        let message = "DynamoDB does not answer, and these gates ask it; /v1/health says since when. A step \
+                       back to PostgreSQL's reads waits for it no longer than leases last";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)
+    }
+
+    /// The gates had no answer.
+    pub(crate) fn gates_late(within: std::time::Duration) -> Self {
+        let message = format!(
+            "the gates were not answered within {} s; /v1/health says which store is slow",
+            within.as_secs()
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)
     }
 
     /// A store did not do as asked.

@@ -30,6 +30,19 @@ pub(super) fn document(routes: &[Route]) -> Value {
     })
 }
 
+/// Returns what a pause without parts is of.
+fn without_parts() -> String {
+    let paused = crate::part::PAUSED_BY_DEFAULT.join(" and ");
+    format!("Without it, a pause is of {paused}, and a resume of everything that may rest.")
+}
+
+/// Returns a schema with a sentence.
+fn described(schema: &Value, sentence: &str) -> Value {
+    let mut schema = schema.clone();
+    schema["description"] = Value::from(sentence);
+    schema
+}
+
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
@@ -145,11 +158,19 @@ fn schemas() -> Value {
         })),
         "Repair": with(json!({ "max": { "type": "integer", "minimum": 1, "maximum": 100_000 }, "last": { "type": "boolean" } })),
         "Pause": with(json!({
-            "parts": { "type": "array", "items": { "type": "string", "enum": crate::part::PAUSABLE } }, "for_s": for_s.clone(),
+            "parts": {
+                "type": "array", "items": { "type": "string", "enum": crate::part::PAUSABLE },
+                "description": without_parts(),
+            },
+            "for_s": described(&for_s, "Without it, until it is resumed."),
         })),
         "Settings": with(json!({
-            "set": { "type": "object", "propertyNames": { "enum": KNOBS.iter().map(|knob| knob.name).collect::<Vec<_>>() } },
-            "for_s": for_s,
+            "set": {
+                "type": "object",
+                "propertyNames": { "enum": KNOBS.iter().map(|knob| knob.name).collect::<Vec<_>>() },
+                "description": "By name; `null` takes one back, to what each process is configured for.",
+            },
+            "for_s": described(&for_s, "Without it, until it is taken back."),
             "ramp": {
                 "type": "object", "additionalProperties": false, "required": ["name", "steps", "hold_s"],
                 "properties": {

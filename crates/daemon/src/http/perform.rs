@@ -17,6 +17,8 @@ use crate::operations::{Asked, Begun, Kind, Notes, Operation, State as Operation
 use crate::operator::{Act, Compare, Unsuccessful, Walk};
 use crate::part::Role;
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::stores::StoresView;
 
 pub(super) type Answer = Result<Response<Body>, Refusal>;
 
@@ -24,6 +26,10 @@ pub(super) type Answer = Result<Response<Body>, Refusal>;
 const WAY_WITHIN: Duration = Duration::from_secs(20);
 /// Gates that were asked within this are answered again.
 const GATES_FRESH: Duration = Duration::from_secs(1);
+/// Longest wait for gates, and for the ones before them.
+const GATES_WITHIN: Duration = Duration::from_secs(30);
+/// Longest wait of a request for the reading that shows what an operation did.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Subject of a request, besides its actor and manner.
 #[derive(Clone, Debug)]
@@ -63,8 +69,26 @@ pub(super) fn require_leader(shared: &Shared) -> Result<(), Refusal> {
     }
 }
 
-/// Returns the gates of a step, asked now or a moment ago.
+/// Returns the gates of a step, asked now or a moment ago. A step back to PostgreSQL's reads is asked nothing
+/// that a store has to answer: it waits for no others, and for no DynamoDB that is away.
 pub(super) async fn gates(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
+    let (phase, stores) = {
+        let snapshot = shared.snapshot.borrow();
+        (snapshot.phase(), snapshot.stores.clone())
+    };
+    if phase.is_some_and(|phase| to < phase && phase != Phase::DynamoOnly) {
+        return ready(&shared.migration, to).await.map_err(|error| Refusal::of_coordinator(&error));
+    }
+    // 1. DynamoDB is away, and the gates wait for it. 2. More of them queue behind. 3. A person looks at a
+    // page that says nothing for minutes.
+    if StoresView::is_down(stores.dynamodb.as_ref()) {
+        return Err(Refusal::target_away());
+    }
+    let asking = tokio::time::timeout(GATES_WITHIN, asked_now(shared, to));
+    asking.await.unwrap_or_else(|_| Err(Refusal::gates_late(GATES_WITHIN)))
+}
+
+async fn asked_now(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
     let mut asked = shared.gates.lock().await;
     // 1. The gates are asked. 2. A comparison ends, and says consistent. 3. Within the second the answer of
     // before would say that nothing was compared.
@@ -90,7 +114,7 @@ pub(super) async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     // comes again, and there is no step further from here.
     let key = how.key.clone().map(|key| (key, how.request.clone()));
     match shared.operations.known(key.as_ref()) {
-        Some(Begun::Known(operation)) => return Ok(found(StatusCode::OK, &operation)),
+        Some(Begun::Known(operation)) => return answered(&shared, &operation.id, how.wait).await,
         Some(_) => return Err(Refusal::other_request()),
         None => {}
     }
@@ -105,9 +129,10 @@ pub(super) async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     let cancel = shared.stop.child_token();
     let asked =
         Asked { kind, actor: how.actor.clone(), reason: how.reason.clone(), key, cancel: cancel.clone() };
-    let id = match begin(&shared, asked).await {
+    let is_named = matches!(&what, What::Walk(walk) if walk.to.is_some());
+    let id = match begin(&shared, asked, is_named).await {
         Begun::New(id) => id,
-        Begun::Known(operation) => return Ok(found(StatusCode::OK, &operation)),
+        Begun::Known(operation) => return answered(&shared, &operation.id, how.wait).await,
         Begun::OtherRequest => return Err(Refusal::other_request()),
         Begun::Busy(id) => return Err(Refusal::busy(id)),
     };
@@ -116,11 +141,18 @@ pub(super) async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     let (id_of_it, actor, reason, key) = (id.clone(), how.actor, how.reason, how.key);
     let working = run(shared.clone(), Begins { id: id_of_it, cancel, actor, reason, key }, what);
     drop(tokio::spawn(working.instrument(span)));
-    if !how.wait.is_zero() {
+    answered(&shared, &id, how.wait).await
+}
+
+/// Answers with an operation, once it has ended or `wait` is over.
+async fn answered(shared: &Shared, id: &str, wait: Duration) -> Answer {
+    if !wait.is_zero() {
         // That it takes longer is no error: it is polled then.
-        let _ = tokio::time::timeout(how.wait, shared.operations.ended(&id)).await;
+        if tokio::time::timeout(wait, shared.operations.ended(id)).await.is_ok() {
+            shown(shared).await;
+        }
     }
-    let Some(operation) = shared.operations.get(&id) else {
+    let Some(operation) = shared.operations.get(id) else {
         return Err(Refusal::not_found("the operation has ended and is forgotten; the journal has it"));
     };
     let status =
@@ -128,11 +160,26 @@ pub(super) async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     Ok(found(status, &operation))
 }
 
-/// Begins an operation. A comparison that is under way is told to end for a step back, and waited for.
-async fn begin(shared: &Shared, asked: Asked) -> Begun {
+/// Waits for a reading that began after now: 1. A step back succeeds. 2. Its caller asks for the status,
+/// which is of a second ago. 3. It says that nothing was done.
+async fn shown(shared: &Shared) {
+    let mut snapshot = shared.snapshot.subscribe();
+    let (now, before) = (Instant::now(), snapshot.borrow().number);
+    shared.look.notify_one();
+    let is_shown = |seen: &Arc<Snapshot>| {
+        seen.number > before && seen.read_at.is_some_and(|(at, _)| at >= now) || shared.stop.is_cancelled()
+    };
+    // A store that does not answer is told of by the status itself.
+    let _ = tokio::time::timeout(SHOWN_WITHIN, snapshot.wait_for(is_shown)).await;
+}
+
+/// Begins an operation. A comparison that is under way is told to end for a step back, and waited for, and so
+/// is a step forward where the way back names where it leads: `is_named`. 1. A step to HybridRead waits for a
+/// gate. 2. A person wants it back, from DualWrite. 3. Without a name that would be a step to PostgresOnly.
+async fn begin(shared: &Shared, asked: Asked, is_named: bool) -> Begun {
     let begun = shared.operations.begin(asked.clone());
     let Begun::Busy(id) = &begun else { return begun };
-    if asked.kind != Kind::Rollback || !shared.operations.give_way(id) {
+    if asked.kind != Kind::Rollback || !shared.operations.give_way(id, is_named) {
         return begun;
     }
     // One that does not end in time is in the way as any other operation is.
@@ -147,7 +194,7 @@ pub(crate) async fn begin_by_itself(shared: &Arc<Shared>, actor: &str, reason: &
     let (kind, reason, cancel) = (kind_of(&what), Some(reason.to_owned()), shared.stop.child_token());
     let asked =
         Asked { kind, actor: actor.clone(), reason: reason.clone(), key: None, cancel: cancel.clone() };
-    let Begun::New(id) = begin(shared, asked).await else { return false };
+    let Begun::New(id) = begin(shared, asked, false).await else { return false };
     drop(tokio::spawn(run(shared.clone(), Begins { id, cancel, actor, reason, key: None }, what)));
     true
 }
@@ -281,7 +328,11 @@ async fn dry_run(shared: &Shared, what: &What) -> Answer {
             };
             let to = path.last().copied().unwrap_or(from);
             let would = json!({ "from": from, "to": to, "path": path });
-            let answer = json!({ "dry_run": true, "would": would, "passed": report.passed(), "gates": report.results });
+            // A step that moves reads tries reads and a write as well, and each later one asks its own.
+            let answer = json!({
+                "dry_run": true, "would": would, "gates_of": path.first(), "passed": report.passed(),
+                "gates": report.results,
+            });
             return Ok(ok_json(StatusCode::OK, &answer));
         }
         What::Validate(Compare::Full) => {
@@ -296,14 +347,28 @@ async fn dry_run(shared: &Shared, what: &What) -> Answer {
         }
         What::Validate(Compare::Key { table, .. }) => format!("compare one row of {table} with its item"),
         What::Validate(Compare::Sample(rows)) => format!("compare {rows} rows and items of each table"),
-        What::Repair { max, .. } => {
-            format!(
-                "mark at most {max} keys that differ, so that the relay writes them once more, and read them again"
-            )
-        }
+        What::Repair { max, last } => repair_of(shared, *max, *last)?,
         What::TestOperation => {
             "try the way of a write in both stores, where no row can be, and leave nothing".to_owned()
         }
     };
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": true, "would": would })))
+}
+
+/// Returns what a repair would do, in words; refused where one would be.
+fn repair_of(shared: &Shared, max: usize, last: bool) -> Result<String, Refusal> {
+    match shared.snapshot.borrow().phase() {
+        Some(Phase::DualWrite | Phase::HybridRead) => {}
+        Some(phase) => {
+            return Err(Refusal::conflict(format!(
+                "the phase is {phase}: keys are repaired while PostgreSQL is the truth and both stores are \
+                 written"
+            )));
+        }
+        None => return Err(Refusal::not_read_yet()),
+    }
+    let of = if last { "the newest verdict found" } else { "a comparison of everything finds" };
+    Ok(format!(
+        "mark the keys that {of}, at most {max}, so that the relay writes them once more, and read them again"
+    ))
 }

@@ -92,6 +92,7 @@ pub(super) async fn instances(State(shared): State<Arc<Shared>>) -> Answer {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Limit {
     limit: Option<i64>,
 }
@@ -116,6 +117,7 @@ pub(super) async fn journal(State(shared): State<Arc<Shared>>, uri: Uri) -> Answ
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Letters {
     table: Option<String>,
     limit: Option<i64>,
@@ -170,6 +172,7 @@ pub(super) async fn findings(State(shared): State<Arc<Shared>>) -> Answer {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct To {
     to: Option<String>,
 }

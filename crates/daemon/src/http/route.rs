@@ -52,11 +52,21 @@ pub(super) const fn act_route(
     Route { method: "post", path, needs: Needs::Operate, about, query: &[], body: Some(body), make }
 }
 
+/// Alias that acts: by `post`, with the fields that every body may hold.
 pub(super) const fn alias_route(
-    method: &'static str,
     path: &'static str,
     about: &'static str,
     make: fn() -> MethodRouter<Arc<Shared>>,
 ) -> Route {
-    Route { method, path, needs: Needs::Operate, about, query: &[], body: None, make }
+    act_route(path, about, "Common", make)
+}
+
+/// Alias that acts, as the reference has it: by `get`, of what its query says.
+pub(super) const fn asking_alias_route(
+    path: &'static str,
+    about: &'static str,
+    query: &'static [&'static str],
+    make: fn() -> MethodRouter<Arc<Shared>>,
+) -> Route {
+    Route { method: "get", path, needs: Needs::Operate, about, query, body: None, make }
 }

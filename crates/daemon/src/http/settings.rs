@@ -103,6 +103,7 @@ async fn set_pauses(
     }
     let set =
         parts.iter().map(|part| (format!("{PAUSE}{part}"), pause.then_some(Value::Bool(true)))).collect();
+    let would = would(&set);
     turn(&shared, &how, set, seconds(body.for_s)?, None).await?;
     let paused = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
     let paused: Vec<Value> = paused
@@ -112,7 +113,10 @@ async fn set_pauses(
             Some(json!({ "part": part, "actor": row.actor, "reason": row.reason, "until": row.until }))
         })
         .collect();
-    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "paused": paused })))
+    Ok(ok_json(
+        StatusCode::OK,
+        &json!({ "dry_run": how.dry_run, "would": how.dry_run.then_some(would), "paused": paused }),
+    ))
 }
 
 /// Answers with what is in force, and what there is to set.
@@ -141,9 +145,19 @@ pub(super) async fn settings(
         }
         set.push((name, value));
     }
+    let would = would(&set);
     turn(&shared, &how, set, during, body.ramp).await?;
     let rows = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
-    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": by_name(&rows) })))
+    Ok(ok_json(
+        StatusCode::OK,
+        &json!({ "dry_run": how.dry_run, "would": how.dry_run.then_some(would), "settings": by_name(&rows) }),
+    ))
+}
+
+/// Returns what a request would set, by name; `null` takes one back.
+fn would(set: &Changes) -> Value {
+    let named = set.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or(Value::Null)));
+    json!({ "set": named.collect::<Map<String, Value>>() })
 }
 
 fn by_name(rows: &[SettingRow]) -> Map<String, Value> {

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 
 use super::answer::{Refusal, ok_json};
 use super::body::discard;
-use super::route::{Route, act_route, alias_route, open_route, read_route};
+use super::route::{Route, act_route, alias_route, asking_alias_route, open_route, read_route};
 use super::{acts, aliases, open, page, plan, reads, settings};
 use crate::shared::Shared;
 
@@ -62,34 +62,31 @@ pub(super) const ROUTES: &[Route] = &[
     act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || {
         post(settings::settings)
     }),
-    alias_route("post", "/api/migration/enable-dual-write", "Alias of /v1/advance to DualWrite", || {
+    alias_route("/api/migration/enable-dual-write", "Alias of /v1/advance to DualWrite", || {
         post(aliases::enable_dual_write)
     }),
-    alias_route(
-        "post",
-        "/api/migration/switch-to-dynamo-reads",
-        "Alias of /v1/advance to HybridRead",
-        || post(aliases::switch_to_dynamo_reads),
-    ),
-    alias_route("post", "/api/migration/disable-sql-writes", "Alias of /v1/advance to DynamoOnly", || {
+    alias_route("/api/migration/switch-to-dynamo-reads", "Alias of /v1/advance to HybridRead", || {
+        post(aliases::switch_to_dynamo_reads)
+    }),
+    alias_route("/api/migration/disable-sql-writes", "Alias of /v1/advance to DynamoOnly", || {
         post(aliases::disable_sql_writes)
     }),
-    alias_route("post", "/api/migration/test-dual-write", "Alias of /v1/test-operation", || {
+    alias_route("/api/migration/test-dual-write", "Alias of /v1/test-operation", || {
         post(aliases::test_dual_write)
     }),
-    alias_route("get", "/api/migration/validate-consistency", "Alias of /v1/validate", || {
-        get(aliases::validate_consistency)
-    }),
+    asking_alias_route(
+        "/api/migration/validate-consistency",
+        "Alias of /v1/validate, of the days from `startDate` to `endDate`, or of the last one",
+        &["startDate", "endDate"],
+        || get(aliases::validate_consistency),
+    ),
     read_route("/dual-write/status", "Alias of /v1/status", &[], || get(reads::status)),
     read_route("/dual-write/health", "Alias of /v1/health", &[], || get(reads::health)),
     read_route("/dual-write/metrics", "Numbers of each table", &[], || get(aliases::metrics)),
-    alias_route(
-        "post",
-        "/dual-write/validate-sync/{table}/{key}",
-        "Alias of /v1/validate, of one row",
-        || post(aliases::validate_sync),
-    ),
-    alias_route("post", "/dual-write/test-operation", "Alias of /v1/test-operation", || {
+    alias_route("/dual-write/validate-sync/{table}/{key}", "Alias of /v1/validate, of one row", || {
+        post(aliases::validate_sync)
+    }),
+    alias_route("/dual-write/test-operation", "Alias of /v1/test-operation", || {
         post(aliases::test_dual_write)
     }),
 ];

@@ -42,6 +42,7 @@ mod together;
 mod traps;
 mod typed;
 mod types;
+mod unread;
 mod waited;
 mod widened;
 

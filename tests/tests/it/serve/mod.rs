@@ -1,5 +1,6 @@
 //! The daemon as a process: its API, its parts, who leads, and what it withstands.
 
+mod asked;
 mod browser;
 mod checked;
 mod demo;

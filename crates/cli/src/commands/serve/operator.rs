@@ -177,7 +177,8 @@ fn unsuccessful(error: anyhow::Error) -> Unsuccessful {
     } else {
         message
     };
-    Unsuccessful { refused: exit == Exit::Refused, cancelled, message, gates }
+    let refused = exit == Exit::Refused && error.downcast_ref::<step::Reached>().is_none();
+    Unsuccessful { refused, cancelled, message, gates }
 }
 
 #[async_trait]
