@@ -181,7 +181,7 @@ async fn try_over(
     found: &ItemNow,
     expired: Expired<'_>,
 ) -> Result<Over> {
-    let Next::Put(row, ..) = look(connection, writer.table, epochs, found).await? else {
+    let Next::Put { row, .. } = look(connection, writer.table, epochs, found).await? else {
         return Ok(Over::default());
     };
     let InTheWay { deleted, unknown } = give_way(connection, writer, &*row, expired).await?;
@@ -274,10 +274,10 @@ async fn follow_item(
         Next::Gone => return Ok(Left::Gone),
         Next::Later(why) => return Ok(Left::Waits(why)),
         Next::Foreign => return Ok(Left::Foreign),
-        Next::Put(row, version, ridden) => {
+        Next::Put { row, version, ridden, compared } => {
             let how = if ridden { How::Alone } else { How::Plain };
             writer.put(connection, &[&*row], how).await?;
-            if ridden {
+            if compared {
                 compare_later(connection, writer.table, found, row, version).await?;
             }
         }

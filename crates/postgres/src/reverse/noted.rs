@@ -50,7 +50,13 @@ pub(super) enum Next {
     /// To be read again: its version is of an epoch that never began.
     Foreign,
     /// The row becomes this one; it rode along, or was only early.
-    Put(Box<dyn AnyRow>, Version, bool),
+    Put {
+        row: Box<dyn AnyRow>,
+        version: Version,
+        ridden: bool,
+        /// To be remembered, so that it is compared before the way back: the stream does not bring it.
+        compared: bool,
+    },
     /// The row is to go.
     Delete,
     /// The row is one that a trigger made, and that the target does not have.
@@ -143,14 +149,21 @@ pub(super) async fn look(
         // If it is to go, its tombstone is still in the stream and comes after this. One that came from the
         // source is what PostgreSQL had before something changed the row in a transaction of the feed.
         (_, false) => Ok(match row_at(&*table.binding.table, item, item) {
-            Ok(row) => Next::Put(row, version, ridden),
+            // 1. A reverse backfill forgets what is known of a place without an item. 2. Meanwhile one comes
+            // there, and its record has been read, and is noted. 3. Nothing would be known of it any more.
+            Ok(row) => Next::Put {
+                row,
+                version,
+                ridden,
+                compared: ridden || (known.is_none() && version_of(item).is_some()),
+            },
             Err(why) => Next::Later(why),
         }),
     }
 }
 
-/// Has the row of an item that the stream never brought compared with it before the way back, as those that
-/// it brought are.
+/// Has the row of an item that the stream does not bring compared with it before the way back, as those that
+/// it brings are.
 pub(super) async fn compare_later(
     connection: &mut PgConnection,
     table: &FedTable,
@@ -159,7 +172,8 @@ pub(super) async fn compare_later(
     version: Version,
 ) -> Result<()> {
     let key = row.key().map_err(|why| Error::unholdable(table.binding.name(), &why))?;
-    let entry = Entry { place: found.again.place.clone(), version, state: State::Live(row, key) };
+    let entry =
+        Entry { place: found.again.place.clone(), version, state: State::Live(row, key), into_empty: false };
     remember(connection, table, &[entry], Guard::AtLeast).await.map(drop)
 }
 
