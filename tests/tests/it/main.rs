@@ -55,6 +55,7 @@ mod left_out;
 mod limits;
 mod long_keys;
 mod lost_commits;
+mod lost_records;
 mod misplaced;
 mod moving;
 mod new_user;
