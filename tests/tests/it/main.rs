@@ -47,6 +47,7 @@ mod ids_gate;
 mod import;
 mod in_the_way;
 mod incremental;
+mod indexed;
 mod instances;
 mod intents;
 mod killed;
