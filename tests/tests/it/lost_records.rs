@@ -194,3 +194,32 @@ async fn a_row_that_lives_without_an_item_holds_up_the_way_back_until_it_is_deci
     assert_eq!(left, 3, "the one that was put again, the dead letter, and retention");
     world.feed_until_drained().await;
 }
+
+/// 1. DynamoOnly lasts for two days, and the shard of a table rolls over. 2. Before its child is listed, a step
+/// or a restart opens the stream: no shard is open. 3. The feed was told not to have run for two days, and the
+/// way back was closed.
+#[tokio::test]
+async fn a_shard_that_ended_a_moment_ago_tells_that_a_feed_runs() {
+    let (world, _) = dynamo_only(World::start().await).await;
+    world.feed_until_drained().await;
+    let table = world.source.fed_table(&world.logs_table()).await.expect("a table");
+    let stream: String =
+        world.value(&format!("SELECT stream FROM lockstep.reverse_tables WHERE table_name = '{LOGS}'")).await;
+    // When the shards ended and when DynamoOnly began, in hours, and whether records are missing.
+    for (n, (ended_h, began_h, lost)) in
+        [(0, 48, false), (30, 48, true), (30, 1, false), (1, 22, false)].into_iter().enumerate()
+    {
+        world
+            .sql(&format!(
+                "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL;
+                 UPDATE lockstep.reverse_shards SET finished = true,
+                     newest_at = now() - interval '{ended_h} hours', empty_at = now() - interval '{ended_h} hours';
+                 UPDATE lockstep.control SET changed_at = now() - interval '{began_h} hours'"
+            ))
+            .await;
+        world.source.open_reverse(&table, &stream).await.expect("opens");
+        let standing = world.source.reverse_standing(LOGS).await.expect("asked").expect("it is fed");
+        assert!(standing.shards_finished > 0 && standing.shards_open == 0, "{standing:?}");
+        assert_eq!(standing.lost_at.is_some(), lost, "member {n}: {standing:?}");
+    }
+}

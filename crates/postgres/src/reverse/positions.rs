@@ -69,12 +69,20 @@ impl Source {
             None => Some("the feed was begun only after the step to DynamoOnly"),
             Some(_) => {
                 // How long no feed has looked: since the last sign of life, or since DynamoOnly began.
+                //
+                // Between the end of every shard and the first look at those that follow none is open. 1.
+                // DynamoOnly lasts for two days, and the one shard rolls over. 2. A step, or a feed that begins
+                // again, opens the stream before the child is listed. 3. By DynamoOnly's beginning alone, no
+                // feed would have run for two days.
                 let sql = format!(
                     "SELECT extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(
-                         (SELECT pg_catalog.min({}) FROM lockstep.reverse_shards
+                         (SELECT pg_catalog.min({seen_at}) FROM lockstep.reverse_shards
                              WHERE table_name = $1 AND NOT finished),
-                         (SELECT changed_at FROM lockstep.control)))::float8",
-                    shard_seen_at()
+                         greatest(
+                             (SELECT pg_catalog.max({seen_at}) FROM lockstep.reverse_shards
+                                 WHERE table_name = $1 AND finished),
+                             (SELECT changed_at FROM lockstep.control))))::float8",
+                    seen_at = shard_seen_at()
                 );
                 let unseen_s: Option<f64> = sql::query_scalar(AssertSqlSafe(sql))
                     .bind(name)
