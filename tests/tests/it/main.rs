@@ -74,6 +74,7 @@ mod poolers;
 mod process;
 mod quality;
 mod queries;
+mod read_on;
 mod reads;
 mod recorded_rights;
 mod relay;
