@@ -14,6 +14,8 @@ use crate::sql;
 
 /// Number of hours for which keys are noted at least.
 const NOTED_FOR_H: i32 = 1;
+/// Text before every digest.
+const BEFORE_ALL: &[u8] = &[];
 
 impl Source {
     /// Begins to note each key that is delivered with the number that this returns, or a later one. Earlier
@@ -46,9 +48,8 @@ impl Source {
         limit: usize,
     ) -> Result<Vec<DeliveredKeys>> {
         let names: Vec<&str> = asked.iter().map(|(name, _)| *name).collect();
-        // Before every digest is the empty text.
         let after: Vec<&[u8]> =
-            asked.iter().map(|(_, after)| after.map_or(&[][..], |after| after.0.as_slice())).collect();
+            asked.iter().map(|(_, after)| after.map_or(BEFORE_ALL, |after| after.0.as_slice())).collect();
         let sql = format!(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
             "SELECT asked.nth - 1, found.digest, found.key

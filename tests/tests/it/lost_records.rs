@@ -118,8 +118,8 @@ async fn a_row_whose_item_went_unseen_is_deleted_where_that_is_asked_for() {
     world.assert_fed().await;
 }
 
-/// 1. A reverse backfill lists what is known, and asks for the items: one is not there. 2. An application puts
-/// it, and the feed takes that. 3. Forgotten then, an older state would be news.
+/// 1. A reverse backfill lists what is known, and asks for the items: one is not there. 2. An application
+/// puts it, and the feed takes that. 3. Forgotten then, an older state would be news.
 #[tokio::test]
 async fn what_the_feed_has_taken_since_a_place_was_seen_empty_stays_known() {
     let (world, epoch) = dynamo_only(World::start().await).await;
@@ -140,9 +140,9 @@ async fn what_the_feed_has_taken_since_a_place_was_seen_empty_stays_known() {
     assert!(after.is_empty(), "{after:?}");
 }
 
-/// 1. No state of these rows was written in this DynamoOnly. 2. While the feed is off, an application brings an
-/// expiry forward, or deletes a row whose tombstone has expired as well, or an engineer removes an item. 3. The
-/// loss was taken back, nothing compared them, and after the way back PostgreSQL served them.
+/// 1. No state of these rows was written in this DynamoOnly. 2. While the feed is off, an application brings
+/// an expiry forward, or deletes a row whose tombstone has expired as well, or an engineer removes an item.
+/// 3. The loss was taken back, nothing compared them, and after the way back PostgreSQL served them.
 #[tokio::test]
 async fn a_row_that_lives_without_an_item_holds_up_the_way_back_until_it_is_decided_about() {
     let (world, epoch) = dynamo_only(World::start().await).await;
@@ -195,9 +195,9 @@ async fn a_row_that_lives_without_an_item_holds_up_the_way_back_until_it_is_deci
     world.feed_until_drained().await;
 }
 
-/// 1. DynamoOnly lasts for two days, and the shard of a table rolls over. 2. Before its child is listed, a step
-/// or a restart opens the stream: no shard is open. 3. The feed was told not to have run for two days, and the
-/// way back was closed.
+/// 1. DynamoOnly lasts for two days, and the shard of a table rolls over. 2. Before its child is listed, a
+/// step or a restart opens the stream: no shard is open. 3. The feed was told not to have run for two days,
+/// and the way back was closed.
 #[tokio::test]
 async fn a_shard_that_ended_a_moment_ago_tells_that_a_feed_runs() {
     let (world, _) = dynamo_only(World::start().await).await;
@@ -213,7 +213,8 @@ async fn a_shard_that_ended_a_moment_ago_tells_that_a_feed_runs() {
             .sql(&format!(
                 "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL;
                  UPDATE lockstep.reverse_shards SET finished = true,
-                     newest_at = now() - interval '{ended_h} hours', empty_at = now() - interval '{ended_h} hours';
+                     newest_at = now() - interval '{ended_h} hours',
+                     empty_at = now() - interval '{ended_h} hours';
                  UPDATE lockstep.control SET changed_at = now() - interval '{began_h} hours'"
             ))
             .await;

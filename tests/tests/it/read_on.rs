@@ -55,8 +55,8 @@ fn user_of(rest: &[IntegrationLog], log_id: i64) -> Option<&str> {
     rest.iter().find(|log| log.log_id == log_id).expect("it is read").user_id.as_deref()
 }
 
-/// 1. A batch of four lanes leaves a hundred and fifty rows that were read ahead. 2. The handle updates one of
-/// them, and DynamoDB has it. 3. The next batch answered it as it was.
+/// 1. A batch of four lanes leaves a hundred and fifty rows that were read ahead. 2. The handle updates one
+/// of them, and DynamoDB has it. 3. The next batch answered it as it was.
 #[tokio::test]
 async fn what_the_handle_has_written_since_a_batch_is_in_the_next() {
     let (_stage, store) = stage().await;

@@ -163,8 +163,8 @@ async fn read_back(
 
 /// Forgets what is known of places that hold nothing: their versions begin at 1 again. Not where the target
 /// lost history, as what is known is of the only copy there. A version that is known is read before its item
-/// is asked for, so of an item that comes between more is known, or its record comes, and is held against what
-/// is known by then.
+/// is asked for, so of an item that comes between more is known, or its record comes, and is held against
+/// what is known by then.
 async fn forget_emptied(
     migration: &MigrationContext,
     table: &FedTable,

@@ -1,7 +1,7 @@
 //! Places at which the target holds nothing, for a reverse backfill.
 //!
-//! What went there without a tombstone is told by the stream alone, and its records are lost. 1. The feed has
-//! taken version 7 of row 5, and is off for a day. 2. The item expires, and its record is trimmed. 3. The 7
+//! An item that went without a tombstone is told of by the stream alone, and records are lost. 1. The feed
+//! has taken version 7 of row 5, and is off for a day. 2. The item expires, and its record is trimmed. 3. The 7
 //! stays known, and whatever comes to the empty place begins below it. So such a version is forgotten.
 //!
 //! And a row there is retention only where it has expired. 1. The feed is off for a day. 2. An application
@@ -61,8 +61,9 @@ impl Source {
             .doing("listing places of which versions are known")
     }
 
-    /// Forgets what is known of places that were listed first, and then seen to hold nothing, but for those of
-    /// which more is known by now: of what came between, the feed knows. Only while the target is the truth.
+    /// Forgets what is known of places that were listed first, and then seen to hold nothing, but for those
+    /// of which more is known by now: of what came between, the feed knows. Only while the target is the
+    /// truth.
     ///
     /// # Errors
     /// As [`Source::apply_items`].

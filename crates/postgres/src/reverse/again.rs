@@ -311,8 +311,8 @@ const ROW_OF_BEFORE: &str =
 /// is retention only where PostgreSQL has the state that expired: its row of before would live for another
 /// year, be compared with nothing, and be copied to DynamoDB after the way back. So that row goes. Where the
 /// stream does not say that DynamoDB removed the item, as it has not come that far, or as another program did,
-/// the note stays: an operator accepts it, or has a reverse backfill delete rows without items. So it does of
-/// a row that a reverse backfill has found without an item.
+/// the note stays: an operator accepts it, or has a reverse backfill delete rows without items. So it does
+/// of a row that a reverse backfill has found without an item.
 async fn end(
     connection: &mut PgConnection,
     writer: &Writer<'_>,

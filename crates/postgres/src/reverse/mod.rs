@@ -10,9 +10,9 @@
 //! several), `spelled` (decimals in keys), `noted` (one item to be read once more), `again` (all of those),
 //! `accepted` (what an operator has accepted of them), `operators` (how those of the catalogue are spelled),
 //! `expired` (rows that make way for them), `numbered` (what no sequence is to give again), `unblock` (those
-//! that wait for each other), `items` and `absent` (the reverse backfill's), `changed` (which items were taken, for the
-//! step that compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL forgot), `standing`
-//! (what the status shows).
+//! that wait for each other), `items` and `absent` (the reverse backfill's), `changed` (which items were
+//! taken, for the step that compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL
+//! forgot), `standing` (what the status shows).
 
 mod absent;
 mod accepted;

@@ -54,7 +54,9 @@ pub(super) enum Next {
         row: Box<dyn AnyRow>,
         version: Version,
         ridden: bool,
-        /// To be remembered, so that it is compared before the way back: the stream does not bring it.
+        /// To be remembered, so that it is compared before the way back: the stream does not bring it. It
+        /// rode along; or nothing is known of it. 1. A reverse backfill forgets what is known of a place
+        /// without an item. 2. Meanwhile one has come there, and its record was read, and is noted.
         compared: bool,
     },
     /// The row is to go.
@@ -139,6 +141,7 @@ pub(super) async fn look(
         remember_less(connection, table, &found.again.place, (version, !is_tombstone(item))).await?;
     }
     let is_old = version_of(item).is_some_and(|version| !epochs.may_be_news(version));
+    let compared = ridden || (known.is_none() && version_of(item).is_some());
     match (is_old, is_tombstone(item)) {
         // The record was old: the source has written the row since.
         (true, _) if !ridden => Ok(Next::Nothing),
@@ -149,14 +152,7 @@ pub(super) async fn look(
         // If it is to go, its tombstone is still in the stream and comes after this. One that came from the
         // source is what PostgreSQL had before something changed the row in a transaction of the feed.
         (_, false) => Ok(match row_at(&*table.binding.table, item, item) {
-            // 1. A reverse backfill forgets what is known of a place without an item. 2. Meanwhile one comes
-            // there, and its record has been read, and is noted. 3. Nothing would be known of it any more.
-            Ok(row) => Next::Put {
-                row,
-                version,
-                ridden,
-                compared: ridden || (known.is_none() && version_of(item).is_some()),
-            },
+            Ok(row) => Next::Put { row, version, ridden, compared },
             Err(why) => Next::Later(why),
         }),
     }

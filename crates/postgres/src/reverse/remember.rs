@@ -338,8 +338,8 @@ pub(super) async fn note_removed(
 /// is known is of an item that has gone, or the stream is read once more. Returns how many.
 ///
 /// 1. The feed has taken version 7 of row 5, and is off for a day. 2. The item expires, and its record is
-/// trimmed: the 7 stays known. 3. An application puts row 5, which begins at version 1 in the empty place, and
-/// is acknowledged. 4. Held against the 7 it would be passed over, and as nothing of it is touched, no
+/// trimmed: the 7 stays known. 3. An application puts row 5, which begins at version 1 in the empty place,
+/// and is acknowledged. 4. Held against the 7 it would be passed over, and as nothing of it is touched, no
 /// comparison before the way back asks for it (I7).
 pub(super) async fn note_born_again(
     connection: &mut PgConnection,
@@ -355,7 +355,7 @@ pub(super) async fn note_born_again(
     // What an operator has accepted was another state, though its version may be the higher one.
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, version)
-         SELECT p.table_name, p.place, p.key, 'it came into a place of which a later version is known', c.version
+         SELECT p.table_name, p.place, p.key, 'it came where a later version of it is known', c.version
          FROM lockstep.reverse_places p
          JOIN ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::bigint[])) AS c (place, version)
              ON {} = {}

@@ -117,9 +117,9 @@ impl Base {
     /// none was before it.
     ///
     /// Versions of an item only go up, so a version between what was replaced and what was put says that the
-    /// put never was, and never will be, whoever is named. 1. The counter of ids is set back, and an insert,
-    /// which reads nothing, has the id of a tombstone of PostgreSQL's. 2. It is refused, and told as unknown:
-    /// the caller cannot look for a row whose id it was never told.
+    /// put never was, and never will be, whatever writers are named. 1. The counter of ids is set back,
+    /// and an insert, which reads nothing, has the id of a tombstone of PostgreSQL's. 2. It is refused, and
+    /// told as unknown: the caller cannot look for a row whose id it was never told.
     pub(super) fn trace(&self, writer: &str, epoch: Epoch, now: &Self, may_be_gone: bool) -> Trace {
         let last = self.writers.first().map_or(FIRST, String::as_str);
         let is_named = now.writers.iter().any(|named| named == last);
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(from_source.trace("me", EPOCH, &Base::default(), false), Trace::Unknown);
     }
 
-    /// Whoever is named, and also nobody.
+    /// Names say nothing then, where there are any.
     #[test]
     fn what_is_below_the_version_that_was_put_was_there_before_and_stays() {
         let epoch = Epoch(3);
