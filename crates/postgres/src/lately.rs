@@ -4,7 +4,6 @@
 //! each once for a number. Another number, which no pass has, has them noted again from here on.
 
 use lockstep_core::{Doing, Result};
-
 use sqlx::AssertSqlSafe;
 
 use super::Source;

@@ -1,8 +1,8 @@
 //! Places at which the target holds nothing, for a reverse backfill.
 //!
 //! An item that went without a tombstone is told of by the stream alone, and records are lost. 1. The feed
-//! has taken version 7 of row 5, and is off for a day. 2. The item expires, and its record is trimmed. 3. The 7
-//! stays known, and whatever comes to the empty place begins below it. So such a version is forgotten.
+//! has taken version 7 of row 5, and is off for a day. 2. The item expires, and its record is trimmed. 3. The
+//! 7 stays known, and whatever comes to the empty place begins below it. So such a version is forgotten.
 //!
 //! And a row there is retention only where it has expired. 1. The feed is off for a day. 2. An application
 //! brings the expiry of row 5 forward from next year, and DynamoDB removes the item; or a tombstone expires
