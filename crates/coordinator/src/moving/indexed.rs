@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Deliveries that are to be seen in the indexes.
 pub(super) struct Indexed {
-    /// Those from this number on were not looked at yet.
+    /// Those from this number on are to be looked at in the pause.
     since: i64,
     missing: AtomicUsize,
 }
@@ -72,15 +72,17 @@ impl Indexed {
             // Before the look: what is delivered from here on is looked at by the next one.
             let next = migration.source.note_deliveries().await?;
             let looked_at = self.wait(migration, self.since, Listed::All).await?;
-            self.since = next;
+            // Few are looked at once more in the pause: a delivery that was noted before this look, in a
+            // transaction that was still open then, is one of them.
             if looked_at <= KEYS_LISTED {
                 break;
             }
+            self.since = next;
         }
         Ok(())
     }
 
-    /// Sees that they show everything that was delivered and not looked at yet. Waits without an end.
+    /// Sees that they show everything that was delivered since the last pass with many. Waits without an end.
     pub(super) async fn caught_up(&self, migration: &MigrationContext) -> Result<()> {
         self.wait(migration, self.since, Listed::All).await.map(drop)
     }
