@@ -61,6 +61,9 @@ pub struct FoldedItem {
     pub place: String,
     /// It went, without a tombstone, before `change`: what was known of its versions no longer holds.
     pub gone_before: bool,
+    /// Nothing was at its place before one of these changes: its versions begin at 1 again, whatever is known
+    /// of them.
+    pub into_empty: bool,
     /// The newest state; [`Change::Put`] or [`Change::Deleted`].
     pub change: Option<Change>,
     /// It went, without a tombstone, after `change`.

@@ -187,6 +187,7 @@ pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId, require_open};
 pub use late_requests::begin_late_requests;
+pub use lately::DeliveredKeys;
 pub use left::{KeysOfTable, Left, left_under};
 pub use listed::OpenLetters;
 pub use load::Load;

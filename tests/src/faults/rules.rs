@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use memchr::memmem;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
@@ -27,6 +28,7 @@ pub struct Rule {
     fault: Fault,
     operations: Vec<String>,
     table: Option<String>,
+    text: Option<String>,
     after: u64,
     pick: Pick,
     limit: Option<u64>,
@@ -63,6 +65,7 @@ impl Rule {
             fault,
             operations: Vec::new(),
             table: None,
+            text: None,
             after: 0,
             pick: Pick::All,
             limit: None,
@@ -84,6 +87,13 @@ impl Rule {
     #[must_use]
     pub fn table(mut self, table: impl Into<String>) -> Self {
         self.table = Some(table.into());
+        self
+    }
+
+    /// Only calls in whose body this text stands.
+    #[must_use]
+    pub fn naming(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
         self
     }
 
@@ -139,6 +149,7 @@ impl Rule {
         self.fault.fits(&call.operation)
             && (self.operations.is_empty() || self.operations.contains(&call.operation))
             && self.table.as_deref().is_none_or(|table| call.names(table))
+            && self.text.as_deref().is_none_or(|text| memmem::find(&call.body, text.as_bytes()).is_some())
     }
 
     fn decide(&mut self, call: &Call, now: Instant) -> Option<Injection> {
@@ -325,6 +336,8 @@ mod tests {
     fn a_rule_leaves_other_calls_alone() {
         check(Rule::new(Fault::Throttle).on("DeleteItem"), &[]);
         check(Rule::new(Fault::Throttle).table("payments"), &[]);
+        check(Rule::new(Fault::Throttle).naming("\"5\""), &[]);
+        check(Rule::new(Fault::Throttle).naming("\"Item\"").after(11), &[12]);
         check(Rule::new(Fault::NoPartiQl), &[]);
         check(Rule::new(Fault::Unprocessed(1)).on("PutItem"), &[]);
     }

@@ -388,7 +388,9 @@ async fn changes_that_went_round_lockstep_are_not_applied_but_reported() {
     // says so.
     let cancel = CancellationToken::new();
     let kept = reverse_backfill(&migration, &migration.tables[0], false, &cancel).await.expect("reads");
-    assert_eq!((kept.absent, kept.deleted), (1, 0), "{kept:?}");
+    assert_eq!((kept.absent, kept.held, kept.deleted), (1, 1, 0), "{kept:?}");
+    let waits = world.source.reverse_left(&[LOGS]).await.expect("counted");
+    assert_eq!(waits, 1, "an operator decides whether it went for good");
     let deleted = reverse_backfill(&migration, &migration.tables[0], true, &cancel).await.expect("reads");
     assert_eq!((deleted.absent, deleted.deleted), (0, 1), "{deleted:?}");
     assert_eq!(world.count("integration_logs WHERE user_id = 'by hand'").await, 1);

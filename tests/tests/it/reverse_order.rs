@@ -194,6 +194,52 @@ async fn an_item_that_expires_and_is_written_again_within_one_page_is_what_it_is
     assert_eq!(shards.world.count("integration_logs WHERE user_id = 'again'").await, 1);
 }
 
+/// 1. A version of an item is known, and it goes while no feed runs; its record is trimmed. 2. What comes to
+/// the empty place begins below that version, comes up to it, or is deleted again below it.
+#[tokio::test]
+async fn what_comes_into_an_empty_place_is_taken_whatever_version_is_known_of_it() {
+    let mut shards = Shards::start().await;
+    for (n, after) in
+        [&[Some("again")][..], &[Some("a"), Some("b"), Some("c")], &[Some("d"), None]].into_iter().enumerate()
+    {
+        for user in ["one", "two", "three"] {
+            shards.write(0, Some(user)).await;
+        }
+        let first: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
+        shards.deliver("one", &first).await;
+        shards.read_again().await;
+        assert_eq!(shards.world.count("integration_logs WHERE user_id = 'three'").await, 1);
+        let key = IntegrationLogs::default().target_key(&log_at(1, "a")).expect("a key").to_attributes();
+        let gone = shards.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key));
+        gone.send().await.expect("as DynamoDB's expiry does");
+        // No record of it is left.
+        shards.items[0] = None;
+        for user in after {
+            shards.write(0, *user).await;
+        }
+        let noted: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
+        for record in &noted {
+            shards.deliver("one", std::slice::from_ref(record)).await;
+        }
+        assert_eq!(shards.world.count("lockstep.reverse_again").await, 1, "member {n} is passed over");
+        shards.read_again().await;
+        assert_eq!(shards.world.count("lockstep.reverse_again").await, 0, "member {n}");
+        let wrong = shards.world.disagreements().await;
+        assert!(wrong.is_empty(), "member {n}:\n{}", wrong.join("\n"));
+        // What follows is news.
+        shards.write(0, Some("later")).await;
+        let later: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
+        assert_eq!(shards.deliver("one", &later).await.applied, 1, "member {n}");
+        assert_eq!(shards.world.count("integration_logs WHERE user_id = 'later'").await, 1, "member {n}");
+        // The next member begins where nothing is, and nothing is known.
+        shards.world.sql("DELETE FROM lockstep.reverse_places").await;
+        let key = IntegrationLogs::default().target_key(&log_at(1, "a")).expect("a key").to_attributes();
+        let gone = shards.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key));
+        gone.send().await.expect("removed");
+        shards.items[0] = None;
+    }
+}
+
 #[tokio::test]
 async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
     let mut shards = Shards::start().await;

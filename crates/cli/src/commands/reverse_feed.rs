@@ -8,6 +8,7 @@ use lockstep_coordinator::{
     FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, MigrationContext,
     ReverseBackfill, Spent,
 };
+use lockstep_core::Advice::DeadLetters;
 use lockstep_postgres::{Source, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +30,8 @@ use crate::{Context, help};
 ///
 /// If it did not run for a day, or a stream was switched off and on, what the streams have lost is read from
 /// the tables themselves with --backfill. Until then --until-empty ends with 1.
-/// Rows that have no item at all are left then, since expiry looks the same, unless --delete-absent says
-/// otherwise.
+/// Rows that have no item at all are left then, unless --delete-absent says otherwise. One that should not
+/// have expired holds up the way back until `dead-letters` has accepted it, or it is deleted.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask reverse-feed                   until Ctrl-C, which ends it with code 0\n  \
@@ -134,6 +135,15 @@ async fn read_back(
             count(read.deleted),
             count(read.absent)
         ));
+        if read.held > 0 {
+            context.ui.say(&format!(
+                "  {}: {} of these have not expired and hold up the way back, but for those that you have \
+                 accepted: {DeadLetters} has them after five minutes, and --backfill --delete-absent \
+                 deletes them",
+                read.name,
+                count(read.held)
+            ));
+        }
         if read.renumbered > 0 {
             context.ui.say(&format!(
                 "  {}: {} items that another program wrote were given a version of ours",

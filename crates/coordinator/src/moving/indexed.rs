@@ -12,14 +12,15 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::{Error as StoreError, Index, Kind, TargetKey};
 use lockstep_dynamo::{Backoff, PartitionRange};
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{KeyDigest, TableBinding};
 
 use crate::error::{CoordinatorError, Result};
 use crate::options::MigrationContext;
 
-/// Most keys of a table that are looked at. An index that lags shows none of what is new, so more would tell
-/// no more.
-const KEYS_MAX: i64 = 2_000;
+/// Keys of a table that are listed at once; and that can be looked at in a pause in a few milliseconds.
+const KEYS_LISTED: usize = 2_000;
+/// Passes before a pause; each looks at what was delivered during the one before it.
+const PASSES_MAX: usize = 5;
 /// Keys that are looked up in one statement.
 const KEYS_AT_ONCE: usize = 200;
 const REQUESTS_IN_FLIGHT: usize = 64;
@@ -29,6 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Deliveries that are to be seen in the indexes.
 pub(super) struct Indexed {
+    /// Those from this number on are to be looked at in the pause.
     since: i64,
     missing: AtomicUsize,
 }
@@ -39,13 +41,18 @@ impl Indexed {
         Ok(Self { since: migration.source.note_deliveries().await?, missing: AtomicUsize::new(0) })
     }
 
-    /// Sees, while writers go on, that the indexes keep up with what was delivered since the newest pass of
-    /// the validator.
+    /// Sees, while writers go on, that the indexes show some of what was delivered since the newest pass of
+    /// the validator, and everything since [`Indexed::begin`], until little is left.
+    ///
+    /// 1. A relay delivers five thousand keys before the pause, and the last one in it. 2. An index lags by
+    /// seconds: it shows the five thousand, and not that one. 3. Two thousand of all of them were looked at,
+    /// whichever they were, and writes went on.
     ///
     /// # Errors
     /// [`Kind::Refused`] where they do not `within`; the stores'.
-    pub(super) async fn approach(&self, migration: &MigrationContext, within: Duration) -> Result<()> {
-        match tokio::time::timeout(within, self.wait(migration, 0)).await {
+    pub(super) async fn approach(&mut self, migration: &MigrationContext, within: Duration) -> Result<()> {
+        let seen = tokio::time::timeout(within, self.narrow(migration)).await;
+        match seen {
             Ok(seen) => seen,
             Err(_) => {
                 let message =
@@ -59,9 +66,25 @@ impl Indexed {
         }
     }
 
-    /// Sees that they show everything that was delivered since [`Indexed::begin`]. Waits without an end.
+    async fn narrow(&mut self, migration: &MigrationContext) -> Result<()> {
+        self.wait(migration, 0, Listed::Some).await?;
+        for _ in 0..PASSES_MAX {
+            // Before the look: what is delivered from here on is looked at by the next one.
+            let next = migration.source.note_deliveries().await?;
+            let looked_at = self.wait(migration, self.since, Listed::All).await?;
+            // Few are looked at once more in the pause: a delivery that was noted before this look, in a
+            // transaction that was still open then, is one of them.
+            if looked_at <= KEYS_LISTED {
+                break;
+            }
+            self.since = next;
+        }
+        Ok(())
+    }
+
+    /// Sees that they show everything that was delivered since the last pass with many. Waits without an end.
     pub(super) async fn caught_up(&self, migration: &MigrationContext) -> Result<()> {
-        self.wait(migration, self.since).await
+        self.wait(migration, self.since, Listed::All).await.map(drop)
     }
 
     /// Returns what it waits for, if it does.
@@ -76,12 +99,33 @@ impl Indexed {
         )
     }
 
-    async fn wait(&self, migration: &MigrationContext, since: i64) -> Result<()> {
-        let found_by = |binding| by_primary_key(binding).map(|index| (binding, index));
-        let found_by: Vec<(&TableBinding, Index)> = migration.tables.iter().filter_map(found_by).collect();
-        let names: Vec<&str> = found_by.iter().map(|(binding, _)| binding.name()).collect();
-        let delivered = migration.source.delivered_since(&names, since, KEYS_MAX).await?;
-        let with_keys = found_by.into_iter().zip(delivered).filter(|(_, keys)| !keys.is_empty());
+    /// Waits until they show what was delivered since, page by page; says how many keys those were.
+    async fn wait(&self, migration: &MigrationContext, since: i64, listed: Listed) -> Result<usize> {
+        let found_by = |binding| by_primary_key(binding).map(|index| (binding, index, None));
+        let mut left: Vec<Left<'_>> = migration.tables.iter().filter_map(found_by).collect();
+        let mut looked_at = 0;
+        while !left.is_empty() {
+            let asked: Vec<(&str, Option<&KeyDigest>)> =
+                left.iter().map(|(binding, _, after)| (binding.name(), after.as_ref())).collect();
+            let pages = migration.source.delivered_since(&asked, since, KEYS_LISTED).await?;
+            let (mut with_keys, mut next) = (Vec::new(), Vec::new());
+            for ((binding, index, _), page) in left.into_iter().zip(pages) {
+                if page.next.is_some() && listed == Listed::All {
+                    next.push((binding, index, page.next));
+                }
+                if !page.keys.is_empty() {
+                    looked_at += page.keys.len();
+                    with_keys.push(((binding, index), page.keys));
+                }
+            }
+            self.see(migration, with_keys).await?;
+            left = next;
+        }
+        Ok(looked_at)
+    }
+
+    /// Waits until the indexes show the rows of these keys.
+    async fn see(&self, migration: &MigrationContext, with_keys: Vec<WithKeys<'_>>) -> Result<()> {
         let look_up = |((binding, index), keys): ((_, Index), Vec<Vec<String>>)| async move {
             let mut unseen = Vec::new();
             for keys in keys.chunks(KEYS_AT_ONCE) {
@@ -90,7 +134,7 @@ impl Indexed {
             Ok::<_, CoordinatorError>((binding, index, unseen))
         };
         let looking: Vec<BoxFuture<'_, Result<Unseen<'_>>>> =
-            with_keys.map(|found| look_up(found).boxed()).collect();
+            with_keys.into_iter().map(|found| look_up(found).boxed()).collect();
         let mut unseen: Vec<Unseen<'_>> =
             stream::iter(looking).buffer_unordered(TABLES_IN_FLIGHT).try_collect().await?;
         loop {
@@ -106,6 +150,21 @@ impl Indexed {
         }
     }
 }
+
+/// Extent of what is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    /// A page of each table.
+    Some,
+    /// Every key.
+    All,
+}
+
+/// Table, index, and the key up to which what was delivered has been looked at.
+type Left<'a> = (&'a TableBinding, Index, Option<KeyDigest>);
+
+/// Table and index with keys of it.
+type WithKeys<'a> = ((&'a TableBinding, Index), Vec<Vec<String>>);
 
 /// Table, index and places that the index does not show yet.
 type Unseen<'a> = (&'a TableBinding, Index, Vec<Place>);

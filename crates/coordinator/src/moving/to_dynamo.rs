@@ -67,7 +67,7 @@ async fn with_feed(
     let steps = &migration.options.steps;
     // A record of an earlier DynamoOnly that is still unread would be taken for news in this one.
     feed.see_through(migration, steps.catch_up_max).await?;
-    let indexed = Indexed::begin(migration).await?;
+    let mut indexed = Indexed::begin(migration).await?;
     // So that little is left to be delivered once no application writes.
     relay_most(migration).await?;
     indexed.approach(migration, steps.catch_up_max).await?;

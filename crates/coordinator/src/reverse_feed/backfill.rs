@@ -7,14 +7,19 @@
 //! where its place holds a tombstone of a DynamoOnly it is deleted; where its place holds nothing, its item
 //! has expired, or was removed by hand, and it is only deleted when that is asked for: by an operator, or by
 //! a repair after SQL could write past the triggers, as then it may be a row that SQL has put there. The same
-//! of a tombstone that came from the source. What has expired stays in any case, and so do dead letters.
+//! of a tombstone that came from the source. What has expired stays in any case, and so do dead letters. A
+//! row that stays without an item and has not expired holds up the way back: no record is left that tells
+//! whether it was deleted.
+
+use std::collections::HashSet;
 
 use lockstep_core::Advice::RepairStateAtOnce;
 use lockstep_core::{
-    Attributes, Error as StoreError, Fields, Kind, TargetKey, Version, is_tombstone, place, version_of,
+    Attributes, Error as StoreError, Fields, Kind, TargetKey, Version, is_tombstone, key_of_place, place,
+    version_of,
 };
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
-use lockstep_postgres::reverse::{FedTable, GoneRow};
+use lockstep_postgres::reverse::{FedTable, GoneRow, KnownPlace};
 use lockstep_postgres::{RangeRead, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +49,9 @@ pub struct ReverseBackfill {
     pub deleted: u64,
     /// Rows that have no item and were left.
     pub absent: u64,
+    /// Those of them that have not expired and are no dead letters: they hold up the way back, until an
+    /// operator has accepted each of them, or has them deleted.
+    pub held: u64,
     /// Items that PostgreSQL would not have yet.
     pub again: u64,
     /// Items whose version another program chose, that were given one of ours.
@@ -140,14 +148,47 @@ async fn read_back(
     let foreign =
         migration.source.reverse_standing(binding.name()).await?.map_or(0, |standing| standing.foreign_count);
     let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
+    if reading.overwrite {
+        forget_emptied(migration, &table, cancel).await?;
+    }
     items(migration, &table, reading.overwrite, &mut done, cancel).await?;
-    rows(migration, &table, reading.delete_absent, &mut done, cancel).await?;
+    rows(migration, &table, reading, &mut done, cancel).await?;
     // Where nothing was written over, the loss stands until PostgreSQL is the truth: what has waited
     // before is held against it.
     if reading.overwrite {
         migration.source.take_back_loss(binding.name(), begun, foreign).await?;
     }
     Ok(done)
+}
+
+/// Forgets what is known of places that hold nothing: their versions begin at 1 again. Not where the target
+/// lost history, as what is known is of the only copy there. A version that is known is read before its item
+/// is asked for, so of an item that comes between more is known, or its record comes, and is held against
+/// what is known by then.
+async fn forget_emptied(
+    migration: &MigrationContext,
+    table: &FedTable,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let binding = table.binding();
+    let mut after: Option<String> = None;
+    loop {
+        stop_if(cancel)?;
+        let limit = READ_KEYS_MAX as i64;
+        let listed = || migration.source.known_places(binding.name(), after.as_deref(), limit);
+        let known = Backoff::patient().retry(listed).await?;
+        let Some(last) = known.last().map(|known| known.place.clone()) else { return Ok(()) };
+        let keys: Vec<TargetKey> = known.iter().filter_map(|known| key_of_place(&known.place)).collect();
+        let items = migration.target.get_many(&binding.target_name, &keys, Backoff::patient()).await?;
+        let there: HashSet<String> = items.iter().map(place).collect();
+        let is_emptied =
+            |known: &KnownPlace| key_of_place(&known.place).is_some() && !there.contains(&known.place);
+        let emptied: Vec<KnownPlace> = known.into_iter().filter(is_emptied).collect();
+        if !emptied.is_empty() {
+            Backoff::patient().retry(|| migration.source.forget_emptied(table, &emptied)).await?;
+        }
+        after = Some(last);
+    }
 }
 
 async fn items(
@@ -211,7 +252,7 @@ async fn put_back_differing(
 async fn rows(
     migration: &MigrationContext,
     table: &FedTable,
-    delete_absent: bool,
+    reading: Reading,
     done: &mut ReverseBackfill,
     cancel: &CancellationToken,
 ) -> Result<()> {
@@ -233,7 +274,7 @@ async fn rows(
         }
         done.rows += read as u64;
         for wanted in wanted.chunks(READ_KEYS_MAX) {
-            look_up(migration, table, wanted, delete_absent, done).await?;
+            look_up(migration, table, wanted, reading, done).await?;
         }
         if !range.go_on(binding, read, last)? {
             return Ok(());
@@ -251,15 +292,15 @@ async fn look_up(
     migration: &MigrationContext,
     table: &FedTable,
     wanted: &[Wanted],
-    delete_absent: bool,
+    reading: Reading,
     done: &mut ReverseBackfill,
 ) -> Result<()> {
     let keys: Vec<TargetKey> = wanted.iter().map(|wanted| wanted.target_key.clone()).collect();
     let items = migration.target.get_many(&table.binding().target_name, &keys, Backoff::patient()).await?;
-    let mut gone = Vec::new();
+    let (mut gone, mut absent) = (Vec::new(), Vec::new());
     for wanted in wanted {
         let at = place(&wanted.target_key.to_attributes());
-        let unasked = delete_absent && !wanted.expired;
+        let unasked = reading.delete_absent && !wanted.expired;
         match items.iter().find(|item| place(item) == at) {
             Some(item) if is_tombstone(item) => {
                 let version = version_of(item).unwrap_or(Version::INITIAL_LOAD);
@@ -270,8 +311,19 @@ async fn look_up(
                 let (version, key) = (Version::INITIAL_LOAD, wanted.key.clone());
                 gone.push(GoneRow { place: at, version, key, unasked });
             }
-            None => done.absent += 1,
+            None => {
+                done.absent += 1;
+                if !wanted.expired {
+                    let (version, key) = (Version::INITIAL_LOAD, wanted.key.clone());
+                    absent.push(GoneRow { place: at, version, key, unasked });
+                }
+            }
         }
+    }
+    // Where the target lost history, what PostgreSQL alone has is told by what repairs that.
+    if reading.overwrite && !absent.is_empty() {
+        let noted = || migration.source.note_absent(table, &absent);
+        done.held += Backoff::patient().retry(noted).await?;
     }
     if !gone.is_empty() {
         let applied = Backoff::patient().retry(|| migration.source.delete_fed(table, &gone)).await?;

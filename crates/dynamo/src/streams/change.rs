@@ -55,6 +55,7 @@ pub fn changes_of(records: Vec<StreamRecord>) -> Folded {
         let StreamRecord { key, old, new, expired, .. } = record;
         let (went, of_no_row) = (new.is_none(), old.as_ref().or(new.as_ref()).is_none_or(is_none_of_a_row));
         let was = if went { old.clone() } else { None };
+        let was_empty = old.is_none();
         let change = change_of(old, new, expired);
         match &change {
             Change::Purged if of_no_row => continue,
@@ -75,6 +76,7 @@ pub fn changes_of(records: Vec<StreamRecord>) -> Folded {
         match change {
             Change::Put(..) | Change::Deleted(..) => {
                 item.gone_before |= std::mem::take(&mut item.gone_after);
+                item.into_empty |= was_empty;
                 item.removed_after = None;
                 item.change = Some(kept_image(change, item.change.take()));
             }

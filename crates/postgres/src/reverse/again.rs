@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::FedTable;
+use super::absent::WITHOUT_ITEM;
 use super::accepted::{becomes, noted_of};
 use super::epochs::Epochs;
 use super::expired::{Expired, InTheWay, give_way};
@@ -181,7 +182,7 @@ async fn try_over(
     found: &ItemNow,
     expired: Expired<'_>,
 ) -> Result<Over> {
-    let Next::Put(row, ..) = look(connection, writer.table, epochs, found).await? else {
+    let Next::Put { row, .. } = look(connection, writer.table, epochs, found).await? else {
         return Ok(Over::default());
     };
     let InTheWay { deleted, unknown } = give_way(connection, writer, &*row, expired).await?;
@@ -274,10 +275,10 @@ async fn follow_item(
         Next::Gone => return Ok(Left::Gone),
         Next::Later(why) => return Ok(Left::Waits(why)),
         Next::Foreign => return Ok(Left::Foreign),
-        Next::Put(row, version, ridden) => {
+        Next::Put { row, version, ridden, compared } => {
             let how = if ridden { How::Alone } else { How::Plain };
             writer.put(connection, &[&*row], how).await?;
-            if ridden {
+            if compared {
                 compare_later(connection, writer.table, found, row, version).await?;
             }
         }
@@ -310,7 +311,8 @@ const ROW_OF_BEFORE: &str =
 /// is retention only where PostgreSQL has the state that expired: its row of before would live for another
 /// year, be compared with nothing, and be copied to DynamoDB after the way back. So that row goes. Where the
 /// stream does not say that DynamoDB removed the item, as it has not come that far, or as another program did,
-/// the note stays: an operator accepts it, or has a reverse backfill delete rows without items.
+/// the note stays: an operator accepts it, or has a reverse backfill delete rows without items. So it does
+/// of a row that a reverse backfill has found without an item.
 async fn end(
     connection: &mut PgConnection,
     writer: &Writer<'_>,
@@ -324,7 +326,11 @@ async fn end(
     let lives = row.is_some_and(|row| row.expires_at_s.is_none_or(|at_s| at_s > now_s));
     match (lives, removed) {
         (false, _) => make_way_for_heirs(connection, writer, place, key).await?,
-        (true, false) => return Ok(Left::Waits(ROW_OF_BEFORE.to_owned())),
+        (true, false) => {
+            let of_no_state = found.again.version == Some(noted_of(None));
+            let why = if of_no_state { WITHOUT_ITEM } else { ROW_OF_BEFORE };
+            return Ok(Left::Waits(why.to_owned()));
+        }
         (true, true) => {
             if writer.delete_key(connection, place, key).await? {
                 note_heirs(connection, writer.table, &[place]).await?;

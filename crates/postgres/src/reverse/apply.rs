@@ -9,7 +9,8 @@ use sqlx::postgres::PgConnection;
 use super::FedTable;
 use super::entry::{Entry, State};
 use super::remember::{
-    Guard, Why, clear_again, end_acceptances, note_again, note_outranked, remember, remembered,
+    Guard, Why, clear_again, end_acceptances, note_again, note_born_again, note_outranked, remember,
+    remembered,
 };
 use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
 use super::texts::note_heirs;
@@ -80,6 +81,8 @@ struct News<'a> {
     keys: HashMap<String, String>,
     /// Whether an operator has accepted of an item of the table that it stays behind.
     accepted: bool,
+    /// Number of items that came into empty places at versions that are no news, to be read again.
+    born_again: u64,
 }
 
 /// Remembers entries. Removes the note to read an item again once a newer state of it is applied; an
@@ -98,9 +101,13 @@ async fn take<'a>(
     if guard == Guard::AtLeast && !table.lost_history && fresh.len() < entries.len() {
         note_outranked(connection, name, entries, &fresh).await?;
     }
+    let born_again = match guard {
+        Guard::Newer => note_born_again(connection, name, entries, &fresh).await?,
+        Guard::AtLeast => 0,
+    };
     let entries: Vec<&Entry> = entries.iter().filter(|entry| fresh.contains(&entry.place)).collect();
     let accepted = clear_again(connection, name, &entries).await?;
-    Ok(News { entries, keys, accepted })
+    Ok(News { entries, keys, accepted, born_again })
 }
 
 async fn together(
@@ -111,7 +118,7 @@ async fn together(
     how: How,
 ) -> Result<Applied> {
     let news = take(connection, writer.table, entries, guard).await?;
-    let again = write_news(connection, writer, &news, how).await?;
+    let again = news.born_again + write_news(connection, writer, &news, how).await?;
     let applied = news.entries.len() as u64;
     Ok(Applied { applied, skipped: entries.len() as u64 - applied, again, ahead: false })
 }
@@ -146,6 +153,7 @@ async fn one_by_one(
         };
         if news.entries.is_empty() {
             applied.skipped += 1;
+            applied.again += news.born_again;
             continue;
         }
         applied.applied += 1;

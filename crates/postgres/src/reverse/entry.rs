@@ -10,6 +10,9 @@ pub(super) struct Entry {
     pub(super) place: String,
     pub(super) version: Version,
     pub(super) state: State,
+    /// The stream says that nothing was at its place before: a version that is known may be of an item that
+    /// has gone.
+    pub(super) into_empty: bool,
 }
 
 /// State of a row, as its item says it.
@@ -84,7 +87,7 @@ pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Pl
                     if had_image && matches!(state, State::Unknown) {
                         plan.disowned.push(place.clone());
                     }
-                    plan.entries.push(Entry { place, version: *version, state });
+                    plan.entries.push(Entry { place, version: *version, state, into_empty: item.into_empty });
                 }
                 Err(why) => plan.undecodable.push((place, *version, why)),
             },

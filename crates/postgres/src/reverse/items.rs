@@ -66,7 +66,9 @@ impl Source {
                 continue;
             }
             match live_at(&*table.binding.table, item, item) {
-                Ok(state) => entries.push(Entry { place: place(item), version, state }),
+                Ok(state) => {
+                    entries.push(Entry { place: place(item), version, state, into_empty: false });
+                }
                 Err(why) => {
                     again += 1;
                     let why = Why { text: &why, for_good: true, version: Some(version) };
@@ -122,12 +124,17 @@ pub struct GoneRow {
 
 impl GoneRow {
     fn entry(&self) -> Entry {
-        Entry { place: self.place.clone(), version: self.version, state: State::Gone(self.key.clone()) }
+        Entry {
+            place: self.place.clone(),
+            version: self.version,
+            state: State::Gone(self.key.clone()),
+            into_empty: false,
+        }
     }
 }
 
 /// Returns which of these rows are dead letters of before DynamoOnly.
-async fn dead_letters_among(
+pub(super) async fn dead_letters_among(
     connection: &mut PgConnection,
     table: &FedTable,
     rows: &[&GoneRow],

@@ -10,10 +10,11 @@
 //! several), `spelled` (decimals in keys), `noted` (one item to be read once more), `again` (all of those),
 //! `accepted` (what an operator has accepted of them), `operators` (how those of the catalogue are spelled),
 //! `expired` (rows that make way for them), `numbered` (what no sequence is to give again), `unblock` (those
-//! that wait for each other), `items` (the reverse backfill's), `changed` (which items were taken, for the
-//! step that compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL forgot), `standing`
-//! (what the status shows).
+//! that wait for each other), `items` and `absent` (the reverse backfill's), `changed` (which items were
+//! taken, for the step that compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL
+//! forgot), `standing` (what the status shows).
 
+mod absent;
 mod accepted;
 mod again;
 mod apply;
@@ -45,6 +46,7 @@ mod texts;
 mod unblock;
 mod writer;
 
+pub use absent::KnownPlace;
 pub use accepted::leave_accepted;
 pub use again::ReadAgain;
 pub use apply::Applied;

@@ -50,7 +50,15 @@ pub(super) enum Next {
     /// To be read again: its version is of an epoch that never began.
     Foreign,
     /// The row becomes this one; it rode along, or was only early.
-    Put(Box<dyn AnyRow>, Version, bool),
+    Put {
+        row: Box<dyn AnyRow>,
+        version: Version,
+        ridden: bool,
+        /// To be remembered, so that it is compared before the way back: the stream does not bring it. It
+        /// rode along; or nothing is known of it. 1. A reverse backfill forgets what is known of a place
+        /// without an item. 2. Meanwhile one has come there, and its record was read, and is noted.
+        compared: bool,
+    },
     /// The row is to go.
     Delete,
     /// The row is one that a trigger made, and that the target does not have.
@@ -133,6 +141,7 @@ pub(super) async fn look(
         remember_less(connection, table, &found.again.place, (version, !is_tombstone(item))).await?;
     }
     let is_old = version_of(item).is_some_and(|version| !epochs.may_be_news(version));
+    let compared = ridden || (known.is_none() && version_of(item).is_some());
     match (is_old, is_tombstone(item)) {
         // The record was old: the source has written the row since.
         (true, _) if !ridden => Ok(Next::Nothing),
@@ -143,14 +152,14 @@ pub(super) async fn look(
         // If it is to go, its tombstone is still in the stream and comes after this. One that came from the
         // source is what PostgreSQL had before something changed the row in a transaction of the feed.
         (_, false) => Ok(match row_at(&*table.binding.table, item, item) {
-            Ok(row) => Next::Put(row, version, ridden),
+            Ok(row) => Next::Put { row, version, ridden, compared },
             Err(why) => Next::Later(why),
         }),
     }
 }
 
-/// Has the row of an item that the stream never brought compared with it before the way back, as those that
-/// it brought are.
+/// Has the row of an item that the stream does not bring compared with it before the way back, as those that
+/// it brings are.
 pub(super) async fn compare_later(
     connection: &mut PgConnection,
     table: &FedTable,
@@ -159,7 +168,8 @@ pub(super) async fn compare_later(
     version: Version,
 ) -> Result<()> {
     let key = row.key().map_err(|why| Error::unholdable(table.binding.name(), &why))?;
-    let entry = Entry { place: found.again.place.clone(), version, state: State::Live(row, key) };
+    let entry =
+        Entry { place: found.again.place.clone(), version, state: State::Live(row, key), into_empty: false };
     remember(connection, table, &[entry], Guard::AtLeast).await.map(drop)
 }
 

@@ -67,24 +67,10 @@ impl Source {
             }
             // The stream may be as new as this row: what was written since the step is not in it.
             None => Some("the feed was begun only after the step to DynamoOnly"),
-            Some(_) => {
-                // How long no feed has looked: since the last sign of life, or since DynamoOnly began.
-                let sql = format!(
-                    "SELECT extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(
-                         (SELECT pg_catalog.min({}) FROM lockstep.reverse_shards
-                             WHERE table_name = $1 AND NOT finished),
-                         (SELECT changed_at FROM lockstep.control)))::float8",
-                    shard_seen_at()
-                );
-                let unseen_s: Option<f64> = sql::query_scalar(AssertSqlSafe(sql))
-                    .bind(name)
-                    .fetch_one(&mut *transaction)
-                    .await
-                    .doing(&doing)?;
-                unseen_s
-                    .filter(|s| *s > UNSEEN_MAX_S)
-                    .map(|_| "the feed did not run for about as long as the stream keeps records")
-            }
+            Some(_) => unseen_s(&mut transaction, name, &doing)
+                .await?
+                .filter(|s| *s > UNSEEN_MAX_S)
+                .map(|_| "the feed did not run for about as long as the stream keeps records"),
         };
         if let Some(why) = why {
             lose(&mut transaction, name, why).await?;
@@ -203,6 +189,26 @@ impl Source {
         .doing("taking back the note of lost records")
         .map(drop)
     }
+}
+
+/// Time in seconds for which no feed has looked at a table's stream: since the last sign of life, or since
+/// DynamoOnly began.
+///
+/// Between the end of every shard and the first look at those that follow none is open. 1. DynamoOnly lasts
+/// for two days, and the one shard rolls over. 2. A step, or a feed that begins again, opens the stream
+/// before the child is listed. 3. By DynamoOnly's beginning alone, no feed would have run for two days.
+async fn unseen_s(connection: &mut sqlx::PgConnection, name: &str, doing: &str) -> Result<Option<f64>> {
+    let sql = format!(
+        "SELECT extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(
+             (SELECT pg_catalog.min({seen_at}) FROM lockstep.reverse_shards
+                 WHERE table_name = $1 AND NOT finished),
+             greatest(
+                 (SELECT pg_catalog.max({seen_at}) FROM lockstep.reverse_shards
+                     WHERE table_name = $1 AND finished),
+                 (SELECT changed_at FROM lockstep.control))))::float8",
+        seen_at = shard_seen_at()
+    );
+    sql::query_scalar(AssertSqlSafe(sql)).bind(name).fetch_one(connection).await.doing(doing)
 }
 
 /// Ends what was wrong with the way back of tables, inside `transaction`, which makes the source the truth.

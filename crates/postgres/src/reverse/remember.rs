@@ -334,6 +334,50 @@ pub(super) async fn note_removed(
     sql::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing).map(drop)
 }
 
+/// Notes the items that came into an empty place at a version that is no news, to be read again: the one that
+/// is known is of an item that has gone, or the stream is read once more. Returns how many.
+///
+/// 1. The feed has taken version 7 of row 5, and is off for a day. 2. The item expires, and its record is
+/// trimmed: the 7 stays known. 3. An application puts row 5, which begins at version 1 in the empty place,
+/// and is acknowledged. 4. Held against the 7 it would be passed over, and as nothing of it is touched, no
+/// comparison before the way back asks for it (I7).
+pub(super) async fn note_born_again(
+    connection: &mut PgConnection,
+    name: &str,
+    entries: &[Entry],
+    fresh: &HashSet<String>,
+) -> Result<u64> {
+    let born: Vec<&Entry> =
+        entries.iter().filter(|entry| entry.into_empty && !fresh.contains(&entry.place)).collect();
+    if born.is_empty() {
+        return Ok(0);
+    }
+    // What an operator has accepted was another state, though its version may be the higher one.
+    let sql = format!(
+        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, version)
+         SELECT p.table_name, p.place, p.key, 'it came where a later version of it is known', c.version
+         FROM lockstep.reverse_places p
+         JOIN ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::bigint[])) AS c (place, version)
+             ON {} = {}
+         WHERE p.table_name = $1 ORDER BY p.place
+         ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, removed = false,
+             version = excluded.version,
+             acknowledged_at = CASE WHEN a.version = excluded.version THEN a.acknowledged_at END,
+             acknowledged_by = CASE WHEN a.version = excluded.version THEN a.acknowledged_by END",
+        text_digest_sql("p.place"),
+        text_digest_sql("c.place"),
+        text_digest_sql("place"),
+    );
+    let noted = sql::query(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(born.iter().map(|entry| entry.place.as_str()).collect::<Vec<_>>())
+        .bind(born.iter().map(|entry| entry.version.0).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .doing("noting items that came into empty places")?;
+    Ok(noted.rows_affected())
+}
+
 /// Notes the items that were read from the target at a version below the one that is remembered, to be read
 /// once more: mostly the feed has had a newer state meanwhile, and else that version is of an item that has
 /// gone, and nothing of the one that is there now would ever be taken.

@@ -39,7 +39,7 @@ pub(super) async fn unblock<'a>(
         match put(&mut savepoint, writer, &together, expired).await {
             Ok(()) => {
                 let written: Vec<&ItemNow> = rows.iter().map(|row| row.found).collect();
-                for row in rows.drain(..).filter(|row| row.ridden) {
+                for row in rows.drain(..).filter(|row| row.compared) {
                     compare_later(&mut savepoint, writer.table, row.found, row.row, row.version).await?;
                 }
                 savepoint.commit().await.doing(DOING)?;
@@ -88,7 +88,7 @@ struct Waiting<'a> {
     found: &'a ItemNow,
     row: Box<dyn AnyRow>,
     version: Version,
-    ridden: bool,
+    compared: bool,
 }
 
 /// Those of a group that are still to be written, each row once.
@@ -101,13 +101,12 @@ async fn read<'a>(
     let parts = writer.table.binding.table.primary_key_columns();
     let (mut rows, mut keys) = (Vec::new(), Vec::new());
     for found in group {
-        let Next::Put(row, version, ridden) = look(connection, writer.table, epochs, found).await? else {
-            continue;
-        };
+        let next = look(connection, writer.table, epochs, found).await?;
+        let Next::Put { row, version, compared, .. } = next else { continue };
         let Ok(key) = row.key() else { continue };
         if !keys.contains(&key[..parts].to_vec()) {
             keys.push(key[..parts].to_vec());
-            rows.push(Waiting { found, row, version, ridden });
+            rows.push(Waiting { found, row, version, compared });
         }
     }
     Ok(rows)

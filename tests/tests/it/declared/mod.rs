@@ -11,7 +11,7 @@
 //! `several_texts` (keys whose equal values have several), `texts` (the same in DynamoOnly), `renamed`
 //! (attributes of other names), `in_rust` (structs that `init` prints), `widened` (columns that come under
 //! way), `brought` (their rows, page by page), `reshaped` (columns that go or are others by then), `waited`
-//! (rows that expire while the backfill waits).
+//! (rows that expire while the backfill waits), `numbered_over` (ids of what is there).
 
 mod brought;
 mod detached;
@@ -19,6 +19,7 @@ mod in_rust;
 mod judged;
 mod keyless;
 mod naive;
+mod numbered_over;
 mod padded;
 mod partition_triggers;
 mod partitions;

@@ -20,9 +20,10 @@
 //!   by its own writer. An index that holds keys only needs a second read, of the items themselves, which is
 //!   strongly consistent.
 //! - **Expiry**: a row past its expiry is not answered, by either store and in any phase; see [`Store::get`].
-//! - **Snapshots**: each batch is read afresh, and from the store that is due then. A row that moves while a
-//!   query runs may be seen in its old place, its new one, both, or neither; rows that do not move are seen
-//!   exactly once.
+//! - **Snapshots**: each batch is read from the store that is due then. Rows that were read ahead with the
+//!   batch before are of use only in the same epoch, within the bound on staleness, and while this process
+//!   has not written the table since; else they are read afresh. A row that moves while a query runs may be
+//!   seen in its old place, its new one, both, or neither; rows that do not move are seen exactly once.
 //! - **Misses**: in HybridRead an empty answer of the target is asked for again in the source.
 
 mod compare;

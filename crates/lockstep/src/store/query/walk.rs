@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use lockstep_core::{Error, MigratableTable, Phase, Result};
+use lockstep_core::{Epoch, Error, MigratableTable, Phase, Result};
 use lockstep_dynamo::Backoff;
 
 use super::Query;
 use super::target_side::TargetReader;
-use crate::phase::{PHASES_MAX, phase_kept_changing};
+use crate::phase::{Moment, PHASES_MAX, phase_kept_changing};
 use crate::store::Store;
 use crate::store::reads::{Asked, ReadFrom, ReadRoute, SourceCause};
 
@@ -17,7 +17,7 @@ pub(super) struct Walk<T: MigratableTable> {
     pub(super) query: Arc<Query<T>>,
     hash: u64,
     after: Option<T::Key>,
-    reader: Option<TargetReader<T>>,
+    reader: Option<ReadAhead<T>>,
     /// Reason why this walk left the target; it does not go back while the phase stays.
     fallen: Option<SourceCause>,
     /// Presence of a row before the next one, on this page or one before.
@@ -26,6 +26,19 @@ pub(super) struct Walk<T: MigratableTable> {
     /// The phase that the last batch was read in.
     pub(super) phase: Option<Phase>,
     pub(super) at_end: bool,
+}
+
+/// A reader with rows that it has read ahead, and what was so before it read them.
+///
+/// 1. In HybridRead a query of four partitions reads fifty rows of each, and answers fifty. 2. The handle
+/// updates one of the others, and DynamoDB has it; or the truth moves to PostgreSQL and back. 3. Out of what
+/// was read ahead the next batch would answer that row as it was.
+struct ReadAhead<T: MigratableTable> {
+    reader: TargetReader<T>,
+    epoch: Epoch,
+    at: Moment,
+    /// Number of keys that this process had written.
+    writes: u64,
 }
 
 impl<T: MigratableTable> Walk<T> {
@@ -66,20 +79,22 @@ impl<T: MigratableTable> Walk<T> {
                     (self.source_batch(rows_max).await?, ReadFrom::Source(cause))
                 }
                 ReadRoute::TargetOnly => {
-                    (self.target_batch(rows_max, Backoff::brief()).await?, ReadFrom::Target)
+                    let rows = self.target_batch(rows_max, control.epoch, Backoff::brief()).await?;
+                    (rows, ReadFrom::Target)
                 }
-                ReadRoute::TargetThenSource(from) => match self.target_batch(rows_max, Backoff::none()).await
-                {
-                    Ok(rows) if rows.is_empty() && !self.begun => {
-                        self.fall(SourceCause::Miss, None);
-                        continue;
+                ReadRoute::TargetThenSource(from) => {
+                    match self.target_batch(rows_max, control.epoch, Backoff::none()).await {
+                        Ok(rows) if rows.is_empty() && !self.begun => {
+                            self.fall(SourceCause::Miss, None);
+                            continue;
+                        }
+                        Ok(rows) => (rows, from),
+                        Err(error) => {
+                            self.fall(SourceCause::Error, Some(&error));
+                            continue;
+                        }
                     }
-                    Ok(rows) => (rows, from),
-                    Err(error) => {
-                        self.fall(SourceCause::Error, Some(&error));
-                        continue;
-                    }
-                },
+                }
             };
             // See `PhaseView::serve`: what came under an earlier phase is dropped, and read again from where
             // it began.
@@ -117,17 +132,37 @@ impl<T: MigratableTable> Walk<T> {
         Ok(rows.into_iter().filter(|row| !self.store.is_expired(row) && self.query.keeps(row)).collect())
     }
 
-    async fn target_batch(&mut self, rows_max: usize, mut backoff: Backoff) -> Result<Vec<T::Row>> {
+    /// Tells whether what a reader has read ahead may still be answered, in `epoch`.
+    fn is_current(&self, ahead: &ReadAhead<T>, epoch: Epoch) -> bool {
+        let reads = &self.store.shared.reads;
+        ahead.epoch == epoch
+            && ahead.writes == reads.writes()
+            && Moment::now().is_before(ahead.at.plus(reads.staleness_max()))
+    }
+
+    /// A reader that goes on after the last row.
+    fn begin(&self, epoch: Epoch) -> Result<ReadAhead<T>> {
+        let (at, writes) = (Moment::now(), self.store.shared.reads.writes());
+        let reader = TargetReader::new(&self.store, &self.query, self.after.as_ref())?;
+        Ok(ReadAhead { reader, epoch, at, writes })
+    }
+
+    async fn target_batch(
+        &mut self,
+        rows_max: usize,
+        epoch: Epoch,
+        mut backoff: Backoff,
+    ) -> Result<Vec<T::Row>> {
         loop {
-            let mut reader = match self.reader.take() {
-                Some(reader) => reader,
-                None => TargetReader::new(&self.store, &self.query, self.after.as_ref())?,
+            let mut ahead = match self.reader.take() {
+                Some(ahead) if self.is_current(&ahead, epoch) => ahead,
+                _ => self.begin(epoch)?,
             };
-            match reader.batch(&self.store, &self.query, rows_max).await {
+            match ahead.reader.batch(&self.store, &self.query, rows_max).await {
                 Ok(rows) => {
                     self.at_end = rows.len() < rows_max;
                     self.after = rows.last().map(T::key).or(self.after.take());
-                    self.reader = Some(reader);
+                    self.reader = Some(ahead);
                     return Ok(rows);
                 }
                 // The reader is gone, and with it the half of a batch that it may have had.

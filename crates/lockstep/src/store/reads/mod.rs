@@ -34,6 +34,7 @@ pub(super) use shadow::Shadow;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use counters::Counters;
 use lockstep_core::Phase;
@@ -183,6 +184,17 @@ impl Reads {
     /// Whether this read is one of the share that is repeated on the target.
     pub(super) fn is_shadowed(&self) -> bool {
         Share::of_basis_points(self.shadow_share()).draw()
+    }
+
+    /// Number of keys of the table that this process has written so far: what was read before the last of
+    /// them may lack it.
+    pub(super) fn writes(&self) -> u64 {
+        self.0.watch.writes()
+    }
+
+    /// Longest time for which what was read of the target may be answered.
+    pub(super) fn staleness_max(&self) -> Duration {
+        Duration::from_millis(self.0.watch.bound_ms())
     }
 
     /// Counts an answer.

@@ -22,8 +22,10 @@ impl Owed {
     /// are `deferred`.
     pub(in crate::store) fn paid_but(mut self, deferred: impl Fn(usize) -> bool) {
         for (place, key) in self.keys.iter_mut().enumerate() {
-            if !deferred(place) {
-                *key = None;
+            if !deferred(place)
+                && let Some((watch, _)) = key.take()
+            {
+                watch.wrote();
             }
         }
     }
@@ -63,6 +65,7 @@ impl Drop for Owed {
     fn drop(&mut self) {
         for (watch, key) in self.keys.drain(..).flatten() {
             watch.deferred.add(vec![key]);
+            watch.wrote();
         }
     }
 }

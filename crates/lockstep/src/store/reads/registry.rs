@@ -46,6 +46,14 @@ impl ReadsOfTables {
         Unheard::new(tables.get(table).map(|reads| reads.0.watch.clone()))
     }
 
+    /// A write of a table in the target, the truth, has ended, or may have.
+    pub(in crate::store) fn wrote(&self, table: &'static str) {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reads) = tables.get(table) {
+            reads.0.watch.wrote();
+        }
+    }
+
     /// The debt to the target of a write about to be committed, in the order of its keys.
     pub(in crate::store) fn owe(&self, keys: impl Iterator<Item = (&'static str, SourceKey)>) -> Owed {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);

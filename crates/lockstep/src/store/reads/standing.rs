@@ -33,6 +33,8 @@ pub(super) struct Watch {
     /// next, which takes a round trip; the lock is held for a comparison of three numbers.
     known: Mutex<Known>,
     asking: tokio::sync::Mutex<()>,
+    /// Number of keys that this process has written, or may have.
+    writes: AtomicU64,
     central: Arc<Central>,
 }
 
@@ -75,6 +77,7 @@ impl Watch {
             began: Instant::now(),
             known: Mutex::new(Known::NOTHING),
             asking: tokio::sync::Mutex::new(()),
+            writes: AtomicU64::new(0),
             central,
         }
     }
@@ -94,8 +97,18 @@ impl Watch {
         }
     }
 
+    /// A write of a key has ended, or may have.
+    pub(super) fn wrote(&self) {
+        self.writes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Number of those so far.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
     /// The bound in force.
-    fn bound_ms(&self) -> u64 {
+    pub(super) fn bound_ms(&self) -> u64 {
         self.central.staleness_ms().unwrap_or_else(|| self.max_staleness_ms.load(Ordering::Relaxed))
     }
 

@@ -52,7 +52,7 @@ pub(super) enum Trace {
     Applied,
     /// The change is not there, but it could still arrive.
     NotYet,
-    /// Another was first, and it can arrive no more.
+    /// Another was there first, and it can arrive no more.
     Never,
     /// Too many have written since.
     Unknown,
@@ -115,6 +115,11 @@ impl Base {
     /// it is still the same one. 1. A put is applied over nothing, and its machine sleeps. 2. DynamoDB
     /// removes the item, which has expired. 3. Another puts the row again: its item names that one, and that
     /// none was before it.
+    ///
+    /// Versions of an item only go up, so a version between what was replaced and what was put says that the
+    /// put never was, and never will be, whatever writers are named. 1. The counter of ids is set back,
+    /// and an insert, which reads nothing, has the id of a tombstone of PostgreSQL's. 2. It is refused, and
+    /// told as unknown: the caller cannot look for a row whose id it was never told.
     pub(super) fn trace(&self, writer: &str, epoch: Epoch, now: &Self, may_be_gone: bool) -> Trace {
         let last = self.writers.first().map_or(FIRST, String::as_str);
         let is_named = now.writers.iter().any(|named| named == last);
@@ -126,6 +131,8 @@ impl Base {
             Trace::Applied
         } else if now.version == self.version {
             Trace::NotYet
+        } else if !may_be_gone && now.version > self.version && now.version < self.next(epoch).ok() {
+            Trace::Never
         } else if now.version.map(Version::epoch) != Some(epoch) {
             Trace::Unknown
         } else if is_first {
@@ -252,6 +259,27 @@ mod tests {
         assert_eq!(from_source.trace("me", EPOCH, &later(1), false), Trace::Unknown);
         assert_eq!(from_source.trace("me", EPOCH, &base(Epoch(1).floor() + 1, &[]), false), Trace::Unknown);
         assert_eq!(from_source.trace("me", EPOCH, &Base::default(), false), Trace::Unknown);
+    }
+
+    /// Names say nothing then, where there are any.
+    #[test]
+    fn what_is_below_the_version_that_was_put_was_there_before_and_stays() {
+        let epoch = Epoch(3);
+        let source = |counted| Epoch(2).floor() + counted;
+        let sent = epoch.floor() + 1;
+        for there in [base(1, &[]), base(source(5), &[]), base(source(5), &["c", "b", "a"])] {
+            assert_eq!(Base::default().trace("me", epoch, &there, false), Trace::Never, "{there:?}");
+            assert_eq!(Base::default().trace("me", epoch, &there, true), Trace::Unknown, "{there:?}");
+        }
+        // Over an older state of PostgreSQL's, a newer one; and one that it has gone back to.
+        let over = base(source(5), &[]);
+        assert_eq!(over.trace("me", epoch, &base(source(6), &[]), false), Trace::Never);
+        assert_eq!(over.trace("me", epoch, &base(source(4), &[]), false), Trace::Unknown);
+        // The version that was put, or a later one, may be a writer's after it.
+        let later = base(Epoch(4).floor() + 1, &[]);
+        assert_eq!(Base::default().trace("me", epoch, &later, false), Trace::Unknown);
+        assert_eq!(Base::default().trace("me", epoch, &base(sent, &["d", "c", "b"]), false), Trace::Unknown);
+        assert_eq!(Base::default().trace("me", epoch, &base(sent, &["b", FIRST]), false), Trace::Never);
     }
 
     /// Names as the writers of an item leave them, one after the other, of this version and an earlier one,

@@ -80,6 +80,7 @@ impl Writer {
         let table = label(changes.iter().map(|change| change.table));
         let by = By { writer: &writer, table };
         let sent = self.send_puts(permit, &puts, (first, base), by, deadline).await;
+        changes.iter().for_each(|change| self.reads().wrote(change.table));
         let counters = self.counters();
         match sent {
             Ok(Sent::Applied) if !permit.is_answered_in_time().await => {
