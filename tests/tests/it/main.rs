@@ -28,6 +28,7 @@ mod coordinated;
 mod copies;
 mod counts;
 mod credentials;
+mod cured;
 mod dead_letters;
 mod declared;
 mod documented;

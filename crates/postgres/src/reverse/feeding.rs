@@ -53,7 +53,7 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
     // looked for, so row 1001 is put in. 3. Row 5 is written right after it, while nothing fires. 4. No item
     // and no comparison knows of row 1001. So all keys are noted there, and where an item may have another
     // text of its key than its row: see `texts`.
-    let (notes, fires): (bool, bool) = sql::query_as(AssertSqlSafe(format!(
+    let (notes, fires, letters): (bool, bool, bool) = sql::query_as(AssertSqlSafe(format!(
         "WITH ours AS MATERIALIZED (SELECT {OURS}),
               triggers AS MATERIALIZED (
                   SELECT t.tgtype FROM pg_catalog.pg_trigger t
@@ -69,7 +69,8 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
                       OR EXISTS (SELECT FROM triggers WHERE tgtype & {BEFORE_ROW} = {BEFORE_ROW}
                           AND tgtype & {INSERT_OR_UPDATE} <> 0)
                   RETURNING notes)
-         SELECT notes, EXISTS (SELECT FROM triggers) FROM writer",
+         SELECT notes, EXISTS (SELECT FROM triggers),
+                EXISTS (SELECT FROM lockstep.dead_letters WHERE table_name = $2) FROM writer",
     )))
     .bind(table.binding.relation.sql())
     .bind(table.binding.name())
@@ -81,7 +82,7 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
     .doing(&doing)?;
     // A constraint that waits for the commit would refuse the whole page there, and not say which row.
     transaction.execute("SET CONSTRAINTS ALL IMMEDIATE").await.doing(&doing)?;
-    Ok((epochs, Writer { table, fires, notes }))
+    Ok((epochs, Writer { table, fires, notes, letters }))
 }
 
 /// Takes the right to write back and commits.
