@@ -104,6 +104,7 @@ mod strict;
 mod subscribed;
 mod survivors;
 mod test_operation;
+mod told;
 mod truth;
 mod undrained;
 mod uninstall;
