@@ -44,6 +44,11 @@ const INSERT_OR_UPDATE: i16 = 4 | 16;
 async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> Result<(Epochs, Writer<'a>)> {
     let doing = format!("feeding {}", table.binding.name());
     let epochs = Epochs::read(transaction).await?;
+    // 1. A pass of the feed holds a note, row by row. 2. An operator accepts what was listed, for which both
+    // tables are locked, and waits for that row. 3. The feed takes the note out, and waits for the table: one
+    // of the two ended as a deadlock, and it was mostly the operator's command. So the tables come first.
+    let first = "LOCK TABLE lockstep.reverse_again, lockstep.dead_letters IN ROW EXCLUSIVE MODE";
+    transaction.execute(first).await.doing(&doing)?;
     // What is on the table is asked each time: a trigger may have been created a moment ago. Of each
     // partition as well. 1. One has a BEFORE trigger of its own. 2. Asked of the whole table, there is none.
     // 3. What it makes of a row is never put right, and the way back stays closed.
