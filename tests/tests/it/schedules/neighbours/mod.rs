@@ -204,6 +204,7 @@ async fn schedule_through_all_phases(seed: u64) {
     step(&world, Phase::HybridRead).await;
     travel::there_and_back(&world, seed * 10 + 2).await;
     round(&world, seed, 3).await;
+    restored(Arc::into_inner(world).expect("every writer has ended"), seed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
