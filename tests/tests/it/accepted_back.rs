@@ -93,8 +93,8 @@ const WAITS: &str = "
         WHEN (NEW.user_id = 'refused') EXECUTE FUNCTION public.wait_for_test();
     ALTER TABLE integration_logs ADD CONSTRAINT spoken CHECK (user_id <> 'refused')";
 
-/// 1. A pass of the feed has a note in its hands. 2. An operator accepts it. 3. Each waited for the other, and
-/// PostgreSQL ended one of them.
+/// 1. A pass of the feed has a note in its hands. 2. An operator accepts it. 3. Each waited for the other,
+/// and PostgreSQL ended one of them.
 #[tokio::test]
 async fn who_accepts_what_waits_and_the_feed_that_tries_it_do_not_wait_for_each_other() {
     let world = World::start().await;
@@ -114,10 +114,11 @@ async fn who_accepts_what_waits_and_the_feed_that_tries_it_do_not_wait_for_each_
         let accepting = lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator");
         let (accepted, ()) = tokio::join!(accepting, async {
             let queued = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'relation'
-                          AND relation = 'lockstep.reverse_again'::regclass AND database = (SELECT oid FROM pg_database
+                          AND relation = 'lockstep.reverse_again'::regclass
+                          AND database = (SELECT oid FROM pg_database
                               WHERE datname = current_database()))";
             eventually("the operator is behind it", || async { world.value::<bool>(queued).await }).await;
-            // Whoever waits for the tables has neither.
+            // The operator who waits for the tables has neither.
             let held = "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'ShareRowExclusiveLock' AND
                         relation IN ('lockstep.reverse_again'::regclass, 'lockstep.dead_letters'::regclass)
                             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -127,6 +128,6 @@ async fn who_accepts_what_waits_and_the_feed_that_tries_it_do_not_wait_for_each_
         accepted
     })
     .await;
-    assert_eq!(accepted.expect("nobody was in the way"), 1);
+    assert_eq!(accepted.expect("the feed was not in the way"), 1);
     assert_eq!(world.source.count_dead_letters(LOGS).await.expect("counted"), (1, 0));
 }

@@ -14,8 +14,8 @@ const NEVER_HELD: &str = "UPDATE payments SET payment_amount = 'NaN' WHERE payme
 const ANOTHER: i64 = 30;
 
 /// 1. Payment 3 of customer 4 is a dead letter, and accepted. 2. In DynamoOnly it is put, of customer 30, and
-/// deleted, before a feed comes. 3. The deletion was of a key that no row had: payment 3 of customer 4 stayed,
-/// and was read again after the way back. 4. Of those that stay the dead letter stayed as well.
+/// deleted, before a feed comes. 3. The deletion was of a key that no row had: payment 3 of customer 4
+/// stayed, and was read again after the way back. 4. Of those that stay the dead letter stayed as well.
 #[tokio::test]
 async fn what_dynamo_only_makes_of_a_row_that_no_item_could_hold_is_all_that_comes_back() {
     let world = World::start().await;
@@ -48,7 +48,7 @@ async fn what_dynamo_only_makes_of_a_row_that_no_item_could_hold_is_all_that_com
     world.step_to(&coordinator, Phase::HybridRead).await;
     assert_eq!(world.count("payments WHERE payment_id IN (3, 4, 6)").await, 0, "I3");
     assert_eq!(world.count("payments WHERE payment_id IN (1, 2) AND payment_amount <> 'NaN'").await, 2);
-    // What nobody wrote stays behind, as it was accepted.
+    // What no application wrote stays behind, as it was accepted.
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counted"), (1, 0));
     assert_eq!(world.count("payments WHERE payment_id = 5").await, 1);
     for (id, customer_id) in [(3, 4), (4, 5), (6, 7)] {

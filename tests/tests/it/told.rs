@@ -1,4 +1,4 @@
-//! What a command has found, or has not looked at, it says: to who reads it, and to the gates.
+//! A command says what it has found, or has not looked at: to its reader, and to the gates.
 
 use lockstep_core::{Phase, TargetKey};
 use lockstep_tests::World;

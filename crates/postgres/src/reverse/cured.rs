@@ -2,7 +2,7 @@
 //!
 //! 1. Payment 5 of customer 3 is one that no item can hold. It is a dead letter, an operator accepts that,
 //! and the truth moves. 2. In DynamoOnly, where there is no such row, payment 5 is put, of customer 7. 3. The
-//! feed writes it over the row of before, and the dead letter is about a state that nobody has: it was
+//! feed writes it over the row of before, and the dead letter is about a state that no store has: it was
 //! listed for good, a repair would not bring the row back, and a reverse backfill would not let it go. 4. Or
 //! payment 5 is deleted before the feed comes: the key that is deleted is that of customer 7, so the row of
 //! before stayed, and was there again after the way back. So what comes of a row ends its dead letter,
@@ -62,8 +62,8 @@ fn of_table(table: &FedTable) -> Result<PgArguments> {
     Ok(arguments)
 }
 
-/// By the texts of the primary key's columns: a mark that was set aside because it does not read as a key is
-/// no value of their types.
+/// Takes out dead letters by the texts of the primary key's columns: a mark that was set aside because it
+/// does not read as a key is no value of their types.
 async fn end(
     connection: &mut PgConnection,
     table: &FedTable,

@@ -106,8 +106,8 @@ async fn one_step(
     coordinator.step(to, (to < Phase::DynamoOnly).then_some("schedules"), &()).await.map(|done| done.phase)
 }
 
-/// Waits until a step forward may be taken, and records a verdict that nobody has reached: this claim does not
-/// rest on one, and nothing may be lost if it was wrong.
+/// Waits until a step forward may be taken, and records a verdict that no comparison has reached: this
+/// claim does not rest on one, and nothing may be lost if it was wrong.
 pub(super) async fn trust(world: &World) -> lockstep_coordinator::Result<()> {
     let begun = Instant::now();
     caught_up(world).await;

@@ -1,4 +1,4 @@
-//! What an application writes in DynamoOnly, where nothing asks what PostgreSQL will be asked when it comes
+//! Writes of an application in DynamoOnly, where nothing asks what PostgreSQL will be asked when it comes
 //! back: references to rows that are gone, long and odd keys, rows that move, names that a trigger would
 //! change.
 
@@ -68,7 +68,7 @@ pub(super) async fn write(app: &Migration, rng: &mut StdRng, token: &str, breaks
             };
             bounded("a payment that is kept", payments.update(id, kept)).await.is_ok()
         }
-        // What is logged of it refers to a partner that nobody has heard of.
+        // What is logged of it refers to a partner that there never was.
         4 => {
             let sink = std::sync::Arc::new(OperationLogs::of("neighbours"));
             let both = Operation::run(app, sink, "Both", token, async |operation| {
@@ -103,7 +103,7 @@ pub(super) async fn keep_references(world: &World, app: &Migration) {
             continue;
         }
         let freed = store.update(log.log_id, |log| (log.application_id, log.correlation_id) = (None, None));
-        // One that was fenced for a moment is found again by whoever tries the step again.
+        // One that was fenced for a moment is found again when the step is tried again.
         if let Err(error) = bounded("a log to be freed", freed).await {
             eprintln!("log {}: {error}", log.log_id);
         }

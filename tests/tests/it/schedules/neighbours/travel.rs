@@ -35,9 +35,9 @@ struct Around {
     writers: JoinSet<usize>,
     movers: JoinSet<()>,
     apps: Vec<Migration>,
-    /// Nobody writes any more.
+    /// Writers end.
     stop: CancellationToken,
-    /// Nobody refers to what is not there any more.
+    /// Writers refer no more to what is not there.
     careful: CancellationToken,
     written: Arc<AtomicUsize>,
 }
@@ -101,7 +101,7 @@ impl Around {
         self.look();
     }
 
-    /// Panics with whoever has.
+    /// Panics with an actor that has.
     fn look(&mut self) {
         while let Some(ended) = self.movers.try_join_next() {
             ended.expect("no panic beside the writers");
