@@ -1,4 +1,5 @@
-//! Findings of a search for repairs, which are like those of any comparison.
+//! Findings of a search for repairs and of a comparison of single keys, which are like those of any
+//! comparison.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use lockstep_validator::Report;
@@ -16,9 +17,11 @@ const RECORDED_MAX: usize = 100;
 /// 1. A verdict is consistent. 2. An item is lost, and a search names it. 3. It stays as it is, and a step
 /// goes by the verdict, over what is known to be missing.
 ///
+/// `migration` has the tables of the report, in its order.
+///
 /// # Errors
 /// The stores'.
-pub(crate) async fn record_found(migration: &MigrationContext, report: &Report) -> Result<()> {
+pub async fn record_found(migration: &MigrationContext, report: &Report) -> Result<()> {
     let (Some(epoch), true) = (report.epoch, report.is_found()) else { return Ok(()) };
     let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);
     let recording = async {

@@ -103,6 +103,7 @@ pub use estimate::{
     Mean, PhaseEstimate, PlanOptions, Saving, TableFacts, estimate, load_took,
 };
 pub use feed_options::ReverseFeedOptions;
+pub use found::record_found;
 pub use gate::{GateReport, GateResult, Observer};
 pub use gates::ready;
 pub use import_options::ImportOptions;

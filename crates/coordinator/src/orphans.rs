@@ -1,6 +1,7 @@
 //! Orphans: rows without an item and items without a row, neither of them pending (R17). Found by a whole
 //! comparison, repaired by marking them: the relay then brings the target to what the source says.
 
+use chrono::{DateTime, Utc};
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_validator::{FindingClass, ValidateOptions};
 use serde::Serialize;
@@ -42,6 +43,10 @@ pub struct Orphans {
     pub only_in_target: u64,
     /// Parts that were not compared to their end, and why; a search with one of these proves nothing (I11).
     pub failures: Vec<String>,
+    /// Start of the days that were searched, as the backfill copies them; `None` where it has none.
+    pub window_start: Option<DateTime<Utc>>,
+    /// End of them.
+    pub window_end: Option<DateTime<Utc>>,
 }
 
 /// Looks for orphans in all tables. Writers may go on: what is on its way is no orphan.
@@ -69,6 +74,7 @@ pub async fn find_orphans(
         }
     };
     orphans.failures = failures(&report);
+    (orphans.window_start, orphans.window_end) = (report.window_start, report.window_end);
     for table in &report.tables {
         orphans.only_in_source += table.missing;
         orphans.only_in_target += table.extra;

@@ -52,7 +52,7 @@ pub enum Compare {
     Incremental,
     /// Sample of that number of rows and items of each table, by chance.
     Sample(usize),
-    /// One row, by its primary key, as a person types it; no verdict is recorded.
+    /// One row, by its primary key, as a person types it; no verdict is recorded, but that it differs is.
     Key {
         /// Name of the table.
         table: String,

@@ -102,7 +102,8 @@ impl Source {
         // 1. A page of the feed sets an item's row aside again, in another state, and is not over. 2. What is
         // open is read, as it was before. 3. The page ends, and its row, for which the update has waited, is
         // accepted in a state that was not listed. So nothing is set aside between the two.
-        let lock = "LOCK TABLE lockstep.dead_letters, lockstep.reverse_again IN SHARE ROW EXCLUSIVE MODE";
+        // In the order in which a transaction of the feed takes them.
+        let lock = "LOCK TABLE lockstep.reverse_again, lockstep.dead_letters IN SHARE ROW EXCLUSIVE MODE";
         limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
         sql::query(lock).execute(&mut *transaction).await.doing(doing)?;
         let sql = format!(

@@ -4,18 +4,22 @@ use std::sync::Arc;
 
 use lockstep_postgres::{Source, TableBinding};
 
+use chrono::Utc;
 use lockstep_core::Control;
 use lockstep_dynamo::Target;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::evidence::{Manifest, SCHEMA_VERSION};
 use crate::options::ValidateOptions;
 use crate::progress::ValidationProgress;
 use crate::reader::Reader;
 use crate::recheck::{BATCH, recheck};
+use crate::report::Report;
 use crate::suspect::{Subject, Suspect, Suspects};
 use crate::table_report::TableReport;
 use crate::table_run::TableRun;
+use crate::verdict::decide;
 
 /// Compares the rows and items of these source keys, one SQL literal a key column, as the recheck of a whole
 /// validation does: what is on its way is waited for, and only what is decided is a finding. Nothing else of
@@ -46,6 +50,31 @@ pub async fn validate_keys(
     let compared = cancel.run_until_cancelled(compare(&run, keys, &control)).await;
     reader.settle().await;
     run.close(compared.unwrap_or_else(|| Err("it was cancelled".to_owned()))).await
+}
+
+/// The report of a comparison of some keys of one table: what is found is recorded by it, and it is no
+/// verdict.
+pub fn report_of_keys(table: TableReport, control: &Control, options: &ValidateOptions) -> Report {
+    let tables = vec![table];
+    Report {
+        verdict: decide(&tables, options, &["only some keys were compared".to_owned()]),
+        started_at: Utc::now(),
+        duration_s: 0.0,
+        phase: Some(control.phase),
+        epoch: Some(control.epoch.0),
+        window_start: None,
+        window_end: None,
+        sample: None,
+        incremental: false,
+        from_export: false,
+        seed_given: options.digest_seed.is_some(),
+        began: Report::lowest(&tables),
+        tables,
+        schema_version: SCHEMA_VERSION,
+        manifest: Manifest::default(),
+        lag: Vec::new(),
+        latency: Vec::new(),
+    }
 }
 
 fn failed(reader: &Reader, binding: &TableBinding, failure: String) -> TableReport {

@@ -94,7 +94,7 @@ pub use count::{CountReport, DayCounts, TableCount, count};
 pub use evidence::{
     Digests, ExportSeen, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION,
 };
-pub use keys::validate_keys;
+pub use keys::{report_of_keys, validate_keys};
 pub use options::{Sample, Sharing, ValidateOptions};
 pub use private::{private_file, private_folder};
 pub use progress::{ProgressSnapshot, TableValidationProgress, ValidationProgress};

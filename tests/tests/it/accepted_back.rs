@@ -6,10 +6,11 @@ use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
-use lockstep_tests::world::{LOGS, eventually};
+use lockstep_tests::world::{LOGS, eventually, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::reverse_feed::log_row;
+use crate::riders::{beside_a_feed, tried};
 
 /// Items that are changed in DynamoOnly: more than the way back lists at once.
 const CHANGED: i64 = 850;
@@ -79,4 +80,54 @@ async fn what_is_refused_while_the_way_back_compares_can_be_accepted() {
     back.expect("what differs was accepted");
     assert_eq!(world.count("integration_logs WHERE user_id = 'in DynamoOnly'").await, CHANGED);
     coordinator.close().await;
+}
+
+/// Waits in the feed's transaction while a test holds an advisory lock.
+const WAITS: &str = "
+    CREATE FUNCTION public.wait_for_test() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(4713);
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER wait_for_test BEFORE INSERT OR UPDATE ON integration_logs FOR EACH ROW
+        WHEN (NEW.user_id = 'refused') EXECUTE FUNCTION public.wait_for_test();
+    ALTER TABLE integration_logs ADD CONSTRAINT spoken CHECK (user_id <> 'refused')";
+
+/// 1. A pass of the feed has a note in its hands. 2. An operator accepts it. 3. Each waited for the other,
+/// and PostgreSQL ended one of them.
+#[tokio::test]
+async fn who_accepts_what_waits_and_the_feed_that_tries_it_do_not_wait_for_each_other() {
+    let world = World::start().await;
+    world.sql(&format!("{}; {}; {WAITS}", logs(1, 20), payments(1, 20))).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    let epoch = world.control().record().await.expect("read").expect("a record").epoch;
+    let row = log_row(3, "service-3", "refused");
+    world.put_item(&IntegrationLogs::default(), &row, epoch).await;
+    let accepted = beside_a_feed(&world, async {
+        tried(&world, "NOT ridden").await;
+        world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
+        let mut holder = world.stranger().await;
+        run(&mut holder, "SELECT pg_advisory_lock(4713)").await;
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                     WHERE d.datname = current_database() AND NOT l.granted AND l.objid = 4713)";
+        eventually("the feed tries it", || async { world.value::<bool>(waits).await }).await;
+        let accepting = lockstep_tests::world::acknowledge(&world.source, LOGS, "an operator");
+        let (accepted, ()) = tokio::join!(accepting, async {
+            let queued = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'relation'
+                          AND relation = 'lockstep.reverse_again'::regclass
+                          AND database = (SELECT oid FROM pg_database
+                              WHERE datname = current_database()))";
+            eventually("the operator is behind it", || async { world.value::<bool>(queued).await }).await;
+            // The operator who waits for the tables has neither.
+            let held = "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'ShareRowExclusiveLock' AND
+                        relation IN ('lockstep.reverse_again'::regclass, 'lockstep.dead_letters'::regclass)
+                            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            assert_eq!(world.value::<i64>(held).await, 0);
+            run(&mut holder, "SELECT pg_advisory_unlock(4713)").await;
+        });
+        accepted
+    })
+    .await;
+    assert_eq!(accepted.expect("the feed was not in the way"), 1);
+    assert_eq!(world.source.count_dead_letters(LOGS).await.expect("counted"), (1, 0));
 }

@@ -54,7 +54,7 @@ fn payment_at(payment_id: i64) -> <Payments as MigratableTable>::Key {
     Payments::key(&payment_row(payment_id, 1 + payment_id % 50, ""))
 }
 
-async fn tried(world: &World, what: &str) {
+pub(crate) async fn tried(world: &World, what: &str) {
     let sql = format!("SELECT EXISTS (SELECT FROM lockstep.reverse_again WHERE {what} AND tries > 1)");
     eventually(what, || async { world.value::<bool>(&sql).await }).await;
 }

@@ -5,7 +5,7 @@ use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::report::{print, print_json, table};
+use crate::report::{print, print_json, searched, table};
 use crate::stores::Stores;
 use crate::{Context, help};
 
@@ -14,7 +14,8 @@ use crate::{Context, help};
 /// Crashes and lost replies are undone by themselves; this finds what a program did to a store behind
 /// Lockstep's back. Both sides are compared whole, while writers go on. With --repair each is handed to the
 /// relay, which makes DynamoDB say what PostgreSQL says: a missing item is put, an extra one gives way to a
-/// tombstone. PostgreSQL is never changed.
+/// tombstone. PostgreSQL is never changed. Where the backfill has a window of days, these are compared, and
+/// that is said.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask orphans            list them\n  \
@@ -55,6 +56,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "{} only in PostgreSQL, {} only in DynamoDB",
             orphans.only_in_source, orphans.only_in_target
         ));
+        if let Some(days) = searched(orphans.window_start, orphans.window_end) {
+            print(&days);
+        }
         for failure in &orphans.failures {
             print(&format!("not compared: {failure}"));
         }

@@ -2,7 +2,7 @@
 
 use lockstep_coordinator::{Repairable, Repaired, Repairs};
 
-use crate::report::table;
+use crate::report::{searched, table};
 
 /// Most that are printed.
 const LISTED_MAX: usize = 100;
@@ -26,6 +26,9 @@ pub(super) fn listed(repairs: &Repairs) -> String {
     }
     if repairs.unlisted > 0 {
         text += &format!("\n  {} more are not listed; repair these, and look again", repairs.unlisted);
+    }
+    if let Some(days) = searched(repairs.window_start, repairs.window_end) {
+        text += &format!("\n  {days}");
     }
     for failure in &repairs.failures {
         text += &format!("\n  not compared: {failure}");

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use lockstep_core::Window;
-use lockstep_validator::{Sample, TableReport, ValidateOptions, validate_keys};
+use lockstep_coordinator::{MigrationContext, record_found};
+use lockstep_core::{Phase, Window};
+use lockstep_postgres::TableBinding;
+use lockstep_validator::{Sample, TableReport, ValidateOptions, report_of_keys, validate_keys};
 
 use super::no_relay::told_beside;
 use super::validate_counts::run_counts;
@@ -100,7 +102,8 @@ pub struct Args {
     /// With --counts: each day by itself, where a table has a day
     #[arg(long, requires = "counts")]
     pub by_day: bool,
-    /// Only one row, by its primary key: TABLE/VALUE, or TABLE/VALUE,VALUE; no verdict is recorded
+    /// Only one row, by its primary key: TABLE/VALUE, or TABLE/VALUE,VALUE; no verdict is recorded, but that
+    /// it differs is
     #[arg(long, value_name = "TABLE/KEY", conflicts_with_all = ["quiescent", "restart", "sample", "incremental", "counts", "from", "to", "html"])]
     pub key: Option<String>,
     /// Let other processes read a part of both sides: `validate --help-out`, or `worker --stay`
@@ -268,7 +271,27 @@ pub(super) async fn one_key(
         false => comparing.await,
     };
     context.check_cancelled()?;
+    record_one_key(context, stores, binding, &report, &options).await?;
     Ok(report)
+}
+
+/// Records that one key differs. 1. A verdict is consistent. 2. An item is lost, and who looks at its key
+/// sees that. 3. A step went by the verdict, over what was known to be missing. Before anything is copied a
+/// row without an item is no finding.
+async fn record_one_key(
+    context: &Context,
+    stores: &Stores,
+    binding: &TableBinding,
+    report: &TableReport,
+    options: &ValidateOptions,
+) -> anyhow::Result<()> {
+    let control = stores.source.control().await?;
+    if control.phase == Phase::PostgresOnly {
+        return Ok(());
+    }
+    let migration = MigrationContext { tables: vec![binding.clone()], ..context.migration(stores)? };
+    let found = report_of_keys(report.clone(), &control, options);
+    Ok(record_found(&migration, &found).await?)
 }
 
 /// Tells whether both stores were read, and say the same. What waits for delivery, or is in neither store,

@@ -10,6 +10,7 @@ pub(crate) use table::{key_values, table};
 
 use std::io::Write;
 
+use chrono::{DateTime, Utc};
 use lockstep_validator::{CountReport, Report, TableReport, Verdict};
 use serde::Serialize;
 
@@ -308,6 +309,21 @@ fn carried_on(report: &Report) -> String {
     })
 }
 
+/// Writes the days of a window; `None` where it leaves nothing out.
+pub(crate) fn days(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Option<String> {
+    let at = |at: DateTime<Utc>| at.format("%F %T UTC").to_string();
+    let bounds = [start.map(|from| format!("from {}", at(from))), end.map(|to| format!("before {}", at(to)))];
+    let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+    (!bounds.is_empty()).then(|| bounds.join(", "))
+}
+
+/// Writes which days were searched, where the backfill leaves some out. 1. It copies the days of a window. 2.
+/// A search compares those, says that there is nothing to repair, and is taken for one of everything.
+pub(crate) fn searched(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Option<String> {
+    let days = days(start, end)?;
+    Some(format!("only rows and items {days} were compared, as the window of the backfill says"))
+}
+
 /// Writes what was compared, where that is not everything; `None` where it is.
 fn scope(report: &Report) -> Option<String> {
     let mut parts = Vec::new();
@@ -324,9 +340,7 @@ fn scope(report: &Report) -> Option<String> {
             "{rows} rows and {items} items, chosen by seed {seed} ({rate:.2} % of the rows equal{without})"
         ));
     }
-    let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
-    parts.extend(day(report.window_start).map(|from| format!("from {from}")));
-    parts.extend(day(report.window_end).map(|to| format!("before {to}")));
+    parts.extend(days(report.window_start, report.window_end));
     parts.extend(
         report.seed_given.then(|| "under a seed that was given, so that no gate takes it".to_owned()),
     );

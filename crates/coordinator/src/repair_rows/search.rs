@@ -1,5 +1,6 @@
 //! Search for what there is to repair: a whole comparison, and the findings of it that a mark can repair.
 
+use chrono::{DateTime, Utc};
 use lockstep_core::Advice::DeadLetters;
 use lockstep_core::{AttributeValue, KeyType, Kind, Phase, TargetKey};
 use lockstep_postgres::TableBinding;
@@ -64,6 +65,10 @@ pub struct Repairs {
     pub unlisted: u64,
     /// Passes that did not compare to their end, and why; a search with one of these proves nothing (I11).
     pub failures: Vec<String>,
+    /// Start of the days that were searched, as the backfill copies them; `None` where it has none.
+    pub window_start: Option<DateTime<Utc>>,
+    /// End of them.
+    pub window_end: Option<DateTime<Utc>>,
 }
 
 /// Compares both stores and says what of it can be repaired. Writers may go on: what is on its way is no
@@ -119,7 +124,12 @@ pub(crate) async fn search(
 /// The stores'.
 #[crate::boxed]
 pub async fn repairs_of(migration: &MigrationContext, report: &Report) -> Result<Repairs> {
-    let mut repairs = Repairs { failures: failures(report), ..Repairs::default() };
+    let mut repairs = Repairs {
+        failures: failures(report),
+        window_start: report.window_start,
+        window_end: report.window_end,
+        ..Repairs::default()
+    };
     for table in &report.tables {
         repairs.unlisted += table.findings_total().saturating_sub(table.findings.len() as u64);
         let binding = migration.tables.iter().find(|binding| binding.name() == table.name);

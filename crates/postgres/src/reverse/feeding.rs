@@ -44,6 +44,11 @@ const INSERT_OR_UPDATE: i16 = 4 | 16;
 async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> Result<(Epochs, Writer<'a>)> {
     let doing = format!("feeding {}", table.binding.name());
     let epochs = Epochs::read(transaction).await?;
+    // 1. A pass of the feed holds a note, row by row. 2. An operator accepts what was listed, for which both
+    // tables are locked, and waits for that row. 3. The feed takes the note out, and waits for the table: one
+    // of the two ended as a deadlock, and it was mostly the operator's command. So the tables come first.
+    let first = "LOCK TABLE lockstep.reverse_again, lockstep.dead_letters IN ROW EXCLUSIVE MODE";
+    transaction.execute(first).await.doing(&doing)?;
     // What is on the table is asked each time: a trigger may have been created a moment ago. Of each
     // partition as well. 1. One has a BEFORE trigger of its own. 2. Asked of the whole table, there is none.
     // 3. What it makes of a row is never put right, and the way back stays closed.
@@ -53,7 +58,7 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
     // looked for, so row 1001 is put in. 3. Row 5 is written right after it, while nothing fires. 4. No item
     // and no comparison knows of row 1001. So all keys are noted there, and where an item may have another
     // text of its key than its row: see `texts`.
-    let (notes, fires): (bool, bool) = sql::query_as(AssertSqlSafe(format!(
+    let (notes, fires, letters): (bool, bool, bool) = sql::query_as(AssertSqlSafe(format!(
         "WITH ours AS MATERIALIZED (SELECT {OURS}),
               triggers AS MATERIALIZED (
                   SELECT t.tgtype FROM pg_catalog.pg_trigger t
@@ -69,7 +74,8 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
                       OR EXISTS (SELECT FROM triggers WHERE tgtype & {BEFORE_ROW} = {BEFORE_ROW}
                           AND tgtype & {INSERT_OR_UPDATE} <> 0)
                   RETURNING notes)
-         SELECT notes, EXISTS (SELECT FROM triggers) FROM writer",
+         SELECT notes, EXISTS (SELECT FROM triggers),
+                EXISTS (SELECT FROM lockstep.dead_letters WHERE table_name = $2) FROM writer",
     )))
     .bind(table.binding.relation.sql())
     .bind(table.binding.name())
@@ -81,7 +87,7 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
     .doing(&doing)?;
     // A constraint that waits for the commit would refuse the whole page there, and not say which row.
     transaction.execute("SET CONSTRAINTS ALL IMMEDIATE").await.doing(&doing)?;
-    Ok((epochs, Writer { table, fires, notes }))
+    Ok((epochs, Writer { table, fires, notes, letters }))
 }
 
 /// Takes the right to write back and commits.

@@ -14,6 +14,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgConnection};
 
 use super::FedTable;
+use super::cured::{end_of_key, end_of_keys, end_of_rows};
 use super::numbered::keep_clear;
 use super::own_place::{keys_at, row_at_place};
 use super::riders::forget_riders;
@@ -41,6 +42,8 @@ pub(super) struct Writer<'a> {
     /// Writes may drag rows of the same table along, or be of another row than the one that was meant,
     /// so that the rows we write are noted as well.
     pub(super) notes: bool,
+    /// Rows of the table are dead letters.
+    pub(super) letters: bool,
 }
 
 impl Writer<'_> {
@@ -85,6 +88,9 @@ impl Writer<'_> {
         if self.fires || self.notes {
             forget_riders(connection, self.table, rows).await?;
         }
+        if self.letters {
+            end_of_rows(connection, self.table, rows).await?;
+        }
         Ok(())
     }
 
@@ -128,7 +134,28 @@ impl Writer<'_> {
         }
         gone.sort_unstable();
         gone.dedup();
+        if self.letters {
+            for of_before in end_of_keys(connection, self.table, &keys).await? {
+                self.delete_of_before(connection, &of_before).await?;
+            }
+        }
         Ok(gone)
+    }
+
+    /// Deletes the row that was a dead letter, if it is still there: it is gone, by whatever key the target
+    /// had it last.
+    async fn delete_of_before(&self, connection: &mut PgConnection, key: &str) -> Result<()> {
+        lend(connection).await?;
+        delete_key(connection, self.table, key).await?;
+        take_back(connection).await?;
+        if self.fires && self.table.silent {
+            silence(connection).await?;
+            lend(connection).await?;
+            delete_key(connection, self.table, key).await?;
+            take_back(connection).await?;
+            end_silence(connection).await?;
+        }
+        Ok(())
     }
 
     /// The same for one place, by a key as PostgreSQL printed it; says whether there was such a row.
@@ -143,6 +170,11 @@ impl Writer<'_> {
             silence(connection).await?;
             is_gone |= self.delete_at(connection, place, key).await?;
             end_silence(connection).await?;
+        }
+        if self.letters {
+            for of_before in end_of_key(connection, self.table, key).await? {
+                self.delete_of_before(connection, &of_before).await?;
+            }
         }
         Ok(is_gone)
     }

@@ -11,7 +11,8 @@
 //!
 //! In reading order: `model`, `actors`, `network`, `machine` (what moves data and phases), `watch` (who
 //! looks); then `whole` and its `traveller` (steps through all phases) and `sleeper` (an instance that is
-//! stopped and killed); `neighbours` (what an application has around its tables).
+//! stopped and killed); `neighbours` (what an application has around its tables, also to DynamoOnly and
+//! back).
 
 mod actors;
 mod machine;

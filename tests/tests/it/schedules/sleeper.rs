@@ -35,11 +35,11 @@ pub(super) async fn write_and_sleep(
     while !stop.is_cancelled() {
         lives += 1;
         // An instance that starts needs whichever store is the truth, and both are well where it looks.
-        let mut worker = Worker::leased(&world, &format!("sleeper{lives}"), LEASE).await;
+        let mut worker = Worker::leased(&world, &format!("sleeper{seed}x{lives}"), LEASE).await;
         let mut writes = 0;
         loop {
             writes += 1;
-            let (id, token) = (rng.random_range(IDS), format!("sleeper.{lives}.{writes}"));
+            let (id, token) = (rng.random_range(IDS), format!("sleeper.{seed}.{lives}.{writes}"));
             let trying = model.begin(Key(LOGS, id), State::Holds(token.clone()));
             worker.tell(&format!("write {id} {token}")).await;
             match rng.random_range(0..100) {

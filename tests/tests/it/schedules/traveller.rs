@@ -101,25 +101,30 @@ async fn one_step(
         }
     };
     if to > now && to >= Phase::HybridRead {
-        let begun = Instant::now();
-        caught_up(world).await;
-        eprintln!("caught up in {:?}", begun.elapsed());
-        // This claim does not rest on a verdict: nothing may be lost if it was wrong.
-        let tables: Vec<_> = world.tables().iter().map(|table| json!({ "name": table.name() })).collect();
-        let epoch = world.source.control().await?.epoch;
-        let report = json!({ "tables": tables, "began": world.source.draw_number().await? });
-        world.source.record_verdict(epoch, true, &report).await?;
+        trust(world).await?;
     }
     coordinator.step(to, (to < Phase::DynamoOnly).then_some("schedules"), &()).await.map(|done| done.phase)
 }
 
-async fn phase(world: &World) -> Phase {
+/// Waits until a step forward may be taken, and records a verdict that no comparison has reached: this
+/// claim does not rest on one, and nothing may be lost if it was wrong.
+pub(super) async fn trust(world: &World) -> lockstep_coordinator::Result<()> {
+    let begun = Instant::now();
+    caught_up(world).await;
+    eprintln!("caught up in {:?}", begun.elapsed());
+    let tables: Vec<_> = world.tables().iter().map(|table| json!({ "name": table.name() })).collect();
+    let epoch = world.source.control().await?.epoch;
+    let report = json!({ "tables": tables, "began": world.source.draw_number().await? });
+    Ok(world.source.record_verdict(epoch, true, &report).await?)
+}
+
+pub(super) async fn phase(world: &World) -> Phase {
     world.value::<String>("SELECT phase::text FROM lockstep.control").await.parse().expect("a phase")
 }
 
 /// Accepts what an operator would try again after a while; anything else is a bug.
 #[track_caller]
-fn may_happen(what: &str, error: &CoordinatorError) {
+pub(super) fn may_happen(what: &str, error: &CoordinatorError) {
     eprintln!("{what}: {error}");
     match error {
         CoordinatorError::Store(e) if e.kind.retry() != Retry::Never || e.kind == Kind::Refused => {}
