@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_core::written::megabytes;
+use lockstep_dynamo::{SPEAKS_S3, bucket_and_prefix};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the load path `import`, as a file has them.
@@ -21,6 +22,8 @@ pub struct ImportOptions {
     pub part_bytes: usize,
     /// A shell command that ends with 0 only if S3 has exactly the files of the folder.
     pub upload: Option<String>,
+    /// Whether an operator copies them.
+    pub by_hand: bool,
     /// Whether an operator has copied them.
     pub uploaded: bool,
     /// Pause between two looks at the job.
@@ -31,9 +34,13 @@ pub struct ImportOptions {
 impl ImportOptions {
     /// Bucket and prefix; `None` for a URL that is none of S3.
     pub fn destination(&self) -> Option<(&str, &str)> {
-        let rest = self.s3.strip_prefix("s3://")?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        (!bucket.is_empty()).then_some((bucket, prefix))
+        bucket_and_prefix(&self.s3)
+    }
+
+    /// Tells whether parts are put into S3 by who writes them, and into no folder.
+    pub fn is_direct(&self) -> bool {
+        let copied = self.upload.as_deref().is_some_and(|command| !command.trim().is_empty());
+        SPEAKS_S3 && !copied && !self.by_hand && !self.uploaded
     }
 }
 
@@ -50,6 +57,7 @@ impl Default for ImportOptions {
             // 3.2 TB in the 50,000 objects that a job reads, and an upload that fails repeats little.
             part_bytes: 64 << 20,
             upload: None,
+            by_hand: false,
             uploaded: false,
             poll: poll(),
         }

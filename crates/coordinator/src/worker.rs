@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::Advice::{BackfillAgain, Status};
+use lockstep_core::Advice::{Backfill, BackfillAgain, Status};
 use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_postgres::PlanLook;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use crate::continuity;
 use crate::coordinator::Coordinator;
 use crate::error::{CoordinatorError, Result};
 use crate::gate::Observer;
+use crate::import;
 use crate::options::MigrationContext;
 use crate::outage::Outage;
 use crate::progress::Progress;
@@ -91,6 +92,9 @@ pub async fn work(
                 leases_ended += ended;
                 outage.over();
                 if !options.stay {
+                    if import::any(&migration).await? {
+                        observer.note(&format!("every part is written: {Backfill} has DynamoDB import them"));
+                    }
                     break;
                 }
                 cancel.run_until_cancelled(tokio::time::sleep(LOOK_FOR_WORK)).await.is_some()

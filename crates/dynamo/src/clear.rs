@@ -45,7 +45,7 @@ impl Intercept for NoTokenInClear {
     }
 }
 
-fn is_in_clear(uri: &str) -> bool {
+pub(super) fn is_in_clear(uri: &str) -> bool {
     uri.starts_with("http://") && !is_local(uri)
 }
 

@@ -34,6 +34,10 @@ pub struct TargetOptions {
     /// Another endpoint for DynamoDB Streams, which is a service of its own; `None` for that of
     /// `endpoint_url`, or AWS's.
     pub streams_endpoint_url: Option<String>,
+    /// Another endpoint for S3, whose objects an import reads and an export writes; `None` for AWS's.
+    pub s3_endpoint_url: Option<String>,
+    /// Region of the buckets; `None` for that of the tables.
+    pub s3_region: Option<String>,
     /// The region.
     pub region: Option<String>,
     /// A profile of the AWS configuration files.
@@ -66,6 +70,8 @@ impl Default for TargetOptions {
         Self {
             endpoint_url: None,
             streams_endpoint_url: None,
+            s3_endpoint_url: None,
+            s3_region: None,
             region: None,
             profile: None,
             emulator_credentials: false,
@@ -135,6 +141,8 @@ impl Target {
             client: client(&shared, understood()),
             identity,
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
+            #[cfg(feature = "s3")]
+            shared,
             options,
             described: Described::default(),
             listings: Listings::default(),
@@ -164,6 +172,21 @@ fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
         }
         connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
     })
+}
+
+/// Connector of a service that the SDK has no client for, by the same back end and the same proxy.
+#[cfg(feature = "s3")]
+pub(super) fn connector_of(
+    endpoint: &str,
+    connect_timeout: Duration,
+    shared: &SdkConfig,
+) -> aws_smithy_runtime_api::client::http::SharedHttpConnector {
+    use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector};
+    let proxy = if is_local(endpoint) { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
+    let settings = HttpConnectorSettings::builder().connect_timeout(connect_timeout).build();
+    let mut connector = Connector::builder().proxy_config(proxy).connector_settings(settings);
+    connector.set_sleep_impl(shared.sleep_impl());
+    SharedHttpConnector::new(connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build())
 }
 
 #[cfg(test)]

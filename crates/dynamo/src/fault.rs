@@ -60,7 +60,7 @@ where
 }
 
 /// Kind of a request whose token would go in clear: a person has to change a setting, as it never goes.
-fn of_token(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+pub(crate) fn of_token(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     chain(error).any(|cause| cause.is::<TokenInClear>()).then_some(Kind::Misconfigured)
 }
 
@@ -72,7 +72,7 @@ fn before_sending(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
 /// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there
 /// are credentials. That there are none at all is for a person; a long-running process that has had some
 /// tries again all the same.
-fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+pub(crate) fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     let found = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
     match found {
         Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => {
@@ -90,7 +90,7 @@ fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
 
 /// Names what is missing before anything is sent, in words of the configuration: the SDK's are of its own
 /// parts.
-fn advised(kind: Kind, error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn advised(kind: Kind, error: &(dyn std::error::Error + 'static)) -> String {
     let text = with_causes(error);
     let is_misconfigured = chain(error)
         .any(|cause| matches!(cause.downcast_ref(), Some(CredentialsError::InvalidConfiguration(_))));

@@ -10,12 +10,12 @@
 //! `conditional` (writes where the target is the truth), `control` (phase, leases and id counters of that
 //! time), `initial_load` (how rows go in by writes), `apart` (no two of one place in a batch),
 //! `insert_body` and `wire_json` (requests that the SDK does not encode), `import_lines` and `imports` (by
-//! DynamoDB's import from S3), `own_place` (where items are that are no row's), `mark` (what a table
-//! remembers of the source), `served` (whether it still does), `probe` (a write that no row notices),
-//! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`,
-//! `plain_item` and `page_json` (pages that the SDK does not decode), [`Export`] (items of a moment, as
-//! they lie in files), `count`, `foreign` (items of other programs), `query`, [`streams`] (every change, for
-//! the way back), `purge` and `remove` (the end), and [`Backoff`].
+//! DynamoDB's import from S3), `objects` (what is in S3), `own_place` (where items are that are no row's),
+//! `mark` (what a table remembers of the source), `served` (whether it still does), `probe` (a write that no
+//! row notices), `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`,
+//! `json_cursor`, `plain_item` and `page_json` (pages that the SDK does not decode), [`Export`] (items of a
+//! moment, as they lie in files), `count`, `foreign` (items of other programs), `query`, [`streams`] (every
+//! change, for the way back), `purge` and `remove` (the end), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
@@ -41,6 +41,7 @@ mod insert_body;
 mod json_cursor;
 mod mark;
 mod mismatch;
+mod objects;
 mod own_place;
 mod page_end;
 mod page_item;
@@ -79,7 +80,7 @@ pub use control::{CONTROL_SCHEMA, TargetControl};
 use control::{Leases, Owner};
 pub use count::{CountPage, CountWhat};
 pub use expiry::TableExpiry;
-pub use exports::{Export, ExportError, ExportFile, ExportSummary};
+pub use exports::{EXPORT_PAGE_BYTES, Export, ExportError, ExportFile, ExportPlace, ExportSummary};
 pub use fence::{Fence, ReadAt};
 pub use foreign::ForeignPage;
 pub use guarded::{Landed, Written};
@@ -88,6 +89,7 @@ pub use imports::{IMPORT_OBJECTS_MAX, ImportJob, ImportSource, ImportState};
 pub use initial_load::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};
 pub use mark::{ContinuityMark, is_mark};
 pub use mismatch::UndeclaredIndex;
+pub use objects::{Bucket, Object, SPEAKS_S3, bucket_and_prefix};
 pub use page_end::PageEnd;
 pub use page_item::PageItem;
 pub use payload_hash::sha256_hex;
@@ -113,6 +115,9 @@ pub struct Target {
     streams: aws_sdk_dynamodbstreams::Client,
     /// Client that asks AWS who we are; `None` where requests do not go to AWS.
     identity: Option<aws_sdk_sts::Client>,
+    /// Configuration that buckets are opened by.
+    #[cfg(feature = "s3")]
+    shared: aws_config::SdkConfig,
     options: TargetOptions,
     /// Endpoint that was given for all services; `None` for Amazon's.
     endpoint: Option<String>,

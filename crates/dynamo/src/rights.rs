@@ -175,6 +175,8 @@ pub struct Resources {
     pub control: String,
     /// Bucket and prefix of the objects that DynamoDB imports, where it does.
     pub import: Option<(String, String)>,
+    /// Whether the role puts these objects there itself.
+    pub import_is_direct: bool,
     /// ARNs of the keys in KMS by which tables are encrypted, where they are a customer's.
     pub keys: Vec<String>,
 }
@@ -193,6 +195,10 @@ impl Resources {
     fn of_import(&self) -> Vec<serde_json::Value> {
         let Some((bucket, prefix)) = &self.import else { return Vec::new() };
         let bucket = format!("arn:{}:s3:::{bucket}", self.partition());
+        let on_objects: &[&str] = match self.import_is_direct {
+            true => &["s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+            false => &["s3:GetObject"],
+        };
         let logs = [
             "CreateLogGroup",
             "CreateLogStream",
@@ -216,7 +222,7 @@ impl Resources {
         };
         vec![
             allow("LockstepImportBucket", serde_json::json!(["s3:ListBucket"]), bucket),
-            allow("LockstepImportObjects", serde_json::json!(["s3:GetObject"]), objects),
+            allow("LockstepImportObjects", serde_json::json!(on_objects), objects),
             allow("LockstepImportLog", serde_json::json!(logs), log_groups),
         ]
     }
@@ -376,6 +382,7 @@ mod tests {
             tables: vec!["loans".to_owned()],
             control: "lockstep_control".to_owned(),
             import: Some(("bucket".to_owned(), "lockstep/".to_owned())),
+            import_is_direct: false,
             keys: Vec::new(),
         };
         let text = |role| policy(role, None, &resources).to_string();
@@ -383,6 +390,12 @@ mod tests {
         assert!(!text(Operator).contains("DeleteTable"));
         assert!(text(Operator).contains("arn:aws:s3:::bucket/lockstep/*"));
         assert!(!text(Application).contains("s3:"));
+        let direct = Resources { import_is_direct: true, ..resources.clone() };
+        for (right, of_it) in [("s3:PutObject", "s3:GetObject"), ("s3:DeleteObject", "s3:ListBucket")] {
+            assert!(!text(Operator).contains(right) && text(Operator).contains(of_it), "{right}");
+            assert!(policy(Operator, None, &direct).to_string().contains(right), "{right}");
+            assert!(!policy(Application, None, &direct).to_string().contains(right), "{right}");
+        }
         for never in ["DeleteTable", "dynamodb:*", "Scan"] {
             assert!(!text(Application).contains(never), "{never}");
         }
@@ -402,6 +415,7 @@ mod tests {
             tables: vec!["loans".to_owned()],
             control: "lockstep_control".to_owned(),
             import: Some(("bucket".to_owned(), "lockstep/".to_owned())),
+            import_is_direct: true,
             keys: vec![key.to_owned()],
         };
         let text = |role, from| policy(role, from, &resources).to_string();

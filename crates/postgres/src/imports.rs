@@ -24,6 +24,8 @@ pub struct ImportDestination {
     pub prefix: String,
     /// Bytes of a part before it is compressed, about.
     pub part_bytes: i64,
+    /// Whether who writes a part puts it into the bucket, and there is no folder.
+    pub direct: bool,
 }
 
 /// An import of one table.
@@ -39,6 +41,8 @@ pub struct ImportRow {
     pub prefix: String,
     /// See [`ImportDestination`].
     pub part_bytes: i64,
+    /// See [`ImportDestination`].
+    pub direct: bool,
     /// Token by which DynamoDB knows a call that is repeated.
     pub client_token: Option<String>,
     /// DynamoDB's name of the job, once it answered.
@@ -56,6 +60,8 @@ pub struct PartRow {
     pub items: i64,
     /// Bytes of its file.
     pub bytes: i64,
+    /// Mark of its content in S3, where it was put there by who wrote it.
+    pub e_tag: Option<String>,
 }
 
 impl Source {
@@ -66,8 +72,10 @@ impl Source {
     /// The driver's.
     pub async fn import(&self, table: &str) -> Result<Option<ImportRow>> {
         let found = sql::query_as(
-            "SELECT state, folder, bucket, prefix, part_bytes, client_token, arn, begun_at FROM lockstep.imports
-             WHERE table_name = $1",
+            "SELECT state, folder, bucket, prefix, part_bytes, client_token, arn, begun_at,
+                 -- A schema of before has no such column.
+                 coalesce((pg_catalog.to_jsonb(i) ->> 'direct')::boolean, false) AS direct
+             FROM lockstep.imports i WHERE table_name = $1",
         )
         .bind(table)
         .fetch_optional(self.pool())
@@ -105,14 +113,15 @@ impl Source {
             sql::query(sql).bind(table).execute(&mut *transaction).await.doing(doing)?;
         }
         sql::query(
-            "INSERT INTO lockstep.imports (table_name, state, folder, bucket, prefix, part_bytes)
-             VALUES ($1, 'writing', $2, $3, $4, $5)",
+            "INSERT INTO lockstep.imports (table_name, state, folder, bucket, prefix, part_bytes, direct)
+             VALUES ($1, 'writing', $2, $3, $4, $5, $6)",
         )
         .bind(table)
         .bind(&destination.folder)
         .bind(&destination.bucket)
         .bind(&destination.prefix)
         .bind(destination.part_bytes)
+        .bind(destination.direct)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
@@ -174,8 +183,8 @@ impl Source {
                      SELECT 1 FROM lockstep.imports i
                      WHERE i.table_name = $1 AND i.begun_at = $14 AND i.state = 'writing' FOR SHARE)
                  RETURNING table_name)
-             INSERT INTO lockstep.import_parts (table_name, name, items, bytes)
-             SELECT table_name, $11, $12, $13 FROM moved",
+             INSERT INTO lockstep.import_parts (table_name, name, items, bytes, e_tag)
+             SELECT table_name, $11, $12, $13, $15 FROM moved",
             live = worker_is_live("w"),
         );
         let noted = sql::query(sqlx::AssertSqlSafe(sql))
@@ -193,6 +202,7 @@ impl Source {
             .bind(part.items)
             .bind(part.bytes)
             .bind(import.begun_at)
+            .bind(&part.e_tag)
             .execute(self.pool())
             .await
             .doing("acknowledging a part of an import")?;
@@ -205,7 +215,7 @@ impl Source {
     /// The driver's.
     pub async fn import_parts(&self, table: &str) -> Result<Vec<PartRow>> {
         sql::query_as(
-            "SELECT name, items, bytes FROM lockstep.import_parts WHERE table_name = $1 ORDER BY name",
+            "SELECT name, items, bytes, e_tag FROM lockstep.import_parts WHERE table_name = $1 ORDER BY name",
         )
         .bind(table)
         .fetch_all(self.pool())

@@ -61,6 +61,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (72, "same_key", include_str!("same_key.sql")),
     (73, "own_lease", include_str!("own_lease.sql")),
     (74, "seen_markers", include_str!("seen_markers.sql")),
+    (78, "direct_parts", include_str!("direct_parts.sql")),
 ];
 
 /// Those that stand among older ones: what an earlier version left has the older ones, and not these.

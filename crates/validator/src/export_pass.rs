@@ -7,30 +7,30 @@
 //! is still what the export has. Such an item is not found, as it is not by a comparison that ended when the
 //! export was made. So the report speaks as of the export, no later pass goes on from it, and it is recorded
 //! for no gate: a step is about the table that is there, and only a scan has looked at it.
+//!
+//! A run that was broken off goes on with the same export of the same table: files that were read to their
+//! end and agreed with the manifest are not read again. Of one that was not, what had been entered is read
+//! and not entered again, as whether a file is the manifest's shows at its end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lockstep_dynamo::{Export, ExportError};
+use lockstep_dynamo::{EXPORT_PAGE_BYTES as PAGE_BYTES, Export, ExportError, ExportPlace};
+use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Ledger, Piece};
+use crate::ledger::{Batch, Cursor, Ledger, Piece, Side};
 use crate::table_run::TableRun;
-use crate::target_pass::enter;
+use crate::target_pass::enter_up_to;
 use crate::tasks::Stopped;
 
-/// Finds the export of this table among `folders`.
-pub(crate) async fn open(run: &TableRun, folders: &[PathBuf]) -> Result<Export, String> {
+/// Finds the export of this table among those at `places`.
+pub(crate) async fn open(run: &TableRun, places: &[ExportPlace]) -> Result<Export, String> {
     let table = run.binding.target_name.clone();
-    let owned = folders.to_vec();
-    let opening = tokio::task::spawn_blocking(move || {
-        owned.iter().map(|folder| Export::open(folder)).collect::<Result<Vec<_>, _>>()
-    });
-    let all = opening
-        .await
-        .map_err(|_| format!("a task panicked: {}", lockstep_core::PANICKED))?
-        .map_err(|e| format!("an export is refused: {e}"))?;
+    let mut all = Vec::new();
+    for place in places {
+        all.push(open_one(run, place).await?);
+    }
     let tables: Vec<String> = all.iter().map(|export| export.summary.table.clone()).collect();
     let mut mine = all.into_iter().filter(|export| export.summary.table == table);
     let export = mine.next().ok_or_else(|| {
@@ -52,39 +52,94 @@ pub(crate) async fn open(run: &TableRun, folders: &[PathBuf]) -> Result<Export, 
     Ok(export)
 }
 
+async fn open_one(run: &TableRun, place: &ExportPlace) -> Result<Export, String> {
+    let opened = match place.clone() {
+        ExportPlace::S3 { bucket, prefix } => {
+            // An export may be in any account's bucket, and nothing is written there.
+            let bucket = run.reader.target.bucket(&bucket, None).await.map_err(|e| e.to_string())?;
+            Export::open_in(&bucket, &prefix).await
+        }
+        ExportPlace::Folder(folder) => tokio::task::spawn_blocking(move || Export::open(&folder))
+            .await
+            .map_err(|_| format!("a task panicked: {}", lockstep_core::PANICKED))?,
+    };
+    opened.map_err(|e| format!("an export is refused: {e}"))
+}
+
 /// Returns one piece a file.
 pub(crate) fn pieces(export: &Export) -> Vec<Piece> {
     vec![Piece::default(); export.files.len()]
 }
 
-/// Reads every item of every file. Items that Lockstep did not write are set aside.
+/// Joins what the position in an export depends on: the export itself, of which table it is, what its files
+/// are, and where pages end.
+pub(crate) fn identity(export: &Export) -> String {
+    let files: Vec<_> = export.files.iter().map(|file| (file.name(), file.items, file.md5())).collect();
+    format!("{:?}", (&export.summary, files, PAGE_BYTES))
+}
+
+/// Reads every item that is left of every file. Items that Lockstep did not write are set aside.
 pub(crate) async fn export_pass(
     run: &Arc<TableRun>,
     ledger: &Arc<Ledger>,
     export: &Export,
 ) -> Result<(), Stopped> {
-    let files = 0..export.files.len();
-    let reading = stream::iter(files.map(|number| read_file(run, ledger, export, number)));
-    reading.buffer_unordered(run.options.settings.parallel.max(1)).try_collect::<Vec<()>>().await.map(drop)
+    let left = ledger.pass(Side::Target).left().into_iter();
+    // A thread that reads is not stopped by who waits for it. So it looks, and is waited for: what it enters
+    // after the end would not be kept, and it would hold the folder of the next run.
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let read = left.map(|(number, piece)| read_file(run, ledger, export, (number, piece), stop.clone()));
+    let reading = stream::iter(read).buffer_unordered(run.options.settings.parallel.max(1));
+    let ended = reading.inspect_err(|_| stop.cancel()).collect::<Vec<_>>().await;
+    // The first is why: the others were stopped by it.
+    ended.into_iter().collect()
 }
 
 async fn read_file(
     run: &Arc<TableRun>,
     ledger: &Arc<Ledger>,
     export: &Export,
-    number: usize,
+    (number, piece): (usize, Piece),
+    stop: CancellationToken,
 ) -> Result<(), Stopped> {
     let (run, ledger, file) = (Arc::clone(run), Arc::clone(ledger), export.files[number].clone());
     // It waits for a disk, which is no work for rayon's threads.
+    if stop.is_cancelled() {
+        return Ok(());
+    }
+    let entered_before = piece.after.as_ref().map_or(0, pages_of);
     let reading = tokio::task::spawn_blocking(move || {
+        let mut pages = 0_u64;
         file.read::<Stopped>(&run.binding.target_name, |page| {
-            let entered = enter(&run, &ledger, page, number)?;
+            if stop.is_cancelled() {
+                return Err(Stopped::Export("another file of it ended the comparison".to_owned()));
+            }
+            pages += 1;
+            if pages <= entered_before {
+                let mut items = 0;
+                page.read(|_| items += 1)?;
+                return Ok(items);
+            }
+            let entered = enter_up_to(&run, &ledger, page, number, |_| Ok(Some(cursor_of(pages))))?;
             run.progress().target_items.fetch_add(entered.counted.read, Ordering::Relaxed);
             run.tally.count_target(entered.counted.live, entered.counted.tombstones);
             Ok(entered.counted.read)
-        })
+        })?;
+        // Only now it is known to be the manifest's.
+        let done = Batch { piece: number, ..Batch::default() };
+        ledger.enter(Side::Target, done).map_err(|error| run.spool(error))
     });
     reading.await.unwrap_or_else(|_| Err(Stopped::Panicked(lockstep_core::PANICKED.to_owned())))
+}
+
+/// Position in a file, by the pages that were entered.
+fn cursor_of(pages: u64) -> Cursor {
+    vec![pages.to_string()]
+}
+
+fn pages_of(cursor: &Cursor) -> u64 {
+    cursor.first().and_then(|pages| pages.parse().ok()).unwrap_or(0)
 }
 
 impl From<ExportError> for Stopped {

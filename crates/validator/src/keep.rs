@@ -81,9 +81,12 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
 
 /// Returns the table's folder, unless nothing is to be kept or another run has it.
 async fn take(run: &TableRun) -> Result<Option<Folder>, Stopped> {
-    let kept = run.options.kept.as_ref().filter(|_| run.export.get().is_none());
-    let Some(kept) = kept else { return Ok(None) };
-    let path = kept.folder.join(run.binding.name());
+    let Some(kept) = run.options.kept.as_ref() else { return Ok(None) };
+    // One of its own, so that neither takes the place of what the other has left.
+    let path = kept.folder.join(match run.export.get() {
+        Some(_) => format!("{}.export", run.binding.name()),
+        None => run.binding.name().to_owned(),
+    });
     let mut folder = None;
     for _ in 0..LETTING_GO_TRIES {
         let path = path.clone();
@@ -114,6 +117,10 @@ async fn resumable(
     let Some(manifest) = folder.read().filter(|manifest| !restart && manifest.identity == identity) else {
         return Ok(None);
     };
+    if run.export.get().is_some() {
+        // No gate takes what comes of it, and it speaks of the export's moment however old that is.
+        return Ok(Some(manifest));
+    }
     if run.number.is_some() {
         // Without a number of its own no gate would take what comes of it; and one that the source has not
         // drawn is of a history that it lost.
@@ -131,7 +138,8 @@ async fn resumable(
 /// Joins what prints and pieces depend on into one text; never shown.
 fn identity(run: &TableRun, state: Option<&TableState>, history: Option<&str>) -> String {
     let all = (shape(run, state), run.options.digest_seed, history, run.target_id());
-    format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
+    let export = run.export.get().map(export_pass::identity).unwrap_or_default();
+    format!("{:032x}", xxh3_128(format!("{all:?}{export}").as_bytes()))
 }
 
 /// Returns the same without what only this run has chosen: what two processes must share whose prints are

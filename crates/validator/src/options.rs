@@ -1,9 +1,9 @@
 //! Options of one validation, beside what is configured for all of them.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_core::Window;
+use lockstep_dynamo::ExportPlace;
 use lockstep_postgres::Spending;
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +43,9 @@ pub struct ValidateOptions {
     /// Whether other processes may read a part of it ([`help`](crate::help)), and how this one is known to
     /// them; `None` reads all of it here. A shared comparison is not kept, and the data itself is not judged.
     pub sharing: Option<Sharing>,
-    /// Folders with exports of the target, one a table, whose items are read instead of the table's; none
-    /// reads the table. Nothing of it is kept, and no gate takes the verdict.
-    pub exports: Vec<PathBuf>,
+    /// Places of exports of the target, one a table, whose items are read instead of the table's; none
+    /// reads the table. No gate takes the verdict.
+    pub exports: Vec<ExportPlace>,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the
     /// rows anyway.
     pub unmasked: bool,

@@ -122,11 +122,21 @@ pub(crate) struct Entered {
 }
 
 /// Enters a page of a segment: its items are read from its bytes, and each is looked at where it is.
-pub(crate) fn enter(
+fn enter(run: &TableRun, ledger: &Ledger, body: &ScanBody, piece: usize) -> Result<Entered, Stopped> {
+    enter_up_to(run, ledger, body, piece, |end| match &end.next {
+        // Without it a resumed run would count some items twice.
+        Some(next) => Ok(Some(cursor_of(next).ok_or(Stopped::Cursor)?)),
+        None => Ok(None),
+    })
+}
+
+/// Enters a page of a piece, which was read up to `after` with it.
+pub(crate) fn enter_up_to(
     run: &TableRun,
     ledger: &Ledger,
     body: &ScanBody,
     piece: usize,
+    after: impl FnOnce(&PageEnd) -> Result<Option<Cursor>, Stopped>,
 ) -> Result<Entered, Stopped> {
     let mut printer = ledger.printer();
     let mut batch = Batch { piece, ..Batch::default() };
@@ -154,11 +164,7 @@ pub(crate) fn enter(
         let name = name_of_item(partition, item.attribute(SK));
         batch.entries.push(Entry { print: printer.print(item.iter()), standing, name });
     })?;
-    batch.after = match &end.next {
-        // Without it a resumed run would count some items twice.
-        Some(next) => Some(cursor_of(next).ok_or(Stopped::Cursor)?),
-        None => None,
-    };
+    batch.after = after(&end)?;
     batch.counted.aside = batch.aside.len() as u64;
     let counted = batch.counted;
     ledger.enter(Side::Target, batch).map_err(|error| run.spool(error))?;

@@ -27,7 +27,8 @@
 //! `answers`, `partial`, `amazon`, `own_streams` and `many_shards` (what is said instead), `bucket` (the rate
 //! limit), `gate`, `counts`, `written` (what reached the emulator), then `upstream`, `act` and `proxy`, which
 //! do the work. Decisions are pure (`rules`, `partial`); only the last three, `own_streams` and `many_shards`
-//! ask the emulator. [`source`] is the same idea between sqlx and PostgreSQL.
+//! ask the emulator. [`source`] is the same idea between sqlx and PostgreSQL, and
+//! `objects` before S3.
 
 mod act;
 mod amazon;
@@ -39,6 +40,7 @@ pub mod fault;
 mod gate;
 mod importer;
 mod many_shards;
+mod objects;
 mod own_streams;
 mod partial;
 mod proxy;
@@ -54,6 +56,7 @@ pub use counts::{Counts, Recorded};
 pub use fault::{Fault, FaultKind, STATEMENT_CHARACTERS_MAX};
 pub use gate::Gate;
 pub use importer::{ImportRules, ImportServer};
+pub use objects::{ObjectFault, ObjectServer};
 pub use proxy::FaultProxy;
 pub use rules::Rule;
 pub use written::{What, Written};

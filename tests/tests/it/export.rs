@@ -9,10 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lockstep_core::Attributes;
+use lockstep_dynamo::{ExportPlace, Target, TargetOptions};
 use lockstep_tests::World;
+use lockstep_tests::faults::{ObjectFault, ObjectServer};
 use lockstep_tests::world::{LOGS, PAYMENTS};
 use lockstep_validator::{
-    CancellationToken, FindingClass, Report, ValidateOptions, ValidateSettings, ValidationProgress, validate,
+    CancellationToken, FindingClass, Kept, Report, ValidateOptions, ValidateSettings, ValidationProgress,
+    validate,
 };
 use serde_json::{Value, json};
 
@@ -71,19 +74,33 @@ async fn export(world: &World, table: &str, folder: &Path, at: DateTime<Utc>) ->
 }
 
 async fn compare(world: &World, exports: &[PathBuf]) -> Report {
+    let places = exports.iter().map(|folder| ExportPlace::Folder(folder.clone()));
+    compare_with(world, &world.plain_target, places.collect()).await
+}
+
+async fn compare_with(world: &World, target: &Target, exports: Vec<ExportPlace>) -> Report {
+    compare_kept(world, target, exports, None).await
+}
+
+async fn compare_kept(
+    world: &World,
+    target: &Target,
+    exports: Vec<ExportPlace>,
+    kept: Option<Kept>,
+) -> Report {
     let tables = world.tables();
     let options = ValidateOptions {
         settings: ValidateSettings {
             settle_timeout: std::time::Duration::from_secs(5),
             ..ValidateSettings::default()
         },
-        exports: exports.to_vec(),
+        exports,
+        kept,
         wait_for_pending: false,
         ..ValidateOptions::default()
     };
     let never = CancellationToken::new();
-    validate(&world.source, &world.plain_target, &tables, &options, &ValidationProgress::new(&tables), &never)
-        .await
+    validate(&world.source, target, &tables, &options, &ValidationProgress::new(&tables), &never).await
 }
 
 /// Adds a cent to an item, past every guard.
@@ -172,4 +189,116 @@ async fn refuses_what_is_not_whole(world: &World, exports: &[PathBuf; 2]) {
     refused(exports, "with id another").await;
     fs::write(&manifest, text.replace("FULL_EXPORT", "INCREMENTAL_EXPORT")).expect("written");
     refused(exports, "INCREMENTAL_EXPORT").await;
+}
+
+#[tokio::test]
+async fn an_export_is_read_where_it_lies_in_s3_over_its_faults_and_refused_as_in_a_folder() {
+    let world = World::start().await;
+    moved(&world, 17, 150, 60).await;
+    let root = tempfile::tempdir().expect("a folder");
+    let bucket = root.path().join("bucket");
+    let at = Utc::now() - TimeDelta::minutes(5);
+    for table in [LOGS, PAYMENTS] {
+        export(&world, table, &bucket.join("AWSDynamoDB"), at).await;
+    }
+    let objects = ObjectServer::start(root.path()).await.expect("it listens");
+    let options = TargetOptions { s3_endpoint_url: Some(objects.endpoint_url()), ..world.target_options() };
+    let target = Target::connect(options).await;
+    let places =
+        || [LOGS, PAYMENTS].map(|table| ExportPlace::of(&format!("s3://bucket/AWSDynamoDB/{table}/")));
+    let data = "/data/part1.json.gz";
+    for (of, fault) in [
+        ("manifest-files.json", ObjectFault::Refused(503, "SlowDown")),
+        ("manifest-summary.json", ObjectFault::Cut),
+        ("list-type=2", ObjectFault::Refused(500, "InternalError")),
+        (data, ObjectFault::HalfAnAnswer),
+        (data, ObjectFault::Refused(503, "SlowDown")),
+        (data, ObjectFault::HalfAnAnswer),
+    ] {
+        objects.script("GET", of, 1, fault);
+    }
+    let read = compare_with(&world, &target, places().to_vec()).await;
+    assert_eq!(objects.left(), 0, "each fault happened");
+    assert!(read.tables.iter().all(|table| table.complete), "{read:#?}");
+    assert_eq!(read.findings_total(), 0, "{read:#?}");
+    let items: u64 =
+        read.tables.iter().filter_map(|table| table.export.as_ref()).map(|seen| seen.items).sum();
+    assert_eq!(items, items_of(&world).await.len() as u64, "each was read, and once");
+    assert!(read.from_export && !read.is_whole(), "no gate takes it");
+
+    let refused = async |expected: &str| {
+        let report = compare_with(&world, &target, places().to_vec()).await;
+        let said: Vec<_> = report.tables.iter().filter_map(|table| table.failure.clone()).collect();
+        assert!(said.iter().any(|why| why.contains(expected)), "{expected}: {said:?}");
+    };
+    objects.script("GET", data, 1, ObjectFault::Refused(403, "AccessDenied"));
+    refused("s3:GetObject").await;
+    let file = bucket.join("AWSDynamoDB").join(PAYMENTS).join(&data[1..]);
+    let mut bytes = fs::read(&file).expect("there");
+    let last = bytes.len() - 9;
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).expect("changed");
+    refused("part1.json.gz").await;
+    fs::remove_file(&file).expect("removed");
+    refused("there is no such object").await;
+}
+
+/// Compresses a file of an export again: its items are the same, and it is not the manifest's.
+fn recompress(file: &Path) {
+    let mut lines = String::new();
+    let read = fs::File::open(file).expect("there");
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(read), &mut lines).expect("text");
+    let mut encoder = GzEncoder::new(fs::File::create(file).expect("made"), Compression::none());
+    encoder.write_all(lines.as_bytes()).expect("written");
+    encoder.finish().expect("whole");
+}
+
+#[tokio::test]
+async fn a_comparison_with_an_export_goes_on_with_that_export_alone_and_counts_no_item_twice() {
+    let world = World::start().await;
+    moved(&world, 23, 200, 40).await;
+    let (root, keeping) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let bucket = root.path().join("bucket");
+    let at = Utc::now() - TimeDelta::days(3);
+    for table in [LOGS, PAYMENTS] {
+        export(&world, table, &bucket, at).await;
+    }
+    let objects = ObjectServer::start(root.path()).await.expect("it listens");
+    let options = TargetOptions { s3_endpoint_url: Some(objects.endpoint_url()), ..world.target_options() };
+    let target = Target::connect(options).await;
+    let places = || [LOGS, PAYMENTS].map(|table| ExportPlace::of(&format!("s3://bucket/{table}"))).to_vec();
+    let kept = || Some(Kept { folder: keeping.path().to_owned(), restart: false });
+    let run = async || compare_kept(&world, &target, places(), kept()).await;
+    let of = |report: &Report| report.tables.iter().find(|table| table.name == LOGS).cloned().expect("there");
+    let whole = of(&compare_with(&world, &target, places()).await);
+
+    // 1. A file is entered to its end, and turns out not to be the manifest's; another one cannot be read.
+    let data = bucket.join(LOGS).join("data");
+    let right = fs::read(data.join("part1.json.gz")).expect("there");
+    recompress(&data.join("part1.json.gz"));
+    objects.script("GET", "integration_logs/data/part2", 1, ObjectFault::Refused(403, "AccessDenied"));
+    let first = of(&run().await);
+    let why = first.failure.clone().expect("it is not whole");
+    assert!(!first.complete && why.contains("goes on from there"), "{why}");
+    // 2. Both are put right. What was whole is not read again, and what was entered counts once.
+    fs::write(data.join("part1.json.gz"), right).expect("put right");
+    let before = objects.seen().len();
+    let second = of(&run().await);
+    let read: Vec<String> = objects.seen().split_off(before);
+    assert!(second.complete && second.rows_resumed > 0, "{second:#?}");
+    assert_eq!((second.target_count, second.findings_total()), (whole.target_count, 0), "{second:#?}");
+    let reads = |part: &str| read.iter().filter(|asked| asked.contains(part)).count();
+    let first_again = reads("integration_logs/data/part0");
+    assert!(first_again <= 1 && reads("integration_logs/data/part2") == 1, "{read:?}");
+    assert_eq!(second.as_of, whole.as_of, "however old the export is");
+
+    // 3. It is broken off again, and another export is made meanwhile: nothing of the first counts.
+    objects.script("GET", "integration_logs/data/part2", 1, ObjectFault::Refused(403, "AccessDenied"));
+    assert!(!of(&run().await).complete);
+    let summary = bucket.join(LOGS).join("manifest-summary.json");
+    let text = fs::read_to_string(&summary).expect("there");
+    fs::write(&summary, text.replace("0123-ab", "4567-cd")).expect("another export");
+    let third = of(&run().await);
+    assert_eq!((third.complete, third.rows_resumed), (true, 0), "{third:#?}");
+    assert_eq!(third.target_count, whole.target_count);
 }

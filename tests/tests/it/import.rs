@@ -174,6 +174,7 @@ async fn a_run_that_stops_anywhere_goes_on_and_no_step_is_taken_before_the_table
     // 1. The parts were not copied.
     let mut by_hand = importing.migration();
     by_hand.options.import.upload = None;
+    by_hand.options.import.by_hand = true;
     let coordinator = world.coordinator_of(by_hand.clone()).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     let why = importing.fails(&coordinator).await;

@@ -46,6 +46,7 @@ mod history;
 mod identities;
 mod ids_gate;
 mod import;
+mod import_direct;
 mod in_the_way;
 mod incremental;
 mod indexed;

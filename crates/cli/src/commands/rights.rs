@@ -29,8 +29,8 @@ pub enum Who {
 /// is not asked. The account is the one of the credentials, if AWS says it; name it with --account otherwise.
 /// For tables with a key of your own in KMS name its ARN with --kms-key: without it a policy has no right to
 /// it. With --phase it has what that phase and later ones ask for. With import.s3 the operator's policy has
-/// what an import needs of S3 and of CloudWatch Logs; the right to copy files to the bucket is for who runs
-/// import.upload.
+/// what an import needs of S3 and of CloudWatch Logs, and to write there where Lockstep does; the right to
+/// copy files to the bucket is else for who runs import.upload.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask iam-policy --role operator --account 123456789012 --region eu-central-1\n  \
@@ -121,7 +121,9 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
     let import = context.config.import.destination();
     let import = import.map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned()));
     let control = context.config.control_table();
-    let resources = Resources { region, account, tables, control, import, keys: args.kms_key };
+    let import_is_direct = context.config.import.is_direct();
+    let keys = args.kms_key;
+    let resources = Resources { region, account, tables, control, import, import_is_direct, keys };
     print_json(&policy(role, args.phase, &resources));
     Ok(Exit::Done)
 }

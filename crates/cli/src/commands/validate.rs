@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lockstep_coordinator::{MigrationContext, record_found};
 use lockstep_core::{Phase, Window};
+use lockstep_dynamo::{ExportPlace, SPEAKS_S3};
 use lockstep_postgres::TableBinding;
 use lockstep_validator::{Sample, TableReport, ValidateOptions, report_of_keys, validate_keys};
 
@@ -122,14 +123,15 @@ pub struct Args {
     /// With --help-out: wait for the next one; to be stopped is then how it ends, with 0
     #[arg(long, requires = "help_out")]
     pub stay: bool,
-    /// An export of a table in a folder, as it was copied from S3, whose items are read instead; one a table
+    /// An export of a table whose items are read instead: s3://BUCKET/…/AWSDynamoDB/ID, or a folder that it
+    /// was copied to; one a table
     ///
     /// What differs is looked up in both stores, so findings are of now. What agrees is not, so the report
     /// speaks as of the export, and no gate takes that verdict: see docs/scale.md.
-    #[arg(long, value_name = "DIR", value_parser = folder,
+    #[arg(long, value_name = "PLACE", value_parser = export_place,
           conflicts_with_all = ["quiescent", "sample", "incremental", "counts", "key", "with_workers",
                                 "restart"])]
-    pub from_export: Vec<PathBuf>,
+    pub from_export: Vec<ExportPlace>,
     /// Begin again, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
@@ -168,11 +170,16 @@ impl Args {
     }
 }
 
-fn folder(text: &str) -> Result<PathBuf, String> {
-    if text.starts_with("s3://") {
-        return Err(format!("only DynamoDB is spoken to here: copy it first, with `aws s3 sync {text} DIR`"));
+fn export_place(text: &str) -> Result<ExportPlace, String> {
+    match ExportPlace::of(text) {
+        ExportPlace::S3 { .. } if !SPEAKS_S3 => {
+            Err(format!("this program was built without S3: copy it first, with `aws s3 sync {text} DIR`"))
+        }
+        ExportPlace::Folder(_) if text.starts_with("s3:") => {
+            Err("a place in S3 is written s3://BUCKET/PREFIX".to_owned())
+        }
+        place => Ok(place),
     }
-    Ok(PathBuf::from(text))
 }
 
 fn seed(text: &str) -> Result<u64, String> {

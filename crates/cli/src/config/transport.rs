@@ -21,6 +21,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let endpoints = [
         ("target.endpoint_url", &target.endpoint_url),
         ("target.streams_endpoint_url", &target.streams_endpoint_url),
+        ("target.s3_endpoint_url", &target.s3_endpoint_url),
     ];
     for (key, url) in endpoints {
         if url.as_ref().is_some_and(|url| url.starts_with("http://") && !is_this_machine(host_of(url))) {

@@ -88,8 +88,9 @@ pub(crate) async fn help(
 ) -> Result<u64> {
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
-        if state.is_some_and(|state| state.importing) {
-            // Parts lie on the machine of the coordinator's backfill, which copies all of them.
+        if state.is_some_and(|state| state.importing) && !import::takes_workers(migration, binding).await? {
+            // Parts lie on the machine of the coordinator's backfill, which copies all of them; or a job
+            // reads them.
             let message = format!(
                 "its initial load goes in by an import, whose parts {Backfill} writes; a \
                 worker waits"

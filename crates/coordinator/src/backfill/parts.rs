@@ -1,10 +1,11 @@
-//! A range on its way to an import: its rows go into files, and the watermark follows file by file (I4).
+//! A range on its way to an import: its rows go into files or objects, and the watermark follows file by file
+//! (I4).
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
 use lockstep_core::Advice::ImportFolder;
-use lockstep_core::Error as StoreError;
+use lockstep_core::{Error as StoreError, Kind};
 use lockstep_postgres::{HeldRange, ImportRow, KeyBound, PartRow, RangeProgress};
 
 use super::encode::{Batch, encode};
@@ -13,7 +14,7 @@ use super::piece::{Chunk, Piece};
 use super::range::RangeEnd;
 use super::table::TableRun;
 use crate::error::{CoordinatorError, Result};
-use crate::import::{Part, lines_of};
+use crate::import::{self, Part, lines_of};
 
 /// Rows that have been read and are not behind the watermark.
 #[derive(Default)]
@@ -85,11 +86,14 @@ impl TableRun {
         part: Option<Part>,
         batches: Vec<Batch>,
     ) -> Result<Part> {
-        let folder = PathBuf::from(&import.folder);
+        let folder = (!import.direct).then(|| PathBuf::from(&import.folder));
         let writing = move || {
             let mut part = match part {
                 Some(part) => part,
-                None => Part::begin(&folder, &name)?,
+                None => match &folder {
+                    Some(folder) => Part::begin(folder, &name)?,
+                    None => Part::in_memory(&name),
+                },
             };
             let mut lines = Vec::new();
             for mut batch in batches {
@@ -114,7 +118,20 @@ impl TableRun {
         let source = &self.migration.source;
         let saved = match part.filter(|part| !part.is_empty()) {
             Some(part) => {
-                let whole: PartRow = self.on_disk(move || part.finish()).await?;
+                let (mut whole, body): (PartRow, _) = self.on_disk(move || part.finish()).await?;
+                if let Some(body) = body {
+                    let Some(bucket) = self.bucket.as_ref() else {
+                        // It had been asked for a job when this turn began.
+                        return self.require_same(import).await.map(|()| false);
+                    };
+                    let key = format!("{}{}", import.prefix, whole.name);
+                    whole.e_tag = tokio::select! {
+                        biased;
+                        () = self.cancel.cancelled() => return Err(CoordinatorError::Interrupted),
+                        () = self.lease.over() => return Err(WorkerLease::ended()),
+                        put = import::put(bucket, &key, body) => put?,
+                    };
+                }
                 source.acknowledge_part(held, &mark, progress, (import, &whole)).await?
             }
             None => source.move_watermark(held, Some(&mark), false, progress).await?.is_some(),
@@ -122,8 +139,25 @@ impl TableRun {
         if saved {
             self.progress().rows_written.fetch_add(progress.rows_written as u64, Relaxed);
             self.progress().rows_present.fetch_add(progress.rows_present as u64, Relaxed);
+        } else {
+            self.require_same(import).await?;
         }
         Ok(saved)
+    }
+
+    /// Ends the work for an import that is another one by now, or none.
+    ///
+    /// 1. A worker writes parts, and an operator begins the import again, or gives it up. 2. The ranges of
+    /// the new plan are free, and the worker takes them for the import that it knows. 3. Each part of it is
+    /// refused, and each range is held by it without an end.
+    async fn require_same(&self, import: &ImportRow) -> Result<()> {
+        let name = self.binding.name();
+        let now = self.migration.source.import(name).await?;
+        if now.is_some_and(|now| now.begun_at == import.begun_at && now.state == "writing") {
+            return Ok(());
+        }
+        let why = "the import was begun again, or given up, meanwhile; its ranges are taken again";
+        Err(StoreError::source(Kind::Busy, format!("writing parts of {name}"), why).into())
     }
 
     async fn on_disk<T: Send + 'static>(

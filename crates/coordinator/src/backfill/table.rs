@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use lockstep_core::Window;
-use lockstep_dynamo::{Backoff, LoadPath};
+use lockstep_dynamo::{Backoff, Bucket, LoadPath};
 use lockstep_postgres::{ImportRow, KeyBound, TableBinding};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,7 @@ pub(super) struct Table {
     window: Window,
     path: LoadPath,
     import: Option<ImportRow>,
+    bucket: Option<Bucket>,
     started: Instant,
     rows_estimate: i64,
     ranges: usize,
@@ -43,6 +44,8 @@ pub(super) struct TableRun {
     pub(super) path: LoadPath,
     /// The import that the table is under.
     pub(super) import: Option<ImportRow>,
+    /// Bucket that its parts are put into; `None` where they go into a folder.
+    pub(super) bucket: Option<Bucket>,
     pub(super) shared: Arc<Shared>,
     pub(super) lease: Arc<WorkerLease>,
     pub(super) cancel: CancellationToken,
@@ -71,6 +74,10 @@ impl Table {
         let (name, source) = (binding.name(), &migration.source);
         let progress = progress.of(name);
         let import = import::under_way(migration, binding).await?;
+        let bucket = match import.as_ref().filter(|import| import.state == "writing") {
+            Some(import) => import::bucket(migration, import).await?,
+            None => None,
+        };
         let path = choose_path(migration, binding, import.as_ref()).await?;
         *progress.load_path.lock().expect("no panic while holding it") = Some(path);
         // Expiry is judged by this time.
@@ -90,6 +97,7 @@ impl Table {
             window: migration.options.backfill.window(),
             path,
             import,
+            bucket,
             started,
             rows_estimate,
             ranges: ranges.len(),
@@ -122,6 +130,7 @@ impl Table {
             window: self.window.clone(),
             path: self.path,
             import: self.import.clone(),
+            bucket: self.bucket.clone(),
             shared: shared.clone(),
             lease: lease.clone(),
             cancel: cancel.clone(),

@@ -1,6 +1,8 @@
 //! Parts on their way to an import: files of DynamoDB's JSON, compressed by gzip, in a folder that is then
 //! copied to S3; and the manifest beside them.
 //!
+//! Where who writes a part puts it into S3, it is in memory until then, and there is no folder.
+//!
 //! A file gets its name when it is whole and on the disk. It is a part once the manifest in the source has
 //! it, which is the transaction that moves the watermark of its range. So a run that was killed leaves at
 //! most a file that is no part: its rows are read again, and the file is removed before anything is copied.
@@ -10,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lockstep_core::Advice::BackfillAgain;
@@ -17,17 +20,37 @@ use lockstep_core::Item;
 use lockstep_dynamo::push_initial_load_line;
 use lockstep_postgres::PartRow;
 use lockstep_validator::{private_file, private_folder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Name of the folder within a table's folder that holds its parts.
 const DATA: &str = "data";
 const UNFINISHED: &str = "unfinished";
 
+/// Place of a part while it is written.
+enum Place {
+    Folder { file: BufWriter<File>, unfinished: PathBuf, data: PathBuf },
+    Memory(Vec<u8>),
+}
+
+impl Write for Place {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Folder { file, .. } => file.write(bytes),
+            Self::Memory(all) => all.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Folder { file, .. } => file.flush(),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+}
+
 /// A part that is being written.
 pub(crate) struct Part {
-    encoder: GzEncoder<BufWriter<File>>,
-    unfinished: PathBuf,
-    data: PathBuf,
+    encoder: GzEncoder<Place>,
     name: String,
     items: i64,
     /// Bytes before they were compressed.
@@ -44,8 +67,17 @@ impl Part {
         }
         let unfinished = beside.join(name);
         let file = BufWriter::with_capacity(1 << 18, private_file(&unfinished)?);
-        let encoder = GzEncoder::new(file, Compression::fast());
-        Ok(Self { encoder, unfinished, data, name: name.to_owned(), items: 0, bytes: 0 })
+        Ok(Self::of(Place::Folder { file, unfinished, data }, name))
+    }
+
+    /// Begins one that is kept in memory until it is put somewhere.
+    pub(crate) fn in_memory(name: &str) -> Self {
+        Self::of(Place::Memory(Vec::new()), name)
+    }
+
+    fn of(place: Place, name: &str) -> Self {
+        let encoder = GzEncoder::new(place, Compression::fast());
+        Self { encoder, name: name.to_owned(), items: 0, bytes: 0 }
     }
 
     pub(crate) fn add(&mut self, lines: &[u8], items: usize) -> io::Result<()> {
@@ -59,14 +91,20 @@ impl Part {
         self.items == 0
     }
 
-    /// Gives it its name, once it is on the disk.
-    pub(crate) fn finish(self) -> io::Result<PartRow> {
-        let file = self.encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
-        fs::rename(&self.unfinished, self.data.join(&self.name))?;
-        File::open(&self.data)?.sync_all()?;
-        Ok(PartRow { name: self.name, items: self.items, bytes: bytes as i64 })
+    /// Gives it its name, once it is on the disk. Of one in memory the content is left to be put.
+    pub(crate) fn finish(self) -> io::Result<(PartRow, Option<Bytes>)> {
+        let (bytes, body) = match self.encoder.finish()? {
+            Place::Memory(all) => (all.len() as u64, Some(Bytes::from(all))),
+            Place::Folder { file, unfinished, data } => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.sync_all()?;
+                let bytes = file.metadata()?.len();
+                fs::rename(&unfinished, data.join(&self.name))?;
+                File::open(&data)?.sync_all()?;
+                (bytes, None)
+            }
+        };
+        Ok((PartRow { name: self.name, items: self.items, bytes: bytes as i64, e_tag: None }, body))
     }
 }
 
@@ -107,10 +145,13 @@ pub(super) fn reconcile(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
     if beside.is_dir() {
         fs::remove_dir_all(beside)?;
     }
+    private_file(&folder.join("manifest.json"))?.write_all(&serde_json::to_vec_pretty(&manifest_of(parts))?)
+}
+
+/// The manifest, for who wants to look.
+pub(super) fn manifest_of(parts: &[PartRow]) -> Value {
     let items: i64 = parts.iter().map(|part| part.items).sum();
-    let manifest =
-        json!({ "items": items, "format": "DYNAMODB_JSON", "compression": "GZIP", "parts": parts });
-    private_file(&folder.join("manifest.json"))?.write_all(&serde_json::to_vec_pretty(&manifest)?)
+    json!({ "items": items, "format": "DYNAMODB_JSON", "compression": "GZIP", "parts": parts })
 }
 
 #[cfg(test)]
@@ -123,7 +164,7 @@ mod tests {
         let write = |name: &str| {
             let mut part = Part::begin(folder.path(), name).expect("begun");
             part.add(b"{\"Item\":{}}\n", 1).expect("written");
-            part.finish().expect("whole")
+            part.finish().expect("whole").0
         };
         let kept = write("000000-1-000001.json.gz");
         write("000000-2-000001.json.gz");

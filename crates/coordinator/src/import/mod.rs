@@ -18,9 +18,11 @@
 //!   DynamoDB's counts are not exactly those of the manifest, each range is gone through once more
 //!   ([`LoadPath::Fill`](lockstep_dynamo::LoadPath::Fill)), and the initial load is not done before that is.
 //!
-//! In reading order: this file (whether a table goes this way), `folder` (parts and manifest), `ready`
-//! (getting them to S3), `job` (asking DynamoDB, waiting, and what is made of the end).
+//! In reading order: this file (whether a table goes this way), `folder` (parts and manifest), `direct`
+//! (parts that are put into S3 by who writes them), `ready` (getting those of a folder there), `job` (asking
+//! DynamoDB, waiting, and what is made of the end).
 
+mod direct;
 mod folder;
 mod job;
 mod ready;
@@ -28,11 +30,14 @@ mod standing;
 
 use std::path::{Path, PathBuf};
 
-use lockstep_core::Advice::{BackfillByImport, ImportFolder, ImportS3, LoadByWrites, TableTarget};
+use lockstep_core::Advice::{
+    BackfillByImport, ImportByHand, ImportFolder, ImportS3, LoadByWrites, TableTarget,
+};
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{ImportDestination, TableBinding};
 
+pub(crate) use self::direct::{bucket, put};
 pub(crate) use self::folder::{Part, lines_of};
 pub(crate) use self::job::finish;
 use self::standing::failed;
@@ -148,6 +153,10 @@ pub(crate) async fn gate(
         );
         return Ok(Some(GateResult::fail("target table", found, next)));
     }
+    if let Some(why) = direct::unreachable(migration).await {
+        let next = format!("correct {ImportS3} or the rights of these credentials, or set {ImportByHand}");
+        return Ok(Some(GateResult::fail("target table", why, next)));
+    }
     Ok(Some(GateResult::check(
         "target table",
         begun || is_configured(migration),
@@ -161,7 +170,13 @@ pub(crate) async fn gate(
 
 fn is_configured(migration: &MigrationContext) -> bool {
     let import = &migration.options.import;
-    !import.folder.as_os_str().is_empty() && import.destination().is_some()
+    (import.is_direct() || !import.folder.as_os_str().is_empty()) && import.destination().is_some()
+}
+
+/// Tells whether workers of other machines write parts of this import now.
+pub(crate) async fn takes_workers(migration: &MigrationContext, binding: &TableBinding) -> Result<bool> {
+    let import = migration.source.import(binding.name()).await?;
+    Ok(import.is_none_or(|import| import.direct && import.state == "writing"))
 }
 
 /// Tells whether an import makes the target of any table.
@@ -191,6 +206,7 @@ async fn destination(migration: &MigrationContext, binding: &TableBinding) -> Re
         bucket: bucket.to_owned(),
         prefix: format!("{}/{:08x}/data/", own.join("/"), rand::random::<u32>()),
         part_bytes: i64::try_from(import.part_bytes).unwrap_or(i64::MAX),
+        direct: import.is_direct(),
     })
 }
 

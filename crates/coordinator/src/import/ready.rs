@@ -7,7 +7,7 @@ use std::process::Stdio;
 use lockstep_dynamo::IMPORT_OBJECTS_MAX;
 use lockstep_postgres::{ImportRow, PartRow, TableBinding};
 
-use super::{failed, folder};
+use super::{direct, failed, folder};
 use crate::error::{CoordinatorError, Result};
 use crate::options::MigrationContext;
 
@@ -19,7 +19,7 @@ pub(super) async fn ready(
     parts: &[PartRow],
     waits: &impl Fn(String),
 ) -> Result<String> {
-    let (source, options) = (&migration.source, &migration.options.import);
+    let options = &migration.options.import;
     if parts.len() as u64 > IMPORT_OBJECTS_MAX {
         return Err(failed(
             binding,
@@ -30,6 +30,11 @@ pub(super) async fn ready(
                 parts.len()
             ),
         ));
+    }
+    if import.direct {
+        waits(format!("{} parts in S3 are looked at", parts.len()));
+        direct::reconcile(migration, binding, import, parts).await?;
+        return noted(migration, binding, import).await;
     }
     let (folder, known) = (PathBuf::from(&import.folder), parts.to_vec());
     let reconciled = tokio::task::spawn_blocking(move || folder::reconcile(&folder, &known)).await;
@@ -53,8 +58,13 @@ pub(super) async fn ready(
             ));
         }
     }
+    noted(migration, binding, import).await
+}
+
+/// Makes a token, and notes it before anything is asked under it.
+async fn noted(migration: &MigrationContext, binding: &TableBinding, import: &ImportRow) -> Result<String> {
     let token = format!("{:032x}", rand::random::<u128>());
-    source.note_import(binding.name(), import, Some(&token), None).await?;
+    migration.source.note_import(binding.name(), import, Some(&token), None).await?;
     Ok(token)
 }
 

@@ -85,7 +85,8 @@ pub(super) fn files_of(text: &str, data: &Path, items: u64) -> Result<Vec<Export
                 file.data_file_s3_key
             ));
         }
-        files.push(ExportFile { path: data.join(name), items: file.item_count, md5: file.md5_checksum });
+        let (path, items, md5) = (data.join(name), file.item_count, file.md5_checksum);
+        files.push(ExportFile { path, object: None, items, md5 });
     }
     let sum: u64 = files.iter().map(|file| file.items).sum();
     if sum != items {

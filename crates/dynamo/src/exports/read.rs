@@ -11,12 +11,14 @@ use md5::{Digest, Md5};
 use super::{ExportError, ExportFile};
 use crate::raw_scan::ScanBody;
 
-/// About how many bytes a page has, before they were compressed.
-const PAGE_BYTES: usize = 1 << 20;
+/// About how many bytes a page has, before they were compressed. Where it is another number, pages end
+/// elsewhere.
+pub const PAGE_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 256 << 10;
 
 impl ExportFile {
-    /// Hands over its items in pages, each as a page of a scan. It reads a disk, so not on an async thread.
+    /// Hands over its items in pages, each as a page of a scan. It waits for a disk or for S3, so not on a
+    /// thread of the runtime, but within it.
     ///
     /// The manifest's sums are known at the end only: where they do not agree, what was handed over says
     /// nothing.
@@ -29,7 +31,10 @@ impl ExportFile {
         mut each: impl FnMut(&ScanBody) -> Result<u64, E>,
     ) -> Result<(), E> {
         let failed = |error| ExportError::File { path: self.path.clone(), error };
-        let file = File::open(&self.path).map_err(failed)?;
+        let file: Box<dyn Read> = match &self.object {
+            Some((bucket, key)) => Box::new(bucket.reader(key)),
+            None => Box::new(File::open(&self.path).map_err(failed)?),
+        };
         let stored = Hashing { inner: file, hash: Md5::new() };
         let mut lines = BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(stored));
         let (mut plain, mut items, mut number) = (Md5::new(), 0, 0_u64);
@@ -82,7 +87,7 @@ fn item_of(line: &str) -> Option<&str> {
 }
 
 struct Hashing {
-    inner: File,
+    inner: Box<dyn Read>,
     hash: Md5,
 }
 
@@ -110,7 +115,7 @@ mod tests {
         let bytes = encoder.finish().expect("whole");
         let path = folder.join("a.json.gz");
         std::fs::write(&path, &bytes).expect("written");
-        ExportFile { path, items, md5: base64::encode(Md5::digest(&bytes)) }
+        ExportFile { path, object: None, items, md5: base64::encode(Md5::digest(&bytes)) }
     }
 
     fn read(file: &ExportFile) -> Result<Vec<String>, ExportError> {

@@ -52,6 +52,10 @@ impl<'a> Check<'a> {
             let scheme = url.starts_with("http://") || url.starts_with("https://");
             require(scheme, "target.streams_endpoint_url", "must begin with http:// or https://");
         }
+        if let Some(url) = &target.s3_endpoint_url {
+            let scheme = url.starts_with("http://") || url.starts_with("https://");
+            require(scheme, "target.s3_endpoint_url", "must begin with http:// or https://");
+        }
         if let Some(url) = &target.endpoint_url {
             let scheme = url.starts_with("http://") || url.starts_with("https://");
             require(scheme, "target.endpoint_url", "must begin with http:// or https://");

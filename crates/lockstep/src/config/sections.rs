@@ -45,6 +45,10 @@ pub struct TargetSection {
     /// Another endpoint for DynamoDB Streams, which is a service of its own; unset: that of `endpoint_url`,
     /// or AWS's.
     pub streams_endpoint_url: Option<String>,
+    /// Another endpoint for S3; unset: AWS's.
+    pub s3_endpoint_url: Option<String>,
+    /// Region of the buckets; unset: that of the tables.
+    pub s3_region: Option<String>,
     /// The region.
     pub region: Option<String>,
     /// A profile of the AWS configuration files.
@@ -105,6 +109,8 @@ impl TargetSection {
         TargetOptions {
             endpoint_url: self.endpoint_url.clone(),
             streams_endpoint_url: self.streams_endpoint_url.clone(),
+            s3_endpoint_url: self.s3_endpoint_url.clone(),
+            s3_region: self.s3_region.clone(),
             region: self.region.clone().or(emulator_region),
             profile: self.profile.clone(),
             emulator_credentials: self.emulator_credentials,
@@ -163,6 +169,8 @@ impl Default for TargetSection {
         Self {
             endpoint_url: None,
             streams_endpoint_url: None,
+            s3_endpoint_url: None,
+            s3_region: None,
             region: None,
             profile: None,
             table_prefix: String::new(),

@@ -29,6 +29,7 @@ const PLACES: &[&str] = &[
     "source.password_file",
     "target.endpoint_url",
     "target.streams_endpoint_url",
+    "target.s3_endpoint_url",
     "target.profile",
     "serve.operate_token_file",
     "serve.read_token_file",
