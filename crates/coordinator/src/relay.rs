@@ -13,7 +13,6 @@
 mod allowed;
 mod batch;
 mod deliver;
-mod inserts;
 mod kept;
 mod pace;
 mod pass;

@@ -133,7 +133,10 @@ fn value_bytes(value: &AttributeValue) -> usize {
             3 + map.iter().map(|(name, value)| name.len() + value_bytes(value) + 1).sum::<usize>()
         }
         AttributeValue::L(list) => 3 + list.iter().map(|value| value_bytes(value) + 1).sum::<usize>(),
-        AttributeValue::Ss(set) | AttributeValue::Ns(set) => set.iter().map(String::len).sum(),
+        // An overhead as of a list, which AWS does not tell of a set: never more than it counts.
+        AttributeValue::Ss(set) => 3 + set.iter().map(|text| text.len() + 1).sum::<usize>(),
+        AttributeValue::Ns(set) => 3 + set.iter().map(|digits| digits.len().div_ceil(2) + 3).sum::<usize>(),
+        AttributeValue::Bs(set) => 3 + set.iter().map(|blob| blob.as_ref().len() + 1).sum::<usize>(),
         _ => 1,
     }
 }
@@ -147,6 +150,27 @@ pub fn attributes_bytes(attributes: &Attributes) -> usize {
 mod tests {
     use super::*;
     use crate::index::KeyType;
+
+    #[test]
+    fn a_set_counts_with_each_of_its_elements() {
+        let text = "x".repeat(ITEM_BYTES_MAX / 2);
+        let bytes = aws_sdk_dynamodb::primitives::Blob::new(text.as_bytes());
+        for (one, two) in [
+            (AttributeValue::Bs(vec![bytes.clone()]), AttributeValue::Bs(vec![bytes.clone(), bytes])),
+            (AttributeValue::Ss(vec![text.clone()]), AttributeValue::Ss(vec![text.clone(), text.clone()])),
+            (
+                AttributeValue::Ns(vec!["12345678".to_owned(); 30_000]),
+                AttributeValue::Ns(vec!["12345678".to_owned(); 100_000]),
+            ),
+        ] {
+            let of = |value| {
+                let mut item = Item::default();
+                item.push("a", value);
+                item.check_size()
+            };
+            assert!(of(one).is_ok() && of(two).is_err());
+        }
+    }
 
     #[test]
     fn the_units_of_an_item_count_each_index_that_it_appears_in() {

@@ -62,8 +62,8 @@ pub use attribute::{
 };
 pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
 pub use column::{
-    Column, ColumnTypes, Element, Json, Labelled, Scaled, bind_text, fixed_width, label, parse_fixed_width,
-    text,
+    Column, ColumnTypes, Document, Element, FloatText, Json, Labelled, Member, Number, Scaled, UuidBytes,
+    bind_text, fixed_width, label, parse_fixed_width, text,
 };
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};

@@ -22,6 +22,8 @@ pub struct ColumnSpec {
     pub nullable: bool,
     /// The labels of an enum that the row struct knows; of other types none.
     pub labels: &'static [&'static str],
+    /// Choice of what its attribute is; see [`Column::HELD_AS`](crate::Column::HELD_AS).
+    pub held_as: Option<&'static str>,
     /// Whether a source column of that type is the one that the row struct says.
     pub accepts: fn(&str) -> bool,
     /// Whether the Rust type reads a column of that type, whatever the struct says of the column.
@@ -211,6 +213,7 @@ macro_rules! row {
                 sql_type: $crate::row!(@sql $type $(, $sql)?),
                 nullable: <$type as $crate::Column>::NULLABLE,
                 labels: <$type as $crate::Column>::LABELS,
+                held_as: <$type as $crate::Column>::HELD_AS,
                 accepts: $crate::row!(@accepts $type $(, $sql)?),
                 reads: <$type as $crate::Column>::accepts,
                 key_expression: <$type as $crate::Column>::key_expression,

@@ -34,9 +34,9 @@ impl Item {
 pub(crate) fn is_same_value(a: &AttributeValue, b: &AttributeValue) -> bool {
     match (a, b) {
         (AttributeValue::N(a), AttributeValue::N(b)) => is_same_number(a, b),
-        (AttributeValue::Ns(a), AttributeValue::Ns(b)) => is_same_set(a, b, |a, b| is_same_number(a, b)),
-        (AttributeValue::Ss(a), AttributeValue::Ss(b)) => is_same_set(a, b, PartialEq::eq),
-        (AttributeValue::Bs(a), AttributeValue::Bs(b)) => is_same_set(a, b, PartialEq::eq),
+        (AttributeValue::Ns(a), AttributeValue::Ns(b)) => is_same_set(a, b, |digits| normal_number(digits)),
+        (AttributeValue::Ss(a), AttributeValue::Ss(b)) => is_same_set(a, b, String::as_str),
+        (AttributeValue::Bs(a), AttributeValue::Bs(b)) => is_same_set(a, b, AsRef::<[u8]>::as_ref),
         (AttributeValue::L(a), AttributeValue::L(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same_value(a, b))
         }
@@ -51,8 +51,14 @@ fn is_same_number(a: &str, b: &str) -> bool {
     a == b || normal_number(a) == normal_number(b)
 }
 
-fn is_same_set<T>(a: &[T], b: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
-    a.len() == b.len() && a.iter().all(|a| b.iter().any(|b| is_same(a, b)))
+/// Compares sets sorted: an item has room for a hundred thousand numbers, and each pair of them is not tried.
+fn is_same_set<'a, T, K: Ord>(a: &'a [T], b: &'a [T], meaning: impl Fn(&'a T) -> K) -> bool {
+    let sorted = |set: &'a [T]| {
+        let mut meanings: Vec<K> = set.iter().map(&meaning).collect();
+        meanings.sort_unstable();
+        meanings
+    };
+    a.len() == b.len() && sorted(a) == sorted(b)
 }
 
 #[cfg(test)]
@@ -90,6 +96,24 @@ mod tests {
         let dead = item(&[("PK", s("a")), (DELETED_ATTRIBUTE, tombstone)]);
         assert!(dead.is_same_state(&dead.clone().at(Version(7)).into_attributes(), 0));
         assert!(!dead.is_same_state(&sent.clone().into_attributes(), 0));
+    }
+
+    #[test]
+    fn sets_are_the_same_in_any_order_and_their_comparison_grows_with_their_size() {
+        let texts = |set: &[&str]| AttributeValue::Ss(set.iter().map(|text| (*text).to_owned()).collect());
+        let bytes = |set: &[u8]| AttributeValue::Bs(set.iter().map(|byte| vec![*byte].into()).collect());
+        let numbers = |set: &[&str]| AttributeValue::Ns(set.iter().map(|text| (*text).to_owned()).collect());
+        assert!(is_same_value(&texts(&["a", "b"]), &texts(&["b", "a"])));
+        assert!(!is_same_value(&texts(&["a", "b"]), &texts(&["b", "c"])));
+        assert!(
+            is_same_value(&bytes(&[1, 2]), &bytes(&[2, 1])) && !is_same_value(&bytes(&[1]), &bytes(&[2]))
+        );
+        assert!(is_same_value(&numbers(&["1.50", "10"]), &numbers(&["1E+1", "1.5"])));
+        assert!(!is_same_value(&numbers(&["1", "2"]), &numbers(&["1", "-2"])));
+        // By each pair of elements these would be ten thousand million comparisons, of minutes.
+        let many: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
+        let reversed = many.iter().rev().cloned().collect();
+        assert!(is_same_value(&AttributeValue::Ns(many), &AttributeValue::Ns(reversed)));
     }
 
     #[test]

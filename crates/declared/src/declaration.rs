@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::held::HeldAs;
+
 /// Declaration of a table. Every field that is left out follows from the schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +37,9 @@ pub struct Declaration {
     /// Columns of arrays that are held as lists, and not as PostgreSQL's text of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<String>,
+    /// Columns that are held otherwise than others of their type are, each with how.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_as: BTreeMap<String, HeldAs>,
     /// Columns that are not moved. Only such that PostgreSQL computes by itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omit: Vec<String>,
@@ -118,7 +123,7 @@ pub enum Word {
 
 impl Declaration {
     /// Keys that only a declaration has, and the settings of the sample's tables do not.
-    pub const OWN_KEYS: [&'static str; 13] = [
+    pub const OWN_KEYS: [&'static str; 14] = [
         "key",
         "partition",
         "sort",
@@ -126,6 +131,7 @@ impl Declaration {
         "indexes",
         "attributes",
         "lists",
+        "held_as",
         "omit",
         "day_column",
         "reveals",

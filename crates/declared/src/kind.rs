@@ -7,10 +7,15 @@
 
 use std::borrow::Cow;
 
-use lockstep_core::text::{array, decimal, float, hex, time};
+use lockstep_core::text::{array, decimal, document, float, hex, interval, time};
 use lockstep_core::{Attribute, AttributeValue, Column, Json, Unholdable};
 use lockstep_postgres::CatalogColumn;
 use lockstep_template::Alphabet;
+
+use crate::sets;
+
+#[cfg(test)]
+mod laws;
 
 /// The kind of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,26 @@ pub(crate) enum Kind {
     Other,
     /// An array that is asked to be a list: L of what its elements are, with NULL for NULL.
     List(&'static Self),
+    /// `uuid` that is asked to be bytes: B.
+    UuidBytes,
+    /// `numeric` that is asked to be a number: N.
+    Number,
+    /// `real` or `double precision` that is asked to be text: S.
+    FloatText {
+        /// Whether it is `real`.
+        single: bool,
+    },
+    /// `json` or `jsonb` that is asked to be what it says: M, L, S, N, BOOL or NULL.
+    Document,
+    /// An array that is asked to be a set: SS, NS or BS.
+    Set {
+        /// Kind of its elements.
+        element: &'static Self,
+        /// Whether an array whose elements do not ascend is refused.
+        ascends: bool,
+    },
+    /// `interval` that is asked to be ISO 8601: S.
+    Interval,
 }
 
 /// Form in which a column comes from PostgreSQL.
@@ -114,9 +139,14 @@ impl Kind {
             Self::Time => Alphabet::Fixed(15),
             Self::Timestamp => Alphabet::Fixed(26),
             Self::Instant => Alphabet::Fixed(27),
-            Self::Uuid => Alphabet::Fixed(36),
+            Self::Uuid | Self::UuidBytes => Alphabet::Fixed(36),
             _ => Alphabet::Text,
         }
+    }
+
+    /// Tells whether its attribute has no text that a key could be made of.
+    pub(crate) fn has_no_text(self) -> bool {
+        matches!(self, Self::List(_) | Self::Document | Self::Set { .. })
     }
 
     /// Tells whether the attribute of a column can be the key of an index as it is.
@@ -171,6 +201,16 @@ impl Kind {
             Self::Uuid => uuid(text).and_then(s),
             Self::Text | Self::Jsonb | Self::Other => s(text.to_owned()),
             Self::List(element) => list(array::elements(text)?, |text| element.of_text(&text)),
+            Self::UuidBytes => uuid(text).and_then(|text| sets::uuid_bytes(&text)).map(bytes),
+            Self::Number => decimal::number(text).and_then(number),
+            Self::FloatText { single } => float::spelled(text, single).and_then(s),
+            Self::Document => document::attribute(text),
+            Self::Set { element, ascends } => {
+                let elements = array::elements(text)?.into_iter();
+                let one = |text: Option<String>| text.map(|text| element.of_text(&text)).transpose();
+                sets::set(elements.map(one).collect::<Result<_, _>>()?, ascends)
+            }
+            Self::Interval => interval::iso(text).and_then(s),
         }
     }
 
@@ -186,7 +226,20 @@ impl Kind {
                     .or_else(|_| decimal::at_scale(digits, 0));
                 whole.and_then(number)
             }
-            (Self::Scaled(_) | Self::Real | Self::Double, Attribute::N(digits)) => self.of_text(digits),
+            (Self::Scaled(_) | Self::Real | Self::Double | Self::Number, Attribute::N(digits)) => {
+                self.of_text(digits)
+            }
+            (Self::UuidBytes, Attribute::Other(AttributeValue::B(blob))) if blob.as_ref().len() == 16 => {
+                Ok(AttributeValue::B(blob.clone()))
+            }
+            (Self::Document, found) => document::canonical(&owned(found)),
+            (Self::Interval, Attribute::S(text)) => interval::spelled(text).map(AttributeValue::S),
+            (Self::Set { element, .. }, Attribute::Other(found)) => {
+                let elements = sets::elements(found).ok_or_else(|| not_there("a set", attribute))?;
+                let one = |item: AttributeValue| element.of_attribute(Attribute::from(&item)).map(Some);
+                // Whatever order it comes in: it has none.
+                sets::set(elements.into_iter().map(one).collect::<Result<_, _>>()?, false)
+            }
             (Self::List(element), Attribute::Other(AttributeValue::L(items))) => {
                 let one = |item: &AttributeValue| match item {
                     AttributeValue::Null(_) => None,
@@ -195,7 +248,9 @@ impl Kind {
                 list(items.iter().map(one).collect(), |item| element.of_attribute(Attribute::from(&item)))
             }
             (Self::List(_), _) => Err(not_there("a list", attribute)),
-            (Self::Integer | Self::Scaled(_) | Self::Real | Self::Double, _) => {
+            (Self::Set { .. }, _) => Err(not_there("a set", attribute)),
+            (Self::UuidBytes, _) => Err(not_there("16 bytes", attribute)),
+            (Self::Integer | Self::Scaled(_) | Self::Real | Self::Double | Self::Number, _) => {
                 Err(not_there("a number", attribute))
             }
             (Self::Boolean, _) => Err(not_there("a boolean", attribute)),
@@ -207,6 +262,17 @@ impl Kind {
 
     /// Returns the text that PostgreSQL's input function takes.
     pub(crate) fn to_input(self, value: &AttributeValue) -> String {
+        match (self, value) {
+            (Self::Document, value) => return document::printed(value),
+            (Self::Interval, AttributeValue::S(text)) => return interval::input(text),
+            (Self::UuidBytes, AttributeValue::B(blob)) => return sets::uuid_text(blob.as_ref()),
+            (Self::Set { element, .. }, set) => {
+                let elements = sets::elements(set).unwrap_or_default();
+                let texts = elements.iter().map(|item| Some(Cow::Owned(element.to_input(item))));
+                return array::printed(texts);
+            }
+            _ => {}
+        }
         match value {
             AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
             AttributeValue::Bool(is) => is.to_string(),
@@ -228,9 +294,10 @@ impl Kind {
     /// wrote.
     pub(crate) fn literal(self, value: &AttributeValue) -> String {
         match (self, value) {
-            (Self::Numeric | Self::Scaled(_), AttributeValue::S(text) | AttributeValue::N(text)) => {
-                decimal::trimmed(text).to_owned()
-            }
+            (
+                Self::Numeric | Self::Scaled(_) | Self::Number,
+                AttributeValue::S(text) | AttributeValue::N(text),
+            ) => decimal::trimmed(text).to_owned(),
             (Self::Real | Self::Double, AttributeValue::N(text)) => float::printed(text, self == Self::Real),
             _ => self.to_input(value),
         }
@@ -285,6 +352,15 @@ fn scaled(modifier: i32) -> Option<u32> {
 
 fn number(digits: String) -> Result<AttributeValue, Unholdable> {
     Ok(AttributeValue::N(digits))
+}
+
+fn owned(attribute: Attribute<'_>) -> AttributeValue {
+    match attribute {
+        Attribute::S(text) => AttributeValue::S(text.to_owned()),
+        Attribute::N(digits) => AttributeValue::N(digits.to_owned()),
+        Attribute::Bool(is) => AttributeValue::Bool(is),
+        Attribute::Other(value) => value.clone(),
+    }
 }
 
 fn bytes(bytes: Vec<u8>) -> AttributeValue {

@@ -11,7 +11,7 @@ use lockstep_template::RESERVED_ATTRIBUTES;
 
 use crate::as_toml::{comment, toml_key, toml_text};
 use crate::kind::Kind;
-use crate::resolve::{is_name, of_key};
+use crate::resolve::{is_name, of_key, words};
 use crate::unmovable::unmovable;
 use indexes::index_name;
 
@@ -253,6 +253,11 @@ impl Proposer<'_> {
             };
             if !told.is_empty() {
                 *text += &comment(&format!("{told}."));
+            }
+            let words = words(column);
+            if !words.is_empty() && !self.table.primary_key.contains(name) {
+                let to = toml_key(name);
+                *text += &comment(&format!("`{name}` may be {words} as well: held_as = {{ {to} = \"…\" }}."));
             }
             if column.generated {
                 *text += &comment(&format!(

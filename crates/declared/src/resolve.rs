@@ -1,10 +1,11 @@
 //! Puts a declared table together from what is declared and what the catalogue says, or says what to repair.
 //!
-//! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `forms`
-//! (columns in a form that they do not have), `names` (attributes), `index` and `times` (indexes, expiry,
-//! day), `quality` (rules, sums, references), this file.
+//! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `held`
+//! (what a column is held as), `forms` (columns in a form that they do not have), `names` (attributes),
+//! `index` and `times` (indexes, expiry, day), `quality` (rules, sums, references), this file.
 
 mod forms;
+mod held;
 mod index;
 mod key;
 mod named;
@@ -12,6 +13,7 @@ mod names;
 mod quality;
 mod times;
 
+pub(crate) use held::words;
 pub(crate) use key::of_key;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,33 +189,8 @@ impl Resolver<'_> {
         let omitted = |column: &&CatalogColumn| !self.declaration.omit.contains(&column.name);
         let mut columns = Vec::new();
         for column in self.table.columns.iter().filter(omitted) {
-            let (kind, read) = match Kind::of(column) {
-                // Equal documents have several texts, as 1.5 and 1.50, and a key has one: PostgreSQL's own.
-                // And one of type json would be a document within a key, and no text.
-                (kind, _)
-                    if (kind == Kind::Jsonb || column.builtin == "json")
-                        && in_key.contains(column.name.as_str()) =>
-                {
-                    (Kind::Other, Read::Printed)
-                }
-                of_type if self.declaration.lists.contains(&column.name) => match Kind::of_elements(column) {
-                    Some(element) => (Kind::List(leak(element)), Read::Printed),
-                    None => {
-                        problems.push(format!(
-                            "lists names `{}`, which is {} and no array that a list can hold",
-                            column.name, column.sql_type
-                        ));
-                        of_type
-                    }
-                },
-                of_type => of_type,
-            };
-            if in_key.contains(column.name.as_str()) && matches!(kind, Kind::List(_)) {
-                problems.push(format!(
-                    "lists names `{}`, which is in the key: a key of DynamoDB is no list; leave it out there",
-                    column.name
-                ));
-            }
+            let is_in_key = in_key.contains(column.name.as_str());
+            let (kind, read) = self.held(column, is_in_key, problems);
             let attribute = self.declaration.attributes.get(&column.name).unwrap_or(&column.name);
             if RESERVED_ATTRIBUTES.contains(&attribute.as_str()) {
                 problems.push(format!(
@@ -257,6 +234,8 @@ impl Resolver<'_> {
             sql_type: leak_text(base_type),
             nullable: column.nullable,
             labels: &[],
+            // Said in the layout of the declaration.
+            held_as: None,
             // Asked of the table, which knows the type; see `AnyTable::accepts`.
             accepts: |_| false,
             reads: |_| true,
@@ -267,7 +246,7 @@ impl Resolver<'_> {
 
     /// Writes what decides keys and items, so that a migration under way refuses to go on with another.
     fn layout(&self, partition: &Template, sort: Option<&Template>, columns: &[Column]) -> String {
-        let Declaration { indexes, expires, lists, omit, .. } = self.declaration;
+        let Declaration { indexes, expires, lists, held_as, omit, .. } = self.declaration;
         let renamed: BTreeMap<&str, &str> = columns
             .iter()
             .filter(|column| column.name != column.attribute)
@@ -285,13 +264,24 @@ impl Resolver<'_> {
         if !lists.is_empty() {
             said["lists"] = serde_json::json!(lists);
         }
+        if !held_as.is_empty() {
+            said["held_as"] = serde_json::json!(held_as);
+        }
         said.to_string()
     }
 }
 
+/// Digits of a second in the modifier of an interval (`INTERVAL_FULL_PRECISION` where none are declared).
+const INTERVAL_DIGITS: i32 = 0xFFFF;
+
 fn second_digits(kind: Kind, modifier: i32) -> Option<usize> {
-    let timed = matches!(kind, Kind::Time | Kind::Timestamp | Kind::Instant);
-    usize::try_from(modifier).ok().filter(|_| timed)
+    match kind {
+        Kind::Time | Kind::Timestamp | Kind::Instant => usize::try_from(modifier).ok(),
+        Kind::Interval if modifier >= 0 && modifier & INTERVAL_DIGITS != INTERVAL_DIGITS => {
+            usize::try_from(modifier & INTERVAL_DIGITS).ok()
+        }
+        _ => None,
+    }
 }
 
 /// Tells whether the text of a value inside a key is another one in another session.
@@ -299,6 +289,12 @@ fn depends_on_settings(column: &Column) -> bool {
     column.read == Read::Printed
         && !matches!(
             column.kind,
-            Kind::Integer | Kind::Boolean | Kind::Numeric | Kind::Scaled(_) | Kind::Uuid
+            Kind::Integer
+                | Kind::Boolean
+                | Kind::Numeric
+                | Kind::Scaled(_)
+                | Kind::Number
+                | Kind::Uuid
+                | Kind::UuidBytes
         )
 }

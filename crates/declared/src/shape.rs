@@ -188,7 +188,8 @@ impl Shape {
         let mut texts = Vec::new();
         for place in template.columns().into_iter().filter_map(|name| self.place(name)) {
             let kind = self.columns[place].kind;
-            if let (Kind::Real | Kind::Double | Kind::Bytes, Some(value)) = (kind, &values[place]) {
+            let is_made = matches!(kind, Kind::Real | Kind::Double | Kind::Bytes | Kind::UuidBytes);
+            if let (true, Some(value)) = (is_made, &values[place]) {
                 texts.push((place, kind.literal(value)));
             }
         }
@@ -283,7 +284,7 @@ impl Column {
     fn fitting(&self, value: AttributeValue, found: Attribute<'_>) -> Result<AttributeValue, Unholdable> {
         if let (Some(digits), AttributeValue::S(text)) = (self.second_digits, &value)
             && let Some((_, fraction)) = text.split_once('.')
-            && fraction.trim_end_matches('Z').bytes().skip(digits).any(|byte| byte != b'0')
+            && fraction.trim_end_matches(['Z', 'S']).bytes().skip(digits).any(|byte| byte != b'0')
         {
             return Err(Unholdable::because(format!(
                 "has more than {digits} digits of a second, and PostgreSQL would round it"
@@ -303,9 +304,10 @@ impl Column {
 fn value_in_key(kind: Kind, value: &AttributeValue) -> Option<Value<'_>> {
     Some(match (kind, value) {
         (Kind::Integer, AttributeValue::N(digits)) => Value::Integer(digits.parse().ok()?),
-        (Kind::Scaled(_) | Kind::Numeric, AttributeValue::S(text) | AttributeValue::N(text)) => {
-            Value::Text(decimal::trimmed(text))
-        }
+        (
+            Kind::Scaled(_) | Kind::Numeric | Kind::Number,
+            AttributeValue::S(text) | AttributeValue::N(text),
+        ) => Value::Text(decimal::trimmed(text)),
         (_, AttributeValue::Bool(is)) => Value::Text(if *is { "true" } else { "false" }),
         (_, AttributeValue::S(text) | AttributeValue::N(text)) => Value::Text(text),
         _ => return None,

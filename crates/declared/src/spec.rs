@@ -14,8 +14,8 @@ pub(crate) fn key_expression(column: &Column) -> fn(&str) -> String {
         (Kind::Instant, Read::Binary) => column_sql::instant,
         (Kind::Instant, Read::Printed) => column_sql::instant_text,
         (Kind::Bytes, _) => column_sql::bytes,
-        (Kind::Numeric | Kind::Scaled(_), _) => column_sql::trimmed,
-        (Kind::Real | Kind::Double, _) => column_sql::float,
+        (Kind::Numeric | Kind::Scaled(_) | Kind::Number, _) => column_sql::trimmed,
+        (Kind::Real | Kind::Double | Kind::FloatText { .. }, _) => column_sql::float,
         (_, Read::Binary) => |name| name.to_owned(),
         (_, Read::Printed) if column.is_foreign => column_sql::printed,
         (_, Read::Printed) => column_sql::text,
@@ -33,7 +33,7 @@ pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Un
         (Kind::Boolean, Read::Binary) => |field| Ok(bool::from_field(field)?.to_string()),
         (Kind::Instant, Read::Binary) => chrono::DateTime::<chrono::Utc>::literal_of_field,
         (Kind::Bytes, Read::Binary) => |field| Ok(hex::printed(present(field)?)),
-        (Kind::Numeric | Kind::Scaled(_), _) => {
+        (Kind::Numeric | Kind::Scaled(_) | Kind::Number, _) => {
             |field| spelled(field, |text| decimal::plain(text).map(|text| decimal::trimmed(&text).to_owned()))
         }
         (Kind::Instant, _) => |field| spelled(field, time::instant),

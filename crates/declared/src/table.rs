@@ -130,7 +130,9 @@ impl AnyTable for DeclaredTable {
                 (a, b) => a.is_none() && b.is_none(),
             };
             if !same {
-                let text = |value: &Option<AttributeValue>| value.as_ref().map(shown);
+                // As PostgreSQL is given it: of a set or a document every element is shown.
+                let text =
+                    |value: &Option<AttributeValue>| value.as_ref().map(|value| column.kind.to_input(value));
                 differing.push(Difference::of(text(a).as_deref(), text(b).as_deref()).in_column(column.name));
             }
         }

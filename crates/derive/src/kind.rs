@@ -51,8 +51,10 @@ impl Kind {
     }
 }
 
-/// Types of columns that are no keys, and of which the compiler would say so in more words.
-const NO_KEYS: [&str; 6] = ["Json", "Scaled", "Decimal", "f32", "f64", "Vec"];
+/// Types of columns that are no keys, and of which the compiler would say so in more words. `Number` and
+/// `Document` are none of these: an enum of a table may be called so.
+const NO_KEYS: [&str; 9] =
+    ["Json", "Scaled", "Decimal", "f32", "f64", "Vec", "UuidBytes", "FloatText", "BTreeSet"];
 
 /// Returns the last name of a type, and whether it is inside an `Option`. Bytes are `[u8]`.
 fn named(ty: &Type) -> Option<(String, bool)> {

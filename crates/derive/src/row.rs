@@ -41,6 +41,7 @@ fn spec(column: &Column) -> TokenStream {
         sql_type: #sql,
         nullable: <#ty as p::Column>::NULLABLE,
         labels: <#ty as p::Column>::LABELS,
+        held_as: <#ty as p::Column>::HELD_AS,
         accepts: #accepts,
         reads: <#ty as p::Column>::accepts,
         key_expression: <#ty as p::Column>::key_expression,

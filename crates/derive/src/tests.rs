@@ -309,6 +309,9 @@ fn a_key_is_made_of_every_type_whose_text_is_its_value() {
     }
     for ty in
         [quote!(f64), quote!(f32), quote!(Decimal), quote!(Scaled<2>), quote!(Vec<String>), quote!(Json)]
+            .into_iter()
+            .chain([quote!(UuidBytes), quote!(FloatText<f64>)])
+            .chain([quote!(std::collections::BTreeSet<String>)])
     {
         let (why, at) = refused(of(ty.clone(), "{id}", quote!()));
         assert!(why.contains("a key cannot be made of") && why.contains("Uuid"), "{ty}: {why}");

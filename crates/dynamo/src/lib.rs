@@ -9,6 +9,7 @@
 //! only in time), `transact` (several together),
 //! `conditional` (writes where the target is the truth), `control` (phase, leases and id counters of that
 //! time), `initial_load` (how rows go in by writes), `apart` (no two of one place in a batch),
+//! `inserts` (whether rows are mostly new),
 //! `insert_body` and `wire_json` (requests that the SDK does not encode), `import_lines` and `imports` (by
 //! DynamoDB's import from S3), `objects` (what is in S3), `own_place` (where items are that are no row's),
 //! `mark` (what a table remembers of the source), `served` (whether it still does), `probe` (a write that no
@@ -38,6 +39,7 @@ mod import_lines;
 mod imports;
 mod initial_load;
 mod insert_body;
+mod inserts;
 mod json_cursor;
 mod mark;
 mod mismatch;
@@ -87,6 +89,7 @@ pub use guarded::{Landed, Written};
 pub use import_lines::push_initial_load_line;
 pub use imports::{IMPORT_OBJECTS_MAX, ImportJob, ImportSource, ImportState};
 pub use initial_load::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};
+pub use inserts::{Inserts, Tried};
 pub use mark::{ContinuityMark, is_mark};
 pub use mismatch::UndeclaredIndex;
 pub use objects::{Bucket, Object, SPEAKS_S3, bucket_and_prefix};

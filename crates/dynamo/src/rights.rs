@@ -121,7 +121,7 @@ pub(super) const RIGHTS: &[(&str, On, &[Role])] = &[
     ("PutItem", Tables, &[Operator, Application]),
     ("UpdateItem", Tables, &[Operator]),
     ("DeleteItem", Tables, &[Operator]),
-    ("PartiQLInsert", Tables, &[Operator]),
+    ("PartiQLInsert", Tables, &[Operator, Application]),
     ("PartiQLSelect", Tables, &[Operator]),
     ("Query", Indexes, &[Operator, Application, ReadOnly]),
     ("DescribeStream", Streams, &[Operator, ReadOnly]),

@@ -46,10 +46,10 @@ pub use transaction::Transaction;
 // The words that a table crate and a service need: what a table is, and what can go wrong. Nothing here opens
 // a store.
 pub use lockstep_core::{
-    Aggregate, AttributeValue, Attributes, Column, ColumnSpec, Error, Fields, ITEM_BYTES_MAX, Index, Item,
-    ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Projected, Reference, Result,
-    Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version,
-    fixed_width, parse_fixed_width, row, time_and_id,
+    Aggregate, AttributeValue, Attributes, Column, ColumnSpec, Document, Error, Fields, FloatText,
+    ITEM_BYTES_MAX, Index, Item, ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, Number, PK,
+    Phase, Projected, Reference, Result, Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey,
+    TargetSchema, Unholdable, UuidBytes, Version, fixed_width, parse_fixed_width, row, time_and_id,
 };
 // A coordinator handles every table as this trait.
 #[doc(hidden)]

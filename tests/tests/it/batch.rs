@@ -5,7 +5,7 @@ use lockstep_core::{Kind, Phase};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use lockstep_tests::World;
-use lockstep_tests::faults::{Fault, Rule};
+use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::payment;
 use lockstep_tests::world::{LOGS, PAYMENTS};
 
@@ -30,6 +30,109 @@ async fn a_batch_has_an_outcome_for_each_row_and_defers_what_the_target_refuses(
     assert_eq!(app.write_counts().committed, 3, "ten rows in three transactions");
     world.proxy().clear();
     world.assert_converged().await;
+}
+
+/// Requests of a call that inserts, and of those that put one row.
+fn requests(world: &World) -> (u64, u64) {
+    let counts = world.proxy().counts();
+    (counts.seen("BatchExecuteStatement"), counts.seen("PutItem"))
+}
+
+#[tokio::test]
+async fn the_new_rows_of_a_batch_go_in_25_by_a_request_and_those_that_are_there_by_puts() {
+    let (world, app) = world(WriteOptions::default()).await;
+    let logs = app.store::<IntegrationLogs>();
+    let put = async |from: i64, what: &str| {
+        let before = requests(&world);
+        let rows: Vec<_> = (from..from + 100).map(|id| row(id, what)).collect();
+        for (row, outcome) in rows.iter().zip(logs.put_batch(&rows).await) {
+            let outcome = outcome.expect("PostgreSQL decides");
+            assert_eq!(outcome.row.as_ref(), Some(row), "in the order of the rows");
+            applied(&outcome);
+        }
+        let after = requests(&world);
+        (after.0 - before.0, after.1 - before.1)
+    };
+    assert_eq!(put(1, "new").await, (4, 0), "a hundred puts otherwise");
+    assert_eq!(put(1, "changed").await, (1, 100), "one goes first, and the others by what comes of it");
+    assert_eq!(put(1, "again").await, (0, 100), "no more units are spent on conditions that fail");
+    logs.writer().acknowledged().await;
+    world.assert_converged().await;
+    // Few are through as soon by puts, and a strict write has to know the end of each request.
+    let before = requests(&world);
+    let few_app = world.app(WriteOptions::default());
+    let few: Vec<_> = (500..510).map(|id| row(id, "few")).collect();
+    few_app
+        .store::<IntegrationLogs>()
+        .put_batch(&few)
+        .await
+        .into_iter()
+        .for_each(|outcome| applied(&outcome.expect("written")));
+    let strict_app = world.app(strict());
+    let many: Vec<_> = (600..640).map(|id| row(id, "strict")).collect();
+    let outcomes = strict_app.store::<IntegrationLogs>().put_batch(&many).await;
+    outcomes.into_iter().for_each(|outcome| applied(&outcome.expect("written")));
+    assert_eq!(requests(&world), (before.0, before.1 + 50));
+    world.assert_converged().await;
+}
+
+/// Each row has an outcome of its own, as what an insert leaves open is put by itself.
+#[tokio::test]
+async fn a_batch_that_is_refused_throttled_or_lost_in_part_has_the_outcome_of_each_row() {
+    for (n, fault) in [
+        Fault::ThrottleStatements(7),
+        Fault::Throttle,
+        Fault::LoseReply,
+        Fault::Unavailable,
+        Fault::Duplicate,
+        Fault::AccessDenied,
+        Fault::NoPartiQl,
+        Fault::CutAndClosed,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (world, app) = world(WriteOptions::default()).await;
+        let logs = app.store::<IntegrationLogs>();
+        world.proxy().script(Rule::new(fault.clone()).on("BatchExecuteStatement"));
+        // One of its puts is refused: that row alone is the relay's.
+        world.proxy().script(Rule::new(Fault::Throttle).on("PutItem").times(1));
+        let rows: Vec<_> = (1..=75).map(|id| row(id, "batch")).collect();
+        let outcomes = logs.put_batch(&rows).await;
+        let mut deferred = 0;
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            let outcome = outcome.unwrap_or_else(|error| panic!("{n}: {error}"));
+            assert_eq!(outcome.row.as_ref(), Some(row));
+            deferred += usize::from(matches!(outcome.target, Delivery::Deferred(_)));
+        }
+        logs.writer().acknowledged().await;
+        assert_eq!(world.pending(LOGS).await.len(), deferred, "{n}: {fault:?}");
+        let all_went_in = matches!(fault, Fault::Duplicate);
+        assert_eq!(deferred, usize::from(!all_went_in), "{n}: {fault:?}");
+        world.proxy().clear();
+        world.assert_converged().await;
+    }
+}
+
+/// 1. An insert of a batch is on its way, and its sender gives up on it. 2. A row of it is deleted. 3. The
+/// insert arrives: it finds the tombstone, and puts nothing over it.
+#[tokio::test]
+async fn an_insert_that_arrives_late_puts_no_row_that_is_deleted() {
+    let (world, app) = world(WriteOptions { inline_timeout_ms: 5_000, ..WriteOptions::default() }).await;
+    let logs = app.store::<IntegrationLogs>();
+    let gate = Gate::new();
+    let late = Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("BatchExecuteStatement");
+    world.proxy().script(late.times(1));
+    let rows: Vec<_> = (1..=25).map(|id| row(id, "late")).collect();
+    logs.put_batch(&rows).await.into_iter().for_each(|outcome| drop(outcome.expect("committed")));
+    for row in &rows[..5] {
+        logs.delete(row.log_id).await.expect("deleted");
+    }
+    gate.until_held(1).await;
+    gate.open();
+    gate.until_done(1).await;
+    world.assert_converged().await;
+    assert_eq!(world.live_items(LOGS).await, 20);
 }
 
 #[tokio::test]

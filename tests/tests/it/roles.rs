@@ -89,7 +89,9 @@ async fn everything(app: &Migration, source: &SourceOptions, id: i64) {
     logs.insert(&row).await.expect("insert");
     logs.update(id, |log| log.service_name = "b".to_owned()).await.expect("update");
     logs.delete(id).await.expect("delete");
-    for outcome in logs.put_batch(&[log_row(id, "v"), log_row(id + 1, "v")]).await {
+    // Enough of them for a request of their own, best effort.
+    let many: Vec<_> = (id..id + 25).map(|id| log_row(id, "v")).collect();
+    for outcome in logs.put_batch(&many).await {
         outcome.expect("put_batch");
     }
     payments.put(&payment_row(id, 1, "r")).await.expect("put");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::{Error as StoreError, Item, Kind};
-use lockstep_dynamo::{STATEMENTS_MAX, apart};
+use lockstep_dynamo::{STATEMENTS_MAX, Tried, apart};
 use lockstep_postgres::{PendingBatch, PendingRow};
 
 use super::Table;
@@ -106,9 +106,10 @@ impl<'a> Table<'a> {
         let mut puts: FuturesUnordered<BoxFuture<'b, Vec<Result<Fate>>>> = FuturesUnordered::new();
         // Decided when it may leave: by then an earlier one may have been answered.
         let lane = self.kept.lanes.lane().await;
-        if chunk.len() > 1 && self.kept.inserts.try_next() {
+        let tried = if chunk.len() > 1 { self.kept.inserts.try_next() } else { None };
+        if let Some(tried) = tried {
             let (rows, items): (Vec<&PendingRow>, Vec<Item>) = chunk.into_iter().unzip();
-            let written = self.insert(items).await;
+            let written = self.insert(tried, items).await;
             drop(lane);
             for (place, row) in rows.into_iter().enumerate() {
                 if written.get(place) == Some(&true) {
@@ -131,7 +132,7 @@ impl<'a> Table<'a> {
 
     /// Inserts the items and returns, of each, whether it is in the target because of this; of none where
     /// that is not known.
-    async fn insert(self, items: Vec<Item>) -> Vec<bool> {
+    async fn insert(self, tried: Tried<'_>, items: Vec<Item>) -> Vec<bool> {
         let sent = items.len();
         let (target, name) = (&self.run.migration.target, &self.binding.target_name);
         if self.run.may_write(self.read_at, self.binding, &items).await.is_err() {
@@ -142,12 +143,12 @@ impl<'a> Table<'a> {
         match answer {
             Ok(inserted) => {
                 self.progress.add_capacity(inserted.capacity_units);
-                self.kept.inserts.answered(inserted.present, sent);
+                tried.answered(inserted.present, sent);
                 inserted.written
             }
             Err(error) => {
                 self.note(&error);
-                self.kept.inserts.failed(&error, self.binding.name());
+                tried.failed(&error, self.binding.name());
                 Vec::new()
             }
         }

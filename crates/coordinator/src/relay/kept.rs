@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lockstep_dynamo::Inserts;
 use lockstep_postgres::KeyDigest;
 
-use super::inserts::Inserts;
 use crate::lanes::Lanes;
 
 /// Time after which a pass gives way where another table waits for its turn.

@@ -10,6 +10,7 @@ mod decimal;
 mod document;
 mod fit;
 mod float;
+mod held;
 mod json;
 pub mod label;
 #[cfg(test)]
@@ -24,6 +25,9 @@ pub use array::Element;
 pub use decimal::Scaled;
 pub(crate) use document::normal_number;
 pub use fit::ColumnTypes;
+#[doc(hidden)]
+pub use held::Member;
+pub use held::{Document, FloatText, Number, UuidBytes};
 pub use json::Json;
 pub use label::Labelled;
 pub use time::{fixed_width, parse_fixed_width};
@@ -46,6 +50,9 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     const NULLABLE: bool = false;
     /// The labels of an enum, which are held against those of PostgreSQL; of other types none.
     const LABELS: &'static [&'static str] = &[];
+    /// Choice of what its attribute is, in the word of a declaration's `held_as`; `None` where its type alone
+    /// decides. It is part of a table's layout.
+    const HELD_AS: Option<&'static str> = None;
 
     /// Tells whether a source column of this type (as `format_type()` prints it) can be read as `Self`.
     fn accepts(sql_type: &str) -> bool {
@@ -142,6 +149,7 @@ impl<T: Column> Column for Option<T> {
     const SQL_TYPE: &'static str = T::SQL_TYPE;
     const NULLABLE: bool = true;
     const LABELS: &'static [&'static str] = T::LABELS;
+    const HELD_AS: Option<&'static str> = T::HELD_AS;
 
     fn accepts(sql_type: &str) -> bool {
         T::accepts(sql_type)
@@ -223,6 +231,9 @@ pub(crate) fn text_of(attribute: &AttributeValue) -> String {
         AttributeValue::Bool(is) => is.to_string(),
         AttributeValue::Null(_) => "NULL".to_owned(),
         AttributeValue::B(blob) => text::hex::printed(blob.as_ref()),
+        AttributeValue::Ss(members) | AttributeValue::Ns(members) => {
+            text::array::printed(members.iter().map(|member| Some(member.as_str().into())))
+        }
         _ => "a list, map or set".to_owned(),
     }
 }

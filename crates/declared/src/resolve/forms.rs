@@ -23,6 +23,10 @@ pub(super) fn wrong(what: &str, template: &Template, columns: &[Column]) -> Vec<
             _ if matches!(column.kind, Kind::List(_)) => {
                 "which is held as a list: leave it out of `lists`, or name another column there"
             }
+            _ if column.kind.has_no_text() => {
+                "which is held as a document or a set: leave it out of `held_as`, or name another \
+                 column there"
+            }
             Form::Date => {
                 "which has no date: name a column of a date or a time there, or write it without `:date`"
             }
@@ -36,12 +40,15 @@ pub(super) fn wrong(what: &str, template: &Template, columns: &[Column]) -> Vec<
 /// Tells whether some value of a kind can be written in a form. Text may hold a date or a number.
 fn has(kind: Kind, form: Form) -> bool {
     match form {
-        _ if matches!(kind, Kind::List(_)) => false,
+        _ if kind.has_no_text() => false,
         Form::Date => {
             matches!(kind, Kind::Date | Kind::Timestamp | Kind::Instant | Kind::Text | Kind::Other)
         }
         Form::Padded(_) => {
-            matches!(kind, Kind::Integer | Kind::Scaled(0) | Kind::Numeric | Kind::Text | Kind::Other)
+            matches!(
+                kind,
+                Kind::Integer | Kind::Scaled(0) | Kind::Numeric | Kind::Number | Kind::Text | Kind::Other
+            )
         }
         Form::Plain | Form::Upper | Form::Lower | Form::Escaped => true,
     }

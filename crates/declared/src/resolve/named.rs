@@ -28,10 +28,11 @@ impl Resolver<'_> {
     }
 
     pub(super) fn unknown_columns(&self) -> Problems {
-        let Declaration { key, omit, attributes, lists, day_column, reveals, .. } = self.declaration;
+        let Declaration { key, omit, attributes, lists, held_as, day_column, reveals, .. } = self.declaration;
         let named = key.iter().map(|name| ("key", name));
         let named = named.chain(omit.iter().map(|name| ("omit", name)));
         let named = named.chain(lists.iter().map(|name| ("lists", name)));
+        let named = named.chain(held_as.keys().map(|name| ("held_as", name)));
         let named = named.chain(attributes.keys().map(|name| ("attributes", name)));
         let named = named.chain(day_column.iter().map(|name| ("day_column", name)));
         let named = named.chain(reveals.iter().map(|name| ("reveals", name)));

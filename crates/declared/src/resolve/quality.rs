@@ -38,11 +38,11 @@ impl Resolver<'_> {
             };
             let value = sum.value.as_deref().and_then(|column| place(column, problems));
             if let Some(column) = value.map(|place| &columns[place])
-                && !matches!(column.kind, Kind::Integer | Kind::Scaled(_))
+                && !matches!(column.kind, Kind::Integer | Kind::Scaled(_) | Kind::Number)
             {
                 problems.push(format!(
-                    "{what} adds up `{}`, which is {}: only whole numbers and numeric with a scale have \
-                     exact sums",
+                    "{what} adds up `{}`, which is {}: only whole numbers and numeric with a scale, or \
+                     held as a number, have exact sums",
                     column.name, column.sql_type
                 ));
             }
@@ -56,7 +56,7 @@ impl Resolver<'_> {
                     let sql_type = &columns[place].sql_type;
                     problems.push(format!("{what} goes by the day of `{column}`, which is {sql_type}"));
                 }
-                if matches!(kind, Kind::Bytes | Kind::List(_)) {
+                if kind.has_no_text() || matches!(kind, Kind::Bytes | Kind::UuidBytes) {
                     problems.push(format!("{what} goes by `{column}`, of which groups have no name"));
                 }
                 by.push((place, is_day));

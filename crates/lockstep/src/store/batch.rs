@@ -32,8 +32,8 @@ impl<T: MigratableTable> Store<T> {
     /// after it are still tried, but where PostgreSQL gives no connection.
     ///
     /// In a batch where both stores are written, the puts of one transaction are under way at once, up to
-    /// `puts_in_flight_max`; each row is delivered or deferred by itself. In DynamoOnly each row is a write
-    /// of its own.
+    /// `puts_in_flight_max`, and best effort those of many new rows go 25 by a request; each row is delivered
+    /// or deferred by itself. In DynamoOnly each row is a write of its own.
     ///
     /// ```no_run
     /// # use lockstep::{MigratableTable, Store};

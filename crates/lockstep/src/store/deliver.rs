@@ -108,12 +108,32 @@ impl Writer {
                 Err(failed) => return self.all_failed(puts, mode, failed).await,
             }
         }
+        let inserted = match mode {
+            WriteMode::BestEffort if !together => self.insert_new(read_at, puts, deadline).await,
+            WriteMode::BestEffort | WriteMode::Strict => Vec::new(),
+        };
+        let mut is_there = vec![false; puts.len()];
+        inserted.into_iter().for_each(|at| is_there[at] = true);
         let width = self.options().puts_in_flight_max.max(1);
         // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to
         // another thread.
-        let sending: Vec<_> =
-            puts.iter().map(|put| Box::pin(self.send_one(read_at, put, mode, deadline))).collect();
+        let sending: Vec<_> = puts
+            .iter()
+            .zip(is_there)
+            .map(|(put, is_there)| Box::pin(self.send_unless(is_there, read_at, put, mode, deadline)))
+            .collect();
         stream::iter(sending).buffered(width).collect().await
+    }
+
+    async fn send_unless(
+        &self,
+        is_there: bool,
+        read_at: ReadAt,
+        put: &Put,
+        mode: WriteMode,
+        deadline: Instant,
+    ) -> Sent {
+        if is_there { Sent::Landed } else { self.send_one(read_at, put, mode, deadline).await }
     }
 
     async fn send_one(&self, read_at: ReadAt, put: &Put, mode: WriteMode, deadline: Instant) -> Sent {
@@ -210,7 +230,7 @@ struct Failed {
     lost: bool,
 }
 
-fn late(kind: Kind) -> Error {
+pub(super) fn late(kind: Kind) -> Error {
     Error::target(kind, "writing", "no answer within the inline time-out")
 }
 

@@ -4,10 +4,11 @@
 //!
 //! - values: [`WriteOptions`] (`options`), [`WriteOutcome`] (`outcome`), `route` (which way a write goes),
 //!   `primary_key`, `verb` (one call on one row), `change` (one key that a transaction changed);
-//! - what a process keeps: `acknowledge`, `counters`, `ids`, `retiring`, and `writer`, which holds them;
-//! - the ways: `transaction` (behind the barrier), `in_source` (a verb in it), `deliver` (puts), `commit` (a
-//!   lost answer is looked up), `best_effort` and `strict` (how it ends), `at_once` (in one round trip),
-//!   `target_truth` (all of that in DynamoOnly);
+//! - what a process keeps: `acknowledge`, `counters`, `ids`, `retiring`, `newness`, and `writer`, which holds
+//!   them;
+//! - the ways: `transaction` (behind the barrier), `in_source` (a verb in it), `deliver` (puts), `new_rows`
+//!   (many that are new), `commit` (a lost answer is looked up), `best_effort` and `strict` (how it ends),
+//!   `at_once` (in one round trip), `target_truth` (all of that in DynamoOnly);
 //! - `ways` (each is entered by the answer of `route`), `write` (the calls), `swap` (compare and set),
 //!   `batch`;
 //! - `read` (one row), `count`, [`query`] (many), [`reads`] (which store answers, and why), `canary` and
@@ -25,6 +26,8 @@ mod counters;
 mod deliver;
 mod ids;
 mod in_source;
+mod new_rows;
+mod newness;
 mod options;
 mod outcome;
 mod primary_key;

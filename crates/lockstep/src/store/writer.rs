@@ -14,6 +14,7 @@ use super::acknowledge::{Acknowledger, Held};
 use super::change::Change;
 use super::counters::count;
 use super::ids::IdBlocks;
+use super::newness::Newness;
 use super::outcome::Written;
 use super::reads::{Owed, ReadsOfTables, Unheard};
 use super::retiring::Retiring;
@@ -41,6 +42,7 @@ struct Shared {
     acknowledger: Acknowledger,
     ids: IdBlocks,
     retiring: Retiring,
+    newness: Newness,
 }
 
 impl Writer {
@@ -65,6 +67,7 @@ impl Writer {
                 acknowledger: Acknowledger::default(),
                 ids: IdBlocks::default(),
                 retiring: Retiring::default(),
+                newness: Newness::default(),
             }),
         }
     }
@@ -132,6 +135,11 @@ impl Writer {
     /// A write of a table that is about to be sent, and of whose keys nothing is known before its answer.
     pub(super) fn unheard(&self, table: &'static str) -> Unheard {
         self.reads().unheard(table)
+    }
+
+    /// The guess of each table's rows, whether they are mostly new.
+    pub(super) fn newness(&self) -> &Newness {
+        &self.shared.newness
     }
 
     /// The record's answer to whether tombstones go by themselves.

@@ -15,6 +15,7 @@
 
 mod brought;
 mod detached;
+mod held;
 mod in_rust;
 mod judged;
 mod keyless;

@@ -20,7 +20,66 @@ fn text(value: &AttributeValue) -> String {
             };
             format!("{{{}}}", elements.iter().map(quoted).collect::<Vec<_>>().join(","))
         }
+        AttributeValue::Ss(texts) => {
+            text(&AttributeValue::L(texts.iter().cloned().map(AttributeValue::S).collect()))
+        }
+        AttributeValue::Ns(numbers) => {
+            text(&AttributeValue::L(numbers.iter().cloned().map(AttributeValue::N).collect()))
+        }
+        AttributeValue::Bs(blobs) => {
+            text(&AttributeValue::L(blobs.iter().cloned().map(AttributeValue::B).collect()))
+        }
         other => panic!("no column is held as {other:?}"),
+    }
+}
+
+/// The text of a document. Numbers are those of the item, to the digit.
+fn json(value: &AttributeValue) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    match value {
+        AttributeValue::M(members) => {
+            let one = |(name, value): (&String, &AttributeValue)| format!("{}:{}", quoted(name), json(value));
+            format!("{{{}}}", members.iter().map(one).collect::<Vec<_>>().join(","))
+        }
+        AttributeValue::L(elements) => {
+            format!("[{}]", elements.iter().map(json).collect::<Vec<_>>().join(","))
+        }
+        AttributeValue::S(text) => quoted(text),
+        AttributeValue::Null(_) => "null".to_owned(),
+        other => text(other),
+    }
+}
+
+/// The text of which PostgreSQL makes a value of this type. A set has no order; where the order of a column
+/// counts, it ascends.
+fn text_of(value: &AttributeValue, kind: &str) -> String {
+    match (value, kind) {
+        (AttributeValue::B(_), "uuid") => text(value).trim_start_matches("\\x").to_owned(),
+        (
+            AttributeValue::M(_) | AttributeValue::L(_) | AttributeValue::Null(_) | AttributeValue::Bool(_),
+            "json" | "jsonb",
+        ) => json(value),
+        // A document that is a text, held as one; otherwise it is the text of a document.
+        (AttributeValue::S(found), "json" | "jsonb")
+            if serde_json::from_str::<serde_json::Value>(found).is_err() =>
+        {
+            json(value)
+        }
+        (AttributeValue::Ss(set), _) => {
+            let sorted = set.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+            text(&AttributeValue::Ss(sorted.into_iter().collect()))
+        }
+        (AttributeValue::Ns(set), _) => {
+            let mut sorted = set.clone();
+            sorted.sort_by_key(|digits| digits.parse::<i128>().expect("a whole number"));
+            text(&AttributeValue::Ns(sorted))
+        }
+        (AttributeValue::Bs(set), _) => {
+            let mut sorted = set.clone();
+            sorted.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+            text(&AttributeValue::Bs(sorted))
+        }
+        _ => text(value),
     }
 }
 
@@ -51,12 +110,12 @@ pub(super) async fn disagreements(
     let items: Vec<Attributes> = world.items(target).await;
     for item in items.iter().filter(|item| !is_tombstone(item)) {
         let mut query = sqlx::query(AssertSqlSafe(insert.clone()));
-        for (name, _) in &columns {
+        for (name, kind) in &columns {
             let attribute = renamed
                 .iter()
                 .find(|(column, _)| column == name)
                 .map_or(name.as_str(), |(_, attribute)| attribute);
-            query = query.bind(item.get(attribute).map(text));
+            query = query.bind(item.get(attribute).map(|value| text_of(value, kind)));
         }
         query.execute(&mut session).await.expect("PostgreSQL takes what an item holds");
     }

@@ -73,6 +73,36 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
              partition = \"M#{hash(more) % 4}\"",
             "`more` is integer[], which is held as a list",
         ),
+        ("[tables.pairs]\nheld_as = { gone = \"set\" }", "held_as names `gone`"),
+        (
+            "[tables.pairs]\nheld_as = { maybe = \"set\" }",
+            "held_as says \"set\" of `maybe`, which is text, and none is held so: leave it out",
+        ),
+        (
+            "[tables.tagged]\nheld_as = { more = \"number\" }",
+            "`more`, which is integer[], and none is held so: write \"set\" or \"unordered_set\"",
+        ),
+        (
+            "[tables.tagged]\nheld_as = { tags = \"set\" }",
+            "held_as says \"set\" of `tags`, which is in the key",
+        ),
+        (
+            "[tables.tagged]\nlists = [\"more\"]\nheld_as = { more = \"set\" }",
+            "lists and held_as both name `more`",
+        ),
+        (
+            "[tables.tagged]\nheld_as = { more = \"bag\" }",
+            "must be one of: binary, number, text, document, set, unordered_set",
+        ),
+        (
+            "[tables.tagged]\nheld_as = { more = \"set\" }\n[tables.tagged.indexes.by_more]\n\
+             partition = \"M#{more}\"",
+            "`more` is integer[], which is held as a document or a set",
+        ),
+        (
+            "[tables.tagged]\nheld_as = { more = \"set\" }\n[tables.tagged.sums.n]\nby = [\"more\"]",
+            "sums.n goes by `more`, of which groups have no name",
+        ),
         (
             "[tables.computed]\nomit = [\"twice\"]\n[tables.computed.indexes.by_free]\n\
              partition = \"{free}\"\nprojection = [\"none\"]",
@@ -148,6 +178,23 @@ async fn a_declaration_that_changes_under_way_is_refused() {
         bound(&world, "[tables.computed]\nomit = [\"twice\"]\nreveals = [\"free\"]").await.is_ok(),
         "it decides no key"
     );
+}
+
+/// Every choice that decides an item is part of what was adopted.
+#[tokio::test]
+async fn what_a_column_is_held_as_does_not_change_under_way() {
+    let world = World::start().await;
+    world.sql(SCHEMA).await;
+    let declared = |held: &str| format!("[tables.tagged]\n{held}");
+    let tables = bound(&world, &declared("held_as = { more = \"set\" }")).await.expect("binds");
+    let coordinator = world.coordinator_of(migration(&world, &tables)).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    coordinator.close().await;
+    for other in ["", "held_as = { more = \"unordered_set\" }", "lists = [\"more\"]"] {
+        let refused = bound(&world, &declared(other)).await.expect_err("another way to hold it");
+        assert!(refused.contains("held_as") && refused.contains("put the declaration back"), "{refused}");
+    }
+    bound(&world, &declared("held_as = { more = \"set\" }")).await.expect("the same");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod tables;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,6 +168,7 @@ async fn every_type_of_a_table_in_rust_goes_through_all_phases_and_back_as_the_s
         (Row { o_texts: Some(vec![Some("a\0".to_owned())]), ..like[0].clone() }, "22021"),
         (Row { double: f64::NAN, ..like[0].clone() }, "NaN"),
         (Row { o_day: Some(NaiveDate::MAX), ..like[0].clone() }, "o_day"),
+        (Row { h_texts: Some(BTreeSet::new()), ..like[0].clone() }, "h_texts"),
     ] {
         let refused = every.put(&odd).await.expect_err("PostgreSQL would refuse it");
         assert!(refused.kind == Kind::Invalid && refused.to_string().contains(why), "{refused}");
@@ -236,6 +238,11 @@ async fn what_a_column_in_rust_cannot_hold_is_set_aside_by_its_name_and_a_label_
         "o_texts = '[2:3]={x,y}'",
         "o_smalls = '{NULL}'",
         "o_day = '-infinity'",
+        "h_numeric = 'NaN'",
+        "h_document = '{\"\": 1}'",
+        "h_texts = '{}'",
+        "h_ints = '{1,1}'",
+        "h_smalls = '{NULL}'",
     ]
     .iter()
     .enumerate()

@@ -68,6 +68,35 @@ pub fn trimmed(plain: &str) -> &str {
     if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { plain }
 }
 
+/// Most digits that a number of DynamoDB keeps (Developer Guide, "Supported data types").
+const NUMBER_DIGITS_MAX: usize = 38;
+/// Powers of ten of the first digit of such a number: 1E-130 to 9.9E+125.
+const NUMBER_POWERS: std::ops::RangeInclusive<i64> = -130..=125;
+
+/// Returns a decimal as a number of DynamoDB holds it: without zeros at the end, the same for equal values.
+///
+/// # Errors
+/// When such a number has not its digits or its size, and for what is no decimal.
+pub fn number(text: &str) -> Result<String, Unholdable> {
+    let plain = plain(text)?;
+    let trimmed = trimmed(&plain);
+    let unsigned = trimmed.trim_start_matches('-');
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let digits = [whole, fraction].concat();
+    let leading = digits.len() - digits.trim_start_matches('0').len();
+    let power = whole.len() as i64 - 1 - leading as i64;
+    let significant = digits.trim_matches('0');
+    if significant.len() > NUMBER_DIGITS_MAX {
+        return Err(Unholdable::because("has more than 38 digits, which a number of DynamoDB does not keep"));
+    }
+    if !significant.is_empty() && !NUMBER_POWERS.contains(&power) {
+        return Err(Unholdable::because(
+            "is outside 1E-130 to 9.9E+125, which a number of DynamoDB cannot hold",
+        ));
+    }
+    Ok(trimmed.to_owned())
+}
+
 fn written(negative: bool, digits: &str, scale: usize) -> String {
     let digits = format!("{:0>width$}", digits.trim_start_matches('0'), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);
@@ -100,5 +129,27 @@ mod tests {
         assert_eq!(plain("1.500").as_deref(), Ok("1.500"));
         assert_eq!(plain("1e3").as_deref(), Ok("1000"));
         assert_eq!((trimmed("1.500"), trimmed("100"), trimmed("1.00")), ("1.5", "100", "1"));
+    }
+
+    #[test]
+    fn a_number_of_dynamodb_has_38_digits_wherever_they_stand() {
+        let of = |text: &str| number(text).map_err(|unholdable| unholdable.reason);
+        for (text, expected) in [("1.500", "1.5"), ("-0.00", "0"), ("-12e2", "-1200"), ("00.10", "0.1")] {
+            assert_eq!(of(text).as_deref(), Ok(expected));
+        }
+        let digits = "9".repeat(38);
+        for fits in ["1e-130", "9.9e125", &digits, &format!("-{digits}e87"), &format!("{digits}e-167")] {
+            let held = of(fits).expect(fits);
+            assert_eq!(of(&held).as_ref(), Ok(&held));
+        }
+        for (text, why) in [
+            (format!("{digits}1"), "38 digits"),
+            (format!("1.{digits}"), "38 digits"),
+            ("1e126".to_owned(), "outside"),
+            ("-9e-131".to_owned(), "outside"),
+            ("NaN".to_owned(), "NaN"),
+        ] {
+            assert!(of(&text).expect_err(&text).contains(why), "{text}");
+        }
     }
 }

@@ -50,6 +50,32 @@ fn finite(number: f64) -> Result<(), Unholdable> {
     Ok(())
 }
 
+/// Returns a number as text, as PostgreSQL prints it: NaN and infinities too. Of the two zeros there is one.
+///
+/// # Errors
+/// For what is no number, and for one that is too large or too small to be told from infinity or zero.
+pub fn spelled(text: &str, single: bool) -> Result<String, Unholdable> {
+    let wrong = |_| Unholdable::because("does not read as a floating-point number");
+    let number =
+        if single { f64::from(text.parse::<f32>().map_err(wrong)?) } else { text.parse().map_err(wrong)? };
+    if number.is_nan() {
+        return Ok("NaN".to_owned());
+    }
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let is_lost = match number {
+        number if number.is_infinite() => text.contains(|c: char| c.is_ascii_digit()),
+        number => number == 0.0 && mantissa.contains(|c: char| ('1'..='9').contains(&c)),
+    };
+    if is_lost {
+        return Err(Unholdable::because("is out of range for its type (SQLSTATE 22003)"));
+    }
+    Ok(match number {
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        _ => printed(text, single),
+    })
+}
+
 /// Prints the number as PostgreSQL does: scientific from 15 digits before the point on, 6 for `real`, and
 /// below 0.0001.
 pub fn printed(attribute: &str, single: bool) -> String {
@@ -106,6 +132,29 @@ mod tests {
         assert_eq!(of("1e-05").as_deref(), Some("0.00001"));
         assert_eq!(attribute("0.1", true).as_deref(), Ok("0.1"));
         assert!(of("NaN").is_none() && of("Infinity").is_none() && of("1e+300").is_none());
+    }
+
+    #[test]
+    fn as_text_every_number_is_held_and_reads_back() {
+        for (text, single, expected) in [
+            ("NaN", false, "NaN"),
+            ("-Infinity", true, "-Infinity"),
+            ("inf", false, "Infinity"),
+            ("-0", false, "0"),
+            ("1e300", false, "1e+300"),
+            ("5e-324", false, "5e-324"),
+            ("1e-45", true, "1e-45"),
+            ("0.10", true, "0.1"),
+            ("3.4028235e38", true, "3.4028235e+38"),
+        ] {
+            assert_eq!(spelled(text, single).as_deref(), Ok(expected));
+            assert_eq!(spelled(expected, single).as_deref(), Ok(expected));
+        }
+        for (text, single) in
+            [("1e400", false), ("1e-400", false), ("1e39", true), ("-1e-46", true), ("x", true)]
+        {
+            assert!(spelled(text, single).is_err(), "{text}");
+        }
     }
 
     #[test]

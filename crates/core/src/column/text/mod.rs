@@ -3,6 +3,8 @@
 
 pub mod array;
 pub mod decimal;
+pub mod document;
 pub mod float;
 pub mod hex;
+pub mod interval;
 pub mod time;

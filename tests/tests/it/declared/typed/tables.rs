@@ -1,7 +1,9 @@
 //! The tables, and their rows.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
-use lockstep_core::Scaled;
+use lockstep_core::{Document, FloatText, Number, Scaled, UuidBytes};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -58,6 +60,15 @@ pub(super) struct Row {
     pub(super) o_smalls: Option<Vec<i16>>,
     pub(super) o_ints: Option<Vec<Option<i32>>>,
     pub(super) o_bigs: Option<Vec<Option<i64>>>,
+    pub(super) h_uuid: Option<UuidBytes>,
+    pub(super) h_numeric: Option<Number>,
+    pub(super) h_real: Option<FloatText<f32>>,
+    pub(super) h_double: FloatText<f64>,
+    pub(super) h_document: Option<Document>,
+    pub(super) h_texts: Option<BTreeSet<String>>,
+    pub(super) h_smalls: Option<BTreeSet<i16>>,
+    pub(super) h_ints: Option<BTreeSet<i32>>,
+    pub(super) h_bigs: Option<BTreeSet<i64>>,
 }
 
 /// The same table, declared.
@@ -67,6 +78,17 @@ source = "shop.every"
 partition = "{id}#{day}"
 sort = "{moment}#{clock}#{shard}#{status:esc}#{raw:esc}"
 attributes = { double = "ratio", o_uuid = "other", shard = "part", day = "on_day" }
+
+[tables.declared.held_as]
+h_uuid = "binary"
+h_numeric = "number"
+h_real = "text"
+h_double = "text"
+h_document = "document"
+h_texts = "set"
+h_smalls = "unordered_set"
+h_ints = "set"
+h_bigs = "set"
 
 [tables.declared.indexes.by_uuid]
 partition = "{o_uuid}"
@@ -111,7 +133,8 @@ pub(super) const SCHEMA: &str = r#"
         o_status shop.status, o_raw bytea, o_small smallint, o_real real, o_double double precision,
         o_day date, o_clock time, o_moment timestamp, o_instant timestamptz, o_numeric numeric,
         o_scaled numeric(18,2), o_texts text[], o_codes varchar(3)[], o_smalls smallint[], o_ints integer[],
-        o_bigs bigint[],
+        o_bigs bigint[], h_uuid uuid, h_numeric numeric, h_real real, h_double double precision NOT NULL,
+        h_document jsonb, h_texts text[], h_smalls smallint[], h_ints integer[], h_bigs bigint[],
         PRIMARY KEY (id, status, raw, day, clock, moment, shard));
     CREATE TABLE shop.visits (visit_id uuid PRIMARY KEY, day date NOT NULL, at timestamp NOT NULL,
         status shop.status NOT NULL);
@@ -156,6 +179,22 @@ pub(super) const VALUES: &[&[&str]] = &[
     &["'{-32768,32767}'", "NULL"],
     &["'{NULL,-2147483648}'", "NULL", "'{NULL}'"],
     &["'{NULL,9223372036854775807}'", "NULL"],
+    &["'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "NULL"],
+    &["1.5", "0", "-7922816251426433759354395033.5", "NULL", "1e-28"],
+    &["'Infinity'", "1e-45", "NULL", "0.1"],
+    &["1e300", "'-Infinity'", "5e-324", "0.30000000000000004"],
+    &[
+        "'{\"a\": [1, 2.5, null, true], \"b\": {\"ä\\\"\": \"\"}}'",
+        "'null'",
+        "NULL",
+        "'\"text\"'",
+        "'[]'",
+        "'-12.25'",
+    ],
+    &["ARRAY['', ' ', '\"', 'NULL', 'a,b', '{}', 'ä']", "NULL"],
+    &["'{-32768,32767}'", "NULL"],
+    &["'{-2147483648,9,10}'", "NULL"],
+    &["'{7}'", "'{-9223372036854775808,9223372036854775807}'"],
 ];
 
 /// A row of shop.every as SQL.

@@ -4,8 +4,10 @@
 //! and where most are not it is one request, and the units of 25 refused conditions, for nothing. So one
 //! batch is tried; while three in four of its rows are new, all go that way; when fewer are, none does for a
 //! while, and for twice as long each time.
+//!
+//! Relays go by it, and applications of which one call writes many rows.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lockstep_core::{Error, Kind};
 
@@ -16,7 +18,13 @@ const PUTS_MOST: u32 = 640;
 /// Guess about one table's changes, and never more: an item that a batch leaves undecided is put under the
 /// guard.
 #[derive(Debug, Default)]
-pub(super) struct Inserts(Mutex<Guess>);
+pub struct Inserts(Mutex<Guess>);
+
+/// A batch that is to be inserted. One that is dropped without an answer says nothing: 1. It is the first,
+/// and the others wait for what comes of it. 2. Its caller gives up. 3. The next one is tried.
+#[derive(Debug)]
+#[must_use]
+pub struct Tried<'a>(&'a Inserts);
 
 #[derive(Debug)]
 struct Guess {
@@ -46,24 +54,39 @@ impl Default for Guess {
 }
 
 impl Inserts {
-    /// Tells whether the next batch is to be inserted. Asked once a batch.
-    pub(super) fn try_next(&self) -> bool {
-        let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The next batch, if it is to be inserted; to be told what comes of it. Asked once a batch.
+    pub fn try_next(&self) -> Option<Tried<'_>> {
+        let mut guess = self.guess();
         guess.state = match guess.state {
-            State::New => return true,
-            State::Trying => return false,
+            State::New => return Some(Tried(self)),
+            State::Trying => return None,
             State::Known(left) if left > 1 => {
                 guess.state = State::Known(left - 1);
-                return false;
+                return None;
             }
             State::Open | State::Known(_) => State::Trying,
         };
-        true
+        Some(Tried(self))
     }
 
-    /// An inserted batch was answered: `present` of `sent` rows were there before.
-    pub(super) fn answered(&self, present: usize, sent: usize) {
-        let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn guess(&self) -> MutexGuard<'_, Guess> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Tried<'_> {
+    fn drop(&mut self) {
+        let mut guess = self.0.guess();
+        if guess.state == State::Trying {
+            guess.state = State::Open;
+        }
+    }
+}
+
+impl Tried<'_> {
+    /// The batch was answered: `present` of `sent` rows were there before.
+    pub fn answered(self, present: usize, sent: usize) {
+        let mut guess = self.0.guess();
         if present * 4 <= sent {
             (guess.state, guess.puts) = (State::New, PUTS_FIRST);
         } else {
@@ -71,11 +94,11 @@ impl Inserts {
         }
     }
 
-    /// An inserted batch was not taken as a whole. A store that is away or throttles says nothing of the
+    /// The batch was not taken as a whole. A store that is away or throttles says nothing of the
     /// rows; one that refuses says that there is no use in it: without the right to insert, or without
     /// PartiQL, puts do.
-    pub(super) fn failed(&self, error: &Error, table: &str) {
-        let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn failed(self, error: &Error, table: &str) {
+        let mut guess = self.0.guess();
         match error.kind {
             // 1. A slow target takes a batch, and its answer is late. 2. Each of its rows is put once
             // more. 3. All batches on their way do the same, and it is slower still. So one goes first
@@ -119,14 +142,8 @@ mod tests {
 
     /// Returns how many of the next `batches` are inserted, each answered with `present` of 25.
     fn inserted(inserts: &Inserts, batches: usize, present: usize) -> usize {
-        let tried = (0..batches).filter(|_| {
-            let tried = inserts.try_next();
-            if tried {
-                inserts.answered(present, 25);
-            }
-            tried
-        });
-        tried.count()
+        let tried = (0..batches).filter_map(|_| inserts.try_next());
+        tried.map(|tried| tried.answered(present, 25)).count()
     }
 
     #[test]
@@ -142,10 +159,23 @@ mod tests {
     #[test]
     fn while_one_is_tried_the_others_wait_for_what_comes_of_it() {
         let inserts = Inserts::default();
-        assert!(inserts.try_next());
-        assert!((0..19).all(|_| !inserts.try_next()), "500 keys are read, 25 of them tried");
-        inserts.answered(25, 25);
-        assert!(!inserts.try_next());
+        let tried = inserts.try_next().expect("the first");
+        assert!((0..19).all(|_| inserts.try_next().is_none()), "500 keys are read, 25 of them tried");
+        tried.answered(25, 25);
+        assert!(inserts.try_next().is_none());
+    }
+
+    /// Otherwise no batch of that table would be tried any more, for as long as the process lives.
+    #[test]
+    fn of_one_that_was_given_up_nothing_is_known_and_the_next_is_tried() {
+        let inserts = Inserts::default();
+        drop(inserts.try_next().expect("the first"));
+        inserts.try_next().expect("it is tried again").answered(0, 25);
+        drop(inserts.try_next().expect("they are new"));
+        assert_eq!(inserted(&inserts, 10, 0), 10, "and are so still");
+        let inserts = Inserts::default();
+        inserts.try_next().expect("the first").answered(25, 25);
+        assert!(inserts.try_next().is_none(), "an answer counts");
     }
 
     #[test]
@@ -153,21 +183,21 @@ mod tests {
         let inserts = Inserts::default();
         let error = |kind| Error::target(kind, "inserting", "not now");
         for kind in [Kind::Throttled, Kind::Unavailable, Kind::Unknown] {
-            assert!(inserts.try_next(), "{kind:?}");
-            inserts.failed(&error(kind), "t");
+            inserts.try_next().expect("it is open").failed(&error(kind), "t");
         }
         assert_eq!(inserted(&inserts, 3, 0), 3);
-        inserts.failed(&error(Kind::Throttled), "t");
-        assert!(inserts.try_next() && inserts.try_next(), "they are new all the same");
-        inserts.failed(&error(Kind::Unknown), "t");
-        assert!(inserts.try_next() && !inserts.try_next(), "one goes first again");
-        inserts.failed(&error(Kind::Unknown), "t");
+        inserts.try_next().expect("they are new").failed(&error(Kind::Throttled), "t");
+        let both = (inserts.try_next().expect("new"), inserts.try_next().expect("all the same"));
+        both.0.failed(&error(Kind::Unknown), "t");
+        let first = inserts.try_next().expect("one goes first again");
+        assert!(inserts.try_next().is_none());
+        first.failed(&error(Kind::Unknown), "t");
+        drop(both.1);
         for kind in [Kind::Denied, Kind::Misconfigured, Kind::Invalid] {
             let inserts = Inserts::default();
-            assert!(inserts.try_next());
-            inserts.failed(&error(kind), "t");
-            assert!((1..PUTS_FIRST).all(|_| !inserts.try_next()), "{kind:?}");
-            assert!(inserts.try_next(), "{kind:?}: rights may come");
+            inserts.try_next().expect("it is open").failed(&error(kind), "t");
+            assert!((1..PUTS_FIRST).all(|_| inserts.try_next().is_none()), "{kind:?}");
+            assert!(inserts.try_next().is_some(), "{kind:?}: rights may come");
         }
     }
 }
