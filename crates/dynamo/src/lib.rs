@@ -1,8 +1,8 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
-//! clear text), `sent` (whether anything left), `timed` (how
-//! long it took), `understood` (no success that says nothing), `codes`,
+//! clear text), `named` (what attributes are called in each table), `sent` (whether anything left), `timed`
+//! (how long it took), `understood` (no success that says nothing), `codes`,
 //! `without_values` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
 //! `proven` and `dry` (rights that are asked for beforehand), `expiry` (by which attribute), `protection` (of
 //! a table that is the truth), `capacity`, `guarded` (versioned writes), `fence` (a request that may leave
@@ -41,6 +41,7 @@ mod insert_body;
 mod json_cursor;
 mod mark;
 mod mismatch;
+mod named;
 mod own_place;
 mod page_end;
 mod page_item;
@@ -121,6 +122,7 @@ pub struct Target {
     owner: Owner,
     leases: Leases,
     served: served::Served,
+    named: named::Named,
 }
 
 impl Target {

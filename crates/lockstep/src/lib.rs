@@ -47,9 +47,9 @@ pub use transaction::Transaction;
 // a store.
 pub use lockstep_core::{
     Aggregate, AttributeValue, Attributes, Column, ColumnSpec, Error, Fields, ITEM_BYTES_MAX, Index, Item,
-    ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Projected, Reference, Result,
-    Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version,
-    fixed_width, parse_fixed_width, row, time_and_id,
+    ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, OwnNames, PK, Phase, Projected, Reference,
+    Result, Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable,
+    Version, fixed_width, parse_fixed_width, row, time_and_id,
 };
 // A coordinator handles every table as this trait.
 #[doc(hidden)]

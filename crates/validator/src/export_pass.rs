@@ -77,7 +77,7 @@ async fn read_file(
     let (run, ledger, file) = (Arc::clone(run), Arc::clone(ledger), export.files[number].clone());
     // It waits for a disk, which is no work for rayon's threads.
     let reading = tokio::task::spawn_blocking(move || {
-        file.read::<Stopped>(&run.binding.target_name, |page| {
+        file.read::<Stopped>(&run.binding.target_name, run.binding.table.naming(), |page| {
             let entered = enter(&run, &ledger, page, number)?;
             run.progress().target_items.fetch_add(entered.counted.read, Ordering::Relaxed);
             run.tally.count_target(entered.counted.live, entered.counted.tombstones);

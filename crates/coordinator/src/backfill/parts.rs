@@ -85,7 +85,7 @@ impl TableRun {
         part: Option<Part>,
         batches: Vec<Batch>,
     ) -> Result<Part> {
-        let folder = PathBuf::from(&import.folder);
+        let (folder, naming) = (PathBuf::from(&import.folder), self.binding.table.naming());
         let writing = move || {
             let mut part = match part {
                 Some(part) => part,
@@ -95,7 +95,7 @@ impl TableRun {
             for mut batch in batches {
                 let items = batch.take_items();
                 let count = items.len();
-                lines_of(items, &mut lines);
+                lines_of(items, &naming, &mut lines)?;
                 part.add(&lines, count)?;
                 lines.clear();
             }
