@@ -169,7 +169,7 @@ mod tests {
             assert_eq!(plain.is_some(), by_hand);
             let (read, end) = any.expect("it is a page");
             assert_eq!(read[..2], expected);
-            assert_eq!(plain.is_none_or(|(plain, at)| plain == read && at == end), true);
+            assert!(plain.is_none_or(|(plain, at)| plain == read && at == end));
             let next = naming.send(end.next.expect("there is more")).expect("one value");
             assert_eq!(next, Attributes::from([("key".to_owned(), AttributeValue::S("z".to_owned()))]));
         }
