@@ -64,6 +64,7 @@ impl Stores {
                 let target = target_of(config).await?;
                 let source = Source::connect_as_operator(&source).await?;
                 config.declared.bind(&source, &config.target.table_prefix).await?;
+                config.name_attributes(&target);
                 ui.say(&acts_on(config, &source, &target).await);
                 source.refuse_untrusted_schemas(&config.relations()?).await?;
                 claim(&source, &target).await?;
@@ -136,6 +137,7 @@ impl Stores {
                     }
                     bound => bound?,
                 }
+                config.name_attributes(&target);
                 ui.say(&acts_on(config, &source, &target).await);
                 if !is_away {
                     // One that does not answer is for the command to say.
@@ -191,6 +193,7 @@ impl Stores {
         let source =
             Source::connect_as_operator(&config.source_options_for(embedded.source_url().to_owned())).await?;
         let target = Target::connect(config.emulator_options_for(embedded.endpoint_url())).await;
+        config.name_attributes(&target);
         Ok(Self { source, target, embedded: Some(embedded) })
     }
 

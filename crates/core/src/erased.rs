@@ -17,6 +17,8 @@ use crate::difference::FieldDiff;
 use crate::item::Item;
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
+use crate::names::OwnNames;
+use crate::naming::Naming;
 use crate::row::{ColumnSpec, Fields};
 use crate::table::Reference;
 use crate::unholdable::Unholdable;
@@ -34,6 +36,16 @@ pub trait AnyTable: Send + Sync {
     fn primary_key_columns(&self) -> usize;
     /// Key schema and indexes of the target.
     fn target(&self) -> TargetSchema;
+    /// See [`MigratableTable::NAMES`](crate::MigratableTable::NAMES).
+    fn names(&self) -> OwnNames {
+        OwnNames::DEFAULT
+    }
+
+    /// Returns the names, and which of them are columns.
+    fn naming(&self) -> Naming {
+        Naming::of(self.names(), self.columns())
+    }
+
     /// See [`MigratableTable::DAY_COLUMN`](crate::MigratableTable::DAY_COLUMN).
     fn day_column(&self) -> Option<&'static str>;
 
@@ -43,7 +55,8 @@ pub trait AnyTable: Send + Sync {
         self.columns().iter().find(|column| column.name == day).map(|column| column.attribute)
     }
 
-    /// See [`MigratableTable::layout`](crate::MigratableTable::layout).
+    /// See [`MigratableTable::layout`](crate::MigratableTable::layout). Names that are not the usual ones
+    /// are part of it.
     fn layout(&self) -> String;
     /// See [`MigratableTable::references`](crate::MigratableTable::references).
     fn references(&self) -> &'static [Reference];

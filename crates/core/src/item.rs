@@ -123,7 +123,7 @@ impl Item {
     }
 }
 
-fn value_bytes(value: &AttributeValue) -> usize {
+pub(crate) fn value_bytes(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),
         // A byte per two digits, one for the sign, one more: never more than the text and two.

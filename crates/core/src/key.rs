@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{Attributes, PK, SK};
-use crate::index::{Index, KeyAttribute, KeyType};
+use crate::index::{Index, KeyType};
 use crate::item::{Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
 use crate::same::is_same_value;
 use crate::serde_words;
@@ -41,7 +41,8 @@ impl fmt::Display for SourceKey {
     }
 }
 
-/// Key schema of a target table. Partition and sort key are called `PK` and `SK`.
+/// Key schema of a target table. Partition and sort key are called `PK` and `SK` here; what they are called
+/// in the table, its [`Naming`](crate::Naming) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetSchema {
     /// Type of `PK`.
@@ -60,25 +61,6 @@ impl TargetSchema {
             KeyType::N => AttributeValue::N("0".to_owned()),
         };
         TargetKey { partition: value(self.partition), sort: self.sort.map(value) }
-    }
-
-    /// Returns the table's key attributes.
-    pub fn key(&self) -> impl Iterator<Item = KeyAttribute> {
-        let sort = self.sort.map(|key_type| KeyAttribute { name: SK, key_type });
-        std::iter::once(KeyAttribute { name: PK, key_type: self.partition }).chain(sort)
-    }
-
-    /// Returns every attribute that is a key somewhere, each once.
-    pub fn key_attributes(&self) -> Vec<KeyAttribute> {
-        let of_indexes =
-            self.indexes.iter().flat_map(|index| std::iter::once(index.partition).chain(index.sort));
-        let mut all: Vec<KeyAttribute> = Vec::new();
-        for attribute in self.key().chain(of_indexes) {
-            if !all.iter().any(|known| known.name == attribute.name) {
-                all.push(attribute);
-            }
-        }
-        all
     }
 
     /// Refuses an item that breaks a key limit of the table or of one of its indexes.

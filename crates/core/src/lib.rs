@@ -12,7 +12,8 @@
 //! `control`. All of it in an order in which each rests on those before it: [`Phase`] and [`Version`];
 //! [`Advice`] (what a person can run or set); [`Error`]; [`Attribute`] and [`Unholdable`]; [`FieldDiff`];
 //! [`Column`]; [`ids_end`] (which numbers keys are given); [`Index`], [`Item`], `expiry` (how long one
-//! stays), [`TargetKey`], [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`];
+//! stays), [`TargetKey`], [`ItemView`], `same` (whether an item is what was sent); [`Row`]; `names` and
+//! `naming` (what attributes are called in a table); [`Judgement`];
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by
 //! both [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Moment`]; `this_machine` (which hosts are it);
 //! `acts` (characters that act on what shows them) and [`printable`](fn@printable) (text without them);
@@ -38,6 +39,8 @@ mod key;
 mod lease;
 mod metric;
 mod moment;
+mod names;
+mod naming;
 mod phase;
 mod printable;
 mod requests;
@@ -77,6 +80,8 @@ pub use key::{SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_
 pub use lease::{InstanceRow, InstanceState, LEASE_MAX, Registration};
 pub use metric::{KeptBy, METRICS, Metric, MetricForm, describe_metrics};
 pub use moment::Moment;
+pub use names::OwnNames;
+pub use naming::Naming;
 pub use phase::{Phase, UnknownPhase};
 pub use printable::{printable, printable_cell, printable_json};
 pub use requests::{REQUEST_SECONDS, note_request};

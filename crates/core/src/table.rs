@@ -7,6 +7,8 @@ use crate::attribute::{DELETED_ATTRIBUTE, PK, SK, TTL_ATTRIBUTE};
 use crate::item::Item;
 use crate::judgement::{Aggregate, Rule};
 use crate::key::{TargetKey, TargetSchema};
+use crate::names::OwnNames;
+use crate::naming::Naming;
 use crate::row::Row;
 use crate::unholdable::Unholdable;
 use crate::version::Version;
@@ -32,6 +34,9 @@ pub trait MigratableTable: Send + Sync + 'static {
     const PRIMARY_KEY_COLUMNS: usize = 1;
     /// Key schema and indexes of the target.
     const TARGET: TargetSchema;
+    /// Names of keys, expiry and bookkeeping in the target. A key that is called as the attribute of a
+    /// column is that column.
+    const NAMES: OwnNames = OwnNames::DEFAULT;
     /// The `timestamptz` column that date windows and daily counts go by, if there is one.
     const DAY_COLUMN: Option<&'static str> = None;
 
@@ -123,8 +128,9 @@ pub(crate) fn encode_row<T: MigratableTable + ?Sized>(
     key: &T::Key,
     row: T::Row,
 ) -> Result<Item, Unholdable> {
+    let naming = const { Naming::of(T::NAMES, T::Row::COLUMNS) };
     let key = table.target_key(key)?;
-    key.check()?;
+    key.check().map_err(|reason| naming.explain(reason))?;
     // Attributes that follow from the row are made before it is taken apart; that a column cannot be held is
     // told first all the same.
     let mut derived = Item::with_capacity(T::TARGET.indexes.len() + 1);
@@ -140,8 +146,8 @@ pub(crate) fn encode_row<T: MigratableTable + ?Sized>(
     row.into_item(&mut item)?;
     of_indexes?;
     item.append(derived);
-    T::TARGET.check_keys(&item)?;
-    item.check_size()?;
+    T::TARGET.check_keys(&item).map_err(|reason| naming.explain(reason))?;
+    naming.check(&item)?;
     Ok(item)
 }
 

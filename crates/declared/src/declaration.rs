@@ -34,6 +34,9 @@ pub struct Declaration {
     /// Attributes of columns that are not called as their columns.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+    /// Names of Lockstep's own attributes.
+    #[serde(skip_serializing_if = "NamesDeclaration::is_empty")]
+    pub names: NamesDeclaration,
     /// Columns of arrays that are held as lists, and not as PostgreSQL's text of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<String>,
@@ -58,6 +61,47 @@ pub struct Declaration {
     /// Columns that refer to tables that stay in PostgreSQL, each with `table.column`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub references: BTreeMap<String, String>,
+}
+
+/// Names of the attributes that Lockstep gives, where they are not the usual ones. A key that is called as
+/// the attribute of a column is that column.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NamesDeclaration {
+    /// The partition key; `PK` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// The sort key; `SK` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
+    /// The expiry; `ttl` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<String>,
+    /// The version of a state; `_v` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The last writers of an item; `_w` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writers: Option<String>,
+    /// Attribute that makes an item a tombstone; `_deleted` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<String>,
+    /// The number of the mark of history; `_mark` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// The round of a marker; `_marker` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    /// The run of a probe; `_probe` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+}
+
+impl NamesDeclaration {
+    /// Tells whether every name is the usual one.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Declaration of a sum.
@@ -123,13 +167,14 @@ pub enum Word {
 
 impl Declaration {
     /// Keys that only a declaration has, and the settings of the sample's tables do not.
-    pub const OWN_KEYS: [&'static str; 14] = [
+    pub const OWN_KEYS: [&'static str; 15] = [
         "key",
         "partition",
         "sort",
         "expires",
         "indexes",
         "attributes",
+        "names",
         "lists",
         "held_as",
         "omit",

@@ -2,8 +2,10 @@
 //!
 //! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `held`
 //! (what a column is held as), `forms` (columns in a form that they do not have), `names` (attributes),
-//! `index` and `times` (indexes, expiry, day), `quality` (rules, sums, references), this file.
+//! `called` (Lockstep's own), `index` and `times` (indexes, expiry, day), `quality` (rules, sums,
+//! references), this file.
 
+mod called;
 mod forms;
 mod held;
 mod index;
@@ -18,7 +20,7 @@ pub(crate) use key::of_key;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_core::{Advice, ColumnSpec, Index, KeyType, TargetSchema};
+use lockstep_core::{Advice, ColumnSpec, Index, KeyType, Naming, TargetSchema};
 use lockstep_postgres::{CatalogColumn, CatalogTable};
 use lockstep_template::{Alphabet, RESERVED_ATTRIBUTES, Template, check};
 
@@ -141,9 +143,9 @@ impl Resolver<'_> {
                 Err(more) => problems.extend(more),
             }
         }
-        if declaration.indexes.len() > INDEXES_MAX {
-            problems.push(format!("DynamoDB has at most {INDEXES_MAX} indexes for a table"));
-        }
+        let too_many = declaration.indexes.len() > INDEXES_MAX;
+        problems.extend(too_many.then(|| format!("DynamoDB has at most {INDEXES_MAX} indexes for a table")));
+        let own = self.own_names((&partition, sort.as_ref()), &columns, &indexes, &mut problems);
         let expiry = self.expiry(&columns).map_err(|problem| problems.push(problem)).ok().flatten();
         let day = self.day(&columns).map_err(|problem| problems.push(problem)).ok().flatten();
         let (rules, sums) = (self.rules(&columns, &mut problems), self.sums(&columns, &mut problems));
@@ -151,15 +153,15 @@ impl Resolver<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let specs: Vec<ColumnSpec> = columns.iter().map(|c| self.spec(c)).collect();
+        let specs: &[ColumnSpec] = leak(columns.iter().map(|c| self.spec(c)).collect::<Vec<_>>());
         let key_specs: Vec<ColumnSpec> = source_key.iter().map(|place| self.spec(&columns[*place])).collect();
-        let static_indexes: Vec<Index> = indexes.iter().map(|index| index.index).collect();
         let needs_settings = source_key.iter().any(|place| depends_on_settings(&columns[*place]));
         let mut reveals: BTreeSet<String> = declaration.reveals.iter().cloned().collect();
         reveals.extend(source_key.iter().map(|place| columns[*place].name.to_owned()));
         Ok(Shape {
             name: self.name,
-            specs: leak(specs),
+            specs,
+            naming: Naming::of(own, specs),
             key_specs: leak(key_specs),
             key: source_key,
             primary_columns: key.len(),
@@ -167,7 +169,7 @@ impl Resolver<'_> {
             target: TargetSchema {
                 partition: partition_type,
                 sort: sort_part.as_ref().map(|(_, key_type)| *key_type),
-                indexes: leak(static_indexes),
+                indexes: leak(indexes.iter().map(|index| index.index).collect::<Vec<Index>>()),
             },
             layout: self.layout(&partition, sort.as_ref(), &columns),
             partition: partition_part,
@@ -246,7 +248,7 @@ impl Resolver<'_> {
 
     /// Writes what decides keys and items, so that a migration under way refuses to go on with another.
     fn layout(&self, partition: &Template, sort: Option<&Template>, columns: &[Column]) -> String {
-        let Declaration { indexes, expires, lists, held_as, omit, .. } = self.declaration;
+        let Declaration { indexes, expires, lists, held_as, omit, names, .. } = self.declaration;
         let renamed: BTreeMap<&str, &str> = columns
             .iter()
             .filter(|column| column.name != column.attribute)
@@ -266,6 +268,9 @@ impl Resolver<'_> {
         }
         if !held_as.is_empty() {
             said["held_as"] = serde_json::json!(held_as);
+        }
+        if !names.is_empty() {
+            said["names"] = serde_json::json!(names);
         }
         said.to_string()
     }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{
-    Attribute, AttributeValue, Attributes, ColumnSpec, Fields, Index, Item, ItemView, PK, Reference, SK,
-    SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, parse_fixed_width,
+    Attribute, AttributeValue, Attributes, ColumnSpec, Fields, Index, Item, ItemView, Naming, PK, Reference,
+    SK, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, parse_fixed_width,
 };
 
 use lockstep_core::text::decimal;
@@ -59,6 +59,7 @@ pub(crate) struct Shape {
     pub(crate) name: &'static str,
     pub(crate) columns: Vec<Column>,
     pub(crate) specs: &'static [ColumnSpec],
+    pub(crate) naming: Naming,
     /// Places of the columns of the source key.
     pub(crate) key: Vec<usize>,
     pub(crate) key_specs: &'static [ColumnSpec],
@@ -159,8 +160,9 @@ impl Shape {
             let value = self.part(part, values).map_err(|e| e.of(name))?;
             value.ok_or_else(|| Unholdable::because("is made of a column that is NULL").of(name))
         };
-        let sort = self.sort.as_ref().map(|part| of(SK, part)).transpose()?;
-        Ok(TargetKey { partition: of(PK, &self.partition)?, sort })
+        let [pk, sk] = [PK, SK].map(|name| self.naming.called(name));
+        let sort = self.sort.as_ref().map(|part| of(sk, part)).transpose()?;
+        Ok(TargetKey { partition: of(pk, &self.partition)?, sort })
     }
 
     /// Returns the value of a key attribute; `None` where a column of it is NULL.
@@ -199,7 +201,7 @@ impl Shape {
     /// Returns the item of a row, without a version.
     pub(crate) fn item(&self, values: Values) -> Result<Item, Unholdable> {
         let place = self.place_of(&values)?;
-        place.check()?;
+        place.check().map_err(|reason| self.naming.explain(reason))?;
         let mut derived = Item::with_capacity(self.indexes.len() * 2 + 1);
         for index in &self.indexes {
             self.index_attributes(index, &values, &mut derived)?;
@@ -218,8 +220,8 @@ impl Shape {
             }
         }
         item.append(derived);
-        self.target.check_keys(&item)?;
-        item.check_size()?;
+        self.target.check_keys(&item).map_err(|reason| self.naming.explain(reason))?;
+        self.naming.check(&item)?;
         Ok(item)
     }
 

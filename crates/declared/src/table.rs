@@ -3,8 +3,8 @@
 use lockstep_core::text::hex;
 use lockstep_core::{
     AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow, ExactSum,
-    FieldDiff, Fields, Group, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey,
-    TargetSchema, Unholdable, beside_columns, bind_text,
+    FieldDiff, Fields, Group, Item, ItemView, Judgement, Naming, OwnNames, PgArguments, Reference, SourceKey,
+    TargetKey, TargetSchema, Unholdable, beside_columns, bind_text,
 };
 use lockstep_postgres::column_sql;
 
@@ -60,6 +60,14 @@ impl AnyTable for DeclaredTable {
         self.0.target
     }
 
+    fn names(&self) -> OwnNames {
+        *self.0.naming.names()
+    }
+
+    fn naming(&self) -> Naming {
+        self.0.naming
+    }
+
     fn day_column(&self) -> Option<&'static str> {
         self.0.day.map(|place| self.0.columns[place].name)
     }
@@ -91,7 +99,7 @@ impl AnyTable for DeclaredTable {
 
     fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable> {
         let place = self.0.place_of_key(key)?;
-        place.check()?;
+        place.check().map_err(|reason| self.0.naming.explain(reason))?;
         Ok(place)
     }
 

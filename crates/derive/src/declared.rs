@@ -53,8 +53,14 @@ pub(crate) struct Table {
     pub(crate) aggregates: Option<Path>,
     pub(crate) references: Option<Path>,
     pub(crate) indexes: Vec<Index>,
+    /// Words of the attributes of Lockstep's own that are called otherwise, and what they are called.
+    pub(crate) names: Vec<(Ident, LitStr)>,
     pub(crate) columns: Vec<Column>,
 }
+
+/// Attributes of Lockstep's own, by the words that say what they are called.
+pub(crate) const NAMES: [&str; 9] =
+    ["partition", "sort", "expiry", "version", "writers", "deleted", "mark", "marker", "probe"];
 
 /// Values that a struct gives, before it is known whether they are enough.
 #[derive(Default)]
@@ -69,6 +75,7 @@ struct Said {
     aggregates: Option<Path>,
     references: Option<Path>,
     indexes: Vec<Index>,
+    names: Vec<(Ident, LitStr)>,
 }
 
 impl Said {
@@ -87,14 +94,15 @@ impl Said {
                 self.indexes.push(index(meta)?);
                 Ok(())
             }
+            "names" => meta.parse_nested_meta(|inner| name_of_own(&mut self.names, &inner)),
             "source" | "target" | "schema" | "relation" => Err(meta.error(
                 "where a table lies is no part of its type; write name = \"documents\" here, and \
                  source = \"shop.documents\" and target = \"documents\" under [tables.documents] of the \
                  configuration (in an application: the arguments of MigrationOptions::table)",
             )),
             _ => Err(meta.error(
-                "expected name, partition, sort, expires, day_column, table, rules, aggregates, references \
-                 or index(..)",
+                "expected name, partition, sort, expires, day_column, table, rules, aggregates, references, \
+                 names(..) or index(..)",
             )),
         }
     }
@@ -135,6 +143,7 @@ impl Table {
             aggregates: said.aggregates,
             references: said.references,
             indexes: said.indexes,
+            names: said.names,
             columns: fields.named.iter().map(column).collect::<Result<_>>()?,
         })
     }
@@ -151,6 +160,18 @@ fn once<T: syn::parse::Parse>(slot: &mut Option<T>, meta: &ParseNestedMeta<'_>) 
         Some(_) => Err(meta.error("given twice; keep one")),
         None => Ok(()),
     }
+}
+
+/// Reads what an attribute of Lockstep's own is called.
+fn name_of_own(names: &mut Vec<(Ident, LitStr)>, meta: &ParseNestedMeta<'_>) -> Result<()> {
+    let said = word(meta);
+    if !NAMES.contains(&said.as_str()) {
+        return Err(meta.error(format!("expected {}", NAMES.join(", "))));
+    }
+    let mut name = names.iter().find(|(of, _)| *of == said).map(|(_, name)| name.clone());
+    once(&mut name, meta)?;
+    names.extend(meta.path.get_ident().cloned().zip(name));
+    Ok(())
 }
 
 fn written(literal: LitStr) -> Result<Written> {

@@ -6,7 +6,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::declared::{Index, Projection, Table, Written};
+use crate::declared::{Index, NAMES, Projection, Table, Written};
 use crate::kind::Kind;
 use crate::row::row_impl;
 
@@ -66,6 +66,10 @@ fn constants(table: &Table) -> TokenStream {
     let partition = key_type(table, &table.partition);
     let sort = optional(table.sort.as_ref().map(|sort| key_type(table, sort)));
     let indexes = table.indexes.iter().map(|index| index_of(table, index));
+    let names = table.names.iter().map(|(of, name)| quote!(#of: #name));
+    let others = (table.names.len() < NAMES.len()).then(|| quote!(..p::OwnNames::DEFAULT));
+    let names = (!table.names.is_empty())
+        .then(|| quote!(const NAMES: p::OwnNames = p::OwnNames { #(#names,)* #others };));
     let day = optional(table.day_column.as_ref().map(|column| quote!(#column)));
     quote! {
         const NAME: &'static str = #name;
@@ -73,6 +77,7 @@ fn constants(table: &Table) -> TokenStream {
         const TARGET: p::TargetSchema =
             p::TargetSchema { partition: #partition, sort: #sort, indexes: &[#(#indexes),*] };
         const DAY_COLUMN: p::Option<&'static str> = #day;
+        #names
     }
 }
 
@@ -80,13 +85,18 @@ fn index_of(table: &Table, index: &Index) -> TokenStream {
     let (name, attribute) = (&index.name, table.attribute(index));
     let partition = key_type(table, &index.partition);
     let sorted = table.sorted_by(index).map(|(name, written, _)| (name, key_type(table, written)));
-    let is_key = |name: &str| name == attribute || sorted.as_ref().is_some_and(|(sort, _)| sort == name);
+    let of_table = |name: &str| {
+        table.names.iter().any(|(of, own)| (*of == "partition" || *of == "sort") && own.value() == name)
+    };
+    let is_key = |name: &str| {
+        of_table(name) || name == attribute || sorted.as_ref().is_some_and(|(sort, _)| sort == name)
+    };
     let projection = match &index.projection {
         Projection::Keys => quote!(p::Projected::Keys),
         Projection::All => quote!(p::Projected::All),
         Projection::List(columns) => {
             let listed = columns.iter().filter_map(|column| table.column(&column.value()));
-            // What is a key of the index is there anyway, and refused beside it.
+            // What is a key of the index or of the table is there anyway, and refused beside it.
             let listed: Vec<&String> =
                 listed.map(|column| &column.attribute).filter(|name| !is_key(name)).collect();
             if listed.is_empty() {

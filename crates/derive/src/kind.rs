@@ -135,7 +135,7 @@ impl Table {
     }
 
     /// The same of any key of an index.
-    fn alone(&self, written: &Written) -> Option<&Column> {
+    pub(crate) fn alone(&self, written: &Written) -> Option<&Column> {
         let column = self.column(written.template.bare_column()?)?;
         column.kind().filter(|kind| !matches!(kind, Kind::Boolean | Kind::Bytes)).map(|_| column)
     }

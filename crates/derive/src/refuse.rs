@@ -49,6 +49,7 @@ pub(crate) fn refuse(table: &Table) -> Verdict {
         columns_fit(table, written)?;
         columns_are_of_a_key(table, written)?;
     }
+    names(table)?;
     times(table)?;
     primary_key(table)?;
     findable(table)
@@ -169,6 +170,39 @@ fn columns_are_of_a_key(table: &Table, written: &Written) -> Verdict {
                 format!("column `{name}` is a boolean, which only an index can be made of; use another");
             return refused(&written.literal, why);
         }
+    }
+    Ok(())
+}
+
+/// A key that is called as the attribute of a column is that column, and nothing else is. What else may
+/// collide is told when the table is registered, by what also reads names that are written by hand.
+fn names(table: &Table) -> Verdict {
+    for (of, name) in &table.names {
+        let Some(column) = table.columns.iter().find(|column| column.attribute == name.value()) else {
+            continue;
+        };
+        let key = match of.to_string().as_str() {
+            "partition" => Some(&table.partition),
+            "sort" => table.sort.as_ref(),
+            _ => None,
+        };
+        if key.and_then(|written| table.alone(written)).is_some_and(|alone| alone.name == column.name) {
+            continue;
+        }
+        let why = match key {
+            Some(_) => format!(
+                "`{0}` is the attribute of column `{1}`: a key that is a column is that column alone, \
+                 {of} = \"{{{1}}}\"; or give the key another name",
+                name.value(),
+                column.name
+            ),
+            None => format!(
+                "`{}` is the attribute of column `{}`; give one of them another name",
+                name.value(),
+                column.name
+            ),
+        };
+        return refused(name, why);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Target;
 use super::clear::{NoTokenInClear, is_local};
+use super::named::Named;
 use super::payload_hash::PayloadHash;
 use super::sent::SentOrNot;
 use super::streams::Listings;
@@ -87,10 +88,10 @@ impl Default for TargetOptions {
 }
 
 /// Client of the tables, as [`Target::connect`] has it.
-pub(super) fn client(shared: &SdkConfig, understood: Understood) -> aws_sdk_dynamodb::Client {
+pub(super) fn client(shared: &SdkConfig, understood: Understood, named: Named) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(shared).retry_config(RetryConfig::disabled());
     let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).interceptor(SentOrNot);
-    let config = config.interceptor(understood).interceptor(Timed);
+    let config = config.interceptor(understood).interceptor(Timed).interceptor(named);
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
@@ -135,10 +136,10 @@ impl Target {
         if let Some(url) = &options.streams_endpoint_url {
             streams = streams.endpoint_url(url);
         }
-        let streams = streams.build();
+        let (streams, named) = (streams.build(), Named::default());
         Self {
             endpoint: shared.endpoint_url().map(str::to_owned),
-            client: client(&shared, understood()),
+            client: client(&shared, understood(), named.clone()),
             identity,
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
             #[cfg(feature = "s3")]
@@ -149,6 +150,7 @@ impl Target {
             owner: Owner::default(),
             leases: Leases::default(),
             served: Served::default(),
+            named,
         }
     }
 }

@@ -4,10 +4,10 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
     AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes,
 };
-use lockstep_core::{Error, KeyType, Kind, PK, Result, TargetKey};
+use lockstep_core::{Error, Item, KeyType, Kind, PK, Result, TargetKey};
 
 use super::proven::Dry;
-use super::{Target, fault};
+use super::{Target, fault, insert_body};
 
 impl Target {
     /// Asks for what `dry` needs, with a key that no row has.
@@ -63,11 +63,14 @@ impl Target {
             }
             Dry::PartiQlInsert => {
                 // No key is of this type.
-                let text = format!("INSERT INTO \"{table}\" VALUE {{'{PK}':?}}");
+                let mut item = Item::with_capacity(1);
+                item.push(self.naming(table).called(PK), AttributeValue::Bool(false));
+                let text = insert_body::statement(table, &item);
                 self.ask_partiql(&doing, text, AttributeValue::Bool(false)).await
             }
             Dry::PartiQlSelect => {
-                let text = format!("SELECT {PK} FROM \"{table}\" WHERE {PK} = ?");
+                let pk = insert_body::path(self.naming(table).called(PK));
+                let text = format!("SELECT {pk} FROM \"{table}\" WHERE {pk} = ?");
                 self.ask_partiql(&doing, text, key.partition.clone()).await
             }
         }

@@ -5,7 +5,7 @@
 //! truth, it removes rows that live.
 
 use aws_sdk_dynamodb::types::{TimeToLiveSpecification, TimeToLiveStatus};
-use lockstep_core::{Error, Kind, Result, TTL_ATTRIBUTE};
+use lockstep_core::{Error, Kind, Result};
 use serde::Serialize;
 
 use super::{Backoff, Target, fault};
@@ -22,7 +22,12 @@ pub enum TableExpiry {
     /// No expiry; also where the endpoint knows none.
     Off,
     /// Attribute that is none of ours.
-    Other(String),
+    Other {
+        /// Name of it.
+        attribute: String,
+        /// Name of ours.
+        ours: String,
+    },
     /// Attribute whose expiry is being switched off, which can take an hour and cannot be hurried.
     Ending(String),
 }
@@ -33,10 +38,10 @@ impl TableExpiry {
     pub fn wrong(&self, table: &str) -> Option<(String, String)> {
         match self {
             Self::Ours | Self::Off => None,
-            Self::Other(attribute) => Some((
+            Self::Other { attribute, ours } => Some((
                 format!(
                     "its items expire by attribute `{attribute}`: DynamoDB removes rows that live, and none \
-                     by `{TTL_ATTRIBUTE}`"
+                     by `{ours}`"
                 ),
                 format!(
                     "switch that off: aws dynamodb update-time-to-live --table-name {table} \
@@ -71,12 +76,14 @@ impl Target {
             Err(error) => return Err(error),
         };
         let Some(found) = found else { return Ok(TableExpiry::Off) };
-        let attribute = found.attribute_name.unwrap_or_default();
+        let (attribute, ours) = (found.attribute_name.unwrap_or_default(), self.naming(table).names().expiry);
         Ok(match found.time_to_live_status {
-            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) if attribute == TTL_ATTRIBUTE => {
+            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) if attribute == ours => {
                 TableExpiry::Ours
             }
-            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) => TableExpiry::Other(attribute),
+            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) => {
+                TableExpiry::Other { attribute, ours: ours.to_owned() }
+            }
             Some(TimeToLiveStatus::Disabling) => TableExpiry::Ending(attribute),
             Some(TimeToLiveStatus::Disabled) => TableExpiry::Off,
             // Of a state that is not known nothing is concluded (I18).
@@ -107,7 +114,8 @@ impl Target {
         if require(&Backoff::brief().retry(|| self.expiry(table)).await?)? {
             return Ok(());
         }
-        match Backoff::brief().retry(|| self.set_expiry(table, TTL_ATTRIBUTE, true)).await {
+        match Backoff::brief().retry(|| self.set_expiry(table, self.naming(table).names().expiry, true)).await
+        {
             // Of two who switch it on, one is refused, as it is on already; so is the second request of one
             // whose first answer was lost. By which attribute is asked, and not read off the words.
             Err(error) if error.is_validation() => match require(&self.expiry(table).await?)? {

@@ -1,6 +1,6 @@
 //! Items as DynamoDB's import from S3 takes them: one JSON object a line, `{"Item":{"PK":{"S":"a"},…}}`.
 
-use lockstep_core::{Item, Version};
+use lockstep_core::{Item, Naming, Unholdable, Version};
 
 use super::wire_json::push_members;
 
@@ -8,10 +8,15 @@ use super::wire_json::push_members;
 /// each later write of a change has a higher version, and wins (I2). No text in JSON has a line break, so a
 /// line is one item. DynamoDB would refuse a value that no column can produce, and a comparison would find
 /// the item missing.
-pub fn push_initial_load_line(item: Item, lines: &mut Vec<u8>) {
+///
+/// # Errors
+/// As [`Naming::send_item`]; nothing was added.
+pub fn push_initial_load_line(item: Item, naming: &Naming, lines: &mut Vec<u8>) -> Result<(), Unholdable> {
+    let item = naming.send_item(item.at(Version::INITIAL_LOAD))?;
     lines.extend_from_slice(b"{\"Item\":");
-    push_members(item.at(Version::INITIAL_LOAD).iter().map(|(name, value)| (*name, value)), lines);
+    push_members(item.iter().map(|(name, value)| (*name, value)), lines);
     lines.extend_from_slice(b"}\n");
+    Ok(())
 }
 
 #[cfg(test)]
@@ -35,8 +40,8 @@ mod tests {
         let members = HashMap::from([("deep".to_owned(), AttributeValue::Ns(vec!["1".to_owned()]))]);
         item.push("list", AttributeValue::L(vec![AttributeValue::M(members), AttributeValue::Bool(false)]));
         let mut lines = Vec::new();
-        push_initial_load_line(item.clone(), &mut lines);
-        push_initial_load_line(item, &mut lines);
+        push_initial_load_line(item.clone(), &Naming::USUAL, &mut lines).expect("held");
+        push_initial_load_line(item, &Naming::USUAL, &mut lines).expect("held");
         let text = String::from_utf8(lines).expect("UTF-8");
         let parsed: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

@@ -92,7 +92,7 @@ impl Target {
             let why = "a table of that name is there already, and an import makes a new one";
             return mine.ok_or_else(|| Error::target(Kind::Refused, doing, why));
         }
-        let Definition { attributes, key, indexes } = Definition::of(schema, None);
+        let Definition { attributes, key, indexes } = Definition::of(schema, &self.naming(table), None);
         let invalid =
             |e: aws_sdk_dynamodb::error::BuildError| Error::target(Kind::Invalid, &doing, e.to_string());
         let made = TableCreationParameters::builder()

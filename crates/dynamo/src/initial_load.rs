@@ -15,9 +15,11 @@
 use aws_sdk_dynamodb::types::{
     BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
 };
-use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version};
+use lockstep_core::{
+    Error, Item, Kind, Naming, PK, Result, SK, TargetKey, Unholdable, VERSION_ATTRIBUTE, Version,
+};
 
-use super::insert_body::InsertBody;
+use super::insert_body::{self, InsertBody};
 use super::{Backoff, Fence, ReadAt, Target, codes, fault, without_values};
 
 /// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
@@ -136,7 +138,8 @@ impl Target {
 
     async fn insert_guarded(&self, read_at: ReadAt, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
         let items: Vec<Item> = items.into_iter().map(as_initial_load).collect();
-        if items.iter().any(|item| is_too_long(table, item)) {
+        let naming = self.naming(table);
+        if items.iter().any(|item| is_too_long(table, &naming, item)) {
             return self.insert_one_by_one(read_at, table, items).await;
         }
         let (stood, capacity_units) = self.insert_each(read_at.fence(), table, items).await?;
@@ -171,7 +174,8 @@ impl Target {
     pub async fn insert_versioned(&self, read_at: ReadAt, table: &str, items: Vec<Item>) -> Result<Inserted> {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         debug_assert!(items.iter().all(|item| item.get(VERSION_ATTRIBUTE).is_some()), "each has its version");
-        if items.iter().any(|item| is_too_long(table, item)) {
+        let naming = self.naming(table);
+        if items.iter().any(|item| is_too_long(table, &naming, item)) {
             let message = "a statement would be longer than DynamoDB takes";
             return Err(Error::target(Kind::Invalid, format!("inserting into {table}"), message));
         }
@@ -184,7 +188,12 @@ impl Target {
     }
 
     async fn insert_each(&self, fence: Fence, table: &str, items: Vec<Item>) -> Result<(Vec<Stood>, f64)> {
-        let sent = items.len();
+        let (sent, naming) = (items.len(), self.naming(table));
+        let items: std::result::Result<Vec<Item>, _> =
+            items.into_iter().map(|item| naming.send_item(item)).collect();
+        let invalid =
+            |e: Unholdable| Error::target(Kind::Invalid, format!("inserting into {table}"), e.to_string());
+        let items = items.map_err(invalid)?;
         let body = InsertBody::of(table, &items);
         drop(items);
         let request = self.client.batch_execute_statement().customize().interceptor(body);
@@ -260,10 +269,12 @@ impl Target {
     /// When the endpoint does not answer at all.
     #[crate::boxed]
     pub async fn has_partiql(&self, table: &str, key: &TargetKey) -> Result<bool> {
-        let mut text = format!("SELECT PK FROM \"{table}\" WHERE PK = ?");
+        let (naming, path) = (self.naming(table), insert_body::path);
+        let pk = path(naming.called(PK));
+        let mut text = format!("SELECT {pk} FROM \"{table}\" WHERE {pk} = ?");
         let mut parameters = vec![key.partition.clone()];
         if let Some(sort) = &key.sort {
-            text.push_str(" AND SK = ?");
+            text.push_str(&format!(" AND {} = ?", path(naming.called(SK))));
             parameters.push(sort.clone());
         }
         let probe = BatchStatementRequest::builder().statement(text).set_parameters(Some(parameters)).build();
@@ -288,10 +299,10 @@ fn key_of(item: &Item) -> Option<TargetKey> {
 }
 
 /// Tells whether the statement of an item is longer than DynamoDB takes.
-fn is_too_long(table: &str, item: &Item) -> bool {
+fn is_too_long(table: &str, naming: &Naming, item: &Item) -> bool {
     // A quote in a name is written twice.
     let characters = |name: &str| name.chars().map(|c| if c == '\'' { 2 } else { 1 }).sum::<usize>();
-    let names: usize = item.iter().map(|(name, _)| characters(name) + "'':?,".len()).sum();
+    let names: usize = item.iter().map(|(name, _)| characters(naming.called(name)) + "'':?,".len()).sum();
     "INSERT INTO \"\" VALUE {}".len() + table.len() + names > STATEMENT_CHARACTERS_MAX
 }
 
@@ -357,7 +368,7 @@ mod tests {
             }
             let item = as_initial_load(item);
             let length = statement("table", &item).chars().count();
-            let known = is_too_long("table", &item);
+            let known = is_too_long("table", &Naming::USUAL, &item);
             assert!(known || length <= STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");
             assert!(!known || length + 64 > STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");
         }

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use bytes::Bytes;
-use lockstep_core::Item;
+use lockstep_core::{Item, PK, SK};
 
 use super::wire_json::{push_list, push_text, push_value};
 
@@ -69,6 +69,28 @@ fn have_same_names(one: &Item, other: &Item) -> bool {
     one.iter().map(|(name, _)| name).eq(other.iter().map(|(name, _)| name))
 }
 
+/// Returns an attribute as a condition of PartiQL names it. A word of the language is quoted, as any other
+/// name but our own: some servers know no quotes there.
+pub(super) fn path(name: &str) -> String {
+    if [PK, SK].contains(&name) {
+        return name.to_owned();
+    }
+    let mut quoted = String::with_capacity(name.len() + 2);
+    quoted.push('"');
+    push_quoted(&mut quoted, name, '"');
+    quoted + "\""
+}
+
+/// A column may be called `o'clock`, and no name is to end its own quotes.
+fn push_quoted(text: &mut String, name: &str, quote: char) {
+    for (place, part) in name.split(quote).enumerate() {
+        if place > 0 {
+            text.extend([quote, quote]);
+        }
+        text.push_str(part);
+    }
+}
+
 /// `INSERT INTO "t" VALUE {'a':?,…}`: PartiQL's insert refuses a key that is there (Developer Guide,
 /// "PartiQL insert statements").
 pub(super) fn statement(table: &str, item: &Item) -> String {
@@ -79,11 +101,7 @@ pub(super) fn statement(table: &str, item: &Item) -> String {
     }
     for (place, (name, _)) in item.iter().enumerate() {
         text.push_str(if place > 0 { ",'" } else { "'" });
-        // A column may be called `o'clock`, and no name is to end its own quotes.
-        for (part_of, part) in name.split('\'').enumerate() {
-            text.push_str(if part_of > 0 { "''" } else { "" });
-            text.push_str(part);
-        }
+        push_quoted(&mut text, name, '\'');
         text.push_str("':?");
     }
     text.push('}');
@@ -92,6 +110,8 @@ pub(super) fn statement(table: &str, item: &Item) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lockstep_core::Naming;
+
     use aws_sdk_dynamodb::types::AttributeValue;
     use serde_json::{Value, json};
 
@@ -115,5 +135,17 @@ mod tests {
         wider["Parameters"].as_array_mut().expect("a list").push(json!({ "NULL": true }));
         let statements = [&one, &one, &wider, &one];
         assert_eq!(read, json!({ "Statements": statements, "ReturnConsumedCapacity": "TOTAL" }));
+    }
+
+    #[test]
+    fn no_name_ends_its_own_quotes() {
+        for (name, quoted) in [("PK", "PK"), ("SK", "SK"), ("order", "\"order\""), ("a\"b", "\"a\"\"b\"")] {
+            assert_eq!(path(name), quoted);
+        }
+        let mut item = Item::default();
+        item.push("PK", AttributeValue::Bool(true));
+        let names = lockstep_core::OwnNames { partition: "o'clock", ..lockstep_core::OwnNames::DEFAULT };
+        let named = Naming::of(names, &[]).send_item(item).expect("no column");
+        assert_eq!(statement("t", &named), "INSERT INTO \"t\" VALUE {'o''clock':?}");
     }
 }

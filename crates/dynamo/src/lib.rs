@@ -1,8 +1,8 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `rights` (every request there is, and whose it is), `connect`, `clear` (no token in
-//! clear text), `sent` (whether anything left), `timed` (how
-//! long it took), `understood` (no success that says nothing), `codes`,
+//! clear text), `named` (what attributes are called in each table), `sent` (whether anything left), `timed`
+//! (how long it took), `understood` (no success that says nothing), `codes`,
 //! `without_values` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
 //! `proven` and `dry` (rights that are asked for beforehand), `expiry` (by which attribute), `protection` (of
 //! a table that is the truth), `capacity`, `guarded` (versioned writes), `fence` (a request that may leave
@@ -43,6 +43,7 @@ mod inserts;
 mod json_cursor;
 mod mark;
 mod mismatch;
+mod named;
 mod objects;
 mod own_place;
 mod page_end;
@@ -129,6 +130,7 @@ pub struct Target {
     owner: Owner,
     leases: Leases,
     served: served::Served,
+    named: named::Named,
 }
 
 impl Target {

@@ -8,17 +8,30 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::Advice::Doctor;
 use lockstep_core::{
-    Attributes, DELETED_ATTRIBUTE, Error, ItemView, Kind, MARK_ATTRIBUTE, Result, TargetKey, TargetSchema,
-    VERSION_ATTRIBUTE, Version,
+    Attributes, DELETED_ATTRIBUTE, Error, ItemView, Kind, MARK_ATTRIBUTE, Naming, Result, TargetKey,
+    TargetSchema, VERSION_ATTRIBUTE, Version,
 };
 use serde::Serialize;
 
 use super::own_place::{HISTORY, PROBE};
 use super::{Target, fault};
 
-const HIGHEST: &str = "highest";
-const SERVER: &str = "server";
-const AT: &str = "at";
+/// Attributes that only a mark has, and what each is called where a key of the table has its name.
+const HIGHEST: OfMark = OfMark { usual: "highest", other: "mark_highest" };
+const SERVER: OfMark = OfMark { usual: "server", other: "mark_server" };
+const AT: OfMark = OfMark { usual: "at", other: "mark_at" };
+
+#[derive(Clone, Copy)]
+struct OfMark {
+    usual: &'static str,
+    other: &'static str,
+}
+
+impl OfMark {
+    fn called(self, naming: &Naming) -> &'static str {
+        if naming.names().all().contains(&self.usual) { self.other } else { self.usual }
+    }
+}
 
 /// Mark of the source that a target table keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +73,7 @@ impl Target {
             found => found?,
         };
         let Some(item) = item else { return Ok(None) };
-        let parsed = parse(&item).ok_or_else(|| {
+        let parsed = parse(&item, &self.naming(table)).ok_or_else(|| {
             Error::target(
                 Kind::Misconfigured,
                 format!("reading the history of {table}"),
@@ -84,6 +97,7 @@ impl Target {
         schema: &TargetSchema,
         mark: &ContinuityMark,
     ) -> Result<()> {
+        let naming = self.naming(table);
         let mut sets = "SET #v = :zero, #d = :yes, #m = :m, #h = :h, #at = :at".to_owned();
         let number = |n: i64| AttributeValue::N(n.to_string());
         let mut request = self
@@ -95,8 +109,8 @@ impl Target {
             .expression_attribute_names("#v", VERSION_ATTRIBUTE)
             .expression_attribute_names("#d", DELETED_ATTRIBUTE)
             .expression_attribute_names("#m", MARK_ATTRIBUTE)
-            .expression_attribute_names("#h", HIGHEST)
-            .expression_attribute_names("#at", AT)
+            .expression_attribute_names("#h", HIGHEST.called(&naming))
+            .expression_attribute_names("#at", AT.called(&naming))
             .expression_attribute_values(":zero", number(Version::INITIAL_LOAD.0))
             .expression_attribute_values(":yes", AttributeValue::Bool(true))
             .expression_attribute_values(":m", number(mark.number))
@@ -108,7 +122,7 @@ impl Target {
         if let Some(server) = &mark.server {
             sets += ", #s = :s";
             request = request
-                .expression_attribute_names("#s", SERVER)
+                .expression_attribute_names("#s", SERVER.called(&naming))
                 .expression_attribute_values(":s", AttributeValue::S(server.clone()));
         }
         match request
@@ -159,13 +173,13 @@ impl Target {
     }
 }
 
-fn parse(item: &Attributes) -> Option<ContinuityMark> {
+fn parse(item: &Attributes, naming: &Naming) -> Option<ContinuityMark> {
     let number = |name: &str| item.get(name)?.as_n().ok()?.parse().ok();
     let text = |name: &str| item.get(name)?.as_s().ok().cloned();
     Some(ContinuityMark {
         number: number(MARK_ATTRIBUTE)?,
-        version: Version(number(HIGHEST)?),
-        server: text(SERVER),
-        at: DateTime::parse_from_rfc3339(&text(AT)?).ok()?.to_utc(),
+        version: Version(number(HIGHEST.called(naming))?),
+        server: text(SERVER.called(naming)),
+        at: DateTime::parse_from_rfc3339(&text(AT.called(naming))?).ok()?.to_utc(),
     })
 }

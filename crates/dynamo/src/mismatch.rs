@@ -5,7 +5,7 @@ use std::fmt;
 use aws_sdk_dynamodb::types::{
     KeySchemaElement, Projection, ProjectionType, ScalarAttributeType, TableDescription,
 };
-use lockstep_core::{Index, KeyType, PK, Projected, TargetSchema};
+use lockstep_core::{Index, KeyType, Naming, PK, Projected, TargetSchema};
 use serde::Serialize;
 
 /// Returns the SDK's word for the type of a key attribute.
@@ -44,10 +44,14 @@ impl fmt::Display for UndeclaredIndex {
 }
 
 /// Returns the indexes of a table that its schema does not have.
-pub(super) fn undeclared(found: &TableDescription, schema: &TargetSchema) -> Vec<UndeclaredIndex> {
+pub(super) fn undeclared(
+    found: &TableDescription,
+    schema: &TargetSchema,
+    naming: &Naming,
+) -> Vec<UndeclaredIndex> {
     let global = found.global_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), false));
     let local = found.local_secondary_indexes().iter().map(|i| (i.index_name(), i.key_schema(), true));
-    let known = schema.key_attributes();
+    let known = naming.key_attributes(schema);
     let is_declared = |name: &str, is_local: bool| {
         schema.indexes.iter().any(|index| index.name == name && (!is_local || index.partition.name == PK))
     };
@@ -61,7 +65,7 @@ pub(super) fn undeclared(found: &TableDescription, schema: &TargetSchema) -> Vec
 }
 
 /// Returns one sentence for each difference; none where the table can be written to.
-pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
+pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema, naming: &Naming) -> Vec<String> {
     let mut wrong = Vec::new();
     let names =
         |elements: &[KeySchemaElement]| elements.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
@@ -82,12 +86,12 @@ pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec
              older state may win; remove the replicas until the migration is complete"
         ));
     }
-    let expected: Vec<String> = schema.key().map(|attribute| attribute.name.to_owned()).collect();
+    let expected: Vec<String> = naming.table_key(schema).map(|attribute| attribute.name.to_owned()).collect();
     let key = names(found.key_schema());
     if key != expected {
         wrong.push(format!("its key is ({}), it must be ({})", key.join(", "), expected.join(", ")));
     }
-    for attribute in schema.key_attributes() {
+    for attribute in naming.key_attributes(schema) {
         match type_of(attribute.name) {
             Some(found) if found != scalar(attribute.key_type) => {
                 wrong.push(format!(
@@ -101,8 +105,7 @@ pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec
         }
     }
     for index in schema.indexes {
-        let expected: Vec<String> =
-            std::iter::once(index.partition).chain(index.sort).map(|a| a.name.to_owned()).collect();
+        let expected: Vec<String> = naming.index_key(index).map(|a| a.name.to_owned()).collect();
         let (key, projection) = match index_there(found, index) {
             None => {
                 wrong.push(format!("index {} is missing", index.name));
@@ -208,7 +211,7 @@ mod tests {
                 .key_schema(element(PK, Role::Hash))
                 .global_secondary_indexes(index)
                 .build();
-            let wrong = mismatches(&table, &INDEXED);
+            let wrong = mismatches(&table, &INDEXED, &Naming::USUAL);
             assert_eq!(wrong.len(), usize::from(says.is_some()), "{wrong:?}");
             assert!(says.is_none_or(|says| wrong[0].contains(says)), "{wrong:?}");
         }
@@ -288,10 +291,10 @@ mod tests {
             ),
         ] {
             let table = table(global, sort, local);
-            let wrong = mismatches(&table, &INDEXED);
+            let wrong = mismatches(&table, &INDEXED, &Naming::USUAL);
             assert_eq!(wrong.len(), says.len(), "{wrong:?}");
             assert!(wrong.iter().zip(&says).all(|(wrong, says)| wrong.contains(says)), "{wrong:?}");
-            assert_eq!(undeclared(&table, &INDEXED), [], "both are of the design");
+            assert_eq!(undeclared(&table, &INDEXED, &Naming::USUAL), [], "both are of the design");
         }
     }
 
@@ -327,7 +330,7 @@ mod tests {
             .global_secondary_indexes(global("inverted", "SK"))
             .local_secondary_indexes(local)
             .build();
-        let found: Vec<_> = undeclared(&table, &INDEXED)
+        let found: Vec<_> = undeclared(&table, &INDEXED, &Naming::USUAL)
             .iter()
             .map(|index| (index.to_string(), index.may_refuse()))
             .collect();
@@ -348,9 +351,9 @@ mod tests {
                 .set_replicas(replicas)
                 .build()
         };
-        assert_eq!(mismatches(&table(None), &SCHEMA), Vec::<String>::new());
+        assert_eq!(mismatches(&table(None), &SCHEMA, &Naming::USUAL), Vec::<String>::new());
         let replica = ReplicaDescription::builder().region_name("eu-west-1").build();
-        let wrong = mismatches(&table(Some(vec![replica])), &SCHEMA);
+        let wrong = mismatches(&table(Some(vec![replica])), &SCHEMA, &Naming::USUAL);
         assert!(
             wrong.len() == 1 && wrong[0].contains("global table") && wrong[0].contains("eu-west-1"),
             "{wrong:?}"

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use lockstep_core::{Error, Kind, serde_words};
+use lockstep_core::{Error, Kind, Naming, serde_words};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::attribute_json::{OneValue, Text};
@@ -24,7 +24,7 @@ impl ScanBody {
     /// items may have been handed over by then.
     pub fn read(&self, mut each: impl FnMut(&PageItem<'_>)) -> lockstep_core::Result<PageEnd> {
         let (text, mut handed_over) = (self.text()?, 0);
-        if let Some(end) = read_plain(text, &mut handed_over, &mut each) {
+        if let Some(end) = read_plain(text, self.naming, &mut handed_over, &mut each) {
             return self.of_a_scan(end, handed_over);
         }
         let (mut passed_over, mut all) = (handed_over, 0);
@@ -32,7 +32,7 @@ impl ScanBody {
             all += 1;
             if passed_over > 0 { passed_over -= 1 } else { each(item) }
         };
-        let end = read_any(text, Some(rest)).map_err(|e| self.no_page(&e))?;
+        let end = read_any(text, self.naming, Some(rest)).map_err(|e| self.no_page(&e))?;
         self.of_a_scan(end, all)
     }
 
@@ -53,7 +53,7 @@ impl ScanBody {
     /// # Errors
     /// As [`read`](ScanBody::read). A fault of an item need not show.
     pub fn end(&self) -> lockstep_core::Result<PageEnd> {
-        read_any(self.text()?, None::<fn(&PageItem<'_>)>).map_err(|e| self.no_page(&e))
+        read_any(self.text()?, self.naming, None::<fn(&PageItem<'_>)>).map_err(|e| self.no_page(&e))
     }
 
     fn text(&self) -> lockstep_core::Result<&str> {
@@ -69,13 +69,17 @@ impl ScanBody {
 }
 
 /// Reads a page of any kind.
-pub(super) fn read_any(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> serde_json::Result<PageEnd> {
+pub(super) fn read_any(
+    text: &str,
+    naming: Naming,
+    each: Option<impl FnMut(&PageItem<'_>)>,
+) -> serde_json::Result<PageEnd> {
     if text.is_empty() {
         // To the SDK, an empty body is an empty object.
         return Ok(PageEnd::default());
     }
     let mut json = serde_json::Deserializer::from_str(text);
-    let end = json.deserialize_map(PageVisitor { each, item: PageItem::default() })?;
+    let end = json.deserialize_map(PageVisitor { each, item: PageItem::of(naming) })?;
     json.end()?;
     Ok(end)
 }
@@ -180,6 +184,7 @@ impl<'de> Visitor<'de> for OneItem<'_, 'de> {
             let value = map.next_value_seed(OneValue)?;
             self.0.put(name, value);
         }
+        self.0.end();
         Ok(true)
     }
 }

@@ -9,6 +9,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use lockstep_core::Naming;
+
 use super::attribute_json::Held;
 use super::json_cursor::Cursor;
 use super::page_end::{Consumed, PageEnd};
@@ -17,10 +19,11 @@ use super::page_item::PageItem;
 /// Reads a whole page and counts what it hands over. `None` leaves it to serde_json.
 pub(super) fn read_plain(
     text: &str,
+    naming: Naming,
     handed_over: &mut usize,
     mut each: impl FnMut(&PageItem<'_>),
 ) -> Option<PageEnd> {
-    let (mut json, mut item) = (Cursor::new(text), PageItem::default());
+    let (mut json, mut item) = (Cursor::new(text), PageItem::of(naming));
     let (mut end, mut has_items) = (PageEnd::default(), false);
     json.pass(b'{')?;
     let mut is_over = json.passes(b'}');
@@ -76,6 +79,7 @@ fn one_item<'a>(json: &mut Cursor<'a>, item: &mut PageItem<'a>) -> Option<()> {
         item.put(name, one_value(json)?);
         is_over = json.is_last(b'}')?;
     }
+    item.end();
     Some(())
 }
 
@@ -106,15 +110,19 @@ fn one_value<'a>(json: &mut Cursor<'a>) -> Option<Held<'a>> {
 mod tests {
     use super::super::page_json::read_any;
     use super::*;
-    use lockstep_core::Attributes;
+    use lockstep_core::{Attributes, ColumnSpec, OwnNames};
 
     /// Returns whether a page is read by hand, what was handed over, and what serde_json makes of it.
     fn both(text: &str) -> [Option<(Vec<Attributes>, PageEnd)>; 2] {
+        both_of(text, Naming::USUAL)
+    }
+
+    fn both_of(text: &str, naming: Naming) -> [Option<(Vec<Attributes>, PageEnd)>; 2] {
         let (mut by_hand, mut handed_over) = (Vec::new(), 0);
-        let end = read_plain(text, &mut handed_over, |item| by_hand.push(item.to_attributes()));
+        let end = read_plain(text, naming, &mut handed_over, |item| by_hand.push(item.to_attributes()));
         assert_eq!(handed_over, by_hand.len());
         let mut by_serde = Vec::new();
-        let known = read_any(text, Some(|item: &PageItem<'_>| by_serde.push(item.to_attributes())));
+        let known = read_any(text, naming, Some(|item: &PageItem<'_>| by_serde.push(item.to_attributes())));
         assert!(
             by_serde.starts_with(&by_hand),
             "what is handed over by hand is what serde_json hands over first: {text}"
@@ -138,6 +146,47 @@ mod tests {
             assert_eq!(by_hand, by_serde, "{text}");
         }
     }
+
+    /// Both readers give an item in our words, as the client gives one that it has decoded.
+    #[test]
+    fn a_page_of_a_table_of_other_names_is_read_as_the_client_decodes_it() {
+        let column = ColumnSpec { attribute: "key", ..COLUMN };
+        let names = OwnNames { partition: "key", version: "PK", deleted: "gone", ..OwnNames::DEFAULT };
+        let naming = Naming::of(names, &[column]);
+        let items = [
+            r#"{"key":{"S":"a"},"PK":{"N":"7"},"_v":{"S":"another's"}}"#,
+            r#"{"PK":{"N":"8"},"gone":{"BOOL":true},"key":{"S":"dead"}}"#,
+        ];
+        let page = |items: &str| format!(r#"{{"Items":[{items}],"LastEvaluatedKey":{{"key":{{"S":"z"}}}}}}"#);
+        let as_they_are = both(&page(&items.join(",")))[0].clone().expect("read").0;
+        let expected: Vec<Attributes> = as_they_are.into_iter().map(|item| naming.receive(item)).collect();
+        assert!(expected[0].contains_key("key") && !expected[1].contains_key("key"), "{expected:?}");
+        // A list is left to serde_json.
+        let other = r#"{"key":{"S":"b"},"list":{"L":[]}}"#;
+        for (more, by_hand) in [(None, true), (Some(other), false)] {
+            let all: Vec<&str> = items.into_iter().chain(more).collect();
+            let [plain, any] = both_of(&page(&all.join(",")), naming);
+            assert_eq!(plain.is_some(), by_hand);
+            let (read, end) = any.expect("it is a page");
+            assert_eq!(read[..2], expected);
+            assert!(plain.is_none_or(|(plain, at)| plain == read && at == end));
+            let next = naming.send(end.next.expect("there is more")).expect("one value");
+            assert_eq!(next, Attributes::from([("key".to_owned(), AttributeValue::S("z".to_owned()))]));
+        }
+    }
+
+    const COLUMN: ColumnSpec = ColumnSpec {
+        name: "key",
+        attribute: "key",
+        sql_type: "text",
+        nullable: false,
+        labels: &[],
+        accepts: |_| true,
+        reads: |_| true,
+        key_expression: |name| name.to_owned(),
+        literal: |_| Ok(String::new()),
+        held_as: None,
+    };
 
     #[test]
     fn what_is_not_plain_is_left_to_serde_json() {

@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use lockstep_core::{Attributes, Error, Kind, Result};
+use lockstep_core::{Attributes, Error, Kind, Naming, Result};
 
 use super::{Target, fault};
 
@@ -27,6 +27,7 @@ use super::{Target, fault};
 pub struct ScanBody {
     pub(super) body: SdkBody,
     pub(super) table: String,
+    pub(super) naming: Naming,
 }
 
 impl fmt::Debug for ScanBody {
@@ -56,7 +57,7 @@ impl Target {
             self.scan_segment(table, segment, start).customize().interceptor(KeepBody(slot.clone()));
         request.send().await.map_err(|e| fault::error(format!("scanning {table}"), e))?;
         match slot.0.get().and_then(SdkBody::try_clone) {
-            Some(body) => Ok(ScanBody { body, table: table.to_owned() }),
+            Some(body) => Ok(ScanBody { body, table: table.to_owned(), naming: self.naming(table) }),
             None => Err(Error::target(Kind::Unknown, format!("scanning {table}"), "the answer was not kept")),
         }
     }

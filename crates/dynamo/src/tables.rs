@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
     Projection, ProjectionType, TableDescription, TableStatus, WarmThroughput,
 };
-use lockstep_core::{Error, KeyAttribute, Kind, Projected, Result, TargetSchema, VERSION_ATTRIBUTE};
+use lockstep_core::{Error, KeyAttribute, Kind, Naming, Projected, Result, TargetSchema, VERSION_ATTRIBUTE};
 
 use super::capacity::{WriteCapacity, write_capacities};
 use super::mismatch::{UndeclaredIndex, mismatches, scalar, undeclared};
@@ -74,7 +74,7 @@ impl Target {
     #[crate::boxed]
     pub async fn describe(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
         let found = self.ask_for_description(table).await?;
-        Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
+        Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema, &self.naming(table))))
     }
 
     /// Describes the table as [`describe`](Target::describe) does, but takes one that was ACTIVE within the
@@ -85,7 +85,7 @@ impl Target {
     #[crate::boxed]
     pub async fn describe_lately(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
         match self.described.lately(table) {
-            Some(found) => Ok(standing(&found, schema)),
+            Some(found) => Ok(standing(&found, schema, &self.naming(table))),
             None => self.describe(table, schema).await,
         }
     }
@@ -127,7 +127,8 @@ impl Target {
     pub(super) async fn create_unprotected(&self, table: &str, schema: &TargetSchema) -> Result<TargetTable> {
         let doing = format!("creating {table} at {}", self.address());
         let warm = self.warm(table);
-        let Definition { attributes, key, indexes } = Definition::of(schema, warm.as_ref());
+        let Definition { attributes, key, indexes } =
+            Definition::of(schema, &self.naming(table), warm.as_ref());
         let created = self
             .client
             .create_table()
@@ -230,8 +231,8 @@ pub(super) struct Definition {
 
 impl Definition {
     /// A put writes each index too, so all of them are to take as much as the table.
-    pub(super) fn of(schema: &TargetSchema, warm: Option<&WarmThroughput>) -> Self {
-        let attributes = schema.key_attributes().into_iter().map(|attribute| {
+    pub(super) fn of(schema: &TargetSchema, naming: &Naming, warm: Option<&WarmThroughput>) -> Self {
+        let attributes = naming.key_attributes(schema).into_iter().map(|attribute| {
             let definition = AttributeDefinition::builder()
                 .attribute_name(attribute.name)
                 .attribute_type(scalar(attribute.key_type));
@@ -248,7 +249,7 @@ impl Definition {
                 Projection::builder().projection_type(projection).set_non_key_attributes(listed).build();
             GlobalSecondaryIndex::builder()
                 .index_name(index.name)
-                .set_key_schema(Some(key_schema(std::iter::once(index.partition).chain(index.sort))))
+                .set_key_schema(Some(key_schema(naming.index_key(index))))
                 .projection(projection)
                 .set_warm_throughput(warm.cloned())
                 .build()
@@ -257,19 +258,19 @@ impl Definition {
         let indexes: Vec<_> = indexes.collect();
         Self {
             attributes: attributes.collect(),
-            key: key_schema(schema.key()),
+            key: key_schema(naming.table_key(schema)),
             indexes: (!indexes.is_empty()).then_some(indexes),
         }
     }
 }
 
-fn standing(found: &TableDescription, schema: &TargetSchema) -> TableStanding {
+fn standing(found: &TableDescription, schema: &TargetSchema, naming: &Naming) -> TableStanding {
     let (id, active) = (found.table_id.clone(), is_active(found));
     TableStanding::There(TargetTable {
         id,
         active,
-        mismatches: mismatches(found, schema),
-        undeclared: undeclared(found, schema),
+        mismatches: mismatches(found, schema, naming),
+        undeclared: undeclared(found, schema, naming),
         capacities: write_capacities(found),
     })
 }

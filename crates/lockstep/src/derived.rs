@@ -9,7 +9,7 @@ pub use lockstep_core::{Aggregate, MigratableTable, Reference, Rule};
 pub use lockstep_core::{Attribute, Labelled, label};
 pub use lockstep_core::{AttributeValue, Item, ItemView, Unholdable, serde_json};
 pub use lockstep_core::{Column, ColumnSpec, ColumnTypes, FieldDiff, Fields, PgArguments, Row};
-pub use lockstep_core::{Index, KeyAttribute, KeyType, Projected, SK, TargetKey, TargetSchema};
+pub use lockstep_core::{Index, KeyAttribute, KeyType, OwnNames, Projected, SK, TargetKey, TargetSchema};
 pub use lockstep_postgres::column_sql::printed;
 
 pub use crate::store::PrimaryKey;

@@ -47,9 +47,10 @@ pub use transaction::Transaction;
 // a store.
 pub use lockstep_core::{
     Aggregate, AttributeValue, Attributes, Column, ColumnSpec, Document, Error, Fields, FloatText,
-    ITEM_BYTES_MAX, Index, Item, ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, Number, PK,
-    Phase, Projected, Reference, Result, Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey,
-    TargetSchema, Unholdable, UuidBytes, Version, fixed_width, parse_fixed_width, row, time_and_id,
+    ITEM_BYTES_MAX, Index, Item, ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, Number,
+    OwnNames, PK, Phase, Projected, Reference, Result, Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE,
+    TargetKey, TargetSchema, Unholdable, UuidBytes, Version, fixed_width, parse_fixed_width, row,
+    time_and_id,
 };
 // A coordinator handles every table as this trait.
 #[doc(hidden)]

@@ -5,7 +5,7 @@ mod several_texts;
 
 use std::collections::BTreeMap;
 
-use lockstep_core::{ColumnSpec, Doing, RESERVED_ATTRIBUTES, Result, Window};
+use lockstep_core::{ColumnSpec, Doing, Naming, PK, RESERVED_ATTRIBUTES, Result, SK, Window};
 
 use super::window::window_sql;
 use crate::sql;
@@ -129,7 +129,7 @@ impl SourceTable {
 
     /// Returns what keeps `binding` from reading this table, one sentence each.
     pub fn mismatches(&self, binding: &TableBinding) -> Vec<String> {
-        let mut found = Vec::new();
+        let mut found = misnamed(binding);
         for spec in binding.table.columns() {
             if RESERVED_ATTRIBUTES.contains(&spec.attribute) {
                 found.push(format!(
@@ -359,4 +359,14 @@ impl Source {
         );
         sql::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("counting source rows")
     }
+}
+
+/// Says which names of Lockstep's own attributes collide with each other, with a column or with an index.
+fn misnamed(binding: &TableBinding) -> Vec<String> {
+    let (names, target, columns) = (binding.table.names(), binding.table.target(), binding.table.columns());
+    let of_columns: Vec<_> = columns.iter().map(|column| (column.name, column.attribute)).collect();
+    let of_indexes = target.indexes.iter().flat_map(|index| Naming::USUAL.index_key(index));
+    let of_indexes: Vec<_> =
+        of_indexes.map(|attribute| attribute.name).filter(|name| ![PK, SK].contains(name)).collect();
+    names.problems(target.sort.is_some(), &of_columns, &of_indexes)
 }

@@ -74,7 +74,9 @@ pub(crate) fn classify(
         (Some(row), Some(item)) => match row.fields(|fields| table.differences(fields, item)) {
             Ok(fields) if fields.is_empty() => Class::Equal,
             Ok(fields) if fields.iter().any(|field| field.column == PK || field.column == SK) => Class::Extra,
-            Ok(fields) => Class::Different(fields.into_iter().map(|field| field.column).collect()),
+            Ok(fields) => {
+                Class::Different(fields.into_iter().map(|field| called(table, field.column)).collect())
+            }
             Err(CompareError::Source(unholdable)) => Class::Unholdable(unholdable.column),
             Err(CompareError::Target(undecodable)) => Class::Undecodable(undecodable.column),
         },
@@ -104,5 +106,12 @@ pub(crate) fn explain(
     };
     let shown =
         |field: FieldDiff| if unmasked || table.reveals(&field.column) { field } else { field.masked() };
-    fields.into_iter().map(shown).collect()
+    let named = |field: FieldDiff| FieldDiff { column: called(table, field.column.clone()), ..field };
+    fields.into_iter().map(shown).map(named).collect()
+}
+
+/// Returns a column, or an attribute of Lockstep's own as it is called in the table.
+fn called(table: &dyn AnyTable, name: String) -> String {
+    let is_column = table.columns().iter().any(|column| column.name == name);
+    if is_column { name } else { table.naming().sent(&name).into_owned() }
 }

@@ -111,7 +111,7 @@ async fn read_file(
     let entered_before = piece.after.as_ref().map_or(0, pages_of);
     let reading = tokio::task::spawn_blocking(move || {
         let mut pages = 0_u64;
-        file.read::<Stopped>(&run.binding.target_name, |page| {
+        file.read::<Stopped>(&run.binding.target_name, run.binding.table.naming(), |page| {
             if stop.is_cancelled() {
                 return Err(Stopped::Export("another file of it ended the comparison".to_owned()));
             }

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
 use lockstep_coordinator::{
     CoordinatorError, GateReport, Progress, RelayUntil, Remedy, Severity, relay, remedies,
 };
-use lockstep_core::{Kind, MigratableTable, Phase};
+use lockstep_core::{Kind, MigratableTable, Naming, Phase};
 use lockstep_dynamo::TableExpiry;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
@@ -196,7 +196,7 @@ async fn a_table_with_a_local_index_is_not_adopted() {
         .build()
         .expect("an index");
     // As the table's design says, but for that index.
-    let attributes = Payments::TARGET.key_attributes().into_iter().map(|attribute| {
+    let attributes = Naming::USUAL.key_attributes(&Payments::TARGET).into_iter().map(|attribute| {
         let of_type = match attribute.key_type {
             lockstep_core::KeyType::S => ScalarAttributeType::S,
             lockstep_core::KeyType::N => ScalarAttributeType::N,

@@ -154,7 +154,13 @@ fn faults(phase: Phase) -> Vec<Observation> {
         of_table(TableSeen { hidden: vec!["row security".to_owned()], ..table() }),
         of_table(TableSeen { dead_letters: (2, 1), ..table() }),
         of_table(TableSeen { expiry: ExpirySeen::Off, ..table() }),
-        of_table(TableSeen { expiry: ExpirySeen::Wrong(TableExpiry::Other("at".to_owned())), ..table() }),
+        of_table(TableSeen {
+            expiry: ExpirySeen::Wrong(TableExpiry::Other {
+                attribute: "at".to_owned(),
+                ours: "ttl".to_owned(),
+            }),
+            ..table()
+        }),
         of_table(TableSeen { undeclared: vec![by_note], ..table() }),
         of_table(TableSeen { settings_changed: vec!["a setting".to_owned()], ..table() }),
         of_table(TableSeen { target: TargetSeen::Unknown("no answer".to_owned()), ..table() }),

@@ -74,6 +74,7 @@ enum Shown {
 async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit)> {
     // With --watch PostgreSQL may answer now, and may not have at the look before.
     context.config.declared.bind(&stores.source, &context.config.target.table_prefix).await?;
+    context.config.name_attributes(&stores.target);
     let tables = context.tables()?;
     let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables);
     let status = context.unless_cancelled(status).await??;

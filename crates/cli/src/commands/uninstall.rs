@@ -99,7 +99,9 @@ async fn tables(
     (needed, copy): (bool, bool),
 ) -> anyhow::Result<Vec<TableBinding>> {
     let (config, prefix) = (&context.config, &context.config.target.table_prefix);
-    match config.declared.bind(&stores.source, prefix).await.and_then(|()| config.bindings()) {
+    let bound = config.declared.bind(&stores.source, prefix).await;
+    config.name_attributes(&stores.target);
+    match bound.and_then(|()| config.bindings()) {
         Err(error) if !needed && error.kind == Kind::Misconfigured => {
             context.ui.warn(&format!("note: {error}"));
             // By name at least: these are perhaps none of the migration that is under way.

@@ -27,6 +27,7 @@ use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_coordinator::{BackfillOptions, ImportOptions, PlanOptions, RelayOptions, StepOptions};
 use lockstep_daemon::ServeOptions;
 use lockstep_declared::Declaration;
+use lockstep_dynamo::Target;
 use lockstep_postgres::{Relation, TableBinding};
 use lockstep_validator::ValidateSettings;
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,16 @@ impl Config {
     /// For a source that is no relation's name.
     pub fn relations(&self) -> lockstep_core::Result<Vec<Relation>> {
         self.names().iter().map(|names| names.source.parse()).collect()
+    }
+
+    /// Tells `target` what attributes are called in each table that is bound by now: before anything is
+    /// asked of one. A declared table that could not be bound yet can be asked for nothing.
+    pub fn name_attributes(&self, target: &Target) {
+        let prefix = &self.target.table_prefix;
+        let of_types = if self.replaced { Ok(Vec::new()) } else { self.tables.bindings(prefix) };
+        for binding in of_types.into_iter().chain(self.declared.bindings()).flatten() {
+            target.name_attributes(&binding.target_name, binding.table.naming());
+        }
     }
 
     /// Returns every table that moves, bound to both its relations.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Blueprint, key_of, letter, listed, projection, roles};
+use super::{Blueprint, letter, listed, projection, roles};
 
 /// Writes one shell command a line.
 pub(crate) fn aws_cli(tables: &[Blueprint]) -> String {
@@ -33,7 +33,7 @@ pub(super) fn request(table: &Blueprint) -> Value {
     let key = |key: &mut dyn Iterator<Item = lockstep_core::KeyAttribute>| -> Value {
         roles(key).map(|(of, role)| json!({ "AttributeName": of.name, "KeyType": role })).collect()
     };
-    let attributes = table.schema.key_attributes();
+    let attributes = table.naming.key_attributes(&table.schema);
     let mut request = json!({
         "TableName": table.name,
         "BillingMode": "PAY_PER_REQUEST",
@@ -41,7 +41,7 @@ pub(super) fn request(table: &Blueprint) -> Value {
         "AttributeDefinitions": attributes.iter().map(|of| {
             json!({ "AttributeName": of.name, "AttributeType": letter(of.key_type) })
         }).collect::<Value>(),
-        "KeySchema": key(&mut table.schema.key()),
+        "KeySchema": key(&mut table.naming.table_key(&table.schema)),
     });
     if !table.schema.indexes.is_empty() {
         let indexes = table.schema.indexes.iter().map(|index| {
@@ -51,7 +51,7 @@ pub(super) fn request(table: &Blueprint) -> Value {
             }
             json!({
                 "IndexName": index.name,
-                "KeySchema": key(&mut key_of(index)),
+                "KeySchema": key(&mut table.naming.index_key(index)),
                 "Projection": projected,
             })
         });

@@ -7,7 +7,7 @@ mod aws_cli;
 mod cloudformation;
 mod terraform;
 
-use lockstep_core::{Index, KeyAttribute, KeyType, Projected, TTL_ATTRIBUTE, TargetSchema};
+use lockstep_core::{Index, KeyAttribute, KeyType, Naming, Projected, TargetSchema};
 use lockstep_dynamo::CONTROL_SCHEMA;
 use lockstep_postgres::TableBinding;
 
@@ -22,6 +22,8 @@ pub(crate) struct Blueprint {
     pub name: String,
     /// Keys and indexes of the table.
     pub schema: TargetSchema,
+    /// Names of its attributes.
+    pub naming: Naming,
     /// Whether its items may expire.
     pub expires: bool,
     /// Whether its stream is read: those of tables that move are, the control table's is not.
@@ -34,16 +36,23 @@ impl Blueprint {
         let moved = tables.iter().map(|binding| Self {
             name: binding.target_name.clone(),
             schema: binding.table.target(),
+            naming: binding.table.naming(),
             expires: binding.table.expires(),
             stream: true,
         });
-        let control = Self { name: control_table, schema: CONTROL_SCHEMA, expires: false, stream: false };
+        let control = Self {
+            name: control_table,
+            schema: CONTROL_SCHEMA,
+            naming: Naming::USUAL,
+            expires: false,
+            stream: false,
+        };
         moved.chain([control]).collect()
     }
 
     /// Returns the attribute that expiry goes by, if there is one.
     fn expiry(&self) -> Option<&'static str> {
-        self.expires.then_some(TTL_ATTRIBUTE)
+        self.expires.then_some(self.naming.names().expiry)
     }
 }
 
@@ -73,10 +82,6 @@ fn listed(index: &Index) -> Option<&'static [&'static str]> {
 /// Returns a key's attributes with what they are in it.
 fn roles(key: impl Iterator<Item = KeyAttribute>) -> impl Iterator<Item = (KeyAttribute, &'static str)> {
     key.zip(["HASH", "RANGE"])
-}
-
-fn key_of(index: &Index) -> impl Iterator<Item = KeyAttribute> {
-    std::iter::once(index.partition).chain(index.sort)
 }
 
 #[cfg(test)]

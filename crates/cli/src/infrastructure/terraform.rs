@@ -1,6 +1,6 @@
 //! Resources of Terraform's AWS provider, in its configuration language.
 
-use super::{Blueprint, key_of, letter, listed, projection, roles};
+use super::{Blueprint, letter, listed, projection, roles};
 
 /// Writes one resource a table.
 pub(crate) fn terraform(tables: &[Blueprint]) -> String {
@@ -12,12 +12,12 @@ fn resource(table: &Blueprint) -> String {
     body.line(1, &format!("name = {}", quoted(&table.name)));
     body.line(1, "billing_mode = \"PAY_PER_REQUEST\"");
     body.line(1, "deletion_protection_enabled = true");
-    keys(&mut body, 1, &mut table.schema.key());
+    keys(&mut body, 1, &mut table.naming.table_key(&table.schema));
     if table.stream {
         body.line(1, "stream_enabled = true");
         body.line(1, "stream_view_type = \"NEW_AND_OLD_IMAGES\"");
     }
-    for attribute in table.schema.key_attributes() {
+    for attribute in table.naming.key_attributes(&table.schema) {
         let (name, kind) = (quoted(attribute.name), quoted(letter(attribute.key_type)));
         body.block("attribute", |body| {
             body.line(2, &format!("name = {name}"));
@@ -27,7 +27,7 @@ fn resource(table: &Blueprint) -> String {
     for index in table.schema.indexes {
         body.block("global_secondary_index", |body| {
             body.line(2, &format!("name = {}", quoted(index.name)));
-            keys(body, 2, &mut key_of(index));
+            keys(body, 2, &mut table.naming.index_key(index));
             body.line(2, &format!("projection_type = {}", quoted(projection(index))));
             if let Some(names) = listed(index) {
                 let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();

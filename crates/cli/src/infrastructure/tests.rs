@@ -11,9 +11,23 @@ const BY_OWNER: &[Index] = &[Index {
 
 fn documents() -> Vec<Blueprint> {
     let schema = TargetSchema { partition: KeyType::S, sort: Some(KeyType::S), indexes: BY_OWNER };
-    let control =
-        Blueprint { name: "shop-control".to_owned(), schema: CONTROL_SCHEMA, expires: false, stream: false };
-    vec![Blueprint { name: "9-shop.documents".to_owned(), schema, expires: true, stream: true }, control]
+    let control = Blueprint {
+        name: "shop-control".to_owned(),
+        schema: CONTROL_SCHEMA,
+        naming: Naming::USUAL,
+        expires: false,
+        stream: false,
+    };
+    vec![
+        Blueprint {
+            name: "9-shop.documents".to_owned(),
+            schema,
+            naming: Naming::USUAL,
+            expires: true,
+            stream: true,
+        },
+        control,
+    ]
 }
 
 #[test]

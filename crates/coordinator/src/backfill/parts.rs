@@ -87,6 +87,7 @@ impl TableRun {
         batches: Vec<Batch>,
     ) -> Result<Part> {
         let folder = (!import.direct).then(|| PathBuf::from(&import.folder));
+        let naming = self.binding.table.naming();
         let writing = move || {
             let mut part = match part {
                 Some(part) => part,
@@ -99,7 +100,7 @@ impl TableRun {
             for mut batch in batches {
                 let items = batch.take_items();
                 let count = items.len();
-                lines_of(items, &mut lines);
+                lines_of(items, &naming, &mut lines)?;
                 part.add(&lines, count)?;
                 lines.clear();
             }

@@ -23,7 +23,7 @@ pub use purge::{PurgeOptions, PurgeProgress, Purged, purge};
 use std::time::Duration;
 
 use lockstep_core::Advice::{ControlTable, Doctor};
-use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{Ending, Entry, EntryKind, IntentId, LockTries, control_schema};
 use lockstep_validator::{Report, ValidateOptions, ValidationProgress, validate};
@@ -290,8 +290,9 @@ async fn tidy(
         if let Err(error) = migration.target.ensure_expiry(&binding.target_name).await {
             observer.note(&format!(
                 "WARNING: expiry of {} could not be switched on ({error}): tombstones of \
-                 rows that are deleted from now on stay. Switch it on by hand, on attribute `{TTL_ATTRIBUTE}`",
-                binding.target_name
+                 rows that are deleted from now on stay. Switch it on by hand, on attribute `{}`",
+                binding.target_name,
+                binding.table.names().expiry
             ));
         }
     }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lockstep_core::Advice::BackfillAgain;
-use lockstep_core::Item;
+use lockstep_core::{Item, Naming};
 use lockstep_dynamo::push_initial_load_line;
 use lockstep_postgres::PartRow;
 use lockstep_validator::{private_file, private_folder};
@@ -109,10 +109,14 @@ impl Part {
 }
 
 /// Items as the lines of a part.
-pub(crate) fn lines_of(items: Vec<Item>, lines: &mut Vec<u8>) {
+///
+/// # Errors
+/// For an item that says two things of a column that is a key; encoding lets none through.
+pub(crate) fn lines_of(items: Vec<Item>, naming: &Naming, lines: &mut Vec<u8>) -> io::Result<()> {
     for item in items {
-        push_initial_load_line(item, lines);
+        push_initial_load_line(item, naming, lines).map_err(io::Error::other)?;
     }
+    Ok(())
 }
 
 /// Makes the folder hold exactly the parts of the manifest: removes what a run that was killed left behind,

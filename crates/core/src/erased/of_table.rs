@@ -11,6 +11,8 @@ use crate::difference::FieldDiff;
 use crate::item::Item;
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
+use crate::names::OwnNames;
+use crate::naming::Naming;
 use crate::row::{ColumnSpec, Fields, Row, attribute_of};
 use crate::table::{MigratableTable, Reference, encode_row};
 use crate::unholdable::Unholdable;
@@ -66,20 +68,29 @@ impl<T: MigratableTable> AnyTable for T {
         T::TARGET
     }
 
+    fn names(&self) -> OwnNames {
+        T::NAMES
+    }
+
+    fn naming(&self) -> Naming {
+        const { Naming::of(T::NAMES, T::Row::COLUMNS) }
+    }
+
     fn day_column(&self) -> Option<&'static str> {
         T::DAY_COLUMN
     }
 
     fn layout(&self) -> String {
         let mut layout = MigratableTable::layout(self);
-        // Only of columns that are held otherwise: of a migration under way the layout stays as it is. It is
-        // what a column is called that is asked of columns which come and go, so this begins as that.
+        // Only of columns that are held otherwise, and of names that are unusual: of a migration under way the
+        // layout stays as it is. It is what a column is called that is asked of columns which come and go, so
+        // this begins as that.
         for column in T::Row::COLUMNS {
             if let Some(word) = column.held_as {
                 layout += &format!(" {}->({word})", column.name);
             }
         }
-        layout
+        layout + &self.naming().layout()
     }
 
     fn references(&self) -> &'static [Reference] {
@@ -109,7 +120,7 @@ impl<T: MigratableTable> AnyTable for T {
 
     fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable> {
         let target_key = MigratableTable::target_key(self, &T::Key::from_key(&key.0)?)?;
-        target_key.check()?;
+        target_key.check().map_err(|reason| self.naming().explain(reason))?;
         Ok(target_key)
     }
 

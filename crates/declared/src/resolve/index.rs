@@ -124,19 +124,25 @@ impl Resolver<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        // What is a key of the index is there anyway, and refused beside it.
+        // What is a key of the index or of the table is there anyway, and refused beside it.
         let is_key = |name: &str| {
-            name == partition_attribute.name || sort_attribute.is_some_and(|sort| sort.name == name)
+            self.is_table_key(name)
+                || name == partition_attribute.name
+                || sort_attribute.is_some_and(|sort| sort.name == name)
         };
-        let projection = match projection {
-            Projected::List(names) => {
-                let names: Vec<&str> = names.iter().copied().filter(|name| !is_key(name)).collect();
-                if names.is_empty() { Projected::Keys } else { Projected::List(leak(names)) }
-            }
-            whole_or_keys => whole_or_keys,
-        };
+        let projection = without(projection, &is_key);
         let index =
             Index { name: leak_text(name), partition: partition_attribute, sort: sort_attribute, projection };
         Ok(IndexShape { index, partition: partition_part, sort: sort_part, when })
+    }
+}
+
+fn without(projection: Projected, is_key: &dyn Fn(&str) -> bool) -> Projected {
+    match projection {
+        Projected::List(names) => {
+            let names: Vec<&str> = names.iter().copied().filter(|name| !is_key(name)).collect();
+            if names.is_empty() { Projected::Keys } else { Projected::List(leak(names)) }
+        }
+        whole_or_keys => whole_or_keys,
     }
 }

@@ -8,6 +8,8 @@ use aws_smithy_types::body::SdkBody;
 use flate2::read::MultiGzDecoder;
 use md5::{Digest, Md5};
 
+use lockstep_core::Naming;
+
 use super::{ExportError, ExportFile};
 use crate::raw_scan::ScanBody;
 
@@ -17,8 +19,8 @@ pub const PAGE_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 256 << 10;
 
 impl ExportFile {
-    /// Hands over its items in pages, each as a page of a scan. It waits for a disk or for S3, so not on a
-    /// thread of the runtime, but within it.
+    /// Hands over its items in pages, each as a page of a scan of a table with these names. It waits for a
+    /// disk or for S3, so not on a thread of the runtime, but within it.
     ///
     /// The manifest's sums are known at the end only: where they do not agree, what was handed over says
     /// nothing.
@@ -28,6 +30,7 @@ impl ExportFile {
     pub fn read<E: From<ExportError>>(
         &self,
         table: &str,
+        naming: Naming,
         mut each: impl FnMut(&ScanBody) -> Result<u64, E>,
     ) -> Result<(), E> {
         let failed = |error| ExportError::File { path: self.path.clone(), error };
@@ -57,7 +60,7 @@ impl ExportFile {
             if !page.is_empty() && (is_end || page.len() >= PAGE_BYTES) {
                 page.push_str("]}");
                 let body = SdkBody::from(std::mem::take(&mut page));
-                items += each(&ScanBody { body, table: table.to_owned() })?;
+                items += each(&ScanBody { body, table: table.to_owned(), naming })?;
             }
             if is_end {
                 break;
@@ -120,7 +123,7 @@ mod tests {
 
     fn read(file: &ExportFile) -> Result<Vec<String>, ExportError> {
         let mut keys = Vec::new();
-        file.read("t", |page| {
+        file.read("t", Naming::USUAL, |page| {
             let mut items = 0;
             let ended = page.read(|item| {
                 items += 1;

@@ -14,6 +14,7 @@ use lockstep_core::{Advice, Item, Version};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::named::Named;
 use crate::raw_scan::answering::{Answer, Answering};
 use crate::understood::Understood;
 use crate::{Target, TargetOptions, connect};
@@ -124,7 +125,7 @@ impl ProvideCredentials for Silent {
 /// Outcome of one request of a client as ours.
 async fn asked(configured: ConfigLoader) -> Error {
     let shared = configured.load().await;
-    let client = connect::client(&shared, Understood::new(true));
+    let client = connect::client(&shared, Understood::new(true), Named::default());
     super::error("writing", client.list_tables().send().await.expect_err("an error"))
 }
 

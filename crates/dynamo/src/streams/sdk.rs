@@ -5,7 +5,7 @@ use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata;
 use aws_sdk_dynamodbstreams::types::{Record, ShardIteratorType};
 use chrono::{DateTime, Utc};
-use lockstep_core::{Attributes, Error, Kind, TTL_ATTRIBUTE};
+use lockstep_core::{Attributes, Error, Kind, Naming, TTL_ATTRIBUTE};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -45,6 +45,7 @@ pub struct TableStream {
     table: String,
     arn: String,
     listings: Listings,
+    naming: Naming,
 }
 
 impl TableStream {
@@ -54,6 +55,7 @@ impl TableStream {
             table: table.to_owned(),
             arn,
             listings: target.listings.clone(),
+            naming: target.naming(table),
         }
     }
 
@@ -143,8 +145,9 @@ impl TableStream {
         let at = image
             .approximate_creation_date_time
             .and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
-        let old = image.old_image.map(attributes).transpose()?;
-        let new = image.new_image.map(attributes).transpose()?;
+        let item = |image| attributes(image).map(|image| self.naming.receive(image));
+        let old = image.old_image.map(item).transpose()?;
+        let new = image.new_image.map(item).transpose()?;
         let by_dynamodb = record
             .user_identity
             .is_some_and(|by| by.principal_id.is_some_and(|id| id.starts_with(EXPIRY_PRINCIPAL)));
@@ -153,7 +156,7 @@ impl TableStream {
                 .sequence_number
                 .ok_or_else(|| self.broken("a record without a sequence number"))?,
             at,
-            key: attributes(image.keys.unwrap_or_default())?,
+            key: self.naming.receive_key(attributes(image.keys.unwrap_or_default())?),
             expired: new.is_none() && old.as_ref().is_some_and(|old| has_expired(old, at, by_dynamodb)),
             old,
             new,

@@ -74,6 +74,9 @@ impl Migration {
     #[crate::boxed]
     pub async fn connect(options: MigrationOptions) -> Result<Self> {
         let target = Target::connect(options.target).await;
+        for binding in &options.tables.bindings {
+            target.name_attributes(&binding.target_name, binding.table.naming());
+        }
         let source = match Source::connect(&options.source).await {
             Err(error) if error.kind == Kind::Unavailable => {
                 // If the truth is not there, what there is to be said is that PostgreSQL does not answer.

@@ -141,6 +141,7 @@ impl<T: MigratableTable> Store<T> {
         let sql = RowStatements::new(&binding, &Computed::default());
         let (source, target, phase) =
             (writer.source().clone(), writer.target().clone(), writer.phase().clone());
+        target.name_attributes(&binding.target_name, binding.table.naming());
         target.serve(&binding.target_name, binding.table.target());
         let reads = writer.reads().of(&source, &binding);
         let (binding, writes) = (Arc::new(binding), OnceCell::new());

@@ -9,7 +9,8 @@
 //! of tables in Rust), `random` (any schema, any row, any template), `same_items` (declared and typed
 //! tables agree), `refused`, `together` (many tables), `stranger` (what published schemas have shown),
 //! `several_texts` (keys whose equal values have several), `texts` (the same in DynamoOnly), `renamed`
-//! (attributes of other names), `in_rust` (structs that `init` prints), `widened` (columns that come under
+//! (attributes of other names), `named` (Lockstep's own among them), `in_rust` (structs that `init`
+//! prints), `widened` (columns that come under
 //! way), `brought` (their rows, page by page), `reshaped` (columns that go or are others by then), `waited`
 //! (rows that expire while the backfill waits), `numbered_over` (ids of what is there).
 
@@ -20,6 +21,7 @@ mod in_rust;
 mod judged;
 mod keyless;
 mod naive;
+mod named;
 mod numbered_over;
 mod padded;
 mod partition_triggers;

@@ -1,7 +1,7 @@
 //! The independent checker: every item is put into a twin of its table by PostgreSQL's own input functions,
 //! and the texts of all rows are compared there. It shares no line with the product's codecs.
 
-use lockstep_core::{AttributeValue, Attributes, is_tombstone};
+use lockstep_core::{AttributeValue, Attributes, DELETED_ATTRIBUTE};
 use lockstep_postgres::quote_identifier;
 use lockstep_tests::World;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -91,6 +91,17 @@ pub(super) async fn disagreements(
     target: &str,
     renamed: &[(&str, &str)],
 ) -> Vec<String> {
+    disagreements_of(world, relation, target, renamed, DELETED_ATTRIBUTE).await
+}
+
+/// The same of a table in which a tombstone is known by another attribute.
+pub(super) async fn disagreements_of(
+    world: &World,
+    relation: &str,
+    target: &str,
+    renamed: &[(&str, &str)],
+    deleted: &str,
+) -> Vec<String> {
     let mut session = world.stranger().await;
     session.execute("SET lc_monetary = 'C'; SET extra_float_digits = 1").await.expect("settings");
     let columns: Vec<(String, String)> = sqlx::query_as(
@@ -108,7 +119,7 @@ pub(super) async fn disagreements(
     let places = columns.iter().enumerate().map(|(at, (_, kind))| format!("${}::text::{kind}", at + 1));
     let insert = format!("INSERT INTO twin VALUES ({})", places.collect::<Vec<_>>().join(", "));
     let items: Vec<Attributes> = world.items(target).await;
-    for item in items.iter().filter(|item| !is_tombstone(item)) {
+    for item in items.iter().filter(|item| !item.contains_key(deleted)) {
         let mut query = sqlx::query(AssertSqlSafe(insert.clone()));
         for (name, kind) in &columns {
             let attribute = renamed
