@@ -82,9 +82,9 @@ impl<T: MigratableTable> AnyTable for T {
 
     fn layout(&self) -> String {
         let mut layout = MigratableTable::layout(self);
-        // Only of columns that are held otherwise, and of names that are unusual: of a migration under way the
-        // layout stays as it is. It is what a column is called that is asked of columns which come and go, so
-        // this begins as that.
+        // Only of columns that are held otherwise, and of names that are unusual: of a migration under way
+        // the layout stays as it is. It is what a column is called that is asked of columns which come and
+        // go, so this begins as that.
         for column in T::Row::COLUMNS {
             if let Some(word) = column.held_as {
                 layout += &format!(" {}->({word})", column.name);

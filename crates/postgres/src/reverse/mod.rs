@@ -6,13 +6,13 @@
 //! `feeding` (the transactions), `foreign` (items of an epoch that never began), `page` (one page of a
 //! shard), `apply` (states become rows), `remember` (what is known of items), `own_place` (the row that an
 //! item's place is of), `rows` (the SQL that changes rows), `writer` (rows become what their items say,
-//! whatever fires), `cured` (dead letters that are over), `riders` (rows that were dragged along), `texts` (keys of which PostgreSQL takes
-//! several), `spelled` (decimals in keys), `noted` (one item to be read once more), `again` (all of those),
-//! `accepted` (what an operator has accepted of them), `operators` (how those of the catalogue are spelled),
-//! `expired` (rows that make way for them), `numbered` (what no sequence is to give again), `unblock` (those
-//! that wait for each other), `items` and `absent` (the reverse backfill's), `changed` (which items were
-//! taken, for the step that compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL
-//! forgot), `standing` (what the status shows).
+//! whatever fires), `cured` (dead letters that are over), `riders` (rows that were dragged along), `texts`
+//! (keys of which PostgreSQL takes several), `spelled` (decimals in keys), `noted` (one item to be read
+//! once more), `again` (all of those), `accepted` (what an operator has accepted of them), `operators`
+//! (how those of the catalogue are spelled), `expired` (rows that make way for them), `numbered` (what no
+//! sequence is to give again), `unblock` (those that wait for each other), `items` and `absent` (the
+//! reverse backfill's), `changed` (which items were taken, for the step that compares), `kept` (how far
+//! that has come), `put_back` (rows that PostgreSQL forgot), `standing` (what the status shows).
 
 mod absent;
 mod accepted;
