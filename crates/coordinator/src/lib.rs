@@ -95,7 +95,7 @@ pub use coordinator::Coordinator;
 pub use deletions::Deletion;
 pub use doctor::{
     AtWork, CaptureSeen, ColumnsSeen, Diagnosis, ExpirySeen, Finding, Observation, Severity, TableSeen,
-    TargetSeen, VerdictSeen, examine, left_out, observe, plan as remedies,
+    TargetSeen, Unread, VerdictSeen, examine, left_out, observe, plan as remedies,
 };
 pub use error::{CoordinatorError, Result};
 pub use estimate::{

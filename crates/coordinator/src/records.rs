@@ -147,15 +147,12 @@ async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doin
 /// Refuses a step by a process that does not know every table of the migration by its settings. One that
 /// takes reads back to PostgreSQL, which is the truth, asks for names alone, and none of a table that does
 /// not read.
-pub(crate) fn require_contract(
-    contract: &Contract,
-    migration: &MigrationContext,
-    intent: &Intent,
-) -> Result<()> {
-    Ok(match intent.to < intent.from && intent.from != Phase::DynamoOnly {
-        true => contract.require_known(&migration.tables, &migration.unread)?,
-        false => contract.require_all(&migration.tables)?,
-    })
+fn require_contract(contract: &Contract, migration: &MigrationContext, intent: &Intent) -> Result<()> {
+    let known = match intent.to < intent.from && intent.from != Phase::DynamoOnly {
+        true => contract.require_known(&migration.tables, &migration.unread),
+        false => contract.require_all(&migration.tables),
+    };
+    Ok(known?)
 }
 
 /// Checks what must hold at every flip, again on the connection that holds the barrier: the pool's others may

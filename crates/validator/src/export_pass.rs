@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::{Batch, Cursor, Ledger, Piece, Side};
 use crate::table_run::TableRun;
 use crate::target_pass::enter_up_to;
-use crate::tasks::Stopped;
+use crate::tasks::{Stopped, compute};
 
 /// Finds the export of this table among those at `places`.
 pub(crate) async fn open(run: &TableRun, places: &[ExportPlace]) -> Result<Export, String> {
@@ -92,6 +92,12 @@ pub(crate) async fn export_pass(
     let read = left.map(|(number, piece)| read_file(run, ledger, export, (number, piece), stop.clone()));
     let reading = stream::iter(read).buffer_unordered(run.options.settings.parallel.max(1));
     let ended = reading.inspect_err(|_| stop.cancel()).collect::<Vec<_>>().await;
+    if ended.iter().any(|end| matches!(end, Err(Stopped::NotTheManifests(_)))) {
+        // 1. Pages of a wrong file are entered. 2. It is put right, and the same command goes on behind them.
+        // 3. What the wrong ones said would be compared, and what the right ones say never was.
+        let ledger = Arc::clone(ledger);
+        compute(move || ledger.forget()).await.map_err(|error| run.spool(error))?;
+    }
     // The first is why: the others were stopped by it.
     ended.into_iter().collect()
 }
@@ -144,6 +150,9 @@ fn pages_of(cursor: &Cursor) -> u64 {
 
 impl From<ExportError> for Stopped {
     fn from(error: ExportError) -> Self {
-        Self::Export(error.to_string())
+        match error {
+            ExportError::Refused { .. } => Self::NotTheManifests(error.to_string()),
+            ExportError::File { .. } => Self::Export(error.to_string()),
+        }
     }
 }

@@ -45,6 +45,9 @@ pub(crate) enum Stopped {
     /// An export is not whole, or not what its manifest says.
     #[error("an export is refused: {0}")]
     Export(String),
+    /// A file of an export is not what the manifest says, which is known once it was read.
+    #[error("an export is refused: {0}")]
+    NotTheManifests(String),
     /// A worker panicked.
     #[error("a worker panicked; this is a bug of Lockstep: {0}")]
     Panicked(String),

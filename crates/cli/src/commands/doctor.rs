@@ -1,7 +1,7 @@
 //! `doctor`: what state this is, what is safe, what to run.
 
 use lockstep_coordinator::{
-    Diagnosis, Finding, Severity, examine, first_of, grouped, left_out, observe, remedies,
+    Diagnosis, Finding, Severity, Unread, examine, first_of, grouped, left_out, observe, remedies,
 };
 use serde_json::json;
 
@@ -35,8 +35,8 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
         seen.unread = left_out(&stores.source, known).await?;
     }
     for table in context.config.declared.left_out() {
-        seen.unread.retain(|(name, _)| name != table.name);
-        seen.unread.push((table.name.to_owned(), table.why));
+        seen.unread.retain(|unread| unread.name != table.name);
+        seen.unread.push(Unread { name: table.name.to_owned(), why: table.why, is_configured: true });
     }
     if seen.source_error.is_none() {
         tables?;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::took;
 use crate::durations::duration;
-use crate::exit::{Exit, exit_of};
+use crate::exit::{Exit, Failure, exit_of};
 use crate::report::{print, print_json, sentence};
 use crate::stores::Stores;
 use crate::{Context, help};
@@ -85,7 +85,13 @@ async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit
         false => Vec::new(),
     };
     let (mut state, mut reasons) = health_of(&status);
-    for table in context.config.declared.left_out() {
+    let left_out = context.config.declared.left_out();
+    if !status.installed && !left_out.is_empty() {
+        // Nothing is moved yet that could be shown beside it.
+        let whys: Vec<&str> = left_out.iter().map(|table| table.why.as_str()).collect();
+        return Err(Failure::usage(whys.join("; ")));
+    }
+    for table in left_out {
         state = HealthState::Broken;
         reasons.insert(0, table.why);
     }

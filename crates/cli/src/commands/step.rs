@@ -92,7 +92,7 @@ async fn left_out(context: &Context, stores: &Stores) -> anyhow::Result<Vec<Left
     }
     let whys: Vec<&str> = left_out.iter().map(|table| table.why.as_str()).collect();
     if stores.source.control().await?.phase == Phase::DynamoOnly {
-        return Err(Failure::usage(whys.join("; ")).into());
+        return Err(Failure::usage(whys.join("; ")));
     }
     for why in whys {
         context.ui.warn(&format!("note: {why}. All tables go back, this one with what DynamoDB had of it"));

@@ -11,7 +11,7 @@ use super::compared;
 use super::continuity;
 use super::control_table;
 use super::finding::{Diagnosis, Finding, Severity, WAITS_S};
-use super::observation::Observation;
+use super::observation::{Observation, Unread};
 use super::plan::plan;
 use super::replicated;
 use super::table::of_table;
@@ -45,7 +45,7 @@ pub fn examine(seen: &Observation) -> Diagnosis {
     for table in &seen.tables {
         of_table(seen, table, &mut findings);
     }
-    findings.extend(seen.unread.iter().map(|(name, why)| unread_table(seen, why).of(name)));
+    findings.extend(seen.unread.iter().map(|table| unread_table(seen, table).of(&table.name)));
     findings.sort_by_key(|finding| finding.severity);
     let sound = findings.iter().all(|finding| finding.severity != Severity::Broken);
     let remedies = plan(&findings);
@@ -59,18 +59,19 @@ pub fn examine(seen: &Observation) -> Diagnosis {
 }
 
 /// A table that does not read.
-fn unread_table(seen: &Observation, why: &str) -> Finding {
-    let reads_target = phase(seen) >= Phase::HybridRead;
-    let undo = "undo that, or put the table into the configuration again";
-    let next = match reads_target {
-        true => {
-            format!("{undo}. Until then {RollbackToDualWrite:#} takes reads of all tables back to PostgreSQL")
+fn unread_table(seen: &Observation, table: &Unread) -> Finding {
+    let next = match (table.is_configured, phase(seen) >= Phase::HybridRead) {
+        (false, _) => "put the table into the configuration again".to_owned(),
+        (true, true) => {
+            format!(
+                "undo that. Until then {RollbackToDualWrite:#} takes reads of all tables back to PostgreSQL"
+            )
         }
-        false => format!("{undo}; or end the migration of all its tables: {Uninstall:#}"),
+        (true, false) => format!("undo that; or end the migration of all its tables: {Uninstall:#}"),
     };
     let means =
         "nothing of it is copied, delivered or compared, no step forward is taken, and no verdict is whole";
-    Finding::broken(why, means, next)
+    Finding::broken(&table.why, means, next)
 }
 
 /// Judges what is not of a single table.

@@ -33,7 +33,7 @@ use crate::remedy::Remedy;
 pub use examine::examine;
 pub use finding::{Diagnosis, Finding, Severity};
 pub use observation::{
-    AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, Observation, TableSeen, TargetSeen, VerdictSeen,
+    AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, Observation, TableSeen, TargetSeen, Unread, VerdictSeen,
 };
 pub use observe::{left_out, observe};
 pub use plan::plan;

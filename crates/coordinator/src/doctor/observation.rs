@@ -48,7 +48,7 @@ pub struct Observation {
     pub left: Vec<String>,
     /// Tables that do not read in PostgreSQL as it is now, by name, each with everything that is wrong.
     /// Nothing else is seen of them.
-    pub unread: Vec<(String, String)>,
+    pub unread: Vec<Unread>,
     /// Processes that hold our locks.
     pub at_work: AtWork,
     /// Sessions of other roles that hold a lock of ours.
@@ -256,4 +256,15 @@ impl From<TargetSeen> for InTarget {
     fn from(target: TargetSeen) -> Self {
         Self { target, ..Self::default() }
     }
+}
+
+/// A table of the migration of which nothing is seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// Name of the table.
+    pub name: String,
+    /// Everything that is wrong.
+    pub why: String,
+    /// Whether it is configured, and does not read.
+    pub is_configured: bool,
 }

@@ -14,7 +14,8 @@ use lockstep_postgres::{
 use crate::truth::set_back;
 
 use super::observation::{
-    AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, InTarget, Observation, TableSeen, TargetSeen, VerdictSeen,
+    AtWork, CaptureSeen, ColumnsSeen, ExpirySeen, InTarget, Observation, TableSeen, TargetSeen, Unread,
+    VerdictSeen,
 };
 use crate::asked::{ANSWER_WITHIN, ASKED_AT_ONCE, Asked};
 use crate::error::Result;
@@ -130,11 +131,11 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
 /// # Errors
 /// The source's.
 #[crate::boxed]
-pub async fn left_out(source: &Source, tables: &[TableBinding]) -> Result<Vec<(String, String)>> {
+pub async fn left_out(source: &Source, tables: &[TableBinding]) -> Result<Vec<Unread>> {
     let known = records::names(tables);
     let left = source.recorded_tables().await?.into_iter().filter(|name| !known.contains(&name.as_str()));
-    let why = |name: &String| format!("the migration has {name} too, and this configuration does not");
-    Ok(left.map(|name| (name.clone(), why(&name))).collect())
+    let why = |name: &str| format!("the migration has {name} too, and this configuration does not");
+    Ok(left.map(|name| Unread { why: why(&name), name, is_configured: false }).collect())
 }
 
 /// Returns what keeps marks from being taken out. Advice only: a server that keeps its statistics to itself

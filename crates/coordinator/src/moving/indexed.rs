@@ -68,6 +68,9 @@ impl Indexed {
 
     async fn narrow(&mut self, migration: &MigrationContext) -> Result<()> {
         self.wait(migration, 0, Listed::Some).await?;
+        // One number behind: a delivery that took its number just before the last one was given out may be of
+        // a transaction that was still open while that pass looked.
+        let mut behind = self.since;
         for _ in 0..PASSES_MAX {
             // Before the look: what is delivered from here on is looked at by the next one.
             let next = migration.source.note_deliveries().await?;
@@ -77,7 +80,7 @@ impl Indexed {
             if looked_at <= KEYS_LISTED {
                 break;
             }
-            self.since = next;
+            (self.since, behind) = (behind, next);
         }
         Ok(())
     }

@@ -49,13 +49,17 @@ impl Pause {
         self.allowed.saturating_sub(self.begun.elapsed())
     }
 
-    /// Makes the error of a pause whose bound was missed over something.
+    /// Makes the error of a pause whose bound was missed over something. It has each part, as the last is
+    /// seldom the longest: 1. The feed of fifteen tables takes all but a moment. 2. A comparison of some keys
+    /// is still at it when the bound is over. 3. An operator looks for what is wrong with comparisons.
     pub(crate) fn missed(&self, why: impl Into<String>) -> CoordinatorError {
-        CoordinatorError::PauseMissed {
-            to: self.to,
-            allowed_ms: u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX),
-            why: why.into(),
+        let (mut why, parts) = (why.into(), &self.parts);
+        if !parts.is_empty() {
+            let told = parts.iter().map(|part| format!("{} {:.0} ms", part.what, part.took_ms));
+            why += &format!(" (before that: {})", told.collect::<Vec<_>>().join(", "));
         }
+        let allowed_ms = u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX);
+        CoordinatorError::PauseMissed { to: self.to, allowed_ms, why }
     }
 
     /// Does a part of it, within what is left.
@@ -103,6 +107,7 @@ mod tests {
             pause.within("the rest", std::future::pending::<Result<()>>()).await.expect_err("too long");
         let told = missed.to_string();
         assert!(told.contains("DynamoOnly") && told.contains("the rest") && told.contains("20 ms"), "{told}");
+        assert!(told.contains("before that: a look "), "{told}");
         let summary = pause.end();
         assert_eq!(summary.parts.iter().map(|part| part.what).collect::<Vec<_>>(), ["a look"]);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lockstep_core::{Result, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX, Target};
-use lockstep_postgres::reverse::{FedTable, ItemNow};
+use lockstep_postgres::reverse::{FedTable, ItemNow, ReadAgain};
 use lockstep_postgres::{Source, TableBinding};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ pub(super) async fn read_again(
     stop: &CancellationToken,
 ) -> Result<()> {
     while !stop.is_cancelled() {
-        briefly().retry(|| pass(source, target, table)).await?;
+        briefly().retry(|| passes(source, target, table)).await?;
         tokio::select! {
             () = stop.cancelled() => {}
             () = noted.notified() => {}
@@ -75,15 +75,30 @@ where
 /// of them than a read does.
 const ITEMS_MAX: i64 = 1_000;
 
-/// Notes what rode along, then goes once through the least often tried.
-pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> Result<()> {
+/// Most passes that follow one another at once.
+const PASSES_MAX: usize = 50;
+
+/// Goes through what is noted, again for as long as each pass ends all that it takes and there is more: 1.
+/// The stream of a day is read once more. 2. Each insert of it is noted. 3. A thousand every two seconds
+/// would hold the way back for hours.
+pub(super) async fn passes(source: &Source, target: &Target, table: &FedTable) -> Result<()> {
+    for _ in 0..PASSES_MAX {
+        if pass(source, target, table).await? < ITEMS_MAX as u64 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Notes what rode along, then goes once through the least often tried; how many of them are done.
+pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> Result<u64> {
     let binding = table.binding();
     // A partition that was made for rows of now is known before long: one that goes again is missed.
     source.record_shape(binding).await?;
     source.take_riders(table, ITEMS_MAX).await?;
     let noted = source.reverse_again(binding.name(), ITEMS_MAX).await?;
     if noted.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let keys: Vec<_> = noted.iter().filter_map(|again| key_of_place(&again.place)).collect();
     let mut items = HashMap::new();
@@ -96,12 +111,12 @@ pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> 
         ItemNow { again, item }
     });
     let found: Vec<ItemNow> = found.collect();
-    let in_the_way = source.apply_again(table, &found).await?.in_the_way;
+    let ReadAgain { done, in_the_way } = source.apply_again(table, &found).await?;
     let removed = without_items(target, table, in_the_way).await?;
-    if removed.is_empty() {
-        return Ok(());
+    if !removed.is_empty() {
+        source.apply_again_over(table, &found, &removed).await?;
     }
-    source.apply_again_over(table, &found, &removed).await.map(drop)
+    Ok(done)
 }
 
 /// Returns which of these places have no live item.

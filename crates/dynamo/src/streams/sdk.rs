@@ -75,15 +75,35 @@ impl TableStream {
             return Ok((listed.begun, listed.shards.clone()));
         }
         let begun = Instant::now();
+        self.listings.turn_first().await;
         let shards = self.list().await?;
         *known = Some(Listed { begun, shards: shards.clone() });
         Ok((begun, shards))
     }
 
+    /// Every shard that the stream has, or had a moment ago. It waits for its turn without the slot, so that
+    /// one that goes first does not wait for it as well.
+    async fn shards_lately(&self) -> Result<Vec<Shard>, StreamError> {
+        let slot = self.listings.of(&self.arn);
+        let is_fresh = |listed: &&Listed| listed.begun.elapsed() <= FRESH_FOR;
+        if let Some(listed) = slot.lock().await.as_ref().filter(is_fresh) {
+            return Ok(listed.shards.clone());
+        }
+        self.listings.turn().await;
+        let mut known = slot.lock().await;
+        if let Some(listed) = known.as_ref().filter(is_fresh) {
+            return Ok(listed.shards.clone());
+        }
+        let begun = Instant::now();
+        let shards = self.list().await?;
+        *known = Some(Listed { begun, shards: shards.clone() });
+        Ok(shards)
+    }
+
+    /// Asks for the shards, once it is its turn.
     async fn list(&self) -> Result<Vec<Shard>, StreamError> {
         let (mut shards, mut after) = (Vec::new(), None);
         loop {
-            self.listings.turn().await;
             let page = self
                 .client
                 .describe_stream()
@@ -101,6 +121,7 @@ impl TableStream {
             if after.is_none() {
                 return Ok(shards);
             }
+            self.listings.turn_first().await;
         }
     }
 
@@ -171,8 +192,7 @@ impl TableStream {
 #[async_trait]
 impl StreamApi for TableStream {
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {
-        let now = Instant::now();
-        self.shards_since(now.checked_sub(FRESH_FOR).unwrap_or(now)).await.map(|(_, shards)| shards)
+        self.shards_lately().await
     }
 
     async fn iterator(&self, shard: &str, position: Option<&str>) -> Result<String, StreamError> {

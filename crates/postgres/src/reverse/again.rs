@@ -268,7 +268,7 @@ async fn follow_item(
         Next::Nothing => {}
         Next::Heirs => {
             if let Some(key) = &found.again.key {
-                make_way_for_heirs(connection, writer, place, key).await?;
+                let _: bool = make_way_for_heirs(connection, writer, place, key).await?;
             }
         }
         Next::End { removed } => return end(connection, writer, found, removed, now_s).await,
@@ -325,8 +325,14 @@ async fn end(
     let row = row_at_place(connection, binding, place, key).await?;
     let lives = row.is_some_and(|row| row.expires_at_s.is_none_or(|at_s| at_s > now_s));
     match (lives, removed) {
-        (false, _) => make_way_for_heirs(connection, writer, place, key).await?,
+        (false, _) => {
+            let _: bool = make_way_for_heirs(connection, writer, place, key).await?;
+        }
         (true, false) => {
+            // The row may be that of an item under another text of its key, which is there.
+            if make_way_for_heirs(connection, writer, place, key).await? {
+                return Ok(Left::Nothing);
+            }
             let of_no_state = found.again.version == Some(noted_of(None));
             let why = if of_no_state { WITHOUT_ITEM } else { ROW_OF_BEFORE };
             return Ok(Left::Waits(why.to_owned()));

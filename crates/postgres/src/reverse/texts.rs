@@ -42,11 +42,12 @@ pub(super) async fn make_way_for_heirs(
     writer: &Writer<'_>,
     place: &str,
     key: &str,
-) -> Result<()> {
-    if note_equals(connection, writer.table, &[], Some(key)).await? > 0 {
+) -> Result<bool> {
+    let has_heirs = note_equals(connection, writer.table, &[], Some(key)).await? > 0;
+    if has_heirs {
         writer.delete_key(connection, place, key).await?;
     }
-    Ok(())
+    Ok(has_heirs)
 }
 
 /// Notes live items that have the value of these places' keys, or of this one, in another text; returns how

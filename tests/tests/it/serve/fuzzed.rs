@@ -149,7 +149,10 @@ async fn requests_at_random_are_never_answered_with_5xx_and_change_nothing_witho
         let schema =
             operation.pointer("/requestBody/content/application~1json/schema/$ref").and_then(Value::as_str);
         let sent = match (schema, random.random_range(0..10)) {
-            (_, 0) => text(&mut random),
+            // Without a body a step is asked for, and no dry run of it.
+            (_, 0) => {
+                Some(text(&mut random)).filter(|text| !text.is_empty()).unwrap_or_else(|| "?".to_owned())
+            }
             (Some(schema), _) => body(&mut random, &document, schema).to_string(),
             (None, _) => String::new(),
         };

@@ -1,7 +1,7 @@
 //! Counting what a query answers, without moving the rows where that can be helped.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use lockstep_core::{MigratableTable, Phase, Result};
+use lockstep_core::{AnyTable, KeyAttribute, MigratableTable, PK, Phase, Projected, Result, SK};
 use lockstep_dynamo::{Backoff, PartitionRange};
 
 use super::selection::Selection;
@@ -53,7 +53,17 @@ impl<T: MigratableTable> Selection<T> {
     pub async fn count_marked(&self) -> Result<Answer<u64>> {
         // An index without a sort key holds no range by which DynamoDB could count.
         let is_unordered = self.query.index.is_some_and(|index| index.sort.is_none());
-        if self.query.keep.is_some() || (is_unordered && self.query.range != TimeRange::ALL) {
+        // Of an index that is made of columns which are the table's key a tombstone is a part, and it may not
+        // carry by what it is known.
+        let naming = AnyTable::naming(self.store.table());
+        let is_key = |key: &KeyAttribute| [PK, SK].contains(&key.name) || naming.is_column_in_key(key.name);
+        let has_tombstones = self.query.index.is_some_and(|index| {
+            !matches!(index.projection, Projected::All)
+                && is_key(&index.partition)
+                && index.sort.iter().all(is_key)
+        });
+        let is_bounded = is_unordered && self.query.range != TimeRange::ALL;
+        if self.query.keep.is_some() || is_bounded || has_tombstones {
             let none = Answer { value: 0, from: ReadFrom::Target };
             let add = |sum: Answer<u64>, row: Answer<T::Row>| async move { Ok(row.map(|_| sum.value + 1)) };
             return self.stream_marked().try_fold(none, add).await;

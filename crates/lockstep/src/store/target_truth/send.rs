@@ -196,7 +196,10 @@ impl Writer {
             return Ok(Trace::Unknown);
         };
         let now = self.target().get(&put.table, &key).await?;
-        Ok(base.trace(writer, version.epoch(), &Base::of(now.as_ref())?, may_have_expired(&put.item)))
+        // Also what stands there now may go: 1. An insert meets an item past its expiry, and is refused.
+        // 2. The item goes. 3. A late repetition of the insert lands.
+        let may_be_gone = may_have_expired(&put.item) || now.as_ref().is_some_and(may_have_expired);
+        Ok(base.trace(writer, version.epoch(), &Base::of(now.as_ref())?, may_be_gone))
     }
 }
 
