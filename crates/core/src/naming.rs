@@ -320,7 +320,9 @@ mod tests {
             let names = if is_other { NAMES } else { OwnNames { sort: "created", ..OwnNames::DEFAULT } };
             let mut columns = vec![column("other")];
             columns.extend((partition && is_other).then(|| column(names.partition)));
-            columns.extend((sort && is_other).then(|| column(names.sort)));
+            // A column that is called as a usual name is refused where a table is declared.
+            let may_be_column = !RESERVED_ATTRIBUTES.contains(&names.sort);
+            columns.extend((sort && may_be_column).then(|| column(names.sort)));
             Naming::of(names, &columns)
         })
     }
